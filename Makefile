@@ -1,0 +1,57 @@
+# Everything a newcomer or CI needs: `make quickstart` and `make test` create the environment themselves.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-slow check lint types layers format schema bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+
+quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded digits, export the best model
+	$(BIN)/sweeper run search_spaces/quickstart.yaml
+	$(BIN)/sweeper best quickstart --export
+	@echo "next: $(BIN)/mlflow ui (curves and confusion matrices), search_spaces/ (your own data), README.md"
+
+test: .venv/dev.stamp  ## run the test suite
+	$(BIN)/pytest
+
+test-slow: .venv/dev.stamp  ## run the tests that take long
+	$(BIN)/pytest -m slow
+
+check: lint types layers test  ## everything CI runs
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/dev.stamp
+	$(BIN)/mypy
+
+layers: .venv/dev.stamp
+	$(BIN)/lint-imports
+
+format: .venv/dev.stamp  ## format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+schema: .venv/package.stamp  ## write the JSON Schema that editors use for search spaces
+	$(BIN)/sweeper schema > docs/search_space.schema.json
+
+clean:  ## remove the environment and the caches of the tools
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/package.stamp: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing (about 4 minutes the first time)"
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing (about 4 minutes the first time)"
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ .venv/package.stamp
