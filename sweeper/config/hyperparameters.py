@@ -1,0 +1,199 @@
+"""What one trial is trained with: `TrialConfig` and its parts, as plain values.
+
+These models are the single description of every hyperparameter. `config.space` derives from them
+the searchable form in which any field may be a distribution instead of a value.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Metric = Literal[
+    "train/loss",
+    "train/accuracy",
+    "val/loss",
+    "val/accuracy",
+    "val/top5_accuracy",
+    "val/precision",
+    "val/recall",
+    "val/f1",
+]
+
+
+class Frozen(BaseModel):
+    """A configuration model: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def named(value: Any) -> Any:
+    """Let `scheduler: cosine` stand for `scheduler: {name: cosine}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def name_of(value: Any) -> Any:
+    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+
+
+class HeadConfig(Frozen):
+    """The layers between the backbone's pooled features and the class scores."""
+
+    hidden: tuple[PositiveInt, ...] = Field((), description="Sizes of the hidden layers; empty for none.")
+    activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
+    dropout: Rate = Field(0.0, description="Dropout before every linear layer of the head.")
+    norm: Literal["none", "batch", "layer"] = Field("none", description="Normalisation after every hidden layer.")
+
+
+class AdamConfig(Frozen):
+    """Adam and AdamW (decoupled weight decay)."""
+
+    name: Literal["adam", "adamw"]
+    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
+    head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    amsgrad: bool = False
+
+
+class SgdConfig(Frozen):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"]
+    lr: PositiveFloat = Field(0.05, description="Learning rate.")
+    head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
+    momentum: Rate = 0.9
+    nesterov: bool = Field(True, description="Nesterov momentum; has no effect when momentum is 0.")
+
+
+class TimmOptimizerConfig(Frozen):
+    """Any other optimizer that timm's factory makes, by its name there."""
+
+    name: str
+    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
+    head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
+    options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the optimizer.")
+
+
+def optimizer_kind(value: Any) -> str:
+    name = name_of(value)
+    return "adam" if name in ("adam", "adamw") else "sgd" if name == "sgd" else "timm"
+
+
+OptimizerConfig = Annotated[
+    Annotated[AdamConfig, Tag("adam")] | Annotated[SgdConfig, Tag("sgd")] | Annotated[TimmOptimizerConfig, Tag("timm")],
+    Discriminator(optimizer_kind),
+    BeforeValidator(named),
+]
+
+
+class SchedulerBase(Frozen):
+    warmup_epochs: NonNegativeFloat = Field(0.0, description="Epochs of linear warm-up from 0 to the learning rate.")
+
+
+class ReduceOnPlateauConfig(SchedulerBase):
+    """Multiply the learning rate by `factor` when `metric` has not improved for `patience` epochs."""
+
+    name: Literal["reduce_on_plateau"]
+    metric: Metric = "val/loss"
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    patience: NonNegativeInt = Field(5, description="Epochs without improvement that are tolerated.")
+    threshold: NonNegativeFloat = Field(1e-4, description="Relative change that counts as an improvement.")
+    cooldown: NonNegativeInt = Field(0, description="Epochs to wait after a reduction before counting again.")
+    min_lr: NonNegativeFloat = 0.0
+
+
+class StepConfig(SchedulerBase):
+    """Multiply the learning rate by `factor` every `every` epochs."""
+
+    name: Literal["step"]
+    every: PositiveInt = Field(10, description="Epochs between two reductions.")
+    factor: Fraction = 0.1
+
+
+class ExponentialConfig(SchedulerBase):
+    """Multiply the learning rate by `factor` after every epoch."""
+
+    name: Literal["exponential"]
+    factor: Fraction = 0.95
+
+
+class CosineConfig(SchedulerBase):
+    """Half a cosine from the learning rate down to `min_lr` over the whole trial, by step."""
+
+    name: Literal["cosine"]
+    min_lr: NonNegativeFloat = 0.0
+
+
+class OneCycleConfig(SchedulerBase):
+    """Rise to the learning rate, then fall far below it, by step (Smith and Topin, arXiv 1708.07120)."""
+
+    name: Literal["one_cycle"]
+    rise: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="Fraction of the trial in which the rate rises.")
+    initial_divisor: Annotated[float, Field(ge=1)] = Field(25.0, description="The first rate is lr divided by this.")
+    final_divisor: Annotated[float, Field(ge=1)] = Field(1e4, description="The last rate is the first divided by this.")
+
+
+class ConstantConfig(SchedulerBase):
+    """The learning rate stays as it is."""
+
+    name: Literal["constant"]
+
+
+SchedulerConfig = Annotated[
+    ReduceOnPlateauConfig | StepConfig | ExponentialConfig | CosineConfig | OneCycleConfig | ConstantConfig,
+    Discriminator("name"),
+    BeforeValidator(named),
+]
+
+
+class AugmentConfig(Frozen):
+    """Random changes to training images, drawn anew for every sample. Everything is off by default."""
+
+    crop_padding: NonNegativeInt = Field(0, description="Pixels of reflected border from which a random crop is cut.")
+    random_resized_crop: Fraction | None = Field(
+        None, description="Smallest share of the area that a random crop, resized to full size, keeps."
+    )
+    flip: bool = Field(False, description="Mirror half of the images left to right.")
+    rotation: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="Rotate by up to this many degrees.")
+    color_jitter: Probability = Field(0.0, description="Strength of random brightness, contrast and saturation.")
+    erasing: Probability = Field(0.0, description="Probability of blanking a random rectangle of an image.")
+    mixup: NonNegativeFloat = Field(0.0, description="Alpha of mixup (arXiv 1710.09412); 0 switches it off.")
+    cutmix: NonNegativeFloat = Field(0.0, description="Alpha of CutMix (arXiv 1905.04899); 0 switches it off.")
+
+
+class TrialConfig(Frozen):
+    """All hyperparameters of one trial."""
+
+    backbone: str = Field(description="A timm architecture or one registered by a file of `model_files`.")
+    pretrained: bool | str = Field(
+        False, description="true: weights from the model hub; a path: a safetensors or torch checkpoint; false: none."
+    )
+    trainable: Literal["all", "last_stage", "head"] = Field("all", description="What the optimizer may change.")
+    drop_rate: Rate = Field(0.0, description="Dropout rate handed to the backbone.")
+    head: HeadConfig = HeadConfig()
+    optimizer: OptimizerConfig = AdamConfig(name="adamw")
+    weight_decay: NonNegativeFloat = 0.0
+    decay_norm_and_bias: bool = Field(False, description="Apply weight decay to normalisation layers and biases too.")
+    batch_size: PositiveInt = Field(128, description="Images in one optimizer step.")
+    image_size: Annotated[int, Field(ge=8)] = Field(64, description="Side of the square training images, in pixels.")
+    label_smoothing: Rate = 0.0
+    augment: AugmentConfig = AugmentConfig()
+    gradient_clip: PositiveFloat | None = Field(None, description="Largest allowed norm of all gradients together.")
+    scheduler: SchedulerConfig = ReduceOnPlateauConfig(name="reduce_on_plateau")

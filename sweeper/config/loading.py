@@ -1,0 +1,187 @@
+"""From a search-space file and `--set` overrides to a `SweepConfig`, or to all that is wrong with them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from sweeper.config.document import Document, Key, read_document
+from sweeper.config.space import Choice, FloatRange, IntRange
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import ConfigError, Problem
+
+Named = tuple[Key, Any]
+NameCheck = Callable[["NamesUsed"], Iterable[tuple[Key, str]]]
+
+
+class NamesUsed:
+    """The names in a document that only the libraries behind them can check."""
+
+    def __init__(self, data: dict[str, Any]):
+        search = data.get("search")
+        search = search if isinstance(search, dict) else {}
+        self.backbones = list(_options(("search", "backbone"), search.get("backbone")))
+        self.pretrained = list(_options(("search", "pretrained"), search.get("pretrained")))
+        self.optimizers = [
+            ((*key, "name"), option["name"]) if isinstance(option, dict) and "name" in option else (key, option)
+            for key, option in _options(("search", "optimizer"), search.get("optimizer"))
+        ]
+        files = data.get("model_files")
+        listed = files if isinstance(files, list) else []
+        self.model_files = [(("model_files", i), name) for i, name in enumerate(listed) if isinstance(name, str)]
+
+
+def _options(key: Key, value: Any) -> Iterator[Named]:
+    """Yield a value, or every option of a choice, that is text or an object."""
+    if isinstance(value, dict) and "choice" in value:
+        options = value["choice"] if isinstance(value["choice"], list) else []
+        for index, option in enumerate(options):
+            yield from _options((*key, "choice", index), option)
+    elif isinstance(value, str | dict):
+        yield key, value
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck | None = None) -> SweepConfig:
+    """Read, override and validate a search space.
+
+    `check_names` tells which names (of backbones, optimizers, files) do not exist.
+
+    Raises ConfigError with every problem found, in the order of the file.
+    """
+    document = read_document(_text_of(path), str(path))
+    if document.problems and not document.data:
+        raise ConfigError(document.problems)
+    for assignment in overrides:
+        document.override(assignment)
+    config, problems = _validate(document)
+    problems += document.problems
+    for key, message in check_names(NamesUsed(document.data)) if check_names else ():
+        problems.append(Problem(document.where(key), dotted(key), message))
+    if problems or config is None:
+        raise ConfigError(sorted(problems, key=_position))
+    return config
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], 1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise ConfigError([Problem(str(path), "", f"there is no such search space{hint}")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem(str(path), "", f"cannot be read as UTF-8 text: {error}")]) from None
+
+
+def _validate(document: Document) -> tuple[SweepConfig | None, list[Problem]]:
+    try:
+        return SweepConfig.model_validate(document.data), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        return None, [_problem(document, item) for item in details if not _follows_from_another(item, details)]
+
+
+def _follows_from_another(item: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """A list is 'too short' for pydantic also when its items were refused one by one."""
+    loc = item["loc"]
+    below = any(other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details)
+    return item["type"] == "too_short" and below
+
+
+def _problem(document: Document, item: ErrorDetails) -> Problem:
+    key, models = _resolve(document.data, item["loc"])
+    return Problem(document.where(key), dotted(key), _message(item, key, models))
+
+
+def _resolve(data: Any, loc: tuple[str | int, ...]) -> tuple[Key, list[type[BaseModel]]]:
+    """Return the document's key for a pydantic location and the models that could stand there.
+
+    A location holds the tags of unions beside keys and indices; a part is a tag when no model has
+    a field of that name and the data has no such key.
+    """
+    key: list[str | int] = []
+    models: list[type[BaseModel]] = [SweepConfig]
+    for part in loc:
+        inside = part in data if isinstance(data, dict) else isinstance(part, int)
+        owners = [model for model in models if part in _fields(model)]
+        if inside or owners:
+            key.append(part)
+            data = data[part] if inside else None
+        if owners:
+            models = [inner for owner in owners for inner in _models(_fields(owner)[str(part)].annotation)]
+        elif isinstance(part, str) and not inside:
+            models = [model for model in models if _selected_by(model, part)] or models
+    return tuple(key), models
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def _selected_by(model: type[BaseModel], tag: str) -> bool:
+    """Tell whether a tag of a union leads to this model."""
+    if tag == "value":
+        return not issubclass(model, Choice | FloatRange | IntRange)
+    name = model.model_fields.get("name")
+    return name is not None and (tag in get_args(name.annotation) or (tag == "timm" and name.annotation is str))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models directly inside an annotation; the options of a choice count as inside."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) -> str:
+    got = f", got {item['input']!r}"
+    match item["type"]:
+        case "extra_forbidden":
+            return "is no key here" + nearest(
+                str(key[-1]), dict.fromkeys(name for model in models for name in _fields(model))
+            )
+        case "missing":
+            return "is missing and has no default"
+        case "union_tag_invalid":
+            allowed = [name.strip(" '") for name in str(item["ctx"]["expected_tags"]).split(",")]
+            return f"{item['ctx']['tag']!r} is none of {', '.join(allowed)}" + nearest(str(item["ctx"]["tag"]), allowed)
+        case "union_tag_not_found":
+            return f"needs a `name`{got}"
+        case "literal_error":
+            allowed = [name.strip(" '") for name in str(item["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+            return f"{item['input']!r} is none of {', '.join(allowed)}" + nearest(str(item["input"]), allowed)
+        case "value_error":
+            return item["msg"].removeprefix("Value error, ")
+        case _:
+            rule = item["msg"].removeprefix("Input ")
+            return rule[0].lower() + rule[1:] + got
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """Return `: did you mean ...?` with the closest allowed name, or the names there are."""
+    names = [str(candidate) for candidate in allowed]
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+    if near:
+        return f": did you mean {near[0]}?"
+    return f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
+
+
+def dotted(key: Key) -> str:
+    """Write a key as a user would: `search.optimizer.choice[0].lr`."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _position(problem: Problem) -> tuple[bool, int]:
+    line = problem.where.rpartition(":")[2]
+    return (not line.isdigit(), int(line) if line.isdigit() else 0)

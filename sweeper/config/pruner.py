@@ -1,0 +1,69 @@
+"""Which trials end early: the `pruner` section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from sweeper.config.hyperparameters import Frozen, named
+
+
+class MedianConfig(Frozen):
+    """Prune a trial whose best value is worse than the median of earlier trials at the same epoch."""
+
+    name: Literal["median"]
+    startup_trials: NonNegativeInt = Field(5, description="Trials that are never pruned.")
+    warmup_epochs: NonNegativeInt = Field(0, description="Epochs in which nothing is pruned.")
+    interval_epochs: PositiveInt = 1
+
+
+class PercentileConfig(MedianConfig):
+    """As median, but keep only the best `percentile` per cent."""
+
+    name: Literal["percentile"]  # type: ignore[assignment]
+    percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
+
+
+class SuccessiveHalvingConfig(Frozen):
+    """Asynchronous successive halving (arXiv 1810.05934)."""
+
+    name: Literal["successive_halving"]
+    min_epochs: PositiveInt = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 4
+    min_early_stopping_rate: NonNegativeInt = 0
+
+
+class HyperbandConfig(Frozen):
+    """Hyperband (arXiv 1603.06560); the longest training is `budget.epochs`."""
+
+    name: Literal["hyperband"]
+    min_epochs: PositiveInt = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class NoPrunerConfig(Frozen):
+    name: Literal["none"]
+
+
+InnerPruner = Annotated[
+    MedianConfig | PercentileConfig | SuccessiveHalvingConfig | HyperbandConfig | NoPrunerConfig,
+    Discriminator("name"),
+    BeforeValidator(named),
+]
+
+
+class PatientConfig(Frozen):
+    """Let another pruner act only on a trial that has not improved for `patience` epochs."""
+
+    name: Literal["patient"]
+    patience: PositiveInt = 3
+    min_delta: NonNegativeFloat = 0.0
+    pruner: InnerPruner = MedianConfig(name="median")
+
+
+PrunerConfig = Annotated[
+    MedianConfig | PercentileConfig | SuccessiveHalvingConfig | HyperbandConfig | PatientConfig | NoPrunerConfig,
+    Discriminator("name"),
+    BeforeValidator(named),
+]

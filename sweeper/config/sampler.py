@@ -1,0 +1,55 @@
+"""Which configuration is tried next: the `sampler` section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, NonNegativeInt, PositiveInt
+
+from sweeper.config.hyperparameters import Frozen, named
+
+
+class TpeConfig(Frozen):
+    """Tree-structured Parzen estimator."""
+
+    name: Literal["tpe"]
+    startup_trials: NonNegativeInt = Field(10, description="Random trials before the model is used.")
+    multivariate: bool | None = Field(None, description="Model parameters jointly; by default Optuna decides.")
+
+
+class RandomConfig(Frozen):
+    name: Literal["random"]
+
+
+class GpConfig(Frozen):
+    """Gaussian process."""
+
+    name: Literal["gp"]
+    startup_trials: NonNegativeInt = Field(10, description="Random trials before the model is used.")
+
+
+class CmaEsConfig(Frozen):
+    """CMA-ES, for numeric parameters; the others are drawn at random."""
+
+    name: Literal["cmaes"]
+    startup_trials: PositiveInt = Field(1, description="Random trials before the strategy starts.")
+
+
+class QmcConfig(Frozen):
+    """Quasi-Monte Carlo: evenly spread points."""
+
+    name: Literal["qmc"]
+    sequence: Literal["sobol", "halton"] = "sobol"
+
+
+class GridConfig(Frozen):
+    """Every combination once, in seeded random order; needs choices and stepped ranges only."""
+
+    name: Literal["grid"]
+
+
+SamplerConfig = Annotated[
+    TpeConfig | RandomConfig | GpConfig | CmaEsConfig | QmcConfig | GridConfig,
+    Discriminator("name"),
+    BeforeValidator(named),
+]

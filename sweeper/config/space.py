@@ -1,0 +1,159 @@
+"""The searchable form of the hyperparameters: every field a value or a distribution.
+
+`searchable(TrialConfig)` builds a model of the same shape in which each field also accepts
+`{float: [low, high], log: true}`, `{int: [low, high]}` or `{choice: [...]}`, with the field's own
+bounds applied to both ends of a range and to every choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, Union, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from sweeper.config.hyperparameters import Frozen, TrialConfig
+
+T = TypeVar("T")
+
+
+class FloatRange(Frozen):
+    """A real number between two bounds, both included."""
+
+    bounds: tuple[float, float] = Field(alias="float", description="Lowest and highest value.")
+    log: bool = Field(False, description="Search on a logarithmic scale.")
+    step: Annotated[float, Field(gt=0)] | None = Field(None, description="Distance between two values.")
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> Self:
+        check_range(self)
+        return self
+
+
+class IntRange(Frozen):
+    """A whole number between two bounds, both included."""
+
+    bounds: tuple[int, int] = Field(alias="int", description="Lowest and highest value.")
+    log: bool = Field(False, description="Search on a logarithmic scale.")
+    step: Annotated[int, Field(gt=0)] = Field(1, description="Distance between two values.")
+
+    @model_validator(mode="after")
+    def _bounds_make_sense(self) -> Self:
+        check_range(self)
+        return self
+
+
+class Choice(Frozen, Generic[T]):
+    """One of several options; options that are objects may hold distributions of their own."""
+
+    choice: tuple[T, ...] = Field(min_length=1, description="The options.")
+
+
+def check_range(distribution: FloatRange | IntRange) -> None:
+    low, high = distribution.bounds
+    if low > high:
+        raise ValueError(f"the lowest value must come first, got [{low:g}, {high:g}]")
+    if distribution.log and low <= 0:
+        raise ValueError(f"a logarithmic scale needs a lowest value above 0, got {low:g}")
+    if distribution.log and distribution.step not in (None, 1):
+        raise ValueError("log and step exclude each other; remove one of them")
+
+
+def kind_of(value: Any) -> str:
+    """Tell a distribution from a value: `float`, `int`, `choice` or `value`."""
+    if isinstance(value, dict):
+        return next((kind for kind in ("float", "int", "choice") if kind in value), "value")
+    if isinstance(value, FloatRange):
+        return "float"
+    if isinstance(value, IntRange):
+        return "int"
+    return "choice" if isinstance(value, Choice) else "value"
+
+
+@cache
+def searchable(model: type[BaseModel]) -> type[BaseModel]:
+    """Return the model in which every field of `model` may be a distribution."""
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        annotation = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+        if info.discriminator is not None:
+            annotation = Annotated[annotation, _as_discriminator(info.discriminator)]
+        default = info.default.model_dump() if isinstance(info.default, BaseModel) else info.default
+        fixed = get_origin(info.annotation) is Literal and name == "name"
+        searched = annotation if fixed or name == "options" else _searchable_annotation(annotation)
+        required = ... if info.is_required() else default
+        fields[name] = (searched, Field(required, description=info.description, validate_default=True))
+    return create_model(f"Searchable{model.__name__}", __base__=Frozen, __doc__=model.__doc__, **fields)
+
+
+def _as_discriminator(discriminator: Any) -> Any:
+    return Discriminator(discriminator) if isinstance(discriminator, str) else discriminator
+
+
+def _searchable_annotation(annotation: Any) -> Any:
+    value = _searchable_value(annotation)
+    kinds: list[Any] = [Annotated[value, Tag("value")]]
+    scalars = _scalar_types(annotation)
+    check = AfterValidator(_bounds_obey(annotation))
+    if float in scalars:
+        kinds.append(Annotated[FloatRange, check, Tag("float")])
+    if scalars & {int, float}:
+        kinds.append(Annotated[IntRange, check, Tag("int")])
+    kinds.append(Annotated[Choice[value], Tag("choice")])  # type: ignore[valid-type]
+    return Annotated[Union[tuple(kinds)], Discriminator(kind_of)]  # noqa: UP007
+
+
+def _searchable_value(annotation: Any) -> Any:
+    """Replace the models, and the items of tuples, inside an annotation by their searchable form."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner, *metadata = arguments
+        return Annotated[_searchable_value(inner), *metadata]
+    if origin in (Union, UnionType):
+        return Union[tuple(_searchable_value(argument) for argument in arguments)]  # noqa: UP007
+    if origin is tuple:
+        items = tuple(item if item is ... else _searchable_annotation(item) for item in arguments)
+        return tuple[items]  # type: ignore[valid-type]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return searchable(annotation)
+    return annotation
+
+
+def _scalar_types(annotation: Any) -> set[type]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _scalar_types(arguments[0])
+    if origin in (Union, UnionType):
+        return set().union(*(_scalar_types(argument) for argument in arguments))
+    return {annotation} if annotation in (int, float) else set()
+
+
+def _bounds_obey(annotation: Any) -> Callable[[Any], Any]:
+    """Return a check that both ends of a range are values the field itself would take."""
+
+    def check(distribution: FloatRange | IntRange) -> FloatRange | IntRange:
+        adapter = TypeAdapter[Any](annotation)
+        for bound in distribution.bounds:
+            try:
+                adapter.validate_python(bound)
+            except ValidationError as error:
+                rule = error.errors()[0]["msg"].removeprefix("Input ")
+                raise ValueError(f"a bound {rule}, got {bound:g}") from None
+        return distribution
+
+    return check
+
+
+SearchSpace = searchable(TrialConfig)

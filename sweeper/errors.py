@@ -1,0 +1,99 @@
+"""Every error sweeper raises on purpose, and the exit code each one ends the program with.
+
+SweeperError
+├── ConfigError         2   the search space or the command line is wrong; lists every problem
+├── DatasetError        3   the images or their labels cannot be used
+├── StudyError          4   the study cannot be opened, continued or asked for what was wanted
+│   ├── StudyLocked         another driver is running it
+│   ├── StudyNotFound       no study of that name is stored
+│   └── StudyChanged        the search space differs from the one it was started with
+├── TrackingError       5   MLflow cannot be reached or refuses what is sent
+├── ExportError         6   an exported model does not reproduce the logged accuracy
+└── TrialError              fails one trial and never the study
+    ├── NonFiniteLoss
+    └── ModelError          the backbone or its weights cannot be built as configured
+
+Exit code 0 is success, 1 an unexpected error, 130 an interruption by the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SweeperError(Exception):
+    """Base of all errors that are answered with a message instead of a traceback."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a search space: where it stands, the rule it breaks, what to do."""
+
+    where: str
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        return f"{self.where}: {key}{self.message}"
+
+
+class ConfigError(SweeperError):
+    """The search space or an override is wrong."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class DatasetError(SweeperError):
+    """The data set cannot be read as described."""
+
+    exit_code = 3
+
+
+class StudyError(SweeperError):
+    """The study cannot be opened or continued."""
+
+    exit_code = 4
+
+
+class StudyLocked(StudyError):
+    """Another driver holds the study."""
+
+
+class StudyNotFound(StudyError):
+    """No study of this name is stored."""
+
+
+class StudyChanged(StudyError):
+    """The stored study was started with another search space."""
+
+
+class TrackingError(SweeperError):
+    """MLflow cannot be reached or refuses what it is sent."""
+
+    exit_code = 5
+
+
+class ExportError(SweeperError):
+    """An exported model does not give the accuracy that was logged."""
+
+    exit_code = 6
+
+
+class TrialError(SweeperError):
+    """Ends one trial as failed; the study goes on."""
+
+
+class NonFiniteLoss(TrialError):
+    """The loss became NaN or infinite."""
+
+
+class ModelError(TrialError):
+    """The backbone, the head or their weights cannot be built as configured."""
