@@ -1,0 +1,33 @@
+"""A confusion matrix as a file: CSV with the class names, which any program reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeper.files import write_whole
+
+Confusion = npt.NDArray[np.int64]  # [C, C]: rows true, columns predicted
+
+CORNER = "true \\ predicted"
+
+
+def write_confusion(path: Path, confusion: Confusion, classes: Sequence[str]) -> None:
+    """Write one row for each true class, one column for each predicted one."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([CORNER, *classes])
+    writer.writerows([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
+    write_whole(path, text.getvalue())
+
+
+def read_confusion(path: Path) -> tuple[Confusion, list[str]]:
+    """Read what `write_confusion` wrote: the matrix and the class names."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), header[1:]

@@ -1,0 +1,147 @@
+"""Every file and folder that sweeper makes, by name.
+
+All of it lies in the working directory: MLflow's and Optuna's databases beside each other, and
+everything of ours under `.sweeper/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MLFLOW_DATABASE = "mlflow.db"
+MLFLOW_ARTIFACTS = "mlruns"
+OPTUNA_DATABASE = "optuna.db"
+EXPORTS = "exports"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The working directory of one or more studies."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".sweeper"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / MLFLOW_DATABASE
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / MLFLOW_ARTIFACTS
+
+    @property
+    def optuna_database(self) -> Path:
+        return self.root / OPTUNA_DATABASE
+
+    @property
+    def database_lock(self) -> Path:
+        """Held while a database is created, which is not safe against a second process."""
+        return self.state / "databases.lock"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images, shared by all studies."""
+        return self.state / "cache"
+
+    @property
+    def builtin(self) -> Path:
+        """Image files of the embedded data sets."""
+        return self.state / "builtin"
+
+    def study(self, name: str) -> StudyFolder:
+        return StudyFolder(self.state / "studies" / name)
+
+    def export(self, study: str) -> Path:
+        return self.root / EXPORTS / study
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """What one study keeps on disk while trials are unfinished or undelivered."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "driver.lock"
+
+    @property
+    def sweep(self) -> Path:
+        """What the parent run holds: the configuration, and later the summary."""
+        return self.path / "sweep"
+
+    @property
+    def card(self) -> Path:
+        """What every run of the study records."""
+        return self.sweep / "card.json"
+
+    @property
+    def worker_logs(self) -> Path:
+        return self.path / "logs"
+
+    def trial(self, number: int) -> TrialFolder:
+        return TrialFolder(self.path / f"trial-{number:04d}")
+
+    def trials(self) -> list[TrialFolder]:
+        """Return the folders of all unfinished or undelivered trials, by number."""
+        return [TrialFolder(path) for path in sorted(self.path.glob("trial-*"), key=lambda path: int(path.name[6:]))]
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """One trial's files: written by its worker, delivered to MLflow by the driver, then removed."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name.removeprefix("trial-"))
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "worker.lock"
+
+    @property
+    def spec(self) -> Path:
+        """Number, seed and hyperparameters."""
+        return self.path / "spec.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Everything needed to go on after the last finished epoch."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def history(self) -> Path:
+        """The metrics of every finished epoch."""
+        return self.path / "history.json"
+
+    @property
+    def outcome(self) -> Path:
+        """How the trial ended; absent while it is unfinished."""
+        return self.path / "outcome.json"
+
+    @property
+    def run(self) -> Path:
+        """The MLflow run this trial is recorded in, and what has been delivered to it."""
+        return self.path / "run.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """Laid out as in the MLflow run."""
+        return self.path / "artifacts"
+
+    @property
+    def weights(self) -> Path:
+        return self.artifacts / "weights"
+
+    def weights_of(self, epoch: int) -> Path:
+        return self.weights / f"epoch-{epoch:04d}.safetensors"
+
+    @property
+    def confusion(self) -> Path:
+        return self.artifacts / "confusion"

@@ -1,0 +1,63 @@
+"""What passes between the driver and its workers, and what both leave on disk."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sweeper.config.hyperparameters import Frozen, TrialConfig
+
+
+class TrialSpec(Frozen):
+    """One trial as its worker gets it."""
+
+    number: int
+    seed: int
+    epochs: int
+    config: TrialConfig
+
+
+class EpochMetrics(Frozen):
+    """The metrics of one finished epoch, counted from 1."""
+
+    epoch: int
+    values: dict[str, float]
+    timestamp_ms: int
+
+
+class TrialState(StrEnum):
+    """Where a trial stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+class TrialOutcome(Frozen):
+    """How a trial ended. A failed trial has no score."""
+
+    state: TrialState
+    epochs: int = 0
+    best_epoch: int | None = None
+    best_value: float | None = None
+    best_metrics: dict[str, float] = {}
+    reason: str | None = None
+    seconds: float = 0.0
+    timestamp_ms: int = 0
+
+
+class TrialRow(Frozen):
+    """One trial as the ranked table shows it."""
+
+    number: int
+    state: TrialState
+    value: float | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float | None
+    ended_ms: int | None
+    params: dict[str, Any]
+    config: TrialConfig | None
+    reason: str | None

@@ -1,0 +1,44 @@
+"""Optuna's pruner for a study."""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+
+from sweeper.config.pruner import (
+    HyperbandConfig,
+    MedianConfig,
+    PatientConfig,
+    PercentileConfig,
+    PrunerConfig,
+    SuccessiveHalvingConfig,
+)
+
+
+def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner:
+    """Return the pruner; its steps are epochs, and no trial is longer than `epochs`."""
+    match config:
+        case PercentileConfig():
+            return optuna.pruners.PercentilePruner(
+                config.percentile, config.startup_trials, config.warmup_epochs, config.interval_epochs
+            )
+        case MedianConfig():
+            return optuna.pruners.MedianPruner(config.startup_trials, config.warmup_epochs, config.interval_epochs)
+        case SuccessiveHalvingConfig():
+            return optuna.pruners.SuccessiveHalvingPruner(
+                config.min_epochs, config.reduction_factor, config.min_early_stopping_rate
+            )
+        case HyperbandConfig():
+            # max_resource in figures: "auto" waits for a finished trial and then differs on resume.
+            return optuna.pruners.HyperbandPruner(
+                config.min_epochs, max(epochs, config.min_epochs), config.reduction_factor
+            )
+        case PatientConfig():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.pruners.PatientPruner(
+                    build_pruner(config.pruner, epochs), config.patience, config.min_delta
+                )
+        case _:
+            return optuna.pruners.NopPruner()

@@ -1,0 +1,48 @@
+"""Optuna's sampler for one trial."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import optuna
+
+from sweeper.config.sampler import CmaEsConfig, GpConfig, GridConfig, QmcConfig, SamplerConfig, TpeConfig
+
+
+def trial_seed(study_seed: int, number: int) -> int:
+    """Return the seed of one trial: 32 bits that differ for every study seed and number."""
+    return int(np.random.SeedSequence([study_seed, number]).generate_state(1)[0])
+
+
+def build_sampler(
+    config: SamplerConfig, study_seed: int, number: int, combination: dict[str, Any] | None
+) -> optuna.samplers.BaseSampler:
+    """Return the sampler that suggests trial `number`, seeded by it.
+
+    A new one for every trial, so that a continued study draws what an uninterrupted one would.
+    `combination` are the parameters of this trial for the grid.
+    """
+    seed = trial_seed(study_seed, number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match config:
+            case TpeConfig(startup_trials=startup, multivariate=multivariate):
+                return optuna.samplers.TPESampler(n_startup_trials=startup, multivariate=multivariate, seed=seed)
+            case GpConfig(startup_trials=startup):
+                return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed)
+            case CmaEsConfig(startup_trials=startup):
+                return optuna.samplers.CmaEsSampler(n_startup_trials=startup, seed=seed)
+            case QmcConfig(sequence=sequence):
+                # One sequence for the whole study: scrambled by the study's seed, not the trial's.
+                return optuna.samplers.QMCSampler(
+                    qmc_type=sequence,
+                    scramble=True,
+                    seed=study_seed,
+                    independent_sampler=optuna.samplers.RandomSampler(seed),
+                )
+            case GridConfig():
+                return optuna.samplers.PartialFixedSampler(combination or {}, optuna.samplers.RandomSampler(seed))
+            case _:
+                return optuna.samplers.RandomSampler(seed)
