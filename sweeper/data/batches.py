@@ -1,0 +1,118 @@
+"""Batches for training and evaluation, cut and augmented on the device that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.data.augment import Normalize, augment_images, evaluation_images
+from sweeper.data.image_set import ImageSet
+from sweeper.data.listing import Split
+from sweeper.data.mixing import Mix, draw_mix
+from sweeper.data.placement import place_images
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images and their labels, on the device.
+
+    `images` is float32 [B, 3, S, S], normalised, in channels_last memory format; `labels` int64 [B].
+    Where images were mixed, `labels` counts with `mix_weight`, float32 [B], and `mixed_labels`,
+    int64 [B], with the rest; else both are None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mixed_labels: Tensor | None = None
+    mix_weight: Tensor | None = None
+
+
+class DeviceImages:
+    """One split of an `ImageSet` on a device.
+
+    The images stay on the device when they fit its free memory, and are streamed to it from the
+    memory map otherwise; the batches are the same either way. `resident` decides it by force.
+    """
+
+    def __init__(
+        self, image_set: ImageSet, split: Split, device: torch.device | str, *, resident: bool | None = None
+    ) -> None:
+        rows = image_set.splits[split]
+        self.device = torch.device(device)
+        self.labels = torch.from_numpy(image_set.labels[rows]).to(self.device)
+        self._source = place_images(image_set.images, rows, self.device, resident=resident)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def steps(self, batch_size: int) -> int:
+        """Return the number of batches that `train_batches` gives."""
+        return len(training_bounds(len(self), batch_size))
+
+    def train_batches(
+        self,
+        batch_size: int,
+        augment: AugmentConfig,
+        image_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        seed: int,
+        epoch: int,
+    ) -> Iterator[Batch]:
+        """Yield every image once, shuffled, augmented, resized to `image_size` and normalised.
+
+        All chance comes from (seed, epoch) and the kind of device alone, so that an epoch of a
+        resumed trial equals that of an uninterrupted one. An incomplete last batch is kept; if it had
+        one image only, on which batch normalisation fails, that image joins the batch before. `mean`
+        and `std` are per channel, of values from 0 to 1.
+        """
+        host, generator = _chance(seed, epoch, self.device)
+        order = host.permutation(len(self))
+        bounds = training_bounds(len(self), batch_size)
+        labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
+        normalize = Normalize(mean, std, image_size, self.device)
+        for (start, end), pixels in zip(bounds, self._source.take([order[a:b] for a, b in bounds]), strict=True):
+            images = augment_images(pixels, augment, image_size, normalize, generator)
+            mix = draw_mix(augment, end - start, image_size, host)
+            yield _mixed(mix, images, labels[start:end]) if mix else Batch(images, labels[start:end])
+
+    def eval_batches(
+        self, batch_size: int, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> Iterator[Batch]:
+        """Yield every image once, in the order of the split, resized to `image_size` and normalised."""
+        rows = np.arange(len(self))
+        starts = range(0, len(self), batch_size)
+        normalize = Normalize(mean, std, image_size, self.device)
+        for start, pixels in zip(
+            starts, self._source.take([rows[start : start + batch_size] for start in starts]), strict=True
+        ):
+            images = evaluation_images(pixels, image_size, normalize)
+            yield Batch(images, self.labels[start : start + batch_size])
+
+
+def _mixed(mix: Mix, images: Tensor, labels: Tensor) -> Batch:
+    return Batch(mix.images(images), labels, mix.labels(labels), mix.weight_on(images.device))
+
+
+def training_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return where each training batch starts and ends; none of a larger batch size has one image only."""
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and batch_size > 1 and count % batch_size == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
+
+
+def _chance(seed: int, epoch: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:
+    """Return the sources of chance of an epoch: order and mixing on the host, pixels on the device.
+
+    The host draws what it would otherwise have to wait for the device to tell it.
+    """
+    for_host, for_device = np.random.SeedSequence((seed, epoch)).spawn(2)
+    generator = torch.Generator(device)
+    generator.manual_seed(int(for_device.generate_state(1, np.uint64)[0] >> 1))
+    return np.random.default_rng(for_host), generator

@@ -1,0 +1,94 @@
+"""Class folders: train/, val/ and test/ with one folder a class, or a single tree of class folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
+from sweeper.data.scan import find_images, holds_images, subfolders
+from sweeper.errors import DatasetError
+
+
+@dataclass
+class _Images:
+    """A listing while it is being filled."""
+
+    paths: list[str] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
+    split_names: list[Split | None] = field(default_factory=list)
+
+    def add_class(self, root: Path, folder: str, name: str, split: Split | None) -> None:
+        found = find_images(root / folder)
+        self.paths += [f"{folder}/{path}" for path in found]
+        self.class_names += [name] * len(found)
+        self.split_names += [split] * len(found)
+
+
+def read_folders(root: Path) -> Listing:
+    """List the images of class folders.
+
+    Raises `DatasetError` when there are no class folders, when two folders claim the same split, or
+    when val or test holds a class that train does not.
+    """
+    splits = split_folders(root)
+    return _read_splits(root, splits) if splits else _read_tree(root)
+
+
+def split_folders(root: Path) -> dict[Split, str]:
+    """Return the folder of each split, or nothing when the images come as one tree of classes.
+
+    A folder named train that holds images directly, and no folders, is the class of trains.
+    """
+    named: dict[Split, list[str]] = {}
+    for name in subfolders(root):
+        split = SPLIT_NAMES.get(name.lower())
+        if split and subfolders(root / name):
+            named.setdefault(split, []).append(name)
+    _refuse_two_of_a_kind(root, named)
+    if named and "train" not in named:
+        raise DatasetError(
+            f"{root}: there is {', '.join(names[0] for names in named.values())} but no folder train with class "
+            "folders in it; add it, or point dataset.path at one tree of class folders"
+        )
+    return {split: names[0] for split, names in named.items()}
+
+
+def _refuse_two_of_a_kind(root: Path, named: dict[Split, list[str]]) -> None:
+    for split, names in named.items():
+        if len(names) > 1:
+            raise DatasetError(f"{root}: one folder may hold the {split} split, found {names}; keep one of them")
+
+
+def _read_splits(root: Path, splits: dict[Split, str]) -> Listing:
+    classes = in_class_order(set(subfolders(root / splits["train"])))
+    images = _Images()
+    for split, folder in splits.items():
+        names = subfolders(root / folder)
+        refuse_unknown_classes(root / folder, set(names) - set(classes))
+        for name in names:
+            images.add_class(root, f"{folder}/{name}", name, split)
+    return Listing(root, images.paths, images.class_names, images.split_names, classes)
+
+
+def _read_tree(root: Path) -> Listing:
+    classes = in_class_order(set(subfolders(root)))
+    if not classes:
+        found = "images lie in it directly" if holds_images(root) else "it holds neither folders nor images"
+        raise DatasetError(
+            f"{root}: no class folders: {found}; put the images of each class into a folder of its own, "
+            "or list them with their classes in a CSV file"
+        )
+    images = _Images()
+    for name in classes:
+        images.add_class(root, name, name, None)
+    return Listing(root, images.paths, images.class_names, images.split_names, classes)
+
+
+def refuse_unknown_classes(where: Path, unknown: set[str]) -> None:
+    """Raise `DatasetError` when a split holds classes that the training split does not."""
+    if unknown:
+        raise DatasetError(
+            f"{where}: every class must be in the training images, {len(unknown):,} here are not:\n"
+            f"{enumerated(sorted(unknown))}\nRename them, add training images, or remove these folders."
+        )

@@ -1,0 +1,43 @@
+"""`ImageSet`: decoded images with their labels and splits, as training and inference take them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from sweeper.data.decode import Pixels
+from sweeper.data.index import ImageIndex
+from sweeper.data.splitting import Rows, Splits
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set ready for use.
+
+    `images` is uint8 [N, S, S, 3], memory-mapped; `labels` int64 [N], an index into `classes`;
+    `splits` maps train, val and perhaps test to sorted row numbers. `digest` names the data set:
+    32 hexadecimal digits that change with any byte of any image, any label and any split, but not
+    with the image size or the place where the files lie.
+    """
+
+    images: Pixels
+    labels: Rows
+    classes: tuple[str, ...]
+    splits: Splits
+    digest: str
+
+    @property
+    def image_size(self) -> int:
+        return int(self.images.shape[1])
+
+
+def digest_of(index: ImageIndex, content_digest: str) -> str:
+    """Return the digest of a data set from that of its files."""
+    described = {
+        "content": content_digest,
+        "classes": index.classes,
+        "labels": index.labels.tolist(),
+        "splits": {split: rows.tolist() for split, rows in sorted(index.splits.items())},
+    }
+    return hashlib.blake2b(json.dumps(described).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,141 @@
+"""The index: every image file of a data set with its label and split, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sweeper.config.dataset import DatasetConfig
+from sweeper.data.csv_layout import is_csv, read_csv
+from sweeper.data.digits import write_digits
+from sweeper.data.folder_layout import read_folders, split_folders
+from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
+from sweeper.data.scan import holds_images, subfolders
+from sweeper.data.splitting import Rows, Splits, draw_splits, limit_splits
+from sweeper.data.tiny_imagenet_layout import is_tiny_imagenet, read_tiny_imagenet
+from sweeper.errors import DatasetError
+from sweeper.paths import Workspace
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """Which images there are, before any of them is read.
+
+    `paths` are relative to `root`; `labels` is int64 [N], an index into `classes`; `splits` maps
+    train, val and, where there is one, test to sorted row numbers. Every row is in some split.
+    """
+
+    root: Path
+    paths: Sequence[str]
+    labels: Rows
+    classes: tuple[str, ...]
+    splits: Splits
+
+
+def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
+    """Find the images of a data set, split them, and apply the configured limit.
+
+    The same files give the same index whatever the order in which the file system lists them.
+    Raises `DatasetError` when the layout, the labels or the splits cannot be used.
+    """
+    listing = _in_path_order(_read(dataset, workspace))
+    if not listing.paths:
+        raise DatasetError(f"{listing.root}: no images found; check dataset.path and dataset.layout")
+    classes = listing.classes[: dataset.limit.classes]
+    numbers = {name: number for number, name in enumerate(listing.classes)}
+    labels = np.array([numbers[name] for name in listing.class_names], dtype=np.int64)
+    kept = {split: rows[labels[rows] < len(classes)] for split, rows in draw_splits(listing, labels, dataset).items()}
+    splits = limit_splits(kept, labels, dataset.limit, dataset.split_seed)
+    check_splits(splits, labels, classes, where=str(listing.root))
+    return _compact(listing, labels, classes, splits)
+
+
+def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
+    if dataset.builtin:
+        return read_folders(write_digits(workspace.builtin / dataset.builtin))
+    path = (workspace.root / Path(dataset.path or "").expanduser()).absolute()
+    if not path.exists():
+        raise DatasetError(f"{path}: there is no such file or folder; correct dataset.path")
+    layout = _recognised(path) if dataset.layout == "auto" else dataset.layout
+    if layout == "csv":
+        return read_csv(path, dataset.csv)
+    if not path.is_dir():
+        raise DatasetError(f"{path}: the {layout} layout is read from a folder, this is a file; correct dataset.path")
+    return read_tiny_imagenet(path) if layout == "tiny-imagenet" else read_folders(path)
+
+
+def _recognised(path: Path) -> str:
+    if path.is_file():
+        if is_csv(path):
+            return "csv"
+        raise DatasetError(f"{path}: a data set is a folder or a .csv file; correct dataset.path")
+    if is_tiny_imagenet(path):
+        return "tiny-imagenet"
+    splits = split_folders(path)
+    if is_csv(path):
+        if any(
+            holds_images(path / splits["train"] / name)
+            for name in (subfolders(path / splits["train"]) if splits else [])
+        ):
+            raise DatasetError(
+                f"{path}: there are both train.csv and class folders in train/; say which counts: "
+                "dataset.layout: csv or dataset.layout: folder"
+            )
+        return "csv"
+    if splits:
+        _refuse_stray_classes(path)
+    return "folder"
+
+
+def _refuse_stray_classes(path: Path) -> None:
+    stray = [name for name in subfolders(path) if name.lower() not in SPLIT_NAMES and holds_images(path / name)]
+    if stray:
+        raise DatasetError(
+            f"{path}: beside the split folders there are folders of images:\n{enumerated(stray)}\n"
+            "Move them into train/ if they are classes, or say dataset.layout: folder to leave them out."
+        )
+
+
+def _in_path_order(listing: Listing) -> Listing:
+    order = sorted(range(len(listing.paths)), key=listing.paths.__getitem__)
+    return Listing(
+        root=listing.root,
+        paths=[listing.paths[row] for row in order],
+        class_names=[listing.class_names[row] for row in order],
+        split_names=[listing.split_names[row] for row in order],
+        classes=listing.classes,
+    )
+
+
+def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: str) -> None:
+    """Raise `DatasetError` unless there are two classes, each in train, and no split is empty."""
+    if len(classes) < 2:
+        raise DatasetError(f"{where}: a classifier needs at least 2 classes, found {list(classes)}; check dataset.path")
+    present = set(labels[splits["train"]].tolist())
+    missing = [name for number, name in enumerate(classes) if number not in present]
+    if missing:
+        raise DatasetError(
+            f"{where}: every class needs an image in the training split, {len(missing):,} of {len(classes):,} "
+            f"have none:\n{enumerated(missing)}\nAdd images, remove the class, or raise dataset.limit.train_images."
+        )
+    for split, rows in splits.items():
+        if not rows.size:
+            raise DatasetError(
+                f"{where}: the {split} split needs at least one image, found none; add images, or give each class two "
+                f"so that {split} can be split off"
+            )
+
+
+def _compact(listing: Listing, labels: Rows, classes: tuple[str, ...], splits: Splits) -> ImageIndex:
+    """Drop the rows that are in no split, so that a limited data set is decoded only as far as it is used."""
+    used = np.sort(np.concatenate(list(splits.values())))
+    return ImageIndex(
+        root=listing.root,
+        paths=[listing.paths[row] for row in used],
+        labels=labels[used],
+        classes=classes,
+        splits={split: np.searchsorted(used, rows) for split, rows in splits.items()},
+    )

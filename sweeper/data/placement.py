@@ -1,0 +1,103 @@
+"""Where the pixels of a split live: resident on the device, or streamed to it batch by batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor
+
+from sweeper.data.decode import Pixels
+from sweeper.data.splitting import Rows
+
+RESIDENT_SHARE = 0.4
+"""Share of the device's free memory that images may take; the rest is for the training."""
+
+AHEAD = 2
+"""Batches that are read before they are asked for."""
+
+
+class PixelSource(Protocol):
+    """Hands out the images of a split."""
+
+    def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        """Yield uint8 [B, S, S, 3] on the device for each batch of positions within the split."""
+        ...
+
+
+def place_images(images: Pixels, rows: Rows, device: torch.device, *, resident: bool | None = None) -> PixelSource:
+    """Place the given rows of uint8 [N, S, S, 3] on a device, resident where they fit or as told."""
+    if resident is None:
+        resident = len(rows) * images[0].nbytes <= _free_bytes(device)
+    if not resident:
+        return StreamedPixels(images, rows, device)
+    return MappedPixels(images, rows) if device.type == "cpu" else ResidentPixels(images, rows, device)
+
+
+def _free_bytes(device: torch.device) -> float:
+    if device.type == "cuda":
+        return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    available: int = psutil.virtual_memory().available
+    return available if device.type == "cpu" else RESIDENT_SHARE * available
+
+
+class ResidentPixels:
+    """A copy on the device."""
+
+    def __init__(self, images: Pixels, rows: Rows, device: torch.device) -> None:
+        self._pixels = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
+        for start in range(0, len(rows), 4096):  # in pieces, to need no second copy on the host
+            part = slice(start, start + 4096)
+            self._pixels[part].copy_(torch.from_numpy(images[rows[part]]))
+
+    def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        for batch in batches:
+            positions = torch.from_numpy(batch).to(self._pixels.device, non_blocking=True)
+            yield self._pixels.index_select(0, positions)
+
+
+class MappedPixels:
+    """The memory map itself, for the CPU: the kernel keeps one copy for all workers."""
+
+    def __init__(self, images: Pixels, rows: Rows) -> None:
+        self._pixels = torch.from_numpy(images)
+        self._rows = torch.from_numpy(rows)
+
+    def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        for batch in batches:
+            yield self.read(batch)
+
+    def read(self, batch: Rows, out: Tensor | None = None) -> Tensor:
+        return torch.index_select(self._pixels, 0, self._rows[torch.from_numpy(batch)], out=out)
+
+
+class StreamedPixels:
+    """The memory map, read by a thread of its own a few batches ahead."""
+
+    def __init__(self, images: Pixels, rows: Rows, device: torch.device) -> None:
+        self._mapped = MappedPixels(images, rows)
+        self._shape = images.shape[1:]
+        self._device = device
+
+    def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
+        waiting: deque[Future[Tensor]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as reader:
+            for batch in batches:
+                waiting.append(reader.submit(self._read, batch))
+                if len(waiting) > AHEAD:
+                    yield self._send(waiting.popleft().result())
+            while waiting:
+                yield self._send(waiting.popleft().result())
+
+    def _read(self, batch: Rows) -> Tensor:
+        # torch keeps pinned buffers for reuse, and none before the copy out of it has ended
+        pinned = self._device.type == "cuda"
+        buffer = torch.empty((len(batch), *self._shape), dtype=torch.uint8, pin_memory=pinned)
+        return self._mapped.read(batch, out=buffer)
+
+    def _send(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self._device, non_blocking=True)

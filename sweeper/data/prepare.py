@@ -1,0 +1,51 @@
+"""From the `dataset` section to an `ImageSet`: index the files, then decode or find them decoded."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from sweeper.config.dataset import DatasetConfig
+from sweeper.data.build import Progress
+from sweeper.data.cache import ImageCache
+from sweeper.data.image_set import ImageSet, digest_of
+from sweeper.data.index import ImageIndex, build_index, check_splits
+from sweeper.data.listing import enumerated
+from sweeper.paths import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_images(
+    dataset: DatasetConfig, size: int, workspace: Workspace, progress: Progress | None = None
+) -> ImageSet:
+    """Return the data set with its images decoded to `size` by `size` pixels, or to its `stored_size`.
+
+    The first call for a size decodes, and tells `progress` of the images done and all; any later
+    call, from any process, maps the result into memory. Raises `DatasetError` when files, labels or
+    splits cannot be used.
+    """
+    index = build_index(dataset, workspace)
+    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize)
+    cached = cache.open(index, skip_bad=dataset.on_bad_image == "skip", progress=progress)
+    if cached.bad:
+        index = _without(index, cached.bad)
+    return ImageSet(
+        images=cached.images,
+        labels=index.labels,
+        classes=index.classes,
+        splits=index.splits,
+        digest=digest_of(index, cached.digest),
+    )
+
+
+def _without(index: ImageIndex, bad: dict[int, str]) -> ImageIndex:
+    """Leave bad images out of the splits; their rows stay, so that the others keep their numbers."""
+    lines = [f"{index.paths[row]}: {reason}" for row, reason in sorted(bad.items())]
+    logger.warning("%s: left out %d unreadable images:\n%s", index.root, len(bad), enumerated(lines, limit=20))
+    rows = np.array(sorted(bad), dtype=np.int64)
+    splits = {split: np.setdiff1d(kept, rows, assume_unique=True) for split, kept in index.splits.items()}
+    check_splits(splits, index.labels, index.classes, where=str(index.root))
+    return replace(index, splits=splits)
