@@ -1,0 +1,94 @@
+"""The network of one trial: a backbone, a head, and which of their weights may change."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from torch import Tensor, nn
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.modeling.backbones import Channels, build_backbone
+from sweeper.modeling.heads import build_head
+from sweeper.modeling.stages import last_stage
+
+Trainable = Literal["all", "last_stage", "head"]
+
+
+class Classifier(nn.Module):
+    """Scores the classes of images [B, 3, H, W] that are normalised with `mean` and `std`.
+
+    Args:
+        backbone: Images to features [B, D].
+        head: Features to class scores [B, C].
+        mean, std: Of every channel, on the scale 0 to 1; the caller normalises.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Channels, std: Channels):
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.mean = mean
+        self.std = std
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.backbone(images))
+        return scores
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, except for frozen parts: their batch statistics and outputs stay fixed."""
+        super().train(mode)
+        for part in frozen_parts(self):
+            part.eval()
+        return self
+
+
+def build_classifier(config: TrialConfig, classes: int, *, load_weights: bool = True) -> Classifier:
+    """Build a trial's network on the CPU, frozen as configured.
+
+    New weights are drawn from torch's global random numbers, so the caller seeds.
+
+    Args:
+        config: Of the trial.
+        classes: Number of classes, C.
+        load_weights: False leaves pretrained weights out, where others are loaded right after.
+
+    Raises:
+        ModelError: the backbone or its weights cannot be built as configured.
+    """
+    pretrained = config.pretrained if load_weights else False
+    backbone = build_backbone(config.backbone, pretrained, config.drop_rate, config.image_size)
+    head = build_head(config.head, backbone.features, classes)
+    classifier = Classifier(backbone.module, head, backbone.mean, backbone.std)
+    freeze(classifier, config.trainable)
+    return classifier
+
+
+def freeze(classifier: Classifier, trainable: Trainable) -> None:
+    """Let only the head, the head and the backbone's last stage, or everything learn.
+
+    Parameters that the architecture itself keeps fixed stay fixed.
+    """
+    if trainable == "all":
+        return
+    learning = last_stage(classifier.backbone) if trainable == "last_stage" else frozenset()
+    for name, parameter in classifier.backbone.named_parameters():
+        if name not in learning:
+            parameter.requires_grad_(False)
+    classifier.train(classifier.training)
+
+
+def frozen_parts(module: nn.Module) -> list[nn.Module]:
+    """Return the largest modules below `module` that have parameters of which none learns."""
+    parts: list[nn.Module] = []
+    for child in module.children():
+        parameters = list(child.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            parts.append(child)
+        else:
+            parts += frozen_parts(child)
+    return parts
+
+
+def parameter_count(module: nn.Module, *, learning: bool = False) -> int:
+    """Return how many numbers a module's parameters hold, or only those that may change."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad or not learning)
