@@ -1,0 +1,57 @@
+"""A checkpoint to continue from, and the best weights so far. Each file appears whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from sweeper.files import write_whole
+from sweeper.paths import TrialFolder
+from sweeper.results import EpochMetrics
+from sweeper.training.progress import Progress
+
+
+def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progress) -> None:
+    """Write `state` and the progress, then the history beside it, then drop weights that are no longer best.
+
+    The order matters: after a crash the checkpoint is never behind what was told to others.
+    """
+    buffer = io.BytesIO()
+    torch.save({**state, "progress": progress.state_dict()}, buffer)
+    write_whole(folder.checkpoint, buffer.getvalue())
+    write_history(folder, progress)
+    for weights in folder.weights.glob("epoch-*.safetensors"):
+        if progress.best_epoch is None or weights != folder.weights_of(progress.best_epoch):
+            weights.unlink()
+
+
+def load_checkpoint(folder: TrialFolder, device: torch.device) -> dict[str, Any] | None:
+    """Return the last checkpoint, `progress` restored, or None where there is none."""
+    if not folder.checkpoint.exists():
+        return None
+    state: dict[str, Any] = torch.load(folder.checkpoint, map_location=device, weights_only=True)
+    state["progress"] = Progress.from_state_dict(
+        torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state["progress"])
+    )
+    return state
+
+
+def write_history(folder: TrialFolder, progress: Progress) -> None:
+    """Write the metrics of all epochs, for those who record them."""
+    write_whole(folder.history, json.dumps([metrics.model_dump() for metrics in progress.history]))
+
+
+def read_history(folder: TrialFolder) -> list[EpochMetrics]:
+    """Return the metrics of all finished epochs."""
+    return [EpochMetrics.model_validate(metrics) for metrics in json.loads(folder.history.read_bytes())]
+
+
+def save_weights(folder: TrialFolder, model: nn.Module, epoch: int) -> None:
+    """Write the model's weights and buffers as safetensors."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_whole(folder.weights_of(epoch), save(tensors))

@@ -1,0 +1,53 @@
+"""The device a trial runs on, and what is set on it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+import psutil
+import torch
+
+
+def resolve_device(wanted: str, slot: int) -> torch.device:
+    """Return the device of a worker: `auto` and `cuda` spread the slots over all GPUs.
+
+    Raises ValueError when the device is not there.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted in ("auto", "cuda") and gpus:
+        return torch.device("cuda", slot % gpus)
+    if wanted == "auto":
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= gpus:
+        raise ValueError(f"device {wanted} was asked for and this machine has {gpus} CUDA devices; use auto or cpu")
+    return torch.device(wanted)
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bfloat16 on CUDA devices that have it, float32 everywhere else."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new peak for `peak_memory_mb`."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    # Writing 5 makes Linux forget the peak of the resident set; elsewhere there is none to reset.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the largest memory in MB since the reset: of the GPU, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) / 1024
+    return float(psutil.Process().memory_info().rss / 2**20)

@@ -1,0 +1,81 @@
+"""How far a trial has come: its history, its best epoch and its confusion matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import torch
+
+from sweeper.config.sweep import ObjectiveConfig
+from sweeper.confusion import Confusion
+from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+
+
+@dataclass
+class Progress:
+    """What a trial has reached after its last finished epoch."""
+
+    history: list[EpochMetrics] = field(default_factory=list)
+    best_epoch: int | None = None
+    best_value: float | None = None
+    confusions: dict[str, Confusion] = field(default_factory=dict)  # of the first, the best and the last epoch
+    steps: int = 0  # optimizer updates
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        return len(self.history)
+
+    def add(self, metrics: EpochMetrics, confusion: Confusion, objective: ObjectiveConfig) -> bool:
+        """Take in a finished epoch; True when it is the best so far."""
+        value = metrics.values[objective.metric]
+        best = objective.better(value, self.best_value)
+        self.history.append(metrics)
+        self.confusions["last"] = confusion
+        self.confusions.setdefault("first", confusion)
+        if best:
+            self.best_epoch, self.best_value = metrics.epoch, value
+            self.confusions["best"] = confusion
+        return best
+
+    def stalled(self, patience: int | None) -> bool:
+        """Tell whether the objective has not improved for `patience` epochs."""
+        return patience is not None and self.epochs - (self.best_epoch or 0) >= patience
+
+    def outcome(self, state: TrialState, reason: str | None = None) -> TrialOutcome:
+        """Return how the trial ends if it ends now. A failed trial has no best."""
+        best = self.history[self.best_epoch - 1] if self.best_epoch and state is not TrialState.FAILED else None
+        last = self.history[-1].timestamp_ms if self.history else 0
+        return TrialOutcome(
+            state=state,
+            epochs=self.epochs,
+            best_epoch=best.epoch if best else None,
+            best_value=self.best_value if best else None,
+            best_metrics=_quality(best.values) if best else {},
+            reason=reason,
+            seconds=self.seconds,
+            timestamp_ms=last,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values and tensors, so that a checkpoint loads without unpickling code."""
+        return {
+            "history": [metrics.model_dump() for metrics in self.history],
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "confusions": {name: torch.from_numpy(matrix) for name, matrix in self.confusions.items()},
+            "steps": self.steps,
+            "seconds": self.seconds,
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> Self:
+        history = [EpochMetrics.model_validate(metrics) for metrics in state["history"]]
+        confusions = {name: matrix.numpy() for name, matrix in state["confusions"].items()}
+        return cls(**{**state, "history": history, "confusions": confusions})
+
+
+def _quality(values: dict[str, float]) -> dict[str, float]:
+    """Return the metrics that judge the model, without time, memory and learning rate."""
+    return {name: value for name, value in values.items() if name.startswith(("train/", "val/"))}

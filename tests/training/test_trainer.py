@@ -1,0 +1,185 @@
+"""One trial: it learns, repeats itself exactly, resumes exactly and ends for stated reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from sweeper.config.sweep import ObjectiveConfig
+from sweeper.confusion import read_confusion
+from sweeper.modeling.classifier import build_classifier
+from sweeper.paths import TrialFolder
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.training.evaluate import evaluate
+from sweeper.training.trainer import TrialData, train
+from tests.training.learnable import CPU, colored, spec_of
+
+TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
+
+
+class Killed(Exception):
+    """Stands for a process that dies at this point."""
+
+
+def run(
+    spec: TrialSpec,
+    folder: Path,
+    data: TrialData | None = None,
+    on_epoch: Callable[[EpochMetrics], bool] = lambda metrics: False,
+    **options: Any,
+) -> tuple[TrialOutcome, list[EpochMetrics]]:
+    seen: list[EpochMetrics] = []
+
+    def report(metrics: EpochMetrics) -> bool:
+        seen.append(metrics)
+        return on_epoch(metrics)
+
+    settings_: dict[str, Any] = {"objective": ObjectiveConfig(), "patience": None, "device": CPU, **options}
+    outcome = train(spec, data or colored(), folder=TrialFolder(folder), on_epoch=report, **settings_)
+    return outcome, seen
+
+
+def comparable(history: list[EpochMetrics]) -> list[dict[str, float]]:
+    return [{name: value for name, value in point.values.items() if name not in TIMED} for point in history]
+
+
+def test_a_trial_learns_and_logs_every_metric_each_epoch(tmp_path: Path) -> None:
+    outcome, history = run(spec_of(epochs=8), tmp_path)
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.best_value is not None
+    assert outcome.best_value > 0.8
+    assert [point.epoch for point in history] == list(range(1, 9))
+    quality = {
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/top5_accuracy",
+        "val/precision",
+        "val/recall",
+    }
+    assert set(history[0].values) == quality | {"val/f1", "lr"} | TIMED
+
+
+def test_the_same_trial_twice_gives_the_same_numbers(tmp_path: Path) -> None:
+    everything = {"augment": {"crop_padding": 1, "flip": True, "mixup": 0.2}, "head": {"hidden": [8], "dropout": 0.3}}
+    _, first = run(spec_of(**everything), tmp_path / "a")
+    _, second = run(spec_of(**everything), tmp_path / "b")
+    _, other = run(spec_of(seed=8, **everything), tmp_path / "c")
+    assert comparable(first) == comparable(second)
+    assert comparable(first) != comparable(other)
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kills=st.sets(st.integers(1, 4), min_size=1, max_size=3),
+    scheduler=st.sampled_from(["reduce_on_plateau", "one_cycle", {"name": "cosine", "warmup_epochs": 1.5}]),
+    optimizer=st.sampled_from([{"name": "sgd", "lr": 0.05}, {"name": "adamw", "amsgrad": True}, {"name": "lion"}]),
+)
+def test_a_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
+    tmp_path_factory: pytest.TempPathFactory, kills: set[int], scheduler: Any, optimizer: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("trial")
+    data = colored(train=34)
+    spec = spec_of(
+        epochs=4, scheduler=scheduler, optimizer=optimizer, head={"hidden": [4], "norm": "batch", "dropout": 0.2}
+    )
+    outcome, history = run(spec, folder / "whole", data)
+    for epoch in sorted(kills):
+
+        def die(metrics: EpochMetrics, last: int = epoch) -> bool:
+            if metrics.epoch == last:
+                raise Killed
+            return False
+
+        with pytest.raises(Killed):
+            run(spec, folder / "broken", data, on_epoch=die)
+    resumed, replayed = run(spec, folder / "broken", data)
+    assert comparable(replayed) == comparable(history)
+    assert resumed.model_dump(exclude={"seconds", "timestamp_ms"}) == outcome.model_dump(
+        exclude={"seconds", "timestamp_ms"}
+    )
+    whole, broken = (next((folder / name).glob("artifacts/weights/*")) for name in ("whole", "broken"))
+    assert whole.read_bytes() == broken.read_bytes()
+
+
+def test_the_weights_kept_are_those_of_the_best_epoch_and_give_its_accuracy(tmp_path: Path) -> None:
+    spec = spec_of(epochs=6, optimizer={"name": "sgd", "lr": 0.5})
+    data = colored(noise=150)
+    outcome, history = run(spec, tmp_path, data)
+    values = [point.values["val/accuracy"] for point in history]
+    assert outcome.best_value == max(values)
+    assert outcome.best_epoch == values.index(max(values)) + 1
+    (weights,) = (tmp_path / "artifacts" / "weights").iterdir()
+    assert weights.name == f"epoch-{outcome.best_epoch:04d}.safetensors"
+    model = build_classifier(spec.config, 3, load_weights=False)
+    model.load_state_dict(load_file(weights))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    again = evaluate(model, data.val, classes=3, batch_size=16, image_size=8, device=CPU)
+    assert again.values["accuracy"] == outcome.best_value
+    confusion, classes = read_confusion(tmp_path / "artifacts" / "confusion" / "best.csv")
+    assert (again.confusion == confusion).all()
+    assert classes == list(data.classes)
+
+
+def test_a_loss_that_explodes_fails_the_trial_with_its_reason_and_no_score(tmp_path: Path) -> None:
+    outcome, _ = run(spec_of(optimizer={"name": "sgd", "lr": 1e30}), tmp_path)
+    assert outcome.state is TrialState.FAILED
+    assert outcome.best_value is None
+    assert "learning rate" in (outcome.reason or "")
+
+
+def test_a_backbone_that_cannot_be_built_fails_the_trial_with_its_reason(tmp_path: Path) -> None:
+    outcome, _ = run(spec_of(pretrained=str(tmp_path / "none.safetensors")), tmp_path)
+    assert outcome.state is TrialState.FAILED
+    assert "none.safetensors" in (outcome.reason or "")
+
+
+def test_a_pruned_trial_ends_at_once_and_keeps_its_best(tmp_path: Path) -> None:
+    outcome, history = run(spec_of(epochs=5), tmp_path, on_epoch=lambda metrics: metrics.epoch == 2)
+    assert (outcome.state, outcome.epochs, len(history)) == (TrialState.PRUNED, 2, 2)
+    assert outcome.best_value == max(point.values["val/accuracy"] for point in history)
+
+
+def test_patience_ends_a_trial_that_no_longer_improves(tmp_path: Path) -> None:
+    outcome, _ = run(spec_of(epochs=30, optimizer={"name": "sgd", "lr": 1e-12}), tmp_path, patience=2)
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.epochs <= 5
+
+
+def test_a_loss_as_objective_keeps_the_lowest(tmp_path: Path) -> None:
+    objective = ObjectiveConfig.model_validate({"metric": "val/loss"})
+    outcome, history = run(spec_of(epochs=4), tmp_path, objective=objective)
+    assert outcome.best_value == min(point.values["val/loss"] for point in history)
+
+
+def test_a_frozen_backbone_stays_as_it_was(tmp_path: Path) -> None:
+    spec = spec_of(epochs=2, trainable="head")
+    run(spec, tmp_path)
+    torch.manual_seed(spec.seed)
+    before = build_classifier(spec.config, 3).state_dict()
+    after = load_file(next((tmp_path / "artifacts" / "weights").iterdir()))
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed
+    assert all(name.startswith("head.") for name in changed)
+
+
+def test_gradient_clipping_bounds_a_step(tmp_path: Path) -> None:
+    clipped, _ = run(
+        spec_of(epochs=1, optimizer={"name": "sgd", "lr": 50.0, "momentum": 0.0}, gradient_clip=1e-6), tmp_path
+    )
+    assert clipped.state is TrialState.COMPLETE
+
+
+def test_a_truncated_checkpoint_is_never_seen_because_files_appear_whole(tmp_path: Path) -> None:
+    folder = TrialFolder(tmp_path)
+    folder.checkpoint.with_name("checkpoint.pt.part").write_bytes(b"half")
+    outcome, _ = run(spec_of(epochs=1), tmp_path)
+    assert outcome.state is TrialState.COMPLETE
