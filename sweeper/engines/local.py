@@ -1,0 +1,110 @@
+"""Worker processes on this machine, kept warm between trials."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
+from sweeper.engines.worker import worker_main
+from sweeper.paths import Workspace
+from sweeper.results import TrialSpec
+
+
+@dataclass
+class Slot:
+    """A worker process, the pipe to it and the trial it is on."""
+
+    process: SpawnProcess
+    connection: Connection
+    log: Path
+    ready: bool = False
+    number: int | None = None
+
+
+class LocalEngine:
+    """One process for each slot; a process that dies is replaced."""
+
+    def __init__(self, sweep: SweepConfig, workspace: Workspace, workers: int):
+        self._sweep = sweep
+        self._workspace = workspace
+        # Workers share the cores evenly; with one worker the framework's own choice stands.
+        self._threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+        self._slots = [self._start(slot) for slot in range(workers)]
+
+    def _start(self, slot: int) -> Slot:
+        ours, theirs = multiprocessing.Pipe()
+        setup = WorkerSetup(self._sweep.model_dump_json(by_alias=True), str(self._workspace.root), slot, self._threads)
+        log = self._workspace.study(self._sweep.study).worker_logs / f"worker-{slot}.log"
+        process = multiprocessing.get_context("spawn").Process(
+            target=worker_main, args=(theirs, setup, log), name=f"sweeper-worker-{slot}", daemon=True
+        )
+        process.start()
+        theirs.close()
+        return Slot(process, ours, log)
+
+    @property
+    def idle(self) -> int:
+        return sum(slot.ready and slot.number is None for slot in self._slots)
+
+    def submit(self, spec: TrialSpec) -> None:
+        slot = next(slot for slot in self._slots if slot.ready and slot.number is None)
+        slot.number = spec.number
+        with contextlib.suppress(ConnectionError):  # it died while idle; `events` will say so
+            slot.connection.send(spec)
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        ready = wait([slot.connection for slot in self._slots], timeout_s)
+        for index, slot in enumerate(self._slots):
+            if slot.connection in ready:
+                yield self._receive(index)
+
+    def _receive(self, index: int) -> Event:
+        slot = self._slots[index]
+        try:
+            event: WorkerReady | EpochFinished | TrialEnded = slot.connection.recv()
+        except (EOFError, ConnectionError):
+            return self._replace(index)
+        slot.ready = True
+        if isinstance(event, TrialEnded):
+            slot.number = None
+        return event
+
+    def _replace(self, index: int) -> WorkerDied:
+        """Start a new worker in place of a dead one."""
+        slot = self._slots[index]
+        slot.process.join()
+        slot.connection.close()
+        self._slots[index] = self._start(index)
+        return WorkerDied(slot.number, how_it_ended(slot.process.exitcode, slot.log))
+
+    def answer(self, number: int, *, prune: bool) -> None:
+        slot = next(slot for slot in self._slots if slot.number == number)
+        with contextlib.suppress(ConnectionError):
+            slot.connection.send(prune)
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.process.kill()
+        for slot in self._slots:
+            slot.process.join()
+            slot.connection.close()
+
+
+def how_it_ended(exitcode: int | None, log: Path) -> str:
+    """Say in words how a process ended: the signal, or the last line it printed."""
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+        return f"its worker was killed by {name}{hint}"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    said = f": {lines[-1]}" if lines else ""
+    return f"its worker ended with exit code {exitcode}{said}"

@@ -1,0 +1,71 @@
+"""What the driver and its workers say to each other, whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker knows for its whole life. The sweep travels as JSON: its models are made at run time."""
+
+    sweep: str
+    root: str
+    slot: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """A worker has imported what it needs and can take trials."""
+
+
+@dataclass(frozen=True)
+class EpochFinished:
+    """A trial has finished an epoch and waits for the answer whether to prune."""
+
+    number: int
+    metrics: EpochMetrics
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial has ended; its outcome is on disk."""
+
+    number: int
+    outcome: TrialOutcome
+
+
+@dataclass(frozen=True)
+class WorkerDied:
+    """A worker process is gone, and the trial it was on with it; without a number it had none yet."""
+
+    number: int | None
+    reason: str
+
+
+Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied
+
+
+class Engine(Protocol):
+    """Slots in which trials run."""
+
+    @property
+    def idle(self) -> int:
+        """How many slots could take a trial now."""
+
+    def submit(self, spec: TrialSpec) -> None:
+        """Start a trial in an idle slot."""
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        """Yield what has happened, waiting at most so long for the first."""
+
+    def answer(self, number: int, *, prune: bool) -> None:
+        """Answer the `EpochFinished` of a trial."""
+
+    def close(self) -> None:
+        """End all workers at once; what they were on can be continued from its checkpoints."""

@@ -1,0 +1,141 @@
+"""A worker process: builds what trials share once, then trains one trial after another."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections import OrderedDict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.protocol import EpochFinished, TrialEnded, WorkerReady, WorkerSetup
+from sweeper.files import file_lock, write_whole
+from sweeper.paths import TrialFolder, Workspace
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+
+if TYPE_CHECKING:
+    from sweeper.training.trainer import TrialData
+
+logger = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+KEPT_IMAGE_SETS = 2
+
+
+def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
+    """Run a worker until the driver says so or is gone."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
+    _write_output_to(log)
+    worker = Worker(connection, setup)
+    connection.send(WorkerReady())
+    while (spec := connection.recv()) is not None:
+        connection.send(TrialEnded(spec.number, worker.run(spec)))
+
+
+def _die_with_parent() -> None:
+    """Be killed by the kernel when the driver dies; where it cannot, the broken pipe ends the worker."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _write_output_to(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    file = log.open("a", buffering=1, encoding="utf-8")
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+
+
+class Worker:
+    """Keeps the device and the images of recent trials between trials."""
+
+    def __init__(self, connection: Connection, setup: WorkerSetup):
+        import torch
+
+        import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
+        from sweeper.modeling.registry import load_model_files
+        from sweeper.training.device import resolve_device
+
+        self._connection = connection
+        self._sweep = SweepConfig.model_validate_json(setup.sweep)
+        self._workspace = Workspace(Path(setup.root))
+        if setup.threads:
+            torch.set_num_threads(setup.threads)
+        self._device = resolve_device(self._sweep.device, setup.slot)
+        load_model_files(self._sweep.model_files)
+        self._data: OrderedDict[int, TrialData] = OrderedDict()
+
+    def run(self, spec: TrialSpec) -> TrialOutcome:
+        """Train a trial, from its checkpoint if there is one, and leave its outcome on disk."""
+        folder = self._workspace.study(self._sweep.study).trial(spec.number)
+        with file_lock(folder.lock, blocking=True):  # a worker of a dead driver may still be ending
+            if folder.outcome.exists():
+                return self._replay(spec, folder)
+            write_whole(folder.spec, spec.model_dump_json())
+            outcome = self._train(spec, folder)
+            write_whole(folder.outcome, outcome.model_dump_json())
+            folder.checkpoint.unlink(missing_ok=True)
+        return outcome
+
+    def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
+        from sweeper.training.trainer import train
+
+        try:
+            return train(
+                spec,
+                self._images(spec.config.image_size),
+                objective=self._sweep.objective,
+                patience=self._sweep.budget.patience,
+                device=self._device,
+                folder=folder,
+                on_epoch=lambda metrics: self._report(spec.number, metrics),
+            )
+        except ConnectionError:
+            raise  # the driver is gone; the trial is not at fault
+        except Exception as error:
+            logger.exception("trial %d failed", spec.number)
+            return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def _images(self, image_size: int) -> TrialData:
+        """Return the images in this size, kept from an earlier trial where possible."""
+        from sweeper.data.batches import DeviceImages
+        from sweeper.data.prepare import prepare_images
+        from sweeper.training.trainer import TrialData
+
+        size = self._sweep.dataset.stored_size or image_size
+        if size not in self._data:
+            while len(self._data) >= KEPT_IMAGE_SETS:
+                self._data.popitem(last=False)
+            images = prepare_images(self._sweep.dataset, size, self._workspace)
+            train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))
+            self._data[size] = TrialData(train, val, images.classes)
+        self._data.move_to_end(size)
+        return self._data[size]
+
+    def _report(self, number: int, metrics: EpochMetrics) -> bool:
+        self._connection.send(EpochFinished(number, metrics))
+        return bool(self._connection.recv())
+
+    def _replay(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
+        """Report an outcome again that the driver did not live to record."""
+        from sweeper.training.checkpoint import read_history
+
+        for metrics in read_history(folder):
+            self._report(spec.number, metrics)
+        return TrialOutcome.model_validate_json(folder.outcome.read_bytes())

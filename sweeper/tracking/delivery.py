@@ -1,0 +1,204 @@
+"""Bring one folder on disk into its MLflow run, from wherever an earlier attempt stopped.
+
+The folder is the outbox: what is to be recorded stands there first, and is removed when it has
+arrived. Delivering twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter
+
+from sweeper.config.hyperparameters import Frozen
+from sweeper.confusion import read_confusion
+from sweeper.files import write_whole
+from sweeper.paths import StudyFolder, TrialFolder
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.pictures import draw_confusion, draw_curves
+
+HISTORY = TypeAdapter(list[EpochMetrics])
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
+STUDY_TAG, TRIAL_TAG, STATE_TAG = "sweeper.study", "sweeper.trial", "sweeper.state"
+SWEEP = "sweep"  # in place of a number, for the parent run
+
+
+class StudyCard(Frozen):
+    """What every run of a study records: stored beside the trials, so that it can be delivered later."""
+
+    study: str
+    tracking_uri: str
+    start_ms: int
+    params: dict[str, Any]
+    tags: dict[str, str]
+    dataset: dict[str, Any]
+
+
+class RunRecord(Frozen):
+    """The run a folder is delivered to, and how far."""
+
+    run_id: str
+    described: bool = False
+    epochs: int = 0
+    artifacts: tuple[str, ...] = ()
+    status: str = "RUNNING"
+
+
+def flatten(value: Any, name: str = "") -> dict[str, Any]:
+    """Flatten nested configuration to dotted names; lists stay one value."""
+    if not isinstance(value, dict):
+        return {name: value}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= flatten(inner, f"{name}.{key}" if name else str(key))
+    return flat
+
+
+class Delivery:
+    """Delivers the folders of one study to one MLflow experiment."""
+
+    def __init__(self, store: MlflowStore, folder: StudyFolder, card: StudyCard):
+        self._store = store
+        self._folder = folder
+        self._card = card
+        self._experiment = store.experiment(card.study)
+        self._parent: str | None = None
+
+    def deliver_sweep(self, status: str) -> str:
+        """Bring the parent run up to date and return its id. `status` as MLflow names it."""
+        folder = self._folder.sweep
+        record = self._record(folder / "run.json", SWEEP, self._card.start_ms, {})
+        if not record.described:
+            self._store.log_params(record.run_id, self._card.params)
+            self._store.log_dataset(record.run_id, self._card.dataset)
+        history = _read_history(folder / "history.json")
+        self._store.log_epochs(record.run_id, history[record.epochs :])
+        for file in sorted((folder / "artifacts").glob("*")):
+            self._store.log_artifact(record.run_id, file, "")
+        self._set_status(record, status)
+        record = record.model_copy(update={"described": True, "epochs": len(history), "status": status})
+        _write_record(folder / "run.json", record)
+        self._parent = record.run_id
+        return record.run_id
+
+    def deliver_trial(self, folder: TrialFolder, *, ended: bool, running: bool) -> str | None:
+        """Bring a trial's run up to date and return its id.
+
+        `ended`: the study counts the trial as finished, so that its folder goes once all has
+        arrived. `running`: a worker is on it; otherwise its run is closed until it is continued.
+        """
+        if not folder.spec.exists():
+            return None  # its worker has not come so far as to write what it is
+        spec = TrialSpec.model_validate_json(folder.spec.read_bytes())
+        outcome = TrialOutcome.model_validate_json(folder.outcome.read_bytes()) if ended else None
+        record = self._described(folder, spec)
+        history = _read_history(folder.history)
+        self._store.log_epochs(record.run_id, history[record.epochs :])
+        record = record.model_copy(update={"epochs": len(history)})
+        _write_record(folder.run, record)
+        if outcome is None:
+            self._update_unfinished(folder, record, running)
+            return record.run_id
+        _add_config(folder, spec)
+        _add_pictures(folder, history, outcome)
+        record = self._upload(folder, record)
+        self._close(record, outcome)
+        shutil.rmtree(folder.path)
+        return record.run_id
+
+    def log_system(self, run: str, values: dict[str, float], step: int, timestamp_ms: int) -> None:
+        self._store.log_metrics(run, values, step, timestamp_ms)
+
+    def _record(self, path: Path, trial: str, start_ms: int, tags: dict[str, str]) -> RunRecord:
+        """Return the folder's run: the one noted there, else the one with its tags, else a new one."""
+        if path.exists():
+            return RunRecord.model_validate_json(path.read_bytes())
+        identity = {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
+        name = self._card.study if trial == SWEEP else f"trial-{int(trial):04d}"
+        run = self._store.find_run(self._experiment, identity) or self._store.create_run(
+            self._experiment, name, {**identity, **self._card.tags, **tags}, start_ms
+        )
+        record = RunRecord(run_id=run)
+        _write_record(path, record)
+        return record
+
+    def _described(self, folder: TrialFolder, spec: TrialSpec) -> RunRecord:
+        parent = self._parent or self.deliver_sweep("RUNNING")
+        start = int(folder.spec.stat().st_mtime * 1000)
+        tags = {"mlflow.parentRunId": parent, STATE_TAG: TrialState.RUNNING.value}
+        record = self._record(folder.run, str(spec.number), start, tags)
+        if record.described:
+            return record
+        params = {"seed": spec.seed, "epochs": spec.epochs, **flatten(spec.config.model_dump(mode="json"))}
+        self._store.log_params(record.run_id, params)
+        self._store.log_dataset(record.run_id, self._card.dataset)
+        return record.model_copy(update={"described": True})
+
+    def _update_unfinished(self, folder: TrialFolder, record: RunRecord, running: bool) -> None:
+        status = "RUNNING" if running else "KILLED"
+        if record.status != status:
+            self._set_status(record, status)
+            self._store.set_tags(record.run_id, {STATE_TAG: "running" if running else "interrupted"})
+            _write_record(folder.run, record.model_copy(update={"status": status}))
+
+    def _set_status(self, record: RunRecord, status: str) -> None:
+        if record.status == status:
+            return
+        if status == "RUNNING":
+            self._store.set_running(record.run_id)
+        else:
+            self._store.end(record.run_id, status, int(time.time() * 1000))
+
+    def _upload(self, folder: TrialFolder, record: RunRecord) -> RunRecord:
+        for file in sorted(path for path in folder.artifacts.rglob("*") if path.is_file()):
+            name = file.relative_to(folder.artifacts).as_posix()
+            if name in record.artifacts or name.endswith(".part"):
+                continue
+            self._store.log_artifact(record.run_id, file, name.rpartition("/")[0])
+            record = record.model_copy(update={"artifacts": (*record.artifacts, name)})
+            _write_record(folder.run, record)
+        return record
+
+    def _close(self, record: RunRecord, outcome: TrialOutcome) -> None:
+        best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}
+        if outcome.best_epoch is not None:
+            best["best/epoch"] = float(outcome.best_epoch)
+            self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
+        tags = {STATE_TAG: outcome.state.value}
+        if outcome.state is TrialState.PRUNED:
+            tags["sweeper.pruned_at"] = str(outcome.epochs)
+        if outcome.reason:
+            tags["sweeper.reason"] = outcome.reason
+        self._store.set_tags(record.run_id, tags)
+        self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
+
+
+def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
+    """Put the configuration among the artifacts, as the `search` section of a search space."""
+    content = {"search": spec.config.model_dump(mode="json")}
+    write_whole(folder.artifacts / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _add_pictures(folder: TrialFolder, history: list[EpochMetrics], outcome: TrialOutcome) -> None:
+    epochs = {"first": 1, "best": outcome.best_epoch, "last": outcome.epochs}
+    for numbers in sorted(folder.confusion.glob("*.csv")):
+        picture = numbers.with_suffix(".png")
+        if not picture.exists():
+            confusion, classes = read_confusion(numbers)
+            title = f"trial {folder.number}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
+            draw_confusion(confusion, classes, title, picture)
+    if history:
+        draw_curves(history, outcome.best_epoch, folder.artifacts / "curves.png")
+
+
+def _read_history(path: Path) -> list[EpochMetrics]:
+    return HISTORY.validate_json(path.read_bytes()) if path.exists() else []
+
+
+def _write_record(path: Path, record: RunRecord) -> None:
+    write_whole(path, record.model_dump_json())

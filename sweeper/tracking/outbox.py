@@ -1,0 +1,181 @@
+"""The thread that delivers a study's folders to MLflow while the driver goes on.
+
+Training never waits for it: the driver only says that a folder has changed. When MLflow cannot be
+reached the folders stay, and are tried again later, now or by `sweeper sync`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from itertools import count
+from typing import NamedTuple
+
+from sweeper.errors import TrackingError
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.tracking.delivery import Delivery, StudyCard
+from sweeper.tracking.mlflow_store import MlflowStore, SystemMonitor
+
+logger = logging.getLogger(__name__)
+
+FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
+SYSTEM_INTERVAL_S = 10.0
+SWEEP_RUN = -1  # in place of a trial's number
+
+
+class Phase(IntEnum):
+    """How far a trial has come, for its run; a later phase overrides an earlier notice."""
+
+    RUNNING = 0
+    INTERRUPTED = 1
+    ENDED = 2
+
+
+class Notice(NamedTuple):
+    """That a folder has changed; the ticket tells two notices of the same phase apart."""
+
+    phase: Phase
+    ticket: int
+
+
+class Outbox:
+    """Delivers in the background, oldest trial first."""
+
+    def __init__(self, workspace: Workspace, folder: StudyFolder, card: StudyCard):
+        self._workspace = workspace
+        self._folder = folder
+        self._card = card
+        self._changed = threading.Condition()
+        self._tickets = count()
+        self._pending: dict[int, Notice] = {}
+        self._sweep_pending: tuple[str, int] | None = ("RUNNING", next(self._tickets))
+        self._closing = False
+        self._running: dict[int, str] = {}
+        self.trouble: str | None = None
+        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def notify(self, number: int, phase: Phase) -> None:
+        """Say that a trial's folder has something new."""
+        with self._changed:
+            self._pending[number] = Notice(phase, next(self._tickets))
+            self._changed.notify()
+
+    def notify_sweep(self, status: str) -> None:
+        """Say that the parent run has something new, and its status as MLflow names it."""
+        with self._changed:
+            self._sweep_pending = (status, next(self._tickets))
+            self._changed.notify()
+
+    def close(self, timeout_s: float) -> int:
+        """Deliver what is left for at most so many seconds; return how many folders could not be.
+
+        Gives up at once when MLflow is known to be out of reach.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        with self._changed:
+            return len(self._pending) + (self._sweep_pending is not None)
+
+    def _work(self) -> None:
+        delivery: Delivery | None = None
+        wait = FIRST_RETRY_S
+        sampler = _SystemSampler()
+        while True:
+            if not self._wait_for_work(sampler.seconds_left()) and self._closing:
+                return
+            try:
+                if delivery is None:
+                    delivery = Delivery(MlflowStore(self._card.tracking_uri, self._workspace), self._folder, self._card)
+                self._deliver_all(delivery)
+                self._log_system(delivery, sampler)
+                self.trouble, wait = None, FIRST_RETRY_S
+            except TrackingError as error:
+                if self.trouble is None:
+                    logger.warning("%s; what is recorded waits on disk and is sent later", error)
+                self.trouble = str(error)
+                if self._closing:
+                    return
+                time.sleep(wait)
+                wait = min(wait * 2, LAST_RETRY_S)
+
+    def _wait_for_work(self, timeout_s: float) -> bool:
+        """Wait until something is pending, the next sample is due or the outbox closes."""
+
+        def ready() -> bool:
+            return bool(self._pending) or self._sweep_pending is not None or self._closing
+
+        with self._changed:
+            self._changed.wait_for(ready, timeout_s)
+            return bool(self._pending) or self._sweep_pending is not None
+
+    def _deliver_all(self, delivery: Delivery) -> None:
+        """Deliver every pending notice; one that fails stays pending."""
+        while True:
+            with self._changed:
+                sweep, numbers = self._sweep_pending, sorted(self._pending)
+            if sweep is not None and (sweep[0] == "RUNNING" or not numbers):
+                self._running[SWEEP_RUN] = delivery.deliver_sweep(sweep[0])
+                with self._changed:
+                    self._sweep_pending = None if self._sweep_pending == sweep else self._sweep_pending
+                continue
+            if not numbers:
+                return
+            self._deliver_one(delivery, numbers[0])
+
+    def _deliver_one(self, delivery: Delivery, number: int) -> None:
+        with self._changed:
+            notice = self._pending[number]
+        phase = notice.phase
+        try:
+            run = delivery.deliver_trial(
+                self._folder.trial(number), ended=phase is Phase.ENDED, running=phase is Phase.RUNNING
+            )
+            if phase is Phase.RUNNING and run:
+                self._running[number] = run
+            else:
+                self._running.pop(number, None)
+        except (OSError, ValueError):
+            # One folder that cannot be read must not hold up the others; it stays on disk.
+            logger.exception(
+                "trial %d cannot be recorded; its folder %s stays", number, self._folder.trial(number).path
+            )
+        with self._changed:
+            if self._pending.get(number) == notice:
+                del self._pending[number]
+
+    def _log_system(self, delivery: Delivery, sampler: _SystemSampler) -> None:
+        if not sampler.due():
+            return
+        values, step = sampler.take()
+        for run in self._running.values():
+            delivery.log_system(run, values, step, int(time.time() * 1000))
+
+
+class _SystemSampler:
+    """Samples the machine's load at a fixed interval."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._last = clock() - SYSTEM_INTERVAL_S
+        self._step = 0
+        self._monitor: SystemMonitor | None = None
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._last + SYSTEM_INTERVAL_S - self._clock())
+
+    def due(self) -> bool:
+        return self.seconds_left() == 0
+
+    def take(self) -> tuple[dict[str, float], int]:
+        self._monitor = self._monitor or SystemMonitor()
+        self._last = self._clock()
+        self._step = int(time.time() // SYSTEM_INTERVAL_S)  # goes on rising over restarts of the study
+        return self._monitor.sample(), self._step

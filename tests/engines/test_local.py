@@ -1,0 +1,95 @@
+"""Warm worker processes: they train, die, and are replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.local import LocalEngine
+from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.paths import Workspace
+from sweeper.results import TrialState
+from tests.pictures import write_split_folders
+from tests.training.learnable import spec_of
+
+PATIENCE_S = 120.0
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepConfig:
+    write_split_folders(tmp_path / "images")
+    content = {
+        "study": "s",
+        "dataset": {"path": str(tmp_path / "images")},
+        "search": {"backbone": "test_resnet"},
+        "device": "cpu",
+    }
+    return SweepConfig.model_validate(content)
+
+
+@pytest.fixture
+def engine(sweep: SweepConfig, tmp_path: Path) -> Iterator[LocalEngine]:
+    engine = LocalEngine(sweep, Workspace(tmp_path), workers=1)
+    yield engine
+    engine.close()
+
+
+def wait_for(engine: LocalEngine, kind: type[Event]) -> Event:
+    """Return the first event of a kind; epochs on the way are answered with `go on`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        for event in engine.events(1):
+            if isinstance(event, kind):
+                return event
+            if isinstance(event, EpochFinished):
+                engine.answer(event.number, prune=False)
+    raise AssertionError(f"no {kind.__name__} within {PATIENCE_S} s")
+
+
+def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_path: Path) -> None:
+    assert engine.idle == 0
+    wait_for(engine, WorkerReady)
+    assert engine.idle == 1
+    engine.submit(spec_of(epochs=2))
+    ended = wait_for(engine, TrialEnded)
+    assert isinstance(ended, TrialEnded)
+    assert ended.outcome.state is TrialState.COMPLETE
+    assert engine.idle == 1
+    trial = Workspace(tmp_path).study("s").trial(0)
+    assert not trial.checkpoint.exists()
+
+    engine.submit(spec_of(epochs=2))
+    again = wait_for(engine, TrialEnded)
+    assert again == ended  # an ended trial is reported again, not trained again
+
+    engine.submit(spec_of(epochs=50, number=1))
+    first = wait_for(engine, EpochFinished)
+    assert isinstance(first, EpochFinished)
+    (slot,) = engine._slots
+    os.kill(slot.process.pid or 0, signal.SIGKILL)
+    died = wait_for(engine, WorkerDied)
+    assert isinstance(died, WorkerDied)
+    assert died.number == 1
+    assert "SIGKILL" in died.reason
+    wait_for(engine, WorkerReady)
+    engine.submit(spec_of(epochs=2, number=1))
+    resumed = wait_for(engine, EpochFinished)
+    assert isinstance(resumed, EpochFinished)
+    assert resumed.metrics == first.metrics  # the checkpoint's epoch, with its own time
+
+
+def test_a_worker_that_cannot_start_says_why(sweep: SweepConfig, tmp_path: Path) -> None:
+    engine = LocalEngine(sweep.model_copy(update={"device": "cuda:99"}), Workspace(tmp_path), workers=1)
+    try:
+        died = wait_for(engine, WorkerDied)
+    finally:
+        engine.close()
+    assert isinstance(died, WorkerDied)
+    assert died.number is None
+    assert "cuda:99" in died.reason

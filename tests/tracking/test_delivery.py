@@ -1,0 +1,234 @@
+"""Folders on disk become MLflow runs, whatever happens on the way; on a real SQLite store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from sweeper.confusion import write_confusion
+from sweeper.errors import TrackingError
+from sweeper.files import write_whole
+from sweeper.paths import StudyFolder, TrialFolder, Workspace
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.tracking.delivery import Delivery, StudyCard
+from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from sweeper.tracking.outbox import Outbox, Phase
+
+CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
+
+
+@pytest.fixture(scope="session")
+def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: creating one takes seconds."""
+    workspace = Workspace(tmp_path_factory.mktemp("empty"))
+    MlflowStore(default_tracking_uri(workspace), workspace)
+    return workspace.mlflow_database
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(created, tmp_path / created.name)
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> StudyFolder:
+    return workspace.study("s")
+
+
+@pytest.fixture
+def card(workspace: Workspace) -> StudyCard:
+    uri = default_tracking_uri(workspace)
+    return StudyCard(study="s", tracking_uri=uri, start_ms=1000, params={"seed": 0}, tags={"t": "v"}, dataset=CARD)
+
+
+@pytest.fixture
+def delivery(workspace: Workspace, folder: StudyFolder, card: StudyCard) -> Delivery:
+    return Delivery(MlflowStore(card.tracking_uri, workspace), folder, card)
+
+
+@pytest.fixture
+def client(workspace: Workspace) -> Iterator[mlflow.MlflowClient]:
+    return mlflow.MlflowClient(default_tracking_uri(workspace))
+
+
+def history_of(epochs: int) -> list[EpochMetrics]:
+    return [
+        EpochMetrics(epoch=epoch, values={"val/accuracy": epoch / 10, "lr": 0.1}, timestamp_ms=2000 + epoch)
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def write_trial(folder: TrialFolder, epochs: int, state: TrialState | None = None) -> None:
+    config: dict[str, Any] = {"backbone": "resnet18"}
+    spec = TrialSpec.model_validate({"number": folder.number, "seed": 1, "epochs": 3, "config": config})
+    write_whole(folder.spec, spec.model_dump_json())
+    write_whole(folder.history, json.dumps([point.model_dump() for point in history_of(epochs)]))
+    if state is not None:
+        for name in ("first", "best", "last"):
+            write_confusion(folder.confusion / f"{name}.csv", np.eye(3, dtype=np.int64), ["a", "b,c", "d"])
+        write_whole(folder.weights_of(epochs), b"weights")
+        outcome = TrialOutcome(
+            state=state,
+            epochs=epochs,
+            best_epoch=epochs,
+            best_value=0.3,
+            best_metrics={"val/accuracy": 0.3},
+            timestamp_ms=9000,
+        )
+        write_whole(folder.outcome, outcome.model_dump_json())
+
+
+def runs(client: mlflow.MlflowClient) -> dict[str, Any]:
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def steps(client: mlflow.MlflowClient, run_id: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run_id, "val/accuracy")]
+
+
+def test_a_finished_trial_becomes_a_complete_child_run_and_its_folder_goes(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient
+) -> None:
+    write_trial(folder.trial(7), 3, TrialState.COMPLETE)
+    run_id = delivery.deliver_trial(folder.trial(7), ended=True, running=False)
+    assert run_id is not None
+    run = runs(client)["trial-0007"]
+    parent = runs(client)["s"]
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (run.info.status, run.data.tags["sweeper.state"], run.data.tags["t"]) == ("FINISHED", "complete", "v")
+    assert run.data.params["optimizer.name"] == "adamw"
+    assert run.data.metrics["best/val/accuracy"] == 0.3
+    assert steps(client, run_id) == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert run.inputs.dataset_inputs[0].dataset.digest == "abc"
+    top = {file.path for file in client.list_artifacts(run_id)}
+    assert top == {"config.yaml", "curves.png", "confusion", "weights"}
+    confusion = {file.path for file in client.list_artifacts(run_id, "confusion")}
+    assert confusion == {f"confusion/{name}.{kind}" for name in ("first", "best", "last") for kind in ("csv", "png")}
+    assert not folder.trial(7).path.exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [(TrialState.PRUNED, "KILLED"), (TrialState.FAILED, "FAILED"), (TrialState.COMPLETE, "FINISHED")],
+)
+def test_the_state_of_a_trial_shows_in_its_run(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient, state: TrialState, status: str
+) -> None:
+    write_trial(folder.trial(0), 2, state)
+    delivery.deliver_trial(folder.trial(0), ended=True, running=False)
+    run = runs(client)["trial-0000"]
+    assert (run.info.status, run.data.tags["sweeper.state"]) == (status, state.value)
+    assert run.data.tags.get("sweeper.pruned_at") == ("2" if state is TrialState.PRUNED else None)
+
+
+@pytest.mark.parametrize("calls_before_the_kill", range(0, 22, 3))
+def test_a_delivery_killed_anywhere_ends_with_one_run_and_each_step_once(
+    workspace: Workspace,
+    folder: StudyFolder,
+    card: StudyCard,
+    client: mlflow.MlflowClient,
+    calls_before_the_kill: int,
+) -> None:
+    write_trial(folder.trial(0), 3, TrialState.COMPLETE)
+    dying = _DiesAfter(MlflowStore(card.tracking_uri, workspace), calls_before_the_kill)
+    with pytest.raises(KeyboardInterrupt):
+        Delivery(dying, folder, card).deliver_trial(folder.trial(0), ended=True, running=False)  # type: ignore[arg-type]
+    if calls_before_the_kill % 2:
+        (folder.trial(0).run).unlink(missing_ok=True)  # the note of the run did not reach the disk
+    Delivery(MlflowStore(card.tracking_uri, workspace), folder, card).deliver_trial(
+        folder.trial(0), ended=True, running=False
+    )
+    assert sorted(runs(client)) == ["s", "trial-0000"]
+    assert steps(client, runs(client)["trial-0000"].info.run_id) == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert runs(client)["trial-0000"].info.status == "FINISHED"
+
+
+class _DiesAfter:
+    """A store whose process dies after so many calls have reached MLflow."""
+
+    def __init__(self, store: MlflowStore, calls: int):
+        self._store = store
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._store, name)
+
+        def call(*args: Any) -> Any:
+            if self._calls == 0:
+                raise KeyboardInterrupt
+            self._calls -= 1
+            return method(*args)
+
+        return call
+
+
+def test_an_interrupted_trial_is_closed_and_reopened_in_the_same_run(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient
+) -> None:
+    trial = folder.trial(0)
+    write_trial(trial, 1)
+    first = delivery.deliver_trial(trial, ended=False, running=True)
+    assert runs(client)["trial-0000"].info.status == "RUNNING"
+    delivery.deliver_trial(trial, ended=False, running=False)
+    assert runs(client)["trial-0000"].info.status == "KILLED"
+    assert runs(client)["trial-0000"].data.tags["sweeper.state"] == "interrupted"
+    write_trial(trial, 2)
+    assert delivery.deliver_trial(trial, ended=False, running=True) == first
+    assert runs(client)["trial-0000"].info.status == "RUNNING"
+    assert steps(client, first or "") == [(1, 0.1), (2, 0.2)]
+
+
+def test_artifacts_lie_beside_the_database_wherever_the_program_runs(
+    delivery: Delivery, folder: StudyFolder, workspace: Workspace, client: mlflow.MlflowClient
+) -> None:
+    write_trial(folder.trial(0), 1, TrialState.COMPLETE)
+    delivery.deliver_trial(folder.trial(0), ended=True, running=False)
+    uri = runs(client)["trial-0000"].info.artifact_uri
+    assert uri.startswith((workspace.root / "mlruns" / "s").as_uri())
+
+
+def test_the_outbox_delivers_in_the_background_and_reports_what_is_left(
+    workspace: Workspace, folder: StudyFolder, card: StudyCard, client: mlflow.MlflowClient
+) -> None:
+    outbox = Outbox(workspace, folder, card)
+    outbox.start()
+    for number in range(3):
+        write_trial(folder.trial(number), 2, TrialState.COMPLETE)
+        outbox.notify(number, Phase.ENDED)
+    outbox.notify_sweep("FINISHED")
+    assert outbox.close(60) == 0
+    assert {name: run.info.status for name, run in runs(client).items()} == dict.fromkeys(
+        ["s", "trial-0000", "trial-0001", "trial-0002"], "FINISHED"
+    )
+    assert folder.trials() == []
+
+
+def test_a_server_that_is_down_leaves_everything_on_disk(
+    workspace: Workspace, folder: StudyFolder, card: StudyCard
+) -> None:
+    down = card.model_copy(update={"tracking_uri": "http://user:secret@127.0.0.1:9"})
+    outbox = Outbox(workspace, folder, down)
+    outbox.start()
+    write_trial(folder.trial(0), 2, TrialState.COMPLETE)
+    outbox.notify(0, Phase.ENDED)
+    assert outbox.close(60) == 2
+    assert outbox.trouble is not None
+    assert "secret" not in outbox.trouble
+    assert folder.trial(0).outcome.exists()
+
+
+def test_errors_of_the_server_are_tracking_errors(workspace: Workspace) -> None:
+    store = MlflowStore("http://127.0.0.1:9", workspace)
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        store.experiment("s")

@@ -1,0 +1,40 @@
+"""Pictures can be drawn for few classes and for many."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sweeper.confusion import read_confusion, write_confusion
+from sweeper.results import EpochMetrics
+from sweeper.tracking.pictures import draw_confusion, draw_curves
+
+
+@pytest.mark.parametrize("count", [2, 10, 200])
+def test_a_confusion_matrix_is_drawn_large_enough_to_read_its_labels(tmp_path: Path, count: int) -> None:
+    confusion = np.random.default_rng(0).integers(0, 5, (count, count))
+    draw_confusion(confusion, [f"class {number}" for number in range(count)], "trial 1", tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as picture:
+        assert min(picture.size) >= count * 15  # pixels for each label
+
+
+def test_a_confusion_matrix_without_a_hit_is_drawn(tmp_path: Path) -> None:
+    draw_confusion(np.zeros((3, 3), dtype=np.int64), ["a", "b", "$c$"], "empty", tmp_path / "c.png")
+    assert (tmp_path / "c.png").exists()
+
+
+def test_confusion_numbers_survive_the_file_with_any_class_name(tmp_path: Path) -> None:
+    confusion = np.arange(9).reshape(3, 3)
+    names = ["a,b", 'say "x"', "zwölf\n"]
+    write_confusion(tmp_path / "c.csv", confusion, names)
+    read, classes = read_confusion(tmp_path / "c.csv")
+    assert (read == confusion).all()
+    assert classes == names
+
+
+def test_curves_are_drawn_for_a_single_epoch(tmp_path: Path) -> None:
+    draw_curves([EpochMetrics(epoch=1, values={"val/loss": 1.0}, timestamp_ms=0)], 1, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
