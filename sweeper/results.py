@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 
@@ -36,20 +38,22 @@ class TrialState(StrEnum):
 
 
 class TrialOutcome(Frozen):
-    """How a trial ended. A failed trial has no score."""
+    """How a trial ended, and on what it was trained. A failed trial has no score."""
 
     state: TrialState
     epochs: int = 0
     best_epoch: int | None = None
     best_value: float | None = None
-    best_metrics: dict[str, float] = {}
+    best_metrics: dict[str, float] = Field({})
     reason: str | None = None
     seconds: float = 0.0
     timestamp_ms: int = 0
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class TrialRow(Frozen):
-    """One trial as the ranked table shows it."""
+    """One trial as the ranked table shows it; without an outcome as long as it is unfinished."""
 
     number: int
     state: TrialState
@@ -61,3 +65,4 @@ class TrialRow(Frozen):
     params: dict[str, Any]
     config: TrialConfig | None
     reason: str | None
+    outcome: TrialOutcome | None = None

@@ -69,8 +69,8 @@ class Document:
 def read_document(text: str, source: str) -> Document:
     """Parse a search space; syntax errors and duplicate keys go to `problems`."""
     document = Document(source, {})
-    loader = Loader(text)
     try:
+        loader = Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise yaml.MarkedYAMLError(problem="the file is empty")
@@ -80,8 +80,6 @@ def read_document(text: str, source: str) -> Document:
         line = _line_of(error)
         document.problems.append(Problem(f"{source}:{line}" if line else source, "", f"no YAML: {_one_line(error)}"))
         return document
-    finally:
-        loader.dispose()
     if not isinstance(document.data, dict):
         found = type(document.data).__name__
         document.problems.append(

@@ -12,39 +12,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from sweeper.config.document import Document, Key, read_document
+from sweeper.config.names import NamesUsed, dotted
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, Problem
 
-Named = tuple[Key, Any]
-NameCheck = Callable[["NamesUsed"], Iterable[tuple[Key, str]]]
-
-
-class NamesUsed:
-    """The names in a document that only the libraries behind them can check."""
-
-    def __init__(self, data: dict[str, Any]):
-        search = data.get("search")
-        search = search if isinstance(search, dict) else {}
-        self.backbones = list(_options(("search", "backbone"), search.get("backbone")))
-        self.pretrained = list(_options(("search", "pretrained"), search.get("pretrained")))
-        self.optimizers = [
-            ((*key, "name"), option["name"]) if isinstance(option, dict) and "name" in option else (key, option)
-            for key, option in _options(("search", "optimizer"), search.get("optimizer"))
-        ]
-        files = data.get("model_files")
-        listed = files if isinstance(files, list) else []
-        self.model_files = [(("model_files", i), name) for i, name in enumerate(listed) if isinstance(name, str)]
-
-
-def _options(key: Key, value: Any) -> Iterator[Named]:
-    """Yield a value, or every option of a choice, that is text or an object."""
-    if isinstance(value, dict) and "choice" in value:
-        options = value["choice"] if isinstance(value["choice"], list) else []
-        for index, option in enumerate(options):
-            yield from _options((*key, "choice", index), option)
-    elif isinstance(value, str | dict):
-        yield key, value
+NameCheck = Callable[[NamesUsed], Iterable[tuple[str, str]]]
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck | None = None) -> SweepConfig:
@@ -61,8 +34,9 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck
         document.override(assignment)
     config, problems = _validate(document)
     problems += document.problems
-    for key, message in check_names(NamesUsed(document.data)) if check_names else ():
-        problems.append(Problem(document.where(key), dotted(key), message))
+    used = NamesUsed(document.data)
+    for key, message in check_names(used) if check_names else ():
+        problems.append(Problem(document.where(used.keys[key]), key, message))
     if problems or config is None:
         raise ConfigError(sorted(problems, key=_position))
     return config
@@ -172,14 +146,6 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     if near:
         return f": did you mean {near[0]}?"
     return f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
-
-
-def dotted(key: Key) -> str:
-    """Write a key as a user would: `search.optimizer.choice[0].lr`."""
-    text = ""
-    for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
 
 
 def _position(problem: Problem) -> tuple[bool, int]:

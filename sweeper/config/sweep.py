@@ -95,4 +95,5 @@ class SweepConfig(Frozen):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a search space, for completion and checks in an editor."""
     schema = SweepConfig.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "sweeper search space", **schema}
+    schema["title"] = "sweeper search space"
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

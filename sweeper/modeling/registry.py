@@ -33,7 +33,7 @@ Entrypoint = Callable[..., Any]
 def load_model_files(paths: Sequence[str | Path]) -> None:
     """Import model files, so that the architectures they register can be built by name.
 
-    A file that this process has loaded already is left alone.
+    A file that this process has loaded already, or a copy of it, is left alone.
 
     Raises:
         ConfigError: with one problem for every file that is missing, fails or registers a taken name.
@@ -58,8 +58,8 @@ def load_model_file(path: Path) -> list[Problem]:
 
 
 def module_name(path: Path) -> str:
-    """Return a module name that is the same in every process and differs between files."""
-    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    """Return a module name that is the same in every process and for every copy of the file."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     return f"sweeper_model_file_{digest}_{path.stem}"
 
 

@@ -39,7 +39,7 @@ class _Odometer:
                 [Problem("sampler: grid", f"search.{name}", f"{rule}, got [{low:g}, {high:g}], log={log}")]
             )
         count = int((high - low) / step + 1e-9) + 1
-        return float(self._pick(name, [low + index * step for index in range(count)]))
+        return float(self._pick(name, [min(low + index * step, high) for index in range(count)]))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:  # noqa: ARG002
         return int(self._pick(name, range(low, high + 1, step)))

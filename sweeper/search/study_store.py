@@ -13,12 +13,12 @@ from typing import Any, Self
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.grid import grid
@@ -82,7 +82,7 @@ class StudyStore:
                 raise _not_found(storage, name) from None
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
-            raise StudyError(f"the study {name} in {_hide_password(storage_url)} was not made by sweeper")
+            raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
         return cls(study, SweepConfig.model_validate(stored))
 
     @staticmethod
@@ -203,6 +203,7 @@ def _row(trial: FrozenTrial, direction: str) -> TrialRow:
         params=trial.params,
         config=TrialConfig.model_validate(config) if config else None,
         reason=outcome.reason if outcome else None,
+        outcome=outcome,
     )
 
 
@@ -240,10 +241,6 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 
 
-def _hide_password(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)
-
-
 @contextmanager
 def _storage_errors(url: str) -> Iterator[None]:
     try:
@@ -251,6 +248,6 @@ def _storage_errors(url: str) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StudyError(
-            f"the study storage {_hide_password(url)} cannot be used: {cause}. "
-            "Check that it is reachable and writable, or name another with --storage"
+            hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
+            + "Check that it is reachable and writable, or name another with --storage"
         ) from error

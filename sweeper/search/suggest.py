@@ -74,9 +74,19 @@ def option_labels(options: Sequence[Any]) -> list[Any]:
 
 def _label(option: Any) -> Any:
     if isinstance(option, BaseModel):
-        return getattr(option, "name", None) or option.model_dump_json(by_alias=True, exclude_defaults=True)
-    return json.dumps(option, default=_dump) if isinstance(option, tuple) else option
+        return getattr(option, "name", None) or _fixed_part(option)
+    return (
+        json.dumps(option, default=lambda inner: inner.model_dump(by_alias=True))
+        if isinstance(option, tuple)
+        else option
+    )
 
 
-def _dump(value: BaseModel) -> Any:
-    return value.model_dump(by_alias=True, exclude_defaults=True)
+def _fixed_part(option: BaseModel) -> str:
+    """Name an object by what is fixed in it and not the default: `hidden=[64], norm=batch`."""
+    given = option.model_dump(exclude_defaults=True)
+    fixed = {name: value for name, value in given.items() if not isinstance(value, dict)}
+    return (
+        ", ".join(f"{name}={list(value) if isinstance(value, tuple) else value}" for name, value in fixed.items())
+        or "default"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter
 
+from sweeper.config.flat import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.confusion import read_confusion
 from sweeper.files import write_whole
@@ -47,16 +48,6 @@ class RunRecord(Frozen):
     epochs: int = 0
     artifacts: tuple[str, ...] = ()
     status: str = "RUNNING"
-
-
-def flatten(value: Any, name: str = "") -> dict[str, Any]:
-    """Flatten nested configuration to dotted names; lists stay one value."""
-    if not isinstance(value, dict):
-        return {name: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= flatten(inner, f"{name}.{key}" if name else str(key))
-    return flat
 
 
 class Delivery:
@@ -169,7 +160,7 @@ class Delivery:
         if outcome.best_epoch is not None:
             best["best/epoch"] = float(outcome.best_epoch)
             self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
-        tags = {STATE_TAG: outcome.state.value}
+        tags = {STATE_TAG: outcome.state.value, "sweeper.device": f"{outcome.device}, {outcome.precision}"}
         if outcome.state is TrialState.PRUNED:
             tags["sweeper.pruned_at"] = str(outcome.epochs)
         if outcome.reason:

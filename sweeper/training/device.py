@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
@@ -25,10 +26,15 @@ def resolve_device(wanted: str, slot: int) -> torch.device:
     return torch.device(wanted)
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+def precision(device: torch.device) -> Literal["float32", "bfloat16"]:
     """bfloat16 on CUDA devices that have it, float32 everywhere else."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Let the operations of a model run in the precision of the device."""
+    if precision(device) == "bfloat16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 
 

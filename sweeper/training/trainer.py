@@ -22,7 +22,7 @@ from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, write_history
-from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
+from sweeper.training.device import autocast, peak_memory_mb, precision, reset_peak_memory
 from sweeper.training.evaluate import evaluate
 from sweeper.training.optim import build_optimizer
 from sweeper.training.progress import Progress
@@ -95,7 +95,7 @@ def train(
         outcome = progress.outcome(TrialState.FAILED, str(error))
     for name, confusion in progress.confusions.items():
         write_confusion(folder.confusion / f"{name}.csv", confusion, data.classes)
-    return outcome
+    return outcome.model_copy(update={"device": device.type, "precision": precision(device)})
 
 
 def build_learner(spec: TrialSpec, data: TrialData, device: torch.device) -> Learner:

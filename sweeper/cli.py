@@ -1,0 +1,212 @@
+"""The `sweeper` command. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from sweeper import __version__
+from sweeper.errors import SweeperError
+
+if TYPE_CHECKING:
+    from sweeper.config.names import NamesUsed
+    from sweeper.paths import Workspace
+    from sweeper.results import TrialRow
+    from sweeper.search.study_store import StudyStore
+    from sweeper.study.driver import SweepResult
+
+INTERRUPTED = 130
+PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
+
+app = typer.Typer(
+    help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+err = Console(stderr=True)
+
+StorageOption = Annotated[str | None, typer.Option(help="Optuna storage, by default optuna.db in this folder.")]
+TrackingOption = Annotated[
+    str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
+]
+StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
+
+
+def main() -> None:
+    """Run the command; errors of ours become a message and their exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except SweeperError as error:
+        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if show:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trials that run at the same time.")] = 1,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Run a study up to its budget, or go on with one that was interrupted."""
+    from sweeper.config.loading import load_sweep
+    from sweeper.display.live import LiveTable
+    from sweeper.display.plain import PlainLines
+    from sweeper.display.tables import ranked_table
+    from sweeper.engines.local import LocalEngine
+    from sweeper.study.driver import run_sweep
+    from sweeper.tracking.mlflow_store import default_tracking_uri
+
+    sweep = load_sweep(space, overrides or [], check_names=_check_names)
+    workspace = _workspace()
+    view = LiveTable if out.is_terminal else PlainLines
+    with view(out, workers) as observer:
+        result = run_sweep(
+            sweep,
+            workspace=workspace,
+            storage_url=_storage_url(workspace, storage),
+            tracking_uri=tracking_uri or default_tracking_uri(workspace),
+            engine=lambda: LocalEngine(sweep, workspace, workers),
+            observer=observer,
+        )
+    out.print(ranked_table(result.rows, sweep, limit=20))
+    _say_what_next(result, sweep.study, f"sweeper run {space}")
+
+
+def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
+    from sweeper.modeling.registry import check_names
+
+    return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained)
+
+
+def _say_what_next(result: SweepResult, study: str, command: str) -> None:
+    """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
+    states = [row.state.value for row in result.rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    out.print(f"study {study}: {counts or 'no trials'}", highlight=False)
+    if result.stopped_because:
+        out.print(f"stopped: {result.stopped_because}", highlight=False, markup=False)
+    if result.undelivered:
+        out.print(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}", highlight=False)
+    if result.interrupted:
+        out.print(f"interrupted; the same command goes on: {command}", highlight=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    out.print(f"next: mlflow ui   sweeper status {study}   sweeper best {study} --export", highlight=False)
+
+
+@app.command()
+def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
+    """List the trials of a study: state, best value, epoch, duration and reason."""
+    from sweeper.display.tables import status_table
+
+    store = _open_study(_workspace(), storage, study)
+    rows = store.rows()
+    ended = sum(row.ended_ms is not None for row in rows)
+    out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
+    out.print(status_table(rows, store.sweep))
+
+
+@app.command()
+def best(
+    study: StudyArgument = None,
+    export: Annotated[bool, typer.Option("--export", help="Export the winner and check every format.")] = False,
+    to: Annotated[Path | None, typer.Option(help="Folder of the export, by default exports/STUDY.")] = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Print the winner of a study with its parameters and the runners-up; export it."""
+    from sweeper.display.tables import params_table, ranked_table, score
+    from sweeper.errors import StudyError
+    from sweeper.study.ranking import winner
+
+    workspace = _workspace()
+    store = _open_study(workspace, storage, study)
+    sweep, rows = store.sweep, store.rows()
+    row = winner(rows, sweep.objective.direction)
+    if row is None:
+        raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
+    out.print(
+        f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
+        f"in epoch {row.best_epoch}",
+        highlight=False,
+    )
+    out.print(params_table(row, rows))
+    out.print(ranked_table(rows, sweep, limit=5))
+    if export or to:
+        _export(workspace, store, row, to, tracking_uri)
+
+
+def _export(workspace: Workspace, store: StudyStore, row: TrialRow, to: Path | None, tracking_uri: str | None) -> None:
+    from sweeper.display.tables import verification_table
+    from sweeper.shipping import export_trial
+
+    destination = to or workspace.export(store.sweep.study)
+    with err.status("exporting and checking every format"):
+        report = export_trial(workspace, store.sweep, row, destination, tracking_uri)
+    out.print(verification_table(report))
+    out.print(f"exported to {destination}; its README.md says how to use it", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_uri: TrackingOption = None) -> None:
+    """Deliver to MLflow what could not be delivered while the sweep ran."""
+    from sweeper.study.sync import sync_study
+
+    workspace = _workspace()
+    name = _open_study(workspace, storage, study).sweep.study
+    count = sync_study(workspace, _storage_url(workspace, storage), name, tracking_uri)
+    out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a search space, for editors."""
+    from sweeper.config.sweep import json_schema
+
+    out.out(json.dumps(json_schema(), indent=2), highlight=False)
+
+
+def _workspace() -> Workspace:
+    from sweeper.paths import Workspace
+
+    return Workspace(Path.cwd())
+
+
+def _storage_url(workspace: Workspace, storage: str | None) -> str:
+    return storage or f"sqlite:///{workspace.optuna_database}"
+
+
+def _open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
+    """Open the study of this name, or the latest."""
+    from sweeper.errors import StudyNotFound
+    from sweeper.search.study_store import StudyStore
+
+    if storage is None and not workspace.optuna_database.exists():
+        raise StudyNotFound(
+            f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
+        )
+    url = _storage_url(workspace, storage)
+    names = [study] if study else StudyStore.names(url)
+    if not names:
+        raise StudyNotFound("there is no study yet; `sweeper run` makes one")
+    return StudyStore.load(url, names[0])

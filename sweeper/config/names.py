@@ -1,0 +1,49 @@
+"""The names in a search space that only the libraries behind them can check: backbones, optimizers, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sweeper.config.document import Key
+
+Named = list[tuple[str, str]]  # a dotted key and the name that stands there
+
+
+class NamesUsed:
+    """Collects names from raw data, whatever else may be wrong with it."""
+
+    def __init__(self, data: dict[str, Any]):
+        self.keys: dict[str, Key] = {}
+        search = data.get("search")
+        search = search if isinstance(search, dict) else {}
+        self.backbones = self._names(("search", "backbone"), search.get("backbone"))
+        self.optimizers = self._names(("search", "optimizer"), search.get("optimizer"))
+        self.pretrained = self._names(("search", "pretrained"), search.get("pretrained"))
+        files = data.get("model_files")
+        listed = enumerate(files) if isinstance(files, list) else ()
+        self.model_files = [pair for i, file in listed for pair in self._names(("model_files", i), file)]
+
+    def _names(self, key: Key, value: Any) -> Named:
+        found = [(dotted(place), name, place) for place, name in _options(key, value)]
+        self.keys |= {written: place for written, _, place in found}
+        return [(written, name) for written, name, _ in found]
+
+
+def _options(key: Key, value: Any) -> Iterator[tuple[Key, str]]:
+    """Yield the name that a value is or has, or those of every option of a choice."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict) and isinstance(value.get("choice"), list):
+        for index, option in enumerate(value["choice"]):
+            yield from _options((*key, "choice", index), option)
+    elif isinstance(value, dict) and isinstance(value.get("name"), str):
+        yield (*key, "name"), value["name"]
+
+
+def dotted(key: Key) -> str:
+    """Write a key as a user would: `search.optimizer.choice[0].lr`."""
+    text = ""
+    for part in key:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text

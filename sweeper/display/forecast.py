@@ -1,0 +1,42 @@
+"""How far a sweep has come and how long it still takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sweeper.config.sweep import ObjectiveConfig
+from sweeper.results import TrialOutcome, TrialRow, TrialState
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+class Forecast:
+    """Counts ended trials, remembers the best value and extrapolates the time left."""
+
+    def __init__(self, rows: Sequence[TrialRow], budget: int, objective: ObjectiveConfig, workers: int):
+        done = [row for row in rows if row.state in ENDED]
+        self.budget = budget
+        self.ended = len(done)
+        self.best: float | None = None
+        self._objective = objective
+        self._workers = workers
+        self._seconds = [row.seconds for row in done if row.seconds]
+        for row in done:
+            self._keep_best(row.state, row.value)
+
+    def add(self, outcome: TrialOutcome) -> None:
+        """Count a trial that has ended."""
+        self.ended += 1
+        self._seconds.append(outcome.seconds)
+        self._keep_best(outcome.state, outcome.best_value)
+
+    def _keep_best(self, state: TrialState, value: float | None) -> None:
+        if state is TrialState.COMPLETE and value is not None and self._objective.better(value, self.best):
+            self.best = value
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the budget is used up, at the mean pace so far; None before the first trial ends."""
+        if not self._seconds:
+            return None
+        return (self.budget - self.ended) * sum(self._seconds) / len(self._seconds) / self._workers

@@ -1,0 +1,139 @@
+"""A sweep as a table that is redrawn while it runs: for a terminal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.display.forecast import ENDED, Forecast
+from sweeper.display.tables import COLORS, duration, score, short
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+
+SHOWN_ENDED = 8
+
+
+@dataclass
+class Line:
+    """One trial of the table."""
+
+    number: int
+    state: TrialState
+    about: str
+    epochs: int = 0
+    value: float | None = None
+    loss: float | None = None
+    seconds: float | None = None
+    started: float = 0.0
+    reason: str = ""
+
+
+class LiveTable:
+    """Shows running trials, the latest ended ones, the best value and the time left."""
+
+    def __init__(self, console: Console, workers: int):
+        self._workers = workers
+        self._lines: dict[int, Line] = {}
+        self._sweep: SweepConfig | None = None
+        self._forecast: Forecast | None = None
+        self._notes: dict[str, str] = {}
+        self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
+
+    def __enter__(self) -> LiveTable:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def preparing(self, done: int, total: int) -> None:
+        self._notes["data"] = f"decoding images: {done:,} of {total:,}"
+        if done >= total:
+            self._notes.pop("data")
+
+    def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
+        self._sweep = sweep
+        self._forecast = Forecast(rows, budget, sweep.objective, self._workers)
+        for row in rows:
+            if row.state in ENDED:
+                line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
+                line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
+                self._lines[row.number] = line
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._lines[spec.number] = Line(spec.number, TrialState.RUNNING, _about(spec.config), started=time.monotonic())
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
+        if self._sweep is None:
+            return
+        line = self._lines[number]
+        value = metrics.values[self._sweep.objective.metric]
+        if self._sweep.objective.better(value, line.value):
+            line.value = value
+        line.epochs, line.loss = metrics.epoch, metrics.values["train/loss"]
+
+    def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
+        if self._forecast is not None:
+            self._forecast.add(outcome)
+        line = self._lines[number]
+        line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
+        line.reason = outcome.reason or ""
+
+    def worker_died(self, number: int | None, reason: str) -> None:
+        self._notes["worker"] = f"trial {number}: {reason}" if number is not None else f"idle worker: {reason}"
+
+    def stopping(self, reason: str) -> None:
+        self._notes["stopping"] = f"no more trials are started: {reason}"
+
+    def tracking_trouble(self, message: str | None) -> None:
+        if message is None:
+            self._notes.pop("tracking", None)
+        else:
+            self._notes["tracking"] = f"{message}; what is recorded waits on disk"
+
+    def _render(self) -> RenderableType:
+        parts: list[RenderableType] = []
+        if self._sweep is not None and self._forecast is not None:
+            parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
+        parts += [Text(note, style="yellow") for note in self._notes.values()]
+        return Group(*parts)
+
+    def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:
+        row = Table.grid(padding=(0, 2))
+        left = f"{duration(forecast.seconds_left)} left" if forecast.seconds_left is not None else ""
+        row.add_row(
+            f"[bold]{sweep.study}[/]",
+            ProgressBar(total=forecast.budget, completed=forecast.ended, width=30),
+            f"{forecast.ended}/{forecast.budget} trials",
+            f"best {sweep.objective.metric} {score(forecast.best)}",
+            left,
+        )
+        return row
+
+    def _table(self, sweep: SweepConfig) -> Table:
+        table = Table(box=SIMPLE_HEAD)
+        for heading in ("trial", "state", "epoch", f"best {sweep.objective.metric}", "train/loss", "time"):
+            table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
+        table.add_column("configuration", overflow="ellipsis", no_wrap=True)
+        running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]
+        ended = [line for line in self._lines.values() if line.state in ENDED]
+        for line in [*ended[-SHOWN_ENDED:], *running]:
+            seconds = line.seconds if line.state in ENDED else time.monotonic() - line.started
+            state = f"[{COLORS[line.state]}]{line.state}[/]"
+            cells = [str(line.number), state, f"{line.epochs}/{sweep.budget.epochs}", score(line.value)]
+            table.add_row(*cells, score(line.loss), duration(seconds), line.reason or line.about)
+        return table
+
+
+def _about(config: TrialConfig) -> str:
+    """Say in one line what tells most trials apart."""
+    optimizer = config.optimizer
+    return f"{config.backbone}, {optimizer.name} lr {short(optimizer.lr)}, batch {config.batch_size}"

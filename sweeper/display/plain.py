@@ -1,0 +1,67 @@
+"""A sweep as plain lines, one for each thing that happens: for pipes and log files."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.display.forecast import Forecast
+from sweeper.display.tables import duration, score
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+
+
+class PlainLines:
+    """Prints a line for each event."""
+
+    def __init__(self, console: Console, workers: int):
+        self._console = console
+        self._workers = workers
+        self._decoded_tenth = 0
+        self._trouble: str | None = None
+
+    def __enter__(self) -> PlainLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def preparing(self, done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth != self._decoded_tenth:
+            self._decoded_tenth = tenth
+            self._say(f"decoding images: {done:,} of {total:,}")
+
+    def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
+        self._sweep = sweep
+        self._forecast = Forecast(rows, budget, sweep.objective, self._workers)
+        self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} trials done")
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._say(f"trial {spec.number} started: {spec.config.backbone}")
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
+        name = self._sweep.objective.metric
+        value, seconds = metrics.values[name], metrics.values["time/epoch_s"]
+        where = f"trial {number} epoch {metrics.epoch}/{self._sweep.budget.epochs}"
+        self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
+
+    def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
+        self._forecast.add(outcome)
+        result = outcome.reason or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
+        left = duration(self._forecast.seconds_left)
+        done = f"{self._forecast.ended} of {self._forecast.budget} trials done, best {score(self._forecast.best)}"
+        self._say(f"trial {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}, {left} left")
+
+    def worker_died(self, number: int | None, reason: str) -> None:
+        self._say(f"trial {number}: {reason}" if number is not None else f"idle worker: {reason}")
+
+    def stopping(self, reason: str) -> None:
+        self._say(f"no more trials are started: {reason}")
+
+    def tracking_trouble(self, message: str | None) -> None:
+        if message != self._trouble:
+            self._say(f"{message}; what is recorded waits on disk" if message else "MLflow can be reached again")
+            self._trouble = message

@@ -1,0 +1,124 @@
+"""Trials and their parameters as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sweeper.config.flat import flatten
+from sweeper.config.sweep import SweepConfig
+from sweeper.results import TrialRow, TrialState
+from sweeper.study.ranking import ranked
+
+if TYPE_CHECKING:
+    from sweeper.inference.export import ExportReport
+
+COLORS = {
+    TrialState.COMPLETE: "green",
+    TrialState.PRUNED: "yellow",
+    TrialState.FAILED: "red",
+    TrialState.RUNNING: "cyan",
+    TrialState.WAITING: "dim",
+}
+
+
+def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None = None) -> Table:
+    """Return finished trials best first, then pruned ones, with the hyperparameters that differ."""
+    order = ranked(rows, sweep.objective.direction)[:limit]
+    names = _told_apart_by(order)
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("rank", "trial", sweep.objective.metric, "best epoch", "time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("parameters", overflow="fold")
+    for rank, row in enumerate(order, 1):
+        cells = [str(rank), str(row.number), score(row.value), _epochs(row, sweep), duration(row.seconds)]
+        table.add_row(*cells, _state(row), _parameters(row, names))
+    return table
+
+
+def status_table(rows: Sequence[TrialRow], sweep: SweepConfig) -> Table:
+    """Return every trial by number, with its state and why it is so."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("trial", justify="right")
+    table.add_column("state", no_wrap=True)
+    for heading in (f"best {sweep.objective.metric}", "epoch", "duration"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for row in rows:
+        epoch = f"{row.epochs}/{sweep.budget.epochs}"
+        table.add_row(str(row.number), _state(row), score(row.value), epoch, duration(row.seconds), row.reason or "")
+    return table
+
+
+def params_table(row: TrialRow, rows: Sequence[TrialRow]) -> Table:
+    """Return all hyperparameters of a trial; those in which the trials differ stand out."""
+    table = Table(box=SIMPLE_HEAD, show_header=False)
+    searched = _told_apart_by(rows)
+    for name, value in _settings(row).items():
+        table.add_row(name, short(value), style="bold" if name in searched else "dim")
+    return table
+
+
+def verification_table(report: ExportReport) -> Table:
+    """Return what each format of an export scores on the validation split, beside the logged accuracy."""
+    check = report.verification
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("format", "val/accuracy", "predictions changed", "allowed"):
+        table.add_column(heading, justify="left" if heading == "format" else "right", no_wrap=True)
+    table.add_row("logged", f"{check.weights.logged:.6f}", "", "")
+    weights = check.weights
+    table.add_row(weights.file, f"{weights.accuracy:.6f}", str(weights.off), str(weights.allowed))
+    for item in check.formats:
+        table.add_row(item.file, f"{item.accuracy:.6f}", str(item.changed), str(item.allowed))
+    return table
+
+
+def _told_apart_by(rows: Sequence[TrialRow]) -> list[str]:
+    """Return the hyperparameters that have different values in these trials, in the order of the configuration."""
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in _settings(row).items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, seen in values.items() if len(seen) > 1]
+
+
+def _settings(row: TrialRow) -> dict[str, Any]:
+    return flatten(row.config.model_dump(mode="json")) if row.config else {}
+
+
+def _parameters(row: TrialRow, names: Sequence[str]) -> str:
+    settings = _settings(row)
+    return " ".join(f"{name}={short(settings[name])}" for name in names if name in settings)
+
+
+def _state(row: TrialRow) -> str:
+    return f"[{COLORS[row.state]}]{row.state}[/]"
+
+
+def _epochs(row: TrialRow, sweep: SweepConfig) -> str:
+    return f"{row.best_epoch or '-'}/{sweep.budget.epochs}"
+
+
+def score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def short(value: Any) -> str:
+    """Return a parameter's value in few characters."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as `42s`, `3m10s` or `2h05m`."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -1,0 +1,120 @@
+"""The export of a trial: a folder with everything needed to use it, and the proof that it works."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.data.batches import DeviceImages
+from sweeper.errors import ConfigError, ExportError
+from sweeper.files import write_whole
+from sweeper.inference.export_config import ExportConfig, describe_export, write_config
+from sweeper.inference.folder import ExportFolder, require_replaceable, staged
+from sweeper.inference.formats import trace, write_onnx, write_program
+from sweeper.inference.load import load_classifier
+from sweeper.inference.model_card import model_card
+from sweeper.inference.source import ACCURACY, ExportSource
+from sweeper.inference.verify import Verification, verify_export, write_verification
+from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.registry import load_model_files
+
+logger = logging.getLogger(__name__)
+
+Seconds = dict[str, float]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written where, what verification found, and the seconds that each step took."""
+
+    folder: Path
+    config: ExportConfig
+    verification: Verification
+    seconds: Seconds
+
+
+def export_model(source: ExportSource, val: DeviceImages, destination: Path) -> ExportReport:
+    """Write a trial's best epoch as safetensors, torch.export program and ONNX, verified and described.
+
+    Args:
+        source: The trial.
+        val: The validation split that the logged metrics were measured on, on any device.
+        destination: The folder to make. An earlier export there is replaced, at the very end.
+
+    Raises:
+        ExportError: a format cannot be written or does not reproduce the logged accuracy, or
+            `destination` must not be replaced. What stood there is left as it was.
+    """
+    _require_complete(source, destination)
+    seconds: Seconds = {}
+    with staged(destination) as files:
+        config = _write_model(source, files, seconds)
+        with _timed("verification", seconds):
+            verification = verify_export(files.path, val)
+        write_verification(files.verification, verification)
+        write_whole(files.card, model_card(config, verification))
+    return ExportReport(destination, config, verification, seconds)
+
+
+def _require_complete(source: ExportSource, destination: Path) -> None:
+    """Raise ExportError, before the long work, for what would make it fail at its end."""
+    if ACCURACY not in source.metrics:
+        raise ExportError(f"trial {source.trial} has no logged {ACCURACY} to verify an export by; export another trial")
+    require_replaceable(destination)
+
+
+def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) -> ExportConfig:
+    """Write the network in all formats, and the configuration that tells what they are."""
+    model_files = _copy_model_files(source.model_files, files)
+    model = load_classifier(source.config, len(source.classes), source.weights)
+    shutil.copyfile(source.weights, files.weights)
+    _write_formats(model, source.config.image_size, files, seconds)
+    written = {*files.files(), files.config.name, files.card.name, files.verification.name}
+    config = describe_export(source, model, model_files, tuple(sorted(written)))
+    write_config(files.config, config)
+    return config
+
+
+def _copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, ...]:
+    """Register model files and copy them; return the copies' names relative to the export."""
+    try:
+        load_model_files(paths)
+    except (ConfigError, OSError) as error:
+        raise ExportError(f"the model files of the study cannot be loaded: {error}") from error
+    names: list[str] = []
+    for path in paths:
+        taken = f"{files.model_files.name}/{path.name}" in names
+        copy = files.model_files / (f"{len(names)}_{path.name}" if taken else path.name)
+        write_whole(copy, path.read_bytes())
+        names.append(copy.relative_to(files.path).as_posix())
+    return tuple(names)
+
+
+def _write_formats(model: Classifier, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
+    """Trace the network once and write the trace in both formats."""
+    try:
+        with _timed(files.program.name, seconds):
+            program = trace(model, image_size)
+            write_program(program, files.program)
+        with _timed(files.onnx.name, seconds):
+            write_onnx(program, files.onnx)
+    except OSError:
+        raise  # the disk is to blame, not the network
+    except Exception as error:  # whatever torch's exporters meet in an architecture's code
+        raise ExportError(
+            f"the network cannot be written as torch.export program and ONNX: {type(error).__name__}: {error}; "
+            "if the disk is not full, its architecture cannot be recorded for any batch size: export another trial"
+        ) from error
+
+
+@contextmanager
+def _timed(step: str, seconds: Seconds) -> Iterator[None]:
+    logger.info("export: %s", step)
+    started = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - started

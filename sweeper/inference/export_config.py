@@ -1,0 +1,131 @@
+"""`ExportConfig`: the content of config.json, enough to use the model without sweeper."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+import sweeper
+from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
+from sweeper.data.decode import Resize
+from sweeper.errors import ExportError
+from sweeper.files import write_whole
+from sweeper.inference.source import ExportSource, Training
+from sweeper.modeling.classifier import Classifier
+
+LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
+
+
+class TensorShape(Frozen):
+    """An input or output of the exported network. A named dimension may be of any size."""
+
+    name: str
+    layout: str
+    shape: tuple[int | str, ...]
+    dtype: Literal["float32"] = "float32"
+
+
+class Lineage(Frozen):
+    """Where the model comes from."""
+
+    study: str
+    trial: int
+    run_id: str | None
+    best_epoch: int
+    dataset: dict[str, Any]
+    training: Training
+    hyperparameters: TrialConfig
+
+
+class ExportConfig(Frozen):
+    """What config.json says.
+
+    An image becomes a square of `stored_size` pixels by the rule `resize`, then one of `image_size`,
+    then (value / 255 - mean) / std in every channel. `files` lists all that belongs to the export.
+    """
+
+    format: Literal["sweeper-export"] = "sweeper-export"
+    version: Literal[1] = 1
+    architecture: str
+    head: HeadConfig
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    stored_size: int
+    resize: Resize
+    input: TensorShape
+    output: TensorShape
+    metrics: dict[str, float]
+    lineage: Lineage
+    model_files: tuple[str, ...]
+    libraries: dict[str, str]
+    files: tuple[str, ...]
+
+    def network(self) -> TrialConfig:
+        """Return what `build_classifier` needs to build the same network again."""
+        return TrialConfig(backbone=self.architecture, head=self.head, image_size=self.image_size)
+
+
+def describe_export(
+    source: ExportSource, model: Classifier, model_files: tuple[str, ...], files: tuple[str, ...]
+) -> ExportConfig:
+    """Put together the configuration of an export from its trial and its network."""
+    size, classes = source.config.image_size, len(source.classes)
+    return ExportConfig(
+        architecture=source.config.backbone,
+        head=source.config.head,
+        classes=source.classes,
+        mean=model.mean,
+        std=model.std,
+        image_size=size,
+        stored_size=source.stored_size,
+        resize=source.resize,
+        input=TensorShape(name="images", layout="NCHW", shape=("batch", len(model.mean), size, size)),
+        output=TensorShape(name="logits", layout="NC", shape=("batch", classes)),
+        metrics=dict(source.metrics),
+        lineage=lineage_of(source),
+        model_files=model_files,
+        libraries=library_versions(),
+        files=files,
+    )
+
+
+def lineage_of(source: ExportSource) -> Lineage:
+    return Lineage(
+        study=source.study,
+        trial=source.trial,
+        run_id=source.run_id,
+        best_epoch=source.best_epoch,
+        dataset=dict(source.dataset),
+        training=source.training,
+        hyperparameters=source.config,
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of all that took part in writing an export."""
+    own = {"python": platform.python_version(), "sweeper": sweeper.__version__}
+    return own | {name: version(name) for name in LIBRARIES}
+
+
+def write_config(path: Path, config: ExportConfig) -> None:
+    write_whole(path, config.model_dump_json(indent=2) + "\n")
+
+
+def read_config(path: Path) -> ExportConfig:
+    """Read a config.json. Raises ExportError when it is not that of an export."""
+    try:
+        return ExportConfig.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ExportError(f"{path.parent} is no export: config.json cannot be read ({error.strerror})") from error
+    except pydantic.ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+        raise ExportError(
+            f"{path} is not the configuration of an export, or of a newer sweeper than {sweeper.__version__}: {found}; "
+            "export the trial again"
+        ) from error

@@ -1,0 +1,63 @@
+"""An exported classifier, back from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.errors import ConfigError, ExportError, ModelError
+from sweeper.inference.export_config import ExportConfig, read_config
+from sweeper.inference.folder import ExportFolder
+from sweeper.modeling.classifier import Classifier, build_classifier
+from sweeper.modeling.registry import load_model_files
+
+
+@dataclass(frozen=True)
+class LoadedExport:
+    """A classifier in inference mode, on the CPU, and what config.json says of it."""
+
+    classifier: Classifier
+    config: ExportConfig
+
+
+def load_export(folder: Path) -> LoadedExport:
+    """Build the network of an export and load its weights.
+
+    The model files of the export are code and are run; its weights are safetensors, which are not.
+
+    Raises:
+        ExportError: the folder is no export, or its parts do not fit each other.
+    """
+    files = ExportFolder(folder)
+    config = read_config(files.config)
+    try:
+        load_model_files([folder / name for name in config.model_files])
+    except (ConfigError, OSError) as error:
+        raise ExportError(f"the model files of {folder} cannot be loaded: {error}") from error
+    classifier = load_classifier(config.network(), len(config.classes), files.weights)
+    return LoadedExport(classifier, config)
+
+
+def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classifier:
+    """Build a network and load all of its weights from a safetensors file; inference mode, on the CPU.
+
+    Raises:
+        ExportError: the network cannot be built, or the file is not its weights.
+    """
+    try:
+        classifier = build_classifier(network, classes, load_weights=False)
+        classifier.load_state_dict(load_file(weights))
+    except ModelError as error:
+        raise ExportError(f"the network of {weights} cannot be built: {error}") from error
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"{weights} cannot be read: {error}; check that the file is there and whole") from error
+    except RuntimeError as error:  # torch's word for keys or shapes that differ
+        raise ExportError(
+            f"{weights} does not fit {network.backbone} with this head: {error}; "
+            "check that the model file is the one the trial was trained with"
+        ) from error
+    return classifier.eval()

@@ -1,0 +1,53 @@
+"""`ExportSource`: all that an export takes from a finished trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+
+from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.data.decode import Resize
+from sweeper.training.device import precision
+
+ACCURACY = "val/accuracy"
+"""The logged metric that every format must reproduce."""
+
+
+class Training(Frozen):
+    """The kind of device a trial was trained and validated on, and the precision there."""
+
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    @classmethod
+    def on(cls, device: torch.device) -> Self:
+        """Return how a trial is trained on this device."""
+        return cls(device=device.type, precision=precision(device))
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """A finished trial: its weights, and what must be known to use and to judge them.
+
+    `dataset` is a data set card as plain JSON (`name`, `digest`, `images` of each split). `metrics`
+    are those logged for the best epoch, ACCURACY among them. Images were decoded to squares of
+    `stored_size` pixels by the rule `resize`; the trial's `image_size` is what the network takes.
+    """
+
+    study: str
+    trial: int
+    config: TrialConfig
+    classes: tuple[str, ...]
+    weights: Path
+    metrics: Mapping[str, float]
+    best_epoch: int
+    dataset: Mapping[str, Any]
+    stored_size: int
+    resize: Resize
+    training: Training
+    model_files: tuple[Path, ...] = ()
+    run_id: str | None = None

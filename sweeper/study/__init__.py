@@ -1,0 +1,1 @@
+"""Running a study, and reading it afterwards."""

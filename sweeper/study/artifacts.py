@@ -1,0 +1,57 @@
+"""The files of a finished trial, from its MLflow run or, while they are undelivered, from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.errors import StudyError
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import TrialRow
+from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG, StudyCard
+from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+
+
+@dataclass(frozen=True)
+class TrialArtifacts:
+    """A trial's artifacts on this machine and the run they belong to."""
+
+    folder: Path
+    run_id: str | None
+
+    @property
+    def weights(self) -> Path:
+        """The weights of the best epoch, as safetensors."""
+        return next(self.folder.glob("weights/*.safetensors"))
+
+
+def fetch_artifacts(
+    workspace: Workspace, study: str, row: TrialRow, into: Path, tracking_uri: str | None = None
+) -> TrialArtifacts:
+    """Return the artifacts of a trial, downloading them into a folder where need be.
+
+    Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
+    """
+    folder = workspace.study(study).trial(row.number)
+    if folder.weights.is_dir() and folder.outcome.exists():
+        return TrialArtifacts(folder.artifacts, None)
+    store = MlflowStore(tracking_uri or study_tracking_uri(workspace, study), workspace)
+    run = store.find_run(store.experiment(study), {STUDY_TAG: study, TRIAL_TAG: str(row.number)})
+    if run is None:
+        raise StudyError(
+            f"trial {row.number} of {study} has no MLflow run at this address; name the right one with --tracking-uri"
+        )
+    into.mkdir(parents=True, exist_ok=True)
+    store.download(run, "weights", into)
+    return TrialArtifacts(into, run)
+
+
+def study_tracking_uri(workspace: Workspace, study: str) -> str:
+    """Return the MLflow address a study was last run with."""
+    card = read_card(workspace.study(study))
+    return card.tracking_uri if card else default_tracking_uri(workspace)
+
+
+def read_card(folder: StudyFolder) -> StudyCard | None:
+    """Return what the runs of a study record, or None where this machine has not run it."""
+    return StudyCard.model_validate_json(folder.card.read_bytes()) if folder.card.exists() else None

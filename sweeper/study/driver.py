@@ -1,0 +1,304 @@
+"""The driver: owns the study, hands out trials, decides on pruning and records what happens.
+
+It is the only writer of the study's storage and of MLflow. Whatever kills it, the same command
+goes on from what is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.data.card import DatasetCard
+from sweeper.engines.protocol import Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.errors import StudyError
+from sweeper.files import file_lock, write_whole
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import TrialOutcome, TrialRow, TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.lock import study_lock
+from sweeper.study.observer import Observer
+from sweeper.study.preparation import prepare_dataset
+from sweeper.study.summary import write_summary
+from sweeper.tracking.delivery import StudyCard
+from sweeper.tracking.outbox import Outbox, Phase
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3  # how often a trial may lose its worker
+MAX_FAILED_STARTS = 3  # workers that die before they can take a trial
+DELIVERY_TIMEOUT_S = 120.0
+POLL_S = 0.5
+
+EngineFactory = Callable[[], Engine]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a run of the command ended."""
+
+    rows: list[TrialRow]
+    interrupted: bool
+    stopped_because: str | None
+    undelivered: int
+
+
+def run_sweep(
+    sweep: SweepConfig,
+    *,
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str,
+    engine: EngineFactory,
+    observer: Observer,
+) -> SweepResult:
+    """Run a study up to its budget, continuing where an earlier run ended.
+
+    Raises StudyLocked while another driver runs it, StudyChanged when its search space differs and
+    DatasetError when the images cannot be used.
+    """
+    folder = workspace.study(sweep.study)
+    with study_lock(folder, sweep.study):
+        dataset = prepare_dataset(sweep, workspace, observer.preparing)
+        with file_lock(workspace.database_lock, blocking=True):
+            store = StudyStore.create_or_load(storage_url, sweep)
+        card = _study_card(sweep, dataset, folder, tracking_uri)
+        outbox = Outbox(workspace, folder, card)
+        driver = Driver(store, folder, outbox, observer)
+        return driver.run(engine)
+
+
+class Driver:
+    """Runs one study; holds its lock for as long as it lives."""
+
+    def __init__(self, store: StudyStore, folder: StudyFolder, outbox: Outbox, observer: Observer):
+        self._store = store
+        self._folder = folder
+        self._outbox = outbox
+        self._observer = observer
+        self._live: set[int] = set()
+        self._interrupted = False
+        self._stop_reason: str | None = None
+        self._failed_starts = 0
+        self._failures = _FailureStreak(store.sweep.budget.max_consecutive_failures)
+
+    def run(self, engine_factory: EngineFactory) -> SweepResult:
+        sweep = self._store.sweep
+        self._store.requeue_interrupted()
+        rows = self._store.rows()
+        self._observer.study_opened(sweep, rows, self._store.budget)
+        self._outbox.start()
+        self._send_leftovers(rows)
+        if self._store.remaining():
+            with _stop_on_signals(self._interrupt):
+                self._run_trials(engine_factory)
+        return self._finish()
+
+    def _send_leftovers(self, rows: list[TrialRow]) -> None:
+        """Deliver the folders of trials that ended in an earlier run."""
+        finished = {row.number for row in rows if row.state not in (TrialState.WAITING, TrialState.RUNNING)}
+        for folder in self._folder.trials():
+            if folder.number in finished:
+                self._outbox.notify(folder.number, Phase.ENDED)
+
+    def _run_trials(self, engine_factory: EngineFactory) -> None:
+        started = time.monotonic()
+        deadline = self._deadline(started)
+        engine = engine_factory()
+        try:
+            while True:
+                if time.monotonic() >= deadline:
+                    self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
+                self._fill(engine)
+                if self._interrupted or not (self._live or self._more_to_start()):
+                    return
+                for event in engine.events(POLL_S):
+                    self._handle(engine, event)
+                self._observer.tracking_trouble(self._outbox.trouble)
+        finally:
+            engine.close()
+            self._store.add_seconds_used(time.monotonic() - started)
+
+    def _more_to_start(self) -> bool:
+        return self._stop_reason is None and self._store.remaining() > 0
+
+    def _deadline(self, started: float) -> float:
+        timeout = self._store.sweep.budget.timeout
+        return float("inf") if timeout is None else started + timeout - self._store.seconds_used
+
+    def _fill(self, engine: Engine) -> None:
+        """Give every idle slot a trial, as long as there are any to start."""
+        while engine.idle and not self._stop_reason and not self._interrupted:
+            spec = self._store.next_trial()
+            if spec is None:
+                return
+            self._live.add(spec.number)
+            self._observer.trial_started(spec)
+            engine.submit(spec)
+            self._outbox.notify(spec.number, Phase.RUNNING)
+
+    def _handle(self, engine: Engine, event: Event) -> None:
+        match event:
+            case EpochFinished(number, metrics):
+                value = metrics.values[self._store.sweep.objective.metric]
+                prune = self._store.report(number, metrics.epoch, value)
+                engine.answer(number, prune=prune)
+                self._outbox.notify(number, Phase.RUNNING)
+                self._observer.epoch_finished(number, metrics)
+            case TrialEnded(number, outcome):
+                self._end_trial(number, outcome)
+            case WorkerReady():
+                self._failed_starts = 0
+            case WorkerDied(number, reason):
+                self._lose_worker(number, reason)
+
+    def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
+        self._store.finish(number, outcome)
+        self._live.discard(number)
+        self._outbox.notify(number, Phase.ENDED)
+        write_summary(self._folder, self._store.sweep, self._store.rows())
+        self._outbox.notify_sweep("RUNNING")
+        self._observer.trial_ended(number, outcome)
+        if self._failures.count(outcome):
+            self._stop(f"{self._failures.limit} trials in a row failed for the same reason: {outcome.reason}")
+
+    def _lose_worker(self, number: int | None, reason: str) -> None:
+        """Put the trial of a dead worker back in line; after too many deaths it has failed.
+
+        Raises StudyError when workers cannot even start.
+        """
+        self._observer.worker_died(number, reason)
+        if number is None:
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                raise StudyError(
+                    f"no worker can start: {reason}. All they printed stands in {self._folder.worker_logs}; "
+                    "when that is mended, run the same command again to go on"
+                )
+        elif self._store.count_attempt(number) < MAX_ATTEMPTS:
+            self._store.requeue(number)
+            self._live.discard(number)
+        else:
+            self._fail(number, f"{reason}, {MAX_ATTEMPTS} times")
+
+    def _fail(self, number: int, reason: str) -> None:
+        """End a trial that no worker lived to end."""
+        outcome = TrialOutcome(state=TrialState.FAILED, reason=reason, timestamp_ms=int(time.time() * 1000))
+        write_whole(self._folder.trial(number).outcome, outcome.model_dump_json())
+        self._end_trial(number, outcome)
+
+    def _stop(self, reason: str) -> None:
+        """Start no more trials; those that run are finished."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            self._observer.stopping(reason)
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+
+    def _finish(self) -> SweepResult:
+        """Leave nothing marked as running, and deliver what is left."""
+        for number in sorted(self._live):
+            self._store.requeue(number)
+            self._outbox.notify(number, Phase.INTERRUPTED)
+        rows = self._store.rows()
+        write_summary(self._folder, self._store.sweep, rows)
+        self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
+        undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)
+        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered)
+
+
+class _FailureStreak:
+    """Counts failed trials in a row that failed for the same reason."""
+
+    def __init__(self, limit: int):
+        self.limit = limit
+        self._reason: str | None = None
+        self._length = 0
+
+    def count(self, outcome: TrialOutcome) -> bool:
+        """Take in an outcome; True when the streak has reached the limit."""
+        if outcome.state is not TrialState.FAILED:
+            self._length = 0
+            return False
+        kind = _kind_of_failure(outcome.reason or "")
+        self._length = self._length + 1 if kind == self._reason else 1
+        self._reason = kind
+        return self._length >= self.limit
+
+
+def _kind_of_failure(reason: str) -> str:
+    """Return the reason without its figures, which differ from trial to trial."""
+    return "".join(character for character in reason if not character.isdigit())
+
+
+@contextmanager
+def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM end the sweep cleanly, and the second at once."""
+
+    def handle(received: int, _frame: FrameType | None) -> None:
+        stop()
+        signal.signal(received, signal.default_int_handler if received == signal.SIGINT else signal.SIG_DFL)
+
+    previous = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+
+
+def _study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
+    """Return what all runs of the study record, as it was when the study began."""
+    path = folder.card
+    if path.exists():
+        return StudyCard.model_validate_json(path.read_bytes()).model_copy(update={"tracking_uri": tracking_uri})
+    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    card = StudyCard(
+        study=sweep.study,
+        tracking_uri=tracking_uri,
+        start_ms=int(time.time() * 1000),
+        params=_sweep_params(sweep),
+        tags={"sweeper.dataset_digest": dataset.digest, **_git_commit()},
+        dataset=_dataset_input(sweep, dataset),
+    )
+    write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
+    write_whole(path, card.model_dump_json())
+    return card
+
+
+def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:
+    parts = sweep.model_dump(mode="json", include={"objective", "budget", "sampler", "pruner", "seed"})
+    return {
+        f"{name}.{key}": value for name, part in parts.items() if isinstance(part, dict) for key, value in part.items()
+    }
+
+
+def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
+    """Return the data set as MLflow's page shows it."""
+    profile = {"images": dataset.images, "classes": len(dataset.classes)}
+    return {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source": sweep.dataset.builtin or str(sweep.dataset.path),
+        "profile": profile,
+    }
+
+
+def _git_commit() -> dict[str, str]:
+    """Return the tag with the commit of the working directory, where it is a git repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"mlflow.source.git.commit": done.stdout.strip()}

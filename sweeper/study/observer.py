@@ -1,0 +1,32 @@
+"""What a driver tells whoever is watching."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+
+
+class Observer(Protocol):
+    """Watches a sweep; the command line's live table and plain lines are two."""
+
+    def preparing(self, done: int, total: int) -> None:
+        """So many images of the data set have been decoded."""
+
+    def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
+        """The study is open; `rows` are the trials of earlier runs."""
+
+    def trial_started(self, spec: TrialSpec) -> None: ...
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> None: ...
+
+    def trial_ended(self, number: int, outcome: TrialOutcome) -> None: ...
+
+    def worker_died(self, number: int | None, reason: str) -> None: ...
+
+    def stopping(self, reason: str) -> None:
+        """No more trials are started, and why."""
+
+    def tracking_trouble(self, message: str | None) -> None:
+        """MLflow cannot be reached, or can again."""

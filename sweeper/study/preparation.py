@@ -1,0 +1,49 @@
+"""Before the first trial: decode the images in every size that a trial may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sweeper.config.space import Choice, IntRange
+from sweeper.config.sweep import SweepConfig
+from sweeper.data.card import DatasetCard, describe
+from sweeper.data.prepare import prepare_images
+from sweeper.errors import ConfigError, Problem
+from sweeper.paths import Workspace
+
+MOST_SIZES = 8
+
+
+def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> DatasetCard:
+    """Decode what is not in the cache yet and describe the data set.
+
+    Raises DatasetError when images or labels cannot be used, ConfigError for too many image sizes.
+    """
+    sizes = [sweep.dataset.stored_size] if sweep.dataset.stored_size else image_sizes(sweep.search.image_size)
+    image_sets = [prepare_images(sweep.dataset, size, workspace, progress) for size in sizes]
+    return describe(image_sets[-1], dataset_name(sweep))
+
+
+def dataset_name(sweep: SweepConfig) -> str:
+    return sweep.dataset.builtin or Path(str(sweep.dataset.path)).resolve().name
+
+
+def image_sizes(value: Any) -> list[int]:
+    """Return every image size of a search space, smallest first."""
+    sizes = sorted(set(_possible(value)))
+    if len(sizes) > MOST_SIZES:
+        rule = f"at most {MOST_SIZES} different sizes are decoded; use a larger step or set dataset.stored_size"
+        raise ConfigError([Problem("search space", "search.image_size", f"{rule}, got {len(sizes)} sizes")])
+    return sizes
+
+
+def _possible(value: Any) -> list[int]:
+    match value:
+        case Choice():
+            return [size for option in value.choice for size in _possible(option)]
+        case IntRange(bounds=(low, high)):
+            return list(range(low, high + 1, value.step))
+        case _:
+            return [int(value)]

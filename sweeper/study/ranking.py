@@ -1,0 +1,24 @@
+"""Trials in the order of their worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sweeper.results import TrialRow, TrialState
+
+
+def ranked(rows: Iterable[TrialRow], direction: str) -> list[TrialRow]:
+    """Return the trials that finished, best first, then the pruned ones, best first.
+
+    A pruned trial has been judged after fewer epochs, so it never stands above a finished one.
+    Equal values keep the order in which they were tried. Failed trials have no rank.
+    """
+    sign = -1 if direction == "maximize" else 1
+    scored = [row for row in rows if row.state in (TrialState.COMPLETE, TrialState.PRUNED) and row.value is not None]
+    return sorted(scored, key=lambda row: (row.state is TrialState.PRUNED, sign * (row.value or 0.0), row.number))
+
+
+def winner(rows: Iterable[TrialRow], direction: str) -> TrialRow | None:
+    """Return the best trial that finished, or None."""
+    best = next(iter(ranked(rows, direction)), None)
+    return best if best is not None and best.state is TrialState.COMPLETE else None

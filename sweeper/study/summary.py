@@ -1,0 +1,63 @@
+"""What the parent run of a study holds: how the best value rose, and the table of trials."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.files import write_whole
+from sweeper.paths import StudyFolder
+from sweeper.results import EpochMetrics, TrialRow, TrialState
+from sweeper.study.ranking import ranked, winner
+
+COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
+    """Write the optimisation history and the artifacts of the parent run."""
+    history = [point.model_dump() for point in optimization_history(sweep, rows)]
+    write_whole(folder.sweep / "history.json", json.dumps(history))
+    write_whole(folder.sweep / "artifacts" / "trials.csv", trials_csv(rows, sweep.objective.direction))
+    best = winner(rows, sweep.objective.direction)
+    if best is not None:
+        content = best.model_dump_json(indent=2)
+        write_whole(folder.sweep / "artifacts" / "best_trial.json", content)
+
+
+def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow]) -> list[EpochMetrics]:
+    """Return one point for each ended trial, in the order in which they ended: its value and the best so far."""
+    ended = [(row.ended_ms, row.number, row) for row in rows if row.ended_ms is not None]
+    counts: Counter[TrialState] = Counter()
+    points: list[EpochMetrics] = []
+    best: float | None = None
+    for step, (ended_ms, _, row) in enumerate(sorted(ended, key=lambda item: item[:2]), 1):
+        counts[row.state] += 1
+        values = {f"trials/{state.value}": float(counts[state]) for state in ENDED}
+        if row.value is not None:
+            values["trial/value"] = row.value
+            if row.state is TrialState.COMPLETE and sweep.objective.better(row.value, best):
+                best = row.value
+        if best is not None:
+            values["best/value"] = best
+        points.append(EpochMetrics(epoch=step, values=values, timestamp_ms=ended_ms))
+    return points
+
+
+def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:
+    """Return the table of all trials, ranked ones first, with every parameter that was searched."""
+    order = ranked(rows, direction)
+    rest = [row for row in rows if row not in order]
+    params = sorted({name for row in rows for name in row.params})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*COLUMNS, *params])
+    for rank, row in enumerate([*order, *rest], 1):
+        cells = [rank if rank <= len(order) else "", row.number, row.state.value, row.value, row.best_epoch]
+        cells += [row.epochs, row.seconds, row.reason]
+        writer.writerow([*cells, *(row.params.get(name, "") for name in params)])
+    return text.getvalue()

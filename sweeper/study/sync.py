@@ -1,0 +1,35 @@
+"""Deliver to MLflow what a sweep could not, after it has ended."""
+
+from __future__ import annotations
+
+from sweeper.errors import StudyNotFound
+from sweeper.paths import Workspace
+from sweeper.results import TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.artifacts import read_card
+from sweeper.study.lock import study_lock
+from sweeper.tracking.delivery import Delivery
+from sweeper.tracking.mlflow_store import MlflowStore
+
+
+def sync_study(workspace: Workspace, storage_url: str, study: str, tracking_uri: str | None) -> int:
+    """Deliver the folders of a study that nobody runs; return how many trials were waiting.
+
+    Raises StudyLocked while a driver runs it and TrackingError when MLflow cannot be reached.
+    """
+    folder = workspace.study(study)
+    with study_lock(folder, study):
+        card = read_card(folder)
+        if card is None:
+            raise StudyNotFound(f"the study {study} was not run in this folder; there is nothing to deliver")
+        if tracking_uri:
+            card = card.model_copy(update={"tracking_uri": tracking_uri})
+        rows = {row.number: row for row in StudyStore.load(storage_url, study).rows()}
+        delivery = Delivery(MlflowStore(card.tracking_uri, workspace), folder, card)
+        waiting = folder.trials()
+        for trial in waiting:
+            row = rows.get(trial.number)
+            ended = row is not None and row.state not in (TrialState.WAITING, TrialState.RUNNING)
+            delivery.deliver_trial(trial, ended=ended, running=False)
+        delivery.deliver_sweep("FINISHED")
+    return len(waiting)

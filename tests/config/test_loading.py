@@ -1,0 +1,201 @@
+"""A search-space file becomes a SweepConfig, or every mistake in it is told at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.config.loading import load_sweep
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import ConfigError, Problem
+
+MINIMAL = "study: s\ndataset: {builtin: digits}\nsearch: {backbone: resnet18}\n"
+
+
+def problems_of(tmp_path: Path, text: str, overrides: list[str] | None = None) -> list[Problem]:
+    file = tmp_path / "space.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, overrides or [])
+    return list(caught.value.problems)
+
+
+def load(tmp_path: Path, text: str, overrides: list[str] | None = None) -> SweepConfig:
+    file = tmp_path / "space.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_sweep(file, overrides or [])
+
+
+def test_a_minimal_space_gets_defaults(tmp_path: Path) -> None:
+    sweep = load(tmp_path, MINIMAL)
+    assert sweep.sampler.name == "tpe"
+    assert sweep.search.optimizer.name == "adamw"
+
+
+def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    text = """study: a/b
+dataset: {builtin: digits, layuot: csv}
+budget: {trials: 0}
+sampler: {name: tpee}
+search:
+  backbone: resnet18
+  head: {hidden: [-1], nrom: batch}
+  optimizer:
+    choice:
+      - {name: adam, lr: -1}
+      - {name: sgd, momentun: 0.9}
+  scheduler: {name: cosin}
+  weight_decay: {float: [1, 0.1]}
+"""
+    told = {(problem.where.rpartition(":")[2], problem.key) for problem in problems_of(tmp_path, text)}
+    assert told == {
+        ("1", "study"),
+        ("2", "dataset.layuot"),
+        ("3", "budget.trials"),
+        ("4", "sampler"),
+        ("7", "search.head.hidden[0]"),
+        ("7", "search.head.nrom"),
+        ("10", "search.optimizer.choice[0].lr"),
+        ("11", "search.optimizer.choice[1].momentun"),
+        ("12", "search.scheduler"),
+        ("13", "search.weight_decay.float"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("budjet: {trials: 3}", "did you mean budget?"),
+        ("sampler: tpee", "did you mean tpe?"),
+        ("pruner: {name: patient, pruner: {name: medan}}", "did you mean median?"),
+        ("objective: {metric: val/acuracy}", "did you mean val/accuracy?"),
+        ("dataset: {builtin: digits, layot: csv}", "did you mean layout?"),
+    ],
+)
+def test_the_nearest_valid_name_is_offered(tmp_path: Path, line: str, hint: str) -> None:
+    key = line.split(":")[0]
+    kept = "".join(f"{other}\n" for other in MINIMAL.splitlines() if not other.startswith(key))
+    (problem,) = problems_of(tmp_path, f"{kept}{line}\n")
+    assert hint in problem.message
+
+
+def test_bounds_of_a_field_hold_for_both_ends_of_a_range_and_for_choices(tmp_path: Path) -> None:
+    text = MINIMAL.replace(
+        "{backbone: resnet18}", "{backbone: r, drop_rate: {float: [0, 2]}, batch_size: {choice: [8, 0]}}"
+    )
+    told = {problem.key: problem.message for problem in problems_of(tmp_path, text)}
+    assert "should be less than 1, got 2" in told["search.drop_rate.float"]
+    assert "greater than 0" in told["search.batch_size.choice[1]"]
+
+
+def test_a_logarithmic_range_from_zero_is_refused(tmp_path: Path) -> None:
+    text = MINIMAL.replace("resnet18", "r, weight_decay: {float: [0, 1], log: true}")
+    (problem,) = problems_of(tmp_path, text)
+    assert "above 0" in problem.message
+
+
+def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
+    sweep = load(tmp_path, MINIMAL.replace("resnet18", "r, optimizer: {name: adam, lr: 1e-4}"))
+    assert sweep.search.optimizer.lr == 1e-4
+
+
+def test_duplicate_keys_are_told_with_both_lines(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, MINIMAL + "study: t\n")
+    assert "first in line 1" in problem.message
+
+
+def test_an_override_replaces_any_key_and_is_blamed_for_its_mistakes(tmp_path: Path) -> None:
+    sweep = load(
+        tmp_path, MINIMAL, ["search.batch_size=64", "search.head.hidden=[8, {int: [4, 16]}]", "budget.timeout=2h"]
+    )
+    assert sweep.search.batch_size == 64
+    assert sweep.budget.timeout == 7200
+    (problem,) = problems_of(tmp_path, MINIMAL, ["search.batch_size=many"])
+    assert problem.where == "--set search.batch_size=many"
+
+
+def test_an_override_without_a_value_is_explained(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, MINIMAL, ["search.batch_size"])
+    assert "KEY=VALUE" in problem.message
+
+
+def test_names_are_checked_where_they_stand_even_beside_other_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(
+        "study: s\ndataset: {builtin: digits}\nsearch:\n  batch_size: x\n  backbone:\n    choice:\n    - resnet5O\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, check_names=lambda used: [(key, f"unknown {name}") for key, name in used.backbones])
+    assert [str(problem) for problem in caught.value.problems][
+        1
+    ] == f"{file}:7: search.backbone.choice[0]: unknown resnet5O"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2]", "just words", "a: [", "&a [*a]", "a: !!python/object:os.system {}", "\0"]
+)
+def test_what_is_no_search_space_is_told_with_the_file(tmp_path: Path, text: str) -> None:
+    for problem in problems_of(tmp_path, text):
+        assert "space.yaml" in problem.where
+
+
+def test_a_missing_file_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "quickstart.yaml").write_text(MINIMAL)
+    with pytest.raises(ConfigError, match=r"did you mean .*quickstart\.yaml"):
+        load_sweep(tmp_path / "quikstart.yaml")
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(ConfigError, match="UTF-8"):
+        load_sweep(file)
+
+
+scalars = st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats(allow_nan=False) | st.text(max_size=8)
+trees = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "choice", "float", "int", "lr", "adam", "hidden", "log"]), inner, max_size=3
+        )
+    ),
+    max_leaves=8,
+)
+keys = st.sampled_from(
+    [
+        "search.optimizer",
+        "search.head",
+        "search.batch_size",
+        "search.scheduler",
+        "sampler",
+        "pruner",
+        "budget",
+        "dataset",
+    ]
+)
+
+
+@given(key=keys, tree=trees)
+def test_any_value_anywhere_is_taken_or_answered_with_a_place_and_a_rule(
+    tmp_path_factory: pytest.TempPathFactory, key: str, tree: object
+) -> None:
+    file = tmp_path_factory.mktemp("any") / "space.yaml"
+    content = yaml.safe_load(MINIMAL)
+    owner = content
+    *parents, last = key.split(".")
+    for parent in parents:
+        owner = owner[parent]
+    owner[last] = tree
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    try:
+        load_sweep(file)
+    except ConfigError as error:
+        for problem in error.problems:
+            assert problem.where.startswith(str(file))
+            assert problem.message

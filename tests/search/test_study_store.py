@@ -1,0 +1,150 @@
+"""A study on real SQLite: numbers, budgets, requeueing and pruning survive a dead driver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyChanged, StudyError, StudyNotFound
+from sweeper.results import TrialOutcome, TrialState
+from sweeper.search.study_store import StudyStore
+
+
+def sweep_of(**changes: Any) -> SweepConfig:
+    content: dict[str, Any] = {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "budget": {"trials": 6, "epochs": 4},
+        "search": {
+            "backbone": "r",
+            "weight_decay": {"float": [1e-5, 1e-2], "log": True},
+            "drop_rate": {"float": [0, 0.5]},
+        },
+    }
+    return SweepConfig.model_validate({**content, **changes})
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'optuna.db'}"
+
+
+def complete(value: float) -> TrialOutcome:
+    return TrialOutcome(state=TrialState.COMPLETE, epochs=4, best_epoch=2, best_value=value, seconds=1.0)
+
+
+def run_to_end(store: StudyStore) -> None:
+    while (spec := store.next_trial()) is not None:
+        store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
+
+
+def test_a_budget_is_kept_and_numbers_are_consecutive(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of())
+    run_to_end(store)
+    assert [row.number for row in store.rows()] == list(range(6))
+    assert store.remaining() == 0
+
+
+def test_an_interrupted_trial_comes_back_first_with_its_number_and_parameters(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of())
+    first = store.next_trial()
+    assert first is not None
+    store.report(first.number, 1, 0.5)
+    again = StudyStore.create_or_load(url, sweep_of())
+    assert again.requeue_interrupted() == [0]
+    assert again.next_trial() == first
+    assert again.rows()[0].epochs == 1
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.sampled_from(["tpe", "random", "cmaes", "grid"]))
+def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
+    tmp_path_factory: pytest.TempPathFactory, interruptions: list[int], sampler: str
+) -> None:
+    folder = tmp_path_factory.mktemp("studies")
+    search = {
+        "backbone": "r",
+        "weight_decay": {"float": [0, 0.4], "step": 0.1},
+        "drop_rate": {"float": [0, 0.5], "step": 0.1},
+    }
+    sweep = sweep_of(sampler={"name": sampler}, search=search)
+    whole = StudyStore.create_or_load(f"sqlite:///{folder / 'whole.db'}", sweep)
+    run_to_end(whole)
+    url = f"sqlite:///{folder / 'broken.db'}"
+    for finished_before_the_kill in interruptions:
+        store = StudyStore.create_or_load(url, sweep)
+        store.requeue_interrupted()
+        for _ in range(finished_before_the_kill):
+            if (spec := store.next_trial()) is not None:
+                store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
+        store.next_trial()  # and the driver dies
+    store = StudyStore.create_or_load(url, sweep)
+    store.requeue_interrupted()
+    run_to_end(store)
+    assert [(row.number, row.params, row.value) for row in store.rows()] == [
+        (row.number, row.params, row.value) for row in whole.rows()
+    ]
+
+
+@pytest.mark.parametrize("pruner", ["median", "percentile", "successive_halving", "hyperband", "patient", "none"])
+def test_reporting_an_epoch_again_gives_the_same_decision(url: str, pruner: str) -> None:
+    options = {"median": {"startup_trials": 1}, "percentile": {"startup_trials": 1}}.get(pruner, {})
+    sweep = sweep_of(pruner={"name": pruner, **options}, budget={"trials": 12, "epochs": 4})
+    store = StudyStore.create_or_load(url, sweep)
+    decisions: dict[tuple[int, int], bool] = {}
+    for _ in range(12):
+        spec = store.next_trial()
+        assert spec is not None
+        value = 1.0 / (1 + spec.number)
+        for epoch in range(1, 5):
+            decisions[spec.number, epoch] = store.report(spec.number, epoch, value)
+            if decisions[spec.number, epoch]:
+                break
+        for (number, epoch), decision in decisions.items():
+            if number == spec.number:
+                assert store.report(number, epoch, value) is decision
+        state = TrialState.PRUNED if decisions[spec.number, epoch] else TrialState.COMPLETE
+        store.finish(spec.number, TrialOutcome(state=state, epochs=epoch, best_epoch=1, best_value=value))
+    assert any(decisions.values()) is (pruner not in ("none", "patient"))
+
+
+def test_a_changed_search_space_is_refused_and_a_larger_budget_is_not(url: str) -> None:
+    run_to_end(StudyStore.create_or_load(url, sweep_of()))
+    with pytest.raises(StudyChanged, match="search"):
+        StudyStore.create_or_load(url, sweep_of(search={"backbone": "other"}))
+    larger = StudyStore.create_or_load(url, sweep_of(budget={"trials": 8, "epochs": 4}))
+    assert larger.remaining() == 2
+
+
+def test_a_failed_trial_has_no_value(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of())
+    spec = store.next_trial()
+    assert spec is not None
+    store.finish(spec.number, TrialOutcome(state=TrialState.FAILED, reason="it broke"))
+    (row,) = store.rows()
+    assert (row.state, row.value, row.reason) == (TrialState.FAILED, None, "it broke")
+
+
+def test_a_grid_smaller_than_the_budget_ends_the_study(url: str) -> None:
+    search = {"backbone": {"choice": ["a", "b"]}, "batch_size": {"choice": [8, 16]}}
+    store = StudyStore.create_or_load(url, sweep_of(sampler="grid", search=search))
+    run_to_end(store)
+    assert store.budget == 4
+    assert len({str(row.params) for row in store.rows()}) == 4
+
+
+def test_an_unknown_study_is_told_with_those_there_are(url: str) -> None:
+    StudyStore.create_or_load(url, sweep_of())
+    with pytest.raises(StudyNotFound, match="there are s"):
+        StudyStore.load(url, "t")
+
+
+def test_a_storage_that_cannot_be_opened_is_told_without_its_password() -> None:
+    with pytest.raises(StudyError) as caught:
+        StudyStore.create_or_load("postgresql://user:secret@127.0.0.1:1/none", sweep_of())
+    assert "secret" not in str(caught.value)

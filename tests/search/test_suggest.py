@@ -1,0 +1,75 @@
+"""A search space and an Optuna trial give a configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.config.hyperparameters import AdamConfig, SgdConfig
+from sweeper.config.space import SearchSpace
+from sweeper.search.suggest import option_labels, suggest
+
+CONDITIONAL: dict[str, Any] = {
+    "backbone": {"choice": ["resnet18", "resnet34"]},
+    "batch_size": {"int": [16, 64], "step": 16},
+    "head": {"choice": [{"hidden": []}, {"hidden": [{"int": [8, 32]}], "dropout": {"float": [0, 0.5]}}]},
+    "optimizer": {
+        "choice": [
+            {"name": "adam", "lr": {"float": [1e-4, 1e-2], "log": True}},
+            {"name": "sgd", "lr": {"float": [1e-2, 1e-1]}, "momentum": {"float": [0.5, 0.9]}},
+        ]
+    },
+}
+
+
+def test_conditional_parameters_are_those_of_the_chosen_option() -> None:
+    space = SearchSpace.model_validate(CONDITIONAL)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    seen = set()
+    for _ in range(20):
+        trial = study.ask()
+        config = suggest(space, trial)
+        seen.add(config.optimizer.name)
+        other = "sgd" if isinstance(config.optimizer, AdamConfig) else "adam"
+        assert not [name for name in trial.params if name.startswith(f"optimizer.{other}.")]
+        assert config.optimizer.lr == trial.params[f"optimizer.{config.optimizer.name}.lr"]
+        if isinstance(config.optimizer, SgdConfig):
+            assert config.optimizer.momentum == trial.params["optimizer.sgd.momentum"]
+    assert seen == {"adam", "sgd"}
+
+
+def test_the_same_parameters_give_the_same_configuration() -> None:
+    space = SearchSpace.model_validate(CONDITIONAL)
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(3)).ask()
+    config = suggest(space, trial)
+    assert suggest(space, optuna.trial.FixedTrial(trial.params)) == config
+
+
+def test_a_single_option_is_no_parameter() -> None:
+    trial = optuna.create_study().ask()
+    config = suggest(
+        SearchSpace.model_validate({"backbone": {"choice": ["r"]}, "head": {"choice": [{"hidden": [4]}]}}), trial
+    )
+    assert config.head.hidden == (4,)
+    assert trial.params == {}
+
+
+def test_options_of_one_name_stay_apart() -> None:
+    space = SearchSpace.model_validate(
+        {"backbone": "r", "optimizer": {"choice": ["sgd", {"name": "sgd", "lr": 0.5}, "adam"]}}
+    )
+    assert option_labels(space.optimizer.choice) == ["sgd", "sgd#2", "adam"]  # type: ignore[attr-defined]
+
+
+@given(st.lists(st.lists(st.integers(1, 9), max_size=3).map(tuple), min_size=1, max_size=6))
+def test_labels_are_distinct_and_in_order(options: list[tuple[int, ...]]) -> None:
+    labels = option_labels(options)
+    assert len(labels) == len(options) == len(set(labels))
+
+
+def test_unnamed_objects_are_labelled_by_what_is_fixed_in_them() -> None:
+    space = SearchSpace.model_validate(CONDITIONAL)
+    assert option_labels(space.head.choice)[0] == "default"  # type: ignore[attr-defined]

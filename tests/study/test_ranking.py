@@ -1,0 +1,69 @@
+"""The order of trials and the winner."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.results import TrialRow, TrialState
+from sweeper.study.preparation import image_sizes
+from sweeper.study.ranking import ranked, winner
+from sweeper.study.summary import optimization_history, trials_csv
+
+
+def row(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> TrialRow:
+    return TrialRow(
+        number=number,
+        state=state,
+        value=value,
+        best_epoch=1,
+        epochs=1,
+        seconds=1.0,
+        ended_ms=1000 - number,
+        params={"lr": value, "batch": number},
+        config=None,
+        reason=None,
+    )
+
+
+ROWS = [row(0, 0.5), row(1, 0.9, TrialState.PRUNED), row(2, 0.7), row(3, None, TrialState.FAILED), row(4, 0.7)]
+
+
+def test_finished_trials_stand_above_pruned_ones_and_ties_keep_their_order() -> None:
+    assert [item.number for item in ranked(ROWS, "maximize")] == [2, 4, 0, 1]
+    assert [item.number for item in ranked(ROWS, "minimize")] == [0, 2, 4, 1]
+
+
+def test_a_pruned_or_failed_trial_never_wins() -> None:
+    assert winner(ROWS, "maximize") == ROWS[2]
+    assert winner([ROWS[1], ROWS[3]], "maximize") is None
+
+
+def test_a_trial_that_scored_zero_is_ranked() -> None:
+    assert [item.number for item in ranked([row(0, 0.0), row(1, -1.0)], "maximize")] == [0, 1]
+
+
+def test_the_optimisation_history_follows_the_order_in_which_trials_ended() -> None:
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
+    history = optimization_history(sweep, ROWS)
+    assert [point.timestamp_ms for point in history] == [996, 997, 998, 999, 1000]
+    assert [point.values.get("best/value") for point in history] == [0.7, 0.7, 0.7, 0.7, 0.7]
+    assert history[-1].values["trials/failed"] == 1
+    assert "trial/value" not in history[1].values
+
+
+def test_the_table_of_trials_lists_every_trial_and_parameter() -> None:
+    lines = trials_csv(ROWS, "maximize").splitlines()
+    assert lines[0].endswith("batch,lr")
+    assert len(lines) == 6
+    assert lines[1].startswith("1,2,complete,0.7")
+    assert lines[-1].startswith(",3,failed,,")
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(32, [32]), ({"choice": [64, 32, 64]}, [32, 64]), ({"int": [32, 64], "step": 16}, [32, 48, 64])]
+)
+def test_images_are_decoded_in_every_size_a_trial_may_ask_for(size: object, sizes: list[int]) -> None:
+    search = {"backbone": "r", "image_size": size}
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": search})
+    assert image_sizes(sweep.search.image_size) == sizes
