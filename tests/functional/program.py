@@ -1,0 +1,24 @@
+"""The real program in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def environment() -> dict[str, str]:
+    """Return an environment without the caller's MLflow settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "default"}
+
+
+def sweeper(*arguments: str, folder: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run `sweeper ARGUMENTS` in a folder to its end."""
+    command = [sys.executable, "-m", "sweeper", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout_s, check=False
+    )

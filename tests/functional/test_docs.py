@@ -1,0 +1,95 @@
+"""What the documents say is true: files exist, commands parse, examples are valid."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sweeper.cli import app
+from sweeper.config.loading import load_sweep
+from sweeper.config.sweep import json_schema
+from tests.functional.program import REPOSITORY
+
+SPACES = sorted((REPOSITORY / "search_spaces").glob("*.yaml"))
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+
+def test_there_are_the_search_spaces_that_users_are_told_of() -> None:
+    assert {path.stem for path in SPACES} >= {"quickstart", "tinyimagenet", "cifar10"}
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_search_space_is_valid_and_all_its_names_exist(path: Path) -> None:
+    from sweeper.cli import _check_names
+
+    sweep = load_sweep(path, check_names=_check_names)
+    assert sweep.study == path.stem
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_search_space_names_the_schema_and_its_own_command(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# yaml-language-server: $schema=../docs/search_space.schema.json\n")
+    assert f"sweeper run search_spaces/{path.name}" in text
+
+
+def test_the_stored_schema_is_the_one_the_program_prints() -> None:
+    stored = json.loads((REPOSITORY / "docs" / "search_space.schema.json").read_text())
+    assert stored == json.loads(json.dumps(json_schema())), "run `make schema`"
+
+
+def commands_in(page: Path) -> list[str]:
+    """Return every `sweeper ...` command of a page, continued lines joined, comments dropped."""
+    text = page.read_text().replace("\\\n", " ")
+    found = re.findall(r"^(?:    |#? *)?(sweeper [a-z].*?)(?: {2,}#.*)?$", text, re.MULTILINE)
+    return [command.strip() for command in found]
+
+
+def parse(command: str) -> None:
+    """Parse a command's arguments without running it. Raises where click refuses them."""
+    group = typer.main.get_command(app)
+    name, *arguments = shlex.split(command)[1:]
+    subcommand = group.commands[name]  # type: ignore[attr-defined]
+    subcommand.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *SPACES], ids=lambda page: page.name)
+def test_every_command_in_the_documents_is_one_the_program_takes(page: Path) -> None:
+    for command in commands_in(page):
+        parse(command)
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(commands_in(REPOSITORY / "README.md")) >= 5
+
+
+def test_overrides_in_the_headers_of_search_spaces_are_valid() -> None:
+    for path in SPACES:
+        for command in commands_in(path):
+            overrides = re.findall(r"--set (\S+)", command)
+            load_sweep(path, [override for override in overrides if "..." not in override])
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0
+    assert len(shown.output) > 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target

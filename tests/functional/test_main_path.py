@@ -1,0 +1,138 @@
+"""From a search space to a ranked table, MLflow runs and a checked export: the program as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from tests.functional.program import REPOSITORY, sweeper
+from tests.pictures import write_split_folders
+
+SPACE = """
+study: tiny
+dataset: {path: images}
+budget: {trials: 4, epochs: 3}
+pruner: {name: median, startup_trials: 1}
+device: cpu
+search:
+  backbone: test_resnet
+  image_size: 8
+  batch_size: {choice: [4, 8]}
+  optimizer: {choice: [{name: sgd, lr: {float: [0.01, 0.1], log: true}}, {name: adam, lr: 1e-3}]}
+  scheduler: {name: reduce_on_plateau, patience: {int: [0, 2]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the study `tiny` has been run."""
+    folder = tmp_path_factory.mktemp("work")
+    write_split_folders(folder / "images", train=8, val=6)
+    (folder / "space.yaml").write_text(SPACE)
+    done = sweeper("run", "space.yaml", folder=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "4 of 4 trials done" in done.stdout
+    assert "rank" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path) -> dict[str, Any]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_there_is_one_parent_run_and_one_child_for_each_trial(runs: dict[str, Any]) -> None:
+    assert sorted(runs) == ["tiny", "trial-0000", "trial-0001", "trial-0002", "trial-0003"]
+    parent = runs.pop("tiny")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    assert "RUNNING" not in {run.info.status for run in [parent, *runs.values()]}
+
+
+def test_the_folder_of_a_delivered_trial_is_gone(folder: Path) -> None:
+    assert list((folder / ".sweeper" / "studies" / "tiny").glob("trial-*")) == []
+
+
+def test_the_same_command_again_has_nothing_left_to_do(folder: Path, runs: dict[str, Any]) -> None:
+    again = sweeper("run", "space.yaml", folder=folder)
+    assert again.returncode == 0
+    assert "started" not in again.stdout
+
+
+def test_status_lists_every_trial(folder: Path) -> None:
+    shown = sweeper("status", folder=folder)
+    assert "4 of 4 trials ended" in shown.stdout
+    assert shown.stdout.count("complete") + shown.stdout.count("pruned") == 4
+
+
+def test_the_winner_is_exported_and_every_format_gives_the_logged_accuracy(folder: Path, runs: dict[str, Any]) -> None:
+    done = sweeper("best", "tiny", "--export", folder=folder)
+    assert done.returncode == 0, done.stderr
+    export = folder / "exports" / "tiny"
+    names = {"README.md", "config.json", "model.onnx", "model.pt2", "model.safetensors", "verification.json"}
+    assert {path.name for path in export.iterdir()} == names
+    trial = json.loads((export / "config.json").read_text())["trial"]
+    logged = runs[f"trial-{trial:04d}"].data.metrics["best/val/accuracy"]
+    best = max(run.data.metrics["best/val/accuracy"] for name, run in runs.items() if run.info.status == "FINISHED" and name != "tiny")
+    assert logged == best
+    assert json.loads((export / "verification.json").read_text())["weights"]["accuracy"] == logged
+
+
+def test_a_larger_budget_continues_the_study(folder: Path) -> None:
+    more = sweeper("run", "space.yaml", "--set", "budget.trials=5", folder=folder)
+    assert more.returncode == 0, more.stderr
+    assert "trial 4 started" in more.stdout
+    assert "trial 3 started" not in more.stdout
+
+
+def test_another_search_space_under_the_same_name_is_refused(folder: Path) -> None:
+    refused = sweeper("run", "space.yaml", "--set", "search.batch_size=2", folder=folder)
+    assert refused.returncode == 4
+    assert "search" in refused.stderr
+    assert "study:" in refused.stderr
+
+
+def test_a_mistake_ends_with_exit_code_2_and_creates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE.replace("test_resnet", "resnet5O").replace("epochs: 3", "epochs: 0"))
+    refused = sweeper("run", "space.yaml", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "space.yaml:4: budget.epochs" in refused.stderr
+    assert "did you mean resnet50" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
+
+
+def test_bad_images_stop_the_run_before_any_trial(tmp_path: Path) -> None:
+    write_split_folders(tmp_path / "images")
+    (tmp_path / "images" / "train" / "cat" / "0000.png").write_bytes(b"no image")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    refused = sweeper("run", "space.yaml", folder=tmp_path)
+    assert refused.returncode == 3
+    assert "train/cat/0000.png" in refused.stderr
+    assert not (tmp_path / "optuna.db").exists()
+
+
+def test_trials_of_two_workers_are_all_recorded_once(tmp_path: Path) -> None:
+    write_split_folders(tmp_path / "images")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    done = sweeper("run", "space.yaml", "--workers", "2", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 trials done" in done.stdout
+
+
+def test_help_answers_without_importing_what_is_heavy() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from sweeper.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "print([name for name in ('torch', 'mlflow', 'optuna', 'timm', 'sklearn', 'matplotlib') if name in sys.modules])"
+    )
+    import subprocess
+    import sys
+
+    shown = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
