@@ -37,8 +37,9 @@ format: .venv/dev.stamp  ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-schema: .venv/package.stamp  ## write the JSON Schema that editors use for search spaces
+schema: .venv/package.stamp  ## write the schema and the reference page of search spaces
 	$(BIN)/sweeper schema > docs/search_space.schema.json
+	$(BIN)/sweeper schema --markdown > docs/search_space.md
 
 clean:  ## remove the environment and the caches of the tools
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

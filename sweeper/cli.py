@@ -179,11 +179,16 @@ def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_ur
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="A page with every key and its default instead.")
+    ] = False,
+) -> None:
     """Print the JSON Schema of a search space, for editors."""
+    from sweeper.config.reference import markdown as reference
     from sweeper.config.sweep import json_schema
 
-    out.out(json.dumps(json_schema(), indent=2), highlight=False)
+    out.out(reference() if markdown else json.dumps(json_schema(), indent=2), highlight=False)
 
 
 def _workspace() -> Workspace:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.config.loading import load_sweep
+from sweeper.config.reference import markdown
 from sweeper.config.sweep import json_schema
 from tests.functional.program import REPOSITORY
 
@@ -48,6 +49,10 @@ def test_every_search_space_names_the_schema_and_its_own_command(path: Path) -> 
 def test_the_stored_schema_is_the_one_the_program_prints() -> None:
     stored = json.loads((REPOSITORY / "docs" / "search_space.schema.json").read_text())
     assert stored == json.loads(json.dumps(json_schema())), "run `make schema`"
+
+
+def test_the_stored_reference_is_the_one_the_program_prints() -> None:
+    assert (REPOSITORY / "docs" / "search_space.md").read_text() == markdown() + "\n", "run `make schema`"
 
 
 def commands_in(page: Path) -> list[str]:

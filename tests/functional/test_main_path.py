@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,13 @@ def test_the_winner_is_exported_and_every_format_gives_the_logged_accuracy(folde
     export = folder / "exports" / "tiny"
     names = {"README.md", "config.json", "model.onnx", "model.pt2", "model.safetensors", "verification.json"}
     assert {path.name for path in export.iterdir()} == names
-    trial = json.loads((export / "config.json").read_text())["trial"]
+    trial = json.loads((export / "config.json").read_text())["lineage"]["trial"]
     logged = runs[f"trial-{trial:04d}"].data.metrics["best/val/accuracy"]
-    best = max(run.data.metrics["best/val/accuracy"] for name, run in runs.items() if run.info.status == "FINISHED" and name != "tiny")
+    best = max(
+        run.data.metrics["best/val/accuracy"]
+        for name, run in runs.items()
+        if run.info.status == "FINISHED" and name != "tiny"
+    )
     assert logged == best
     assert json.loads((export / "verification.json").read_text())["weights"]["accuracy"] == logged
 
@@ -129,10 +135,7 @@ def test_help_answers_without_importing_what_is_heavy() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from sweeper.cli import app; "
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
-        "print([name for name in ('torch', 'mlflow', 'optuna', 'timm', 'sklearn', 'matplotlib') if name in sys.modules])"
+        "print(sorted({'torch', 'mlflow', 'optuna', 'timm', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     )
-    import subprocess
-    import sys
-
     shown = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"

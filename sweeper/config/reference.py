@@ -1,0 +1,107 @@
+"""The reference of all keys of a search space, written from the models themselves."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+
+INTRODUCTION = """\
+# Search space
+
+Every key of a search-space file, with its default. The same as a JSON Schema for editors stands in
+[search_space.schema.json](search_space.schema.json); `sweeper schema` prints it. This page is written by
+`sweeper schema --markdown`.
+
+Under `search:` a field takes a value or a distribution:
+
+| written | means |
+|---|---|
+| `0.1` | this value in every trial |
+| `{float: [1e-4, 1e-2], log: true}` | a real number between the two, both included; or with `step: 0.1` |
+| `{int: [1, 5]}` | a whole number, likewise |
+| `{choice: [32, 64]}` | one of these; options that are objects may hold distributions of their own |
+
+`--set KEY=VALUE` overrides any key from the command line: `--set search.optimizer.lr=0.01`.
+Paths are relative to the working directory. `name` alone may stand for an object: `scheduler: cosine`.
+"""
+
+
+def markdown() -> str:
+    """Return the whole page."""
+    return "\n".join([INTRODUCTION, *_section("", SweepConfig, {"search": TrialConfig})])
+
+
+def _section(key: str, model: type[BaseModel], instead: dict[str, type[BaseModel]] | None = None) -> Iterator[str]:
+    """Yield the table of a model, then the sections of the models inside it."""
+    yield f"## `{key}`\n" if key else "## Top level\n"
+    yield from _table(key, model)
+    for name, info in model.model_fields.items():
+        inner = [instead[name]] if instead and name in instead else list(_models(info.annotation))
+        place = f"{key}.{name}" if key else name
+        if len(inner) == 1:
+            yield from _section(place, inner[0])
+        elif inner:
+            yield f"## `{place}`\n\nOne of these, chosen by `name`:\n"
+            for option in inner:
+                yield from _option(option)
+
+
+def _option(model: type[BaseModel]) -> Iterator[str]:
+    names = get_args(model.model_fields["name"].annotation)
+    yield f"### {', '.join(f'`{name}`' for name in names) or 'any other name'}\n"
+    yield from _table("", model)
+
+
+def _table(key: str, model: type[BaseModel]) -> Iterator[str]:
+    if model.__doc__ and not (key and model is TrialConfig):
+        yield f"{model.__doc__.strip()}\n"
+    rows = [_row(name, info) for name, info in model.model_fields.items() if name != "name" or not _is_fixed(info)]
+    if rows:
+        yield "\n".join(["| key | takes | default | |", "|---|---|---|---|", *rows, ""])
+
+
+def _is_fixed(info: FieldInfo) -> bool:
+    return get_origin(info.annotation) is Literal
+
+
+def _row(name: str, info: FieldInfo) -> str:
+    models = list(_models(info.annotation))
+    takes = "see below" if models else _type(info.annotation)
+    default = "required" if info.is_required() else "see below" if models else f"`{_plain(info.default)}`"
+    return f"| `{name}` | {takes} | {default} | {info.description or ''} |"
+
+
+def _plain(value: Any) -> str:
+    """Write a default as YAML would."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{option}`" for option in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(argument) for argument in arguments)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    names = {float: "number", int: "whole number", bool: "true, false", str: "text", type(None): "null"}
+    return names.get(annotation, "keys and values")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for argument in get_args(annotation):
+        yield from _models(argument)
