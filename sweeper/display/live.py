@@ -45,6 +45,7 @@ class LiveTable:
         self._sweep: SweepConfig | None = None
         self._forecast: Forecast | None = None
         self._notes: dict[str, str] = {}
+        self._decoded = (0, 0)
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def __enter__(self) -> LiveTable:
@@ -55,9 +56,7 @@ class LiveTable:
         self._live.stop()
 
     def preparing(self, done: int, total: int) -> None:
-        self._notes["data"] = f"decoding images: {done:,} of {total:,}"
-        if done >= total:
-            self._notes.pop("data")
+        self._decoded = (done, total)
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
@@ -101,22 +100,18 @@ class LiveTable:
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []
+        if self._decoded[0] < self._decoded[1]:
+            parts.append(_bar("decoding images", *self._decoded, f"{self._decoded[0]:,} of {self._decoded[1]:,}"))
         if self._sweep is not None and self._forecast is not None:
             parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
         parts += [Text(note, style="yellow") for note in self._notes.values()]
         return Group(*parts)
 
     def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:
-        row = Table.grid(padding=(0, 2))
         left = f"{duration(forecast.seconds_left)} left" if forecast.seconds_left is not None else ""
-        row.add_row(
-            f"[bold]{sweep.study}[/]",
-            ProgressBar(total=forecast.budget, completed=forecast.ended, width=30),
-            f"{forecast.ended}/{forecast.budget} trials",
-            f"best {sweep.objective.metric} {score(forecast.best)}",
-            left,
-        )
-        return row
+        trials = f"{forecast.ended}/{forecast.budget} trials"
+        best = f"best {sweep.objective.metric} {score(forecast.best)}"
+        return _bar(f"[bold]{sweep.study}[/]", forecast.ended, forecast.budget, trials, best, left)
 
     def _table(self, sweep: SweepConfig) -> Table:
         table = Table(box=SIMPLE_HEAD)
@@ -137,3 +132,10 @@ def _about(config: TrialConfig) -> str:
     """Say in one line what tells most trials apart."""
     optimizer = config.optimizer
     return f"{config.backbone}, {optimizer.name} lr {short(optimizer.lr)}, batch {config.batch_size}"
+
+
+def _bar(title: str, done: int, total: int, *facts: str) -> Table:
+    """Return one line: a title, a progress bar and what there is to say beside it."""
+    line = Table.grid(padding=(0, 2))
+    line.add_row(title, ProgressBar(total=total, completed=done, width=30), *facts)
+    return line

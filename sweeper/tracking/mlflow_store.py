@@ -30,6 +30,8 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+# Without it MLflow's page opens on traces of language models instead of on the runs.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
 
@@ -84,7 +86,7 @@ class MlflowStore:
                 return str(found.experiment_id)
             # The default location follows the working directory of whoever asks, not the database.
             local = (self._workspace.mlflow_artifacts / study).as_uri() if self._is_our_database else None
-            return str(self._client.create_experiment(study, artifact_location=local))
+            return str(self._client.create_experiment(study, artifact_location=local, tags=EXPERIMENT_TAGS))
 
     def find_run(self, experiment: str, tags: Mapping[str, str]) -> str | None:
         """Return the id of the run that has all these tags."""
