@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from sweeper import __version__
+from sweeper.credentials import hide_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sweeper.study.driver import SweepResult
 
 INTERRUPTED = 130
+MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
 app = typer.Typer(
@@ -90,7 +92,7 @@ def run(
             observer=observer,
         )
     out.print(ranked_table(result.rows, sweep, limit=20))
-    _say_what_next(result, sweep.study, f"sweeper run {space}")
+    _say_what_next(result, sweep.study, f"sweeper run {space}", tracking_uri or default_tracking_uri(workspace))
 
 
 def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
@@ -99,7 +101,7 @@ def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
     return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained)
 
 
-def _say_what_next(result: SweepResult, study: str, command: str) -> None:
+def _say_what_next(result: SweepResult, study: str, command: str, tracking_uri: str) -> None:
     """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
     states = [row.state.value for row in result.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -111,7 +113,12 @@ def _say_what_next(result: SweepResult, study: str, command: str) -> None:
     if result.interrupted:
         out.print(f"interrupted; the same command goes on: {command}", highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
-    out.print(f"next: mlflow ui   sweeper status {study}   sweeper best {study} --export", highlight=False)
+    out.print(f"next: sweeper status {study}   sweeper best {study} --export", highlight=False)
+    if result.experiment is not None:
+        page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
+        start = "" if page == tracking_uri else "mlflow ui   then "
+        runs = f"{page}/#/experiments/{result.experiment}/runs?workflowType=machine_learning"
+        out.print(f"      {start}{hide_credentials(runs)}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

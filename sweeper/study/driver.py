@@ -51,6 +51,7 @@ class SweepResult:
     interrupted: bool
     stopped_because: str | None
     undelivered: int
+    experiment: str | None  # its id in MLflow, unless that could never be reached
 
 
 def run_sweep(
@@ -215,7 +216,7 @@ class Driver:
         write_summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
         undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)
-        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered)
+        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
 
 
 class _FailureStreak:

@@ -57,7 +57,7 @@ class Delivery:
         self._store = store
         self._folder = folder
         self._card = card
-        self._experiment = store.experiment(card.study)
+        self.experiment = store.experiment(card.study)
         self._parent: str | None = None
 
     def deliver_sweep(self, status: str) -> str:
@@ -111,8 +111,8 @@ class Delivery:
             return RunRecord.model_validate_json(path.read_bytes())
         identity = {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
         name = self._card.study if trial == SWEEP else f"trial-{int(trial):04d}"
-        run = self._store.find_run(self._experiment, identity) or self._store.create_run(
-            self._experiment, name, {**identity, **self._card.tags, **tags}, start_ms
+        run = self._store.find_run(self.experiment, identity) or self._store.create_run(
+            self.experiment, name, {**identity, **self._card.tags, **tags}, start_ms
         )
         record = RunRecord(run_id=run)
         _write_record(path, record)

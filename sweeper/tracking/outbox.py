@@ -55,6 +55,7 @@ class Outbox:
         self._closing = False
         self._running: dict[int, str] = {}
         self.trouble: str | None = None
+        self.experiment: str | None = None
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
 
     def start(self) -> None:
@@ -94,6 +95,7 @@ class Outbox:
             try:
                 if delivery is None:
                     delivery = Delivery(MlflowStore(self._card.tracking_uri, self._workspace), self._folder, self._card)
+                self.experiment = delivery.experiment
                 self._deliver_all(delivery)
                 self._log_system(delivery, sampler)
                 self.trouble, wait = None, FIRST_RETRY_S
