@@ -18,7 +18,7 @@ class ImageSet:
     `images` is uint8 [N, S, S, 3], memory-mapped; `labels` int64 [N], an index into `classes`;
     `splits` maps train, val and perhaps test to sorted row numbers. `digest` names the data set:
     32 hexadecimal digits that change with any byte of any image, any label and any split, but not
-    with the image size or the place where the files lie.
+    with the image size or the place where the files lie. `titles` are the classes as people read them.
     """
 
     images: Pixels
@@ -26,6 +26,7 @@ class ImageSet:
     classes: tuple[str, ...]
     splits: Splits
     digest: str
+    titles: tuple[str, ...] = ()
 
     @property
     def image_size(self) -> int:

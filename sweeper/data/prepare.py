@@ -13,6 +13,7 @@ from sweeper.data.cache import ImageCache
 from sweeper.data.image_set import ImageSet, digest_of
 from sweeper.data.index import ImageIndex, build_index, check_splits
 from sweeper.data.listing import enumerated
+from sweeper.data.titles import class_titles
 from sweeper.paths import Workspace
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def prepare_images(
         classes=index.classes,
         splits=index.splits,
         digest=digest_of(index, cached.digest),
+        titles=class_titles(index.root, index.classes),
     )
 
 

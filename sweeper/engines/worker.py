@@ -124,7 +124,7 @@ class Worker:
                 self._data.popitem(last=False)
             images = prepare_images(self._sweep.dataset, size, self._workspace)
             train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))
-            self._data[size] = TrialData(train, val, images.classes)
+            self._data[size] = TrialData(train, val, images.titles)
         self._data.move_to_end(size)
         return self._data[size]
 

@@ -23,8 +23,10 @@ def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, pat
     """Draw a confusion matrix, coloured by the share of each true class, with the worst pairs beside it."""
     count = len(classes)
     side = max(5.0, min(count * (0.45 if count <= MOST_CLASSES_WITH_NUMBERS else CELL_INCHES), 40.0))
-    figure = Figure(figsize=(side + 5.5, side + 1.2), layout="constrained")
-    matrix, pairs = figure.subplots(1, 2, width_ratios=[side, 4])
+    size = max(9.0, side / 2)  # of letters that are read before zooming, in points
+    beside = size * 0.45  # inches for the list of pairs
+    figure = Figure(figsize=(side + beside + 1.5, side + 1.2), layout="constrained")
+    matrix, pairs = figure.subplots(1, 2, width_ratios=[side, beside])
     share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     # The square root of the share: single confusions stay visible beside a strong diagonal.
     image = matrix.imshow(share, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
@@ -33,8 +35,8 @@ def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, pat
     if count <= MOST_CLASSES_WITH_NUMBERS:
         _write_numbers(matrix, confusion, share)
     accuracy = np.trace(confusion) / max(int(confusion.sum()), 1)
-    matrix.set_title(f"{title}: {accuracy:.2%} of {int(confusion.sum()):,} images", fontsize=11)
-    _list_pairs(pairs, confusion, classes)
+    matrix.set_title(f"{title}: {accuracy:.2%} of {int(confusion.sum()):,} images", fontsize=size * 1.2)
+    _list_pairs(pairs, confusion, classes, size)
     figure.savefig(path, dpi=100)
 
 
@@ -52,7 +54,7 @@ def _write_numbers(axes: Axes, confusion: Confusion, share: npt.NDArray[np.float
         axes.text(predicted, true, str(confusion[true, predicted]), ha="center", va="center", color=color, fontsize=8)
 
 
-def _list_pairs(axes: Axes, confusion: Confusion, classes: Sequence[str]) -> None:
+def _list_pairs(axes: Axes, confusion: Confusion, classes: Sequence[str], size: float) -> None:
     """List the most frequent confusions, worst first."""
     axes.axis("off")
     wrong = confusion.copy()
@@ -64,7 +66,7 @@ def _list_pairs(axes: Axes, confusion: Confusion, classes: Sequence[str]) -> Non
         if wrong[true, predicted]
     ]
     text = "\n".join(["most confused (true → predicted)", "", *(lines or ["none"])])
-    axes.text(0, 1, text, va="top", fontsize=9, family="monospace", transform=axes.transAxes, wrap=False)
+    axes.text(0, 1, text, va="top", fontsize=size, family="monospace", transform=axes.transAxes)
 
 
 def draw_curves(history: Sequence[EpochMetrics], best_epoch: int | None, path: Path) -> None:

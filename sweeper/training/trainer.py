@@ -33,7 +33,7 @@ OnEpoch = Callable[[EpochMetrics], bool]
 
 @dataclass(frozen=True)
 class TrialData:
-    """The images of a trial, on its device."""
+    """The images of a trial, on its device, and the names of their classes."""
 
     train: DeviceImages
     val: DeviceImages
