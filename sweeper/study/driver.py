@@ -100,10 +100,13 @@ class Driver:
         self._observer.study_opened(sweep, rows, self._store.budget)
         self._outbox.start()
         self._send_leftovers(rows)
-        if self._store.remaining():
-            with _stop_on_signals(self._interrupt):
-                self._run_trials(engine_factory)
-        return self._finish()
+        try:
+            if self._store.remaining():
+                with _stop_on_signals(self._interrupt):
+                    self._run_trials(engine_factory)
+        finally:
+            result = self._finish()
+        return result
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
         """Deliver the folders of trials that ended in an earlier run."""

@@ -1,0 +1,201 @@
+"""The driver's decisions, with an engine that answers from a script and a real study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.errors import StudyError
+from sweeper.paths import Workspace
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.driver import MAX_ATTEMPTS, Driver, SweepResult
+from sweeper.tracking.outbox import Phase
+
+Script = Callable[[TrialSpec], Iterator[Event]]
+
+
+def sweep_of(**budget: Any) -> SweepConfig:
+    content = {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "budget": {"trials": 4, "epochs": 3, **budget},
+        "pruner": {"name": "median", "startup_trials": 1},
+        "search": {"backbone": "r", "weight_decay": {"float": [0, 1]}},
+    }
+    return SweepConfig.model_validate(content)
+
+
+class ScriptedEngine:
+    """One slot whose trials do what a script says; an epoch waits for its answer."""
+
+    def __init__(self, script: Script):
+        self._script = script
+        self._current: Iterator[Event] | None = None
+        self._spec: TrialSpec | None = None
+        self._started = False
+        self.pruned: list[int] = []
+        self.closed = False
+
+    @property
+    def idle(self) -> int:
+        return int(self._started and self._current is None)
+
+    def submit(self, spec: TrialSpec) -> None:
+        self._spec, self._current = spec, self._script(spec)
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        if not self._started:
+            self._started = True
+            yield WorkerReady()
+        elif self._current is not None:
+            event = next(self._current)
+            if not isinstance(event, EpochFinished):
+                self._current = None
+            yield event
+
+    def answer(self, number: int, *, prune: bool) -> None:
+        if prune and self._spec is not None:
+            self.pruned.append(number)
+            outcome = TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.0)
+            self._current = iter([TrialEnded(number, outcome)])
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Notices:
+    """Takes the notices that an outbox would deliver."""
+
+    trouble = None
+    experiment = "1"
+
+    def __init__(self) -> None:
+        self.phases: dict[int, Phase] = {}
+        self.status = ""
+
+    def start(self) -> None: ...
+
+    def notify(self, number: int, phase: Phase) -> None:
+        self.phases[number] = phase
+
+    def notify_sweep(self, status: str) -> None:
+        self.status = status
+
+    def close(self, timeout_s: float) -> int:
+        return 0
+
+
+class Silent:
+    """Watches and says nothing."""
+
+    def __init__(self) -> None:
+        self.stopped_because = ""
+
+    def preparing(self, done: int, total: int) -> None: ...
+    def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None: ...
+    def trial_started(self, spec: TrialSpec) -> None: ...
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> None: ...
+    def trial_ended(self, number: int, outcome: TrialOutcome) -> None: ...
+    def worker_died(self, number: int | None, reason: str) -> None: ...
+    def tracking_trouble(self, message: str | None) -> None: ...
+
+    def stopping(self, reason: str) -> None:
+        self.stopped_because = reason
+
+
+def epoch(spec: TrialSpec, number: int, value: float) -> EpochFinished:
+    return EpochFinished(spec.number, EpochMetrics(epoch=number, values={"val/accuracy": value}, timestamp_ms=number))
+
+
+def completes(spec: TrialSpec) -> Iterator[Event]:
+    value = 1.0 - spec.number / 10
+    for number in range(1, spec.epochs + 1):
+        yield epoch(spec, number, value)
+    yield TrialEnded(spec.number, TrialOutcome(state=TrialState.COMPLETE, epochs=3, best_epoch=1, best_value=value))
+
+
+def fails(spec: TrialSpec) -> Iterator[Event]:
+    yield TrialEnded(spec.number, TrialOutcome(state=TrialState.FAILED, reason=f"NaN in step {spec.number}"))
+
+
+def dies(spec: TrialSpec) -> Iterator[Event]:
+    yield epoch(spec, 1, 0.5)
+    yield WorkerDied(spec.number, "its worker was killed by SIGKILL")
+
+
+def drive(folder: Path, engine: ScriptedEngine, sweep: SweepConfig) -> tuple[SweepResult, Notices]:
+    workspace = Workspace(folder)
+    store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
+    notices = Notices()
+    driver = Driver(store, workspace.study("s"), notices, Silent())  # type: ignore[arg-type]
+    return driver.run(lambda: engine), notices
+
+
+def test_a_study_runs_to_its_budget_and_prunes_what_falls_behind(tmp_path: Path) -> None:
+    engine = ScriptedEngine(completes)
+    result, notices = drive(tmp_path, engine, sweep_of())
+    assert [row.state for row in result.rows] == [TrialState.COMPLETE, *[TrialState.PRUNED] * 3]
+    assert engine.pruned == [1, 2, 3]
+    assert engine.closed
+    assert set(notices.phases.values()) == {Phase.ENDED}
+    assert notices.status == "FINISHED"
+
+
+def test_failures_in_a_row_with_one_reason_stop_the_study(tmp_path: Path) -> None:
+    result, _ = drive(tmp_path, ScriptedEngine(fails), sweep_of(trials=10, max_consecutive_failures=3))
+    assert len(result.rows) == 3
+    assert "3 trials in a row" in (result.stopped_because or "")
+    assert all(row.value is None for row in result.rows)
+
+
+def test_failures_for_different_reasons_do_not_stop_it(tmp_path: Path) -> None:
+    def varied(spec: TrialSpec) -> Iterator[Event]:
+        yield TrialEnded(spec.number, TrialOutcome(state=TrialState.FAILED, reason="abcdefgh"[spec.number % 8]))
+
+    result, _ = drive(tmp_path, ScriptedEngine(varied), sweep_of(trials=6, max_consecutive_failures=2))
+    assert len(result.rows) == 6
+    assert result.stopped_because is None
+
+
+def test_a_trial_whose_workers_keep_dying_fails_after_its_attempts(tmp_path: Path) -> None:
+    result, _ = drive(tmp_path, ScriptedEngine(dies), sweep_of(trials=1))
+    (row,) = result.rows
+    assert row.value is None
+    assert "SIGKILL" in (row.reason or "")
+    assert str(MAX_ATTEMPTS) in (row.reason or "")
+
+
+def test_workers_that_cannot_start_stop_the_study_with_their_reason(tmp_path: Path) -> None:
+    class Broken(ScriptedEngine):
+        def events(self, timeout_s: float) -> Iterator[Event]:
+            yield WorkerDied(None, "its worker ended with exit code 1: no such device")
+
+    engine = Broken(completes)
+    with pytest.raises(StudyError, match="no such device"):
+        drive(tmp_path, engine, sweep_of())
+    assert engine.closed
+
+
+def test_a_timeout_starts_no_more_trials_and_counts_over_restarts(tmp_path: Path) -> None:
+    result, _ = drive(tmp_path, ScriptedEngine(completes), sweep_of(timeout=1e-9))
+    assert result.rows == []
+    assert "used up" in (result.stopped_because or "")
+    more, _ = drive(tmp_path, ScriptedEngine(completes), sweep_of(timeout=600))
+    assert len(more.rows) == 4
+
+
+def test_an_error_in_between_leaves_nothing_marked_as_running(tmp_path: Path) -> None:
+    def breaks(spec: TrialSpec) -> Iterator[Event]:
+        yield epoch(spec, 1, 0.5)
+        raise StudyError("the disk is full")
+
+    with pytest.raises(StudyError, match="disk"):
+        drive(tmp_path, ScriptedEngine(breaks), sweep_of())
+    store = StudyStore.load(f"sqlite:///{Workspace(tmp_path).optuna_database}", "s")
+    assert [row.state for row in store.rows()] == [TrialState.WAITING]
