@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from sweeper import __version__
-from sweeper.credentials import hide_credentials
+from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ app = typer.Typer(
 out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True)
 
-StorageOption = Annotated[str | None, typer.Option(help="Optuna storage, by default optuna.db in this folder.")]
+StorageOption = Annotated[
+    str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
+]
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
@@ -45,12 +47,18 @@ StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by
 
 def main() -> None:
     """Run the command; errors of ours become a message and their exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log_without_credentials(logging.WARNING, "%(message)s")
     try:
         app()
     except SweeperError as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        message = _printable(hide_credentials(f"error: {error}"))
+        err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+
+
+def _printable(text: str) -> str:
+    """Escape what would steer the terminal: file names and labels may hold any character."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 @app.callback(invoke_without_command=True)
@@ -213,7 +221,7 @@ def _open_study(workspace: Workspace, storage: str | None, study: str | None) ->
     from sweeper.errors import StudyNotFound
     from sweeper.search.study_store import StudyStore
 
-    if storage is None and not workspace.optuna_database.exists():
+    if not storage and not workspace.optuna_database.exists():
         raise StudyNotFound(
             f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 
@@ -21,6 +21,8 @@ class TrialSpec(Frozen):
 
 class EpochMetrics(Frozen):
     """The metrics of one finished epoch, counted from 1."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     epoch: int
     values: dict[str, float]

@@ -11,7 +11,8 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ExportError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
-from sweeper.study.artifacts import fetch_artifacts, read_card
+from sweeper.study.artifacts import fetch_artifacts
+from sweeper.study.card import read_card
 from sweeper.study.preparation import dataset_name
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.hyperparameters import Frozen, ImageSide
 
 
 class CsvConfig(Frozen):
@@ -31,7 +31,7 @@ class LimitConfig(Frozen):
 class DatasetConfig(Frozen):
     """Where the images and labels come from."""
 
-    path: str | None = Field(None, description="A folder, or a CSV file.")
+    path: Annotated[str, Field(min_length=1)] | None = Field(None, description="A folder, or a CSV file.")
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
     layout: Literal["auto", "folder", "tiny-imagenet", "csv"] = "auto"
     csv: CsvConfig = CsvConfig()
@@ -46,7 +46,7 @@ class DatasetConfig(Frozen):
     resize: Literal["crop", "squash", "pad"] = Field(
         "crop", description="How other shapes become square: cut the middle, distort, or add black borders."
     )
-    stored_size: Annotated[int, Field(ge=8)] | None = Field(
+    stored_size: ImageSide | None = Field(
         None, description="Side of the decoded images in the cache; without it the image_size of each trial."
     )
     on_bad_image: Literal["error", "skip"] = Field("error", description="What an unreadable image does.")

@@ -17,11 +17,64 @@ Key = tuple[str | int, ...]
 PLAIN_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$")
 
 
+# Far above any search space; a file of a few hundred bytes can otherwise stand for billions of values.
+DEEPEST, MOST_VALUES, LARGEST_INT = 50, 20_000, 2**63
+
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
+
+
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that takes `1e-4` for a number and merge keys for what they are."""
+    """PyYAML's safe loader that takes `1e-4` for a number and tells the line of every value it refuses."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.depth > DEEPEST:
+            raise _refused(f"is nested more than {DEEPEST} levels deep; flatten it", self._mark())
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def _mark(self) -> yaml.Mark:
+        mark: yaml.Mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+        return mark
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError, TypeError) as error:  # all that PyYAML's constructors raise
+            raise _refused(
+                f"{short(node.value)} is no {_kind(node)}; quote it if it is text", node.start_mark
+            ) from error
+        if isinstance(value, int) and abs(value) >= LARGEST_INT:
+            raise _refused("a whole number has at most 63 bits; write a smaller one", node.start_mark)
+        return value
+
+    def construct_undefined(self, node: yaml.Node) -> Any:
+        raise _refused(f"the tag {node.tag} is refused, since a search space is plain data; remove it", node.start_mark)
 
 
+Loader.yaml_implicit_resolvers = {  # without dates, which are text here
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", PLAIN_FLOAT, list("-+.0123456789"))
+Loader.add_constructor(None, Loader.construct_undefined)
+
+
+def _refused(rule: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=rule, problem_mark=mark)
+
+
+def _kind(node: yaml.Node) -> str:
+    return str(node.tag).rpartition(":")[2]
+
+
+def short(value: Any, longest: int = 120) -> str:
+    """Write a value as Python does, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
 
 
 @dataclass
@@ -47,10 +100,12 @@ class Document:
             self.problems.append(Problem(place, "", "an override is written KEY=VALUE, as in search.batch_size=64"))
             return
         try:
-            value = yaml.load(text, Loader)  # noqa: S506  # a safe loader
+            node, value = _parsed(text)
         except yaml.YAMLError as error:
             self.problems.append(Problem(place, dotted, f"the value is no YAML: {_one_line(error)}"))
             return
+        if node is not None:
+            self.problems.extend(_duplicates(node, place))
         self._assign(tuple(dotted.strip().split(".")), value, place)
 
     def _assign(self, key: Key, value: Any, place: str) -> None:
@@ -70,16 +125,15 @@ def read_document(text: str, source: str) -> Document:
     """Parse a search space; syntax errors and duplicate keys go to `problems`."""
     document = Document(source, {})
     try:
-        loader = Loader(text)
-        node = loader.get_single_node()
+        node, document.data = _parsed(text)
         if node is None:
-            raise yaml.MarkedYAMLError(problem="the file is empty")
-        document.problems.extend(_duplicates(node, source))
-        document.data = loader.construct_document(node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line = _line_of(error)
+            raise yaml.MarkedYAMLError(problem="the file is empty; see search_spaces/ for examples")
+    except yaml.YAMLError as error:
+        line = _line_of(error, text)
+        document.data = {}
         document.problems.append(Problem(f"{source}:{line}" if line else source, "", f"no YAML: {_one_line(error)}"))
         return document
+    document.problems.extend(_duplicates(node, source))
     if not isinstance(document.data, dict):
         found = type(document.data).__name__
         document.problems.append(
@@ -87,23 +141,47 @@ def read_document(text: str, source: str) -> Document:
         )
         document.data = {}
         return document
-    document.places = {key: f"{source}:{line}" for key, line in _lines(node, (), set())}
+    document.places = {key: f"{source}:{line}" for key, line in _lines(node, ())}
     return document
 
 
-def _lines(node: yaml.Node, key: Key, above: set[int]) -> Iterator[tuple[Key, int]]:
-    """Yield the line of every key below a node; an alias is entered once on each path."""
-    if id(node) in above:
-        return
+def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
+    """Return the root node and the data of a text. Raises YAMLError for what is none or stands for too much."""
+    loader = Loader(text)
+    node: yaml.Node | None = loader.get_single_node()
+    if node is None:
+        return None, None
+    if _count(node, {}) > MOST_VALUES:
+        rule = f"its aliases stand for more than {MOST_VALUES:,} values; write out what is needed"
+        raise _refused(rule, node.start_mark)
+    return node, loader.construct_document(node)
+
+
+def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:
+    """Count the values below a node as if every alias were written out, without writing any out."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in counted:
+        counted[id(node)] = None
+        children = (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
+        counted[id(node)] = 1 + sum(_count(child, counted) for child in children)
+    known = counted[id(node)]
+    if known is None:
+        raise _refused("an alias stands inside what it is an alias of; write it out", node.start_mark)
+    return known
+
+
+def _lines(node: yaml.Node, key: Key) -> Iterator[tuple[Key, int]]:
+    """Yield the line of every key below a node."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             part = (*key, str(name.value))
             yield part, name.start_mark.line + 1
-            yield from _lines(value, part, above | {id(node)})
+            yield from _lines(value, part)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield (*key, index), item.start_mark.line + 1
-            yield from _lines(item, (*key, index), above | {id(node)})
+            yield from _lines(item, (*key, index))
 
 
 def _duplicates(node: yaml.Node, source: str, seen: set[int] | None = None) -> Iterator[Problem]:
@@ -122,10 +200,12 @@ def _duplicates(node: yaml.Node, source: str, seen: set[int] | None = None) -> I
             yield from _duplicates(child, source, seen)
 
 
-def _line_of(error: Exception) -> int | None:
+def _line_of(error: yaml.YAMLError, text: str) -> int | None:
+    if isinstance(error, yaml.reader.ReaderError):
+        return text.count("\n", 0, error.position) + 1
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     return mark.line + 1 if mark else None
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: yaml.YAMLError) -> str:
     return str(getattr(error, "problem", None) or error).split("\n")[0]

@@ -25,6 +25,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+ImageSide = Annotated[int, Field(ge=8, le=4096)]
 Metric = Literal[
     "train/loss",
     "train/accuracy",
@@ -40,7 +41,7 @@ Metric = Literal[
 class Frozen(BaseModel):
     """A configuration model: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def named(value: Any) -> Any:
@@ -192,7 +193,7 @@ class TrialConfig(Frozen):
     weight_decay: NonNegativeFloat = 0.0
     decay_norm_and_bias: bool = Field(False, description="Apply weight decay to normalisation layers and biases too.")
     batch_size: PositiveInt = Field(128, description="Images in one optimizer step.")
-    image_size: Annotated[int, Field(ge=8)] = Field(64, description="Side of the square training images, in pixels.")
+    image_size: ImageSide = Field(64, description="Side of the square training images, in pixels.")
     label_smoothing: Rate = 0.0
     augment: AugmentConfig = AugmentConfig()
     gradient_clip: PositiveFloat | None = Field(None, description="Largest allowed norm of all gradients together.")

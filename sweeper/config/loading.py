@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from sweeper.config.document import Document, Key, read_document
+from sweeper.config.document import Document, Key, read_document, short
 from sweeper.config.names import NamesUsed, dotted
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
@@ -86,12 +86,19 @@ def _resolve(data: Any, loc: tuple[str | int, ...]) -> tuple[Key, list[type[Base
         owners = [model for model in models if part in _fields(model)]
         if inside or owners:
             key.append(part)
-            data = data[part] if inside else None
+            data = _item(data, part)
         if owners:
             models = [inner for owner in owners for inner in _models(_fields(owner)[str(part)].annotation)]
         elif isinstance(part, str) and not inside:
             models = [model for model in models if _selected_by(model, part)] or models
     return tuple(key), models
+
+
+def _item(data: Any, part: str | int) -> Any:
+    """Return a part of the data; None where pydantic misses it."""
+    if isinstance(data, dict):
+        return data.get(part)
+    return data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
@@ -116,7 +123,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) -> str:
-    got = f", got {item['input']!r}"
+    got = f", got {short(item['input'])}"
     match item["type"]:
         case "extra_forbidden":
             return "is no key here" + nearest(
@@ -126,12 +133,14 @@ def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) ->
             return "is missing and has no default"
         case "union_tag_invalid":
             allowed = [name.strip(" '") for name in str(item["ctx"]["expected_tags"]).split(",")]
-            return f"{item['ctx']['tag']!r} is none of {', '.join(allowed)}" + nearest(str(item["ctx"]["tag"]), allowed)
+            return f"{short(item['ctx']['tag'])} is none of {', '.join(allowed)}" + nearest(
+                str(item["ctx"]["tag"]), allowed
+            )
         case "union_tag_not_found":
             return f"needs a `name`{got}"
         case "literal_error":
             allowed = [name.strip(" '") for name in str(item["ctx"]["expected"]).replace(" or ", ", ").split(",")]
-            return f"{item['input']!r} is none of {', '.join(allowed)}" + nearest(str(item["input"]), allowed)
+            return f"{short(item['input'])} is none of {', '.join(allowed)}" + nearest(str(item["input"]), allowed)
         case "value_error":
             return item["msg"].removeprefix("Value error, ")
         case _:
@@ -150,4 +159,4 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 def _position(problem: Problem) -> tuple[bool, int]:
     line = problem.where.rpartition(":")[2]
-    return (not line.isdigit(), int(line) if line.isdigit() else 0)
+    return (not line.isdecimal(), int(line) if line.isdecimal() else 0)

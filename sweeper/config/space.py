@@ -7,6 +7,7 @@ bounds applied to both ends of a range and to every choice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from types import UnionType
@@ -63,6 +64,8 @@ class Choice(Frozen, Generic[T]):
 
 def check_range(distribution: FloatRange | IntRange) -> None:
     low, high = distribution.bounds
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"both bounds must be finite, got [{low:g}, {high:g}]")
     if low > high:
         raise ValueError(f"the lowest value must come first, got [{low:g}, {high:g}]")
     if distribution.log and low <= 0:

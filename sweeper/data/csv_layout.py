@@ -14,6 +14,7 @@ from sweeper.errors import DatasetError
 
 PATH_COLUMNS = ("path", "image", "file", "filename", "image_id", "image_name", "img")
 LABEL_COLUMNS = ("label", "class", "target", "category")
+LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
 SPLIT_FILES: dict[str, Split] = {"train.csv": "train", "val.csv": "val", "valid.csv": "val", "test.csv": "test"}
 
 
@@ -62,6 +63,8 @@ def read_csv(path: Path, options: CsvConfig) -> Listing:
 
 def _files(path: Path) -> dict[Path, Split | None]:
     if not path.is_dir():
+        if not path.is_file():
+            raise DatasetError(f"{path}: is no regular file; point dataset.path at a CSV file or a folder")
         return {path: None}
     files: dict[Path, Split | None] = {
         path / name: split for name, split in SPLIT_FILES.items() if (path / name).is_file()
@@ -146,14 +149,15 @@ def _read_row(
 
 
 def _problem(rows: _Rows, name: str, path: str | None, label: str) -> str | None:
+    shown = repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
     if path is None:
-        return f"{name!r} lies outside the images folder"
+        return f"{shown} lies outside the images folder"
     if not label:
         return "the label is empty"
     if path in rows.first_seen:
-        return f"{name!r} is a duplicate of {rows.first_seen[path]}"
+        return f"{shown} is a duplicate of {rows.first_seen[path]}"
     if not _exists(rows.images / path):
-        return f"there is no file {name!r}"
+        return f"there is no file {shown}"
     return None
 
 

@@ -42,23 +42,42 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     Raises `DatasetError` when the layout, the labels or the splits cannot be used.
     """
     listing = _in_path_order(_read(dataset, workspace))
+    where = str(_located(dataset.path, workspace)) if dataset.path else str(listing.root)
     if not listing.paths:
-        raise DatasetError(f"{listing.root}: no images found; check dataset.path and dataset.layout")
+        raise DatasetError(f"{where}: no images found; check dataset.path and dataset.layout")
+    _refuse_unwritable(listing)
     classes = listing.classes[: dataset.limit.classes]
     numbers = {name: number for number, name in enumerate(listing.classes)}
     labels = np.array([numbers[name] for name in listing.class_names], dtype=np.int64)
     kept = {split: rows[labels[rows] < len(classes)] for split, rows in draw_splits(listing, labels, dataset).items()}
     splits = limit_splits(kept, labels, dataset.limit, dataset.split_seed)
-    check_splits(splits, labels, classes, where=str(listing.root))
+    check_splits(splits, labels, classes, where=where)
     return _compact(listing, labels, classes, splits)
 
 
 def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
     if dataset.builtin:
         return read_folders(write_digits(workspace.builtin / dataset.builtin))
-    path = (workspace.root / Path(dataset.path or "").expanduser()).absolute()
-    if not path.exists():
-        raise DatasetError(f"{path}: there is no such file or folder; correct dataset.path")
+    path = _located(str(dataset.path), workspace)
+    try:
+        return _read_path(path, dataset)
+    except OSError as error:
+        raise DatasetError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); check dataset.path and its permissions"
+        ) from error
+
+
+def _located(name: str, workspace: Workspace) -> Path:
+    try:
+        path = (workspace.root / Path(name).expanduser()).absolute()
+        if path.exists():
+            return path
+    except (OSError, RuntimeError) as error:  # a name that is too long, or ~ of a user that does not exist
+        raise DatasetError(f"{name}: cannot be looked up ({error}); correct dataset.path") from error
+    raise DatasetError(f"{path}: there is no such file or folder; correct dataset.path")
+
+
+def _read_path(path: Path, dataset: DatasetConfig) -> Listing:
     layout = _recognised(path) if dataset.layout == "auto" else dataset.layout
     if layout == "csv":
         return read_csv(path, dataset.csv)
@@ -96,6 +115,16 @@ def _refuse_stray_classes(path: Path) -> None:
         raise DatasetError(
             f"{path}: beside the split folders there are folders of images:\n{enumerated(stray)}\n"
             "Move them into train/ if they are classes, or say dataset.layout: folder to leave them out."
+        )
+
+
+def _refuse_unwritable(listing: Listing) -> None:
+    """Raise `DatasetError` for class names that no file of UTF-8 text, such as a confusion matrix, can hold."""
+    unwritable = [ascii(name) for name in listing.classes if any("\ud800" <= c <= "\udfff" for c in name)]
+    if unwritable:
+        raise DatasetError(
+            f"{listing.root}: the names of classes must be UTF-8, {len(unwritable):,} are not:\n"
+            f"{enumerated(unwritable)}\nRename these folders."
         )
 
 

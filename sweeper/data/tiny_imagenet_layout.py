@@ -39,7 +39,7 @@ def read_tiny_imagenet(root: Path) -> Listing:
 
 def _classes(root: Path) -> tuple[str, ...]:
     listed = root / CLASSES_FILE
-    names = listed.read_text().split() if listed.is_file() else subfolders(root / "train")
+    names = _text(listed).split() if listed.is_file() else subfolders(root / "train")
     missing = sorted(set(names) - set(subfolders(root / "train")))
     if missing:
         raise DatasetError(
@@ -47,6 +47,13 @@ def _classes(root: Path) -> tuple[str, ...]:
             f"{enumerated(missing)}\nUnpack the archive again."
         )
     return tuple(sorted(set(names)))
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{file}: cannot be read as UTF-8 text ({error}); unpack the archive again") from error
 
 
 def _arranged(root: Path, classes: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -61,7 +68,7 @@ def _annotated(root: Path, classes: tuple[str, ...]) -> list[tuple[str, str]]:
     present = set(find_images(root / "val" / "images"))
     known = set(classes)
     rows, problems = [], []
-    lines = (root / "val" / ANNOTATIONS_FILE).read_text().splitlines()
+    lines = _text(root / "val" / ANNOTATIONS_FILE).splitlines()
     for number, line in enumerate(lines, start=1):
         name, class_name = [*line.split("\t"), ""][:2]
         if name not in present:

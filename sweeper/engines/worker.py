@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.credentials import log_without_credentials
 from sweeper.engines.protocol import EpochFinished, TrialEnded, WorkerReady, WorkerSetup
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import TrialFolder, Workspace
@@ -59,7 +60,7 @@ def _write_output_to(log: Path) -> None:
     file = log.open("a", buffering=1, encoding="utf-8")
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    log_without_credentials(logging.INFO, "%(asctime)s %(name)s: %(message)s")
 
 
 class Worker:

@@ -35,11 +35,19 @@ def load_export(folder: Path) -> LoadedExport:
     files = ExportFolder(folder)
     config = read_config(files.config)
     try:
-        load_model_files([folder / name for name in config.model_files])
+        load_model_files([_inside(folder, name) for name in config.model_files])
     except (ConfigError, OSError) as error:
         raise ExportError(f"the model files of {folder} cannot be loaded: {error}") from error
     classifier = load_classifier(config.network(), len(config.classes), files.weights)
     return LoadedExport(classifier, config)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Return a model file of an export; an export may not have code run that lies elsewhere."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ExportError(f"{folder / 'config.json'} names the model file {name!r} outside the export; export again")
+    return path
 
 
 def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classifier:

@@ -22,7 +22,8 @@ import timm.optim
 import torch
 from timm.models import get_deprecated_models, model_entrypoint, register_model
 
-from sweeper.errors import ConfigError, Problem
+from sweeper.errors import ConfigError, ModelError, Problem
+from sweeper.modeling.weights import read_weights
 
 Named = Sequence[tuple[str, str]]
 """Pairs of a key in the search space and the value that stands there."""
@@ -45,7 +46,7 @@ def load_model_files(paths: Sequence[str | Path]) -> None:
 
 def load_model_file(path: Path) -> list[Problem]:
     """Import one model file and return what is wrong with it."""
-    if not path.is_file():
+    if not is_file(path):
         return [Problem(str(path), "", missing_file(path))]
     name = module_name(path)
     if name in sys.modules:
@@ -106,7 +107,8 @@ def entrypoints() -> dict[str, Entrypoint]:
 def taken_names(name: str, path: Path, before: dict[str, Entrypoint]) -> list[Problem]:
     """Refuse names that others had registered before, and give them back to their owners."""
     after = entrypoints()
-    taken = [key for key, old in before.items() if after[key] is not old and old.__module__ != name]
+    owned = {key: old for key, old in before.items() if old.__module__ in sys.modules}  # not by a file that failed
+    taken = [key for key, old in owned.items() if after[key] is not old and old.__module__ != name]
     for key in taken:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the one that `execute` silences too
@@ -136,17 +138,17 @@ def check_names(
         backbones: Architecture names, with or without a pretrained tag (`resnet50.a1_in1k`).
         optimizers: Optimizer names; adam, adamw and sgd are torch's, the others timm's.
         model_files: Files to load first, since they define further architectures.
-        pretrained: Booleans, which are always right, and paths, which must exist.
+        pretrained: Booleans, which are always right, and paths of files, which must hold weights.
     """
     problems = [(key, message) for key, file in model_files for message in model_file_problems(Path(file))]
     problems += [(key, message) for key, name in backbones for message in backbone_problems(name)]
     problems += [(key, message) for key, name in optimizers for message in optimizer_problems(name)]
     weights = [(key, Path(value)) for key, value in pretrained if isinstance(value, str)]
-    return problems + [(key, missing_file(path)) for key, path in weights if not path.is_file()]
+    return problems + [(key, message) for key, path in weights for message in weights_problems(path)]
 
 
 def model_file_problems(path: Path) -> list[str]:
-    if not path.is_file():
+    if not is_file(path):
         return [missing_file(path)]
     return [str(problem) for problem in load_model_file(path)]
 
@@ -176,8 +178,28 @@ def optimizer_problems(name: str) -> list[str]:
     return []
 
 
+def weights_problems(path: Path) -> list[str]:
+    if not is_file(path):
+        return [missing_file(path)]
+    try:
+        read_weights(path)
+    except ModelError as error:
+        return [str(error)]
+    return []
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that must not be read
+        return False
+
+
 def missing_file(path: Path) -> str:
-    beside = [str(path.with_name(file.name)) for file in path.parent.glob("*")]
+    try:
+        beside = [str(path.parent / file.name) for file in path.parent.iterdir() if file.is_file()]
+    except OSError:
+        beside = []
     return f"no such file: {suggestion(str(path), beside)}"
 
 

@@ -23,6 +23,8 @@ class _Odometer:
         self.params: dict[str, Any] = {}
 
     def _pick(self, name: str, options: Sequence[Any]) -> Any:
+        if len(options) > LARGEST_GRID:
+            raise _too_large()
         depth = len(self.sizes)
         if depth == len(self.positions):
             self.positions.append(0)
@@ -39,7 +41,9 @@ class _Odometer:
                 [Problem("sampler: grid", f"search.{name}", f"{rule}, got [{low:g}, {high:g}], log={log}")]
             )
         count = int((high - low) / step + 1e-9) + 1
-        return float(self._pick(name, [min(low + index * step, high) for index in range(count)]))
+        index = int(self._pick(name, range(count)))
+        self.params[name] = min(low + index * step, high)
+        return float(self.params[name])
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:  # noqa: ARG002
         return int(self._pick(name, range(low, high + 1, step)))
@@ -76,5 +80,9 @@ def _combinations(space: BaseModel) -> Iterator[dict[str, Any]]:
         if not odometer.advance():
             return
         odometer = _Odometer(odometer.positions)
+    raise _too_large()
+
+
+def _too_large() -> ConfigError:
     rule = f"the grid has more than {LARGEST_GRID:,} combinations; use fewer choices or another sampler"
-    raise ConfigError([Problem("sampler: grid", "search", rule)])
+    return ConfigError([Problem("sampler: grid", "search", rule)])

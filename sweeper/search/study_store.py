@@ -8,11 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
+from pydantic import ValidationError
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
@@ -67,13 +70,14 @@ class StudyStore:
             )
             stored = study.user_attrs.get(SWEEP)
             if stored is not None:
-                _refuse_changes(sweep, SweepConfig.model_validate(stored))
+                _refuse_changes(sweep, _stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
         return cls(study, sweep)
 
     @classmethod
     def load(cls, storage_url: str, name: str) -> Self:
         """Open a study that exists, to read it. Raises StudyNotFound."""
+        _require_database(storage_url)
         with _storage_errors(storage_url):
             storage = _storage(storage_url)
             try:
@@ -83,11 +87,12 @@ class StudyStore:
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
-        return cls(study, SweepConfig.model_validate(stored))
+        return cls(study, _stored_sweep(stored, name))
 
     @staticmethod
     def names(storage_url: str) -> list[str]:
         """Return the names of all studies, the latest first."""
+        _require_database(storage_url)
         with _storage_errors(storage_url):
             summaries = optuna.get_all_study_summaries(_storage(storage_url), include_best_trial=False)
         summaries.sort(key=lambda summary: (summary.datetime_start is not None, summary.datetime_start), reverse=True)
@@ -218,6 +223,17 @@ def _seconds_since(trial: FrozenTrial) -> float | None:
     return time.time() - trial.datetime_start.timestamp() if trial.datetime_start else None
 
 
+def _stored_sweep(stored: Any, name: str) -> SweepConfig:
+    try:
+        return SweepConfig.model_validate(stored)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(
+            f"the search space stored with the study {name} is none of this version of sweeper "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the version that ran it"
+        ) from None
+
+
 def _refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
     new, old = sweep.fingerprint(), stored.fingerprint()
     changed = [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]
@@ -234,9 +250,29 @@ def _not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound
     return StudyNotFound(f"no study is called {name}; {there}")
 
 
+def _require_database(url: str) -> None:
+    """Raise StudyNotFound where reading would make an empty database file."""
+    with _storage_errors(url):
+        address = _parsed(url)
+    file = address.database if address.drivername.startswith("sqlite") else None
+    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).exists():
+        raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ValueError:  # its text may hold a part of the password
+        raise StudyError(
+            f"{hide_credentials(url)} is no database address: the port must be a number, and : / @ in a user name "
+            "or password are written %3A %2F %40; correct --storage"
+        ) from None
+
+
 def _storage(url: str) -> optuna.storages.RDBStorage:
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _parsed(url)
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
 

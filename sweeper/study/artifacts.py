@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.paths import StudyFolder, Workspace
+from sweeper.paths import Workspace
 from sweeper.results import TrialRow
-from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG, StudyCard
-from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from sweeper.study.card import tracking_uri_of
+from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.tracking.mlflow_store import MlflowStore
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,11 @@ class TrialArtifacts:
 
     @property
     def weights(self) -> Path:
-        """The weights of the best epoch, as safetensors."""
-        return next(self.folder.glob("weights/*.safetensors"))
+        """The weights of the best epoch, as safetensors. Raises StudyError when there are none."""
+        found = next(self.folder.glob("weights/*.safetensors"), None)
+        if found is None:
+            raise StudyError(f"there are no weights among the artifacts in {self.folder}; export another trial")
+        return found
 
 
 def fetch_artifacts(
@@ -35,7 +39,7 @@ def fetch_artifacts(
     folder = workspace.study(study).trial(row.number)
     if folder.weights.is_dir() and folder.outcome.exists():
         return TrialArtifacts(folder.artifacts, None)
-    store = MlflowStore(tracking_uri or study_tracking_uri(workspace, study), workspace)
+    store = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
     run = store.find_run(store.experiment(study), {STUDY_TAG: study, TRIAL_TAG: str(row.number)})
     if run is None:
         raise StudyError(
@@ -44,14 +48,3 @@ def fetch_artifacts(
     into.mkdir(parents=True, exist_ok=True)
     store.download(run, "weights", into)
     return TrialArtifacts(into, run)
-
-
-def study_tracking_uri(workspace: Workspace, study: str) -> str:
-    """Return the MLflow address a study was last run with."""
-    card = read_card(workspace.study(study))
-    return card.tracking_uri if card else default_tracking_uri(workspace)
-
-
-def read_card(folder: StudyFolder) -> StudyCard | None:
-    """Return what the runs of a study record, or None where this machine has not run it."""
-    return StudyCard.model_validate_json(folder.card.read_bytes()) if folder.card.exists() else None

@@ -26,9 +26,10 @@ from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.study.card import read_card, write_card
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
-from sweeper.study.preparation import prepare_dataset
+from sweeper.study.preparation import prepare_dataset, refuse_impossible
 from sweeper.study.summary import write_summary
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox, Phase
@@ -65,9 +66,10 @@ def run_sweep(
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
-    Raises StudyLocked while another driver runs it, StudyChanged when its search space differs and
-    DatasetError when the images cannot be used.
+    Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
+    runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
     """
+    refuse_impossible(sweep)
     folder = workspace.study(sweep.study)
     with study_lock(folder, sweep.study):
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
@@ -264,9 +266,10 @@ def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 def _study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
     """Return what all runs of the study record, as it was when the study began."""
-    path = folder.card
-    if path.exists():
-        return StudyCard.model_validate_json(path.read_bytes()).model_copy(update={"tracking_uri": tracking_uri})
+    stored = read_card(folder)
+    if stored is not None:
+        write_card(folder, card := stored.model_copy(update={"tracking_uri": tracking_uri}))
+        return card
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     card = StudyCard(
         study=sweep.study,
@@ -277,7 +280,7 @@ def _study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, t
         dataset=_dataset_input(sweep, dataset),
     )
     write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
-    write_whole(path, card.model_dump_json())
+    write_card(folder, card)
     return card
 
 

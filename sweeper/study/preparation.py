@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
 from sweeper.data.prepare import prepare_images
 from sweeper.errors import ConfigError, Problem
 from sweeper.paths import Workspace
+from sweeper.search.grid import grid
 
 MOST_SIZES = 8
 
@@ -19,11 +21,22 @@ MOST_SIZES = 8
 def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> DatasetCard:
     """Decode what is not in the cache yet and describe the data set.
 
-    Raises DatasetError when images or labels cannot be used, ConfigError for too many image sizes.
+    Raises DatasetError when images or labels cannot be used.
     """
-    sizes = [sweep.dataset.stored_size] if sweep.dataset.stored_size else image_sizes(sweep.search.image_size)
-    image_sets = [prepare_images(sweep.dataset, size, workspace, progress) for size in sizes]
+    image_sets = [prepare_images(sweep.dataset, size, workspace, progress) for size in decoded_sizes(sweep)]
     return describe(image_sets[-1], dataset_name(sweep))
+
+
+def refuse_impossible(sweep: SweepConfig) -> None:
+    """Raise ConfigError for too many image sizes and for a grid without end, before anything is made on disk."""
+    decoded_sizes(sweep)
+    if isinstance(sweep.sampler, GridConfig):
+        grid(sweep.search, sweep.seed)
+
+
+def decoded_sizes(sweep: SweepConfig) -> list[int]:
+    """Return the sizes in which the images are decoded."""
+    return [sweep.dataset.stored_size] if sweep.dataset.stored_size else image_sizes(sweep.search.image_size)
 
 
 def dataset_name(sweep: SweepConfig) -> str:
@@ -39,11 +52,11 @@ def image_sizes(value: Any) -> list[int]:
     return sizes
 
 
-def _possible(value: Any) -> list[int]:
+def _possible(value: Any) -> Iterable[int]:
     match value:
         case Choice():
             return [size for option in value.choice for size in _possible(option)]
         case IntRange(bounds=(low, high)):
-            return list(range(low, high + 1, value.step))
+            return range(low, high + 1, value.step)
         case _:
             return [int(value)]

@@ -6,7 +6,7 @@ from sweeper.errors import StudyNotFound
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.artifacts import read_card
+from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.lock import study_lock
 from sweeper.tracking.delivery import Delivery
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -22,10 +22,9 @@ def sync_study(workspace: Workspace, storage_url: str, study: str, tracking_uri:
         card = read_card(folder)
         if card is None:
             raise StudyNotFound(f"the study {study} was not run in this folder; there is nothing to deliver")
-        if tracking_uri:
-            card = card.model_copy(update={"tracking_uri": tracking_uri})
+        uri = tracking_uri_of(workspace, study, tracking_uri)
         rows = {row.number: row for row in StudyStore.load(storage_url, study).rows()}
-        delivery = Delivery(MlflowStore(card.tracking_uri, workspace), folder, card)
+        delivery = Delivery(MlflowStore(uri, workspace), folder, card)
         waiting = folder.trials()
         for trial in waiting:
             row = rows.get(trial.number)

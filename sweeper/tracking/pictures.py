@@ -42,8 +42,8 @@ def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, pat
 
 def _label_axes(axes: Axes, classes: Sequence[str], size: int) -> None:
     names = [name if len(name) <= 24 else name[:23] + "…" for name in classes]
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=size, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
 
@@ -66,7 +66,7 @@ def _list_pairs(axes: Axes, confusion: Confusion, classes: Sequence[str], size: 
         if wrong[true, predicted]
     ]
     text = "\n".join(["most confused (true → predicted)", "", *(lines or ["none"])])
-    axes.text(0, 1, text, va="top", fontsize=size, family="monospace", transform=axes.transAxes)
+    axes.text(0, 1, text, va="top", fontsize=size, family="monospace", transform=axes.transAxes, parse_math=False)
 
 
 def draw_curves(history: Sequence[EpochMetrics], best_epoch: int | None, path: Path) -> None:

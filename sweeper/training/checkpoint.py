@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import nn
 
+from sweeper.errors import TrialError
 from sweeper.files import write_whole
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics
@@ -31,10 +33,19 @@ def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progre
 
 
 def load_checkpoint(folder: TrialFolder, device: torch.device) -> dict[str, Any] | None:
-    """Return the last checkpoint, `progress` restored, or None where there is none."""
+    """Return the last checkpoint, `progress` restored, or None where there is none.
+
+    Raises TrialError when it holds more than tensors and plain values, since reading it could run code.
+    """
     if not folder.checkpoint.exists():
         return None
-    state: dict[str, Any] = torch.load(folder.checkpoint, map_location=device, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(folder.checkpoint, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise TrialError(
+            f"{folder.checkpoint} is no checkpoint of sweeper and is refused, since reading it could run code; "
+            "remove it, and the trial starts from the beginning"
+        ) from error
     state["progress"] = Progress.from_state_dict(
         torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state["progress"])
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.config.loading import load_sweep
@@ -199,3 +199,53 @@ def test_any_value_anywhere_is_taken_or_answered_with_a_place_and_a_rule(
         for problem in error.problems:
             assert problem.where.startswith(str(file))
             assert problem.message
+
+
+SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
+PIECES = st.sampled_from(
+    ["", "\t", "\n", " ", ":", "- ", "{", "}", "[", "]", "&a ", "*a", "<<: *a", "!!bool ", "!x ", "'", '"']
+)
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 4000), st.integers(0, 12), PIECES | st.text(max_size=4) | st.sampled_from(["0b_", "1e999"])
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(space=st.sampled_from(SPACES), edits=EDITS)
+def test_any_edit_of_a_real_search_space_is_taken_or_answered_with_a_line_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, space: Path, edits: list[tuple[int, int, str]]
+) -> None:
+    text = space.read_text(encoding="utf-8")
+    for place, removed, inserted in edits:
+        text = text[:place] + inserted + text[place + removed :]
+    file = tmp_path_factory.mktemp("edit") / "space.yaml"
+    file.write_text(text, encoding="utf-8", errors="replace")
+    problems: tuple[Problem, ...] = ()
+    try:
+        load_sweep(file)
+    except ConfigError as error:
+        problems = error.problems
+    lines = len(file.read_text(encoding="utf-8").split("\n"))
+    for problem in problems:
+        line = problem.where.removeprefix(str(file)).removeprefix(":")
+        assert line == "" or 1 <= int(line) <= lines
+        assert problem.message
+
+
+@settings(max_examples=100, deadline=None)
+@given(assignment=st.text(max_size=12) | st.tuples(keys, st.text(max_size=12)).map("=".join))
+def test_any_override_is_taken_or_answered_with_its_text(
+    tmp_path_factory: pytest.TempPathFactory, assignment: str
+) -> None:
+    file = tmp_path_factory.mktemp("set") / "space.yaml"
+    file.write_text(MINIMAL)
+    problems: tuple[Problem, ...] = ()
+    try:
+        load_sweep(file, [assignment])
+    except ConfigError as error:
+        problems = error.problems
+    assert all(assignment in problem.where for problem in problems)
