@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow check lint types layers format schema clean
+.PHONY: help quickstart test test-slow chaos check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ test: .venv/dev.stamp  ## run the test suite
 
 test-slow: .venv/dev.stamp  ## run the tests that take long
 	$(BIN)/pytest -m slow
+
+chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
+	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
 check: lint types layers test  ## everything CI runs
 

@@ -6,7 +6,8 @@ SweeperError
 ├── StudyError          4   the study cannot be opened, continued or asked for what was wanted
 │   ├── StudyLocked         another driver is running it
 │   ├── StudyNotFound       no study of that name is stored
-│   └── StudyChanged        the search space differs from the one it was started with
+│   ├── StudyChanged        the search space differs from the one it was started with
+│   └── DiskError           what it keeps on disk cannot be written
 ├── TrackingError       5   MLflow cannot be reached or refuses what is sent
 ├── ExportError         6   an exported model does not reproduce the logged accuracy
 └── TrialError              fails one trial and never the study
@@ -73,6 +74,10 @@ class StudyNotFound(StudyError):
 
 class StudyChanged(StudyError):
     """The stored study was started with another search space."""
+
+
+class DiskError(StudyError, OSError):
+    """A file that a study needs cannot be written: the disk is full, read-only or not ours to write."""
 
 
 class TrackingError(SweeperError):

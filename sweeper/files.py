@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sweeper.errors import DiskError
+
 
 class AlreadyLocked(Exception):
     """Another process holds the lock; `owner` is what it wrote about itself."""
@@ -19,26 +21,58 @@ class AlreadyLocked(Exception):
 
 @contextmanager
 def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on a file. Raises AlreadyLocked when not blocking and it is held."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
+    """Hold an exclusive lock on a file.
+
+    Raises AlreadyLocked when not blocking and it is held, DiskError when it cannot be written.
+    """
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+", encoding="utf-8")
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             raise AlreadyLocked(path, file.read().strip()) from None
-        file.truncate(0)
-        file.write(owner)
-        file.flush()
+        with _disk_errors(path):
+            file.truncate(0)
+            file.write(owner)
+            file.flush()
         yield
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a reader, or a crash, sees the old content or the new and nothing between.
+
+    What is written before it is on the disk before it, even when the machine loses power. Raises
+    DiskError.
+    """
     beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder last, not only what the files hold."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(
+            f"{path} cannot be written: {error.strerror or error}. Free some space or make its folder writable, "
+            "then run the same command again to go on"
+        ) from error

@@ -30,6 +30,11 @@ class Workspace:
         return self.root / MLFLOW_DATABASE
 
     @property
+    def mlflow_building(self) -> Path:
+        """Where a new MLflow database is made, before it is moved to its place."""
+        return self.state / "mlflow-building"
+
+    @property
     def mlflow_artifacts(self) -> Path:
         return self.root / MLFLOW_ARTIFACTS
 
@@ -90,6 +95,10 @@ class StudyFolder:
         """Return the folders of all unfinished or undelivered trials, by number."""
         return [TrialFolder(path) for path in sorted(self.path.glob("trial-*"), key=lambda path: int(path.name[6:]))]
 
+    def delivered(self) -> list[Path]:
+        """Return what is left of folders whose removal was cut short."""
+        return sorted(self.path.glob("delivered-*"))
+
 
 @dataclass(frozen=True)
 class TrialFolder:
@@ -100,6 +109,11 @@ class TrialFolder:
     @property
     def number(self) -> int:
         return int(self.path.name.removeprefix("trial-"))
+
+    @property
+    def delivered(self) -> Path:
+        """The folder's name while it is being removed, so that half of it is not taken for the whole."""
+        return self.path.with_name(f"delivered-{self.number:04d}")
 
     @property
     def lock(self) -> Path:

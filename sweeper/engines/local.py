@@ -13,7 +13,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
+from sweeper.engines.protocol import DiskTrouble, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
 from sweeper.engines.worker import worker_main
 from sweeper.paths import Workspace
 from sweeper.results import TrialSpec
@@ -70,7 +70,7 @@ class LocalEngine:
     def _receive(self, index: int) -> Event:
         slot = self._slots[index]
         try:
-            event: WorkerReady | EpochFinished | TrialEnded = slot.connection.recv()
+            event: WorkerReady | EpochFinished | TrialEnded | DiskTrouble = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(index)
         slot.ready = True

@@ -48,7 +48,15 @@ class WorkerDied:
     reason: str
 
 
-Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied
+@dataclass(frozen=True)
+class DiskTrouble:
+    """A worker cannot write what its trial must leave on disk; the trial is not at fault."""
+
+    number: int
+    message: str
+
+
+Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied | DiskTrouble
 
 
 class Engine(Protocol):

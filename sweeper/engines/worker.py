@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
-from sweeper.engines.protocol import EpochFinished, TrialEnded, WorkerReady, WorkerSetup
+from sweeper.engines.protocol import DiskTrouble, EpochFinished, TrialEnded, WorkerReady, WorkerSetup
+from sweeper.errors import DiskError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 KEPT_IMAGE_SETS = 2
+LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
 
 
 def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
@@ -38,7 +40,10 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     worker = Worker(connection, setup)
     connection.send(WorkerReady())
     while (spec := connection.recv()) is not None:
-        connection.send(TrialEnded(spec.number, worker.run(spec)))
+        try:
+            connection.send(TrialEnded(spec.number, worker.run(spec)))
+        except DiskError as error:
+            connection.send(DiskTrouble(spec.number, str(error)))
 
 
 def _die_with_parent() -> None:
@@ -57,6 +62,8 @@ def _die_with_parent() -> None:
 
 def _write_output_to(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LONGEST_LOG:
+        log.replace(log.with_suffix(".old"))
     file = log.open("a", buffering=1, encoding="utf-8")
     os.dup2(file.fileno(), 1)
     os.dup2(file.fileno(), 2)
@@ -107,8 +114,8 @@ class Worker:
                 folder=folder,
                 on_epoch=lambda metrics: self._report(spec.number, metrics),
             )
-        except ConnectionError:
-            raise  # the driver is gone; the trial is not at fault
+        except (ConnectionError, DiskError):
+            raise  # the driver is gone, or the disk is full; the trial is not at fault
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")

@@ -36,7 +36,8 @@ def build_sampler(
                 return optuna.samplers.CmaEsSampler(n_startup_trials=startup, seed=seed)
             case QmcConfig(sequence=sequence):
                 # One sequence for the whole study: scrambled by the study's seed, not the trial's.
-                return optuna.samplers.QMCSampler(
+                return _NumberedQMCSampler(
+                    number,
                     qmc_type=sequence,
                     scramble=True,
                     seed=study_seed,
@@ -46,3 +47,14 @@ def build_sampler(
                 return optuna.samplers.PartialFixedSampler(combination or {}, optuna.samplers.RandomSampler(seed))
             case _:
                 return optuna.samplers.RandomSampler(seed)
+
+
+class _NumberedQMCSampler(optuna.samplers.QMCSampler):
+    """Gives each trial the point of its number; Optuna counts asks, and a continued trial is asked for twice."""
+
+    def __init__(self, number: int, **options: Any):
+        super().__init__(**options)
+        self._number = number
+
+    def _find_sample_id(self, *_: Any) -> int:
+        return self._number

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -26,10 +27,14 @@ from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.grid import grid
 from sweeper.search.pruners import build_pruner
+from sweeper.search.replay import Redrawing, WithheldWrites
 from sweeper.search.samplers import build_sampler, trial_seed
 from sweeper.search.suggest import suggest
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL)
 STATES = {
@@ -41,16 +46,44 @@ STATES = {
 }
 ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
 
+LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
+
 # User attributes, of the study and of its trials.
 SWEEP, SECONDS_USED = "sweep", "seconds_used"
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
+DECISION = "decision"  # the last one of the pruner that says True or completes a rung
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        cause = str(error.__cause__ or error).split("\n")[0]
+        raise StudyError(
+            hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
+            + "Check that it is reachable and writable and that no other program keeps it locked, then run the same "
+            "command again to go on; --storage names another"
+        ) from error
+
+
+def _guarded(method: Callable[Concatenate[StudyStore, P], R]) -> Callable[Concatenate[StudyStore, P], R]:
+    """Turn the storage's errors in a method into a StudyError."""
+
+    @wraps(method)
+    def call(store: StudyStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with _storage_errors(store._url):
+            return method(store, *args, **kwargs)
+
+    return call
 
 
 class StudyStore:
     """A study and its trials. Only the driver that holds the study's lock may write."""
 
-    def __init__(self, study: optuna.Study, sweep: SweepConfig):
+    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str):
         self._study = study
+        self._url = url
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
 
@@ -72,7 +105,7 @@ class StudyStore:
             if stored is not None:
                 _refuse_changes(sweep, _stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
-        return cls(study, sweep)
+        return cls(study, sweep, storage_url)
 
     @classmethod
     def load(cls, storage_url: str, name: str) -> Self:
@@ -87,7 +120,7 @@ class StudyStore:
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
-        return cls(study, _stored_sweep(stored, name))
+        return cls(study, _stored_sweep(stored, name), storage_url)
 
     @staticmethod
     def names(storage_url: str) -> list[str]:
@@ -118,9 +151,11 @@ class StudyStore:
         """Seconds that earlier runs of the command have spent on this study."""
         return float(self._study.user_attrs.get(SECONDS_USED, 0.0))
 
+    @_guarded
     def add_seconds_used(self, seconds: float) -> None:
         self._study.set_user_attr(SECONDS_USED, self.seconds_used + seconds)
 
+    @_guarded
     def requeue_interrupted(self) -> list[int]:
         """Put every trial a dead driver left running back in line, under its own number."""
         running = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
@@ -128,11 +163,13 @@ class StudyStore:
             self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
         return [trial.number for trial in running]
 
+    @_guarded
     def requeue(self, number: int) -> None:
         """Put one live trial back in line."""
         trial = self._live.pop(number)
         self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
 
+    @_guarded
     def next_trial(self) -> TrialSpec | None:
         """Ask for the next trial, an interrupted one first; None when the budget is used up."""
         trials = self._study.get_trials(deepcopy=False)
@@ -149,16 +186,18 @@ class StudyStore:
                 f"study {self._sweep.study}; end it, then run the same command again"
             )
         self._live[number] = trial
-        config = suggest(self._sweep.search, trial)
+        config = suggest(self._sweep.search, Redrawing(trial))
         trial.set_user_attr(CONFIG, config.model_dump(mode="json"))
         seed = trial_seed(self._sweep.seed, number)
         return TrialSpec(number=number, seed=seed, epochs=self._sweep.budget.epochs, config=config)
 
+    @_guarded
     def remaining(self) -> int:
         """Return how many trials are still to finish."""
         finished = sum(trial.state in FINISHED for trial in self._study.get_trials(deepcopy=False))
         return max(self.budget - finished, len(self._live))
 
+    @_guarded
     def count_attempt(self, number: int) -> int:
         """Note that the trial's worker died, and return how often that has happened."""
         trial = self._live[number]
@@ -166,21 +205,40 @@ class StudyStore:
         trial.set_user_attr(ATTEMPTS, attempts)
         return attempts
 
+    @_guarded
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Report the objective after an epoch and return whether to prune. Repeating a report is safe.
 
-        The decision is stored at once, since the halving pruners give a positive answer only once.
+        The report is what makes an epoch known, so it is written last: before it a decision leaves
+        nothing behind and is made again, or stands whole in one attribute and is carried out again.
         """
         trial = self._live[number]
         known = self._study._storage.get_trial(trial._trial_id)
         if epoch in known.intermediate_values:
             return known.user_attrs.get(PRUNED_AT) == epoch
-        trial.report(value, epoch)
-        prune = bool(trial.should_prune())
-        if prune:
+        decision = known.user_attrs.get(DECISION)
+        if decision is None or decision["epoch"] != epoch:
+            decision = self._decide(known, epoch, value)
+        if decision["prune"] or decision["rungs"]:
+            trial.set_user_attr(DECISION, decision)
+        for rung, reached in decision["rungs"].items():
+            self._study._storage.set_trial_system_attr(trial._trial_id, rung, reached)
+        if decision["prune"]:
             trial.set_user_attr(PRUNED_AT, epoch)
-        return prune
+        trial.report(value, epoch)
+        return bool(decision["prune"])
 
+    def _decide(self, known: FrozenTrial, epoch: int, value: float) -> dict[str, Any]:
+        """Ask the pruner about a trial as it will be after this epoch, without changing anything stored."""
+        after = copy.deepcopy(known)
+        after.intermediate_values[epoch] = value
+        study = copy.copy(self._study)
+        withheld = WithheldWrites(self._study._storage)
+        study._storage = withheld  # type: ignore[assignment]
+        prune = bool(study.pruner.prune(study, after))
+        return {"epoch": epoch, "prune": prune, "rungs": withheld.attributes}
+
+    @_guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live.pop(number)
@@ -188,6 +246,7 @@ class StudyStore:
         value = outcome.best_value if outcome.state is TrialState.COMPLETE else None
         self._study.tell(trial, value, state=ENDINGS[outcome.state])
 
+    @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
         return [_row(trial, self._sweep.objective.direction) for trial in self._study.get_trials(deepcopy=False)]
@@ -273,17 +332,5 @@ def _storage(url: str) -> optuna.storages.RDBStorage:
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _parsed(url)
-    arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
-
-
-@contextmanager
-def _storage_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-        cause = str(error.__cause__ or error).split("\n")[0]
-        raise StudyError(
-            hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
-            + "Check that it is reachable and writable, or name another with --storage"
-        ) from error

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -20,8 +20,8 @@ import yaml
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard
-from sweeper.engines.protocol import Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
-from sweeper.errors import StudyError
+from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.errors import DiskError, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialState
@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3  # how often a trial may lose its worker
 MAX_FAILED_STARTS = 3  # workers that die before they can take a trial
 DELIVERY_TIMEOUT_S = 120.0
+GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
 POLL_S = 0.5
 
 EngineFactory = Callable[[], Engine]
@@ -106,9 +107,10 @@ class Driver:
             if self._store.remaining():
                 with _stop_on_signals(self._interrupt):
                     self._run_trials(engine_factory)
-        finally:
-            result = self._finish()
-        return result
+            return self._finish()
+        except Exception:
+            self._give_up()
+            raise
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
         """Deliver the folders of trials that ended in an earlier run."""
@@ -127,13 +129,13 @@ class Driver:
                     self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
                 self._fill(engine)
                 if self._interrupted or not (self._live or self._more_to_start()):
-                    return
+                    break
                 for event in engine.events(POLL_S):
                     self._handle(engine, event)
                 self._observer.tracking_trouble(self._outbox.trouble)
+            self._store.add_seconds_used(time.monotonic() - started)
         finally:
             engine.close()
-            self._store.add_seconds_used(time.monotonic() - started)
 
     def _more_to_start(self) -> bool:
         return self._stop_reason is None and self._store.remaining() > 0
@@ -149,6 +151,7 @@ class Driver:
             if spec is None:
                 return
             self._live.add(spec.number)
+            write_whole(self._folder.trial(spec.number).spec, spec.model_dump_json())
             self._observer.trial_started(spec)
             engine.submit(spec)
             self._outbox.notify(spec.number, Phase.RUNNING)
@@ -167,6 +170,8 @@ class Driver:
                 self._failed_starts = 0
             case WorkerDied(number, reason):
                 self._lose_worker(number, reason)
+            case DiskTrouble(_, message):
+                raise DiskError(message)
 
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
         self._store.finish(number, outcome)
@@ -222,6 +227,15 @@ class Driver:
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
         undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)
         return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
+
+    def _give_up(self) -> None:
+        """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""
+        for number in sorted(self._live):
+            with suppress(StudyError):
+                self._store.requeue(number)
+            self._outbox.notify(number, Phase.INTERRUPTED)
+        self._outbox.notify_sweep("FAILED")
+        self._outbox.close(GIVE_UP_TIMEOUT_S)
 
 
 class _FailureStreak:

@@ -23,12 +23,13 @@ def sync_study(workspace: Workspace, storage_url: str, study: str, tracking_uri:
         if card is None:
             raise StudyNotFound(f"the study {study} was not run in this folder; there is nothing to deliver")
         uri = tracking_uri_of(workspace, study, tracking_uri)
-        rows = {row.number: row for row in StudyStore.load(storage_url, study).rows()}
+        store = StudyStore.load(storage_url, study)
+        rows = {row.number: row for row in store.rows()}
         delivery = Delivery(MlflowStore(uri, workspace), folder, card)
         waiting = folder.trials()
         for trial in waiting:
             row = rows.get(trial.number)
             ended = row is not None and row.state not in (TrialState.WAITING, TrialState.RUNNING)
             delivery.deliver_trial(trial, ended=ended, running=False)
-        delivery.deliver_sweep("FINISHED")
+        delivery.deliver_sweep("KILLED" if store.remaining() else "FINISHED")
     return len(waiting)

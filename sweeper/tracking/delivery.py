@@ -59,6 +59,8 @@ class Delivery:
         self._card = card
         self.experiment = store.experiment(card.study)
         self._parent: str | None = None
+        for leftover in folder.delivered():
+            shutil.rmtree(leftover)
 
     def deliver_sweep(self, status: str) -> str:
         """Bring the parent run up to date and return its id. `status` as MLflow names it."""
@@ -71,9 +73,10 @@ class Delivery:
         self._store.log_epochs(record.run_id, history[record.epochs :])
         for file in sorted((folder / "artifacts").glob("*")):
             self._store.log_artifact(record.run_id, file, "")
-        self._set_status(record, status)
-        record = record.model_copy(update={"described": True, "epochs": len(history), "status": status})
-        _write_record(folder / "run.json", record)
+        record = record.model_copy(update={"described": True, "epochs": len(history)})
+        self._set_status(folder / "run.json", record, status)
+        if status != "RUNNING":
+            self._drop_strays(record.run_id, SWEEP)
         self._parent = record.run_id
         return record.run_id
 
@@ -99,7 +102,8 @@ class Delivery:
         _add_pictures(folder, history, outcome)
         record = self._upload(folder, record)
         self._close(record, outcome)
-        shutil.rmtree(folder.path)
+        self._drop_strays(record.run_id, str(spec.number))
+        _remove(folder)
         return record.run_id
 
     def log_system(self, run: str, values: dict[str, float], step: int, timestamp_ms: int) -> None:
@@ -109,7 +113,7 @@ class Delivery:
         """Return the folder's run: the one noted there, else the one with its tags, else a new one."""
         if path.exists():
             return RunRecord.model_validate_json(path.read_bytes())
-        identity = {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
+        identity = self._identity(trial)
         name = self._card.study if trial == SWEEP else f"trial-{int(trial):04d}"
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
             self.experiment, name, {**identity, **self._card.tags, **tags}, start_ms
@@ -133,17 +137,29 @@ class Delivery:
     def _update_unfinished(self, folder: TrialFolder, record: RunRecord, running: bool) -> None:
         status = "RUNNING" if running else "KILLED"
         if record.status != status:
-            self._set_status(record, status)
             self._store.set_tags(record.run_id, {STATE_TAG: "running" if running else "interrupted"})
-            _write_record(folder.run, record.model_copy(update={"status": status}))
+            self._set_status(folder.run, record, status)
 
-    def _set_status(self, record: RunRecord, status: str) -> None:
-        if record.status == status:
-            return
+    def _set_status(self, path: Path, record: RunRecord, status: str) -> None:
+        """Set a run's status and note it. A run that may be open is never noted as closed."""
+        changed = record.model_copy(update={"status": status})
         if status == "RUNNING":
-            self._store.set_running(record.run_id)
-        else:
-            self._store.end(record.run_id, status, int(time.time() * 1000))
+            _write_record(path, changed)
+        if record.status != status:
+            if status == "RUNNING":
+                self._store.set_running(record.run_id)
+            else:
+                self._store.end(record.run_id, status, int(time.time() * 1000))
+        _write_record(path, changed)
+
+    def _drop_strays(self, run: str, trial: str) -> None:
+        """Delete runs that a slow server created after we had stopped waiting for its answer."""
+        for other in self._store.find_runs(self.experiment, self._identity(trial)):
+            if other != run:
+                self._store.delete_run(other)
+
+    def _identity(self, trial: str) -> dict[str, str]:
+        return {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
 
     def _upload(self, folder: TrialFolder, record: RunRecord) -> RunRecord:
         for file in sorted(path for path in folder.artifacts.rglob("*") if path.is_file()):
@@ -189,6 +205,13 @@ def _add_pictures(folder: TrialFolder, history: list[EpochMetrics], outcome: Tri
 
 def _read_history(path: Path) -> list[EpochMetrics]:
     return HISTORY.validate_json(path.read_bytes()) if path.exists() else []
+
+
+def _remove(folder: TrialFolder) -> None:
+    """Remove a folder that has arrived, at once under its own name."""
+    shutil.rmtree(folder.delivered, ignore_errors=True)
+    folder.path.rename(folder.delivered)
+    shutil.rmtree(folder.delivered)
 
 
 def _write_record(path: Path, record: RunRecord) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +27,11 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # MLflow's own seven retries block for four minutes; the outbox retries instead.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
+# MLflow's own seven retries block for four minutes, and one that repeats the creation of a run whose
+# answer was lost creates a second one. The outbox retries instead, and looks before it creates.
+OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # Without it MLflow's page opens on traces of language models instead of on the runs.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
@@ -47,6 +49,7 @@ class MlflowStore:
     def __init__(self, uri: str, workspace: Workspace):
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
+        os.environ[OWN_RETRIES] = "0"
         self.uri = uri
         self._workspace = workspace
         with self._errors():
@@ -71,10 +74,13 @@ class MlflowStore:
         with file_lock(self._workspace.database_lock, blocking=True):
             if database.exists():
                 return
-            building = database.with_name(f"{database.name}.building")
-            building.unlink(missing_ok=True)
+            folder = self._workspace.mlflow_building
+            shutil.rmtree(folder, ignore_errors=True)  # with the journal of a killed builder, which SQLite would replay
+            folder.mkdir(parents=True)
+            building = folder / database.name
             mlflow.MlflowClient(tracking_uri=f"sqlite:///{building}").search_experiments(max_results=1)
             building.replace(database)
+            shutil.rmtree(folder)
 
     def experiment(self, study: str) -> str:
         """Return the id of the study's experiment, creating it at first."""
@@ -89,11 +95,20 @@ class MlflowStore:
             return str(self._client.create_experiment(study, artifact_location=local, tags=EXPERIMENT_TAGS))
 
     def find_run(self, experiment: str, tags: Mapping[str, str]) -> str | None:
-        """Return the id of the run that has all these tags."""
+        """Return the id of the run that has all these tags, the oldest where there are several."""
+        return next(iter(self.find_runs(experiment, tags)), None)
+
+    def find_runs(self, experiment: str, tags: Mapping[str, str]) -> list[str]:
+        """Return the ids of all runs that have these tags, oldest first."""
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         with self._errors():
-            runs = self._client.search_runs([experiment], wanted, max_results=1)
-        return str(runs[0].info.run_id) if runs else None
+            runs = self._client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
+        return [str(run.info.run_id) for run in runs]
+
+    def delete_run(self, run: str) -> None:
+        """Move a run to MLflow's trash."""
+        with self._errors():
+            self._client.delete_run(run)
 
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str], start_ms: int) -> str:
         with self._errors():

@@ -22,6 +22,7 @@ from sweeper.tracking.mlflow_store import MlflowStore, SystemMonitor
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
+LAST_TRY_S = 5.0  # for a server that was out of reach when the sweep ended
 SYSTEM_INTERVAL_S = 10.0
 SWEEP_RUN = -1  # in place of a trial's number
 
@@ -76,12 +77,17 @@ class Outbox:
     def close(self, timeout_s: float) -> int:
         """Deliver what is left for at most so many seconds; return how many folders could not be.
 
-        Gives up at once when MLflow is known to be out of reach.
+        While MLflow is known to be out of reach it is tried once more, briefly.
         """
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join(timeout_s)
+            self._changed.notify_all()
+        started = time.monotonic()
+        while self._thread.is_alive():
+            waited = time.monotonic() - started
+            if waited >= (min(LAST_TRY_S, timeout_s) if self.trouble else timeout_s):
+                break
+            self._thread.join(0.1)
         with self._changed:
             return len(self._pending) + (self._sweep_pending is not None)
 
@@ -90,7 +96,8 @@ class Outbox:
         wait = FIRST_RETRY_S
         sampler = _SystemSampler()
         while True:
-            if not self._wait_for_work(sampler.seconds_left()) and self._closing:
+            work, last = self._wait_for_work(sampler.seconds_left()), self._closing
+            if last and not work:
                 return
             try:
                 if delivery is None:
@@ -99,14 +106,25 @@ class Outbox:
                 self._deliver_all(delivery)
                 self._log_system(delivery, sampler)
                 self.trouble, wait = None, FIRST_RETRY_S
-            except TrackingError as error:
-                if self.trouble is None:
-                    logger.warning("%s; what is recorded waits on disk and is sent later", error)
-                self.trouble = str(error)
-                if self._closing:
+            except Exception as error:
+                # Whatever it is, the sweep goes on, what is recorded stays on disk, and it is tried again.
+                self._note_trouble(error)
+                if last:
                     return
-                time.sleep(wait)
+                self._back_off(wait)
                 wait = min(wait * 2, LAST_RETRY_S)
+
+    def _note_trouble(self, error: Exception) -> None:
+        if not isinstance(error, TrackingError | OSError):
+            logger.error("what is recorded cannot be delivered", exc_info=error)
+        elif self.trouble is None:
+            logger.warning("%s; what is recorded waits on disk and is sent later", error)
+        self.trouble = str(error)
+
+    def _back_off(self, seconds: float) -> None:
+        """Wait before the next try, or until the outbox closes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing, seconds)
 
     def _wait_for_work(self, timeout_s: float) -> bool:
         """Wait until something is pending, the next sample is due or the outbox closes."""
@@ -119,36 +137,41 @@ class Outbox:
             return bool(self._pending) or self._sweep_pending is not None
 
     def _deliver_all(self, delivery: Delivery) -> None:
-        """Deliver every pending notice; one that fails stays pending."""
+        """Deliver every pending notice; one that fails stays pending.
+
+        A folder that cannot be read does not hold up the others; TrackingError names it at the end.
+        """
+        stuck: dict[int, str] = {}
         while True:
             with self._changed:
-                sweep, numbers = self._sweep_pending, sorted(self._pending)
+                sweep, numbers = self._sweep_pending, sorted(self._pending.keys() - stuck)
             if sweep is not None and (sweep[0] == "RUNNING" or not numbers):
                 self._running[SWEEP_RUN] = delivery.deliver_sweep(sweep[0])
+                self.trouble = None
                 with self._changed:
                     self._sweep_pending = None if self._sweep_pending == sweep else self._sweep_pending
                 continue
             if not numbers:
-                return
-            self._deliver_one(delivery, numbers[0])
+                break
+            try:
+                self._deliver_one(delivery, numbers[0])
+            except (OSError, ValueError) as error:
+                stuck[numbers[0]] = f"{self._folder.trial(numbers[0]).path}: {error}"
+        if stuck:
+            raise TrackingError("; ".join(stuck.values()))
 
     def _deliver_one(self, delivery: Delivery, number: int) -> None:
         with self._changed:
             notice = self._pending[number]
         phase = notice.phase
-        try:
-            run = delivery.deliver_trial(
-                self._folder.trial(number), ended=phase is Phase.ENDED, running=phase is Phase.RUNNING
-            )
-            if phase is Phase.RUNNING and run:
-                self._running[number] = run
-            else:
-                self._running.pop(number, None)
-        except (OSError, ValueError):
-            # One folder that cannot be read must not hold up the others; it stays on disk.
-            logger.exception(
-                "trial %d cannot be recorded; its folder %s stays", number, self._folder.trial(number).path
-            )
+        run = delivery.deliver_trial(
+            self._folder.trial(number), ended=phase is Phase.ENDED, running=phase is Phase.RUNNING
+        )
+        self.trouble = None
+        if phase is Phase.RUNNING and run:
+            self._running[number] = run
+        else:
+            self._running.pop(number, None)
         with self._changed:
             if self._pending.get(number) == notice:
                 del self._pending[number]

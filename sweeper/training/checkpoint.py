@@ -26,6 +26,11 @@ def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progre
     buffer = io.BytesIO()
     torch.save({**state, "progress": progress.state_dict()}, buffer)
     write_whole(folder.checkpoint, buffer.getvalue())
+    settle(folder, progress)
+
+
+def settle(folder: TrialFolder, progress: Progress) -> None:
+    """Bring what lies beside the checkpoint in line with it; a crash may have come between the two."""
     write_history(folder, progress)
     for weights in folder.weights.glob("epoch-*.safetensors"):
         if progress.best_epoch is None or weights != folder.weights_of(progress.best_epoch):
@@ -58,7 +63,9 @@ def write_history(folder: TrialFolder, progress: Progress) -> None:
 
 
 def read_history(folder: TrialFolder) -> list[EpochMetrics]:
-    """Return the metrics of all finished epochs."""
+    """Return the metrics of all finished epochs; none of a trial that no worker lived to begin."""
+    if not folder.history.exists():
+        return []
     return [EpochMetrics.model_validate(metrics) for metrics in json.loads(folder.history.read_bytes())]
 
 

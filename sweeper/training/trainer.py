@@ -21,7 +21,7 @@ from sweeper.metrics import ClassificationMetrics
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
-from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, write_history
+from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, settle
 from sweeper.training.device import autocast, peak_memory_mb, precision, reset_peak_memory
 from sweeper.training.evaluate import evaluate
 from sweeper.training.optim import build_optimizer
@@ -78,7 +78,7 @@ def train(
     """
     state = load_checkpoint(folder, device)
     progress: Progress = state["progress"] if state else Progress()
-    write_history(folder, progress)  # a crash may have come between the checkpoint and its history
+    settle(folder, progress)
     try:
         learner = build_learner(spec, data, device)
         if state:

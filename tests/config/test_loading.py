@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,9 @@ EDITS = st.lists(
 )
 
 
+YAML_LINE = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line in YAML 1.1
+
+
 @settings(max_examples=200, deadline=None)
 @given(space=st.sampled_from(SPACES), edits=EDITS)
 def test_any_edit_of_a_real_search_space_is_taken_or_answered_with_a_line_of_the_file(
@@ -229,7 +233,7 @@ def test_any_edit_of_a_real_search_space_is_taken_or_answered_with_a_line_of_the
         load_sweep(file)
     except ConfigError as error:
         problems = error.problems
-    lines = len(file.read_text(encoding="utf-8").split("\n"))
+    lines = len(YAML_LINE.split(file.read_text(encoding="utf-8")))
     for problem in problems:
         line = problem.where.removeprefix(str(file)).removeprefix(":")
         assert line == "" or 1 <= int(line) <= lines

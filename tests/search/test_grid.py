@@ -40,11 +40,12 @@ def test_a_range_without_steps_is_refused_with_its_key() -> None:
         grid(SearchSpace.model_validate({"backbone": "r", "weight_decay": {"float": [0, 1]}}), 0)
 
 
-def test_a_grid_beyond_reason_is_refused() -> None:
+def test_a_grid_beyond_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.search.grid.LARGEST_GRID", 1000)
     space = SearchSpace.model_validate(
         {"backbone": "r", "batch_size": {"int": [1, 1000]}, "image_size": {"int": [8, 1000]}}
     )
-    with pytest.raises(ConfigError, match="100,000"):
+    with pytest.raises(ConfigError, match="1,000"):
         grid(space, 0)
 
 

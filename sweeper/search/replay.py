@@ -1,0 +1,64 @@
+"""What lets a step of Optuna that a crash cut short be taken again with the same result.
+
+Both classes use parts of Optuna that it does not document; tests/search/test_replay.py holds them
+to what they are used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+
+
+class WithheldWrites:
+    """A storage that keeps the trial attributes a pruner writes to itself.
+
+    Successive halving and Hyperband note the rungs a trial has completed while they decide, and
+    never give the same answer again after that.
+    """
+
+    def __init__(self, storage: Any):
+        self._storage = storage
+        self.attributes: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def set_trial_system_attr(self, _trial_id: int, key: str, value: Any) -> None:
+        self.attributes[key] = value
+
+
+class Redrawing:
+    """A trial that draws the parameters it already has once more before it gives them.
+
+    Parameters are drawn one after another from one random stream. A trial that was killed between
+    two of them must not give the third the number that was the first one's.
+    """
+
+    def __init__(self, trial: optuna.Trial):
+        self._trial = trial
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        self._draw_again(name)
+        return self._trial.suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        self._draw_again(name)
+        return self._trial.suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        self._draw_again(name)
+        return self._trial.suggest_categorical(name, choices)
+
+    def _draw_again(self, name: str) -> None:
+        trial = self._trial
+        distribution = trial.distributions.get(name)
+        if distribution is None or distribution.single() or name in trial.relative_params:
+            return
+        frozen = trial._get_latest_trial()
+        study = optuna.pruners._filter_study(trial.study, frozen)
+        trial.study.sampler.sample_independent(study, frozen, name, distribution)
