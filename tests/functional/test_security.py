@@ -205,10 +205,13 @@ def test_a_whole_sweep_keeps_its_password_to_itself_and_odd_labels_in_their_fold
     said.append(ask("sync", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"))
     assert said[-1].code == 0, said
     assert not list(tmp_path.glob(".sweeper/studies/s/trial-*"))  # all of it has been delivered
+    said.append(ask("best", "--export", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"))
+    assert said[-1].code == 0, said
+    assert (tmp_path / "exports/s/model.safetensors").exists()
     said.append(ask("status"))
     assert not [answer for answer in said if "s3cr" in answer.out + answer.err]
     holders = [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cr" in path.read_bytes()]
     assert holders == []
     assert {path.name for path in tmp_path.parent.iterdir()} == before
-    kept = {"pics", "d.csv", "space.yaml", ".sweeper", "optuna.db", "mlflow.db", "mlruns"}
+    kept = {"pics", "d.csv", "space.yaml", ".sweeper", "optuna.db", "mlflow.db", "mlruns", "exports"}
     assert {path.name for path in tmp_path.iterdir()} == kept
