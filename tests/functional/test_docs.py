@@ -56,9 +56,9 @@ def test_the_stored_reference_is_the_one_the_program_prints() -> None:
 
 
 def commands_in(page: Path) -> list[str]:
-    """Return every `sweeper ...` command of a page, continued lines joined, comments dropped."""
+    """Return every `sweeper ...` command in the code of a page, continued lines joined, comments dropped."""
     text = page.read_text().replace("\\\n", " ")
-    found = re.findall(r"^(?:    |#? *)?(sweeper [a-z].*?)(?: {2,}#.*)?$", text, re.MULTILINE)
+    found = re.findall(r"^(?:    |#     )(sweeper [a-z].*?)(?: {2,}#.*)?$", text, re.MULTILINE)
     return [command.strip() for command in found]
 
 
