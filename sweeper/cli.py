@@ -100,6 +100,7 @@ def run(
             observer=observer,
         )
     out.print(ranked_table(result.rows, sweep, limit=20))
+    _say_disk_use(workspace)
     _say_what_next(result, sweep.study, f"sweeper run {space}", tracking_uri or default_tracking_uri(workspace))
 
 
@@ -107,6 +108,15 @@ def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
     from sweeper.modeling.registry import check_names
 
     return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained)
+
+
+def _say_disk_use(workspace: Workspace) -> None:
+    from sweeper.display.tables import size
+    from sweeper.study.disk import disk_use
+
+    use = disk_use(workspace)
+    parts = f"{size(use.images)} decoded images, {size(use.trials)} unfinished or undelivered trials"
+    out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
 
 
 def _say_what_next(result: SweepResult, study: str, command: str, tracking_uri: str) -> None:
@@ -134,11 +144,13 @@ def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
 
-    store = _open_study(_workspace(), storage, study)
+    workspace = _workspace()
+    store = _open_study(workspace, storage, study)
     rows = store.rows()
     ended = sum(row.ended_ms is not None for row in rows)
     out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
     out.print(status_table(rows, store.sweep))
+    _say_disk_use(workspace)
 
 
 @app.command()
@@ -191,6 +203,39 @@ def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_ur
     name = _open_study(workspace, storage, study).sweep.study
     count = sync_study(workspace, _storage_url(workspace, storage), name, tracking_uri)
     out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
+
+
+@app.command()
+def doctor(
+    study: StudyArgument = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Check this machine and whether a study's trials, runs and files agree; exit code 1 when something is wrong."""
+    from sweeper.display.tables import findings_table
+    from sweeper.study.doctor import examine_study
+    from sweeper.study.machine import examine_machine
+    from sweeper.tracking.mlflow_store import default_tracking_uri
+
+    workspace = _workspace()
+    url = _storage_url(workspace, storage)
+    findings = examine_machine(workspace, url, tracking_uri or default_tracking_uri(workspace))
+    out.print(findings_table(findings))
+    if study or _has_studies(workspace, storage):
+        name = _open_study(workspace, storage, study).sweep.study
+        about = examine_study(workspace, url, name, tracking_uri, fix=fix)
+        out.print(findings_table(about))
+        findings += about
+    if not all(finding.sound for finding in findings):
+        raise typer.Exit(1)
+
+
+def _has_studies(workspace: Workspace, storage: str | None) -> bool:
+    from sweeper.search.study_store import StudyStore
+
+    there = storage is not None or workspace.optuna_database.exists()
+    return there and bool(StudyStore.names(_storage_url(workspace, storage)))
 
 
 @app.command()

@@ -14,7 +14,7 @@ SweeperError
     ├── NonFiniteLoss
     └── ModelError          the backbone or its weights cannot be built as configured
 
-Exit code 0 is success, 1 an unexpected error, 130 an interruption by the user.
+Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor`, 130 an interruption by the user.
 """
 
 from __future__ import annotations

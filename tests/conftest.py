@@ -1,6 +1,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
 
 # Several processes of a test share two cores; threads that spin for each other would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: creating one takes seconds."""
+    from sweeper.paths import Workspace
+    from sweeper.tracking.mlflow_store import MlflowStore
+
+    workspace = Workspace(tmp_path_factory.mktemp("empty"))
+    MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
+    return workspace.mlflow_database

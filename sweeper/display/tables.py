@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from sweeper.config.flat import flatten
@@ -15,6 +16,7 @@ from sweeper.study.ranking import ranked
 
 if TYPE_CHECKING:
     from sweeper.inference.export import ExportReport
+    from sweeper.study.findings import Finding
 
 COLORS = {
     TrialState.COMPLETE: "green",
@@ -77,6 +79,19 @@ def verification_table(report: ExportReport) -> Table:
     return table
 
 
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Return what the doctor looked at, what is wrong with it and what mends it."""
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    table.add_column("remedy", overflow="fold")
+    for finding in findings:
+        mark = "[green]ok[/]" if finding.sound else "[red]wrong[/]"
+        table.add_row(mark, finding.subject, escape(finding.what), escape(finding.remedy or ""))
+    return table
+
+
 def _told_apart_by(rows: Sequence[TrialRow]) -> list[str]:
     """Return the hyperparameters that have different values in these trials, in the order of the configuration."""
     values: dict[str, set[str]] = {}
@@ -122,3 +137,9 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def size(count: float) -> str:
+    """Return bytes as `0.0 MB`, `12.3 MB` or `4.56 GB`."""
+    megabytes = count / 1e6
+    return f"{megabytes / 1000:.2f} GB" if megabytes >= 1000 else f"{megabytes:.1f} MB"

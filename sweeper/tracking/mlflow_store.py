@@ -12,14 +12,18 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper.credentials import hide_credentials
 from sweeper.errors import TrackingError
 from sweeper.files import file_lock
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +40,23 @@ OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
+MOST_RUNS = 50_000
 
 
 def default_tracking_uri(workspace: Workspace) -> str:
     """Return where a bare `mlflow ui` in the working directory looks, unless the environment says otherwise."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.mlflow_database}"
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run as `sweeper doctor` looks at it; `last_ms` is the time of its latest metric."""
+
+    id: str
+    name: str
+    status: str
+    tags: dict[str, str]
+    last_ms: int
 
 
 class MlflowStore:
@@ -104,6 +120,18 @@ class MlflowStore:
         with self._errors():
             runs = self._client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
         return [str(run.info.run_id) for run in runs]
+
+    def summaries(self, study: str) -> list[RunSummary]:
+        """Return all runs of a study's experiment, oldest first; none where there is no such experiment."""
+        with self._errors():
+            experiment = self._client.get_experiment_by_name(study) if study else None
+            if experiment is None:
+                self._client.search_experiments(max_results=1)  # answers only where there is a server
+                return []
+            runs = self._client.search_runs(
+                [experiment.experiment_id], max_results=MOST_RUNS, order_by=["attributes.start_time ASC"]
+            )
+        return [_summary(run) for run in runs]
 
     def delete_run(self, run: str) -> None:
         """Move a run to MLflow's trash."""
@@ -190,6 +218,13 @@ class MlflowStore:
                 raise
             message = f"MLflow at {self.uri}: {str(error).splitlines()[0]}"
             raise TrackingError(hide_credentials(message)) from error
+
+
+def _summary(run: Run) -> RunSummary:
+    last = max((metric.timestamp for metric in run.data._metric_objs), default=run.info.start_time)
+    return RunSummary(
+        str(run.info.run_id), str(run.info.run_name), str(run.info.status), dict(run.data.tags), int(last)
+    )
 
 
 def _is_foreign(error: Exception, sqlalchemy_error: type[Exception]) -> bool:

@@ -89,15 +89,20 @@ class Sandbox:
     def tracking_uri(self) -> str:
         return f"sqlite:///{self.workspace.mlflow_database}"
 
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "sweeper", *(arguments or ("run", "space.yaml", *self.options))]
+
+    def variables(self) -> dict[str, str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        return {**inherited, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **self.environment}
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """Start the program, by default the sweep, in a process group of its own."""
-        command = list(arguments) or ["run", "space.yaml", *self.options]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         with self.log.open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "sweeper", *command],
+                self.command(*arguments),
                 cwd=self.root,
-                env={**inherited, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **self.environment},
+                env=self.variables(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -24,14 +24,6 @@ from sweeper.tracking.outbox import Outbox, Phase
 CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
 
 
-@pytest.fixture(scope="session")
-def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: creating one takes seconds."""
-    workspace = Workspace(tmp_path_factory.mktemp("empty"))
-    MlflowStore(default_tracking_uri(workspace), workspace)
-    return workspace.mlflow_database
-
-
 @pytest.fixture
 def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

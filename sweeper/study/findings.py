@@ -1,0 +1,20 @@
+"""What `sweeper doctor` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; without a remedy it is as it should be. `mend` is what --fix does."""
+
+    subject: str
+    what: str
+    remedy: str | None = None
+    mend: Callable[[], None] | None = None
+
+    @property
+    def sound(self) -> bool:
+        return self.remedy is None

@@ -1,0 +1,101 @@
+"""Whether this machine can run a sweep: versions, device, disk, memory, storage and tracking."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import version as installed_version
+
+import psutil
+from packaging.requirements import Requirement
+
+from sweeper.credentials import hide_credentials
+from sweeper.errors import SweeperError
+from sweeper.paths import Workspace
+from sweeper.search.study_store import StudyStore
+from sweeper.study.disk import disk_use
+from sweeper.study.findings import Finding
+from sweeper.tracking.mlflow_store import MlflowStore
+
+LEAST_FREE_DISK_GB = 2.0
+LEAST_FREE_MEMORY_GB = 1.0
+
+
+def examine_machine(workspace: Workspace, storage_url: str, tracking_uri: str) -> list[Finding]:
+    """Return one finding for each thing a sweep needs."""
+    return [
+        _versions(),
+        _device(),
+        _disk(workspace),
+        _memory(),
+        _storage(workspace, storage_url),
+        _tracking(workspace, tracking_uri),
+    ]
+
+
+def _versions() -> Finding:
+    wrong = list(_unmet_requirements())
+    if wrong:
+        return Finding("versions", "; ".join(wrong), "pip install -c constraints.txt -e .")
+    return Finding("versions", f"sweeper {installed_version('sweeper')} has every package it requires")
+
+
+def _unmet_requirements() -> Iterator[str]:
+    for line in requires("sweeper") or []:
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = installed_version(requirement.name)
+        except PackageNotFoundError:
+            yield f"{requirement.name} is missing"
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            yield f"{requirement.name} {found} is installed, {requirement.specifier} is required"
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return Finding("device", ", ".join(names))
+    if torch.version.cuda and shutil.which("nvidia-smi"):
+        return Finding("device", "there is an NVIDIA driver and torch cannot use it", "check `nvidia-smi` and torch")
+    return Finding("device", f"the CPU, {psutil.cpu_count()} cores")
+
+
+def _disk(workspace: Workspace) -> Finding:
+    free = shutil.disk_usage(workspace.root).free / 1e9
+    what = f"{free:.1f} GB free; {workspace.state.name} holds {disk_use(workspace).total / 1e9:.2f} GB"
+    remedy = f"keep {LEAST_FREE_DISK_GB:g} GB free; decoded images in {workspace.cache} can be removed at any time"
+    return Finding("disk", what, remedy if free < LEAST_FREE_DISK_GB else None)
+
+
+def _memory() -> Finding:
+    free = psutil.virtual_memory().available / 1e9
+    remedy = f"keep {LEAST_FREE_MEMORY_GB:g} GB free for each worker" if free < LEAST_FREE_MEMORY_GB else None
+    return Finding("memory", f"{free:.1f} GB free", remedy)
+
+
+def _storage(workspace: Workspace, url: str) -> Finding:
+    where = hide_credentials(url)
+    if url == f"sqlite:///{workspace.optuna_database}" and not workspace.optuna_database.exists():
+        return Finding("storage", f"{where}: none yet; `sweeper run` makes one")
+    try:
+        count = len(StudyStore.names(url))
+    except SweeperError as error:
+        return Finding("storage", str(error), "mend that or name another with --storage")
+    return Finding("storage", f"{where}: {count} studies")
+
+
+def _tracking(workspace: Workspace, uri: str) -> Finding:
+    where = hide_credentials(uri)
+    if uri == f"sqlite:///{workspace.mlflow_database}" and not workspace.mlflow_database.exists():
+        return Finding("tracking", f"{where}: none yet; `sweeper run` makes one")
+    try:
+        MlflowStore(uri, workspace).summaries("")
+    except SweeperError as error:
+        return Finding("tracking", str(error), "start the server, or name another with --tracking-uri")
+    return Finding("tracking", f"{where} answers")

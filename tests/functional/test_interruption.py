@@ -1,0 +1,92 @@
+"""One driver at a time, and Ctrl-C: the real program in real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+
+from sweeper.results import TrialState
+from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, end_group, recorded, require_tidy, workers_of
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox.make(tmp_path, budget={"trials": 2, "epochs": 12}, pruner="none")
+
+
+@pytest.fixture
+def started(sandbox: Sandbox) -> Iterator[subprocess.Popen[bytes]]:
+    """A sweep whose first trial has finished an epoch."""
+    process = sandbox.start()
+    wait_until_said(sandbox, process, "trial 0 epoch 1/")
+    yield process
+    end_group(process)
+
+
+def wait_until_said(sandbox: Sandbox, process: subprocess.Popen[bytes], text: str, times: int = 1) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while sandbox.said().count(text) < times:
+        assert process.poll() is None, sandbox.said()
+        assert time.monotonic() < deadline, sandbox.said()
+        time.sleep(0.02)
+
+
+def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
+    sandbox: Sandbox, started: subprocess.Popen[bytes]
+) -> None:
+    # A second driver is refused as long as the first one lives, however little it does.
+    os.kill(started.pid, signal.SIGSTOP)
+    assert sandbox.run() == 4
+    assert f"the study {STUDY} is being run by process {started.pid} on" in sandbox.said()
+    assert sandbox.run("sync", STUDY) == 4
+
+    # Its lock is no obstacle once it is dead, and its workers die with it.
+    workers = workers_of(started)
+    started.kill()
+    started.wait()
+    assert sandbox.workspace.study(STUDY).lock.exists()
+    seen = sandbox.epochs_on_disk()
+    again = sandbox.start()
+    try:
+        wait_until_said(sandbox, again, "trial 0 epoch 1/", times=2)
+        assert psutil.wait_procs(workers, PATIENCE_S)[1] == []
+
+        # Ctrl-C goes to the whole terminal; everything is closed and the way on is told.
+        os.killpg(again.pid, signal.SIGINT)
+        assert again.wait(PATIENCE_S) == 130
+    finally:
+        end_group(again)
+    assert "interrupted; the same command goes on: sweeper run space.yaml" in sandbox.said()
+    assert "Traceback" not in sandbox.said()
+    assert {row.state for row in sandbox.rows()} == {TrialState.WAITING}
+    client = mlflow.MlflowClient(sandbox.tracking_uri)
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert {run.info.status for run in runs} == {"KILLED"}
+
+    # And the same command ends it.
+    seen.update(sandbox.epochs_on_disk())
+    assert sandbox.run() == 0, sandbox.said()
+    assert "disk: .sweeper holds" in sandbox.said()
+    points = recorded(sandbox)["trial-0000"]["train/loss"]
+    assert [step for step, _, _ in points] == list(range(1, 13))
+    assert {(0, step): ms for step, _, ms in points if (0, step) in seen} == seen
+    require_tidy(sandbox)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [0.2, 1.0, 2.0, 3.0, 4.5, 6.0])
+def test_ctrl_c_during_start_up_ends_without_a_traceback(sandbox: Sandbox, delay_s: float) -> None:
+    process = sandbox.start()
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(PATIENCE_S) == 130 or delay_s < 1, sandbox.said()  # Python itself may not have started
+    end_group(process)
+    assert delay_s < 1 or "Traceback" not in sandbox.said()

@@ -1,0 +1,126 @@
+"""The study store on a real PostgreSQL, where one is installed: the same promises as on SQLite."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
+from sweeper.search.study_store import StudyStore
+from tests.search.test_replay import DyingStorage, Killed, run_to_end, sweep_of, table
+
+pytestmark = pytest.mark.slow
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("postgres") or "/").parent]
+ACCOUNT = "postgres"  # the server refuses to be run by root
+
+
+class Cluster:
+    """A server of its own on 127.0.0.1, with its data in a temporary folder."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._as_account("initdb", "-D", str(root / "data"), "--auth=trust", "-U", ACCOUNT, "--no-sync")
+        self.start()
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.root}"
+        log = str(self.root / "log.txt")
+        self._as_account("pg_ctl", "-D", str(self.root / "data"), "-o", options, "-l", log, "-w", "start")
+
+    def stop(self, how: str = "immediate") -> None:
+        self._as_account("pg_ctl", "-D", str(self.root / "data"), "-m", how, "-w", "stop")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://{ACCOUNT}@127.0.0.1:{self.port}/postgres"
+
+    def _as_account(self, program: str, *arguments: str) -> None:
+        identity: dict[str, Any] = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if os.getuid() == 0 else {}
+        with (self.root / "setup.txt").open("ab") as output:
+            subprocess.run(
+                [str(BINARIES[-1] / program), *arguments],
+                cwd=self.root,
+                check=True,
+                stdout=output,
+                stderr=output,
+                **identity,
+            )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    pytest.importorskip("psycopg")
+    if not (BINARIES[-1] / "postgres").exists():
+        pytest.skip("no PostgreSQL is installed")
+    root = Path(tempfile.mkdtemp(prefix="sweeper-postgres-"))
+    if os.getuid() == 0:
+        shutil.chown(root, ACCOUNT, ACCOUNT)
+    cluster = Cluster(root)
+    yield cluster
+    cluster.stop()
+    shutil.rmtree(root)
+
+
+@pytest.fixture
+def opened(cluster: Cluster) -> Iterator[Callable[[SweepConfig], StudyStore]]:
+    """Opens stores on the cluster, and closes their connections after the test."""
+    stores: list[Any] = []
+
+    def open_store(sweep: SweepConfig) -> StudyStore:
+        store = StudyStore.create_or_load(cluster.url, sweep)
+        stores.append(store._study._storage)
+        return store
+
+    yield open_store
+    for storage in stores:
+        storage.remove_session()
+        storage._backend.engine.dispose()
+
+
+def test_a_driver_that_dies_between_any_two_writes_changes_nothing_on_postgresql(
+    opened: Callable[[SweepConfig], StudyStore], tmp_path: Path
+) -> None:
+    sweep = sweep_of("tpe", "hyperband")
+    whole = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'whole.db'}", sweep)
+    run_to_end(whole)
+    deaths = 0
+    while True:
+        store = opened(sweep)
+        store._study._storage = DyingStorage(store._study._storage, 5 + 7 * deaths % 20)  # type: ignore[assignment]
+        try:
+            run_to_end(store)
+            break
+        except Killed:
+            deaths += 1
+    assert deaths > 3
+    assert table(opened(sweep)) == table(whole)
+
+
+def test_a_server_that_goes_away_is_told_and_the_study_goes_on_when_it_is_back(
+    cluster: Cluster, opened: Callable[[SweepConfig], StudyStore]
+) -> None:
+    sweep = sweep_of("random", "none").model_copy(update={"study": "away"})
+    store = opened(sweep)
+    spec = store.next_trial()
+    assert spec is not None
+    cluster.stop()
+    with pytest.raises(StudyError, match="cannot be used"):
+        store.report(spec.number, 1, 0.5)
+    cluster.start()
+    again = opened(sweep)
+    assert again.requeue_interrupted() == [spec.number]
+    run_to_end(again)
+    assert [row.number for row in again.rows()] == list(range(sweep.budget.trials))

@@ -1,0 +1,54 @@
+"""A database that another program keeps locked: waited for, or told; and the study goes on afterwards."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from sweeper.errors import StudyError
+from sweeper.search import study_store
+from sweeper.search.study_store import StudyStore
+from tests.search.test_study_store import run_to_end, sweep_of
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "optuna.db"
+
+
+def test_a_database_locked_for_a_while_is_waited_for(database: Path) -> None:
+    store = StudyStore.create_or_load(f"sqlite:///{database}", sweep_of())
+    intruder = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
+    intruder.execute("BEGIN EXCLUSIVE")
+    threading.Timer(1.0, lambda: intruder.execute("ROLLBACK")).start()
+    run_to_end(store)
+    assert store.remaining() == 0
+
+
+def test_a_database_locked_for_good_is_told_and_the_study_goes_on_later(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_store, "LOCK_PATIENCE_S", 0.2)
+    url = f"sqlite:///{database}"
+    store = StudyStore.create_or_load(url, sweep_of())
+    spec = store.next_trial()
+    assert spec is not None
+    intruder = sqlite3.connect(database, isolation_level=None)
+    intruder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StudyError, match=r"database is locked.*no other program keeps it locked"):
+        store.report(spec.number, 1, 0.5)
+    intruder.execute("ROLLBACK")
+    again = StudyStore.create_or_load(url, sweep_of())
+    again.requeue_interrupted()
+    assert again.next_trial() == spec
+    run_to_end(again)
+    assert len(again.rows()) == 6
+
+
+def test_a_database_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in place of a folder")
+    with pytest.raises(StudyError, match="cannot be used"):
+        StudyStore.create_or_load(f"sqlite:///{tmp_path / 'file' / 'optuna.db'}", sweep_of())

@@ -1,0 +1,210 @@
+"""The doctor finds what disagrees between Optuna, MLflow and the disk, and mends it; on real stores."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyLocked
+from sweeper.files import write_whole
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import TrialOutcome, TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.doctor import examine_study
+from sweeper.study.findings import Finding
+from sweeper.study.lock import study_lock
+from sweeper.study.machine import examine_machine
+from sweeper.tracking.delivery import Delivery, StudyCard
+from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from tests.tracking.test_delivery import CARD, write_trial
+
+TRIALS = 2
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(created, tmp_path / created.name)
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def url(workspace: Workspace) -> str:
+    return f"sqlite:///{workspace.optuna_database}"
+
+
+@pytest.fixture
+def folder(workspace: Workspace) -> StudyFolder:
+    return workspace.study("s")
+
+
+@pytest.fixture
+def client(workspace: Workspace) -> Iterator[mlflow.MlflowClient]:
+    return mlflow.MlflowClient(default_tracking_uri(workspace))
+
+
+@pytest.fixture
+def store(workspace: Workspace, url: str) -> StudyStore:
+    content: dict[str, Any] = {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "budget": {"trials": TRIALS + 1, "epochs": 3},
+        "search": {"backbone": "r", "drop_rate": {"float": [0, 0.5]}},
+    }
+    return StudyStore.create_or_load(url, SweepConfig.model_validate(content))
+
+
+@pytest.fixture
+def delivery(workspace: Workspace, folder: StudyFolder) -> Delivery:
+    uri = default_tracking_uri(workspace)
+    card = StudyCard(study="s", tracking_uri=uri, start_ms=1000, params={}, tags={}, dataset=CARD)
+    write_whole(folder.card, card.model_dump_json())
+    return Delivery(MlflowStore(uri, workspace), folder, card)
+
+
+@pytest.fixture
+def finished(store: StudyStore, delivery: Delivery, folder: StudyFolder) -> StudyStore:
+    """A study with two trials that have ended, delivered."""
+    for number in range(TRIALS):
+        end_trial(store, folder)
+        delivery.deliver_trial(folder.trial(number), ended=True, running=False)
+    delivery.deliver_sweep("FINISHED")
+    return store
+
+
+def end_trial(store: StudyStore, folder: StudyFolder) -> int:
+    spec = store.next_trial()
+    assert spec is not None
+    for epoch in range(1, 4):
+        store.report(spec.number, epoch, epoch / 10)
+    write_trial(folder.trial(spec.number), 3, TrialState.COMPLETE)
+    outcome = TrialOutcome.model_validate_json(folder.trial(spec.number).outcome.read_bytes())
+    store.finish(spec.number, outcome)
+    return spec.number
+
+
+def wrong(workspace: Workspace, url: str, *, fix: bool = False) -> list[str]:
+    return [f.what for f in examine_study(workspace, url, "s", None, fix=fix) if not f.sound]
+
+
+def require_mended(workspace: Workspace, url: str, expected: str) -> None:
+    """The doctor tells it, twice, mends it when asked to, and then finds nothing."""
+    assert any(expected in what for what in wrong(workspace, url))
+    assert any(expected in what for what in wrong(workspace, url))
+    assert wrong(workspace, url, fix=True) == []
+    assert wrong(workspace, url) == []
+
+
+def runs(client: mlflow.MlflowClient) -> dict[str, Any]:
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_a_sound_study_is_found_sound(workspace: Workspace, url: str, finished: StudyStore) -> None:
+    (finding,) = examine_study(workspace, url, "s", None, fix=True)
+    assert finding == Finding("study", "the trials, runs and files of s agree")
+
+
+def test_a_run_left_open_is_closed_as_its_trial_ended(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    client.update_run(runs(client)["trial-0001"].info.run_id, status="RUNNING")
+    require_mended(workspace, url, "trial-0001 is marked as running")
+    assert runs(client)["trial-0001"].info.status == "FINISHED"
+
+
+def test_a_run_of_another_tool_that_was_left_open_is_closed(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    experiment = client.get_experiment_by_name("s")
+    client.create_run(experiment.experiment_id, run_name="notebook")
+    require_mended(workspace, url, "notebook is marked as running")
+    assert runs(client)["notebook"].info.status == "KILLED"
+
+
+def test_a_trial_without_a_run_gets_one(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    client.delete_run(runs(client)["trial-0000"].info.run_id)
+    require_mended(workspace, url, "trial 0 has no run")
+    run = runs(client)["trial-0000"]
+    assert (run.info.status, run.data.metrics["best/val/accuracy"]) == ("FINISHED", 0.3)
+
+
+def test_a_run_that_is_there_twice_is_kept_once(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    original = runs(client)["trial-0000"]
+    tags = {key: original.data.tags[key] for key in ("sweeper.study", "sweeper.trial")}
+    twin = client.create_run(original.info.experiment_id, tags=tags, run_name="trial-0000")
+    client.set_terminated(twin.info.run_id)
+    require_mended(workspace, url, "trial-0000 is there twice")
+    assert runs(client)["trial-0000"].info.run_id == original.info.run_id
+
+
+def test_what_was_not_delivered_is_delivered(
+    workspace: Workspace, url: str, finished: StudyStore, folder: StudyFolder, client: mlflow.MlflowClient
+) -> None:
+    number = end_trial(finished, folder)
+    folder.trial(number).outcome.unlink()  # and is written again from what Optuna knows
+    require_mended(workspace, url, "trial 2 has not been delivered completely")
+    assert runs(client)["trial-0002"].info.status == "FINISHED"
+    assert folder.trials() == []
+
+
+def test_a_trial_left_running_by_a_dead_driver_is_put_back_in_line(
+    workspace: Workspace, url: str, finished: StudyStore
+) -> None:
+    assert finished.next_trial() is not None
+    require_mended(workspace, url, "trial 2 is marked as running")
+    assert StudyStore.load(url, "s").rows()[2].state is TrialState.WAITING
+
+
+def test_folders_and_checkpoints_that_belong_to_nothing_are_removed(
+    workspace: Workspace, url: str, finished: StudyStore, folder: StudyFolder
+) -> None:
+    write_whole(folder.trial(99).checkpoint, b"orphan")
+    write_whole(folder.trial(98).delivered / "weights", b"rest")
+    what = "\n".join(wrong(workspace, url))
+    assert "trial-0099 belongs to no trial" in what
+    assert "delivered-0098 is half removed" in what
+    assert wrong(workspace, url, fix=True) == []
+    assert folder.trials() == []
+    assert folder.delivered() == []
+
+
+def test_a_checkpoint_of_an_ended_trial_is_found(
+    workspace: Workspace, url: str, finished: StudyStore, folder: StudyFolder
+) -> None:
+    number = end_trial(finished, folder)
+    write_whole(folder.trial(number).checkpoint, b"late")
+    require_mended(workspace, url, "trial 2 has ended and has a checkpoint")
+
+
+def test_a_study_that_is_being_run_is_left_alone(workspace: Workspace, url: str, finished: StudyStore) -> None:
+    with study_lock(workspace.study("s"), "s"), pytest.raises(StudyLocked):
+        examine_study(workspace, url, "s", None, fix=True)
+
+
+def test_a_server_that_is_down_is_a_finding_with_a_remedy(workspace: Workspace, url: str, finished: StudyStore) -> None:
+    findings = examine_study(workspace, url, "s", "http://user:secret@127.0.0.1:9", fix=True)
+    (down,) = [finding for finding in findings if not finding.sound]
+    assert down.subject == "MLflow"
+    assert "secret" not in down.what
+
+
+def test_the_machine_is_examined(workspace: Workspace, url: str, store: StudyStore) -> None:
+    findings = {f.subject: f for f in examine_machine(workspace, url, default_tracking_uri(workspace))}
+    assert set(findings) == {"versions", "device", "disk", "memory", "storage", "tracking"}
+    assert findings["storage"].sound
+    assert findings["tracking"].sound
+    away = {f.subject: f for f in examine_machine(workspace, "sqlite:////nowhere/o.db", "http://127.0.0.1:9")}
+    assert not away["storage"].sound
+    assert not away["tracking"].sound

@@ -1,0 +1,206 @@
+"""A tracking server that fails in every way: nothing lost, nothing twice, and nobody waits for it.
+
+The server is a real one; a proxy before it does the failing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import ViewType
+
+from sweeper.errors import TrackingError
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import TrialState
+from sweeper.tracking import outbox as outbox_module
+from sweeper.tracking.delivery import Delivery, StudyCard
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.outbox import Outbox, Phase
+from tests.tracking.fault_proxy import FaultProxy, proxied
+from tests.tracking.server import MlflowServer, mlflow_server
+from tests.tracking.test_delivery import CARD, write_trial
+
+PATIENCE_S = 180.0
+TRIALS, EPOCHS = 3, 3
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    with mlflow_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(server: MlflowServer) -> Iterator[FaultProxy]:
+    with proxied(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    monkeypatch.setattr(outbox_module, "FIRST_RETRY_S", 0.1)
+    monkeypatch.setattr(outbox_module, "LAST_RETRY_S", 0.5)
+
+
+@pytest.fixture
+def study(tmp_path: Path, request: pytest.FixtureRequest) -> StudyFolder:
+    """A study whose name, and so its experiment, is the test's own."""
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    return Workspace(tmp_path).study(name)
+
+
+def card_of(study: StudyFolder, uri: str) -> StudyCard:
+    return StudyCard(study=study.path.name, tracking_uri=uri, start_ms=1, params={"seed": 0}, tags={}, dataset=CARD)
+
+
+def outbox_of(study: StudyFolder, uri: str) -> Outbox:
+    outbox = Outbox(Workspace(study.path.parents[2]), study, card_of(study, uri))
+    outbox.start()
+    return outbox
+
+
+def run_trials(study: StudyFolder, outbox: Outbox, numbers: range, between: Callable[[], None] = lambda: None) -> None:
+    """Do what workers and driver do: epoch after epoch on disk, each told to the outbox."""
+    for number in numbers:
+        for epoch in range(1, EPOCHS + 1):
+            write_trial(study.trial(number), epoch)
+            outbox.notify(number, Phase.RUNNING)
+            between()
+        write_trial(study.trial(number), EPOCHS, TrialState.COMPLETE)
+        outbox.notify(number, Phase.ENDED)
+
+
+def sync(study: StudyFolder, uri: str) -> None:
+    """Do what `sweeper sync` does."""
+    delivery = Delivery(MlflowStore(uri, Workspace(study.path.parents[2])), study, card_of(study, uri))
+    for trial in study.trials():
+        delivery.deliver_trial(trial, ended=True, running=False)
+    delivery.deliver_sweep("FINISHED")
+
+
+def require_everything_once(server: MlflowServer, study: StudyFolder, trials: int = TRIALS) -> None:
+    client = mlflow.MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name(study.path.name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
+    names = sorted(run.info.run_name for run in runs)
+    assert names == sorted([study.path.name, *(f"trial-{number:04d}" for number in range(trials))])
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        if run.info.run_name != study.path.name:
+            points = client.get_metric_history(run.info.run_id, "val/accuracy")
+            assert [(point.step, point.value) for point in points] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+            assert len(client.list_artifacts(run.info.run_id, "weights")) == 1
+            assert len(run.inputs.dataset_inputs) == 1
+    assert study.trials() == []
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("fault", ["500", "lost", "refuse", "slow"])
+def test_requests_that_fail_now_and_then_are_repeated_without_a_trace(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder, fault: str
+) -> None:
+    proxy.fault, proxy.share = fault, 0.2
+    outbox = outbox_of(study, proxy.uri)
+    run_trials(study, outbox, range(TRIALS))
+    outbox.notify_sweep("FINISHED")
+    wait_until(lambda: not study.trials())
+    proxy.fault = None
+    assert outbox.close(PATIENCE_S) == 0
+    require_everything_once(server, study)
+
+
+@pytest.mark.parametrize("fault", ["500", "hang", "refuse"])
+def test_a_server_that_fails_from_the_start_gets_everything_once_it_is_back(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder, fault: str
+) -> None:
+    proxy.fault = fault
+    outbox = outbox_of(study, proxy.uri)
+    run_trials(study, outbox, range(TRIALS))
+    outbox.notify_sweep("FINISHED")
+    wait_until(lambda: outbox.trouble)
+    assert len(study.trials()) == TRIALS
+    proxy.fault = None
+    wait_until(lambda: not study.trials())
+    assert outbox.close(PATIENCE_S) == 0
+    assert outbox.trouble is None
+    require_everything_once(server, study)
+
+
+def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_from_sync(
+    tmp_path: Path, study: StudyFolder
+) -> None:
+    with mlflow_server(tmp_path / "mortal") as server:
+        outbox = outbox_of(study, server.uri)
+        run_trials(study, outbox, range(1))
+        wait_until(lambda: not study.trials())
+        server.kill()
+        run_trials(study, outbox, range(1, TRIALS))
+        outbox.notify_sweep("FINISHED")
+        wait_until(lambda: outbox.trouble)
+        assert outbox.close(PATIENCE_S) == TRIALS  # two trials and the parent run
+        assert len(study.trials()) == 2
+        with pytest.raises(TrackingError):
+            sync(study, server.uri)
+        server.start()
+        sync(study, server.uri)
+        sync(study, server.uri)
+        require_everything_once(server, study)
+
+
+def test_nothing_waits_for_a_server_that_never_answers(proxy: FaultProxy, study: StudyFolder) -> None:
+    """All of a sweep's notices are given while the very first request hangs."""
+    proxy.fault = "hang"
+    outbox = outbox_of(study, proxy.uri)
+    wait_until(lambda: proxy.requests)
+    ended = threading.Event()
+
+    def sweep() -> None:
+        run_trials(study, outbox, range(50))
+        outbox.notify_sweep("FINISHED")
+        ended.set()
+
+    threading.Thread(target=sweep, daemon=True).start()
+    wait_until(ended.is_set)
+    assert len(study.trials()) == 50
+    assert proxy.fault == "hang"  # it has not answered anything meanwhile
+
+
+def test_a_run_that_a_slow_server_creates_twice_is_kept_once(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder
+) -> None:
+    """A request we stopped waiting for may be carried out later: then there are two runs of one trial."""
+    store = MlflowStore(proxy.uri, Workspace(study.path.parents[2]))
+    write_trial(study.trial(0), EPOCHS, TrialState.COMPLETE)
+    delivery = Delivery(store, study, card_of(study, proxy.uri))
+    delivery.deliver_trial(study.trial(0), ended=False, running=True)
+    tags = {"sweeper.study": study.path.name, "sweeper.trial": "0"}
+    store.create_run(store.experiment(study.path.name), "trial-0000", tags, 1)
+    delivery.deliver_trial(study.trial(0), ended=True, running=False)
+    delivery.deliver_sweep("FINISHED")
+    require_everything_once(server, study, trials=1)
+
+
+def test_one_folder_that_cannot_be_read_does_not_hold_up_the_others(server: MlflowServer, study: StudyFolder) -> None:
+    outbox = outbox_of(study, server.uri)
+    write_trial(study.trial(0), EPOCHS, TrialState.COMPLETE)
+    study.trial(0).history.write_text("not json")
+    outbox.notify(0, Phase.ENDED)
+    run_trials(study, outbox, range(1, 3))
+    outbox.notify_sweep("FINISHED")
+    wait_until(lambda: [trial.number for trial in study.trials()] == [0])
+    assert outbox.close(5) == 1
+    assert "trial-0000" in (outbox.trouble or "")
