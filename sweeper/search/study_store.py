@@ -16,7 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.sampler import GridConfig
+from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
@@ -41,6 +41,10 @@ ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
 # User attributes, of the study and of its trials.
 SWEEP, SECONDS_USED = "sweep", "seconds_used"
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
+MEMORY_KILLS = "memory_kills"
+
+FITS_IN_MEMORY = "fits_in_memory"
+"""A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
 
 
 class StudyStore:
@@ -147,16 +151,20 @@ class StudyStore:
         config = suggest(self._sweep.search, trial)
         trial.set_user_attr(CONFIG, config.model_dump(mode="json"))
         seed = trial_seed(self._sweep.seed, number)
-        return TrialSpec(number=number, seed=seed, epochs=self._sweep.budget.epochs, config=config)
+        kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
+        epochs = self._sweep.budget.epochs
+        return TrialSpec(number=number, seed=seed, epochs=epochs, config=config, memory_kills=kills)
 
     def remaining(self) -> int:
         """Return how many trials are still to finish."""
         finished = sum(trial.state in FINISHED for trial in self._study.get_trials(deepcopy=False))
         return max(self.budget - finished, len(self._live))
 
-    def count_attempt(self, number: int) -> int:
-        """Note that the trial's worker died, and return how often that has happened."""
+    def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
+        """Note that the trial's worker died, perhaps for memory, and return how often workers of it have died."""
         trial = self._live[number]
+        if for_memory:
+            trial.set_user_attr(MEMORY_KILLS, int(trial.user_attrs.get(MEMORY_KILLS, 0)) + 1)
         attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
         trial.set_user_attr(ATTEMPTS, attempts)
         return attempts
@@ -181,7 +189,14 @@ class StudyStore:
         trial = self._live.pop(number)
         trial.set_user_attr(OUTCOME, outcome.model_dump(mode="json"))
         value = outcome.best_value if outcome.state is TrialState.COMPLETE else None
+        if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
+            trial.set_constraint(FITS_IN_MEMORY, 1.0)
         self._study.tell(trial, value, state=ENDINGS[outcome.state])
+
+    @property
+    def _uses_constraints(self) -> bool:
+        """CMA-ES has no use for constraints and warns of each; the others take them or let them be."""
+        return not isinstance(self._sweep.sampler, CmaEsConfig)
 
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
