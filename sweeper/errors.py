@@ -12,6 +12,7 @@ SweeperError
 ├── ExportError         6   an exported model does not reproduce the logged accuracy
 └── TrialError              fails one trial and never the study
     ├── NonFiniteLoss
+    ├── DoesNotFit          too large for the memory: no failure, the sampler learns to avoid it
     └── ModelError          the backbone or its weights cannot be built as configured
 
 Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor`, 130 an interruption by the user.
@@ -98,6 +99,10 @@ class TrialError(SweeperError):
 
 class NonFiniteLoss(TrialError):
     """The loss became NaN or infinite."""
+
+
+class DoesNotFit(TrialError):
+    """Not even the smallest part of a batch fits in memory."""
 
 
 class ModelError(TrialError):

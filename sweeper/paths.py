@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 MLFLOW_DATABASE = "mlflow.db"
 MLFLOW_ARTIFACTS = "mlruns"
@@ -56,6 +57,11 @@ class Workspace:
     def builtin(self) -> Path:
         """Image files of the embedded data sets."""
         return self.state / "builtin"
+
+    def micro_batches(self, backbone: str, image_size: int, trainable: str, device: str) -> Path:
+        """How many images of a network fit in memory at once, learned by all studies; may be removed to try anew."""
+        name = f"{backbone}-{image_size}px-{trainable}-{device}"
+        return self.state / "micro-batches" / f"{quote(name, safe=' ')}.json"
 
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.state / "studies" / name)

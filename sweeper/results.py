@@ -17,6 +17,8 @@ class TrialSpec(Frozen):
     seed: int
     epochs: int
     config: TrialConfig
+    memory_kills: int = 0
+    """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
 
 
 class EpochMetrics(Frozen):
@@ -40,9 +42,13 @@ class TrialState(StrEnum):
 
 
 class TrialOutcome(Frozen):
-    """How a trial ended, and on what it was trained. A failed trial has no score."""
+    """How a trial ended, and on what it was trained.
+
+    A failed trial has no score, nor has one that is not feasible: pruned since it does not fit in memory.
+    """
 
     state: TrialState
+    feasible: bool = True
     epochs: int = 0
     best_epoch: int | None = None
     best_value: float | None = None
@@ -52,6 +58,11 @@ class TrialOutcome(Frozen):
     timestamp_ms: int = 0
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def does_not_fit(why: str) -> str:
+    """Return the reason of a trial that is not feasible."""
+    return f"does not fit in memory: {why}"
 
 
 class TrialRow(Frozen):

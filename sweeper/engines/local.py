@@ -6,14 +6,24 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.protocol import DiskTrouble, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
+from sweeper.engines.oom_kills import count_oom_kills
+from sweeper.engines.protocol import (
+    OUT_OF_MEMORY_EXIT,
+    DiskTrouble,
+    EpochFinished,
+    Event,
+    TrialEnded,
+    WorkerDied,
+    WorkerReady,
+    WorkerSetup,
+)
 from sweeper.engines.worker import worker_main
 from sweeper.paths import Workspace
 from sweeper.results import TrialSpec
@@ -33,11 +43,19 @@ class Slot:
 class LocalEngine:
     """One process for each slot; a process that dies is replaced."""
 
-    def __init__(self, sweep: SweepConfig, workspace: Workspace, workers: int):
+    def __init__(
+        self,
+        sweep: SweepConfig,
+        workspace: Workspace,
+        workers: int,
+        oom_kills: Callable[[], int | None] = count_oom_kills,
+    ):
         self._sweep = sweep
         self._workspace = workspace
         # Workers share the cores evenly; with one worker the framework's own choice stands.
         self._threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+        self._oom_kills = oom_kills
+        self._known_oom_kills = oom_kills() or 0
         self._slots = [self._start(slot) for slot in range(workers)]
 
     def _start(self, slot: int) -> Slot:
@@ -83,8 +101,16 @@ class LocalEngine:
         slot = self._slots[index]
         slot.process.join()
         slot.connection.close()
+        exitcode = slot.process.exitcode
+        for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -signal.SIGKILL and self._kernel_has_killed())
         self._slots[index] = self._start(index)
-        return WorkerDied(slot.number, how_it_ended(slot.process.exitcode, slot.log))
+        return WorkerDied(slot.number, how_it_ended(exitcode, slot.log, for_memory=for_memory), for_memory)
+
+    def _kernel_has_killed(self) -> bool:
+        """Tell whether the kernel has killed for memory once more than we know of; that kill is then accounted for."""
+        risen = (self._oom_kills() or 0) > self._known_oom_kills
+        self._known_oom_kills += risen
+        return risen
 
     def answer(self, number: int, *, prune: bool) -> None:
         slot = next(slot for slot in self._slots if slot.number == number)
@@ -99,11 +125,13 @@ class LocalEngine:
             slot.connection.close()
 
 
-def how_it_ended(exitcode: int | None, log: Path) -> str:
+def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -> str:
     """Say in words how a process ended: the signal, or the last line it printed."""
+    if exitcode == OUT_OF_MEMORY_EXIT:
+        return "its worker was refused memory and could not go on"
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
-        hint = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+        hint = ", most likely by the kernel for want of memory" if for_memory else ""
         return f"its worker was killed by {name}{hint}"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     said = f": {lines[-1]}" if lines else ""

@@ -19,6 +19,10 @@ class WorkerSetup:
     threads: int
 
 
+OUT_OF_MEMORY_EXIT = 77
+"""Exit code of a worker that was refused memory and is of no more use after it."""
+
+
 @dataclass(frozen=True)
 class WorkerReady:
     """A worker has imported what it needs and can take trials."""
@@ -46,6 +50,8 @@ class WorkerDied:
 
     number: int | None
     reason: str
+    for_memory: bool = False
+    """There is evidence that want of memory was the cause."""
 
 
 @dataclass(frozen=True)

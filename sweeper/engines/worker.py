@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
-from sweeper.engines.protocol import DiskTrouble, EpochFinished, TrialEnded, WorkerReady, WorkerSetup
+from sweeper.engines.protocol import (
+    OUT_OF_MEMORY_EXIT,
+    DiskTrouble,
+    EpochFinished,
+    TrialEnded,
+    WorkerReady,
+    WorkerSetup,
+)
 from sweeper.errors import DiskError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import TrialFolder, Workspace
@@ -97,6 +104,8 @@ class Worker:
                 return self._replay(spec, folder)
             write_whole(folder.spec, spec.model_dump_json())
             outcome = self._train(spec, folder)
+            if outcome.state is TrialState.FAILED or not outcome.feasible:
+                self._require_a_working_device(outcome)
             write_whole(folder.outcome, outcome.model_dump_json())
             folder.checkpoint.unlink(missing_ok=True)
         return outcome
@@ -113,12 +122,35 @@ class Worker:
                 device=self._device,
                 folder=folder,
                 on_epoch=lambda metrics: self._report(spec.number, metrics),
+                limits_file=self._limits_file(spec),
             )
         except (ConnectionError, DiskError):
             raise  # the driver is gone, or the disk is full; the trial is not at fault
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def _limits_file(self, spec: TrialSpec) -> Path:
+        config = spec.config
+        device = "cpu"
+        if self._device.type == "cuda":
+            import torch
+
+            device = torch.cuda.get_device_name(self._device)
+        return self._workspace.micro_batches(config.backbone, config.image_size, config.trainable, device)
+
+    def _require_a_working_device(self, outcome: TrialOutcome) -> None:
+        """End this process where an error has left it of no use, so that a new one goes on with the trial.
+
+        Otherwise every later trial would fail, and not by its own fault.
+        """
+        from sweeper.training.memory import free_memory, still_works
+
+        free_memory(self._device)
+        if not still_works(self._device):
+            logger.error("%s can no longer train in this process; after: %s", self._device, outcome.reason)
+            logger.error("the trial goes on in a new worker")
+            sys.exit(1 if outcome.feasible else OUT_OF_MEMORY_EXIT)
 
     def _images(self, image_size: int) -> TrialData:
         """Return the images in this size, kept from an earlier trial where possible."""

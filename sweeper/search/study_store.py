@@ -20,7 +20,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.sampler import GridConfig
+from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
@@ -52,6 +52,10 @@ LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
 SWEEP, SECONDS_USED = "sweep", "seconds_used"
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
+MEMORY_KILLS = "memory_kills"
+
+FITS_IN_MEMORY = "fits_in_memory"
+"""A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
 
 
 @contextmanager
@@ -189,7 +193,9 @@ class StudyStore:
         config = suggest(self._sweep.search, Redrawing(trial))
         trial.set_user_attr(CONFIG, config.model_dump(mode="json"))
         seed = trial_seed(self._sweep.seed, number)
-        return TrialSpec(number=number, seed=seed, epochs=self._sweep.budget.epochs, config=config)
+        kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
+        epochs = self._sweep.budget.epochs
+        return TrialSpec(number=number, seed=seed, epochs=epochs, config=config, memory_kills=kills)
 
     @_guarded
     def remaining(self) -> int:
@@ -198,9 +204,11 @@ class StudyStore:
         return max(self.budget - finished, len(self._live))
 
     @_guarded
-    def count_attempt(self, number: int) -> int:
-        """Note that the trial's worker died, and return how often that has happened."""
+    def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
+        """Note that the trial's worker died, perhaps for memory, and return how often workers of it have died."""
         trial = self._live[number]
+        if for_memory:
+            trial.set_user_attr(MEMORY_KILLS, int(trial.user_attrs.get(MEMORY_KILLS, 0)) + 1)
         attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
         trial.set_user_attr(ATTEMPTS, attempts)
         return attempts
@@ -244,7 +252,14 @@ class StudyStore:
         trial = self._live.pop(number)
         trial.set_user_attr(OUTCOME, outcome.model_dump(mode="json"))
         value = outcome.best_value if outcome.state is TrialState.COMPLETE else None
+        if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
+            trial.set_constraint(FITS_IN_MEMORY, 1.0)
         self._study.tell(trial, value, state=ENDINGS[outcome.state])
+
+    @property
+    def _uses_constraints(self) -> bool:
+        """CMA-ES has no use for constraints and warns of each; the others take them or let them be."""
+        return not isinstance(self._sweep.sampler, CmaEsConfig)
 
     @_guarded
     def rows(self) -> list[TrialRow]:

@@ -7,10 +7,11 @@ goes on from what is on disk.
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -24,7 +25,7 @@ from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, 
 from sweeper.errors import DiskError, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialOutcome, TrialRow, TrialState
+from sweeper.results import TrialOutcome, TrialRow, TrialState, does_not_fit
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
 from sweeper.study.lock import study_lock
@@ -100,6 +101,7 @@ class Driver:
         sweep = self._store.sweep
         self._store.requeue_interrupted()
         rows = self._store.rows()
+        self._failures.recall(rows)
         self._observer.study_opened(sweep, rows, self._store.budget)
         self._outbox.start()
         self._send_leftovers(rows)
@@ -109,7 +111,7 @@ class Driver:
                     self._run_trials(engine_factory)
             return self._finish()
         except Exception:
-            self._give_up()
+            self._abandon()
             raise
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
@@ -168,8 +170,8 @@ class Driver:
                 self._end_trial(number, outcome)
             case WorkerReady():
                 self._failed_starts = 0
-            case WorkerDied(number, reason):
-                self._lose_worker(number, reason)
+            case WorkerDied(number, reason, for_memory):
+                self._lose_worker(number, reason, for_memory)
             case DiskTrouble(_, message):
                 raise DiskError(message)
 
@@ -183,8 +185,8 @@ class Driver:
         if self._failures.count(outcome):
             self._stop(f"{self._failures.limit} trials in a row failed for the same reason: {outcome.reason}")
 
-    def _lose_worker(self, number: int | None, reason: str) -> None:
-        """Put the trial of a dead worker back in line; after too many deaths it has failed.
+    def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
+        """Put the trial of a dead worker back in line; after too many deaths it has failed, or does not fit.
 
         Raises StudyError when workers cannot even start.
         """
@@ -196,15 +198,18 @@ class Driver:
                     f"no worker can start: {reason}. All they printed stands in {self._folder.worker_logs}; "
                     "when that is mended, run the same command again to go on"
                 )
-        elif self._store.count_attempt(number) < MAX_ATTEMPTS:
+        elif self._store.count_attempt(number, for_memory=for_memory) < MAX_ATTEMPTS:
             self._store.requeue(number)
             self._live.discard(number)
         else:
-            self._fail(number, f"{reason}, {MAX_ATTEMPTS} times")
+            self._give_up(number, f"{reason}, {MAX_ATTEMPTS} times", for_memory)
 
-    def _fail(self, number: int, reason: str) -> None:
+    def _give_up(self, number: int, reason: str, for_memory: bool) -> None:
         """End a trial that no worker lived to end."""
-        outcome = TrialOutcome(state=TrialState.FAILED, reason=reason, timestamp_ms=int(time.time() * 1000))
+        state, now = TrialState.FAILED, int(time.time() * 1000)
+        if for_memory:
+            state, reason = TrialState.PRUNED, does_not_fit(reason)
+        outcome = TrialOutcome(state=state, feasible=not for_memory, reason=reason, timestamp_ms=now)
         write_whole(self._folder.trial(number).outcome, outcome.model_dump_json())
         self._end_trial(number, outcome)
 
@@ -228,7 +233,7 @@ class Driver:
         undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)
         return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
 
-    def _give_up(self) -> None:
+    def _abandon(self) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""
         for number in sorted(self._live):
             with suppress(StudyError):
@@ -246,8 +251,17 @@ class _FailureStreak:
         self._reason: str | None = None
         self._length = 0
 
+    def recall(self, rows: Iterable[TrialRow]) -> None:
+        """Take in the trials of earlier runs. A streak that has stopped the study is over: it is run again."""
+        ended = [(row.ended_ms, row.number, row.outcome) for row in rows if row.ended_ms and row.outcome]
+        for *_, outcome in sorted(ended, key=lambda item: item[:2]):
+            if self.count(outcome):
+                self._length = 0
+
     def count(self, outcome: TrialOutcome) -> bool:
         """Take in an outcome; True when the streak has reached the limit."""
+        if not outcome.feasible:
+            return False  # says nothing of whether others fail
         if outcome.state is not TrialState.FAILED:
             self._length = 0
             return False
@@ -259,7 +273,7 @@ class _FailureStreak:
 
 def _kind_of_failure(reason: str) -> str:
     """Return the reason without its figures, which differ from trial to trial."""
-    return "".join(character for character in reason if not character.isdigit())
+    return re.sub(r"(?<!\w)-?(\d[\d.]*(e[+-]?\d+)?|inf|nan)", "#", reason)
 
 
 @contextmanager

@@ -177,7 +177,7 @@ class Delivery:
             best["best/epoch"] = float(outcome.best_epoch)
             self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
         tags = {STATE_TAG: outcome.state.value, "sweeper.device": f"{outcome.device}, {outcome.precision}"}
-        if outcome.state is TrialState.PRUNED:
+        if outcome.state is TrialState.PRUNED and outcome.feasible:
             tags["sweeper.pruned_at"] = str(outcome.epochs)
         if outcome.reason:
             tags["sweeper.reason"] = outcome.reason

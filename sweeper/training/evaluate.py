@@ -13,6 +13,7 @@ from sweeper.data.batches import Batch, DeviceImages
 from sweeper.metrics import ClassificationMetrics
 from sweeper.modeling.classifier import Classifier
 from sweeper.training.device import autocast
+from sweeper.training.micro_batch import MicroBatches, Parts
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
@@ -26,14 +27,25 @@ class Evaluation:
 
 
 def evaluate(
-    model: Classifier, images: DeviceImages, *, classes: int, batch_size: int, image_size: int, device: torch.device
+    model: Classifier,
+    images: DeviceImages,
+    *,
+    classes: int,
+    batch_size: int,
+    image_size: int,
+    device: torch.device,
+    micro_batches: MicroBatches | None = None,
 ) -> Evaluation:
-    """Evaluate a classifier in inference mode, the way a trial is validated."""
+    """Evaluate a classifier in inference mode, the way a trial is validated. Raises DoesNotFit."""
     model.eval()
+    sizes = micro_batches or MicroBatches(device)
 
     def predict(batch: torch.Tensor) -> torch.Tensor:
-        with autocast(device):
-            return model(batch).float()  # type: ignore[no-any-return]
+        def attempt(cut: Parts) -> torch.Tensor:
+            with autocast(device):
+                return torch.cat([model(batch[part]).float() for part in cut])
+
+        return sizes.fit("evaluation", len(batch), attempt, rewind=lambda: None)
 
     batches = images.eval_batches(batch_size, image_size, model.mean, model.std)
     return evaluate_predictions(predict, batches, classes, device)

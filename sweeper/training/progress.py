@@ -43,12 +43,14 @@ class Progress:
         """Tell whether the objective has not improved for `patience` epochs."""
         return patience is not None and self.epochs - (self.best_epoch or 0) >= patience
 
-    def outcome(self, state: TrialState, reason: str | None = None) -> TrialOutcome:
-        """Return how the trial ends if it ends now. A failed trial has no best."""
-        best = self.history[self.best_epoch - 1] if self.best_epoch and state is not TrialState.FAILED else None
+    def outcome(self, state: TrialState, reason: str | None = None, *, feasible: bool = True) -> TrialOutcome:
+        """Return how the trial ends if it ends now. One that failed, or does not fit in memory, has no best."""
+        scored = feasible and state is not TrialState.FAILED
+        best = self.history[self.best_epoch - 1] if self.best_epoch and scored else None
         last = self.history[-1].timestamp_ms if self.history else 0
         return TrialOutcome(
             state=state,
+            feasible=feasible,
             epochs=self.epochs,
             best_epoch=best.epoch if best else None,
             best_value=self.best_value if best else None,

@@ -34,8 +34,14 @@ def sweep(tmp_path: Path) -> SweepConfig:
 
 
 @pytest.fixture
-def engine(sweep: SweepConfig, tmp_path: Path) -> Iterator[LocalEngine]:
-    engine = LocalEngine(sweep, Workspace(tmp_path), workers=1)
+def oom_kills() -> list[int]:
+    """The kernel's count of kills for memory, as the last of these."""
+    return [3]
+
+
+@pytest.fixture
+def engine(sweep: SweepConfig, tmp_path: Path, oom_kills: list[int]) -> Iterator[LocalEngine]:
+    engine = LocalEngine(sweep, Workspace(tmp_path), workers=1, oom_kills=lambda: oom_kills[-1])
     yield engine
     engine.close()
 
@@ -52,7 +58,7 @@ def wait_for(engine: LocalEngine, kind: type[Event]) -> Event:
     raise AssertionError(f"no {kind.__name__} within {PATIENCE_S} s")
 
 
-def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_path: Path) -> None:
+def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_path: Path, oom_kills: list[int]) -> None:
     assert engine.idle == 0
     wait_for(engine, WorkerReady)
     assert engine.idle == 1
@@ -77,11 +83,21 @@ def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_pa
     assert isinstance(died, WorkerDied)
     assert died.number == 1
     assert "SIGKILL" in died.reason
+    assert not died.for_memory
     wait_for(engine, WorkerReady)
     engine.submit(spec_of(epochs=2, number=1))
     resumed = wait_for(engine, EpochFinished)
     assert isinstance(resumed, EpochFinished)
     assert resumed.metrics == first.metrics  # the checkpoint's epoch, with its own time
+
+    oom_kills.append(4)
+    (slot,) = engine._slots
+    os.kill(slot.process.pid or 0, signal.SIGKILL)
+    died = wait_for(engine, WorkerDied)
+    assert isinstance(died, WorkerDied)
+    assert died.for_memory
+    assert "for want of memory" in died.reason
+    assert not engine._kernel_has_killed()  # that kill is accounted for
 
 
 def test_a_worker_that_cannot_start_says_why(sweep: SweepConfig, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -148,3 +149,43 @@ def test_a_storage_that_cannot_be_opened_is_told_without_its_password() -> None:
     with pytest.raises(StudyError) as caught:
         StudyStore.create_or_load("postgresql://user:secret@127.0.0.1:1/none", sweep_of())
     assert "secret" not in str(caught.value)
+
+
+def infeasible() -> TrialOutcome:
+    return TrialOutcome(state=TrialState.PRUNED, feasible=False, reason="does not fit in memory: too large")
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
+def test_what_does_not_fit_in_memory_is_pruned_without_a_value_by_every_sampler(url: str, sampler: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of(sampler={"name": sampler}))
+    spec = store.next_trial()
+    assert spec is not None
+    store.report(spec.number, 1, 0.9)
+    store.finish(spec.number, infeasible())
+    (row,) = store.rows()
+    assert (row.state, row.value, row.reason) == (TrialState.PRUNED, None, "does not fit in memory: too large")
+
+
+def test_tpe_avoids_what_does_not_fit_and_takes_trials_without_a_constraint_for_feasible(url: str) -> None:
+    search = {"backbone": {"choice": ["small", "large"]}, "weight_decay": {"float": [0, 0.1]}}
+    sweep = sweep_of(search=search, budget={"trials": 30, "epochs": 1}, pruner={"name": "none"})
+    store = StudyStore.create_or_load(url, sweep)
+    backbones = []
+    while (spec := store.next_trial()) is not None:
+        backbones.append(spec.config.backbone)
+        store.finish(spec.number, infeasible() if backbones[-1] == "large" else complete(spec.config.weight_decay))
+    assert backbones[10:].count("large") <= 8  # as FAIL it would be all but a few
+    feasible = optuna.load_study(study_name="s", storage=url).get_trials()
+    assert {bool(trial.constraints) for trial in feasible if trial.state.name == "COMPLETE"} == {False}
+    assert {tuple(trial.constraints.values()) for trial in feasible if trial.state.name == "PRUNED"} == {(1.0,)}
+
+
+def test_a_kill_for_memory_is_counted_across_restarts_and_told_to_the_next_worker(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of())
+    first = store.next_trial()
+    assert first is not None
+    store.count_attempt(0, for_memory=True)
+    again = StudyStore.create_or_load(url, sweep_of())
+    again.requeue_interrupted()
+    assert again.next_trial() == first.model_copy(update={"memory_kills": 1})
+    assert again.count_attempt(0) == 2

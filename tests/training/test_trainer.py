@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,9 @@ from safetensors.torch import load_file
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.confusion import read_confusion
-from sweeper.modeling.classifier import build_classifier
+from sweeper.data.batches import DeviceImages
+from sweeper.data.image_set import ImageSet
+from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.training.evaluate import evaluate
@@ -65,7 +68,7 @@ def test_a_trial_learns_and_logs_every_metric_each_epoch(tmp_path: Path) -> None
         "val/precision",
         "val/recall",
     }
-    assert set(history[0].values) == quality | {"val/f1", "lr"} | TIMED
+    assert set(history[0].values) == quality | {"val/f1", "lr", "micro_batch_size"} | TIMED
 
 
 def test_the_same_trial_twice_gives_the_same_numbers(tmp_path: Path) -> None:
@@ -183,3 +186,50 @@ def test_a_truncated_checkpoint_is_never_seen_because_files_appear_whole(tmp_pat
     folder.checkpoint.with_name("checkpoint.pt.part").write_bytes(b"half")
     outcome, _ = run(spec_of(epochs=1), tmp_path)
     assert outcome.state is TrialState.COMPLETE
+
+
+def same_everywhere(labels: list[int], val_labels: list[int]) -> TrialData:
+    """Return images that cannot be told apart, so that one class is predicted for all."""
+    images = ImageSet(
+        images=np.full((len(labels) + len(val_labels), 8, 8, 3), 100, dtype=np.uint8),
+        labels=np.array(labels + val_labels, dtype=np.int64),
+        classes=("a", "b", "c"),
+        splits={"train": np.arange(len(labels)), "val": np.arange(len(labels), len(labels) + len(val_labels))},
+        digest="0" * 32,
+    )
+    return TrialData(DeviceImages(images, "train", CPU), DeviceImages(images, "val", CPU), images.classes)
+
+
+def test_a_constant_prediction_is_a_score_like_any_other(tmp_path: Path) -> None:
+    outcome, _ = run(spec_of(epochs=1), tmp_path, same_everywhere([0, 1, 2] * 8, [0, 1, 2] * 4))
+    assert outcome.state is TrialState.COMPLETE
+    assert outcome.best_value == pytest.approx(1 / 3)
+    assert outcome.best_metrics["val/recall"] == pytest.approx(1 / 3)
+    assert outcome.best_metrics["val/precision"] == pytest.approx(1 / 9)  # what is never predicted counts as 0
+
+
+@pytest.mark.parametrize(
+    ("train_labels", "val_labels"),
+    [([0, 1, 2] * 8, [0, 1] * 4), ([0, 0, 0, 0, 1, 1, 1, 2], [0, 1, 2]), ([0, 1, 2], [0])],
+    ids=["a class missing from validation", "one training image of a class", "one image of every class"],
+)
+def test_classes_with_few_or_no_images_give_finite_scores(
+    tmp_path: Path, train_labels: list[int], val_labels: list[int]
+) -> None:
+    outcome, history = run(spec_of(epochs=2), tmp_path, same_everywhere(train_labels, val_labels))
+    assert outcome.state is TrialState.COMPLETE
+    assert np.isfinite([value for point in history for value in point.values.values()]).all()
+
+
+def test_an_infinite_loss_in_validation_alone_fails_the_trial_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Classifier.forward
+
+    def overflow(self: Classifier, images: torch.Tensor) -> torch.Tensor:
+        return forward(self, images) * (1 if self.training else float("inf"))
+
+    monkeypatch.setattr(Classifier, "forward", overflow)
+    outcome, history = run(spec_of(), tmp_path)
+    assert (outcome.state, outcome.best_value, history) == (TrialState.FAILED, None, [])
+    assert "val/loss became nan in epoch 1" in (outcome.reason or "")

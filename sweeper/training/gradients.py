@@ -1,0 +1,107 @@
+"""The gradients of one batch, whole or in parts: both give the same, except for batch normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from sweeper.data.batches import Batch
+from sweeper.modeling.classifier import Classifier
+from sweeper.training.device import autocast
+from sweeper.training.micro_batch import MicroBatches, Parts
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a network made of a batch before the update: logits float32 [B, C], losses float32 [B]."""
+
+    logits: Tensor
+    losses: Tensor
+
+
+def compute_gradients(
+    model: Classifier, batch: Batch, label_smoothing: float, micro_batches: MicroBatches, start: StepStart
+) -> Scored:
+    """Set the gradients of the mean loss of a batch, in as many parts as memory demands.
+
+    Each part's loss counts by its share of the images. Raises DoesNotFit.
+    """
+    count = len(batch.labels)
+
+    def attempt(cut: Parts) -> Scored:
+        model.zero_grad(set_to_none=True)
+        done = [_backward(model, part_of(batch, part), label_smoothing, count, start.device) for part in cut]
+        if len(done) == 1:
+            return done[0]
+        return Scored(torch.cat([part.logits for part in done]), torch.cat([part.losses for part in done]))
+
+    def rewind() -> None:
+        model.zero_grad(set_to_none=True)
+        start.restore()
+
+    start.save()
+    return micro_batches.fit("training", count, attempt, rewind)
+
+
+def _backward(model: Classifier, part: Batch, label_smoothing: float, count: int, device: torch.device) -> Scored:
+    """Add the gradients of a part of a batch of `count` images."""
+    with autocast(device):
+        logits = model(part.images)
+        losses = batch_losses(logits.float(), part, label_smoothing)
+    (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
+    return Scored(logits.detach().float(), losses.detach())
+
+
+def part_of(batch: Batch, part: slice) -> Batch:
+    """Return some images of a batch. They are mixed already, with neighbours from the whole of it."""
+    if part == slice(0, len(batch.labels)):
+        return batch
+    mixed, weight = batch.mixed_labels, batch.mix_weight
+    return Batch(
+        batch.images[part],
+        batch.labels[part],
+        None if mixed is None else mixed[part],
+        None if weight is None else weight[part],
+    )
+
+
+def batch_losses(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
+    """Return the cross-entropy of each image [B]; of mixed images, weighted between both labels."""
+    losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
+    if batch.mixed_labels is None or batch.mix_weight is None:
+        return losses
+    other = functional.cross_entropy(logits, batch.mixed_labels, reduction="none", label_smoothing=label_smoothing)
+    return batch.mix_weight * losses + (1 - batch.mix_weight) * other
+
+
+class StepStart:
+    """What forward passes change, as it was before a step: random numbers and batch statistics."""
+
+    def __init__(self, model: Classifier, device: torch.device):
+        self.device = device
+        buffers = list(model.buffers())
+        # Copied in one go for each kind of number; one by one they would cost a GPU a launch each.
+        self._kinds = [[item for item in buffers if item.dtype == kind] for kind in {item.dtype for item in buffers}]
+        self._copies = [[torch.empty_like(item) for item in kind] for kind in self._kinds]
+        self._random: list[Tensor] = []
+
+    def save(self) -> None:
+        for live, copy in zip(self._kinds, self._copies, strict=True):
+            torch._foreach_copy_(copy, live)
+        self._random = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            self._random.append(torch.cuda.get_rng_state(self.device))
+        elif self.device.type == "mps":
+            self._random.append(torch.mps.get_rng_state())
+
+    def restore(self) -> None:
+        for live, copy in zip(self._kinds, self._copies, strict=True):
+            torch._foreach_copy_(live, copy)
+        torch.set_rng_state(self._random[0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(self._random[1], self.device)
+        elif self.device.type == "mps":
+            torch.mps.set_rng_state(self._random[1])

@@ -1,0 +1,80 @@
+"""How running out of memory is recognised, and what is freed then.
+
+CUDA's allocator raises a class of its own; Python and NumPy raise MemoryError. Torch's CPU allocator
+raises a plain RuntimeError, and so do oneDNN, cuBLAS and cuDNN when a buffer of theirs is refused.
+Their texts differ and change, so they decide nothing here: whoever sees a RuntimeError tries the same
+work in smaller parts, and when even the smallest fails, the allocator itself is asked. It reports
+every refusal to torch's profiler, so the step is repeated once under it (`was_refused_memory`).
+
+oneDNN's code generator keeps the error of a refusal for its thread and for good: no new primitive can be
+built there. `still_works` tells, and the process is then replaced by a new one.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch.autograd.profiler_util import OUT_OF_MEMORY_EVENT_NAME
+from torch.nn import functional
+
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+
+_widths = itertools.count(9)
+
+
+def may_be_memory(error: Exception) -> bool:
+    """Tell whether an error is one of memory, or one by which a library may mean that."""
+    return isinstance(error, OUT_OF_MEMORY) or type(error) is RuntimeError
+
+
+def was_refused_memory(step: Callable[[], object]) -> bool:
+    """Repeat a step that has failed, and tell whether torch's allocator refused it memory.
+
+    Where there is not even room for the profiler and its thread, that answers the question too.
+    """
+    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
+    try:
+        profiler.start()
+    except (RuntimeError, MemoryError):
+        return True
+    try:
+        step()
+    except Exception as error:
+        if not may_be_memory(error):
+            raise
+    finally:
+        profiler.stop()
+    return any(event.name == OUT_OF_MEMORY_EVENT_NAME for event in profiler.events() or ())  # type: ignore[no-untyped-call]
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what nothing refers to any more, on the host and to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def still_works(device: torch.device) -> bool:
+    """Tell whether a tiny network can still be trained in this process.
+
+    After a failed kernel a CUDA context takes no work any more, and a library may keep an error as oneDNN
+    does: then only a new process helps. The images are of another width each time, since oneDNN keeps
+    the primitives it has.
+    """
+
+    def step() -> None:
+        images = torch.ones(2, 3, 9, next(_widths), device=device)
+        weights = torch.ones(4, 3, 3, 3, device=device, requires_grad=True)
+        functional.conv2d(images, weights).sum().backward()  # type: ignore[no-untyped-call]
+
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            step()
+    except (RuntimeError, MemoryError):
+        return False
+    return True

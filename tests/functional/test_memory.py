@@ -1,0 +1,70 @@
+"""Real sweeps whose workers get little memory, or whose trials all fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import TrialRow, TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.training.micro_batch import recall_limits
+from tests.functional.program import environment, sweeper
+
+SPACE = """
+study: tight
+dataset: {{builtin: digits, limit: {{train_images: 256, val_images: 64}}}}
+budget: {{trials: {trials}, epochs: 2, max_consecutive_failures: 2}}
+pruner: none
+device: cpu
+search: {{backbone: test_resnet, image_size: {size}, batch_size: {batch_size}, optimizer: {{name: sgd, lr: {lr}}}}}
+"""
+
+
+def write_space(folder: Path, **values: float) -> None:
+    (folder / "space.yaml").write_text(SPACE.format(**values))
+
+
+def rows(folder: Path) -> list[TrialRow]:
+    return StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", "tight").rows()
+
+
+def cap_worker(driver: psutil.Process, folder: StudyFolder, headroom_mb: int) -> None:
+    """Cap the address space of the worker that is about to train its first trial."""
+    deadline = time.monotonic() + 120
+    while not folder.trial(0).spec.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    for child in driver.children():
+        if any("spawn_main" in part for part in child.cmdline()):
+            limit = child.memory_info().vms + headroom_mb * 2**20
+            child.rlimit(psutil.RLIMIT_AS, (limit, limit))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps the address space of another process")
+def test_a_sweep_whose_worker_is_refused_memory_completes_in_micro_batches(tmp_path: Path) -> None:
+    write_space(tmp_path, trials=2, lr=0.01, size=64, batch_size=256)
+    log = tmp_path / "output"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "sweeper", "run", "space.yaml"]
+        driver = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
+        cap_worker(psutil.Process(driver.pid), Workspace(tmp_path).study("tight"), headroom_mb=100)
+        assert driver.wait(240) == 0, log.read_text()
+    found = rows(tmp_path)
+    assert [row.state for row in found] == [TrialState.COMPLETE] * 2, log.read_text()
+    (remembered,) = (tmp_path / ".sweeper" / "micro-batches").glob("*.json")
+    assert remembered.name == "test_resnet-64px-all-cpu.json"
+    assert (recall_limits(remembered).training or 256) < 256
+
+
+def test_a_sweep_whose_trials_all_explode_stops_and_says_why_without_a_score(tmp_path: Path) -> None:
+    write_space(tmp_path, trials=6, lr=1e30, size=8, batch_size=64)
+    done = sweeper("run", "space.yaml", folder=tmp_path)
+    assert "stopped: 2 trials in a row failed for the same reason: " in done.stdout
+    assert [(row.state, row.value) for row in rows(tmp_path)] == [(TrialState.FAILED, None)] * 2
