@@ -77,6 +77,10 @@ class Sandbox:
         (root / "space.yaml").write_text(yaml.safe_dump({**SPACE, **changes}, sort_keys=False))
         return cls(root)
 
+    def settings(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = yaml.safe_load((self.root / "space.yaml").read_text())
+        return loaded
+
     @property
     def workspace(self) -> Workspace:
         return Workspace(self.root)
@@ -325,7 +329,7 @@ def check(
     """Assert that a battered study equals an undisturbed one, and that MLflow holds everything once."""
     assert table(sandbox) == table(reference)
     rows = sandbox.rows()
-    assert [row.number for row in rows] == list(range(SPACE["budget"]["trials"]))
+    assert [row.number for row in rows] == list(range(sandbox.settings()["budget"]["trials"]))
     runs, whole = recorded(sandbox, tracking_uri), recorded(reference)
     assert set(runs) == {STUDY, *(f"trial-{row.number:04d}" for row in rows)}
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,8 +19,9 @@ from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, end_group, record
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
-    return Sandbox.make(tmp_path, budget={"trials": 2, "epochs": 12}, pruner="none")
+def sandbox(tmp_path: Path, created: Path) -> Sandbox:
+    shutil.copy(created, tmp_path / created.name)
+    return Sandbox.make(tmp_path, budget={"trials": 1, "epochs": 30}, pruner="none")
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
     assert sandbox.run() == 0, sandbox.said()
     assert "disk: .sweeper holds" in sandbox.said()
     points = recorded(sandbox)["trial-0000"]["train/loss"]
-    assert [step for step, _, _ in points] == list(range(1, 13))
+    assert [step for step, _, _ in points] == list(range(1, 31))
     assert {(0, step): ms for step, _, ms in points if (0, step) in seen} == seen
     require_tidy(sandbox)
 

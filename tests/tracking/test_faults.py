@@ -109,7 +109,10 @@ def wait_until(condition: Callable[[], Any]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("fault", ["500", "lost", "refuse", "slow"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize("fault", ["lost", *(pytest.param(fault, marks=slow) for fault in ("500", "refuse", "slow"))])
 def test_requests_that_fail_now_and_then_are_repeated_without_a_trace(
     server: MlflowServer, proxy: FaultProxy, study: StudyFolder, fault: str
 ) -> None:
@@ -123,7 +126,7 @@ def test_requests_that_fail_now_and_then_are_repeated_without_a_trace(
     require_everything_once(server, study)
 
 
-@pytest.mark.parametrize("fault", ["500", "hang", "refuse"])
+@pytest.mark.parametrize("fault", ["500", *(pytest.param(fault, marks=slow) for fault in ("hang", "refuse"))])
 def test_a_server_that_fails_from_the_start_gets_everything_once_it_is_back(
     server: MlflowServer, proxy: FaultProxy, study: StudyFolder, fault: str
 ) -> None:
@@ -141,13 +144,13 @@ def test_a_server_that_fails_from_the_start_gets_everything_once_it_is_back(
 
 
 def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_from_sync(
-    tmp_path: Path, study: StudyFolder
+    server: MlflowServer, study: StudyFolder
 ) -> None:
-    with mlflow_server(tmp_path / "mortal") as server:
-        outbox = outbox_of(study, server.uri)
-        run_trials(study, outbox, range(1))
-        wait_until(lambda: not study.trials())
-        server.kill()
+    outbox = outbox_of(study, server.uri)
+    run_trials(study, outbox, range(1))
+    wait_until(lambda: not study.trials())
+    server.kill()
+    try:
         run_trials(study, outbox, range(1, TRIALS))
         outbox.notify_sweep("FINISHED")
         wait_until(lambda: outbox.trouble)
@@ -155,10 +158,11 @@ def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_fr
         assert len(study.trials()) == 2
         with pytest.raises(TrackingError):
             sync(study, server.uri)
+    finally:
         server.start()
-        sync(study, server.uri)
-        sync(study, server.uri)
-        require_everything_once(server, study)
+    sync(study, server.uri)
+    sync(study, server.uri)
+    require_everything_once(server, study)
 
 
 def test_nothing_waits_for_a_server_that_never_answers(proxy: FaultProxy, study: StudyFolder) -> None:
