@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from sweeper.config.annotations import models_in
 from sweeper.config.document import Document, Key, read_document, short
 from sweeper.config.names import NamesUsed, dotted
 from sweeper.config.space import Choice, FloatRange, IntRange
@@ -88,7 +89,7 @@ def _resolve(data: Any, loc: tuple[str | int, ...]) -> tuple[Key, list[type[Base
             key.append(part)
             data = _item(data, part)
         if owners:
-            models = [inner for owner in owners for inner in _models(_fields(owner)[str(part)].annotation)]
+            models = [inner for owner in owners for inner in models_in(_fields(owner)[str(part)].annotation)]
         elif isinstance(part, str) and not inside:
             models = [model for model in models if _selected_by(model, part)] or models
     return tuple(key), models
@@ -111,15 +112,6 @@ def _selected_by(model: type[BaseModel], tag: str) -> bool:
         return not issubclass(model, Choice | FloatRange | IntRange)
     name = model.model_fields.get("name")
     return name is not None and (tag in get_args(name.annotation) or (tag == "timm" and name.annotation is str))
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Yield the models directly inside an annotation; the options of a choice count as inside."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-        return
-    for argument in get_args(annotation):
-        yield from _models(argument)
 
 
 def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from sweeper.config.annotations import models_in
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 
@@ -43,7 +44,7 @@ def _section(key: str, model: type[BaseModel], instead: dict[str, type[BaseModel
     yield f"## `{key}`\n" if key else "## Top level\n"
     yield from _table(key, model)
     for name, info in model.model_fields.items():
-        inner = [instead[name]] if instead and name in instead else list(_models(info.annotation))
+        inner = [instead[name]] if instead and name in instead else list(models_in(info.annotation))
         place = f"{key}.{name}" if key else name
         if len(inner) == 1:
             yield from _section(place, inner[0])
@@ -72,7 +73,7 @@ def _is_fixed(info: FieldInfo) -> bool:
 
 
 def _row(name: str, info: FieldInfo) -> str:
-    models = list(_models(info.annotation))
+    models = list(models_in(info.annotation))
     takes = "see below" if models else _type(info.annotation)
     default = "required" if info.is_required() else "see below" if models else f"`{_plain(info.default)}`"
     return f"| `{name}` | {takes} | {default} | {info.description or ''} |"
@@ -97,11 +98,3 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     names = {float: "number", int: "whole number", bool: "true, false", str: "text", type(None): "null"}
     return names.get(annotation, "keys and values")
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-        return
-    for argument in get_args(annotation):
-        yield from _models(argument)
