@@ -218,7 +218,7 @@ EDITS = st.lists(
 YAML_LINE = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what ends a line in YAML 1.1
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(space=st.sampled_from(SPACES), edits=EDITS)
 def test_any_edit_of_a_real_search_space_is_taken_or_answered_with_a_line_of_the_file(
     tmp_path_factory: pytest.TempPathFactory, space: Path, edits: list[tuple[int, int, str]]

@@ -62,7 +62,7 @@ def test_an_interrupted_trial_comes_back_first_with_its_number_and_parameters(ur
     assert again.rows()[0].epochs == 1
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.sampled_from(["tpe", "random", "cmaes", "grid"]))
 def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
     tmp_path_factory: pytest.TempPathFactory, interruptions: list[int], sampler: str

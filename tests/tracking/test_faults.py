@@ -112,7 +112,8 @@ def wait_until(condition: Callable[[], Any]) -> None:
 slow = pytest.mark.slow
 
 
-@pytest.mark.parametrize("fault", ["lost", *(pytest.param(fault, marks=slow) for fault in ("500", "refuse", "slow"))])
+@slow
+@pytest.mark.parametrize("fault", ["lost", "500", "refuse", "slow"])
 def test_requests_that_fail_now_and_then_are_repeated_without_a_trace(
     server: MlflowServer, proxy: FaultProxy, study: StudyFolder, fault: str
 ) -> None:
