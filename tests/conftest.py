@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Several processes of a test share two cores; threads that spin for each other would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,3 +19,9 @@ def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = Workspace(tmp_path_factory.mktemp("empty"))
     MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
     return workspace.mlflow_database
+
+
+# The same examples in every run: a change is judged by what it changes. HYPOTHESIS_PROFILE=search looks for new ones.
+settings.register_profile("repeat", derandomize=True)
+settings.register_profile("search")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
