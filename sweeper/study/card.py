@@ -1,15 +1,69 @@
-"""The study card on disk: what every run of a study records, without the credentials of any address."""
+"""The study card: what every run of a study records; on disk without the credentials of any address."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import time
+from typing import Any
 
+import yaml
+
+from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
+from sweeper.data.card import DatasetCard
 from sweeper.errors import TrackingError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.mlflow_store import default_tracking_uri
+
+
+def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
+    """Return what all runs of the study record, as it was when the study began."""
+    stored = read_card(folder)
+    if stored is not None:
+        write_card(folder, card := stored.model_copy(update={"tracking_uri": tracking_uri}))
+        return card
+    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    card = StudyCard(
+        study=sweep.study,
+        tracking_uri=tracking_uri,
+        start_ms=int(time.time() * 1000),
+        params=_sweep_params(sweep),
+        tags={"sweeper.dataset_digest": dataset.digest, **_git_commit()},
+        dataset=_dataset_input(sweep, dataset),
+    )
+    write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
+    write_card(folder, card)
+    return card
+
+
+def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:
+    parts = sweep.model_dump(mode="json", include={"objective", "budget", "sampler", "pruner", "seed"})
+    return {
+        f"{name}.{key}": value for name, part in parts.items() if isinstance(part, dict) for key, value in part.items()
+    }
+
+
+def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
+    """Return the data set as MLflow's page shows it."""
+    profile = {"images": dataset.images, "classes": len(dataset.classes)}
+    return {
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source": sweep.dataset.builtin or str(sweep.dataset.path),
+        "profile": profile,
+    }
+
+
+def _git_commit() -> dict[str, str]:
+    """Return the tag with the commit of the working directory, where it is a git repository."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"mlflow.source.git.commit": done.stdout.strip()}
 
 
 def read_card(folder: StudyFolder) -> StudyCard | None:

@@ -7,32 +7,26 @@ goes on from what is on disk.
 from __future__ import annotations
 
 import logging
-import re
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
-
-import yaml
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.data.card import DatasetCard
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import DiskError, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialState, does_not_fit
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, write_card
+from sweeper.study.card import study_card
+from sweeper.study.failure_streak import FailureStreak
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
 from sweeper.study.summary import write_summary
-from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox, Phase
 
 logger = logging.getLogger(__name__)
@@ -77,7 +71,7 @@ def run_sweep(
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-        card = _study_card(sweep, dataset, folder, tracking_uri)
+        card = study_card(sweep, dataset, folder, tracking_uri)
         outbox = Outbox(workspace, folder, card)
         driver = Driver(store, folder, outbox, observer)
         return driver.run(engine)
@@ -95,7 +89,7 @@ class Driver:
         self._interrupted = False
         self._stop_reason: str | None = None
         self._failed_starts = 0
-        self._failures = _FailureStreak(store.sweep.budget.max_consecutive_failures)
+        self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
         sweep = self._store.sweep
@@ -243,39 +237,6 @@ class Driver:
         self._outbox.close(GIVE_UP_TIMEOUT_S)
 
 
-class _FailureStreak:
-    """Counts failed trials in a row that failed for the same reason."""
-
-    def __init__(self, limit: int):
-        self.limit = limit
-        self._reason: str | None = None
-        self._length = 0
-
-    def recall(self, rows: Iterable[TrialRow]) -> None:
-        """Take in the trials of earlier runs. A streak that has stopped the study is over: it is run again."""
-        ended = [(row.ended_ms, row.number, row.outcome) for row in rows if row.ended_ms and row.outcome]
-        for *_, outcome in sorted(ended, key=lambda item: item[:2]):
-            if self.count(outcome):
-                self._length = 0
-
-    def count(self, outcome: TrialOutcome) -> bool:
-        """Take in an outcome; True when the streak has reached the limit."""
-        if not outcome.feasible:
-            return False  # says nothing of whether others fail
-        if outcome.state is not TrialState.FAILED:
-            self._length = 0
-            return False
-        kind = _kind_of_failure(outcome.reason or "")
-        self._length = self._length + 1 if kind == self._reason else 1
-        self._reason = kind
-        return self._length >= self.limit
-
-
-def _kind_of_failure(reason: str) -> str:
-    """Return the reason without its figures, which differ from trial to trial."""
-    return re.sub(r"(?<!\w)-?(\d[\d.]*(e[+-]?\d+)?|inf|nan)", "#", reason)
-
-
 @contextmanager
 def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM end the sweep cleanly, and the second at once."""
@@ -290,50 +251,3 @@ def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for name, handler in previous.items():
             signal.signal(name, handler)
-
-
-def _study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
-    """Return what all runs of the study record, as it was when the study began."""
-    stored = read_card(folder)
-    if stored is not None:
-        write_card(folder, card := stored.model_copy(update={"tracking_uri": tracking_uri}))
-        return card
-    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    card = StudyCard(
-        study=sweep.study,
-        tracking_uri=tracking_uri,
-        start_ms=int(time.time() * 1000),
-        params=_sweep_params(sweep),
-        tags={"sweeper.dataset_digest": dataset.digest, **_git_commit()},
-        dataset=_dataset_input(sweep, dataset),
-    )
-    write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
-    write_card(folder, card)
-    return card
-
-
-def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:
-    parts = sweep.model_dump(mode="json", include={"objective", "budget", "sampler", "pruner", "seed"})
-    return {
-        f"{name}.{key}": value for name, part in parts.items() if isinstance(part, dict) for key, value in part.items()
-    }
-
-
-def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
-    """Return the data set as MLflow's page shows it."""
-    profile = {"images": dataset.images, "classes": len(dataset.classes)}
-    return {
-        "name": dataset.name,
-        "digest": dataset.digest,
-        "source": sweep.dataset.builtin or str(sweep.dataset.path),
-        "profile": profile,
-    }
-
-
-def _git_commit() -> dict[str, str]:
-    """Return the tag with the commit of the working directory, where it is a git repository."""
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return {"mlflow.source.git.commit": done.stdout.strip()}
