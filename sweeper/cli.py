@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,7 +102,7 @@ def run(
         )
     out.print(ranked_table(result.rows, sweep, limit=20))
     _say_disk_use(workspace)
-    _say_what_next(result, sweep.study, f"sweeper run {space}", tracking_uri or default_tracking_uri(workspace))
+    _say_what_next(result, sweep.study, tracking_uri or default_tracking_uri(workspace))
 
 
 def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
@@ -119,7 +120,7 @@ def _say_disk_use(workspace: Workspace) -> None:
     out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
 
 
-def _say_what_next(result: SweepResult, study: str, command: str, tracking_uri: str) -> None:
+def _say_what_next(result: SweepResult, study: str, tracking_uri: str) -> None:
     """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
     states = [row.state.value for row in result.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
@@ -129,7 +130,8 @@ def _say_what_next(result: SweepResult, study: str, command: str, tracking_uri: 
     if result.undelivered:
         out.print(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}", highlight=False)
     if result.interrupted:
-        out.print(f"interrupted; the same command goes on: {command}", highlight=False, soft_wrap=True)
+        command = hide_credentials(shlex.join(["sweeper", *sys.argv[1:]]))  # with every override: they name the study
+        out.print(f"interrupted; the same command goes on: {command}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED)
     out.print(f"next: sweeper status {study}   sweeper best {study} --export", highlight=False)
     if result.experiment is not None:
@@ -234,7 +236,7 @@ def doctor(
 def _has_studies(workspace: Workspace, storage: str | None) -> bool:
     from sweeper.search.study_store import StudyStore
 
-    there = storage is not None or workspace.optuna_database.exists()
+    there = bool(storage) or workspace.optuna_database.exists()
     return there and bool(StudyStore.names(_storage_url(workspace, storage)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,9 @@ from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, end_group, record
 @pytest.fixture
 def sandbox(tmp_path: Path, created: Path) -> Sandbox:
     shutil.copy(created, tmp_path / created.name)
-    return Sandbox.make(tmp_path, budget={"trials": 1, "epochs": 30}, pruner="none")
+    sandbox = Sandbox.make(tmp_path, budget={"trials": 1, "epochs": 30}, pruner="none")
+    sandbox.options = ("--set", "seed=3")
+    return sandbox
 
 
 @pytest.fixture
@@ -66,7 +69,9 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
         assert again.wait(PATIENCE_S) == 130
     finally:
         end_group(again)
-    assert "interrupted; the same command goes on: sweeper run space.yaml" in sandbox.said()
+    same = shlex.join(["sweeper", *sandbox.command()[3:]])  # with all its overrides, which may name the study
+    assert "--set" in same
+    assert f"interrupted; the same command goes on: {same}" in sandbox.said()
     assert "Traceback" not in sandbox.said()
     assert {row.state for row in sandbox.rows()} == {TrialState.WAITING}
     client = mlflow.MlflowClient(sandbox.tracking_uri)
