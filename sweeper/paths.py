@@ -108,7 +108,7 @@ class StudyFolder:
 
 @dataclass(frozen=True)
 class TrialFolder:
-    """One trial's files: written by its worker, delivered to MLflow by the driver, then removed."""
+    """One trial's files: begun by the driver, filled by a worker, delivered to MLflow, then removed."""
 
     path: Path
 

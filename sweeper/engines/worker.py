@@ -102,7 +102,6 @@ class Worker:
         with file_lock(folder.lock, blocking=True):  # a worker of a dead driver may still be ending
             if folder.outcome.exists():
                 return self._replay(spec, folder)
-            write_whole(folder.spec, spec.model_dump_json())
             outcome = self._train(spec, folder)
             if outcome.state is TrialState.FAILED or not outcome.feasible:
                 self._require_a_working_device(outcome)

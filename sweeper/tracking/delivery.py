@@ -87,7 +87,7 @@ class Delivery:
         arrived. `running`: a worker is on it; otherwise its run is closed until it is continued.
         """
         if not folder.spec.exists():
-            return None  # its worker has not come so far as to write what it is
+            return None  # a folder that no driver has begun: there is nothing to record
         spec = TrialSpec.model_validate_json(folder.spec.read_bytes())
         outcome = TrialOutcome.model_validate_json(folder.outcome.read_bytes()) if ended else None
         record = self._described(folder, spec)

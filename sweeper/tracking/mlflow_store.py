@@ -36,7 +36,7 @@ SETTINGS = {
 # MLflow's own seven retries block for four minutes, and one that repeats the creation of a run whose
 # answer was lost creates a second one. The outbox retries instead, and looks before it creates.
 OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-# Without it MLflow's page opens on traces of language models instead of on the runs.
+# For versions of MLflow's page that choose by it what an experiment opens on; 3.17 does not.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
