@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
-
-import torch
+from typing import Any, Literal
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.data.decode import Resize
-from sweeper.training.device import precision
 
 ACCURACY = "val/accuracy"
 """The logged metric that every format must reproduce."""
@@ -22,11 +19,6 @@ class Training(Frozen):
 
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
-
-    @classmethod
-    def on(cls, device: torch.device) -> Self:
-        """Return how a trial is trained on this device."""
-        return cls(device=device.type, precision=precision(device))
 
 
 @dataclass(frozen=True)

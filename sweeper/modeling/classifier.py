@@ -87,8 +87,3 @@ def frozen_parts(module: nn.Module) -> list[nn.Module]:
         else:
             parts += frozen_parts(child)
     return parts
-
-
-def parameter_count(module: nn.Module, *, learning: bool = False) -> int:
-    """Return how many numbers a module's parameters hold, or only those that may change."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad or not learning)

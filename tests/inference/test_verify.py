@@ -31,6 +31,7 @@ from sweeper.inference.verify import (
     verify_export,
     weights_problems,
 )
+from sweeper.training.device import precision
 from sweeper.training.evaluate import Predict
 
 CPU = torch.device("cpu")
@@ -135,7 +136,7 @@ def test_tolerance_is_zero_only_for_the_same_arithmetic() -> None:
 
 
 def test_training_on_the_cpu_is_in_float32() -> None:
-    assert Training.on(CPU) == Training(device="cpu", precision="float32")
+    assert precision(CPU) == "float32"
 
 
 def test_images_between_is_exact_for_large_splits() -> None:
