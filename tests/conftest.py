@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from sweeper.paths import Workspace
 
 # Several processes of a test share two cores; threads that spin for each other would slow all of them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,12 +16,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database: creating one takes seconds."""
-    from sweeper.paths import Workspace
     from sweeper.tracking.mlflow_store import MlflowStore
 
     workspace = Workspace(tmp_path_factory.mktemp("empty"))
     MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
     return workspace.mlflow_database
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A working directory with an empty MLflow database of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(created, tmp_path / created.name)
+    return Workspace(tmp_path)
 
 
 # The same examples in every run: a change is judged by what it changes. HYPOTHESIS_PROFILE=search looks for new ones.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -25,13 +23,6 @@ from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from tests.tracking.test_delivery import CARD, write_trial
 
 TRIALS = 2
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(created, tmp_path / created.name)
-    return Workspace(tmp_path)
 
 
 @pytest.fixture

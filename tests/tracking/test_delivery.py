@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -22,13 +20,6 @@ from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.tracking.outbox import Outbox, Phase
 
 CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
-
-
-@pytest.fixture
-def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(created, tmp_path / created.name)
-    return Workspace(tmp_path)
 
 
 @pytest.fixture
