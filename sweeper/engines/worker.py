@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
+OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 KEPT_IMAGE_SETS = 2
 LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
 
@@ -42,6 +44,7 @@ LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
 def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     """Run a worker until the driver says so or is gone."""
     _die_with_parent()
+    _die_before_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     _write_output_to(log)
     worker = Worker(connection, setup)
@@ -65,6 +68,13 @@ def _die_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _die_before_parent() -> None:
+    """Let the kernel, when memory runs out, kill this process and not the driver, which can go on without it."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
 
 
 def _write_output_to(log: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -18,7 +21,7 @@ from tests.functional.program import environment, sweeper
 
 SPACE = """
 study: tight
-dataset: {{builtin: digits, limit: {{train_images: 256, val_images: 64}}}}
+dataset: {{builtin: digits, limit: {{train_images: {images}, val_images: 64}}}}
 budget: {{trials: {trials}, epochs: 2, max_consecutive_failures: 2}}
 pruner: none
 device: cpu
@@ -34,12 +37,16 @@ def rows(folder: Path) -> list[TrialRow]:
     return StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", "tight").rows()
 
 
-def cap_worker(driver: psutil.Process, folder: StudyFolder, headroom_mb: int) -> None:
-    """Cap the address space of the worker that is about to train its first trial."""
+def wait_for(file: Path) -> None:
     deadline = time.monotonic() + 120
-    while not folder.trial(0).spec.exists():
+    while not file.exists():
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def cap_worker(driver: psutil.Process, folder: StudyFolder, headroom_mb: int) -> None:
+    """Cap the address space of the worker that is about to train its first trial."""
+    wait_for(folder.trial(0).spec)
     for child in driver.children():
         if any("spawn_main" in part for part in child.cmdline()):
             limit = child.memory_info().vms + headroom_mb * 2**20
@@ -49,13 +56,13 @@ def cap_worker(driver: psutil.Process, folder: StudyFolder, headroom_mb: int) ->
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps the address space of another process")
 def test_a_sweep_whose_worker_is_refused_memory_completes_in_micro_batches(tmp_path: Path) -> None:
-    write_space(tmp_path, trials=2, lr=0.01, size=64, batch_size=256)
+    write_space(tmp_path, trials=2, lr=0.01, size=64, batch_size=256, images=256)
     log = tmp_path / "output"
     with log.open("w") as output:
         command = [sys.executable, "-m", "sweeper", "run", "space.yaml"]
         driver = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
         cap_worker(psutil.Process(driver.pid), Workspace(tmp_path).study("tight"), headroom_mb=100)
-        assert driver.wait(240) == 0, log.read_text()
+        assert driver.wait(600) == 0, log.read_text()
     found = rows(tmp_path)
     assert [row.state for row in found] == [TrialState.COMPLETE] * 2, log.read_text()
     (remembered,) = (tmp_path / ".sweeper" / "micro-batches").glob("*.json")
@@ -63,8 +70,70 @@ def test_a_sweep_whose_worker_is_refused_memory_completes_in_micro_batches(tmp_p
     assert (recall_limits(remembered).training or 256) < 256
 
 
+@dataclass(frozen=True)
+class ControlGroup:
+    """A control group of the kernel with a limit of memory, version 1 or 2."""
+
+    path: Path
+
+    @property
+    def version_1(self) -> bool:
+        return (self.path / "memory.limit_in_bytes").exists()
+
+    def enter(self) -> None:
+        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+
+    def limit(self, size: int) -> None:
+        (self.path / ("memory.limit_in_bytes" if self.version_1 else "memory.max")).write_text(str(size))
+
+    @property
+    def kills(self) -> int:
+        text = (self.path / ("memory.oom_control" if self.version_1 else "memory.events")).read_text()
+        return int(dict(line.split() for line in text.splitlines())["oom_kill"])
+
+
+@pytest.fixture
+def control_group() -> Iterator[ControlGroup]:
+    """A group of our own; what ran in it has ended when it is removed."""
+    root = Path("/sys/fs/cgroup/memory")
+    path = (root if root.exists() else root.parent) / f"sweeper-test-{os.getpid()}"
+    try:
+        path.mkdir()
+    except OSError:
+        pytest.skip("only root can limit memory by a control group")
+    group = ControlGroup(path)
+    try:
+        if not group.version_1 and not (path / "memory.max").exists():
+            pytest.skip("the kernel offers no control of memory here")
+        yield group
+    finally:
+        path.rmdir()
+
+
+@pytest.mark.slow
+def test_a_worker_that_the_kernel_kills_for_memory_goes_on_in_smaller_parts(
+    tmp_path: Path, control_group: ControlGroup
+) -> None:
+    write_space(tmp_path, trials=2, lr=0.01, size=128, batch_size=512, images=512)
+    log = tmp_path / "output"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "sweeper", "run", "space.yaml"]
+        driver = subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=output, stderr=output, preexec_fn=control_group.enter
+        )
+        wait_for(Workspace(tmp_path).study("tight").trial(0).spec)
+        # The whole batch takes 2.8 GB in the worker, half of it 1.8 GB.
+        control_group.limit(psutil.Process(driver.pid).memory_info().rss + 2100 * 2**20)
+        assert driver.wait(600) == 0, log.read_text()
+    assert control_group.kills >= 1
+    assert [row.state for row in rows(tmp_path)] == [TrialState.COMPLETE] * 2, log.read_text()
+    assert "killed by SIGKILL, most likely by the kernel for want of memory" in log.read_text()
+    (remembered,) = (tmp_path / ".sweeper" / "micro-batches").glob("*.json")
+    assert (recall_limits(remembered).training or 512) < 512
+
+
 def test_a_sweep_whose_trials_all_explode_stops_and_says_why_without_a_score(tmp_path: Path) -> None:
-    write_space(tmp_path, trials=6, lr=1e30, size=8, batch_size=64)
+    write_space(tmp_path, trials=6, lr=1e30, size=8, batch_size=64, images=256)
     done = sweeper("run", "space.yaml", folder=tmp_path)
     assert "stopped: 2 trials in a row failed for the same reason: " in done.stdout
     assert [(row.state, row.value) for row in rows(tmp_path)] == [(TrialState.FAILED, None)] * 2

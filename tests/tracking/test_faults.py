@@ -5,6 +5,7 @@ The server is a real one; a proxy before it does the failing.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,8 +86,8 @@ def sync(study: StudyFolder, uri: str) -> None:
     delivery.deliver_sweep("FINISHED")
 
 
-def require_everything_once(server: MlflowServer, study: StudyFolder, trials: int = TRIALS) -> None:
-    client = mlflow.MlflowClient(server.uri)
+def require_everything_once(uri: str, study: StudyFolder, trials: int = TRIALS) -> None:
+    client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name(study.path.name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
@@ -124,7 +125,7 @@ def test_requests_that_fail_now_and_then_are_repeated_without_a_trace(
     wait_until(lambda: not study.trials())
     proxy.fault = None
     assert outbox.close(PATIENCE_S) == 0
-    require_everything_once(server, study)
+    require_everything_once(server.uri, study)
 
 
 @pytest.mark.parametrize("fault", ["500", *(pytest.param(fault, marks=slow) for fault in ("hang", "refuse"))])
@@ -141,7 +142,7 @@ def test_a_server_that_fails_from_the_start_gets_everything_once_it_is_back(
     wait_until(lambda: not study.trials())
     assert outbox.close(PATIENCE_S) == 0
     assert outbox.trouble is None
-    require_everything_once(server, study)
+    require_everything_once(server.uri, study)
 
 
 def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_from_sync(
@@ -163,7 +164,26 @@ def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_fr
         server.start()
     sync(study, server.uri)
     sync(study, server.uri)
-    require_everything_once(server, study)
+    require_everything_once(server.uri, study)
+
+
+@slow
+def test_a_database_that_another_program_locks_gets_everything_once_it_is_free(
+    workspace: Workspace, study: StudyFolder
+) -> None:
+    uri = f"sqlite:///{workspace.mlflow_database}"
+    intruder = sqlite3.connect(workspace.mlflow_database, isolation_level=None)
+    intruder.execute("BEGIN EXCLUSIVE")
+    outbox = outbox_of(study, uri)
+    run_trials(study, outbox, range(TRIALS))
+    outbox.notify_sweep("FINISHED")
+    wait_until(lambda: outbox.trouble)
+    assert "database is locked" in (outbox.trouble or "")
+    assert len(study.trials()) == TRIALS
+    intruder.execute("ROLLBACK")
+    wait_until(lambda: not study.trials())
+    assert outbox.close(PATIENCE_S) == 0
+    require_everything_once(uri, study)
 
 
 def test_nothing_waits_for_a_server_that_never_answers(proxy: FaultProxy, study: StudyFolder) -> None:
@@ -196,7 +216,7 @@ def test_a_run_that_a_slow_server_creates_twice_is_kept_once(
     store.create_run(store.experiment(study.path.name), "trial-0000", tags, 1)
     delivery.deliver_trial(study.trial(0), ended=True, running=False)
     delivery.deliver_sweep("FINISHED")
-    require_everything_once(server, study, trials=1)
+    require_everything_once(server.uri, study, trials=1)
 
 
 def test_one_folder_that_cannot_be_read_does_not_hold_up_the_others(server: MlflowServer, study: StudyFolder) -> None:
