@@ -205,12 +205,10 @@ class StudyStore:
 
     @_guarded
     def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
-        """Note that the trial's worker died, perhaps for memory, and return how often workers of it have died."""
-        trial = self._live[number]
-        if for_memory:
-            trial.set_user_attr(MEMORY_KILLS, int(trial.user_attrs.get(MEMORY_KILLS, 0)) + 1)
-        attempts = int(trial.user_attrs.get(ATTEMPTS, 0)) + 1
-        trial.set_user_attr(ATTEMPTS, attempts)
+        """Note that the trial's worker died, and return how often workers of it have died for memory, or else."""
+        trial, kind = self._live[number], MEMORY_KILLS if for_memory else ATTEMPTS
+        attempts = int(trial.user_attrs.get(kind, 0)) + 1
+        trial.set_user_attr(kind, attempts)
         return attempts
 
     @_guarded

@@ -32,6 +32,7 @@ from sweeper.tracking.outbox import Outbox, Phase
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # how often a trial may lose its worker
+MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
 MAX_FAILED_STARTS = 3  # workers that die before they can take a trial
 DELIVERY_TIMEOUT_S = 120.0
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
@@ -192,11 +193,13 @@ class Driver:
                     f"no worker can start: {reason}. All they printed stands in {self._folder.worker_logs}; "
                     "when that is mended, run the same command again to go on"
                 )
-        elif self._store.count_attempt(number, for_memory=for_memory) < MAX_ATTEMPTS:
+            return
+        most = MAX_MEMORY_KILLS if for_memory else MAX_ATTEMPTS
+        if self._store.count_attempt(number, for_memory=for_memory) < most:
             self._store.requeue(number)
             self._live.discard(number)
         else:
-            self._give_up(number, f"{reason}, {MAX_ATTEMPTS} times", for_memory)
+            self._give_up(number, f"{reason}, {most} times", for_memory)
 
     def _give_up(self, number: int, reason: str, for_memory: bool) -> None:
         """End a trial that no worker lived to end."""

@@ -45,15 +45,15 @@ class Limits(Frozen):
     def lowered(self, phase: Phase, limit: int) -> Limits:
         return self.model_copy(update={phase: limit})
 
-    def halved(self, batch_size: int, smallest: int, times: int) -> Limits:
-        """Return half of what a batch is cut into now, so many times over."""
+    def quartered(self, batch_size: int, smallest: int, times: int) -> Limits:
+        """Return a quarter of what a batch is cut into now, so many times over."""
         if not times:
             return self
-        half = {
-            phase: max(smallest, min(batch_size, getattr(self, phase) or batch_size) >> times)
+        quarter = {
+            phase: max(smallest, min(batch_size, getattr(self, phase) or batch_size) >> 2 * times)
             for phase in ("training", "evaluation")
         }
-        return Limits.model_validate(half)
+        return Limits.model_validate(quarter)
 
     def with_those_of(self, other: Limits) -> Limits:
         """Return the lower of both."""
@@ -116,9 +116,9 @@ class MicroBatches:
         return {**self.limits.model_dump(), "kills": self.kills}
 
     def load_state_dict(self, state: dict[str, Any], batch_size: int) -> None:
-        """Go on with the limits of a checkpoint, halved for every kill since."""
+        """Go on with the limits of a checkpoint, quartered for every kill since, each of which cost a worker."""
         limits = Limits(training=state["training"], evaluation=state["evaluation"])
-        self.limits = limits.halved(batch_size, self.smallest, self.kills - state["kills"])
+        self.limits = limits.quartered(batch_size, self.smallest, self.kills - state["kills"])
 
 
 def parts(count: int, limit: int, smallest: int) -> Parts:

@@ -126,7 +126,7 @@ def build_learner(spec: TrialSpec, data: TrialData, device: torch.device, limits
         optimizer, config.scheduler, epochs=spec.epochs, steps_per_epoch=data.train.steps(config.batch_size)
     )
     smallest = smallest_part(model.train())
-    limits = recall_limits(limits_file).halved(config.batch_size, smallest, spec.memory_kills)
+    limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     return Learner(model, optimizer, schedule, MicroBatches(device, smallest, limits, spec.memory_kills))
 
 

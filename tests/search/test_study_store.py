@@ -188,4 +188,5 @@ def test_a_kill_for_memory_is_counted_across_restarts_and_told_to_the_next_worke
     again = StudyStore.create_or_load(url, sweep_of())
     again.requeue_interrupted()
     assert again.next_trial() == first.model_copy(update={"memory_kills": 1})
-    assert again.count_attempt(0) == 2
+    assert again.count_attempt(0, for_memory=True) == 2
+    assert again.count_attempt(0) == 1

@@ -151,14 +151,14 @@ def test_limits_are_remembered_for_later_trials_the_lowest_of_all(tmp_path: Path
     assert recall_limits(file) == Limits(training=8, evaluation=64)
 
 
-def test_every_kill_for_memory_halves_what_goes_through_at_once() -> None:
-    assert Limits().halved(64, 2, 0) == Limits()
-    assert Limits().halved(64, 2, 1) == Limits(training=32, evaluation=32)
-    assert Limits(training=16).halved(64, 2, 2) == Limits(training=4, evaluation=16)
-    assert Limits().halved(8, 2, 9) == Limits(training=2, evaluation=2)
+def test_every_kill_for_memory_quarters_what_goes_through_at_once() -> None:
+    assert Limits().quartered(64, 2, 0) == Limits()
+    assert Limits().quartered(64, 2, 1) == Limits(training=16, evaluation=16)
+    assert Limits(training=64).quartered(256, 2, 2) == Limits(training=4, evaluation=16)
+    assert Limits().quartered(8, 2, 9) == Limits(training=2, evaluation=2)
     resumed = MicroBatches(CPU, 2, kills=2)
     resumed.load_state_dict({"training": 16, "evaluation": None, "kills": 1}, batch_size=64)
-    assert (resumed.limits.training, resumed.kills) == (8, 2)
+    assert (resumed.limits.training, resumed.kills) == (4, 2)
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.memory import still_works
 from sweeper.training.micro_batch import MicroBatches
 
-cpu = torch.device("cpu")
+cpu, SIZE = torch.device("cpu"), 32768
 layers = [torch.nn.Linear(256, 256), torch.nn.ReLU()] * 8
 body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 256), *layers)
 
@@ -265,7 +265,7 @@ class TooLarge(torch.nn.Module):
         return torch.zeros(len(images), 256)
 
 models = [Classifier(part, torch.nn.Linear(256, 3), (0.5,) * 3, (0.5,) * 3).train() for part in (body, TooLarge())]
-batch = Batch(torch.randn(8192, 3, 4, 4), torch.zeros(8192, dtype=torch.int64))
+batch = Batch(torch.randn(SIZE, 3, 4, 4), torch.zeros(SIZE, dtype=torch.int64))
 small = Batch(batch.images[:2], batch.labels[:2])
 compute_gradients(models[0], small, 0.0, MicroBatches(cpu), StepStart(models[0], cpu))
 with open("/proc/self/statm") as file:
@@ -273,14 +273,14 @@ with open("/proc/self/statm") as file:
 found = []
 for model in models:
     sizes = MicroBatches(cpu)
-    resource.setrlimit(resource.RLIMIT_AS, (used + (60 << 20), resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + (240 << 20), resource.RLIM_INFINITY))
     try:
         compute_gradients(model, batch, 0.0, sizes, StepStart(model, cpu))
         fits = True
     except DoesNotFit:
         fits = False
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    found.append([fits, sizes.size(8192), sizes.memory_was_refused, still_works(cpu)])
+    found.append([fits, sizes.size(SIZE), sizes.memory_was_refused, still_works(cpu)])
 print(json.dumps(found))
 """
 
@@ -292,7 +292,7 @@ def test_torchs_cpu_allocator_refusing_memory_halves_the_batch_or_says_that_noth
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=120)
     (fits, size, refused, works), (fits_in_nothing, _, refused_again, _) = json.loads(done.stdout.splitlines()[-1])
     assert (fits, refused, works) == (True, True, True)
-    assert 8 < size < 8192
+    assert 8 < size < 32768
     assert (fits_in_nothing, refused_again) == (False, True)
 
 
