@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow chaos check lint types layers format schema clean
+.PHONY: help quickstart test test-slow postgresql chaos check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -18,8 +18,13 @@ quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded d
 test: .venv/dev.stamp  ## run the test suite
 	$(BIN)/pytest
 
-test-slow: .venv/dev.stamp  ## run the tests that take long
+test-slow: .venv/dev.stamp postgresql  ## run the tests that take long
 	$(BIN)/pytest -m slow
+
+postgresql: .venv/dev.stamp
+	@$(INSTALL) --editable '.[dev,postgres]'
+	@command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
+		apt-get install --yes postgresql || echo "no PostgreSQL: its tests are skipped"
 
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py

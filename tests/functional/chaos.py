@@ -62,6 +62,11 @@ SPACE: dict[str, Any] = {
 }
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to programs it starts in the background, tests among them: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Sandbox:
     """A folder in which one study is run, as a user would run it."""
@@ -111,6 +116,7 @@ class Sandbox:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                preexec_fn=heed_ctrl_c,
             )
 
     def run(self, *arguments: str) -> int:
