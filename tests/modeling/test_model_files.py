@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from sweeper.config.hyperparameters import TrialConfig
+from sweeper.errors import ModelError
 from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import check_names, load_model_files
@@ -20,7 +21,7 @@ MODELS = Path(__file__).parents[2] / "models"
 
 @pytest.fixture(autouse=True)
 def loaded() -> None:
-    load_model_files([MODELS / "small_resnet.py"])
+    load_model_files(sorted(MODELS.glob("*.py")))
 
 
 @pytest.mark.parametrize(("name", "features"), [("small_resnet", 128), ("small_resnet_wide", 256)])
@@ -52,6 +53,37 @@ def test_weights_of_our_networks_can_be_loaded_again(tmp_path):
     assert build_backbone("small_resnet", str(tmp_path / "small.safetensors"), 0.0, 16).features == 128
 
 
+@pytest.mark.parametrize(
+    ("name", "features", "smallest"),
+    [
+        ("food11_resnet", 512, 16),
+        ("food11_resnet_v2", 512, 16),
+        ("simpsons_cnn5", 512, 32),
+        ("simpsons_cnn6", 2048, 16),
+    ],
+)
+def test_networks_of_earlier_projects_take_images_of_many_sizes_and_have_a_last_stage(name, features, smallest):
+    for size in (smallest, 100, 224):
+        assert build_backbone(name, False, 0.1, size).features == features
+    config = TrialConfig(backbone=name, image_size=64, trainable="last_stage")
+    learning = {
+        key for key, parameter in build_classifier(config, 11).backbone.named_parameters() if parameter.requires_grad
+    }
+    assert {key.split(".")[0] for key in learning} == {"stages" if name.startswith("food11") else "connected"}
+    assert timm.create_model(name, num_classes=7).eval()(torch.zeros(2, 3, 224, 224)).shape == (2, 7)
+
+
+def test_a_network_for_one_size_refuses_images_that_are_too_small():
+    with pytest.raises(ModelError, match="at least 32 pixels, got 16"):
+        build_backbone("simpsons_cnn5", False, 0.0, 16)
+
+
+def test_blocks_of_the_two_food_networks_have_one_and_two_convolutions():
+    for name, convolutions in (("food11_resnet", 1), ("food11_resnet_v2", 2)):
+        block = timm.create_model(name).stages[1]
+        assert sum(isinstance(layer, torch.nn.Conv2d) for layer in block.body) == convolutions
+
+
 def test_the_example_of_the_readme_works(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", (MODELS / "README.md").read_text(), re.DOTALL)
     path = tmp_path / "tiny_net.py"
@@ -66,6 +98,6 @@ def test_the_example_of_the_readme_works(tmp_path):
 
 def test_the_readme_names_what_exists():
     named = re.findall(r"models/(\w+\.py)", (MODELS / "README.md").read_text())
-    assert "small_resnet.py" in named
+    assert {path.name for path in MODELS.glob("*.py")} <= set(named)
     assert timm.is_model("small_resnet")
     assert timm.is_model("small_resnet_wide")
