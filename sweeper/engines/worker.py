@@ -30,7 +30,7 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 
 if TYPE_CHECKING:
-    from sweeper.training.trainer import TrialData
+    from sweeper.training.inputs import TrialData
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +78,16 @@ def _write_output_to(log: Path) -> None:
 
 
 class Worker:
-    """Keeps the device and the images of recent trials between trials."""
+    """Keeps the device, images and frozen backbones of recent trials between trials."""
 
     def __init__(self, connection: Connection, setup: WorkerSetup):
         import torch
 
         import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
+        from sweeper.data.feature_cache import FeatureCache
         from sweeper.modeling.registry import load_model_files
         from sweeper.training.device import resolve_device
+        from sweeper.training.features import FrozenFeatures
 
         self._connection = connection
         self._sweep = SweepConfig.model_validate_json(setup.sweep)
@@ -95,6 +97,7 @@ class Worker:
         self._device = resolve_device(self._sweep.device, setup.slot)
         load_model_files(self._sweep.model_files)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
+        self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
 
     def run(self, spec: TrialSpec) -> TrialOutcome:
         """Train a trial, from its checkpoint if there is one, and leave its outcome on disk."""
@@ -122,6 +125,7 @@ class Worker:
                 folder=folder,
                 on_epoch=lambda metrics: self._report(spec.number, metrics),
                 limits_file=self._limits_file(spec),
+                features=self._features,
             )
         except (ConnectionError, DiskError):
             raise  # the driver is gone, or the disk is full; the trial is not at fault
@@ -130,12 +134,9 @@ class Worker:
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def _limits_file(self, spec: TrialSpec) -> Path:
-        config = spec.config
-        device = "cpu"
-        if self._device.type == "cuda":
-            import torch
+        from sweeper.training.device import device_name
 
-            device = torch.cuda.get_device_name(self._device)
+        config, device = spec.config, device_name(self._device)
         return self._workspace.micro_batches(config.backbone, config.image_size, config.trainable, device)
 
     def _require_a_working_device(self, outcome: TrialOutcome) -> None:
@@ -155,7 +156,7 @@ class Worker:
         """Return the images in this size, kept from an earlier trial where possible."""
         from sweeper.data.batches import DeviceImages
         from sweeper.data.prepare import prepare_images
-        from sweeper.training.trainer import TrialData
+        from sweeper.training.inputs import TrialData
 
         size = self._sweep.dataset.stored_size or image_size
         if size not in self._data:

@@ -1,0 +1,66 @@
+"""Batches of features in place of images: a frozen backbone's output, in the same order and mixed likewise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.data.batches import Batch, chance, mixed, training_bounds
+from sweeper.data.feature_cache import Features
+from sweeper.data.mixing import draw_mix
+from sweeper.data.placement import SampleSource, place_samples
+
+
+class DeviceFeatures:
+    """One split as features on a device, in one or several augmented views.
+
+    A view is opened, and computed where it never was, when it is first needed.
+
+    Args:
+        labels: int64 [N], on the device.
+        open_view: Gives the features of view 0, 1, ..., float32 [N, D].
+        views: How many there are.
+        device: Where batches are wanted.
+    """
+
+    def __init__(self, labels: Tensor, open_view: Callable[[int], Features], views: int, device: torch.device):
+        self.labels = labels
+        self.device = device
+        self._open_view = open_view
+        self._views = views
+        self._placed: dict[int, SampleSource] = {}
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def train_batches(self, batch_size: int, augment: AugmentConfig, seed: int, epoch: int) -> Iterator[Batch]:
+        """Yield every image's features once, as `DeviceImages` orders the images of (seed, epoch).
+
+        Epoch e takes view e - 1, and the first one again after the last. Mixup blends features.
+        """
+        host, _ = chance(seed, epoch, self.device)
+        order = host.permutation(len(self))
+        bounds = training_bounds(len(self), batch_size)
+        labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
+        source = self.view((epoch - 1) % self._views)
+        for (start, end), features in zip(bounds, source.take([order[a:b] for a, b in bounds]), strict=True):
+            mix = draw_mix(augment, end - start, 1, host)
+            yield mixed(mix, features, labels[start:end]) if mix else Batch(features, labels[start:end])
+
+    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield every image's features once, in the order of the split."""
+        rows = np.arange(len(self))
+        starts = range(0, len(self), batch_size)
+        source = self.view(0)
+        for start, features in zip(starts, source.take([rows[a : a + batch_size] for a in starts]), strict=True):
+            yield Batch(features, self.labels[start : start + batch_size])
+
+    def view(self, number: int) -> SampleSource:
+        """Return one view on the device."""
+        if number not in self._placed:
+            self._placed[number] = place_samples(self._open_view(number), np.arange(len(self)), self.device)
+        return self._placed[number]
