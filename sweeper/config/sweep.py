@@ -78,6 +78,11 @@ class FeaturesConfig(Frozen):
     views: PositiveInt = Field(
         4, description="Augmented views kept of each training image, taken in turn by epoch; one where nothing changes."
     )
+    fuse: PositiveInt = Field(
+        1,
+        description="Trials that are suggested together, and trained at once as far as they have features, batch size "
+        "and shape of the head in common; 1 suggests each with the knowledge of all before it.",
+    )
 
 
 class SweepConfig(Frozen):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data.batches import Batch, chance, mixed, training_bounds
 from sweeper.data.feature_cache import Features
-from sweeper.data.mixing import draw_mix
+from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import SampleSource, place_samples
 
 
@@ -51,6 +51,26 @@ class DeviceFeatures:
             mix = draw_mix(augment, end - start, 1, host)
             yield mixed(mix, features, labels[start:end]) if mix else Batch(features, labels[start:end])
 
+    def stacked_batches(
+        self, batch_size: int, augments: Sequence[AugmentConfig], seeds: Sequence[int], epoch: int
+    ) -> Iterator[Batch]:
+        """Yield the same for several trials at once: inputs [K, B, D], labels [K, B].
+
+        All of them mix, or none.
+        """
+        hosts = [chance(seed, epoch, self.device)[0] for seed in seeds]
+        orders = np.stack([host.permutation(len(self)) for host in hosts])
+        bounds = training_bounds(len(self), batch_size)
+        labels = self.labels[torch.from_numpy(orders).to(self.device, non_blocking=True)]
+        source = self.view((epoch - 1) % self._views)
+        for (start, end), features in zip(
+            bounds, source.take([orders[:, a:b].reshape(-1) for a, b in bounds]), strict=True
+        ):
+            inputs, count = features.view(len(seeds), end - start, -1), end - start
+            drawn = [draw_mix(augment, count, 1, host) for augment, host in zip(augments, hosts, strict=True)]
+            mixes = [mix for mix in drawn if mix]
+            yield stack_mixed(mixes, inputs, labels[:, start:end]) if mixes else Batch(inputs, labels[:, start:end])
+
     def eval_batches(self, batch_size: int) -> Iterator[Batch]:
         """Yield every image's features once, in the order of the split."""
         rows = np.arange(len(self))
@@ -64,3 +84,10 @@ class DeviceFeatures:
         if number not in self._placed:
             self._placed[number] = place_samples(self._open_view(number), np.arange(len(self)), self.device)
         return self._placed[number]
+
+
+def stack_mixed(mixes: Sequence[Mix], inputs: Tensor, labels: Tensor) -> Batch:
+    """Blend each trial's features [K, B, D] with their neighbours in its own batch."""
+    weight = torch.stack([mix.weight_on(inputs.device) for mix in mixes])
+    blended = torch.lerp(inputs.roll(1, 1), inputs, weight.unsqueeze(-1))
+    return Batch(blended, labels, labels.roll(1, 1), weight)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +74,20 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
+    return leave(outcome, folder, progress, learner, data.classes, device)
+
+
+def leave(
+    outcome: TrialOutcome,
+    folder: TrialFolder,
+    progress: Progress,
+    learner: Learner | None,
+    classes: Sequence[str],
+    device: torch.device,
+) -> TrialOutcome:
+    """Write what a trial that has ended leaves behind, and add to its outcome on what it was trained."""
     for name, confusion in progress.confusions.items():
-        write_confusion(folder.confusion / f"{name}.csv", confusion, data.classes)
+        write_confusion(folder.confusion / f"{name}.csv", confusion, classes)
     if learner is not None:
         learner.write_best(folder, progress.best_epoch)
     on_features = learner is not None and learner.on_features
@@ -88,7 +100,7 @@ def _run_epoch(
 ) -> tuple[EpochMetrics, Confusion]:
     """Train and evaluate one epoch. Everything random in it follows from (seed, epoch)."""
     epoch, config = progress.epochs + 1, spec.config
-    torch.manual_seed(int(np.random.SeedSequence([spec.seed, epoch]).generate_state(1)[0]))
+    torch.manual_seed(epoch_seed(spec.seed, epoch))
     reset_peak_memory(device)
     started = time.perf_counter()
     trained = _train_epoch(spec, learner, data, progress, epoch, device)
@@ -101,9 +113,8 @@ def _run_epoch(
         device=device,
         micro_batches=learner.micro_batches,
     )
-    values = {f"train/{name}": trained[name] for name in ("loss", "accuracy")}
-    values |= {f"val/{name}": value for name, value in validated.values.items()}
-    _require_finite(values, epoch, rate)
+    values = quality(trained, validated.values)
+    require_finite(values, epoch, rate)
     learner.schedule.after_epoch(values)
     epoch_s = time.perf_counter() - started
     progress.seconds += epoch_s
@@ -144,7 +155,19 @@ def _update(learner: Learner, gradient_clip: float | None) -> None:
     learner.optimizer.step()
 
 
-def _require_finite(values: Mapping[str, float], epoch: int, rate: float) -> None:
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Return the seed of what torch draws in an epoch of a trial: its masks of dropout."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def quality(trained: Mapping[str, float], validated: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of an epoch that judge the model."""
+    values = {f"train/{name}": trained[name] for name in ("loss", "accuracy")}
+    return values | {f"val/{name}": value for name, value in validated.items()}
+
+
+def require_finite(values: Mapping[str, float], epoch: int, rate: float) -> None:
+    """Raise NonFiniteLoss where a metric is no number."""
     for name, value in values.items():
         if not np.isfinite(value):
             raise NonFiniteLoss(_not_finite(name, value, epoch, rate))

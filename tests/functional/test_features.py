@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tests.functional.chaos import SPACE, STUDY, Sandbox, Storm, check
 
 
-def heads(root: Path, created: Path) -> Sandbox:
+def heads(root: Path, created: Path, fuse: int) -> Sandbox:
     """Make a sandbox whose trials train heads on features of pretrained weights."""
     torch.manual_seed(0)
     weights = timm.create_model("test_resnet", num_classes=0).state_dict()
@@ -26,17 +26,18 @@ def heads(root: Path, created: Path) -> Sandbox:
         "head": {"hidden": {"choice": [[], [8]]}, "dropout": {"float": [0.0, 0.4]}},
         "augment": {"flip": True, "crop_padding": 1},
     }
-    sandbox = Sandbox.make(root, budget={"trials": 4, "epochs": 5}, search=search, features={"views": 2})
+    sandbox = Sandbox.make(root, budget={"trials": 4, "epochs": 5}, search=search, features={"views": 2, "fuse": fuse})
     save_file(weights, root / "weights.safetensors")
     shutil.copy(created, sandbox.workspace.mlflow_database)
     return sandbox
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fuse", [1, 2], ids=["one by one", "together"])
 def test_a_sweep_of_heads_killed_three_times_equals_one_that_was_not_and_its_export_is_confirmed(
-    tmp_path: Path, created: Path
+    tmp_path: Path, created: Path, fuse: int
 ) -> None:
-    whole, battered = (heads(tmp_path / name, created) for name in ("whole", "battered"))
+    whole, battered = (heads(tmp_path / name, created, fuse) for name in ("whole", "battered"))
     assert whole.run() == 0, whole.said()
     storm = Storm(battered, seed=2)
     storm.rage(3, moments=("mid-epoch", "checkpoint", "outcome"))
