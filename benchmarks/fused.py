@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from benchmarks.side_by_side import Rows, ratios, show, write
-from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
 from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
@@ -27,9 +27,10 @@ from sweeper.data.image_set import ImageSet
 from sweeper.modeling.backbones import Backbone
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec
-from sweeper.training.features import FrozenBackbone, FrozenFeatures
+from sweeper.training.features import FeatureMaker, FrozenBackbone, FrozenFeatures
 from sweeper.training.fused import Together, train_together
 from sweeper.training.inputs import TrialData
+from sweeper.training.micro_batch import Limits
 from sweeper.training.trainer import train
 
 
@@ -62,13 +63,18 @@ class Clusters(FrozenFeatures):
 
     def __init__(self, folder: Path, options: argparse.Namespace):
         super().__init__(FeatureCache(folder), FeaturesConfig(), torch.device(options.device))
-        self._width, self._labels = options.width, np.arange(options.images * 2) % options.classes
+        self._width, self._labels = options.width, np.arange(options.images) % options.classes
         self._centres = np.random.default_rng(0).normal(size=(options.classes, options.width))
         backbone = Backbone(nn.Identity(), options.width, (0.5,) * 3, (0.5,) * 3)
         self._frozen = FrozenBackbone(backbone, {"backbone": "clusters", "image_size": 8})
 
-    def backbone(self, config: TrialConfig) -> FrozenBackbone:
+    def backbone(self, _config: TrialConfig) -> FrozenBackbone:
         return self._frozen
+
+    def prepare(self, images: DeviceImages) -> None:
+        """Put the features of a split into the cache."""
+        maker = FeatureMaker(self._frozen, images, AugmentConfig(), self._device, Limits(), None)
+        self._cache.open(maker.key(0), self.fill)
 
     def fill(self, key: FeatureKey) -> Iterator[Features]:
         noise = np.random.default_rng(key.seed).normal(scale=6.0, size=(key.rows, self._width))
@@ -112,10 +118,8 @@ def trials(options: argparse.Namespace, count: int) -> list[TrialSpec]:
 
 def measure(options: argparse.Namespace, root: Path) -> Rows:
     data, features = images(options), Clusters(root / "features", options)
-    for split in features.splits(features.backbone(trials(options, 1)[0].config), data, trials(options, 1)[0], None):
-        split._open_view = lambda _, rows=len(split): features._cache.open(
-            FeatureKey.of({"made": "clusters"}, rows, options.width), features.fill
-        )
+    features.prepare(data.train)
+    features.prepare(data.val)
     rows: Rows = {}
     for repeat in range(options.repeats + 1):
         for members in options.members:

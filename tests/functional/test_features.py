@@ -26,6 +26,9 @@ def heads(root: Path, created: Path, fuse: int) -> Sandbox:
         "head": {"hidden": {"choice": [[], [8]]}, "dropout": {"float": [0.0, 0.4]}},
         "augment": {"flip": True, "crop_padding": 1},
     }
+    if fuse > 1:  # one shape, so that the trials of a group are trained at once
+        head = {"hidden": [8], "dropout": {"float": [0.0, 0.4]}}
+        search |= {"head": head, "batch_size": 8, "optimizer": {"name": "adam", "lr": {"float": [1e-3, 1e-1]}}}
     sandbox = Sandbox.make(root, budget={"trials": 4, "epochs": 5}, search=search, features={"views": 2, "fuse": fuse})
     save_file(weights, root / "weights.safetensors")
     shutil.copy(created, sandbox.workspace.mlflow_database)
