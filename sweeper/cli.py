@@ -116,7 +116,8 @@ def _say_disk_use(workspace: Workspace) -> None:
     from sweeper.study.disk import disk_use
 
     use = disk_use(workspace)
-    parts = f"{size(use.images)} decoded images, {size(use.trials)} unfinished or undelivered trials"
+    features = f"{size(use.features)} features of frozen backbones, " if use.features else ""
+    parts = f"{size(use.images)} decoded images, {features}{size(use.trials)} unfinished or undelivered trials"
     out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from sweeper.errors import DiskError
 
@@ -47,14 +48,28 @@ def write_whole(path: Path, content: bytes | str) -> None:
     What is written before it is on the disk before it, even when the machine loses power. Raises
     DiskError.
     """
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write, which stands at `path` once the block has ended well, and otherwise never.
+
+    Raises DiskError for any OSError in the block.
+    """
     beside = path.with_name(path.name + ".part")
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        try:
+            with beside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)  # a full disk gets its space back
+            raise
         _sync_folder(path.parent)
 
 

@@ -116,17 +116,7 @@ class ClassificationMetrics:
         Raises:
             ValueError: nothing was counted.
         """
-        loss, top, confusion = self._on_host()
-        found = scores(confusion)
-        samples = int(confusion.sum())
-        return {
-            "loss": loss / samples,
-            "accuracy": found.accuracy,
-            "top5_accuracy": top / samples,
-            "precision": found.precision,
-            "recall": found.recall,
-            "f1": found.f1,
-        }
+        return summary(*self._on_host())
 
     def confusion(self) -> Counts:
         """Return the confusion matrix [C, C]: rows true, columns predicted."""
@@ -142,6 +132,60 @@ class ClassificationMetrics:
         )
         classes = len(self._classes)
         return float(packed[0]), int(packed[1]), packed[2:].astype(np.int64).reshape(classes, classes)
+
+
+class StackedMetrics:
+    """Collects the same for K networks at once, each with inputs of its own."""
+
+    def __init__(self, members: int, classes: int, device: torch.device | str):
+        import torch
+
+        precise = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        self._loss = torch.zeros(members, dtype=precise, device=device)
+        self._top = torch.zeros(members, dtype=torch.int64, device=device)
+        self._confusion = torch.zeros(members * classes * classes, dtype=torch.int64, device=device)
+        self._classes = torch.arange(classes, device=device)
+        self._first = torch.arange(members, device=device)[:, None] * classes
+
+    def update(self, logits: torch.Tensor, labels: torch.Tensor, losses: torch.Tensor) -> None:
+        """Count one batch of each: logits [K, B, C], labels [K, B] and losses [K, B]."""
+        import torch
+
+        with torch.no_grad():
+            ranked = logits.masked_fill(logits.isnan(), float("-inf"))
+            self._loss += losses.sum(1, dtype=self._loss.dtype)
+            hits = in_top(ranked.flatten(0, 1), labels.flatten(), self._classes)
+            self._top += hits.view(labels.shape).sum(1)
+            cells = (self._first + labels) * len(self._classes) + ranked.argmax(2)
+            self._confusion.index_add_(0, cells.flatten(), torch.ones_like(cells).flatten())
+
+    def compute(self) -> list[tuple[dict[str, float], Counts]]:
+        """Return the scores of each member and its confusion matrix [C, C]."""
+        losses, tops = self._loss.cpu().tolist(), self._top.cpu().tolist()
+        classes = len(self._classes)
+        confusions = self._confusion.cpu().numpy().reshape(len(losses), classes, classes)
+        return [
+            (summary(loss, top, confusion), confusion)
+            for loss, top, confusion in zip(losses, tops, confusions, strict=True)
+        ]
+
+
+def summary(loss: float, top: int, confusion: Counts) -> dict[str, float]:
+    """Return what a pass is judged by, from the sum of its losses, its top-5 hits and its confusion matrix.
+
+    Raises:
+        ValueError: nothing was counted.
+    """
+    found = scores(confusion)
+    samples = int(confusion.sum())
+    return {
+        "loss": loss / samples,
+        "accuracy": found.accuracy,
+        "top5_accuracy": top / samples,
+        "precision": found.precision,
+        "recall": found.recall,
+        "f1": found.f1,
+    }
 
 
 def in_top(logits: torch.Tensor, labels: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

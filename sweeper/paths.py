@@ -54,6 +54,11 @@ class Workspace:
         return self.state / "cache"
 
     @property
+    def features(self) -> Path:
+        """What frozen backbones make of the images, shared by all studies; may be removed at any time."""
+        return self.state / "features"
+
+    @property
     def builtin(self) -> Path:
         """Image files of the embedded data sets."""
         return self.state / "builtin"

@@ -58,6 +58,8 @@ class TrialOutcome(Frozen):
     timestamp_ms: int = 0
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
+    on_features: bool = False
+    """The head alone was trained and validated, on what the frozen backbone had made of the images."""
 
 
 def does_not_fit(why: str) -> str:

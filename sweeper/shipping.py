@@ -55,7 +55,9 @@ def export_trial(
             dataset=asdict(describe(images, dataset_name(sweep))),
             stored_size=images.image_size,
             resize=sweep.dataset.resize,
-            training=Training(device=row.outcome.device, precision=row.outcome.precision),
+            training=Training(
+                device=row.outcome.device, precision=row.outcome.precision, on_features=row.outcome.on_features
+            ),
             model_files=tuple(Path(file) for file in sweep.model_files),
             run_id=artifacts.run_id,
         )

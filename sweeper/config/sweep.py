@@ -67,6 +67,24 @@ def is_a_plain_name(value: str) -> str:
     return value
 
 
+class FeaturesConfig(Frozen):
+    """How heads on frozen backbones are trained: from features, computed once for all trials."""
+
+    cache: bool = Field(
+        True,
+        description="With `trainable: head` and pretrained weights, train the head on the backbone's stored output. "
+        "Trials with CutMix, which needs pixels, go through the backbone.",
+    )
+    views: PositiveInt = Field(
+        4, description="Augmented views kept of each training image, taken in turn by epoch; one where nothing changes."
+    )
+    fuse: PositiveInt = Field(
+        1,
+        description="Trials that are suggested together, and trained at once as far as they have features, batch size "
+        "and shape of the head in common; 1 suggests each with the knowledge of all before it.",
+    )
+
+
 class SweepConfig(Frozen):
     """A search-space file: what is searched, on which data, by which means and for how long."""
 
@@ -76,6 +94,7 @@ class SweepConfig(Frozen):
     budget: BudgetConfig = BudgetConfig()
     sampler: SamplerConfig = TpeConfig(name="tpe")
     pruner: PrunerConfig = MedianConfig(name="median")
+    features: FeaturesConfig = FeaturesConfig()
     seed: NonNegativeInt = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     model_files: tuple[str, ...] = Field(
@@ -85,7 +104,7 @@ class SweepConfig(Frozen):
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what must not change while a study is continued."""
-        kept = {"search", "dataset", "objective", "sampler", "pruner", "seed", "model_files"}
+        kept = {"search", "dataset", "objective", "sampler", "pruner", "features", "seed", "model_files"}
         fixed = self.model_dump(mode="json", by_alias=True, include=kept)
         fixed["epochs"] = self.budget.epochs
         fixed["patience"] = self.budget.patience

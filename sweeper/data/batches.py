@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,19 +15,20 @@ from sweeper.data.augment import Normalize, augment_images, evaluation_images
 from sweeper.data.image_set import ImageSet
 from sweeper.data.listing import Split
 from sweeper.data.mixing import Mix, draw_mix
-from sweeper.data.placement import place_images
+from sweeper.data.placement import place_samples
+from sweeper.data.splitting import Rows
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images and their labels, on the device.
+    """Some inputs of a network and their labels, on the device.
 
-    `images` is float32 [B, 3, S, S], normalised, in channels_last memory format; `labels` int64 [B].
-    Where images were mixed, `labels` counts with `mix_weight`, float32 [B], and `mixed_labels`,
-    int64 [B], with the rest; else both are None.
+    `inputs` are images, float32 [B, 3, S, S], normalised, in channels_last memory format, or features
+    of images, float32 [B, D]; `labels` int64 [B]. Where inputs were mixed, `labels` counts with
+    `mix_weight`, float32 [B], and `mixed_labels`, int64 [B], with the rest; else both are None.
     """
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
     mixed_labels: Tensor | None = None
     mix_weight: Tensor | None = None
@@ -37,6 +39,7 @@ class DeviceImages:
 
     The images stay on the device when they fit its free memory, and are streamed to it from the
     memory map otherwise; the batches are the same either way. `resident` decides it by force.
+    `pixels` names their pixels, as those of the image set are named.
     """
 
     def __init__(
@@ -45,7 +48,8 @@ class DeviceImages:
         rows = image_set.splits[split]
         self.device = torch.device(device)
         self.labels = torch.from_numpy(image_set.labels[rows]).to(self.device)
-        self._source = place_images(image_set.images, rows, self.device, resident=resident)
+        self.pixels = _pixels_of(image_set, rows)
+        self._source = place_samples(image_set.images, rows, self.device, resident=resident)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,7 +75,7 @@ class DeviceImages:
         one image only, on which batch normalisation fails, that image joins the batch before. `mean`
         and `std` are per channel, of values from 0 to 1.
         """
-        host, generator = _chance(seed, epoch, self.device)
+        host, generator = chance(seed, epoch, self.device)
         order = host.permutation(len(self))
         bounds = training_bounds(len(self), batch_size)
         labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
@@ -79,7 +83,26 @@ class DeviceImages:
         for (start, end), pixels in zip(bounds, self._source.take([order[a:b] for a, b in bounds]), strict=True):
             images = augment_images(pixels, augment, image_size, normalize, generator)
             mix = draw_mix(augment, end - start, image_size, host)
-            yield _mixed(mix, images, labels[start:end]) if mix else Batch(images, labels[start:end])
+            yield mixed(mix, images, labels[start:end]) if mix else Batch(images, labels[start:end])
+
+    def view_batches(
+        self,
+        batch_size: int,
+        augment: AugmentConfig,
+        image_size: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        seed: int,
+    ) -> Iterator[Tensor]:
+        """Yield every image once, in the order of the split, augmented by chance that comes from the seed alone.
+
+        Images are not mixed here. With nothing to change they are those of `eval_batches`.
+        """
+        _, generator = chance(seed, 0, self.device)
+        rows = [np.arange(a, min(a + batch_size, len(self))) for a in range(0, len(self), batch_size)]
+        normalize = Normalize(mean, std, image_size, self.device)
+        for pixels in self._source.take(rows):
+            yield augment_images(pixels, augment, image_size, normalize, generator)
 
     def eval_batches(
         self, batch_size: int, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]
@@ -95,8 +118,16 @@ class DeviceImages:
             yield Batch(images, self.labels[start : start + batch_size])
 
 
-def _mixed(mix: Mix, images: Tensor, labels: Tensor) -> Batch:
-    return Batch(mix.images(images), labels, mix.labels(labels), mix.weight_on(images.device))
+def mixed(mix: Mix, inputs: Tensor, labels: Tensor) -> Batch:
+    """Mix each input of a batch with its neighbour."""
+    return Batch(mix.images(inputs), labels, mix.labels(labels), mix.weight_on(inputs.device))
+
+
+def _pixels_of(image_set: ImageSet, rows: Rows) -> str:
+    """Name the pixels of a split, in their order; empty where those of the image set have no name."""
+    if not image_set.pixels:
+        return ""
+    return f"{image_set.pixels}-{hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()}"
 
 
 def training_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
@@ -107,7 +138,7 @@ def training_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 
-def _chance(seed: int, epoch: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:
+def chance(seed: int, epoch: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:
     """Return the sources of chance of an epoch: order and mixing on the host, pixels on the device.
 
     The host draws what it would otherwise have to wait for the device to tell it.

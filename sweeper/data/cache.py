@@ -37,6 +37,8 @@ class CachedImages:
     images: Pixels
     digest: str
     bad: dict[int, str]
+    name: str
+    """Of the decoded bytes: from the digest, their size and how they were decoded."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class ImageCache:
         images: Pixels = np.lib.format.open_memmap(path, mode="c")
         if images.shape != (count, self.size, self.size, 3) or images.dtype != np.uint8:
             raise ValueError(f"{path}: not the images it is named for")
-        return CachedImages(images, entry.digest, dict(entry.bad))
+        return CachedImages(images, entry.digest, dict(entry.bad), path.stem)
 
     def _images(self, digest: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{32}", digest):

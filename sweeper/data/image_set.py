@@ -19,6 +19,8 @@ class ImageSet:
     `splits` maps train, val and perhaps test to sorted row numbers. `digest` names the data set:
     32 hexadecimal digits that change with any byte of any image, any label and any split, but not
     with the image size or the place where the files lie. `titles` are the classes as people read them.
+    `pixels` names the decoded bytes themselves: it changes with any byte of any file, the size and the
+    way of decoding; what is computed from them is kept under it, and not at all where it is empty.
     """
 
     images: Pixels
@@ -27,6 +29,7 @@ class ImageSet:
     splits: Splits
     digest: str
     titles: tuple[str, ...] = ()
+    pixels: str = ""
 
     @property
     def image_size(self) -> int:

@@ -1,5 +1,7 @@
 """Mixup and CutMix: each image is blended with, or patched from, its neighbour in the batch.
 
+Mixup blends features just as well; CutMix needs pixels.
+
 The batch is shuffled already, so that the neighbour is as random a partner as any. Weights and
 patches are drawn on the host, which then never waits for the device.
 """
@@ -35,10 +37,10 @@ class Mix:
         return weight.to(device, non_blocking=True)
 
     def images(self, images: Tensor) -> Tensor:
-        """Mix float32 [B, 3, S, S]."""
+        """Mix float32 [B, 3, S, S], or blend features [B, D]."""
         neighbours = images.roll(1, 0)
         if self.box is None:
-            weight = self.weight_on(images.device).view(-1, 1, 1, 1)
+            weight = self.weight_on(images.device).view(-1, *(1 for _ in images.shape[1:]))
             return torch.lerp(neighbours, images, weight)
         return torch.where(_patch(self.box, images), neighbours, images)
 

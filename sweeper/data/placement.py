@@ -1,4 +1,4 @@
-"""Where the pixels of a split live: resident on the device, or streamed to it batch by batch."""
+"""Where the pixels or features of a split live: resident on the device, or streamed to it batch by batch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sweeper.data.decode import Pixels
+from sweeper.data.feature_cache import Features
 from sweeper.data.splitting import Rows
 
 RESIDENT_SHARE = 0.4
@@ -21,21 +22,24 @@ AHEAD = 2
 """Batches that are read before they are asked for."""
 
 
-class PixelSource(Protocol):
-    """Hands out the images of a split."""
+Samples = Pixels | Features
+
+
+class SampleSource(Protocol):
+    """Hands out the images of a split, or their features."""
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
-        """Yield uint8 [B, S, S, 3] on the device for each batch of positions within the split."""
+        """Yield uint8 [B, S, S, 3], or float32 [B, D], on the device for each batch of positions in the split."""
         ...
 
 
-def place_images(images: Pixels, rows: Rows, device: torch.device, *, resident: bool | None = None) -> PixelSource:
-    """Place the given rows of uint8 [N, S, S, 3] on a device, resident where they fit or as told."""
+def place_samples(samples: Samples, rows: Rows, device: torch.device, *, resident: bool | None = None) -> SampleSource:
+    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told."""
     if resident is None:
-        resident = len(rows) * images[0].nbytes <= _free_bytes(device)
+        resident = len(rows) * samples[0].nbytes <= _free_bytes(device)
     if not resident:
-        return StreamedPixels(images, rows, device)
-    return MappedPixels(images, rows) if device.type == "cpu" else ResidentPixels(images, rows, device)
+        return StreamedSamples(samples, rows, device)
+    return MappedSamples(samples, rows) if device.type == "cpu" else ResidentSamples(samples, rows, device)
 
 
 def _free_bytes(device: torch.device) -> float:
@@ -45,26 +49,27 @@ def _free_bytes(device: torch.device) -> float:
     return available if device.type == "cpu" else RESIDENT_SHARE * available
 
 
-class ResidentPixels:
+class ResidentSamples:
     """A copy on the device."""
 
-    def __init__(self, images: Pixels, rows: Rows, device: torch.device) -> None:
-        self._pixels = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
+    def __init__(self, samples: Samples, rows: Rows, device: torch.device) -> None:
+        kind = torch.from_numpy(samples[:0]).dtype
+        self._samples = torch.empty((len(rows), *samples.shape[1:]), dtype=kind, device=device)
         for start in range(0, len(rows), 4096):  # in pieces, to need no second copy on the host
             part = slice(start, start + 4096)
-            self._pixels[part].copy_(torch.from_numpy(images[rows[part]]))
+            self._samples[part].copy_(torch.from_numpy(samples[rows[part]]))
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
         for batch in batches:
-            positions = torch.from_numpy(batch).to(self._pixels.device, non_blocking=True)
-            yield self._pixels.index_select(0, positions)
+            positions = torch.from_numpy(batch).to(self._samples.device, non_blocking=True)
+            yield self._samples.index_select(0, positions)
 
 
-class MappedPixels:
+class MappedSamples:
     """The memory map itself, for the CPU: the kernel keeps one copy for all workers."""
 
-    def __init__(self, images: Pixels, rows: Rows) -> None:
-        self._pixels = torch.from_numpy(images)
+    def __init__(self, samples: Samples, rows: Rows) -> None:
+        self._samples = torch.from_numpy(samples)
         self._rows = torch.from_numpy(rows)
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
@@ -72,15 +77,15 @@ class MappedPixels:
             yield self.read(batch)
 
     def read(self, batch: Rows, out: Tensor | None = None) -> Tensor:
-        return torch.index_select(self._pixels, 0, self._rows[torch.from_numpy(batch)], out=out)
+        return torch.index_select(self._samples, 0, self._rows[torch.from_numpy(batch)], out=out)
 
 
-class StreamedPixels:
+class StreamedSamples:
     """The memory map, read by a thread of its own a few batches ahead."""
 
-    def __init__(self, images: Pixels, rows: Rows, device: torch.device) -> None:
-        self._mapped = MappedPixels(images, rows)
-        self._shape = images.shape[1:]
+    def __init__(self, samples: Samples, rows: Rows, device: torch.device) -> None:
+        self._mapped = MappedSamples(samples, rows)
+        self._row = torch.from_numpy(samples[:0])
         self._device = device
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
@@ -96,8 +101,8 @@ class StreamedPixels:
     def _read(self, batch: Rows) -> Tensor:
         # torch keeps pinned buffers for reuse, and none before the copy out of it has ended
         pinned = self._device.type == "cuda"
-        buffer = torch.empty((len(batch), *self._shape), dtype=torch.uint8, pin_memory=pinned)
+        buffer = torch.empty((len(batch), *self._row.shape[1:]), dtype=self._row.dtype, pin_memory=pinned)
         return self._mapped.read(batch, out=buffer)
 
-    def _send(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self._device, non_blocking=True)
+    def _send(self, samples: Tensor) -> Tensor:
+        return samples.to(self._device, non_blocking=True)

@@ -40,6 +40,7 @@ def prepare_images(
         splits=index.splits,
         digest=digest_of(index, cached.digest),
         titles=class_titles(index.root, index.classes),
+        pixels=cached.name,
     )
 
 

@@ -6,8 +6,8 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -31,13 +31,17 @@ from sweeper.results import TrialSpec
 
 @dataclass
 class Slot:
-    """A worker process, the pipe to it and the trial it is on."""
+    """A worker process, the pipe to it and the trials it is on."""
 
     process: SpawnProcess
     connection: Connection
     log: Path
     ready: bool = False
-    number: int | None = None
+    numbers: list[int] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        return self.ready and not self.numbers
 
 
 class LocalEngine:
@@ -71,21 +75,21 @@ class LocalEngine:
 
     @property
     def idle(self) -> int:
-        return sum(slot.ready and slot.number is None for slot in self._slots)
+        return sum(slot.idle for slot in self._slots)
 
-    def submit(self, spec: TrialSpec) -> None:
-        slot = next(slot for slot in self._slots if slot.ready and slot.number is None)
-        slot.number = spec.number
+    def submit(self, group: Sequence[TrialSpec]) -> None:
+        slot = next(slot for slot in self._slots if slot.idle)
+        slot.numbers = [spec.number for spec in group]
         with contextlib.suppress(ConnectionError):  # it died while idle; `events` will say so
-            slot.connection.send(spec)
+            slot.connection.send(tuple(group))
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         ready = wait([slot.connection for slot in self._slots], timeout_s)
         for index, slot in enumerate(self._slots):
             if slot.connection in ready:
-                yield self._receive(index)
+                yield from self._receive(index)
 
-    def _receive(self, index: int) -> Event:
+    def _receive(self, index: int) -> list[Event]:
         slot = self._slots[index]
         try:
             event: WorkerReady | EpochFinished | TrialEnded | DiskTrouble = slot.connection.recv()
@@ -93,10 +97,10 @@ class LocalEngine:
             return self._replace(index)
         slot.ready = True
         if isinstance(event, TrialEnded):
-            slot.number = None
-        return event
+            slot.numbers.remove(event.number)
+        return [event]
 
-    def _replace(self, index: int) -> WorkerDied:
+    def _replace(self, index: int) -> list[Event]:
         """Start a new worker in place of a dead one."""
         slot = self._slots[index]
         slot.process.join()
@@ -104,7 +108,8 @@ class LocalEngine:
         exitcode = slot.process.exitcode
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -signal.SIGKILL and self._kernel_has_killed())
         self._slots[index] = self._start(index)
-        return WorkerDied(slot.number, how_it_ended(exitcode, slot.log, for_memory=for_memory), for_memory)
+        reason = how_it_ended(exitcode, slot.log, for_memory=for_memory)
+        return [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]
 
     def _kernel_has_killed(self) -> bool:
         """Tell whether the kernel has killed for memory once more than we know of; that kill is then accounted for."""
@@ -113,7 +118,7 @@ class LocalEngine:
         return risen
 
     def answer(self, number: int, *, prune: bool) -> None:
-        slot = next(slot for slot in self._slots if slot.number == number)
+        slot = next(slot for slot in self._slots if number in slot.numbers)
         with contextlib.suppress(ConnectionError):
             slot.connection.send(prune)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +46,7 @@ class TrialEnded:
 
 @dataclass(frozen=True)
 class WorkerDied:
-    """A worker process is gone, and the trial it was on with it; without a number it had none yet."""
+    """A worker process is gone, and a trial it was on with it; without a number it had none yet."""
 
     number: int | None
     reason: str
@@ -72,11 +72,14 @@ class Engine(Protocol):
     def idle(self) -> int:
         """How many slots could take a trial now."""
 
-    def submit(self, spec: TrialSpec) -> None:
-        """Start a trial in an idle slot."""
+    def submit(self, group: Sequence[TrialSpec]) -> None:
+        """Start a group of trials in an idle slot; it is idle again when the last of them has ended."""
 
     def events(self, timeout_s: float) -> Iterator[Event]:
-        """Yield what has happened, waiting at most so long for the first."""
+        """Yield what has happened, waiting at most so long for the first.
+
+        A worker that dies is told of once for each unfinished trial of its group.
+        """
 
     def answer(self, number: int, *, prune: bool) -> None:
         """Answer the `EpochFinished` of a trial."""

@@ -1,4 +1,4 @@
-"""A worker process: builds what trials share once, then trains one trial after another."""
+"""A worker process: builds what trials share once, then trains one group of trials after another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from contextlib import suppress
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,13 +26,13 @@ from sweeper.engines.protocol import (
     WorkerReady,
     WorkerSetup,
 )
-from sweeper.errors import DiskError
+from sweeper.errors import DatasetError, DiskError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 
 if TYPE_CHECKING:
-    from sweeper.training.trainer import TrialData
+    from sweeper.training.inputs import TrialData
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,11 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     _write_output_to(log)
     worker = Worker(connection, setup)
     connection.send(WorkerReady())
-    while (spec := connection.recv()) is not None:
+    while (group := connection.recv()) is not None:
         try:
-            connection.send(TrialEnded(spec.number, worker.run(spec)))
+            worker.run(group)
         except DiskError as error:
-            connection.send(DiskTrouble(spec.number, str(error)))
+            connection.send(DiskTrouble(group[0].number, str(error)))
 
 
 def _die_with_parent() -> None:
@@ -88,14 +89,16 @@ def _write_output_to(log: Path) -> None:
 
 
 class Worker:
-    """Keeps the device and the images of recent trials between trials."""
+    """Keeps the device, images and frozen backbones of recent trials between trials."""
 
     def __init__(self, connection: Connection, setup: WorkerSetup):
         import torch
 
         import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
+        from sweeper.data.feature_cache import FeatureCache
         from sweeper.modeling.registry import load_model_files
         from sweeper.training.device import resolve_device
+        from sweeper.training.features import FrozenFeatures
 
         self._connection = connection
         self._sweep = SweepConfig.model_validate_json(setup.sweep)
@@ -105,19 +108,68 @@ class Worker:
         self._device = resolve_device(self._sweep.device, setup.slot)
         load_model_files(self._sweep.model_files)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
+        self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
 
-    def run(self, spec: TrialSpec) -> TrialOutcome:
-        """Train a trial, from its checkpoint if there is one, and leave its outcome on disk."""
-        folder = self._workspace.study(self._sweep.study).trial(spec.number)
-        with file_lock(folder.lock, blocking=True):  # a worker of a dead driver may still be ending
-            if folder.outcome.exists():
-                return self._replay(spec, folder)
-            outcome = self._train(spec, folder)
-            if outcome.state is TrialState.FAILED or not outcome.feasible:
-                self._require_a_working_device(outcome)
-            write_whole(folder.outcome, outcome.model_dump_json())
-            folder.checkpoint.unlink(missing_ok=True)
-        return outcome
+    def run(self, group: Sequence[TrialSpec]) -> None:
+        """Train trials, from their checkpoints where there are any; leave their outcomes on disk and tell of each end.
+
+        What can be trained at once is; where the sweep does not ask for groups, a group is a single trial.
+        """
+        with ExitStack() as locks:  # a worker of a dead driver may still be ending
+            for spec in group:
+                locks.enter_context(file_lock(self._folder(spec).lock, blocking=True))
+            for key, stack in self._stacks(group).items():
+                ends = self._one_by_one(stack) if isinstance(key, int) else self._train_together(stack)
+                for spec, outcome in ends:
+                    self._end(spec, outcome)
+
+    def _folder(self, spec: TrialSpec) -> TrialFolder:
+        return self._workspace.study(self._sweep.study).trial(spec.number)
+
+    def _stacks(self, group: Sequence[TrialSpec]) -> dict[Hashable, list[TrialSpec]]:
+        """Part a group into what is trained at once, in the order of the numbers; a number stands for one alone."""
+        stacks: dict[Hashable, list[TrialSpec]] = {}
+        for spec in group:
+            ended = self._folder(spec).outcome.exists()
+            key = None if ended or self._sweep.features.fuse == 1 else self._stack_key(spec)
+            stacks.setdefault(spec.number if key is None else key, []).append(spec)
+        return stacks
+
+    def _stack_key(self, spec: TrialSpec) -> Hashable | None:
+        from sweeper.training.fused import stack_key
+
+        with suppress(DatasetError):  # the trial itself will tell of it
+            if self._features.serve(spec.config, self._images(spec.config.image_size)):
+                return stack_key(spec.config)
+        return None
+
+    def _one_by_one(self, specs: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
+        for spec in specs:
+            folder = self._folder(spec)
+            yield spec, self._replay(spec, folder) if folder.outcome.exists() else self._train(spec, folder)
+
+    def _end(self, spec: TrialSpec, outcome: TrialOutcome) -> None:
+        """Leave the outcome of a trial on disk and tell of it."""
+        folder = self._folder(spec)
+        if outcome.state is TrialState.FAILED or not outcome.feasible:
+            self._require_a_working_device(outcome)
+        write_whole(folder.outcome, outcome.model_dump_json())
+        folder.checkpoint.unlink(missing_ok=True)
+        self._connection.send(TrialEnded(spec.number, outcome))
+
+    def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
+        from sweeper.training.fused import Together, train_together
+
+        together = Together(
+            self._images(stack[0].config.image_size),
+            self._sweep.objective,
+            self._sweep.budget.patience,
+            self._device,
+            self._features,
+            self._limits_file(stack[0]),
+            self._report,
+        )
+        return train_together([(spec, self._folder(spec)) for spec in stack], together)
 
     def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
         from sweeper.training.trainer import train
@@ -132,6 +184,7 @@ class Worker:
                 folder=folder,
                 on_epoch=lambda metrics: self._report(spec.number, metrics),
                 limits_file=self._limits_file(spec),
+                features=self._features,
             )
         except (ConnectionError, DiskError):
             raise  # the driver is gone, or the disk is full; the trial is not at fault
@@ -140,12 +193,9 @@ class Worker:
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def _limits_file(self, spec: TrialSpec) -> Path:
-        config = spec.config
-        device = "cpu"
-        if self._device.type == "cuda":
-            import torch
+        from sweeper.training.device import device_name
 
-            device = torch.cuda.get_device_name(self._device)
+        config, device = spec.config, device_name(self._device)
         return self._workspace.micro_batches(config.backbone, config.image_size, config.trainable, device)
 
     def _require_a_working_device(self, outcome: TrialOutcome) -> None:
@@ -165,7 +215,7 @@ class Worker:
         """Return the images in this size, kept from an earlier trial where possible."""
         from sweeper.data.batches import DeviceImages
         from sweeper.data.prepare import prepare_images
-        from sweeper.training.trainer import TrialData
+        from sweeper.training.inputs import TrialData
 
         size = self._sweep.dataset.stored_size or image_size
         if size not in self._data:

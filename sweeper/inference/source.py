@@ -19,6 +19,8 @@ class Training(Frozen):
 
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
+    on_features: bool = False
+    """Validated on stored features: the backbone had seen the images in batches of another size."""
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,8 @@ def tolerance(training: Training, device: torch.device, images: int) -> tuple[in
     trained = f"{training.precision} on {training.device}"
     if training == Training(device=device.type, precision="float32"):
         return 0, f"validated in {trained} then and now"
+    if training == Training(device=device.type, precision="float32", on_features=True):
+        return max(1, math.ceil(CHANGED * images)), f"validated in {trained} on stored features then, on images now"
     return math.ceil(OTHER_ARITHMETIC * images), f"validated in {trained} then, in float32 on {device.type} now"
 
 

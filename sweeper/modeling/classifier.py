@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.modeling.backbones import Channels, build_backbone
+from sweeper.modeling.backbones import Backbone, Channels, build_backbone
 from sweeper.modeling.heads import build_head
 from sweeper.modeling.stages import last_stage
 
@@ -42,21 +43,28 @@ class Classifier(nn.Module):
         return self
 
 
-def build_classifier(config: TrialConfig, classes: int, *, load_weights: bool = True) -> Classifier:
+def build_classifier(
+    config: TrialConfig, classes: int, *, load_weights: bool = True, backbone: Backbone | None = None
+) -> Classifier:
     """Build a trial's network on the CPU, frozen as configured.
 
-    New weights are drawn from torch's global random numbers, so the caller seeds.
+    New weights are drawn from torch's global random numbers, so the caller seeds. Those of the head
+    do not depend on how many the backbone has drawn.
 
     Args:
         config: Of the trial.
         classes: Number of classes, C.
         load_weights: False leaves pretrained weights out, where others are loaded right after.
+        backbone: One that is built already.
 
     Raises:
         ModelError: the backbone or its weights cannot be built as configured.
     """
-    pretrained = config.pretrained if load_weights else False
-    backbone = build_backbone(config.backbone, pretrained, config.drop_rate, config.image_size)
+    seed = int(torch.randint(2**62, ()))
+    if backbone is None:
+        pretrained = config.pretrained if load_weights else False
+        backbone = build_backbone(config.backbone, pretrained, config.drop_rate, config.image_size)
+    torch.manual_seed(seed)
     head = build_head(config.head, backbone.features, classes)
     classifier = Classifier(backbone.module, head, backbone.mean, backbone.std)
     freeze(classifier, config.trainable)

@@ -173,14 +173,26 @@ class StudyStore:
         trial = self._live.pop(number)
         self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
 
-    @_guarded
     def next_trial(self) -> TrialSpec | None:
         """Ask for the next trial, an interrupted one first; None when the budget is used up."""
+        return next(iter(self.next_group(1)), None)
+
+    @_guarded
+    def next_group(self, size: int) -> list[TrialSpec]:
+        """Ask for the next group of trials, an interrupted one first; empty when the budget is used up.
+
+        Group g has the numbers from g * size up to the next one's first. Of a group that was interrupted
+        come those that have not ended, and never others in their place: which trials are suggested
+        without knowledge of each other then follows from their numbers alone.
+        """
         trials = self._study.get_trials(deepcopy=False)
-        waiting = [trial.number for trial in trials if trial.state == OptunaState.WAITING]
-        if not waiting and len(trials) >= self.budget:
-            return None
-        number = waiting[0] if waiting else len(trials)
+        waiting = {trial.number for trial in trials if trial.state == OptunaState.WAITING}
+        first = min(waiting, default=len(trials))
+        numbers = range(first, (first // size + 1) * size)
+        known = len(trials)
+        return [self._ask(number) for number in numbers if number in waiting or known <= number < self.budget]
+
+    def _ask(self, number: int) -> TrialSpec:
         combination = self._grid[number] if self._grid is not None and number < len(self._grid) else None
         self._study.sampler = build_sampler(self._sweep.sampler, self._sweep.seed, number, combination)
         trial = self._study.ask()

@@ -14,17 +14,18 @@ class DiskUse:
     """Bytes on disk, by what they hold."""
 
     images: int
+    features: int
     trials: int
 
     @property
     def total(self) -> int:
-        return self.images + self.trials
+        return self.images + self.features + self.trials
 
 
 def disk_use(workspace: Workspace) -> DiskUse:
-    """Return what decoded images and the trials of all studies take; it may change meanwhile."""
+    """Return what decoded images, features and the trials of all studies take; it may change meanwhile."""
     images = _bytes(workspace.cache) + _bytes(workspace.builtin)
-    return DiskUse(images, _bytes(workspace.state / "studies"))
+    return DiskUse(images, _bytes(workspace.features), _bytes(workspace.state / "studies"))
 
 
 def _bytes(folder: Path) -> int:

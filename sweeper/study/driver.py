@@ -142,16 +142,18 @@ class Driver:
         return float("inf") if timeout is None else started + timeout - self._store.seconds_used
 
     def _fill(self, engine: Engine) -> None:
-        """Give every idle slot a trial, as long as there are any to start."""
+        """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._interrupted:
-            spec = self._store.next_trial()
-            if spec is None:
+            group = self._store.next_group(self._store.sweep.features.fuse)
+            if not group:
                 return
-            self._live.add(spec.number)
-            write_whole(self._folder.trial(spec.number).spec, spec.model_dump_json())
-            self._observer.trial_started(spec)
-            engine.submit(spec)
-            self._outbox.notify(spec.number, Phase.RUNNING)
+            self._live.update(spec.number for spec in group)
+            for spec in group:
+                write_whole(self._folder.trial(spec.number).spec, spec.model_dump_json())
+                self._observer.trial_started(spec)
+            engine.submit(group)
+            for spec in group:
+                self._outbox.notify(spec.number, Phase.RUNNING)
 
     def _handle(self, engine: Engine, event: Event) -> None:
         match event:

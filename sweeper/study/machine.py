@@ -69,7 +69,8 @@ def _device() -> Finding:
 def _disk(workspace: Workspace) -> Finding:
     free = shutil.disk_usage(workspace.root).free / 1e9
     what = f"{free:.1f} GB free; {workspace.state.name} holds {disk_use(workspace).total / 1e9:.2f} GB"
-    remedy = f"keep {LEAST_FREE_DISK_GB:g} GB free; decoded images in {workspace.cache} can be removed at any time"
+    remedy = f"keep {LEAST_FREE_DISK_GB:g} GB free; decoded images in {workspace.cache} and features in "
+    remedy += f"{workspace.features} can be removed at any time while no study runs"
     return Finding("disk", what, remedy if free < LEAST_FREE_DISK_GB else None)
 
 

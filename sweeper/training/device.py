@@ -26,6 +26,11 @@ def resolve_device(wanted: str, slot: int) -> torch.device:
     return torch.device(wanted)
 
 
+def device_name(device: torch.device) -> str:
+    """Return the kind of device, of a GPU its model: what arithmetic and memory depend on."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def precision(device: torch.device) -> Literal["float32", "bfloat16"]:
     """bfloat16 on CUDA devices that have it, float32 everywhere else."""
     return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from sweeper.confusion import Confusion
-from sweeper.data.batches import Batch, DeviceImages
+from sweeper.data.batches import Batch
 from sweeper.metrics import ClassificationMetrics
-from sweeper.modeling.classifier import Classifier
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 
@@ -27,35 +27,37 @@ class Evaluation:
 
 
 def evaluate(
-    model: Classifier,
-    images: DeviceImages,
+    network: nn.Module,
+    batches: Iterable[Batch],
     *,
     classes: int,
-    batch_size: int,
-    image_size: int,
     device: torch.device,
     micro_batches: MicroBatches | None = None,
 ) -> Evaluation:
-    """Evaluate a classifier in inference mode, the way a trial is validated. Raises DoesNotFit."""
-    model.eval()
-    sizes = micro_batches or MicroBatches(device)
+    """Evaluate a network in inference mode, the way a trial is validated. Raises DoesNotFit."""
+    network.eval()
+    predict = predictor(network, device, micro_batches or MicroBatches(device))
+    return evaluate_predictions(predict, batches, classes, device)
 
-    def predict(batch: torch.Tensor) -> torch.Tensor:
+
+def predictor(network: nn.Module, device: torch.device, micro_batches: MicroBatches) -> Predict:
+    """Return what puts inputs [B, ...] through a network, in parts that fit, and gives float32 [B, ...]."""
+
+    def predict(inputs: torch.Tensor) -> torch.Tensor:
         def attempt(cut: Parts) -> torch.Tensor:
             with autocast(device):
-                return torch.cat([model(batch[part]).float() for part in cut])
+                return torch.cat([network(inputs[part]).float() for part in cut])
 
-        return sizes.fit("evaluation", len(batch), attempt, rewind=lambda: None)
+        return micro_batches.fit("evaluation", len(inputs), attempt, rewind=lambda: None)
 
-    batches = images.eval_batches(batch_size, image_size, model.mean, model.std)
-    return evaluate_predictions(predict, batches, classes, device)
+    return predict
 
 
 @torch.inference_mode()
 def evaluate_predictions(predict: Predict, batches: Iterable[Batch], classes: int, device: torch.device) -> Evaluation:
-    """Evaluate anything that turns normalised images [B, 3, S, S] into logits [B, C]."""
+    """Evaluate anything that turns the inputs of batches into logits [B, C]."""
     metrics = ClassificationMetrics(classes, device)
     for batch in batches:
-        logits = predict(batch.images)
+        logits = predict(batch.inputs)
         metrics.update(logits, batch.labels, functional.cross_entropy(logits, batch.labels, reduction="none"))
     return Evaluation(dict(metrics.compute()), metrics.confusion())

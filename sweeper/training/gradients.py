@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeper.data.batches import Batch
-from sweeper.modeling.classifier import Classifier
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 
@@ -23,7 +22,7 @@ class Scored:
 
 
 def compute_gradients(
-    model: Classifier, batch: Batch, label_smoothing: float, micro_batches: MicroBatches, start: StepStart
+    network: nn.Module, batch: Batch, label_smoothing: float, micro_batches: MicroBatches, start: StepStart
 ) -> Scored:
     """Set the gradients of the mean loss of a batch, in as many parts as memory demands.
 
@@ -32,24 +31,24 @@ def compute_gradients(
     count = len(batch.labels)
 
     def attempt(cut: Parts) -> Scored:
-        model.zero_grad(set_to_none=True)
-        done = [_backward(model, part_of(batch, part), label_smoothing, count, start.device) for part in cut]
+        network.zero_grad(set_to_none=True)
+        done = [_backward(network, part_of(batch, part), label_smoothing, count, start.device) for part in cut]
         if len(done) == 1:
             return done[0]
         return Scored(torch.cat([part.logits for part in done]), torch.cat([part.losses for part in done]))
 
     def rewind() -> None:
-        model.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         start.restore()
 
     start.save()
     return micro_batches.fit("training", count, attempt, rewind)
 
 
-def _backward(model: Classifier, part: Batch, label_smoothing: float, count: int, device: torch.device) -> Scored:
+def _backward(network: nn.Module, part: Batch, label_smoothing: float, count: int, device: torch.device) -> Scored:
     """Add the gradients of a part of a batch of `count` images."""
     with autocast(device):
-        logits = model(part.images)
+        logits = network(part.inputs)
         losses = batch_losses(logits.float(), part, label_smoothing)
     (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
     return Scored(logits.detach().float(), losses.detach())
@@ -61,7 +60,7 @@ def part_of(batch: Batch, part: slice) -> Batch:
         return batch
     mixed, weight = batch.mixed_labels, batch.mix_weight
     return Batch(
-        batch.images[part],
+        batch.inputs[part],
         batch.labels[part],
         None if mixed is None else mixed[part],
         None if weight is None else weight[part],
@@ -80,9 +79,9 @@ def batch_losses(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor
 class StepStart:
     """What forward passes change, as it was before a step: random numbers and batch statistics."""
 
-    def __init__(self, model: Classifier, device: torch.device):
+    def __init__(self, network: nn.Module, device: torch.device):
         self.device = device
-        buffers = list(model.buffers())
+        buffers = list(network.buffers())
         # Copied in one go for each kind of number; one by one they would cost a GPU a launch each.
         self._kinds = [[item for item in buffers if item.dtype == kind] for kind in {item.dtype for item in buffers}]
         self._copies = [[torch.empty_like(item) for item in kind] for kind in self._kinds]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,56 +12,21 @@ from torch import nn
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.confusion import Confusion, write_confusion
-from sweeper.data.batches import DeviceImages
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.metrics import ClassificationMetrics
-from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
-from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, save_weights, settle
+from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
 from sweeper.training.evaluate import evaluate
+from sweeper.training.features import FrozenFeatures
 from sweeper.training.gradients import StepStart, compute_gradients
+from sweeper.training.inputs import TrialData
+from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import OUT_OF_MEMORY
-from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
-from sweeper.training.optim import build_optimizer
 from sweeper.training.progress import Progress
-from sweeper.training.schedule import LearningRate
 
 OnEpoch = Callable[[EpochMetrics], bool]
-
-
-@dataclass(frozen=True)
-class TrialData:
-    """The images of a trial, on its device, and the names of their classes."""
-
-    train: DeviceImages
-    val: DeviceImages
-    classes: tuple[str, ...]
-
-
-@dataclass
-class Learner:
-    """What learns in a trial: everything a checkpoint must bring back."""
-
-    model: Classifier
-    optimizer: torch.optim.Optimizer
-    schedule: LearningRate
-    micro_batches: MicroBatches
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "micro_batches": self.micro_batches.state_dict(),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], batch_size: int) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.micro_batches.load_state_dict(state["micro_batches"], batch_size)
 
 
 def train(
@@ -76,29 +39,30 @@ def train(
     folder: TrialFolder,
     on_epoch: OnEpoch,
     limits_file: Path | None = None,
+    features: FrozenFeatures | None = None,
 ) -> TrialOutcome:
     """Train a trial to its end, from its last checkpoint where there is one.
 
     `on_epoch` gets every finished epoch, those of the checkpoint again first, and answers whether
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
     want of memory as pruned and not feasible. `limits_file` remembers for later trials how many images
-    fit in memory at once.
+    fit in memory at once. `features` has what frozen backbones make of the images.
     """
     state = load_checkpoint(folder, device)
     progress: Progress = state["progress"] if state else Progress()
     settle(folder, progress)
+    learner: Learner | None = None
     try:
-        learner = build_learner(spec, data, device, limits_file)
+        learner = build_learner(spec, data, device, limits_file, features)
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
         pruned = any(on_epoch(metrics) for metrics in progress.history)
         while not pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
             metrics, confusion = _run_epoch(spec, learner, data, progress, device)
             if progress.add(metrics, confusion, objective):
-                save_weights(folder, learner.model, metrics.epoch)
+                learner.keep_best(folder, metrics.epoch)
             save_checkpoint(folder, learner.state_dict(), progress)
-            if limits_file is not None:
-                remember_limits(limits_file, learner.micro_batches.limits)
+            learner.remember_limits()
             pruned = on_epoch(metrics)
         outcome = progress.outcome(TrialState.PRUNED if pruned else TrialState.COMPLETE)
     except DoesNotFit as error:
@@ -110,24 +74,25 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
+    return leave(outcome, folder, progress, learner, data.classes, device)
+
+
+def leave(
+    outcome: TrialOutcome,
+    folder: TrialFolder,
+    progress: Progress,
+    learner: Learner | None,
+    classes: Sequence[str],
+    device: torch.device,
+) -> TrialOutcome:
+    """Write what a trial that has ended leaves behind, and add to its outcome on what it was trained."""
     for name, confusion in progress.confusions.items():
-        write_confusion(folder.confusion / f"{name}.csv", confusion, data.classes)
-    return outcome.model_copy(update={"device": device.type, "precision": precision(device)})
-
-
-def build_learner(spec: TrialSpec, data: TrialData, device: torch.device, limits_file: Path | None = None) -> Learner:
-    """Build model, optimizer and schedule; the same seed gives the same weights."""
-    config = spec.config
-    torch.manual_seed(spec.seed)
-    model = build_classifier(config, len(data.classes))
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = build_optimizer(model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device)
-    schedule = LearningRate(
-        optimizer, config.scheduler, epochs=spec.epochs, steps_per_epoch=data.train.steps(config.batch_size)
-    )
-    smallest = smallest_part(model.train())
-    limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
-    return Learner(model, optimizer, schedule, MicroBatches(device, smallest, limits, spec.memory_kills))
+        write_confusion(folder.confusion / f"{name}.csv", confusion, classes)
+    if learner is not None:
+        learner.write_best(folder, progress.best_epoch)
+    on_features = learner is not None and learner.on_features
+    arithmetic = {"device": device.type, "precision": precision(device), "on_features": on_features}
+    return outcome.model_copy(update=arithmetic)
 
 
 def _run_epoch(
@@ -135,24 +100,21 @@ def _run_epoch(
 ) -> tuple[EpochMetrics, Confusion]:
     """Train and evaluate one epoch. Everything random in it follows from (seed, epoch)."""
     epoch, config = progress.epochs + 1, spec.config
-    torch.manual_seed(int(np.random.SeedSequence([spec.seed, epoch]).generate_state(1)[0]))
+    torch.manual_seed(epoch_seed(spec.seed, epoch))
     reset_peak_memory(device)
     started = time.perf_counter()
     trained = _train_epoch(spec, learner, data, progress, epoch, device)
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started
     validated = evaluate(
-        learner.model,
-        data.val,
+        learner.inputs.network,
+        learner.inputs.val(),
         classes=len(data.classes),
-        batch_size=config.batch_size,
-        image_size=config.image_size,
         device=device,
         micro_batches=learner.micro_batches,
     )
-    values = {f"train/{name}": trained[name] for name in ("loss", "accuracy")}
-    values |= {f"val/{name}": value for name, value in validated.values.items()}
-    _require_finite(values, epoch, rate)
+    values = quality(trained, validated.values)
+    require_finite(values, epoch, rate)
     learner.schedule.after_epoch(values)
     epoch_s = time.perf_counter() - started
     progress.seconds += epoch_s
@@ -171,16 +133,13 @@ def _train_epoch(
     spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, epoch: int, device: torch.device
 ) -> Mapping[str, float]:
     """Make one pass over the training images and return the running training metrics."""
-    config, model = spec.config, learner.model
+    config, network = spec.config, learner.inputs.network
     metrics = ClassificationMetrics(len(data.classes), device)
-    model.train()
-    start = StepStart(model, device)
-    batches = data.train.train_batches(
-        config.batch_size, config.augment, config.image_size, model.mean, model.std, seed=spec.seed, epoch=epoch
-    )
-    for batch in batches:
+    network.train()
+    start = StepStart(network, device)
+    for batch in learner.inputs.train(epoch):
         learner.schedule.before_step(progress.steps)
-        scored = compute_gradients(model, batch, config.label_smoothing, learner.micro_batches, start)
+        scored = compute_gradients(network, batch, config.label_smoothing, learner.micro_batches, start)
         # Reading the loss waits for the device: free on a CPU, left to the end of the epoch on a GPU.
         if device.type == "cpu" and not torch.isfinite(loss := scored.losses.mean()):
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))
@@ -192,11 +151,23 @@ def _train_epoch(
 
 def _update(learner: Learner, gradient_clip: float | None) -> None:
     if gradient_clip is not None:
-        nn.utils.clip_grad_norm_(learner.model.parameters(), gradient_clip)
+        nn.utils.clip_grad_norm_(learner.inputs.network.parameters(), gradient_clip)
     learner.optimizer.step()
 
 
-def _require_finite(values: Mapping[str, float], epoch: int, rate: float) -> None:
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Return the seed of what torch draws in an epoch of a trial: its masks of dropout."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def quality(trained: Mapping[str, float], validated: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of an epoch that judge the model."""
+    values = {f"train/{name}": trained[name] for name in ("loss", "accuracy")}
+    return values | {f"val/{name}": value for name, value in validated.items()}
+
+
+def require_finite(values: Mapping[str, float], epoch: int, rate: float) -> None:
+    """Raise NonFiniteLoss where a metric is no number."""
     for name, value in values.items():
         if not np.isfinite(value):
             raise NonFiniteLoss(_not_finite(name, value, epoch, rate))

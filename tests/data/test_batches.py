@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data.batches import Batch, DeviceImages, training_bounds
 from sweeper.data.image_set import ImageSet
-from sweeper.data.placement import MappedPixels, ResidentPixels, StreamedPixels, place_images
+from sweeper.data.placement import MappedSamples, ResidentSamples, StreamedSamples, place_samples
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVERYTHING = AugmentConfig(
@@ -36,13 +36,13 @@ def train(images: DeviceImages, augment: AugmentConfig, seed: int = 1, epoch: in
 
 def raw(batch: Batch) -> torch.Tensor:
     """Undo the normalisation: [B, S, S, 3] from 0 to 255."""
-    return ((batch.images.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)) * 255).round()
+    return ((batch.inputs.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)) * 255).round()
 
 
 def assert_same(one: list[Batch], two: list[Batch]) -> None:
     assert len(one) == len(two)
     for left, right in zip(one, two, strict=True):
-        assert torch.equal(left.images, right.images)
+        assert torch.equal(left.inputs, right.inputs)
         assert torch.equal(left.labels, right.labels)
         for name in ("mixed_labels", "mix_weight"):
             values = getattr(left, name), getattr(right, name)
@@ -80,9 +80,9 @@ def test_every_placement_hands_out_the_rows_asked_for() -> None:
     pixels, rows = image_set().images, np.arange(1, 37, 3)
     batches = [np.array([2, 0, 5]), np.array([11]), np.array([], dtype=np.int64)]
     for source in (
-        MappedPixels(pixels, rows),
-        ResidentPixels(pixels, rows, torch.device("cpu")),
-        StreamedPixels(pixels, rows, torch.device("cpu")),
+        MappedSamples(pixels, rows),
+        ResidentSamples(pixels, rows, torch.device("cpu")),
+        StreamedSamples(pixels, rows, torch.device("cpu")),
     ):
         for batch, taken in zip(batches, source.take(batches), strict=True):
             assert (taken.numpy() == pixels[rows[batch]]).all()
@@ -91,9 +91,9 @@ def test_every_placement_hands_out_the_rows_asked_for() -> None:
 def test_images_that_do_not_fit_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     images = image_set()
     cpu = torch.device("cpu")
-    assert isinstance(place_images(images.images, images.splits["train"], cpu), MappedPixels)
+    assert isinstance(place_samples(images.images, images.splits["train"], cpu), MappedSamples)
     monkeypatch.setattr("sweeper.data.placement._free_bytes", lambda device: 1000.0)
-    assert isinstance(place_images(images.images, images.splits["train"], cpu), StreamedPixels)
+    assert isinstance(place_samples(images.images, images.splits["train"], cpu), StreamedSamples)
 
 
 def test_stream_that_is_left_early_ends_its_thread() -> None:
@@ -129,7 +129,7 @@ def test_pixels_are_normalised_as_torchvision_does() -> None:
     (batch,) = DeviceImages(images, "val", "cpu").eval_batches(99, 10, MEAN, STD)
     pixels = torch.from_numpy(images.images[images.splits["val"]]).permute(0, 3, 1, 2)
     expected = tv.normalize(tv.to_dtype(pixels, torch.float32, scale=True), list(MEAN), list(STD))
-    torch.testing.assert_close(batch.images, expected, rtol=1e-5, atol=2e-6, check_stride=False)
+    torch.testing.assert_close(batch.inputs, expected, rtol=1e-5, atol=2e-6, check_stride=False)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_pixels_are_normalised_as_torchvision_does() -> None:
 @pytest.mark.parametrize("size", [10, 6, 14])
 def test_batches_are_float32_channels_last_of_the_size_asked_for(augment: AugmentConfig, size: int) -> None:
     for batch in train(DeviceImages(image_set(), "train", "cpu"), augment, size=size):
-        assert batch.images.dtype == torch.float32
+        assert batch.inputs.dtype == torch.float32
         assert batch.labels.dtype == torch.int64
-        assert batch.images.shape[1:] == (3, size, size)
-        assert batch.images.is_contiguous(memory_format=torch.channels_last)
-        assert bool(batch.images.isfinite().all())
+        assert batch.inputs.shape[1:] == (3, size, size)
+        assert batch.inputs.is_contiguous(memory_format=torch.channels_last)
+        assert bool(batch.inputs.isfinite().all())
 
 
 def test_images_in_the_cache_are_never_changed() -> None:

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import timm
+import torch
+from safetensors.torch import save_file
 
-from sweeper.config.sweep import SweepConfig
+from sweeper.config.sweep import FeaturesConfig, SweepConfig
 from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
@@ -62,7 +65,7 @@ def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_pa
     assert engine.idle == 0
     wait_for(engine, WorkerReady)
     assert engine.idle == 1
-    engine.submit(spec_of(epochs=2))
+    engine.submit([spec_of(epochs=2)])
     ended = wait_for(engine, TrialEnded)
     assert isinstance(ended, TrialEnded)
     assert ended.outcome.state is TrialState.COMPLETE
@@ -70,11 +73,11 @@ def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_pa
     trial = Workspace(tmp_path).study("s").trial(0)
     assert not trial.checkpoint.exists()
 
-    engine.submit(spec_of(epochs=2))
+    engine.submit([spec_of(epochs=2)])
     again = wait_for(engine, TrialEnded)
     assert again == ended  # an ended trial is reported again, not trained again
 
-    engine.submit(spec_of(epochs=50, number=1))
+    engine.submit([spec_of(epochs=50, number=1)])
     first = wait_for(engine, EpochFinished)
     assert isinstance(first, EpochFinished)
     (slot,) = engine._slots
@@ -85,7 +88,7 @@ def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_pa
     assert "SIGKILL" in died.reason
     assert not died.for_memory
     wait_for(engine, WorkerReady)
-    engine.submit(spec_of(epochs=2, number=1))
+    engine.submit([spec_of(epochs=2, number=1)])
     resumed = wait_for(engine, EpochFinished)
     assert isinstance(resumed, EpochFinished)
     assert resumed.metrics == first.metrics  # the checkpoint's epoch, with its own time
@@ -98,6 +101,39 @@ def test_a_worker_trains_trials_dies_and_is_replaced(engine: LocalEngine, tmp_pa
     assert died.for_memory
     assert "for want of memory" in died.reason
     assert not engine._kernel_has_killed()  # that kill is accounted for
+
+
+def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_is_told(
+    sweep: SweepConfig, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    fused = sweep.model_copy(update={"features": FeaturesConfig(fuse=3)})
+    engine = LocalEngine(fused, Workspace(tmp_path), workers=1)
+    head = {"trainable": "head", "pretrained": str(weights)}
+    group = [spec_of(number=0, epochs=1, **head), *(spec_of(number=n, epochs=50, **head) for n in (1, 2))]
+    try:
+        wait_for(engine, WorkerReady)
+        engine.submit(group)
+        assert engine.idle == 0
+        ended = wait_for(engine, TrialEnded)
+        assert isinstance(ended, TrialEnded)
+        assert (ended.number, ended.outcome.on_features) == (0, True)
+        assert engine.idle == 0
+        seen = set()
+        while seen != {1, 2}:
+            epoch = wait_for(engine, EpochFinished)
+            assert isinstance(epoch, EpochFinished)
+            seen.add(epoch.number)
+            engine.answer(epoch.number, prune=False)
+        os.kill(engine._slots[0].process.pid or 0, signal.SIGKILL)
+        dead: list[int | None] = []
+        while not dead:
+            dead += [event.number for event in engine.events(1) if isinstance(event, WorkerDied)]
+        assert dead == [1, 2]
+    finally:
+        engine.close()
 
 
 def test_a_worker_that_cannot_start_says_why(sweep: SweepConfig, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def make_trial(folder: Path, config: TrialConfig, stored_size: int | None = None
 def predicted(classifier: Classifier, images: DeviceImages, config: TrialConfig) -> np.ndarray:
     with torch.inference_mode():
         batches = images.eval_batches(config.batch_size, config.image_size, classifier.mean, classifier.std)
-        return torch.cat([classifier(batch.images).argmax(1) for batch in batches]).numpy()
+        return torch.cat([classifier(batch.inputs).argmax(1) for batch in batches]).numpy()
 
 
 def source_of(
@@ -76,10 +76,8 @@ def source_of(
     trained = classifier.to(memory_format=torch.channels_last)
     logged = evaluate(
         trained,
-        val,
+        val.eval_batches(config.batch_size, config.image_size, trained.mean, trained.std),
         classes=len(CLASSES),
-        batch_size=config.batch_size,
-        image_size=config.image_size,
         device=CPU,
     )
     return ExportSource(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,57 @@ def test_a_kill_for_memory_is_counted_across_restarts_and_told_to_the_next_worke
     assert again.next_trial() == first.model_copy(update={"memory_kills": 1})
     assert again.count_attempt(0, for_memory=True) == 2
     assert again.count_attempt(0) == 1
+
+
+def run_groups(store: StudyStore, size: int) -> None:
+    while group := store.next_group(size):
+        for spec in group:
+            store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
+
+
+class Dead(Exception):
+    """Stands for a driver that is killed at this point."""
+
+
+@pytest.mark.parametrize("ended", [0, 1, 2])
+@pytest.mark.parametrize("asked", [1, 2, 3])
+def test_an_interrupted_group_comes_back_by_itself_and_the_study_equals_an_uninterrupted_one(
+    tmp_path: Path, asked: int, ended: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = sweep_of(budget={"trials": 8, "epochs": 4}, sampler={"name": "tpe", "startup_trials": 2})
+    whole, broken = (f"sqlite:///{tmp_path / name}.db" for name in ("whole", "broken"))
+    run_groups(StudyStore.create_or_load(whole, sweep), 3)
+    store = StudyStore.create_or_load(broken, sweep)
+    for spec in store.next_group(3):
+        store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
+    ask, calls = StudyStore._ask, iter(range(9))
+
+    def die_on_the_way(store: StudyStore, number: int) -> Any:
+        if next(calls) == asked:
+            raise Dead
+        return ask(store, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyStore, "_ask", die_on_the_way)
+        with suppress(Dead):
+            group = store.next_group(3)
+            assert [spec.number for spec in group] == [3, 4, 5]
+            for spec in group[:ended]:
+                store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
+    again = StudyStore.create_or_load(broken, sweep)
+    again.requeue_interrupted()
+    group = again.next_group(3)
+    assert [spec.number for spec in group] == ([3, 4, 5] if asked < 3 else [3, 4, 5][ended:])
+    for spec in group:
+        again.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
+    run_groups(again, 3)
+    expected = StudyStore.create_or_load(whole, sweep)
+    assert [row.params for row in again.rows()] == [row.params for row in expected.rows()]
+    assert len(again.rows()) == 8
+
+
+def test_trials_of_one_group_are_suggested_before_any_of_them_has_run(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of())
+    assert [spec.number for spec in store.next_group(4)] == [0, 1, 2, 3]
+    assert [spec.number for spec in store.next_group(4)] == [4, 5]  # the budget's last
+    assert store.next_group(4) == []

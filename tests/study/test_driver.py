@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,9 @@ class ScriptedEngine:
     def idle(self) -> int:
         return int(self._started and self._current is None)
 
-    def submit(self, spec: TrialSpec) -> None:
-        self._spec, self._current = spec, self._script(spec)
+    def submit(self, group: Sequence[TrialSpec]) -> None:
+        (self._spec,) = group
+        self._current = self._script(self._spec)
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         if not self._started:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class Scripted:
     def idle(self) -> int:
         return int(not self._events)
 
-    def submit(self, spec: TrialSpec) -> None:
+    def submit(self, group: Sequence[TrialSpec]) -> None:
+        (spec,) = group
         self.specs.append(spec)
         self._events.append(self._script(spec))
 

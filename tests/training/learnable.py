@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.results import TrialSpec
-from sweeper.training.trainer import TrialData
+from sweeper.training.inputs import TrialData
 
 CPU = torch.device("cpu")
 
@@ -28,6 +29,7 @@ def colored(train: int = 60, val: int = 30, classes: int = 3, size: int = 8, noi
         classes=tuple(f"class {number}" for number in range(classes)),
         splits={"train": np.arange(train), "val": np.arange(train, train + val)},
         digest="0" * 32,
+        pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
     )
     return TrialData(DeviceImages(images, "train", CPU), DeviceImages(images, "val", CPU), images.classes)
 

@@ -266,7 +266,7 @@ class TooLarge(torch.nn.Module):
 
 models = [Classifier(part, torch.nn.Linear(256, 3), (0.5,) * 3, (0.5,) * 3).train() for part in (body, TooLarge())]
 batch = Batch(torch.randn(SIZE, 3, 4, 4), torch.zeros(SIZE, dtype=torch.int64))
-small = Batch(batch.images[:2], batch.labels[:2])
+small = Batch(batch.inputs[:2], batch.labels[:2])
 compute_gradients(models[0], small, 0.0, MicroBatches(cpu), StepStart(models[0], cpu))
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()

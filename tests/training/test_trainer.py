@@ -21,7 +21,8 @@ from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.training.evaluate import evaluate
-from sweeper.training.trainer import TrialData, train
+from sweeper.training.inputs import TrialData
+from sweeper.training.trainer import train
 from tests.training.learnable import CPU, colored, spec_of
 
 TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
@@ -125,7 +126,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch_and_give_its_accuracy(tmp_
     model = build_classifier(spec.config, 3, load_weights=False)
     model.load_state_dict(load_file(weights))
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    again = evaluate(model, data.val, classes=3, batch_size=16, image_size=8, device=CPU)
+    again = evaluate(model, data.val.eval_batches(16, 8, model.mean, model.std), classes=3, device=CPU)
     assert again.values["accuracy"] == outcome.best_value
     confusion, classes = read_confusion(tmp_path / "artifacts" / "confusion" / "best.csv")
     assert (again.confusion == confusion).all()

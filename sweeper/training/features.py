@@ -1,0 +1,196 @@
+"""Heads on frozen backbones: the backbone's output is computed once, for all epochs and trials.
+
+A backbone that does not learn and stands in evaluation mode is a function of the image alone. What it
+makes of every image, in so many augmented views, goes to the feature cache, keyed by all that the
+numbers depend on; trials then train their heads on that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import timm
+import torch
+from timm.models import model_entrypoint
+from torch import nn
+
+from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
+from sweeper.config.sweep import FeaturesConfig
+from sweeper.data.batches import Batch, DeviceImages
+from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
+from sweeper.data.features import DeviceFeatures
+from sweeper.modeling.backbones import Backbone, build_backbone
+from sweeper.results import TrialSpec
+from sweeper.training.device import device_name, precision
+from sweeper.training.evaluate import predictor
+from sweeper.training.inputs import TrialData
+from sweeper.training.micro_batch import Limits, MicroBatches, recall_limits, remember_limits
+
+T = TypeVar("T")
+
+CHUNK = 256
+"""Images that go through the backbone at once, where they fit; not the trial's batch size, since trials share."""
+
+KEPT_BACKBONES = 2
+KEPT_SPLITS = 4
+
+NOTHING = AugmentConfig()
+
+
+@dataclass(frozen=True)
+class FrozenBackbone:
+    """A backbone that does not learn, and what its output depends on."""
+
+    backbone: Backbone
+    described: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FeatureInputs:
+    """Features for a head alone."""
+
+    network: nn.Module
+    features: tuple[DeviceFeatures, DeviceFeatures]  # of the training and the validation split
+    config: TrialConfig
+    seed: int
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        return self.features[0].train_batches(self.config.batch_size, self.config.augment, self.seed, epoch)
+
+    def val(self) -> Iterator[Batch]:
+        return self.features[1].eval_batches(self.config.batch_size)
+
+
+class FrozenFeatures:
+    """Gives trials the features of frozen backbones; keeps recent backbones and features between trials.
+
+    Args:
+        cache: Where features are kept on disk.
+        config: Whether trials use them, and how many views there are.
+        device: Where trials run.
+    """
+
+    def __init__(self, cache: FeatureCache, config: FeaturesConfig, device: torch.device):
+        self._cache = cache
+        self._config = config
+        self._device = device
+        self._backbones: OrderedDict[str, FrozenBackbone] = OrderedDict()
+        self._splits: OrderedDict[str, DeviceFeatures] = OrderedDict()
+
+    def serve(self, config: TrialConfig, data: TrialData) -> bool:
+        """Tell whether a trial learns from features.
+
+        Not with CutMix, which needs pixels; nor without pretrained weights, since random ones are each
+        trial's own; nor from pixels that have no name.
+        """
+        frozen = config.trainable == "head" and config.pretrained is not False
+        named = data.train.pixels and data.val.pixels
+        return bool(self._config.cache and frozen and not config.augment.cutmix and named)
+
+    def backbone(self, config: TrialConfig) -> FrozenBackbone:
+        """Return the backbone of a trial, built already where possible. Raises ModelError."""
+        key = f"{config.backbone} {config.image_size} {_weights_file(config.pretrained)}"
+        if key not in self._backbones:
+            self._backbones[key] = self._build(config)
+        return _recent(self._backbones, key, KEPT_BACKBONES)
+
+    def _build(self, config: TrialConfig) -> FrozenBackbone:
+        # Dropout inside the backbone has no effect where nothing is trained, so that trials of all rates share.
+        built = build_backbone(config.backbone, config.pretrained, 0.0, config.image_size)
+        built.module.requires_grad_(False).eval()
+        described = {
+            "backbone": config.backbone,
+            "code": model_entrypoint(config.backbone).__module__,  # names the content of a model file too
+            "weights": weights_digest(built.module),
+            "mean": built.mean,
+            "std": built.std,
+            "image_size": config.image_size,
+            "device": device_name(self._device),
+            "precision": precision(self._device),
+            "versions": [torch.__version__, timm.__version__],
+            "chunk": CHUNK,
+        }
+        built.module.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return FrozenBackbone(built, described)
+
+    def splits(
+        self, frozen: FrozenBackbone, data: TrialData, spec: TrialSpec, limits_file: Path | None
+    ) -> tuple[DeviceFeatures, DeviceFeatures]:
+        """Return the features of both splits; those of validation images are never augmented."""
+        limits = recall_limits(limits_file).quartered(CHUNK, 1, spec.memory_kills)
+        train = FeatureMaker(frozen, data.train, pixel_changes(spec.config.augment), self._device, limits, limits_file)
+        val = FeatureMaker(frozen, data.val, NOTHING, self._device, limits, limits_file)
+        return self._split(train), self._split(val)
+
+    def _split(self, maker: FeatureMaker) -> DeviceFeatures:
+        name = maker.key(0).name
+        if name not in self._splits:
+            views = 1 if maker.augment == NOTHING else self._config.views
+            self._splits[name] = DeviceFeatures(
+                maker.images.labels, lambda view: self._cache.open(maker.key(view), maker.compute), views, self._device
+            )
+        return _recent(self._splits, name, KEPT_SPLITS)
+
+
+@dataclass(frozen=True)
+class FeatureMaker:
+    """Makes the features of one split."""
+
+    frozen: FrozenBackbone
+    images: DeviceImages
+    augment: AugmentConfig
+    device: torch.device
+    limits: Limits
+    limits_file: Path | None
+
+    def key(self, view: int) -> FeatureKey:
+        augment = self.augment.model_dump(mode="json")
+        described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
+        return FeatureKey.of(described, len(self.images), self.frozen.backbone.features)
+
+    def compute(self, key: FeatureKey) -> Iterator[Features]:
+        """Put every image through the backbone, in parts that fit. Raises DoesNotFit."""
+        sizes = MicroBatches(self.device, limits=self.limits)
+        module, _, mean, std = self.frozen.backbone
+        predict = predictor(module, self.device, sizes)
+        size = self.frozen.described["image_size"]
+        with torch.inference_mode():
+            for chunk in self.images.view_batches(CHUNK, self.augment, size, mean, std, key.seed):
+                yield predict(chunk).cpu().numpy()
+        if self.limits_file is not None:
+            remember_limits(self.limits_file, sizes.limits)
+
+
+def pixel_changes(augment: AugmentConfig) -> AugmentConfig:
+    """Return the augmentation without mixing, which features go through as well."""
+    return augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return 32 hexadecimal digits that change with any weight or buffer of a module on the CPU."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _weights_file(pretrained: bool | str) -> str:
+    """Name pretrained weights by their file as it is now, so that another one in its place is noticed."""
+    if not isinstance(pretrained, str) or not Path(pretrained).exists():
+        return str(pretrained)
+    status = Path(pretrained).stat()
+    return f"{pretrained} {status.st_size} {status.st_mtime_ns}"
+
+
+def _recent(kept: OrderedDict[str, T], key: str, most: int) -> T:
+    """Return what was kept under a key, and drop what was not asked for for longest."""
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return kept[key]

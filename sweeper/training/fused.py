@@ -1,0 +1,320 @@
+"""Head trials on the same features, trained at once: one batched product in place of many small ones.
+
+Each member keeps its own weights, optimizer settings, schedule, order of images, history, checkpoint
+and end; a member that ends leaves the others as they are. Whether a trial is trained like this
+depends on its configuration alone, and its numbers on the CPU not on its company, so that an
+interrupted sweep still equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sweeper.config.hyperparameters import AdamConfig, SgdConfig, TrialConfig
+from sweeper.config.sweep import ObjectiveConfig
+from sweeper.confusion import Confusion
+from sweeper.data.batches import Batch
+from sweeper.errors import TrialError
+from sweeper.metrics import StackedMetrics
+from sweeper.paths import TrialFolder
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
+from sweeper.training.features import FeatureInputs, FrozenFeatures, pixel_changes
+from sweeper.training.fused_head import FusedHead
+from sweeper.training.fused_optim import build_fused_optimizer
+from sweeper.training.inputs import TrialData
+from sweeper.training.learner import Learner, build_learner
+from sweeper.training.progress import Progress
+from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[int, EpochMetrics], bool]
+"""Takes a trial's number and a finished epoch, and answers whether to prune."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trial of a stack, as far as it has come."""
+
+    spec: TrialSpec
+    folder: TrialFolder
+    learner: Learner
+    progress: Progress
+
+    @property
+    def inputs(self) -> FeatureInputs:
+        if not isinstance(self.learner.inputs, FeatureInputs):
+            raise TypeError("only trials on features are stacked")
+        return self.learner.inputs
+
+    @property
+    def head(self) -> nn.Sequential:
+        head = self.learner.model.head
+        if not isinstance(head, nn.Sequential):
+            raise TypeError("only heads of named layers are stacked")
+        return head
+
+
+@dataclass(frozen=True)
+class Together:
+    """What the trials of a stack share."""
+
+    data: TrialData
+    objective: ObjectiveConfig
+    patience: int | None
+    device: torch.device
+    features: FrozenFeatures
+    limits_file: Path | None
+    report: Report
+
+
+def stack_key(config: TrialConfig) -> Hashable | None:
+    """Return what trials on features must have in common to be trained at once; None for one that cannot be."""
+    optimizer = config.optimizer
+    match optimizer:
+        case AdamConfig():
+            kind: Hashable = (optimizer.name, optimizer.amsgrad)
+        case SgdConfig():
+            kind = ("sgd", optimizer.momentum > 0, optimizer.nesterov)
+        case _:
+            return None
+    features = (config.backbone, config.pretrained, config.image_size, pixel_changes(config.augment))
+    shape = (config.head.hidden, config.head.norm, config.head.activation)
+    return (features, shape, config.batch_size, kind, config.augment.mixup > 0)
+
+
+def train_together(
+    trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
+) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
+    """Train trials of one `stack_key` to their ends, from their last checkpoints, and yield each as it ends.
+
+    Should a stack fail as a whole, for want of memory or otherwise, its members go on one by one.
+    """
+    living: list[Member] = []
+    for spec, folder in trials:
+        member = _open(spec, folder, together)
+        if isinstance(member, TrialOutcome):
+            yield spec, member
+            continue
+        pruned = any(together.report(spec.number, metrics) for metrics in member.progress.history)
+        if (outcome := _ending(member, together, pruned)) is not None:
+            yield spec, outcome
+        else:
+            living.append(member)
+    while living:
+        # Those that a crash has left behind catch up first: epochs are then reported in the same order as without it.
+        least = min(member.progress.epochs for member in living)
+        due = [member for member in living if member.progress.epochs == least]
+        try:
+            epoch = _run_epoch(due, together)
+        except Exception:  # whatever a stack cannot do, the ordinary trainer can, or can say why not
+            logger.exception("%d trials cannot be trained together; they go on one by one", len(due))
+            yield from _one_by_one(living, together)
+            return
+        for member, finished in zip(due, epoch, strict=True):
+            if (outcome := _take_in(member, finished, together)) is not None:
+                living.remove(member)
+                yield member.spec, outcome
+
+
+def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome:
+    """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built."""
+    state = load_checkpoint(folder, together.device)
+    progress: Progress = state["progress"] if state else Progress()
+    settle(folder, progress)
+    try:
+        learner = build_learner(spec, together.data, together.device, together.limits_file, together.features)
+    except TrialError as error:
+        failed = progress.outcome(TrialState.FAILED, str(error))
+        return leave(failed, folder, progress, None, together.data.classes, together.device)
+    if state:
+        learner.load_state_dict(state, spec.config.batch_size)
+    return Member(spec, folder, learner, progress)
+
+
+def _ending(member: Member, together: Together, pruned: bool) -> TrialOutcome | None:
+    """Return the outcome of a trial that is at its end, and None of one that goes on."""
+    spec, progress = member.spec, member.progress
+    if not pruned and progress.epochs < spec.epochs and not progress.stalled(together.patience):
+        return None
+    return _leave(member, progress.outcome(TrialState.PRUNED if pruned else TrialState.COMPLETE), together)
+
+
+def _leave(member: Member, outcome: TrialOutcome, together: Together) -> TrialOutcome:
+    classes, device = together.data.classes, together.device
+    return leave(outcome, member.folder, member.progress, member.learner, classes, device)
+
+
+@dataclass(frozen=True)
+class FinishedEpoch:
+    """What an epoch gave for one member."""
+
+    metrics: EpochMetrics
+    confusion: Confusion
+
+
+def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> TrialOutcome | None:
+    """Checkpoint and report a member's epoch; return its outcome when it ends with it."""
+    metrics, learner, progress = finished.metrics, member.learner, member.progress
+    try:
+        require_finite(metrics.values, metrics.epoch, metrics.values["lr"])
+    except TrialError as error:
+        return _leave(member, progress.outcome(TrialState.FAILED, str(error)), together)
+    learner.schedule.after_epoch(metrics.values)
+    progress.seconds += metrics.values["time/epoch_s"]
+    progress.steps += together.data.steps(member.spec.config.batch_size)
+    if progress.add(metrics, finished.confusion, together.objective):
+        learner.keep_best(member.folder, metrics.epoch)
+    save_checkpoint(member.folder, learner.state_dict(), progress)
+    return _ending(member, together, together.report(member.spec.number, metrics))
+
+
+def _one_by_one(members: Sequence[Member], together: Together) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
+    for member in members:
+        number = member.spec.number
+        outcome = train(
+            member.spec,
+            together.data,
+            objective=together.objective,
+            patience=together.patience,
+            device=together.device,
+            folder=member.folder,
+            on_epoch=lambda metrics, number=number: together.report(number, metrics),  # type: ignore[misc]
+            limits_file=together.limits_file,
+            features=together.features,
+        )
+        yield member.spec, outcome
+
+
+def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch]:
+    """Train and evaluate one epoch of all members. Each counts with its share of the time."""
+    device, epoch = together.device, members[0].progress.epochs + 1
+    seeds = [epoch_seed(member.spec.seed, epoch) for member in members]
+    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+    reset_peak_memory(device)
+    started = time.perf_counter()
+    head = FusedHead([member.head for member in members], generators)
+    trained = _train_epoch(members, head, together, epoch)
+    training_s = (time.perf_counter() - started) / len(members)
+    validated = _evaluate(members[0], head, together, len(members))
+    head.write_back()
+    epoch_s = (time.perf_counter() - started) / len(members)
+    shared = {
+        "time/epoch_s": epoch_s,
+        "images_per_s": len(together.data.train) / training_s,
+        "memory/peak_mb": peak_memory_mb(device),
+        "micro_batch_size": members[0].spec.config.batch_size,
+    }
+    finished = []
+    for member, (fitted, _), (scored, confusion) in zip(members, trained, validated, strict=True):
+        values = {**quality(fitted, scored), "lr": member.learner.schedule.lr, **shared}
+        metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
+        finished.append(FinishedEpoch(metrics, confusion))
+    return finished
+
+
+def _train_epoch(
+    members: Sequence[Member], head: FusedHead, together: Together, epoch: int
+) -> list[tuple[dict[str, float], Confusion]]:
+    """Make one pass of every member over the training images; return each one's running metrics."""
+    configs, device = [member.spec.config for member in members], together.device
+    steps = together.data.steps(configs[0].batch_size)
+    optimizer = build_fused_optimizer(
+        [config.optimizer for config in configs],
+        [member.learner.optimizer for member in members],
+        [member.head for member in members],
+        head.parameters,
+        _rates(members, steps),
+        members[0].progress.steps,
+    )
+    metrics = StackedMetrics(len(members), len(together.data.classes), device)
+    smoothing = torch.tensor([config.label_smoothing for config in configs], device=device)[:, None]
+    bounds = _bounds_of_gradients(configs, device)
+    parameters = list(head.parameters.values())
+    train_features = members[0].inputs.features[0]
+    batches = train_features.stacked_batches(
+        configs[0].batch_size,
+        [config.augment for config in configs],
+        [member.spec.seed for member in members],
+        epoch,
+    )
+    for step, batch in enumerate(batches):
+        with autocast(device):
+            logits = head(batch.inputs, training=True).float()
+        losses = stacked_losses(logits, batch, smoothing)
+        gradients = list(torch.autograd.grad(losses.sum() / losses.shape[1], parameters))
+        if bounds is not None:
+            clip(gradients, bounds)
+        optimizer.step(gradients, step)
+        metrics.update(logits.detach(), batch.labels, losses.detach())
+    optimizer.write_back()
+    return metrics.compute()
+
+
+def _rates(members: Sequence[Member], steps: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """Return the learning rate of every step of the epoch, [steps, K]; the schedules then stand at the last."""
+    rates = np.empty((steps, len(members)))
+    for column, member in enumerate(members):
+        for step in range(steps):
+            member.learner.schedule.before_step(member.progress.steps + step)
+            rates[step, column] = member.learner.schedule.lr
+    return rates
+
+
+@torch.inference_mode()
+def _evaluate(
+    member: Member, head: FusedHead, together: Together, count: int
+) -> list[tuple[dict[str, float], Confusion]]:
+    """Put the validation images through all heads."""
+    metrics = StackedMetrics(count, len(together.data.classes), together.device)
+    for batch in member.inputs.val():
+        with autocast(together.device):
+            logits = head(batch.inputs.expand(count, -1, -1), training=False).float()
+        labels = batch.labels.expand(count, -1)
+        losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        metrics.update(logits, labels, losses)
+    return metrics.compute()
+
+
+def stacked_losses(logits: Tensor, batch: Batch, smoothing: Tensor) -> Tensor:
+    """Return the cross-entropy [K, B] of logits [K, B, C], with each member's label smoothing [K, 1].
+
+    Of mixed inputs it is weighted between both labels.
+    """
+    surprise = -functional.log_softmax(logits, dim=2)
+    even = surprise.mean(2)
+
+    def toward(labels: Tensor) -> Tensor:
+        return torch.lerp(surprise.gather(2, labels.unsqueeze(2)).squeeze(2), even, smoothing)
+
+    losses = toward(batch.labels)
+    if batch.mixed_labels is None or batch.mix_weight is None:
+        return losses
+    return batch.mix_weight * losses + (1 - batch.mix_weight) * toward(batch.mixed_labels)
+
+
+def _bounds_of_gradients(configs: Sequence[TrialConfig], device: torch.device) -> Tensor | None:
+    """Return the largest norm of each member's gradients, [K], infinite without one; None where no member has one."""
+    bounds = [config.gradient_clip for config in configs]
+    if all(bound is None for bound in bounds):
+        return None
+    return torch.tensor([float("inf") if bound is None else bound for bound in bounds], device=device)
+
+
+def clip(gradients: Sequence[Tensor], bounds: Tensor) -> None:
+    """Scale each member's gradients [K, ...] so that their norm together keeps its bound, [K]."""
+    squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients])
+    shares = (bounds / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1.0)  # 1e-6 as torch's clip_grad_norm_ has it
+    for gradient in gradients:
+        gradient.mul_(shares.view(-1, *(1 for _ in gradient.shape[1:])))

@@ -1,0 +1,114 @@
+"""What learns in a trial: a whole classifier, or on features of a frozen backbone its head alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweeper.modeling.classifier import Classifier, build_classifier
+from sweeper.paths import TrialFolder
+from sweeper.results import TrialSpec
+from sweeper.training.checkpoint import save_weights
+from sweeper.training.features import FeatureInputs, FrozenFeatures
+from sweeper.training.inputs import ImageInputs, Inputs, TrialData
+from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
+from sweeper.training.optim import build_optimizer
+from sweeper.training.schedule import LearningRate
+
+
+@dataclass
+class Learner:
+    """Everything a checkpoint must bring back, and the inputs it learns from.
+
+    `inputs.network` is what learns: `model`, or on features its head. The best weights of a whole
+    model are written as they come. Those of a head are kept in the checkpoint instead and written at
+    the end, with the backbone, which may be a thousand times their size.
+    """
+
+    model: Classifier
+    inputs: Inputs
+    optimizer: torch.optim.Optimizer
+    schedule: LearningRate
+    micro_batches: MicroBatches
+    limits_file: Path | None
+    best_head: dict[str, torch.Tensor] | None = None
+
+    @property
+    def on_features(self) -> bool:
+        return self.inputs.network is not self.model
+
+    def keep_best(self, folder: TrialFolder, epoch: int) -> None:
+        """Keep the weights as they are now, those of the best epoch so far."""
+        if self.on_features:
+            self.best_head = {name: tensor.clone() for name, tensor in self.inputs.network.state_dict().items()}
+        else:
+            save_weights(folder, self.model, epoch)
+
+    def write_best(self, folder: TrialFolder, epoch: int | None) -> None:
+        """Write the best weights, whole, of a trial that has ended, where that was left to the end."""
+        if self.best_head is not None and epoch is not None:
+            self.inputs.network.load_state_dict(self.best_head)
+            save_weights(folder, self.model, epoch)
+
+    def remember_limits(self) -> None:
+        """Keep for later trials how many images fit in memory at once."""
+        if self.limits_file is not None:
+            remember_limits(self.limits_file, self.micro_batches.limits)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.inputs.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "micro_batches": self.micro_batches.state_dict(),
+            "best_head": self.best_head,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], batch_size: int) -> None:
+        self.inputs.network.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.micro_batches.load_state_dict(state["micro_batches"], batch_size)
+        self.best_head = state["best_head"]
+
+
+def build_learner(
+    spec: TrialSpec,
+    data: TrialData,
+    device: torch.device,
+    limits_file: Path | None = None,
+    features: FrozenFeatures | None = None,
+) -> Learner:
+    """Build model, optimizer and schedule; the same seed gives the same weights."""
+    config = spec.config
+    if features is not None and features.serve(config, data):
+        model, inputs = _on_features(spec, data, device, limits_file, features)
+        limits_file = None  # it tells what fits through the backbone
+    else:
+        torch.manual_seed(spec.seed)
+        model = build_classifier(config, len(data.classes))
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        inputs = ImageInputs(model, data, config, spec.seed)
+    optimizer = build_optimizer(model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device)
+    schedule = LearningRate(
+        optimizer, config.scheduler, epochs=spec.epochs, steps_per_epoch=data.steps(config.batch_size)
+    )
+    smallest = smallest_part(inputs.network.train())
+    limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
+    sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
+    return Learner(model, inputs, optimizer, schedule, sizes, limits_file)
+
+
+def _on_features(
+    spec: TrialSpec, data: TrialData, device: torch.device, limits_file: Path | None, features: FrozenFeatures
+) -> tuple[Classifier, Inputs]:
+    """Build a classifier on a backbone that is there already, and the features for its head."""
+    frozen = features.backbone(spec.config)
+    torch.manual_seed(spec.seed)
+    model = build_classifier(spec.config, len(data.classes), backbone=frozen.backbone)
+    model.head.to(device)
+    return model, FeatureInputs(model.head, features.splits(frozen, data, spec, limits_file), spec.config, spec.seed)

@@ -1,0 +1,350 @@
+"""Heads on stored features learn what they would behind the backbone, and the features are its output."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
+from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
+from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
+from sweeper.modeling.backbones import build_backbone
+from sweeper.modeling.classifier import build_classifier
+from sweeper.paths import TrialFolder
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.training.evaluate import evaluate
+from sweeper.training.features import CHUNK, FeatureMaker, FrozenFeatures, pixel_changes
+from sweeper.training.inputs import TrialData
+from sweeper.training.micro_batch import Limits
+from sweeper.training.trainer import train
+from tests.training.learnable import CPU, colored, spec_of
+
+TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights of a backbone whose outputs differ from image to image."""
+    torch.manual_seed(3)
+    model = timm.create_model("test_resnet", num_classes=0)
+    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
+    save_file(model.state_dict(), path)
+    return str(path)
+
+
+def head_trial(weights: str, **changes: Any) -> TrialSpec:
+    return spec_of(**{"trainable": "head", "pretrained": weights, **changes})
+
+
+def frozen_features(folder: Path, views: int = 3) -> FrozenFeatures:
+    return FrozenFeatures(FeatureCache(folder / "features"), FeaturesConfig(views=views), CPU)
+
+
+def run(
+    spec: TrialSpec,
+    folder: Path,
+    features: FrozenFeatures | None,
+    data: TrialData | None = None,
+    on_epoch: Callable[[EpochMetrics], bool] = lambda metrics: False,
+) -> tuple[TrialOutcome, list[EpochMetrics]]:
+    seen: list[EpochMetrics] = []
+
+    def report(metrics: EpochMetrics) -> bool:
+        seen.append(metrics)
+        return on_epoch(metrics)
+
+    outcome = train(
+        spec,
+        data or colored(train=70),
+        objective=ObjectiveConfig(),
+        patience=None,
+        device=CPU,
+        folder=TrialFolder(folder),
+        on_epoch=report,
+        features=features,
+    )
+    return outcome, seen
+
+
+def values(history: list[EpochMetrics]) -> list[dict[str, float]]:
+    return [{name: value for name, value in point.values.items() if name not in TIMED} for point in history]
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    head=st.fixed_dictionaries(
+        {
+            "hidden": st.sampled_from([[], [8], [8, 4]]),
+            "norm": st.sampled_from(["none", "batch", "layer"]),
+            "dropout": st.sampled_from([0.0, 0.3]),
+        }
+    ),
+    batch_size=st.sampled_from([16, 23]),
+    scheduler=st.sampled_from(["cosine", "reduce_on_plateau"]),
+    smoothing=st.sampled_from([0.0, 0.1]),
+)
+def test_without_augmentation_a_head_on_features_learns_as_behind_the_backbone(
+    tmp_path_factory: pytest.TempPathFactory, weights: str, head: Any, batch_size: int, scheduler: str, smoothing: float
+) -> None:
+    folder = tmp_path_factory.mktemp("trial")
+    spec = head_trial(
+        weights, head=head, batch_size=batch_size, scheduler=scheduler, label_smoothing=smoothing, drop_rate=0.2
+    )
+    through, expected = run(spec, folder / "images", None)
+    on_features, found = run(spec, folder / "features", frozen_features(folder))
+    assert on_features.on_features
+    assert not through.on_features
+    for left, right in zip(values(found), values(expected), strict=True):
+        assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
+    whole = load_file(TrialFolder(folder / "images").weights_of(through.best_epoch or 0))
+    written = load_file(TrialFolder(folder / "features").weights_of(on_features.best_epoch or 0))
+    assert list(written) == list(whole)
+    for name in whole:
+        torch.testing.assert_close(written[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("augment", [{}, {"flip": True, "crop_padding": 1, "color_jitter": 0.2}], ids=["plain", "all"])
+def test_cached_features_are_exactly_what_the_backbone_gives(
+    tmp_path: Path, weights: str, augment: dict[str, Any]
+) -> None:
+    data = colored(train=CHUNK + 37)
+    config = AugmentConfig.model_validate(augment)
+    features = frozen_features(tmp_path)
+    frozen = features.backbone(head_trial(weights).config)
+    maker = FeatureMaker(frozen, data.train, config, CPU, Limits(), None)
+    stored = FeatureCache(tmp_path / "features").open(maker.key(1), maker.compute)
+    backbone = build_backbone("test_resnet", weights, 0.0, 8)
+    module = backbone.module.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    chunks = data.train.view_batches(CHUNK, config, 8, backbone.mean, backbone.std, maker.key(1).seed)
+    with torch.inference_mode():
+        expected = torch.cat([module(chunk) for chunk in chunks])
+    assert torch.equal(torch.from_numpy(stored), expected)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet"])
+def test_dropout_in_a_frozen_backbone_has_no_effect(name: str) -> None:
+    images = torch.randn(4, 3, 160, 160)
+    outputs = []
+    for rate in (0.0, 0.5):
+        torch.manual_seed(0)
+        config = TrialConfig(backbone=name, image_size=160, trainable="head", drop_rate=rate)
+        classifier = build_classifier(config, 3).train()
+        outputs.append(classifier.backbone(images))
+    assert torch.equal(*outputs)
+
+
+def test_epochs_go_through_the_views_in_turn_and_a_view_is_computed_when_it_is_needed(
+    tmp_path: Path, weights: str
+) -> None:
+    spec = head_trial(weights, augment={"flip": True, "crop_padding": 2}, epochs=1)
+    files = tmp_path / "features"
+    run(spec, tmp_path / "one", frozen_features(tmp_path))
+    assert len(list(files.glob("*.npy"))) == 2  # of the validation images, and the first view
+    run(spec.model_copy(update={"epochs": 5}), tmp_path / "five", frozen_features(tmp_path))
+    assert len(list(files.glob("*.npy"))) == 4
+    data, features = colored(train=70), frozen_features(tmp_path)
+    split, _ = features.splits(features.backbone(spec.config), data, spec, None)
+    rows = [np.arange(70)]
+    first, second = (next(split.view(number).take(rows)) for number in (0, 1))
+    assert not torch.equal(first, second)
+    order = {epoch: torch.cat([batch.inputs for batch in _batches(split, spec, epoch)]) for epoch in (1, 2, 4)}
+    assert torch.equal(order[1].sort(0).values, order[4].sort(0).values)
+    assert not torch.equal(order[1].sort(0).values, order[2].sort(0).values)
+
+
+def _batches(split: Any, spec: TrialSpec, epoch: int) -> Iterator[Any]:
+    yield from split.train_batches(16, spec.config.augment, spec.seed, epoch)
+
+
+def test_trials_with_other_hyperparameters_of_the_head_share_features(tmp_path: Path, weights: str) -> None:
+    augment = {"flip": True, "crop_padding": 1}
+    run(head_trial(weights, augment=augment, epochs=2), tmp_path / "a", frozen_features(tmp_path))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").glob("*.npy")}
+    other = head_trial(
+        weights,
+        augment={**augment, "mixup": 0.4},
+        epochs=2,
+        seed=99,
+        batch_size=10,
+        drop_rate=0.3,
+        head={"hidden": [4]},
+        optimizer={"name": "sgd", "lr": 0.1},
+    )
+    outcome, _ = run(other, tmp_path / "b", frozen_features(tmp_path))
+    assert outcome.state is TrialState.COMPLETE
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "features").glob("*.npy")} == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"trainable": "all"}, {"trainable": "last_stage"}, {"pretrained": False}, {"augment": {"cutmix": 1.0}}],
+    ids=["all learns", "last stage learns", "random weights", "cutmix"],
+)
+def test_what_features_cannot_serve_goes_through_the_backbone(
+    tmp_path: Path, weights: str, changes: dict[str, Any]
+) -> None:
+    outcome, _ = run(head_trial(weights, epochs=1, **changes), tmp_path / "trial", frozen_features(tmp_path))
+    assert (outcome.state, outcome.on_features) == (TrialState.COMPLETE, False)
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.parametrize("what", ["weights", "image_size", "augment", "pixels", "mean"])
+def test_a_key_changes_with_whatever_the_features_depend_on(tmp_path: Path, weights: str, what: str) -> None:
+    def key(path: str = weights, size: int = 8, noise: float = 60, augment: AugmentConfig | None = None) -> str:
+        data = colored(noise=noise)
+        frozen = frozen_features(tmp_path).backbone(head_trial(path, image_size=size).config)
+        if what == "mean":
+            frozen.described["mean"] = means.pop()
+        return FeatureMaker(frozen, data.train, augment or AugmentConfig(), CPU, Limits(), None).key(0).name
+
+    means: list[Any] = [(0.4,) * 3, (0.5,) * 3]
+    changed = load_file(weights)
+    changed["layer4.0.conv1.weight"][0, 0, 0, 0] += 1e-6
+    save_file(changed, tmp_path / "other.safetensors")
+    others: dict[str, dict[str, Any]] = {
+        "weights": {"path": str(tmp_path / "other.safetensors")},
+        "image_size": {"size": 16},
+        "augment": {"augment": AugmentConfig(flip=True)},
+        "pixels": {"noise": 61},
+        "mean": {},
+    }
+    assert key() != key(**others[what])
+
+
+def test_mixing_is_no_part_of_the_augmentation_that_features_depend_on() -> None:
+    assert pixel_changes(AugmentConfig(flip=True, mixup=0.2)) == AugmentConfig(flip=True)
+
+
+class Killed(Exception):
+    """Stands for a process that dies at this point."""
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.sets(st.integers(1, 4), min_size=1, max_size=3))
+def test_a_head_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
+    tmp_path_factory: pytest.TempPathFactory, weights: str, kills: set[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("trial")
+    spec = head_trial(
+        weights, epochs=4, augment={"flip": True, "mixup": 0.3}, head={"hidden": [4], "norm": "batch", "dropout": 0.2}
+    )
+    outcome, history = run(spec, folder / "whole", frozen_features(folder))
+    for epoch in sorted(kills):
+
+        def die(metrics: EpochMetrics, last: int = epoch) -> bool:
+            if metrics.epoch == last:
+                raise Killed
+            return False
+
+        with pytest.raises(Killed):
+            run(spec, folder / "broken", frozen_features(folder), on_epoch=die)
+        assert not TrialFolder(folder / "broken").weights.exists()
+    resumed, replayed = run(spec, folder / "broken", frozen_features(folder))
+    assert values(replayed) == values(history)
+    assert (resumed.best_epoch, resumed.best_value) == (outcome.best_epoch, outcome.best_value)
+    whole, broken = (next((folder / name).glob("artifacts/weights/*")) for name in ("whole", "broken"))
+    assert whole.name == broken.name
+    assert whole.read_bytes() == broken.read_bytes()
+
+
+def test_the_weights_written_at_the_end_are_whole_and_give_the_logged_accuracy(tmp_path: Path, weights: str) -> None:
+    data = colored(train=70, noise=150)
+    spec = head_trial(weights, epochs=6, optimizer={"name": "sgd", "lr": 0.5}, head={"hidden": [6], "norm": "batch"})
+    outcome, history = run(spec, tmp_path / "trial", frozen_features(tmp_path), data)
+    assert outcome.best_value == max(point.values["val/accuracy"] for point in history)
+    (path,) = TrialFolder(tmp_path / "trial").weights.iterdir()
+    assert path == TrialFolder(tmp_path / "trial").weights_of(outcome.best_epoch or 0)
+    model = build_classifier(spec.config, 3, load_weights=False)
+    model.load_state_dict(load_file(path))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    again = evaluate(model, data.val.eval_batches(16, 8, model.mean, model.std), classes=3, device=CPU)
+    assert again.values["accuracy"] == outcome.best_value
+
+
+def test_a_pruned_head_trial_leaves_whole_weights_too(tmp_path: Path, weights: str) -> None:
+    outcome, _ = run(head_trial(weights), tmp_path / "trial", frozen_features(tmp_path), on_epoch=lambda metrics: True)
+    assert (outcome.state, outcome.epochs) == (TrialState.PRUNED, 1)
+    assert any(name.startswith("backbone.") for name in load_file(TrialFolder(tmp_path / "trial").weights_of(1)))
+
+
+KEY = FeatureKey.of({"backbone": "a"}, rows=5, width=2)
+
+
+def ones(key: FeatureKey) -> Iterator[Features]:
+    yield np.ones((3, key.width), dtype=np.float32)
+    yield np.ones((key.rows - 3, key.width), dtype=np.float32)
+
+
+def refuse(key: FeatureKey) -> Iterator[Features]:
+    raise AssertionError("computed again")
+    yield
+
+
+@pytest.mark.parametrize("damage", ["cut short", "of another key", "of another shape", "no array", "empty"])
+def test_a_damaged_or_foreign_file_is_computed_again(tmp_path: Path, damage: str) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.open(KEY, ones)
+    file = tmp_path / f"{KEY.name}.npy"
+    other = FeatureKey(KEY.name, 5, 3) if damage == "of another shape" else FeatureKey.of({"backbone": "b"}, 5, 2)
+    content = {
+        "cut short": lambda: file.read_bytes()[:-4],
+        "of another key": lambda: _file_of(cache, other),
+        "of another shape": lambda: _file_of(cache, other),
+        "no array": lambda: b"x" * 500,
+        "empty": lambda: b"",
+    }[damage]()
+    file.write_bytes(content)
+    assert (cache.open(KEY, ones) == np.ones((5, 2))).all()
+    assert (cache.open(KEY, refuse) == np.ones((5, 2))).all()
+
+
+def _file_of(cache: FeatureCache, key: FeatureKey) -> bytes:
+    (cache.folder / f"{key.name}.npy").unlink(missing_ok=True)
+    cache.open(key, ones)
+    return (cache.folder / f"{key.name}.npy").read_bytes()
+
+
+def test_a_computation_that_fails_leaves_nothing_and_is_made_again(tmp_path: Path) -> None:
+    def fail(key: FeatureKey) -> Iterator[Features]:
+        yield np.ones((3, 2), dtype=np.float32)
+        raise Killed
+
+    cache = FeatureCache(tmp_path)
+    with pytest.raises(Killed):
+        cache.open(KEY, fail)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{KEY.name}.lock"]
+    assert (cache.open(KEY, ones) == 1).all()
+
+
+def _open_slowly(folder: Path, count: Any, started: Any) -> None:
+    def compute(key: FeatureKey) -> Iterator[Features]:
+        with count.get_lock():
+            count.value += 1
+        started.wait(60)
+        yield from ones(key)
+
+    FeatureCache(folder).open(KEY, compute)
+
+
+def test_of_two_processes_that_want_the_same_features_one_computes_and_the_other_waits(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork" if os.name == "posix" else "spawn")
+    count, started = context.Value("i", 0), context.Event()
+    processes = [context.Process(target=_open_slowly, args=(tmp_path, count, started)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    started.set()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert count.value == 1
