@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sweeper.study.driver import SweepResult
 
 INTERRUPTED = 130
+AUTO = "auto"
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
@@ -62,6 +63,12 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
+def _workers(value: str) -> str:
+    if value != AUTO and not (value.isdecimal() and int(value) > 0):
+        raise typer.BadParameter(f"should be a number of at least 1, or {AUTO}, got {value}")
+    return value
+
+
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if show:
@@ -75,7 +82,12 @@ def run(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Trials that run at the same time.")] = 1,
+    workers: Annotated[
+        str,
+        typer.Option(
+            callback=_workers, metavar="N|auto", help="Trials at the same time; auto: as many as fit in memory."
+        ),
+    ] = "1",
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -91,13 +103,13 @@ def run(
     sweep = load_sweep(space, overrides or [], check_names=_check_names)
     workspace = _workspace()
     view = LiveTable if out.is_terminal else PlainLines
-    with view(out, workers) as observer:
+    with view(out) as observer:
         result = run_sweep(
             sweep,
             workspace=workspace,
             storage_url=_storage_url(workspace, storage),
             tracking_uri=tracking_uri or default_tracking_uri(workspace),
-            engine=lambda: LocalEngine(sweep, workspace, workers),
+            engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
             observer=observer,
         )
     out.print(ranked_table(result.rows, sweep, limit=20))

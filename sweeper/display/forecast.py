@@ -13,19 +13,26 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 class Forecast:
     """Counts ended trials, remembers the best value and extrapolates the time left."""
 
-    def __init__(self, rows: Sequence[TrialRow], budget: int, objective: ObjectiveConfig, workers: int):
+    def __init__(self, rows: Sequence[TrialRow], budget: int, objective: ObjectiveConfig):
         done = [row for row in rows if row.state in ENDED]
         self.budget = budget
         self.ended = len(done)
         self.best: float | None = None
         self._objective = objective
-        self._workers = workers
+        self._running: set[int] = set()
+        self._at_once = 1
         self._seconds = [row.seconds for row in done if row.seconds]
         for row in done:
             self._keep_best(row.state, row.value)
 
-    def add(self, outcome: TrialOutcome) -> None:
+    def trial_started(self, number: int) -> None:
+        """Note a trial that runs now, beside others perhaps."""
+        self._running.add(number)
+        self._at_once = max(self._at_once, len(self._running))
+
+    def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         """Count a trial that has ended."""
+        self._running.discard(number)
         self.ended += 1
         self._seconds.append(outcome.seconds)
         self._keep_best(outcome.state, outcome.best_value)
@@ -36,7 +43,7 @@ class Forecast:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the budget is used up, at the mean pace so far; None before the first trial ends."""
+        """Seconds until the budget is used up, as many trials at once as so far; None before the first has ended."""
         if not self._seconds:
             return None
-        return (self.budget - self.ended) * sum(self._seconds) / len(self._seconds) / self._workers
+        return (self.budget - self.ended) * sum(self._seconds) / len(self._seconds) / self._at_once

@@ -39,8 +39,7 @@ class Line:
 class LiveTable:
     """Shows running trials, the latest ended ones, the best value and the time left."""
 
-    def __init__(self, console: Console, workers: int):
-        self._workers = workers
+    def __init__(self, console: Console):
         self._lines: dict[int, Line] = {}
         self._sweep: SweepConfig | None = None
         self._forecast: Forecast | None = None
@@ -60,7 +59,7 @@ class LiveTable:
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
-        self._forecast = Forecast(rows, budget, sweep.objective, self._workers)
+        self._forecast = Forecast(rows, budget, sweep.objective)
         for row in rows:
             if row.state in ENDED:
                 line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
@@ -68,6 +67,8 @@ class LiveTable:
                 self._lines[row.number] = line
 
     def trial_started(self, spec: TrialSpec) -> None:
+        if self._forecast is not None:
+            self._forecast.trial_started(spec.number)
         self._lines[spec.number] = Line(spec.number, TrialState.RUNNING, _about(spec.config), started=time.monotonic())
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
@@ -81,7 +82,7 @@ class LiveTable:
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         if self._forecast is not None:
-            self._forecast.add(outcome)
+            self._forecast.trial_ended(number, outcome)
         line = self._lines[number]
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.reason = outcome.reason or ""

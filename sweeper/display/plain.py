@@ -13,9 +13,8 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
 class PlainLines:
     """Prints a line for each event."""
 
-    def __init__(self, console: Console, workers: int):
+    def __init__(self, console: Console):
         self._console = console
-        self._workers = workers
         self._decoded_tenth = 0
         self._trouble: str | None = None
 
@@ -36,10 +35,11 @@ class PlainLines:
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
-        self._forecast = Forecast(rows, budget, sweep.objective, self._workers)
+        self._forecast = Forecast(rows, budget, sweep.objective)
         self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} trials done")
 
     def trial_started(self, spec: TrialSpec) -> None:
+        self._forecast.trial_started(spec.number)
         self._say(f"trial {spec.number} started: {spec.config.backbone}")
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
@@ -49,7 +49,7 @@ class PlainLines:
         self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
-        self._forecast.add(outcome)
+        self._forecast.trial_ended(number, outcome)
         result = outcome.reason or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
         left = duration(self._forecast.seconds_left)
         done = f"{self._forecast.ended} of {self._forecast.budget} trials done, best {score(self._forecast.best)}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.oom_kills import count_oom_kills
+from sweeper.engines.packing import Packing
 from sweeper.engines.protocol import (
     OUT_OF_MEMORY_EXIT,
     DiskTrouble,
@@ -27,6 +28,8 @@ from sweeper.engines.protocol import (
 from sweeper.engines.worker import worker_main
 from sweeper.paths import Workspace
 from sweeper.results import TrialSpec
+
+MOST_WORKERS = 32
 
 
 @dataclass
@@ -45,26 +48,41 @@ class Slot:
 
 
 class LocalEngine:
-    """One process for each slot; a process that dies is replaced."""
+    """One process for each slot; a process that dies is replaced.
+
+    Args:
+        sweep, workspace: What is run, and where.
+        workers: How many slots; None for as many as the device has room for, found out while trials run.
+        oom_kills: The kernel's count of processes it has killed for memory.
+    """
 
     def __init__(
         self,
         sweep: SweepConfig,
         workspace: Workspace,
-        workers: int,
+        workers: int | None,
         oom_kills: Callable[[], int | None] = count_oom_kills,
     ):
         self._sweep = sweep
         self._workspace = workspace
+        cores = os.cpu_count() or 1
+        most = workers or min(cores, MOST_WORKERS)
         # Workers share the cores evenly; with one worker the framework's own choice stands.
-        self._threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+        self._threads = max(1, cores // most) if most > 1 else 0
+        self._packing = Packing(most) if workers is None else None
         self._oom_kills = oom_kills
         self._known_oom_kills = oom_kills() or 0
-        self._slots = [self._start(slot) for slot in range(workers)]
+        self._slots = [self._start(slot) for slot in range(workers or 1)]
 
     def _start(self, slot: int) -> Slot:
         ours, theirs = multiprocessing.Pipe()
-        setup = WorkerSetup(self._sweep.model_dump_json(by_alias=True), str(self._workspace.root), slot, self._threads)
+        setup = WorkerSetup(
+            sweep=self._sweep.model_dump_json(by_alias=True),
+            root=str(self._workspace.root),
+            slot=slot,
+            threads=self._threads,
+            shares_device=self._packing is not None,
+        )
         log = self._workspace.study(self._sweep.study).worker_logs / f"worker-{slot}.log"
         process = multiprocessing.get_context("spawn").Process(
             target=worker_main, args=(theirs, setup, log), name=f"sweeper-worker-{slot}", daemon=True
@@ -75,7 +93,9 @@ class LocalEngine:
 
     @property
     def idle(self) -> int:
-        return sum(slot.idle for slot in self._slots)
+        free = sum(slot.idle for slot in self._slots)
+        busy = sum(bool(slot.numbers) for slot in self._slots)
+        return free if self._packing is None else max(0, min(free, self._packing.trials - busy))
 
     def submit(self, group: Sequence[TrialSpec]) -> None:
         slot = next(slot for slot in self._slots if slot.idle)
@@ -98,7 +118,18 @@ class LocalEngine:
         slot.ready = True
         if isinstance(event, TrialEnded):
             slot.numbers.remove(event.number)
+        if self._packing is not None:
+            self._pack(self._packing, event)
         return [event]
+
+    def _pack(self, packing: Packing, event: Event) -> None:
+        """Learn from an event how many trials have room, and start workers for them."""
+        if isinstance(event, WorkerReady):
+            packing.worker_ready(event.room)
+        elif isinstance(event, EpochFinished):
+            packing.epoch_finished(event.metrics.values["memory/peak_mb"])
+        while len(self._slots) < packing.trials:
+            self._slots.append(self._start(len(self._slots)))
 
     def _replace(self, index: int) -> list[Event]:
         """Start a new worker in place of a dead one."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sweeper.engines.packing import DeviceRoom
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 
 
@@ -17,6 +18,8 @@ class WorkerSetup:
     root: str
     slot: int
     threads: int
+    shares_device: bool = False
+    """Other workers come to the same device while memory lasts: what does not fit now may fit another time."""
 
 
 OUT_OF_MEMORY_EXIT = 77
@@ -26,6 +29,8 @@ OUT_OF_MEMORY_EXIT = 77
 @dataclass(frozen=True)
 class WorkerReady:
     """A worker has imported what it needs and can take trials."""
+
+    room: DeviceRoom
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
+from sweeper.engines.packing import DeviceRoom
 from sweeper.engines.protocol import (
     OUT_OF_MEMORY_EXIT,
     DiskTrouble,
@@ -49,7 +50,7 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     _write_output_to(log)
     worker = Worker(connection, setup)
-    connection.send(WorkerReady())
+    connection.send(WorkerReady(worker.room()))
     while (group := connection.recv()) is not None:
         try:
             worker.run(group)
@@ -101,6 +102,7 @@ class Worker:
         from sweeper.training.features import FrozenFeatures
 
         self._connection = connection
+        self._shares_device = setup.shares_device
         self._sweep = SweepConfig.model_validate_json(setup.sweep)
         self._workspace = Workspace(Path(setup.root))
         if setup.threads:
@@ -109,6 +111,13 @@ class Worker:
         load_model_files(self._sweep.model_files)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
         self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
+
+    def room(self) -> DeviceRoom:
+        """Return what there is on the device for trials."""
+        from sweeper.training.device import devices_like, free_memory_mb, process_memory_mb
+
+        device = self._device
+        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), devices_like(self._sweep.device))
 
     def run(self, group: Sequence[TrialSpec]) -> None:
         """Train trials, from their checkpoints where there are any; leave their outcomes on disk and tell of each end.
@@ -192,7 +201,10 @@ class Worker:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
-    def _limits_file(self, spec: TrialSpec) -> Path:
+    def _limits_file(self, spec: TrialSpec) -> Path | None:
+        """Return where it is remembered what fits in memory; nowhere while that depends on other trials."""
+        if self._shares_device:
+            return None
         from sweeper.training.device import device_name
 
         config, device = spec.config, device_name(self._device)

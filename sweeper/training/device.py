@@ -10,6 +10,8 @@ from typing import Literal
 import psutil
 import torch
 
+CUDA_PROCESS_MB = 600.0  # an allowance for the CUDA context and the libraries' workspaces
+
 
 def resolve_device(wanted: str, slot: int) -> torch.device:
     """Return the device of a worker: `auto` and `cuda` spread the slots over all GPUs.
@@ -29,6 +31,23 @@ def resolve_device(wanted: str, slot: int) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the kind of device, of a GPU its model: what arithmetic and memory depend on."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def devices_like(wanted: str) -> int:
+    """Return over how many devices `resolve_device` spreads the slots."""
+    return max(1, torch.cuda.device_count()) if wanted in ("auto", "cuda") and torch.cuda.is_available() else 1
+
+
+def free_memory_mb(device: torch.device) -> float:
+    """Return the memory in MB that a device, or for the CPU the machine, can still give."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    return float(psutil.virtual_memory().available / 2**20)
+
+
+def process_memory_mb(device: torch.device) -> float:
+    """Return what a process takes on a device beside its tensors, in MB; on the CPU the peak has all of it."""
+    return CUDA_PROCESS_MB if device.type == "cuda" else 0.0
 
 
 def precision(device: torch.device) -> Literal["float32", "bfloat16"]:

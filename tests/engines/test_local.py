@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from sweeper.config.sweep import FeaturesConfig, SweepConfig
-from sweeper.engines.local import LocalEngine
+from sweeper.engines.local import MOST_WORKERS, LocalEngine
 from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
@@ -132,6 +132,21 @@ def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_
         while not dead:
             dead += [event.number for event in engine.events(1) if isinstance(event, WorkerDied)]
         assert dead == [1, 2]
+    finally:
+        engine.close()
+
+
+def test_as_many_workers_as_have_room_start_once_a_trial_is_measured(sweep: SweepConfig, tmp_path: Path) -> None:
+    engine = LocalEngine(sweep, Workspace(tmp_path), workers=None)
+    try:
+        wait_for(engine, WorkerReady)
+        assert (engine.idle, len(engine._slots)) == (1, 1)
+        engine.submit([spec_of(epochs=2)])
+        wait_for(engine, EpochFinished)
+        assert len(engine._slots) == min(os.cpu_count() or 1, MOST_WORKERS)
+        engine.answer(0, prune=False)
+        wait_for(engine, TrialEnded)
+        assert not (tmp_path / ".sweeper" / "micro-batches").exists()
     finally:
         engine.close()
 

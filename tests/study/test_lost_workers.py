@@ -79,7 +79,7 @@ def run(tmp_path: Path) -> Callable[[Script], tuple[SweepResult, Scripted]]:
         engine = Scripted(script)
         store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", sweep)
         outbox: Any = NoOutbox()
-        observer = PlainLines(Console(quiet=True), 1)
+        observer = PlainLines(Console(quiet=True))
         return Driver(store, Workspace(tmp_path).study("s"), outbox, observer).run(lambda: engine), engine
 
     return start
