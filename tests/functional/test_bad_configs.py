@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from sweeper.cli import app
 from tests.functional.answer import Ask, ask, everything_in
 
 __all__ = ["ask"]  # a fixture
@@ -248,3 +250,10 @@ def test_the_program_itself_answers_without_a_traceback(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert "\x1b" not in done.stderr  # a name must not steer the terminal
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "1.5", "many"])
+def test_workers_are_a_number_or_auto(workers: str) -> None:
+    told = CliRunner().invoke(app, ["run", "space.yaml", "--workers", workers])
+    assert told.exit_code == 2
+    assert f"at least 1, or auto, got {workers}" in " ".join(told.stderr.replace("│", "").split())
