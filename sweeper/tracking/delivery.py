@@ -20,8 +20,9 @@ from sweeper.confusion import read_confusion
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.tracking.confusion_picture import draw_confusion
+from sweeper.tracking.curves_picture import draw_curves
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.pictures import draw_confusion, draw_curves
 
 HISTORY = TypeAdapter(list[EpochMetrics])
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}

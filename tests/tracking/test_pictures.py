@@ -10,7 +10,8 @@ from PIL import Image
 
 from sweeper.confusion import read_confusion, write_confusion
 from sweeper.results import EpochMetrics
-from sweeper.tracking.pictures import draw_confusion, draw_curves
+from sweeper.tracking.confusion_picture import draw_confusion
+from sweeper.tracking.curves_picture import draw_curves
 
 
 @pytest.mark.parametrize("count", [2, 10, 200])
