@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from sweeper.confusion import Confusion
+from sweeper.tracking.lettering import MONOSPACED, PLAIN, font, one_line, text_image
 
 CELL = 45  # pixels of a class, up to so many classes:
 MOST_CLASSES_WITH_NUMBERS = 30
@@ -26,7 +26,6 @@ LONGEST_NAME = 24
 GAP = 10  # pixels between parts
 BAR_WIDTH = 15
 COLORS = "Blues"
-PLAIN, MONOSPACED = "DejaVuSans", "DejaVuSansMono"  # matplotlib brings both
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, pat
     """Draw a confusion matrix, coloured by the share of each true class, with the worst pairs beside it."""
     scale = Scale.of(len(classes))
     accuracy = np.trace(confusion) / max(int(confusion.sum()), 1)
-    heading = _text_image(f"{title}: {accuracy:.2%} of {int(confusion.sum()):,} images", PLAIN, scale.text * 5 // 4)
-    pairs = _text_image(worst_pairs(confusion, classes), MONOSPACED, scale.text)
+    heading = text_image(f"{title}: {accuracy:.2%} of {int(confusion.sum()):,} images", PLAIN, scale.text * 5 // 4)
+    pairs = text_image(worst_pairs(confusion, classes), MONOSPACED, scale.text)
     names = _labels([_short(name) for name in classes], scale)
     picture = _compose(_matrix(confusion, scale), names, heading, pairs, scale)
     picture.save(path, compress_level=1)
@@ -61,7 +60,7 @@ def _compose(
     matrix: Image.Image, names: Image.Image, heading: Image.Image, pairs: Image.Image, scale: Scale
 ) -> Image.Image:
     """Put the parts together: title, true classes, matrix, colours, pairs; predicted classes below."""
-    true, predicted = _text_image("true", PLAIN, scale.text), _text_image("predicted", PLAIN, scale.text)
+    true, predicted = text_image("true", PLAIN, scale.text), text_image("predicted", PLAIN, scale.text)
     bar = _color_bar(scale)
     left = GAP + true.height + GAP + names.width + GAP // 2
     top = GAP + heading.height + GAP
@@ -93,29 +92,29 @@ def _matrix(confusion: Confusion, scale: Scale) -> Image.Image:
         for true, predicted in np.argwhere(confusion > 0).tolist():
             center = ((predicted + 0.5) * scale.cell, (true + 0.5) * scale.cell)
             fill = "white" if share[true, predicted] > 0.4 else "black"
-            draw.text(center, str(confusion[true, predicted]), fill, _font(PLAIN, 11), anchor="mm")
+            draw.text(center, str(confusion[true, predicted]), fill, font(PLAIN, 11), anchor="mm")
     draw.rectangle((0, 0, scale.side - 1, scale.side - 1), outline="black")
     return image
 
 
 def _labels(names: Sequence[str], scale: Scale) -> Image.Image:
     """Write one name a cell, below each other and up against the right edge; where cells are tiny, some."""
-    font = _font(PLAIN, scale.label)
+    letters = font(PLAIN, scale.label)
     shown = range(0, len(names), -(-scale.label // scale.cell))
-    width = max(int(font.getlength(names[index])) for index in shown) + 2
+    width = max(int(letters.getlength(names[index])) for index in shown) + 2
     image = Image.new("RGB", (width, scale.side), "white")
     draw = ImageDraw.Draw(image)
     for index in shown:
-        draw.text((width - 1, (index + 0.5) * scale.cell), names[index], "black", font, anchor="rm")
+        draw.text((width - 1, (index + 0.5) * scale.cell), names[index], "black", letters, anchor="rm")
     return image
 
 
 def _color_bar(scale: Scale) -> Image.Image:
     """Draw which colour stands for which share of the true class."""
-    height, font = scale.side * 3 // 5, _font(PLAIN, scale.text)
+    height, letters = scale.side * 3 // 5, font(PLAIN, scale.text)
     ramp = mpl.colormaps[COLORS](np.linspace(1, 0, height), bytes=True)[:, None, :3]
-    caption = _text_image("share of the true class", PLAIN, scale.text).transpose(Image.Transpose.ROTATE_90)
-    numbers = int(font.getlength("0.0")) + 2 * GAP
+    caption = text_image("share of the true class", PLAIN, scale.text).transpose(Image.Transpose.ROTATE_90)
+    numbers = int(letters.getlength("0.0")) + 2 * GAP
     size = (BAR_WIDTH + numbers + caption.width, max(height + 2 * scale.text, caption.height))
     image = Image.new("RGB", size, "white")
     top = (image.height - height) // 2
@@ -126,7 +125,7 @@ def _color_bar(scale: Scale) -> Image.Image:
     for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
         place = top + (1 - share**0.5) * (height - 1)
         draw.line((BAR_WIDTH, place, BAR_WIDTH + 4, place), "black")
-        draw.text((BAR_WIDTH + GAP, place), f"{share:.1f}", "black", font, anchor="lm")
+        draw.text((BAR_WIDTH + GAP, place), f"{share:.1f}", "black", letters, anchor="lm")
     return image
 
 
@@ -136,32 +135,13 @@ def worst_pairs(confusion: Confusion, classes: Sequence[str]) -> str:
     np.fill_diagonal(wrong, 0)
     worst = np.argsort(wrong, axis=None, kind="stable")[::-1][:CONFUSED_PAIRS]
     lines = [
-        f"{wrong[true, predicted]:>5}  {_one_line(classes[true])} → {_one_line(classes[predicted])}"
+        f"{wrong[true, predicted]:>5}  {one_line(classes[true])} → {one_line(classes[predicted])}"
         for true, predicted in zip(*np.unravel_index(worst, wrong.shape), strict=True)
         if wrong[true, predicted]
     ]
     return "\n".join(["most confused (true → predicted)", "", *(lines or ["none"])])
 
 
-def _text_image(text: str, font_name: str, size: int) -> Image.Image:
-    font = _font(font_name, size)
-    _, _, right, bottom = ImageDraw.Draw(Image.new("RGB", (1, 1))).multiline_textbbox((0, 0), text, font)
-    image = Image.new("RGB", (int(right) + 1, int(bottom) + 1), "white")
-    ImageDraw.Draw(image).multiline_text((0, 0), text, "black", font)
-    return image
-
-
 def _short(name: str) -> str:
-    name = _one_line(name)
+    name = one_line(name)
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
-
-
-def _one_line(name: str) -> str:
-    """Return a class name without what moves to another line or is no character at all."""
-    return " ".join(name.encode("utf-8", "replace").decode().split())
-
-
-@cache
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont:
-    file = Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
-    return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
