@@ -1,7 +1,7 @@
 """The second peer: Ray Tune with OptunaSearch on a plain PyTorch loop.
 
-Run by `benchmarks.sweep`. One trial at a time on all cores, or with `--concurrent` one a core; the
-images are an ImageFolder behind a DataLoader, metrics, confusion matrix and weights go to MLflow.
+Run by `benchmarks.sweep`. One trial at a time on all cores; the images are an ImageFolder behind a
+DataLoader, metrics, confusion matrix and weights go to MLflow.
 """
 
 from __future__ import annotations
