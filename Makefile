@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow postgresql chaos check lint types layers format schema clean
+.PHONY: help quickstart test test-slow postgresql chaos bench check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ postgresql: .venv/dev.stamp
 
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
+
+bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32); takes hours
+	$(foreach name,ceiling batches decode,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true
+	$(BIN)/python -m benchmarks.sweep $(if $(SMALL),--data $(SMALL))
+	$(foreach name,trial_cost growth dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
+	$(BIN)/python -m benchmarks.page
 
 check: lint types layers test  ## everything CI runs
 
@@ -64,3 +70,8 @@ clean:  ## remove the environment and the caches of the tools
 	@echo "installing (about 4 minutes the first time)"
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/package.stamp
+
+.venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing what sweeper is compared with"
+	$(INSTALL) --editable '.[bench]'
+	@touch $@

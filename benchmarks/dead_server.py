@@ -1,18 +1,19 @@
 """Wall time of a sweep with a healthy MLflow server, one that refuses and one that never answers.
 
-    python -m benchmarks.dead_server [REPEATS]
+    python -m benchmarks.dead_server [--repeats 3]
 
 The three are interleaved, since other work on the machine changes all of them.
 """
 
 from __future__ import annotations
 
-import statistics
+import argparse
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.measurements import Measurement, Result, Section, ratios
 from tests.functional.chaos import Sandbox
 from tests.tracking.fault_proxy import proxied
 from tests.tracking.server import mlflow_server
@@ -21,7 +22,9 @@ FAULTS = {"healthy": None, "refuses": "refuse", "hangs": "hang"}
 
 
 def main() -> None:
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
     seconds: dict[str, list[float]] = {name: [] for name in FAULTS}
     with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder) / "server") as server:
         for repeat in range(repeats):
@@ -29,9 +32,15 @@ def main() -> None:
                 with proxied(server.port) as proxy:
                     proxy.fault = fault
                     seconds[name].append(measure(Path(folder) / f"{name}-{repeat}", proxy.uri))
-    for name, measured in seconds.items():
-        share = statistics.median(measured) / statistics.median(seconds["healthy"])
-        print(f"{name:8} {[round(value, 1) for value in measured]} s, median {share:.2f} of healthy")
+    rows = [
+        Measurement(f"a server that {name}" if FAULTS[name] else name, "s", found) for name, found in seconds.items()
+    ]
+    rows += [
+        Measurement(f"{name} against healthy", "", ratios(seconds[name], seconds["healthy"]))
+        for name, fault in FAULTS.items()
+        if fault
+    ]
+    Result("dead_server", "small generated PNGs").add(Section("A sweep with MLflow servers alive and dead", rows))
 
 
 def measure(root: Path, uri: str) -> float:

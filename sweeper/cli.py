@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import shlex
@@ -93,6 +94,8 @@ def run(
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
     from sweeper.config.loading import load_sweep
+
+    sweep = load_sweep(space, overrides or [], _check_names)
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
@@ -100,7 +103,6 @@ def run(
     from sweeper.study.driver import run_sweep
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
-    sweep = load_sweep(space, overrides or [], check_names=_check_names)
     workspace = _workspace()
     view = LiveTable if out.is_terminal else PlainLines
     with view(out) as observer:
@@ -118,9 +120,9 @@ def run(
 
 
 def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
-    from sweeper.modeling.registry import check_names
+    from sweeper.modeling.name_check import check_apart
 
-    return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained)
+    return check_apart(used, meanwhile=lambda: importlib.import_module("sweeper.study.driver"))
 
 
 def _say_disk_use(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from pydantic import ValidationError
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
@@ -26,6 +26,7 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.grid import grid
+from sweeper.search.journal import begin_log, end_log
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, WithheldWrites
 from sweeper.search.samplers import build_sampler, trial_seed
@@ -85,11 +86,13 @@ def _guarded(method: Callable[Concatenate[StudyStore, P], R]) -> Callable[Concat
 class StudyStore:
     """A study and its trials. Only the driver that holds the study's lock may write."""
 
-    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str):
+    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str, writes_to: Engine | None = None):
         self._study = study
         self._url = url
+        self._writes_to = writes_to
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
+        self._ended: dict[int, TrialRow] = {}  # these rows change no more
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -98,8 +101,10 @@ class StudyStore:
         Raises StudyChanged when it was started with another search space.
         """
         with _storage_errors(storage_url):
+            storage = _storage(storage_url)
+            begin_log(storage.engine)
             study = optuna.create_study(
-                storage=_storage(storage_url),
+                storage=storage,
                 study_name=sweep.study,
                 direction=sweep.objective.direction,
                 pruner=build_pruner(sweep.pruner, sweep.budget.epochs),
@@ -109,7 +114,7 @@ class StudyStore:
             if stored is not None:
                 _refuse_changes(sweep, _stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
-        return cls(study, sweep, storage_url)
+        return cls(study, sweep, storage_url, storage.engine)
 
     @classmethod
     def load(cls, storage_url: str, name: str) -> Self:
@@ -134,6 +139,12 @@ class StudyStore:
             summaries = optuna.get_all_study_summaries(_storage(storage_url), include_best_trial=False)
         summaries.sort(key=lambda summary: (summary.datetime_start is not None, summary.datetime_start), reverse=True)
         return [summary.study_name for summary in summaries]
+
+    @_guarded
+    def close(self) -> None:
+        """Leave the storage as others expect to find it; nothing more is written."""
+        if self._writes_to is not None:
+            end_log(self._writes_to)
 
     @property
     def sweep(self) -> SweepConfig:
@@ -274,7 +285,16 @@ class StudyStore:
     @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
-        return [_row(trial, self._sweep.objective.direction) for trial in self._study.get_trials(deepcopy=False)]
+        return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
+
+    def _row(self, trial: FrozenTrial) -> TrialRow:
+        known = self._ended.get(trial.number)
+        if known is not None:
+            return known
+        row = _row(trial, self._sweep.objective.direction)
+        if trial.state in FINISHED:
+            self._ended[trial.number] = row
+        return row
 
 
 def _row(trial: FrozenTrial, direction: str) -> TrialRow:

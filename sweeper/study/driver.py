@@ -26,7 +26,7 @@ from sweeper.study.failure_streak import FailureStreak
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
-from sweeper.study.summary import write_summary
+from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.outbox import Outbox, Phase
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class Driver:
         self._stop_reason: str | None = None
         self._failed_starts = 0
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
+        self._summary_clock = SummaryClock()
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
         sweep = self._store.sweep
@@ -127,6 +128,7 @@ class Driver:
                 self._fill(engine)
                 if self._interrupted or not (self._live or self._more_to_start()):
                     break
+                self._summarize()  # when the workers are busy again
                 for event in engine.events(POLL_S):
                     self._handle(engine, event)
                 self._observer.tracking_trouble(self._outbox.trouble)
@@ -176,11 +178,16 @@ class Driver:
         self._store.finish(number, outcome)
         self._live.discard(number)
         self._outbox.notify(number, Phase.ENDED)
-        write_summary(self._folder, self._store.sweep, self._store.rows())
-        self._outbox.notify_sweep("RUNNING")
+        self._summary_clock.trial_ended()
         self._observer.trial_ended(number, outcome)
         if self._failures.count(outcome):
             self._stop(f"{self._failures.limit} trials in a row failed for the same reason: {outcome.reason}")
+
+    def _summarize(self) -> None:
+        """Bring the parent run up to date, if that is due."""
+        if self._summary_clock.due():
+            self._summary_clock.write(lambda: write_summary(self._folder, self._store.sweep, self._store.rows()))
+            self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
         """Put the trial of a dead worker back in line; after too many deaths it has failed, or does not fit.
@@ -229,6 +236,7 @@ class Driver:
         rows = self._store.rows()
         write_summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
+        self._store.close()
         undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)
         return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
 
@@ -238,6 +246,8 @@ class Driver:
             with suppress(StudyError):
                 self._store.requeue(number)
             self._outbox.notify(number, Phase.INTERRUPTED)
+        with suppress(StudyError):
+            self._store.close()
         self._outbox.notify_sweep("FAILED")
         self._outbox.close(GIVE_UP_TIMEOUT_S)
 

@@ -1,12 +1,16 @@
-"""What the parent run of a study holds: how the best value rose, and the table of trials."""
+"""What the parent run of a study holds: how the best value rose, and the table of trials.
+
+All of it follows from the study's storage, so that it may be written late, and after a crash again.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
@@ -16,6 +20,31 @@ from sweeper.study.ranking import ranked, winner
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+SHARE = 0.02  # of the sweep's time that writing the summary may take
+
+
+class SummaryClock:
+    """Says when the summary is to be written: after a trial, but more seldom as writing it takes longer.
+
+    It holds all trials, so that after each of n it would cost n times n in all.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._stale = False
+        self._next = 0.0
+
+    def trial_ended(self) -> None:
+        self._stale = True
+
+    def due(self) -> bool:
+        return self._stale and self._clock() >= self._next
+
+    def write(self, write: Callable[[], None]) -> None:
+        started = self._clock()
+        write()
+        self._stale = False
+        self._next = self._clock() + (self._clock() - started) / SHARE
 
 
 def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
@@ -51,7 +80,8 @@ def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow]) -> list[E
 def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:
     """Return the table of all trials, ranked ones first, with every parameter that was searched."""
     order = ranked(rows, direction)
-    rest = [row for row in rows if row not in order]
+    ranks = {row.number for row in order}
+    rest = [row for row in rows if row.number not in ranks]
     params = sorted({name for row in rows for name in row.params})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

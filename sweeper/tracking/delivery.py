@@ -21,7 +21,6 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.pictures import draw_confusion, draw_curves
 
 HISTORY = TypeAdapter(list[EpochMetrics])
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
@@ -162,12 +161,16 @@ class Delivery:
         return {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
 
     def _upload(self, folder: TrialFolder, record: RunRecord) -> RunRecord:
-        for file in sorted(path for path in folder.artifacts.rglob("*") if path.is_file()):
-            name = file.relative_to(folder.artifacts).as_posix()
-            if name in record.artifacts or name.endswith(".part"):
-                continue
-            self._store.log_artifact(record.run_id, file, name.rpartition("/")[0])
-            record = record.model_copy(update={"artifacts": (*record.artifacts, name)})
+        """Upload what has not been; noted once, however far it came: twice is as good as once, and a note is slow."""
+        sent = list(record.artifacts)
+        try:
+            for file in sorted(path for path in folder.artifacts.rglob("*") if path.is_file()):
+                name = file.relative_to(folder.artifacts).as_posix()
+                if name not in sent and not name.endswith(".part"):
+                    self._store.log_artifact(record.run_id, file, name.rpartition("/")[0])
+                    sent.append(name)
+        finally:
+            record = record.model_copy(update={"artifacts": tuple(sent)})
             _write_record(folder.run, record)
         return record
 
@@ -192,6 +195,9 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
 
 
 def _add_pictures(folder: TrialFolder, history: list[EpochMetrics], outcome: TrialOutcome) -> None:
+    from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for them
+    from sweeper.tracking.curves_picture import draw_curves
+
     epochs = {"first": 1, "best": outcome.best_epoch, "last": outcome.epochs}
     for numbers in sorted(folder.confusion.glob("*.csv")):
         picture = numbers.with_suffix(".png")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  # names are then checked in this process, and not for each answer in one of its own
 
 from sweeper.cli import main
 

@@ -137,7 +137,9 @@ def test_a_death_between_a_completed_rung_and_its_decision_loses_no_pruning(tmp_
     run_to_end(whole)
     pruned = next(row for row in whole.rows() if row.state is TrialState.PRUNED)
     before = tmp_path / "before.db"
-    until_the_report(StudyStore.create_or_load(f"sqlite:///{before}", sweep), pruned.number, pruned.epochs)
+    begun = StudyStore.create_or_load(f"sqlite:///{before}", sweep)
+    until_the_report(begun, pruned.number, pruned.epochs)
+    begun.close()  # into the one file that is copied
     for writes in range(4):
         url = f"sqlite:///{shutil.copy(before, tmp_path / f'{writes}.db')}"
         store = StudyStore.create_or_load(url, sweep)

@@ -1,0 +1,193 @@
+"""Training throughput beside the ceiling: the same step on tensors that lie on the device already.
+
+    python -m benchmarks.ceiling [--data FOLDER] [--backbones resnet10t resnet18] [--sizes 32 64]
+
+The ceiling is forward, loss, backward and update, in a loop, with the same network, optimizer,
+memory format and precision. Ours is the trainer on decoded images: cutting batches, crop, flip,
+normalising, metrics, schedule and the check for infinite losses. Both start from a new network.
+Evaluation and checkpoint are left out of the first ratio and shown apart. On a machine with other
+work the ratio of CPU seconds says more than that of the wall clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from benchmarks.images import Images, gather
+from benchmarks.measurements import Measurement, Result, Section, ratios
+from sweeper.config.dataset import DatasetConfig
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import ObjectiveConfig
+from sweeper.data.batches import Batch, DeviceImages
+from sweeper.data.prepare import prepare_images
+from sweeper.paths import TrialFolder, Workspace
+from sweeper.results import TrialSpec
+from sweeper.training.device import autocast, resolve_device
+from sweeper.training.trainer import TrialData, build_learner, train
+
+CLASSES = 10
+VAL_SHARE = 5  # one validation image for so many training images, as in CIFAR-10
+
+
+@dataclass
+class Watch:
+    """Seconds of wall clock and of this process's CPU."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+
+    def __enter__(self) -> Watch:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wall_s, self.cpu_s = time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+
+class TimedImages(DeviceImages):
+    """Images that know how long each pass over them took, with whatever was done with its batches."""
+
+    passes: list[Watch]
+
+    def train_batches(self, *args: Any, **kwargs: Any) -> Iterator[Batch]:
+        with Watch() as watch:
+            yield from super().train_batches(*args, **kwargs)
+        self.passes = [*getattr(self, "passes", []), watch]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, an image size and a batch size."""
+
+    backbone: str
+    size: int
+    batch_size: int
+
+    @property
+    def spec(self) -> TrialSpec:
+        content = {"backbone": self.backbone, "image_size": self.size, "batch_size": self.batch_size}
+        content |= {"augment": {"crop_padding": 4, "flip": True}}
+        return TrialSpec(number=0, seed=0, epochs=1, config=TrialConfig.model_validate(content))
+
+
+@dataclass
+class Passes:
+    """What each repeat took: the ceiling, our training, and our training with all that belongs to an epoch."""
+
+    ceiling: list[Watch]
+    training: list[Watch]
+    whole: list[Watch]
+
+
+def main() -> None:
+    options = arguments()
+    torch.set_num_threads(options.threads)
+    device = resolve_device("auto", 0)
+    result: Result | None = None
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as name:
+            count = options.steps * max(options.batch_sizes)
+            val = count // VAL_SHARE // CLASSES * CLASSES or CLASSES
+            images = gather(options.data, Path(name) / "images", size=size, classes=CLASSES, train=count, val=val)
+            result = result or Result("ceiling", images.about)
+            for backbone in options.backbones:
+                for batch_size in options.batch_sizes:
+                    case = Case(backbone, size, batch_size)
+                    result.add(section(case, measure(case, images, Path(name), device, options), options, count))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder with train/CLASS/; generated images without it")
+    parser.add_argument("--backbones", nargs="+", default=["resnet10t", "resnet18"])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[32, 64])
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[64, 128])
+    parser.add_argument("--steps", type=int, default=10, help="in a pass, at the larger batch size")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser.parse_args()
+
+
+def measure(case: Case, images: Images, folder: Path, device: torch.device, options: argparse.Namespace) -> Passes:
+    dataset = DatasetConfig(path=str(images.folder.absolute()))
+    image_set = prepare_images(dataset, case.size, Workspace(folder))
+    train_images, val = TimedImages(image_set, "train", device), DeviceImages(image_set, "val", device)
+    data = TrialData(train_images, val, image_set.classes)
+    batches = list(batches_of(case, data, device))[:4]
+    found = Passes([], [], [])
+    for repeat in range(-1, options.repeats):  # the first one warms up
+        ceiling = time_ceiling(case, data, batches, device)
+        whole = time_epoch(case, data, device, folder / f"{case.backbone}-{case.batch_size}-{repeat}")
+        if repeat >= 0:
+            found.ceiling.append(ceiling)
+            found.whole.append(whole)
+            found.training.append(train_images.passes[-1])
+    return found
+
+
+def batches_of(case: Case, data: TrialData, device: torch.device) -> Iterator[Batch]:
+    config = case.spec.config
+    model = build_learner(case.spec, data, device).model
+    yield from data.train.train_batches(
+        config.batch_size, config.augment, config.image_size, model.mean, model.std, seed=0, epoch=1
+    )
+
+
+def time_ceiling(case: Case, data: TrialData, batches: list[Batch], device: torch.device) -> Watch:
+    learner = build_learner(case.spec, data, device)
+    model, optimizer = learner.model.train(), learner.optimizer
+    with Watch() as watch:
+        for step in range(data.train.steps(case.batch_size)):
+            batch = batches[step % len(batches)]
+            optimizer.zero_grad(set_to_none=True)
+            with autocast(device):
+                loss = functional.cross_entropy(model(batch.images).float(), batch.labels)
+            loss.backward()
+            optimizer.step()
+        float(loss.detach())  # waits for a GPU
+    return watch
+
+
+def time_epoch(case: Case, data: TrialData, device: torch.device, folder: Path) -> Watch:
+    with Watch() as watch:
+        train(
+            case.spec,
+            data,
+            objective=ObjectiveConfig(),
+            patience=None,
+            device=device,
+            folder=TrialFolder(folder / "trial-0000"),
+            on_epoch=lambda _: False,
+        )
+    return watch
+
+
+def section(case: Case, found: Passes, options: argparse.Namespace, count: int) -> Section:
+    def throughput(passes: list[Watch]) -> list[float]:
+        return [count / watch.wall_s for watch in passes]
+
+    wall = ratios([one.wall_s for one in found.ceiling], [one.wall_s for one in found.training])
+    cpu = ratios([one.cpu_s for one in found.ceiling], [one.cpu_s for one in found.training])
+    whole = ratios([one.wall_s for one in found.ceiling], [one.wall_s for one in found.whole])
+    rows = [
+        Measurement("ceiling", "images/s", throughput(found.ceiling)),
+        Measurement("ours", "images/s", throughput(found.training)),
+        Measurement("ours against the ceiling, wall clock", "", wall, at_least=0.95),
+        Measurement("the same in CPU seconds", "", cpu, at_least=0.95),
+        Measurement("with building the network, evaluation and checkpoint, wall clock", "", whole),
+    ]
+    title = f"{case.backbone}, {case.size} pixels, batch {case.batch_size}, {options.threads} threads"
+    return Section(title, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Write the tables of all results into docs/performance.md.
+
+    python -m benchmarks.page
+
+Each result stands between `<!-- benchmark: NAME -->` and `<!-- end -->`; the text around is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from benchmarks.measurements import RESULTS, Result
+from benchmarks.program import REPOSITORY
+
+PAGE = REPOSITORY / "docs" / "performance.md"
+PLACE = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def main() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    missing = {file.stem for file in RESULTS.glob("*.json")} - {name for _, name, _ in PLACE.findall(page)}
+    PAGE.write_text(PLACE.sub(_filled, page), encoding="utf-8")
+    if missing:
+        sys.exit(
+            f"{PAGE.name} has no place for {', '.join(sorted(missing))}: add `<!-- benchmark: NAME --><!-- end -->`"
+        )
+
+
+def _filled(place: re.Match[str]) -> str:
+    begin, name, end = place.groups()
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        return place[0]
+    return f"{begin}{markdown(Result.read(file))}\n{end}"
+
+
+def markdown(result: Result) -> str:
+    return "\n\n".join([_conditions(result), *(section.markdown() for section in result.sections)])
+
+
+def _conditions(result: Result) -> str:
+    measured = result.conditions
+    machine = measured["machine"]
+    gpu = f", {machine['gpu']}" if machine["gpu"] else ""
+    versions = ", ".join(f"{name} {version}" for name, version in measured["versions"].items())
+    return (
+        f"`{measured['command']}` at {measured['commit']} on {measured['date']}. Images: {result.images}. "
+        f"{machine['processor']}, {machine['cores']} cores{gpu}, {machine['memory_gb']} GB, {machine['system']}, "
+        f"load {machine['load']} at the start; {versions}."
+    )
+
+
+if __name__ == "__main__":
+    main()

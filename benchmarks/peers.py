@@ -1,0 +1,38 @@
+"""The search that the contestants of `benchmarks.sweep` make: the same space, network and images for each."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+LEARNING_RATE = (1e-4, 1e-2)  # log-uniform
+WEIGHT_DECAY = (1e-5, 1e-2)  # log-uniform
+PADDING = 4  # pixels of the random crop
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+STARTUP_TRIALS = 5  # of the median pruner
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every contestant is given."""
+
+    images: Path
+    backbone: str
+    size: int
+    batch_size: int
+    trials: int
+    epochs: int
+    seed: int
+    loaders: int
+    threads: int
+
+
+def task_of_arguments() -> Task:
+    """Read a task from the command line of a contestant: `--images FOLDER --trials 8 ...`."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--backbone", required=True)
+    for name in ("size", "batch_size", "trials", "epochs", "seed", "loaders", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    return Task(**vars(parser.parse_args()))
