@@ -75,7 +75,7 @@ class PlateauConfig(Frozen):
         5, description="Epochs at a reduced learning rate before the phase ends, so that its effect shows."
     )
     pruner: InnerPruner = Field(
-        SuccessiveHalvingConfig(name="successive_halving", reduction_factor=3),
+        MedianConfig(name="median"),
         description="Where its own settings count epochs, it counts phases here.",
     )
 

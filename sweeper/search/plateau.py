@@ -9,7 +9,7 @@ where it would count epochs. docs/pruning.md has what this rests on.
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,6 +26,8 @@ LEARNING_RATES = "learning_rates"
 
 SHARP = 0.75
 """A reduction leaves at most this share of the rate of the epoch before; a cosine seldom falls so fast."""
+
+COMPETING = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.RUNNING, OptunaState.WAITING)
 
 Rates = Mapping[str, float]
 
@@ -83,14 +85,20 @@ class PlateauPruner(optuna.pruners.BasePruner):
         epoch = trial.last_step
         if epoch is None or epoch not in self._phases.ends(reductions(_rates(trial)), epoch):
             return False
-        view = PhaseView(study._storage, self._phases, study.direction)
+        view = PhaseView(study._storage, self._phases, study.direction, trial.number)
         return bool(self._wrapped.prune(with_storage(study, view), view.in_phases(trial)))
 
 
 class PhaseView:
-    """A storage whose trials have a value a phase in place of one an epoch: the best up to its end."""
+    """A storage as the trial that is judged competes in it.
 
-    def __init__(self, storage: Any, phases: Phases, direction: StudyDirection):
+    Its trials have a value a phase in place of one an epoch: the best up to its end. All others that have not
+    failed count as complete. What is compared is a phase that has ended: to leave out trials that were pruned
+    after it, as at equal epochs, would leave only the best to compare with.
+    """
+
+    def __init__(self, storage: Any, phases: Phases, direction: StudyDirection, judged: int):
+        self._judged = judged
         self._storage = storage
         self._phases = phases
         self._best = max if direction == StudyDirection.MAXIMIZE else min
@@ -99,9 +107,11 @@ class PhaseView:
         return getattr(self._storage, name)
 
     def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
+        self, study_id: int, deepcopy: bool = True, states: Collection[OptunaState] | None = None
     ) -> list[FrozenTrial]:
-        return [self.in_phases(trial) for trial in self._storage.get_all_trials(study_id, deepcopy, states)]
+        wanted = None if states is None else {*COMPETING, *states} if OptunaState.COMPLETE in states else states
+        trials = self._storage.get_all_trials(study_id, deepcopy, wanted)
+        return [self.in_phases(trial) for trial in trials if trial.number != self._judged]
 
     def in_phases(self, trial: FrozenTrial) -> FrozenTrial:
         """Return a shallow copy of a trial that counts phases."""

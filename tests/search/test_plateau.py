@@ -22,7 +22,9 @@ def trial_of(values: list[float], rates: list[float], state: OptunaState = Optun
     reported = dict(enumerate(values, 1))
     attributes = {LEARNING_RATES: rates_of(rates)}
     value = max(values) if state is OptunaState.COMPLETE else None
-    return create_trial(value=value, state=state, intermediate_values=reported, user_attrs=attributes)
+    trial = create_trial(value=value, state=state, intermediate_values=reported, user_attrs=attributes)
+    trial.number = 99  # one that no trial of a study has; a study gives its own
+    return trial
 
 
 def rates_of(rates: list[float]) -> dict[str, float]:
@@ -86,6 +88,16 @@ def test_a_trial_that_stays_behind_after_its_reduction_is_pruned_when_the_phase_
     pruner = PlateauPruner(optuna.pruners.MedianPruner(5), PHASES)
     answers = [pruner.prune(study, trial_of(values[:n], rates[:n], OptunaState.RUNNING)) for n in range(1, 8)]
     assert answers == [False] * 6 + [True]
+
+
+def test_trials_that_were_pruned_after_a_phase_still_count_in_it() -> None:
+    poor = trial_of([0.1, 0.2], [0.1] * 2, OptunaState.PRUNED)
+    good = trial_of([0.7, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9], [0.1] * 8)
+    judged = trial_of([0.4, 0.5], [0.1] * 2, OptunaState.RUNNING)
+    median = optuna.pruners.MedianPruner(1)
+    assert median.prune(study_of(good, poor, poor), judged)
+    assert not PlateauPruner(median, PHASES).prune(study_of(good, poor, poor), judged)
+    assert PlateauPruner(median, PHASES).prune(study_of(good, good, poor), judged)
 
 
 class Asked(optuna.pruners.BasePruner):
