@@ -11,9 +11,11 @@ from sweeper.config.pruner import (
     MedianConfig,
     PatientConfig,
     PercentileConfig,
+    PlateauConfig,
     PrunerConfig,
     SuccessiveHalvingConfig,
 )
+from sweeper.search.plateau import Phases, PlateauPruner
 
 
 def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner:
@@ -40,5 +42,14 @@ def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner
                 return optuna.pruners.PatientPruner(
                     build_pruner(config.pruner, epochs), config.patience, config.min_delta
                 )
+        case PlateauConfig():
+            return _plateau_pruner(config, epochs)
         case _:
             return optuna.pruners.NopPruner()
+
+
+def _plateau_pruner(config: PlateauConfig, epochs: int) -> PlateauPruner:
+    phase_epochs = config.phase_epochs or max(1, epochs // 4)
+    phases = Phases(config.first_epochs, phase_epochs, config.grace_epochs)
+    fewest = max(phases.ends([], epochs).values(), default=1)  # those of a trial whose rate is never reduced
+    return PlateauPruner(build_pruner(config.pruner, fewest), phases)

@@ -1,15 +1,17 @@
 """What lets a step of Optuna that a crash cut short be taken again with the same result.
 
-Both classes use parts of Optuna that it does not document; tests/search/test_replay.py holds them
+All use parts of Optuna that it does not document; tests/search/test_replay.py holds them
 to what they are used for.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 
 class WithheldWrites:
@@ -28,6 +30,25 @@ class WithheldWrites:
 
     def set_trial_system_attr(self, _trial_id: int, key: str, value: Any) -> None:
         self.attributes[key] = value
+
+
+def decide(study: optuna.Study, known: FrozenTrial, epoch: int, value: float) -> dict[str, Any]:
+    """Ask the study's pruner about a trial as it will be after this epoch, without changing anything stored.
+
+    The answer holds the `epoch`, whether to `prune`, and the attributes of the `rungs` that are thereby completed.
+    """
+    after = copy.deepcopy(known)
+    after.intermediate_values[epoch] = value
+    withheld = WithheldWrites(study._storage)
+    prune = bool(study.pruner.prune(with_storage(study, withheld), after))
+    return {"epoch": epoch, "prune": prune, "rungs": withheld.attributes}
+
+
+def with_storage(study: optuna.Study, storage: Any) -> optuna.Study:
+    """Return the same study over another storage."""
+    other = copy.copy(study)
+    other._storage = storage
+    return other
 
 
 class Redrawing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import time
@@ -20,6 +19,7 @@ from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
@@ -27,8 +27,9 @@ from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.grid import grid
 from sweeper.search.journal import begin_log, end_log
+from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
-from sweeper.search.replay import Redrawing, WithheldWrites
+from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, trial_seed
 from sweeper.search.suggest import suggest
 
@@ -235,11 +236,13 @@ class StudyStore:
         return attempts
 
     @_guarded
-    def report(self, number: int, epoch: int, value: float) -> bool:
+    def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Report the objective after an epoch and return whether to prune. Repeating a report is safe.
 
-        The report is what makes an epoch known, so it is written last: before it a decision leaves
-        nothing behind and is made again, or stands whole in one attribute and is carried out again.
+        `learning_rate` is the one that the epoch was trained with; a pruner may look at it. The last epoch of
+        the budget is never a reason to prune: there is nothing left to save. The report is what makes an
+        epoch known, so it is written last: before it a decision leaves nothing behind and is made again, or
+        stands whole in one attribute and is carried out again.
         """
         trial = self._live[number]
         known = self._study._storage.get_trial(trial._trial_id)
@@ -247,7 +250,8 @@ class StudyStore:
             return known.user_attrs.get(PRUNED_AT) == epoch
         decision = known.user_attrs.get(DECISION)
         if decision is None or decision["epoch"] != epoch:
-            decision = self._decide(known, epoch, value)
+            decision = decide(self._study, self._with_rate(known, epoch, learning_rate), epoch, value)
+            decision["prune"] &= epoch < self._sweep.budget.epochs
         if decision["prune"] or decision["rungs"]:
             trial.set_user_attr(DECISION, decision)
         for rung, reached in decision["rungs"].items():
@@ -257,15 +261,13 @@ class StudyStore:
         trial.report(value, epoch)
         return bool(decision["prune"])
 
-    def _decide(self, known: FrozenTrial, epoch: int, value: float) -> dict[str, Any]:
-        """Ask the pruner about a trial as it will be after this epoch, without changing anything stored."""
-        after = copy.deepcopy(known)
-        after.intermediate_values[epoch] = value
-        study = copy.copy(self._study)
-        withheld = WithheldWrites(self._study._storage)
-        study._storage = withheld  # type: ignore[assignment]
-        prune = bool(study.pruner.prune(study, after))
-        return {"epoch": epoch, "prune": prune, "rungs": withheld.attributes}
+    def _with_rate(self, known: FrozenTrial, epoch: int, rate: float | None) -> FrozenTrial:
+        """Note the learning rate of an epoch, where the pruner asks for it and it has changed."""
+        rates = known.user_attrs.get(LEARNING_RATES, {})
+        if rate is None or not isinstance(self._sweep.pruner, PlateauConfig) or with_rate(rates, epoch, rate) == rates:
+            return known
+        self._live[known.number].set_user_attr(LEARNING_RATES, with_rate(rates, epoch, rate))
+        return self._study._storage.get_trial(known._trial_id)
 
     @_guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:

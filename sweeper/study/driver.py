@@ -161,7 +161,7 @@ class Driver:
         match event:
             case EpochFinished(number, metrics):
                 value = metrics.values[self._store.sweep.objective.metric]
-                prune = self._store.report(number, metrics.epoch, value)
+                prune = self._store.report(number, metrics.epoch, value, metrics.values.get("lr"))
                 engine.answer(number, prune=prune)
                 self._outbox.notify(number, Phase.RUNNING)
                 self._observer.epoch_finished(number, metrics)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.results import TrialOutcome, TrialState
+from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 
 EPOCHS = 4
@@ -54,13 +54,19 @@ class DyingStorage:
 
 def sweep_of(sampler: str, pruner: str) -> SweepConfig:
     startup = {"tpe": {"startup_trials": 3}, "cmaes": {"startup_trials": 2}}.get(sampler, {})
-    options = {"median": {"startup_trials": 2}, "hyperband": {"reduction_factor": 2}}.get(pruner, {})
+    wrapped = {"name": "plateau", "first_epochs": 1, "phase_epochs": 2, "grace_epochs": 1}
+    options: dict[str, Any] = {
+        "median": {"startup_trials": 2},
+        "hyperband": {"reduction_factor": 2},
+        "plateau": wrapped | {"pruner": {"name": "hyperband", "reduction_factor": 2}},
+        "plateau of median": wrapped | {"pruner": {"name": "median", "startup_trials": 2}},
+    }.get(pruner, {})
     content: dict[str, Any] = {
         "study": "s",
         "dataset": {"builtin": "digits"},
         "budget": {"trials": 7, "epochs": EPOCHS},
         "sampler": {"name": sampler, **startup},
-        "pruner": {"name": pruner, **options},
+        "pruner": {"name": pruner} | options,
         "search": SEARCH,
     }
     return SweepConfig.model_validate(content)
@@ -70,6 +76,15 @@ def value_of(config: Any, epoch: int) -> float:
     return float(config.weight_decay * 50 + config.drop_rate - abs(epoch - 3) * 0.1 + config.optimizer.lr)
 
 
+def rate_of(config: Any, epoch: int) -> float:
+    """Return a learning rate that is reduced at another epoch in every trial."""
+    return float(config.optimizer.lr * (0.1 if epoch > 1 + config.drop_rate * 4 else 1))
+
+
+def report(store: StudyStore, spec: TrialSpec, epoch: int) -> bool:
+    return store.report(spec.number, epoch, value_of(spec.config, epoch), rate_of(spec.config, epoch))
+
+
 def run_to_end(store: StudyStore) -> None:
     """Do what the driver and its worker do, one trial at a time, reports of an earlier life again first."""
     store.requeue_interrupted()
@@ -77,9 +92,9 @@ def run_to_end(store: StudyStore) -> None:
         values = []
         for epoch in range(1, EPOCHS + 1):
             values.append(value_of(spec.config, epoch))
-            if store.report(spec.number, epoch, values[-1]):
+            if report(store, spec, epoch):
                 break
-        state = TrialState.PRUNED if len(values) < EPOCHS or store.report(spec.number, EPOCHS, values[-1]) else None
+        state = TrialState.PRUNED if len(values) < EPOCHS else None
         outcome = TrialOutcome(
             state=state or TrialState.COMPLETE,
             epochs=len(values),
@@ -102,6 +117,8 @@ def table(store: StudyStore) -> list[Any]:
     [
         ("tpe", "hyperband"),
         ("qmc", "hyperband"),
+        ("random", "plateau"),
+        pytest.param("tpe", "plateau of median", marks=pytest.mark.slow),
         pytest.param("tpe", "median", marks=pytest.mark.slow),
         pytest.param("tpe", "successive_halving", marks=pytest.mark.slow),
         pytest.param("random", "hyperband", marks=pytest.mark.slow),
@@ -129,7 +146,7 @@ def test_a_driver_that_dies_between_any_two_writes_changes_nothing(tmp_path: Pat
     assert table(StudyStore.load(url, "s")) == table(whole)
 
 
-@pytest.mark.parametrize("pruner", ["successive_halving", pytest.param("hyperband", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pruner", ["successive_halving", "plateau", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_a_death_between_a_completed_rung_and_its_decision_loses_no_pruning(tmp_path: Path, pruner: str) -> None:
     """The halving pruners say True once: every write of the report that prunes is tried as the last one."""
     sweep = sweep_of("random", pruner)
@@ -149,21 +166,21 @@ def test_a_death_between_a_completed_rung_and_its_decision_loses_no_pruning(tmp_
         trial = store._live[spec.number]
         trial.storage = store._study._storage = DyingStorage(store._study._storage, writes)  # type: ignore[assignment]
         with pytest.raises(Killed):
-            store.report(spec.number, pruned.epochs, value_of(spec.config, pruned.epochs))
+            report(store, spec, pruned.epochs)
         again = StudyStore.create_or_load(url, sweep)
         again.requeue_interrupted()
         assert again.next_trial() == spec
-        assert again.report(spec.number, pruned.epochs, value_of(spec.config, pruned.epochs))
+        assert report(again, spec, pruned.epochs)
 
 
 def until_the_report(store: StudyStore, number: int, epoch: int) -> None:
     """Run a study up to one epoch of one trial, which stays unreported."""
     while (spec := store.next_trial()) is not None:
         values = [value_of(spec.config, step) for step in range(1, EPOCHS + 1)]
-        for step, value in enumerate(values, 1):
+        for step in range(1, EPOCHS + 1):
             if (spec.number, step) == (number, epoch):
                 return
-            if store.report(spec.number, step, value):
+            if report(store, spec, step):
                 break
         state = TrialState.PRUNED if step < EPOCHS else TrialState.COMPLETE
         store.finish(spec.number, TrialOutcome(state=state, epochs=step, best_epoch=1, best_value=max(values)))

@@ -93,7 +93,9 @@ def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
     ]
 
 
-@pytest.mark.parametrize("pruner", ["median", "percentile", "successive_halving", "hyperband", "patient", "none"])
+@pytest.mark.parametrize(
+    "pruner", ["median", "percentile", "successive_halving", "hyperband", "patient", "plateau", "none"]
+)
 def test_reporting_an_epoch_again_gives_the_same_decision(url: str, pruner: str) -> None:
     options = {"median": {"startup_trials": 1}, "percentile": {"startup_trials": 1}}.get(pruner, {})
     sweep = sweep_of(pruner={"name": pruner, **options}, budget={"trials": 12, "epochs": 4})
@@ -113,6 +115,17 @@ def test_reporting_an_epoch_again_gives_the_same_decision(url: str, pruner: str)
         state = TrialState.PRUNED if decisions[spec.number, epoch] else TrialState.COMPLETE
         store.finish(spec.number, TrialOutcome(state=state, epochs=epoch, best_epoch=1, best_value=value))
     assert any(decisions.values()) is (pruner not in ("none", "patient"))
+
+
+@pytest.mark.parametrize("pruner", ["median", "successive_halving"])
+def test_a_trial_is_not_pruned_after_the_last_epoch_of_the_budget(url: str, pruner: str) -> None:
+    options = {"startup_trials": 1, "warmup_epochs": 4} if pruner == "median" else {"min_epochs": 4}
+    store = StudyStore.create_or_load(url, sweep_of(pruner={"name": pruner, **options}))
+    for value in (0.9, 0.1):
+        spec = store.next_trial()
+        assert spec is not None
+        assert not any(store.report(spec.number, epoch, value) for epoch in range(1, 5))
+        store.finish(spec.number, complete(value))
 
 
 def test_a_changed_search_space_is_refused_and_a_larger_budget_is_not(url: str) -> None:
