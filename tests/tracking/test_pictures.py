@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from sweeper.confusion import read_confusion, write_confusion
 from sweeper.results import EpochMetrics
 from sweeper.tracking.confusion_picture import draw_confusion
-from sweeper.tracking.curves_picture import MOST_TICKS, draw_curves, horizontal_axis, vertical_axis
+from sweeper.tracking.curves_picture import draw_curves
 
 
 @pytest.mark.parametrize("count", [2, 10, 200])
@@ -41,22 +39,6 @@ def test_confusion_numbers_survive_the_file_with_any_class_name(tmp_path: Path) 
 def test_curves_are_drawn_for_a_single_epoch(tmp_path: Path) -> None:
     draw_curves([EpochMetrics(epoch=1, values={"val/loss": 1.0}, timestamp_ms=0)], 1, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
-
-
-@given(st.lists(st.floats(-1e30, 1e30), max_size=3))
-def test_every_value_lies_within_its_axis_and_its_ticks_do(values: list[float]) -> None:
-    axis = vertical_axis(values)
-    assert all(0 <= axis.pixel(value) <= axis.length for value in values)
-    ticks = axis.ticks()
-    assert 1 <= len(ticks) <= MOST_TICKS + 1
-    assert all(-1 <= axis.pixel(tick) <= axis.length + 1 for tick in ticks)
-
-
-@given(st.integers(1, 1000))
-def test_epochs_are_marked_at_whole_numbers(epochs: int) -> None:
-    ticks = horizontal_axis(epochs).ticks(smallest_step=1)
-    assert ticks
-    assert all(tick == round(tick) and 1 <= tick <= epochs for tick in ticks)
 
 
 def test_curves_with_gaps_and_numbers_that_are_none_are_drawn(tmp_path: Path) -> None:
