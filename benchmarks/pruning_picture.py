@@ -24,8 +24,7 @@ FAMILIES = {
     "median, percentile": "tab:gray",
     "successive halving": "tab:orange",
     "hyperband": "tab:green",
-    "plateau, halving": "tab:blue",
-    "plateau, percentile": "tab:purple",
+    "plateau, percentile": "tab:blue",
 }
 
 

@@ -66,16 +66,16 @@ class PlateauConfig(Frozen):
     """Let another pruner compare trials at the ends of phases, which follow the learning rate (docs/pruning.md)."""
 
     name: Literal["plateau"]
-    first_epochs: PositiveInt = Field(2, description="Epochs in the first phase, whatever the learning rate does.")
+    first_epochs: PositiveInt = Field(3, description="Epochs in the first phase, whatever the learning rate does.")
     phase_epochs: PositiveInt | None = Field(
         None,
-        description="A further phase ends after each so many epochs at the latest; a quarter of budget.epochs if null.",
+        description="A further phase ends after each so many epochs at the latest; half of budget.epochs if null.",
     )
     grace_epochs: PositiveInt = Field(
         5, description="Epochs at a reduced learning rate before the phase ends, so that its effect shows."
     )
     pruner: InnerPruner = Field(
-        MedianConfig(name="median"),
+        MedianConfig(name="median", startup_trials=2),
         description="Where its own settings count epochs, it counts phases here.",
     )
 

@@ -49,7 +49,7 @@ def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner
 
 
 def _plateau_pruner(config: PlateauConfig, epochs: int) -> PlateauPruner:
-    phase_epochs = config.phase_epochs or max(1, epochs // 4)
+    phase_epochs = config.phase_epochs or max(1, epochs // 2)
     phases = Phases(config.first_epochs, phase_epochs, config.grace_epochs)
     fewest = max(phases.ends([], epochs).values(), default=1)  # those of a trial whose rate is never reduced
     return PlateauPruner(build_pruner(config.pruner, fewest), phases)
