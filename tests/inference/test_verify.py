@@ -131,6 +131,7 @@ def test_half_a_percent_is_allowed_after_training_in_bfloat16(report: ExportRepo
 
 def test_tolerance_is_zero_only_for_the_same_arithmetic() -> None:
     assert tolerance(Training(), CPU, 10_000)[0] == 0
+    assert tolerance(Training(on_features=True), CPU, 10_000)[0] == 10
     assert tolerance(Training(device="cuda", precision="float32"), CPU, 10_000)[0] == 50
     assert tolerance(Training(device="cuda", precision="bfloat16"), torch.device("cuda"), 10_000)[0] == 50
 
