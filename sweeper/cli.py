@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sweeper import __version__
+from sweeper.commands.studies import (
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    has_studies,
+    open_study,
+    storage_url,
+    this_workspace,
+)
+from sweeper.commands.terminal import err, out, printable
 from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
@@ -25,7 +34,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
-PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
@@ -34,16 +42,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True)
-
-StorageOption = Annotated[
-    str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
-]
-TrackingOption = Annotated[
-    str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
-]
-StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
 
 
 def main() -> None:
@@ -52,14 +50,9 @@ def main() -> None:
     try:
         app()
     except SweeperError as error:
-        message = _printable(hide_credentials(f"error: {error}"))
+        message = printable(hide_credentials(f"error: {error}"))
         err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-
-
-def _printable(text: str) -> str:
-    """Escape what would steer the terminal: file names and labels may hold any character."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 @app.callback(invoke_without_command=True)
@@ -89,13 +82,13 @@ def run(
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
     sweep = load_sweep(space, overrides or [], check_names=_check_names)
-    workspace = _workspace()
+    workspace = this_workspace()
     view = LiveTable if out.is_terminal else PlainLines
     with view(out, workers) as observer:
         result = run_sweep(
             sweep,
             workspace=workspace,
-            storage_url=_storage_url(workspace, storage),
+            storage_url=storage_url(workspace, storage),
             tracking_uri=tracking_uri or default_tracking_uri(workspace),
             engine=lambda: LocalEngine(sweep, workspace, workers),
             observer=observer,
@@ -146,8 +139,8 @@ def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
 
-    workspace = _workspace()
-    store = _open_study(workspace, storage, study)
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
     rows = store.rows()
     ended = sum(row.ended_ms is not None for row in rows)
     out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
@@ -168,8 +161,8 @@ def best(
     from sweeper.errors import StudyError
     from sweeper.study.ranking import winner
 
-    workspace = _workspace()
-    store = _open_study(workspace, storage, study)
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
     row = winner(rows, sweep.objective.direction)
     if row is None:
@@ -201,9 +194,9 @@ def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_ur
     """Deliver to MLflow what could not be delivered while the sweep ran."""
     from sweeper.study.sync import sync_study
 
-    workspace = _workspace()
-    name = _open_study(workspace, storage, study).sweep.study
-    count = sync_study(workspace, _storage_url(workspace, storage), name, tracking_uri)
+    workspace = this_workspace()
+    name = open_study(workspace, storage, study).sweep.study
+    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri)
     out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
 
 
@@ -220,24 +213,17 @@ def doctor(
     from sweeper.study.machine import examine_machine
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
-    workspace = _workspace()
-    url = _storage_url(workspace, storage)
+    workspace = this_workspace()
+    url = storage_url(workspace, storage)
     findings = examine_machine(workspace, url, tracking_uri or default_tracking_uri(workspace))
     out.print(findings_table(findings))
-    if study or _has_studies(workspace, storage):
-        name = _open_study(workspace, storage, study).sweep.study
+    if study or has_studies(workspace, storage):
+        name = open_study(workspace, storage, study).sweep.study
         about = examine_study(workspace, url, name, tracking_uri, fix=fix)
         out.print(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):
         raise typer.Exit(1)
-
-
-def _has_studies(workspace: Workspace, storage: str | None) -> bool:
-    from sweeper.search.study_store import StudyStore
-
-    there = bool(storage) or workspace.optuna_database.exists()
-    return there and bool(StudyStore.names(_storage_url(workspace, storage)))
 
 
 @app.command()
@@ -251,29 +237,3 @@ def schema(
     from sweeper.config.sweep import json_schema
 
     out.out(reference() if markdown else json.dumps(json_schema(), indent=2), highlight=False)
-
-
-def _workspace() -> Workspace:
-    from sweeper.paths import Workspace
-
-    return Workspace(Path.cwd())
-
-
-def _storage_url(workspace: Workspace, storage: str | None) -> str:
-    return storage or f"sqlite:///{workspace.optuna_database}"
-
-
-def _open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
-    """Open the study of this name, or the latest."""
-    from sweeper.errors import StudyNotFound
-    from sweeper.search.study_store import StudyStore
-
-    if not storage and not workspace.optuna_database.exists():
-        raise StudyNotFound(
-            f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
-        )
-    url = _storage_url(workspace, storage)
-    names = [study] if study else StudyStore.names(url)
-    if not names:
-        raise StudyNotFound("there is no study yet; `sweeper run` makes one")
-    return StudyStore.load(url, names[0])
