@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
+from sweeper.commands import models
 from sweeper.commands.studies import (
     StorageOption,
     StudyArgument,
@@ -20,6 +21,7 @@ from sweeper.commands.studies import (
     open_study,
     storage_url,
     this_workspace,
+    winner_of,
 )
 from sweeper.commands.terminal import err, out, printable
 from sweeper.credentials import hide_credentials, log_without_credentials
@@ -53,6 +55,10 @@ def main() -> None:
         message = printable(hide_credentials(f"error: {error}"))
         err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+
+
+app.command()(models.predict)
+app.command()(models.evaluate)
 
 
 @app.callback(invoke_without_command=True)
@@ -158,15 +164,11 @@ def best(
 ) -> None:
     """Print the winner of a study with its parameters and the runners-up; export it."""
     from sweeper.display.tables import params_table, ranked_table, score
-    from sweeper.errors import StudyError
-    from sweeper.study.ranking import winner
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
-    row = winner(rows, sweep.objective.direction)
-    if row is None:
-        raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
+    row = winner_of(store)
     out.print(
         f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
         f"in epoch {row.best_epoch}",

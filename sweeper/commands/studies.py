@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
+    from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
 
 StorageOption = Annotated[
@@ -51,3 +52,15 @@ def has_studies(workspace: Workspace, storage: str | None) -> bool:
 
     there = bool(storage) or workspace.optuna_database.exists()
     return there and bool(StudyStore.names(storage_url(workspace, storage)))
+
+
+def winner_of(store: StudyStore) -> TrialRow:
+    """Return the best trial that has finished. Raises StudyError when none has."""
+    from sweeper.errors import StudyError
+    from sweeper.study.ranking import winner
+
+    row = winner(store.rows(), store.sweep.objective.direction)
+    if row is None:
+        study = store.sweep.study
+        raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
+    return row

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -19,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sweeper.child_process import live_with_parent
 from sweeper.data.decode import BadImage, Resize, decode
 from sweeper.data.fingerprint import FileStates
 from sweeper.errors import DatasetError
@@ -121,7 +120,7 @@ def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
         return
     workers = min(len(os.sched_getaffinity(0)), len(chunks))
     # spawned, since a forked child of a process with threads (torch, MLflow) may deadlock
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=live_with_parent)
     try:
         for future in as_completed([pool.submit(decode_chunk, chunk) for chunk in chunks]):
             yield future.result()
@@ -132,19 +131,6 @@ def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _live_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone, which a pool's processes otherwise survive."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    os._exit(1)
 
 
 def decode_chunk(chunk: Chunk) -> DecodedChunk:

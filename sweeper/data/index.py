@@ -41,7 +41,7 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     The same files give the same index whatever the order in which the file system lists them.
     Raises `DatasetError` when the layout, the labels or the splits cannot be used.
     """
-    listing = _in_path_order(_read(dataset, workspace))
+    listing = read_listing(dataset, workspace)
     where = str(_located(dataset.path, workspace)) if dataset.path else str(listing.root)
     if not listing.paths:
         raise DatasetError(f"{where}: no images found; check dataset.path and dataset.layout")
@@ -53,6 +53,11 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     splits = limit_splits(kept, labels, dataset.limit, dataset.split_seed)
     check_splits(splits, labels, classes, where=where)
     return _compact(listing, labels, classes, splits)
+
+
+def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:
+    """Find the images of a data set, in the order of their paths, before any split is drawn. Raises `DatasetError`."""
+    return _in_path_order(_read(dataset, workspace))
 
 
 def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
