@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import models
+from sweeper.commands import data, models
 from sweeper.commands.studies import (
     StorageOption,
     StudyArgument,
@@ -59,6 +59,7 @@ def main() -> None:
 
 app.command()(models.predict)
 app.command()(models.evaluate)
+app.add_typer(data.app, name="data")
 
 
 @app.callback(invoke_without_command=True)

@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from sweeper.cli import app
+from sweeper.commands import data
 from sweeper.config.loading import load_sweep
 from sweeper.config.reference import markdown
 from sweeper.config.sweep import json_schema
@@ -20,7 +21,8 @@ from tests.functional.program import REPOSITORY
 SPACES = sorted((REPOSITORY / "search_spaces").glob("*.yaml"))
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 COMMANDS = [
-    (command.name or command.callback.__name__,) for command in app.registered_commands if command.callback
+    *((command.name or command.callback.__name__,) for command in app.registered_commands if command.callback),
+    *(("data", command.callback.__name__) for command in data.app.registered_commands if command.callback),
 ]
 
 

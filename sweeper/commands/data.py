@@ -1,0 +1,99 @@
+"""`sweeper data …`: commands that look after a data set before it is trained on. None of them deletes anything."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.commands.studies import this_workspace
+from sweeper.commands.terminal import say, warn
+
+if TYPE_CHECKING:
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.data.listing import Listing
+
+app = typer.Typer(
+    help="Split, check and clean a data set; nothing is ever deleted.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+PathColumnOption = Annotated[str | None, typer.Option(help="Column with the image's path or name.")]
+LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the class.")]
+CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
+ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
+
+
+@app.command()
+def split(
+    source: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
+    train_fraction: Annotated[
+        float | None, typer.Option(help="Share of the training split, in place of val's.")
+    ] = None,
+    val_fraction: Annotated[float | None, typer.Option(help="Share of the validation split, by default 0.2.")] = None,
+    test_fraction: Annotated[float, typer.Option(help="Share of the test split.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
+    class_codes: Annotated[
+        Path | None, typer.Option(help='JSON file that encodes the labels: {"cat": 0} or {"0": "cat"}.')
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the lists, by default SOURCE-splits.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """Write train.csv, valid.csv and perhaps test.csv: stratified, seeded, copies of an image on one side."""
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.split import draw, told, write_splits
+
+    val = _val_fraction(train_fraction, val_fraction, test_fraction)
+    csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    listing = _listing(source, csv, class_codes)
+    drawn = draw(listing, val, test_fraction, seed)
+    folder = to or source.with_name(f"{source.absolute().name.removesuffix('.csv')}-splits")
+    base = write_splits(listing, drawn.splits, folder, force=force)
+    for line in told(drawn):
+        warn(line)
+    counts = ", ".join(f"{len(rows):,} {name}" for name, rows in drawn.splits.items())
+    say(f"{counts} images of {len(listing.classes):,} classes listed in {folder}")
+    say(f"next, in a search space: dataset: {_dataset_section(folder, base)}")
+
+
+def _val_fraction(train: float | None, val: float | None, test: float) -> float:
+    from sweeper.errors import ConfigError, Problem
+
+    share = val if val is not None else 1 - train - test if train is not None else 0.2
+    whole = (train if train is not None else 1 - share - test) + share + test
+    if not (0 < share < 1 and 0 <= test < 1 and share + test < 1) or abs(whole - 1) > 1e-9:
+        rule = "fractions lie between 0 and 1 and leave images for training; train, val and test make 1 together"
+        shown = f"train {train}, val {val}, test {test}"
+        raise ConfigError([Problem("--train-fraction, --val-fraction, --test-fraction", "", f"{rule}, got {shown}")])
+    return share
+
+
+def _listing(source: Path, csv: CsvConfig, class_codes: Path | None) -> Listing:
+    """Read the images and labels, names in place of codes."""
+    from dataclasses import replace
+
+    from sweeper.config.dataset import DatasetConfig
+    from sweeper.curation.class_codes import decoded_labels, read_class_codes
+    from sweeper.data.index import read_listing
+    from sweeper.data.listing import in_class_order
+
+    listing = read_listing(DatasetConfig(path=str(source), csv=csv), this_workspace())
+    if class_codes is None:
+        return listing
+    names = decoded_labels(listing.class_names, read_class_codes(class_codes), class_codes)
+    return replace(listing, class_names=names, classes=in_class_order(set(names)))
+
+
+def _dataset_section(folder: Path, base: Path) -> str:
+    """Return what stands under `dataset:` in a search space that uses the lists."""
+    images = os.path.relpath(base, folder.resolve())
+    where = "" if images == "." else f", csv: {{images: {shlex.quote(images)}}}"
+    return f"{{path: {shlex.quote(str(folder))}{where}}}"
