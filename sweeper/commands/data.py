@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper.commands.studies import this_workspace
-from sweeper.commands.terminal import say, warn
+from sweeper.commands.terminal import out, progress_bar, say, warn
 
 if TYPE_CHECKING:
     from sweeper.config.dataset import CsvConfig
@@ -97,3 +98,45 @@ def _dataset_section(folder: Path, base: Path) -> str:
     images = os.path.relpath(base, folder.resolve())
     where = "" if images == "." else f", csv: {{images: {shlex.quote(images)}}}"
     return f"{{path: {shlex.quote(str(folder))}{where}}}"
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures of the copies here.")] = None,
+    near_bits: Annotated[
+        int, typer.Option(min=0, max=15, help="Of 63 marks of a look, so many may differ between near copies.")
+    ] = 9,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """Find copies within and across splits and classes, unreadable files, odd sizes, imbalance, missing classes.
+
+    Exit code 1 when something spoils training or judging: unreadable files, copies across splits, one picture
+    with two labels, a class that a split lacks.
+    """
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.check import check as check_source
+    from sweeper.curation.page import html_page
+    from sweeper.curation.source import read_source
+    from sweeper.display.check import check_table, examples
+    from sweeper.files import write_whole
+
+    csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    images = read_source(source, csv, this_workspace())
+    with progress_bar("looking at images") as progress:
+        report = check_source(images, near_bits, progress)
+    if as_json:
+        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+    else:
+        out.print(check_table(report))
+        for paragraph in examples(report):
+            say(paragraph)
+    if html:
+        write_whole(html, html_page(report).encode(errors="backslashreplace"))
+        warn(f"page with pictures: {html}")
+    if report.serious:
+        raise typer.Exit(1)
