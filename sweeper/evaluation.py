@@ -82,6 +82,7 @@ def evaluate_trial(
     split: Split,
     *,
     data: Path | None,
+    device: torch.device,
     tracking_uri: str | None,
     progress: Progress | None = None,
 ) -> SplitReport:
@@ -100,7 +101,7 @@ def evaluate_trial(
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
         artifacts = fetch_artifacts(workspace, sweep.study, row, Path(folder), tracking_uri)
         classifier = load_classifier(row.config, len(images.classes), artifacts.weights)
-    evaluation = _evaluated(classifier, images, split, row.config, _device(sweep.device))
+    evaluation = _evaluated(classifier, images, split, row.config, device)
     return _report(sweep.study, row, split, str(data or dataset_name(sweep)), images, evaluation)
 
 
@@ -130,7 +131,13 @@ def _images_of_study(
 
 
 def evaluate_export(
-    workspace: Workspace, folder: Path, split: Split, *, data: Path, device: str, progress: Progress | None = None
+    workspace: Workspace,
+    folder: Path,
+    split: Split,
+    *,
+    data: Path,
+    device: torch.device,
+    progress: Progress | None = None,
 ) -> SplitReport:
     """Evaluate an export on a split of a data set. Raises ExportError, and DatasetError as above."""
     from sweeper.data.other_images import other_images
@@ -141,14 +148,8 @@ def evaluate_export(
     dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
     images = other_images(dataset, split, config.classes, config.image_size, workspace, progress)
     network = config.network().model_copy(update={"batch_size": config.lineage.hyperparameters.batch_size})
-    evaluation = _evaluated(export.classifier, images, split, network, _device(device))
+    evaluation = _evaluated(export.classifier, images, split, network, device)
     return _report(str(folder), None, split, str(data), images, evaluation)
-
-
-def _device(name: str) -> torch.device:
-    from sweeper.training.device import resolve_device
-
-    return resolve_device(name, 0)
 
 
 def _evaluated(

@@ -187,14 +187,15 @@ def _evaluated(
     from sweeper.errors import DatasetError
     from sweeper.evaluation import evaluate_export, evaluate_trial
 
-    device_named(device)
     with progress_bar("decoding") as progress:
         if (Path(model) / "config.json").is_file() or "/" in model:
             if data is None:
                 raise DatasetError(f"the export {model} does not know where its images are; name them with --data")
-            return evaluate_export(workspace, Path(model), split, data=data, device=device, progress=progress)
+            on = device_named(device)
+            return evaluate_export(workspace, Path(model), split, data=data, device=on, progress=progress)
         store = open_study(workspace, storage, model)
-        sweep = store.sweep if device == "auto" else store.sweep.model_copy(update={"device": device})
+        on = device_named(store.sweep.device if device == "auto" else device)
+        row = winner_of(store)
         return evaluate_trial(
-            workspace, sweep, winner_of(store), split, data=data, tracking_uri=tracking_uri, progress=progress
+            workspace, store.sweep, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
         )
