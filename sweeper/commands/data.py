@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+
+SHEET_IMAGES = 200
 
 PathColumnOption = Annotated[str | None, typer.Option(help="Column with the image's path or name.")]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the class.")]
@@ -140,3 +142,75 @@ def check(
         warn(f"page with pictures: {html}")
     if report.serious:
         raise typer.Exit(1)
+
+
+@app.command()
+def clean(
+    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    backbone: Annotated[str, typer.Option(help="A timm architecture whose features are compared.")],
+    weights: Annotated[Path | None, typer.Option(help="Its pretrained weights: safetensors or a checkpoint.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the weights from the model hub.")] = False,
+    method: Annotated[
+        Literal["knn", "isolation_forest", "dbscan", "out_of_fold"],
+        typer.Option(help="How outliers are found; out_of_fold looks for wrong labels."),
+    ] = "knn",
+    share: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the images that is listed.")] = 0.05,
+    val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
+    csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
+    sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("outliers.png"),
+    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the isolation forest and of the folds.")] = 0,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """List training images that do not look like their class, worst first, with a picture of them; deletes nothing.
+
+    Look at them, remove from the list what belongs, and name the list as `dataset.exclude` in a search space.
+    """
+    from sweeper.commands.models import device_named
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.clean import candidates_csv, candidates_sheet, find_candidates
+    from sweeper.curation.features import image_features
+    from sweeper.curation.source import WHOLE, read_source
+    from sweeper.files import write_whole
+
+    known = _known_weights(backbone, weights, pretrained)
+    options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
+    files = [images.file(row) for row in range(len(images))]
+    with progress_bar("features") as progress:
+        found = image_features(
+            files,
+            backbone=backbone,
+            pretrained=known,
+            image_size=image_size,
+            batch_size=batch_size,
+            device=device_named(device),
+            progress=progress,
+        )
+    candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
+    write_whole(csv, candidates_csv(candidates).encode(errors="surrogateescape"))
+    write_whole(sheet, candidates_sheet(images, candidates[:SHEET_IMAGES]))
+    if found.bad:
+        warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
+    say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
+    say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+
+
+def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> bool | str:
+    """Return what a search space has under `pretrained`. Raises ConfigError for names that stand for nothing."""
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.modeling.registry import check_names
+
+    if pretrained == (weights is not None):
+        rule = "features need trained weights: name a file with --weights, or take the model hub's with --pretrained"
+        raise ConfigError([Problem("--weights, --pretrained", "", rule)])
+    known = [("--weights", str(weights))] if weights else []
+    problems = check_names([("--backbone", backbone)], [], [], known)
+    if problems:
+        raise ConfigError([Problem(key, "", message) for key, message in problems])
+    return str(weights) if weights else True
