@@ -11,9 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from sweeper import __version__
+from sweeper.commands import data, models
+from sweeper.commands.studies import (
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    has_studies,
+    open_study,
+    storage_url,
+    this_workspace,
+    winner_of,
+)
+from sweeper.commands.terminal import err, out, printable
 from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
@@ -27,7 +38,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 AUTO = "auto"
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
-PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
@@ -36,16 +46,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True)
-
-StorageOption = Annotated[
-    str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
-]
-TrackingOption = Annotated[
-    str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
-]
-StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
 
 
 def main() -> None:
@@ -54,14 +54,14 @@ def main() -> None:
     try:
         app()
     except SweeperError as error:
-        message = _printable(hide_credentials(f"error: {error}"))
+        message = printable(hide_credentials(f"error: {error}"))
         err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 
-def _printable(text: str) -> str:
-    """Escape what would steer the terminal: file names and labels may hold any character."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+app.command()(models.predict)
+app.command()(models.evaluate)
+app.add_typer(data.app, name="data")
 
 
 def _workers(value: str) -> str:
@@ -103,13 +103,13 @@ def run(
     from sweeper.study.driver import run_sweep
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
-    workspace = _workspace()
+    workspace = this_workspace()
     view = LiveTable if out.is_terminal else PlainLines
     with view(out) as observer:
         result = run_sweep(
             sweep,
             workspace=workspace,
-            storage_url=_storage_url(workspace, storage),
+            storage_url=storage_url(workspace, storage),
             tracking_uri=tracking_uri or default_tracking_uri(workspace),
             engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
             observer=observer,
@@ -161,8 +161,8 @@ def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
 
-    workspace = _workspace()
-    store = _open_study(workspace, storage, study)
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
     rows = store.rows()
     ended = sum(row.ended_ms is not None for row in rows)
     out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
@@ -180,15 +180,11 @@ def best(
 ) -> None:
     """Print the winner of a study with its parameters and the runners-up; export it."""
     from sweeper.display.tables import params_table, ranked_table, score
-    from sweeper.errors import StudyError
-    from sweeper.study.ranking import winner
 
-    workspace = _workspace()
-    store = _open_study(workspace, storage, study)
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
-    row = winner(rows, sweep.objective.direction)
-    if row is None:
-        raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
+    row = winner_of(store)
     out.print(
         f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
         f"in epoch {row.best_epoch}",
@@ -216,9 +212,9 @@ def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_ur
     """Deliver to MLflow what could not be delivered while the sweep ran."""
     from sweeper.study.sync import sync_study
 
-    workspace = _workspace()
-    name = _open_study(workspace, storage, study).sweep.study
-    count = sync_study(workspace, _storage_url(workspace, storage), name, tracking_uri)
+    workspace = this_workspace()
+    name = open_study(workspace, storage, study).sweep.study
+    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri)
     out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
 
 
@@ -235,24 +231,17 @@ def doctor(
     from sweeper.study.machine import examine_machine
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
-    workspace = _workspace()
-    url = _storage_url(workspace, storage)
+    workspace = this_workspace()
+    url = storage_url(workspace, storage)
     findings = examine_machine(workspace, url, tracking_uri or default_tracking_uri(workspace))
     out.print(findings_table(findings))
-    if study or _has_studies(workspace, storage):
-        name = _open_study(workspace, storage, study).sweep.study
+    if study or has_studies(workspace, storage):
+        name = open_study(workspace, storage, study).sweep.study
         about = examine_study(workspace, url, name, tracking_uri, fix=fix)
         out.print(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):
         raise typer.Exit(1)
-
-
-def _has_studies(workspace: Workspace, storage: str | None) -> bool:
-    from sweeper.search.study_store import StudyStore
-
-    there = bool(storage) or workspace.optuna_database.exists()
-    return there and bool(StudyStore.names(_storage_url(workspace, storage)))
 
 
 @app.command()
@@ -266,29 +255,3 @@ def schema(
     from sweeper.config.sweep import json_schema
 
     out.out(reference() if markdown else json.dumps(json_schema(), indent=2), highlight=False)
-
-
-def _workspace() -> Workspace:
-    from sweeper.paths import Workspace
-
-    return Workspace(Path.cwd())
-
-
-def _storage_url(workspace: Workspace, storage: str | None) -> str:
-    return storage or f"sqlite:///{workspace.optuna_database}"
-
-
-def _open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
-    """Open the study of this name, or the latest."""
-    from sweeper.errors import StudyNotFound
-    from sweeper.search.study_store import StudyStore
-
-    if not storage and not workspace.optuna_database.exists():
-        raise StudyNotFound(
-            f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
-        )
-    url = _storage_url(workspace, storage)
-    names = [study] if study else StudyStore.names(url)
-    if not names:
-        raise StudyNotFound("there is no study yet; `sweeper run` makes one")
-    return StudyStore.load(url, names[0])

@@ -15,7 +15,8 @@ SweeperError
     ├── DoesNotFit          too large for the memory: no failure, the sampler learns to avoid it
     └── ModelError          the backbone or its weights cannot be built as configured
 
-Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor`, 130 an interruption by the user.
+Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor`
+or `sweeper data check`, 130 an interruption by the user.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ everything of ours under `.sweeper/`.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -14,6 +15,24 @@ MLFLOW_DATABASE = "mlflow.db"
 MLFLOW_ARTIFACTS = "mlruns"
 OPTUNA_DATABASE = "optuna.db"
 EXPORTS = "exports"
+EVALUATIONS = "evaluations"
+
+
+LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255
+
+
+def folder_of_class(name: str) -> str:
+    """Return a folder's name for a class: letters, digits and a few signs as they are, all else as %XX.
+
+    Different classes give different names, and none of them is empty, hidden or leads anywhere.
+    """
+    kept = "".join(c if c.isalnum() or c in " -_,()+@&'." else quote(c, safe="", errors="surrogatepass") for c in name)
+    if not kept or kept[0] in ". " or kept[-1] in ". ":
+        kept = "%" + kept.replace(".", "%2E").replace(" ", "%20")
+    if len(kept.encode(errors="surrogatepass")) > LONGEST_FOLDER:
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+        kept = f"{kept.encode()[: LONGEST_FOLDER - 20].decode(errors='ignore')}%{digest}"
+    return kept
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,33 @@ class Workspace:
 
     def export(self, study: str) -> Path:
         return self.root / EXPORTS / study
+
+    def evaluation(self, model: str, split: str) -> EvaluationFolder:
+        return EvaluationFolder(self.root / EVALUATIONS / model / split)
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """What `sweeper evaluate` writes about one split."""
+
+    path: Path
+
+    @property
+    def confusion(self) -> Path:
+        return self.path / "confusion.csv"
+
+    @property
+    def picture(self) -> Path:
+        return self.path / "confusion.png"
+
+    @property
+    def classes(self) -> Path:
+        """Precision, recall and F1 of every class."""
+        return self.path / "classes.csv"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.json"
 
 
 @dataclass(frozen=True)

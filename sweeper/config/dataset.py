@@ -42,6 +42,12 @@ class DatasetConfig(Frozen):
         0.0, description="Share that becomes the test split, where the images come as one tree."
     )
     split_seed: NonNegativeInt = 0
+    exclude: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="A CSV or text file of images that are not trained on, as `sweeper data clean` writes it."
+    )
+    exclude_from: tuple[Literal["train", "val"], ...] = Field(
+        ("train",), description="Splits that lose the excluded images; the test split never does."
+    )
     limit: LimitConfig = LimitConfig()
     resize: Literal["crop", "squash", "pad"] = Field(
         "crop", description="How other shapes become square: cut the middle, distort, or add black borders."

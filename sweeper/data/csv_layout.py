@@ -61,6 +61,38 @@ def read_csv(path: Path, options: CsvConfig) -> Listing:
     return Listing(rows.images, rows.paths, rows.labels, rows.splits, in_class_order(set(rows.labels)))
 
 
+@dataclass(frozen=True)
+class NamedImage:
+    """One row of a CSV file without classes: the name in it, and the file or the reason why there is none."""
+
+    name: str
+    path: str
+    reason: str = ""
+
+
+def read_names(file: Path, options: CsvConfig) -> list[NamedImage]:
+    """List the images that the image column of a CSV file names, whatever else it holds.
+
+    Raises `DatasetError` when the file cannot be read or has no such column.
+    """
+    lines = _lines(file)
+    header = [name.strip() for name in next(lines, (0, []))[1]]
+    column = _column(header, options.path_column, PATH_COLUMNS)
+    if column is None:
+        wanted = _wanted(options.path_column, PATH_COLUMNS)
+        raise DatasetError(f"{file}: line 1 has the columns {header} and none is {wanted} for the image; name it")
+    folder = Path(os.path.normpath(file.parent / options.images)).absolute()
+    rows = (dict(zip(header, values, strict=False)) for _, values in lines)
+    return [_named_image(folder, row.get(column, "").strip() + options.extension) for row in rows]
+
+
+def _named_image(folder: Path, name: str) -> NamedImage:
+    path = _inside(folder, name)
+    if path is None:
+        return NamedImage(name, "", "lies outside the images folder")
+    return NamedImage(name, str(folder / path), "" if _exists(folder / path) else "there is no such file")
+
+
 def _files(path: Path) -> dict[Path, Split | None]:
     if not path.is_dir():
         if not path.is_file():

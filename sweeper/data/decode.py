@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -45,11 +48,36 @@ def decode(data: bytes, size: int, resize: Resize) -> Pixels:
 
 
 def _decode_any(data: bytes, size: int, resize: Resize) -> Pixels:
+    with _reasons():
+        return np.array(_square(_upright(_opened(data, size)), size, resize))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An image at its full size, upright and in RGB, and the mode and format of its file."""
+
+    image: Image.Image
+    mode: str
+    format: str
+
+
+def decode_whole(data: bytes) -> Whole:
+    """Decode all pixels of an image file at their full size. Raises `BadImage` as `decode` does."""
+    if not data:
+        raise BadImage("the file is empty")
+    with _reasons():
+        opened = _opened(data, MAX_PIXELS)  # a size that no image is reduced to
+        return Whole(_upright(opened), opened.mode, opened.format or "")
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Let every failure of Pillow be a `BadImage` with the reason."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL warns about odd metadata; the pixels are what counts
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            return np.array(_square(_upright(_opened(data, size)), size, resize))
+            yield
         except BadImage:
             raise
         except UnidentifiedImageError as error:

@@ -11,6 +11,7 @@ import numpy as np
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.csv_layout import is_csv, read_csv
 from sweeper.data.digits import write_digits
+from sweeper.data.exclude import without_excluded
 from sweeper.data.folder_layout import read_folders, split_folders
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
 from sweeper.data.scan import holds_images, subfolders
@@ -41,7 +42,7 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     The same files give the same index whatever the order in which the file system lists them.
     Raises `DatasetError` when the layout, the labels or the splits cannot be used.
     """
-    listing = _in_path_order(_read(dataset, workspace))
+    listing = read_listing(dataset, workspace)
     where = str(_located(dataset.path, workspace)) if dataset.path else str(listing.root)
     if not listing.paths:
         raise DatasetError(f"{where}: no images found; check dataset.path and dataset.layout")
@@ -49,10 +50,20 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     classes = listing.classes[: dataset.limit.classes]
     numbers = {name: number for number, name in enumerate(listing.classes)}
     labels = np.array([numbers[name] for name in listing.class_names], dtype=np.int64)
-    kept = {split: rows[labels[rows] < len(classes)] for split, rows in draw_splits(listing, labels, dataset).items()}
+    drawn = draw_splits(listing, labels, dataset)
+    if dataset.exclude:  # after the splits are drawn, which are then the same with and without a list
+        drawn = without_excluded(
+            drawn, listing, workspace.root / Path(dataset.exclude).expanduser(), dataset.exclude_from
+        )
+    kept = {split: rows[labels[rows] < len(classes)] for split, rows in drawn.items()}
     splits = limit_splits(kept, labels, dataset.limit, dataset.split_seed)
     check_splits(splits, labels, classes, where=where)
     return _compact(listing, labels, classes, splits)
+
+
+def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:
+    """Find the images of a data set, in the order of their paths, before any split is drawn. Raises `DatasetError`."""
+    return _in_path_order(_read(dataset, workspace))
 
 
 def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:

@@ -39,12 +39,19 @@ def fetch_artifacts(
     folder = workspace.study(study).trial(row.number)
     if folder.weights.is_dir() and folder.outcome.exists():
         return TrialArtifacts(folder.artifacts, None)
+    store, run = find_run(workspace, study, row, tracking_uri)
+    into.mkdir(parents=True, exist_ok=True)
+    store.download(run, "weights", into)
+    return TrialArtifacts(into, run)
+
+
+def find_run(workspace: Workspace, study: str, row: TrialRow, tracking_uri: str | None) -> tuple[MlflowStore, str]:
+    """Return MLflow and the id of a trial's run in it. Raises StudyError where there is none, TrackingError."""
     store = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
     run = store.find_run(store.experiment(study), {STUDY_TAG: study, TRIAL_TAG: str(row.number)})
     if run is None:
         raise StudyError(
-            f"trial {row.number} of {study} has no MLflow run at this address; name the right one with --tracking-uri"
+            f"trial {row.number} of {study} has no MLflow run at this address; name the right one with --tracking-uri, "
+            f"or bring it there: sweeper sync {study}"
         )
-    into.mkdir(parents=True, exist_ok=True)
-    store.download(run, "weights", into)
-    return TrialArtifacts(into, run)
+    return store, run

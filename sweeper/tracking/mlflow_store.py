@@ -170,6 +170,10 @@ class MlflowStore:
         with self._errors():
             self._client.log_batch(run, tags=[RunTag(key, value[:LONGEST_TAG]) for key, value in tags.items()])
 
+    def tags(self, run: str) -> dict[str, str]:
+        with self._errors():
+            return dict(self._client.get_run(run).data.tags)
+
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""
         from mlflow.entities import Dataset, DatasetInput, InputTag

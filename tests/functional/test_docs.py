@@ -12,6 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from sweeper.cli import app
+from sweeper.commands import data
 from sweeper.config.loading import load_sweep
 from sweeper.config.reference import markdown
 from sweeper.config.sweep import json_schema
@@ -19,7 +20,10 @@ from tests.functional.program import REPOSITORY
 
 SPACES = sorted((REPOSITORY / "search_spaces").glob("*.yaml"))
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
-COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+COMMANDS = [
+    *((command.name or command.callback.__name__,) for command in app.registered_commands if command.callback),
+    *(("data", command.callback.__name__) for command in data.app.registered_commands if command.callback),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +68,11 @@ def commands_in(page: Path) -> list[str]:
 
 def parse(command: str) -> None:
     """Parse a command's arguments without running it. Raises where click refuses them."""
-    group = typer.main.get_command(app)
-    name, *arguments = shlex.split(command)[1:]
-    subcommand = group.commands[name]  # type: ignore[attr-defined]
+    subcommand = typer.main.get_command(app)
+    name, *arguments = shlex.split(command)
+    while hasattr(subcommand, "commands"):
+        name, *arguments = arguments
+        subcommand = subcommand.commands[name]
     subcommand.make_context(name, arguments)
 
 
@@ -87,9 +93,9 @@ def test_overrides_in_the_headers_of_search_spaces_are_valid() -> None:
             load_sweep(path, [override for override in overrides if "..." not in override])
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_explains_itself(command: str) -> None:
-    shown = CliRunner().invoke(app, [command, "--help"])
+@pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
+def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"])
     assert shown.exit_code == 0
     assert len(shown.output) > 200
 

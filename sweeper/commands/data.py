@@ -1,0 +1,216 @@
+"""`sweeper data …`: commands that look after a data set before it is trained on. None of them deletes anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sweeper.commands.studies import this_workspace
+from sweeper.commands.terminal import out, progress_bar, say, warn
+
+if TYPE_CHECKING:
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.data.listing import Listing
+
+app = typer.Typer(
+    help="Split, check and clean a data set; nothing is ever deleted.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+SHEET_IMAGES = 200
+
+PathColumnOption = Annotated[str | None, typer.Option(help="Column with the image's path or name.")]
+LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the class.")]
+CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
+ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
+
+
+@app.command()
+def split(
+    source: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
+    train_fraction: Annotated[
+        float | None, typer.Option(help="Share of the training split, in place of val's.")
+    ] = None,
+    val_fraction: Annotated[float | None, typer.Option(help="Share of the validation split, by default 0.2.")] = None,
+    test_fraction: Annotated[float, typer.Option(help="Share of the test split.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other images.")] = 0,
+    class_codes: Annotated[
+        Path | None, typer.Option(help='JSON file that encodes the labels: {"cat": 0} or {"0": "cat"}.')
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the lists, by default SOURCE-splits.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """Write train.csv, valid.csv and perhaps test.csv: stratified, seeded, copies of an image on one side."""
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.split import draw, told, write_splits
+
+    val = _val_fraction(train_fraction, val_fraction, test_fraction)
+    csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    listing = _listing(source, csv, class_codes)
+    drawn = draw(listing, val, test_fraction, seed)
+    folder = to or source.with_name(f"{source.absolute().name.removesuffix('.csv')}-splits")
+    base = write_splits(listing, drawn.splits, folder, force=force)
+    for line in told(drawn):
+        warn(line)
+    counts = ", ".join(f"{len(rows):,} {name}" for name, rows in drawn.splits.items())
+    say(f"{counts} images of {len(listing.classes):,} classes listed in {folder}")
+    say(f"next, in a search space: dataset: {_dataset_section(folder, base)}")
+
+
+def _val_fraction(train: float | None, val: float | None, test: float) -> float:
+    from sweeper.errors import ConfigError, Problem
+
+    share = val if val is not None else 1 - train - test if train is not None else 0.2
+    whole = (train if train is not None else 1 - share - test) + share + test
+    if not (0 < share < 1 and 0 <= test < 1 and share + test < 1) or abs(whole - 1) > 1e-9:
+        rule = "fractions lie between 0 and 1 and leave images for training; train, val and test make 1 together"
+        shown = f"train {train}, val {val}, test {test}"
+        raise ConfigError([Problem("--train-fraction, --val-fraction, --test-fraction", "", f"{rule}, got {shown}")])
+    return share
+
+
+def _listing(source: Path, csv: CsvConfig, class_codes: Path | None) -> Listing:
+    """Read the images and labels, names in place of codes."""
+    from dataclasses import replace
+
+    from sweeper.config.dataset import DatasetConfig
+    from sweeper.curation.class_codes import decoded_labels, read_class_codes
+    from sweeper.data.index import read_listing
+    from sweeper.data.listing import in_class_order
+
+    listing = read_listing(DatasetConfig(path=str(source), csv=csv), this_workspace())
+    if class_codes is None:
+        return listing
+    names = decoded_labels(listing.class_names, read_class_codes(class_codes), class_codes)
+    return replace(listing, class_names=names, classes=in_class_order(set(names)))
+
+
+def _dataset_section(folder: Path, base: Path) -> str:
+    """Return what stands under `dataset:` in a search space that uses the lists."""
+    images = os.path.relpath(base, folder.resolve())
+    where = "" if images == "." else f", csv: {{images: {shlex.quote(images)}}}"
+    return f"{{path: {shlex.quote(str(folder))}{where}}}"
+
+
+@app.command()
+def check(
+    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures of the copies here.")] = None,
+    near_bits: Annotated[
+        int, typer.Option(min=0, max=15, help="Of 63 marks of a look, so many may differ between near copies.")
+    ] = 9,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """Find copies within and across splits and classes, unreadable files, odd sizes, imbalance, missing classes.
+
+    Exit code 1 when something spoils training or judging: unreadable files, copies across splits, one picture
+    with two labels, a class that a split lacks.
+    """
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.check import check as check_source
+    from sweeper.curation.page import html_page
+    from sweeper.curation.source import read_source
+    from sweeper.display.check import check_table, examples
+    from sweeper.files import write_whole
+
+    csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    images = read_source(source, csv, this_workspace())
+    with progress_bar("looking at images") as progress:
+        report = check_source(images, near_bits, progress)
+    if as_json:
+        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+    else:
+        out.print(check_table(report))
+        for paragraph in examples(report):
+            say(paragraph)
+    if html:
+        write_whole(html, html_page(report).encode(errors="backslashreplace"))
+        warn(f"page with pictures: {html}")
+    if report.serious:
+        raise typer.Exit(1)
+
+
+@app.command()
+def clean(
+    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    backbone: Annotated[str, typer.Option(help="A timm architecture whose features are compared.")],
+    weights: Annotated[Path | None, typer.Option(help="Its pretrained weights: safetensors or a checkpoint.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the weights from the model hub.")] = False,
+    method: Annotated[
+        Literal["knn", "isolation_forest", "dbscan", "out_of_fold"],
+        typer.Option(help="How outliers are found; out_of_fold looks for wrong labels."),
+    ] = "knn",
+    share: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the images that is listed.")] = 0.05,
+    val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
+    csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
+    sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("outliers.png"),
+    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the isolation forest and of the folds.")] = 0,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """List training images that do not look like their class, worst first, with a picture of them; deletes nothing.
+
+    Look at them, remove from the list what belongs, and name the list as `dataset.exclude` in a search space.
+    """
+    from sweeper.commands.models import device_named
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.clean import candidates_csv, candidates_sheet, find_candidates
+    from sweeper.curation.features import image_features
+    from sweeper.curation.source import WHOLE, read_source
+    from sweeper.files import write_whole
+
+    known = _known_weights(backbone, weights, pretrained)
+    options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
+    files = [images.file(row) for row in range(len(images))]
+    with progress_bar("features") as progress:
+        found = image_features(
+            files,
+            backbone=backbone,
+            pretrained=known,
+            image_size=image_size,
+            batch_size=batch_size,
+            device=device_named(device),
+            progress=progress,
+        )
+    candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
+    write_whole(csv, candidates_csv(candidates).encode(errors="surrogateescape"))
+    write_whole(sheet, candidates_sheet(images, candidates[:SHEET_IMAGES]))
+    if found.bad:
+        warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
+    say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
+    say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+
+
+def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> bool | str:
+    """Return what a search space has under `pretrained`. Raises ConfigError for names that stand for nothing."""
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.modeling.registry import check_names
+
+    if pretrained == (weights is not None):
+        rule = "features need trained weights: name a file with --weights, or take the model hub's with --pretrained"
+        raise ConfigError([Problem("--weights, --pretrained", "", rule)])
+    known = [("--weights", str(weights))] if weights else []
+    problems = check_names([("--backbone", backbone)], [], [], known)
+    if problems:
+        raise ConfigError([Problem(key, "", message) for key, message in problems])
+    return str(weights) if weights else True

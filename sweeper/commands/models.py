@@ -1,0 +1,201 @@
+"""Commands that use a trained model: `predict` and `evaluate`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sweeper.commands.studies import (
+    StorageOption,
+    TrackingOption,
+    has_studies,
+    open_study,
+    this_workspace,
+    winner_of,
+)
+from sweeper.commands.terminal import out, printable, progress_bar, say, warn
+
+if TYPE_CHECKING:
+    import torch
+
+    from sweeper.evaluation import SplitReport
+    from sweeper.inference.predict import Prediction
+    from sweeper.paths import Workspace
+
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
+CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
+ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="An export's folder, or a study whose winner has been exported.")],
+    images: Annotated[list[str], typer.Argument(help="Folders, patterns, CSV files or single files.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table here instead of to standard output.")] = None,
+    sort_into: Annotated[
+        Path | None, typer.Option(help="Copy every image into a folder of its class in here; overwrites nothing.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes are given for an image.")] = 1,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once, by default as in training.")] = None,
+    device: DeviceOption = "auto",
+    path_column: PathColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+    storage: StorageOption = None,
+) -> None:
+    """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.files import write_whole
+    from sweeper.inference.inputs import find_inputs
+    from sweeper.inference.load import load_export
+    from sweeper.inference.predict import predict_images
+    from sweeper.inference.predictions_csv import predictions_csv
+
+    folder = exported_model(this_workspace(), storage, model)
+    inputs = find_inputs(images, CsvConfig(path_column=path_column, images=csv_images, extension=extension))
+    export = load_export(folder)
+    size = batch_size or export.config.lineage.hyperparameters.batch_size
+    stream = predict_images(export, inputs, top=top, batch_size=size, device=device_named(device))
+    with progress_bar("labelling") as progress:
+        predictions = []
+        for prediction in _copied(stream, sort_into):
+            predictions.append(prediction)
+            progress(len(predictions), len(inputs))
+    table = predictions_csv(predictions, top)
+    if csv:
+        write_whole(csv, table.encode(errors="surrogateescape"))
+    else:
+        out.out(printable(table), end="", highlight=False)
+    _say_what_was_labelled(predictions, csv, sort_into)
+
+
+def _copied(predictions: Iterable[Prediction], sort_into: Path | None) -> Iterator[Prediction]:
+    """Pass predictions on, each image copied where that is asked for."""
+    from sweeper.inference.sorting import SortedCopies
+
+    copies = SortedCopies(sort_into) if sort_into else None
+    for prediction in predictions:
+        if copies:
+            copies.add(prediction)
+        yield prediction
+
+
+def _say_what_was_labelled(predictions: list[Prediction], csv: Path | None, sort_into: Path | None) -> None:
+    labelled = sum(bool(prediction.classes) for prediction in predictions)
+    places = [f"table in {csv}"] * bool(csv) + [f"copies in {sort_into}"] * bool(sort_into)
+    bad = len(predictions) - labelled
+    told = [f"{labelled:,} images labelled", *([f"{bad:,} unreadable, see the column reason"] if bad else []), *places]
+    warn("; ".join(told))
+
+
+def device_named(name: str) -> torch.device:
+    """Return a device. Raises ConfigError when this machine has none of that name."""
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.training.device import resolve_device
+
+    try:
+        return resolve_device(name, 0)
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError([Problem("--device", "", str(error).splitlines()[0])]) from error
+
+
+def exported_model(workspace: Workspace, storage: str | None, model: str) -> Path:
+    """Return the folder of an export, given by its path or as the name of a study.
+
+    Raises StudyError when the study's winner has not been exported, or another trial has won since.
+    """
+    from sweeper.errors import StudyError
+
+    if (Path(model) / "config.json").is_file() or "/" in model:
+        return Path(model)
+    folder = workspace.export(model)
+    if not (folder / "config.json").is_file():
+        raise StudyError(
+            f"{model} is no folder of an export, and there is none in {folder}; if it is a study: "
+            f"sweeper best {model} --export"
+        )
+    if has_studies(workspace, storage):
+        _require_winner(workspace, storage, model, folder)
+    return folder
+
+
+def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:
+    from sweeper.errors import StudyError, StudyNotFound
+    from sweeper.inference.export_config import read_config
+
+    try:
+        best = winner_of(open_study(workspace, storage, study))
+    except StudyNotFound:
+        return  # the export of a study that ran elsewhere
+    exported = read_config(folder / "config.json").lineage.trial
+    if best.number != exported:
+        raise StudyError(
+            f"{folder} holds trial {exported}, and trial {best.number} of {study} is best now: "
+            f"sweeper best {study} --export. To use the old one, name its folder"
+        )
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A study, whose winner is taken, or an export's folder.")],
+    split: Annotated[Literal["val", "test"], typer.Option(help="The images to judge it by.")] = "test",
+    data: Annotated[
+        Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the files, by default evaluations/MODEL/SPLIT.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON instead of tables.")] = False,
+    device: DeviceOption = "auto",
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Score a model on a split: accuracy, macro precision, recall and F1, top-5, loss, and each class.
+
+    For a study's test split, the metrics and files go to the winner's MLflow run, with a count of the looks.
+    """
+    from sweeper.display.evaluation import classes_table, scores_table
+    from sweeper.evaluation import record_in_mlflow, write_report
+    from sweeper.paths import EvaluationFolder
+
+    workspace = this_workspace()
+    report = _evaluated(workspace, model, split, data, device, storage, tracking_uri)
+    name = Path(model).resolve().name if report.trial is None else model
+    files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(name, split))
+    if as_json:
+        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+    else:
+        out.print(classes_table(report))
+        out.print(scores_table(report))
+        say(f"{model}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
+    if report.trial is not None and split == "test":
+        looks = record_in_mlflow(workspace, report, files, int(time.time() * 1000), tracking_uri)
+        warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
+
+
+def _evaluated(
+    workspace: Workspace,
+    model: str,
+    split: Literal["val", "test"],
+    data: Path | None,
+    device: str,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> SplitReport:
+    from sweeper.errors import DatasetError
+    from sweeper.evaluation import evaluate_export, evaluate_trial
+
+    with progress_bar("decoding") as progress:
+        if (Path(model) / "config.json").is_file() or "/" in model:
+            if data is None:
+                raise DatasetError(f"the export {model} does not know where its images are; name them with --data")
+            on = device_named(device)
+            return evaluate_export(workspace, Path(model), split, data=data, device=on, progress=progress)
+        store = open_study(workspace, storage, model)
+        on = device_named(store.sweep.device if device == "auto" else device)
+        row = winner_of(store)
+        return evaluate_trial(
+            workspace, store.sweep, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
+        )

@@ -1,0 +1,66 @@
+"""Finding the study that a command is about: the working directory, the storage, the name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeper.paths import Workspace
+    from sweeper.results import TrialRow
+    from sweeper.search.study_store import StudyStore
+
+StorageOption = Annotated[
+    str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
+]
+TrackingOption = Annotated[
+    str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
+]
+StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
+
+
+def this_workspace() -> Workspace:
+    from sweeper.paths import Workspace
+
+    return Workspace(Path.cwd())
+
+
+def storage_url(workspace: Workspace, storage: str | None) -> str:
+    return storage or f"sqlite:///{workspace.optuna_database}"
+
+
+def open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
+    """Open the study of this name, or the latest. Raises StudyNotFound."""
+    from sweeper.errors import StudyNotFound
+    from sweeper.search.study_store import StudyStore
+
+    if not storage and not workspace.optuna_database.exists():
+        raise StudyNotFound(
+            f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
+        )
+    url = storage_url(workspace, storage)
+    names = [study] if study else StudyStore.names(url)
+    if not names:
+        raise StudyNotFound("there is no study yet; `sweeper run` makes one")
+    return StudyStore.load(url, names[0])
+
+
+def has_studies(workspace: Workspace, storage: str | None) -> bool:
+    from sweeper.search.study_store import StudyStore
+
+    there = bool(storage) or workspace.optuna_database.exists()
+    return there and bool(StudyStore.names(storage_url(workspace, storage)))
+
+
+def winner_of(store: StudyStore) -> TrialRow:
+    """Return the best trial that has finished. Raises StudyError when none has."""
+    from sweeper.errors import StudyError
+    from sweeper.study.ranking import winner
+
+    row = winner(store.rows(), store.sweep.objective.direction)
+    if row is None:
+        study = store.sweep.study
+        raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
+    return row

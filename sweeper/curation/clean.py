@@ -1,0 +1,86 @@
+"""Images to look at before a training: those that their features set apart from their class, worst first."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeper.curation.contact_sheet import contact_sheet
+from sweeper.curation.features import Features
+from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
+from sweeper.curation.source import Source
+from sweeper.errors import DatasetError
+
+COLUMNS = ("path", "class", "score", "method", "suggested_label")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An image that may not belong to its class; without a suggestion where no other class is near."""
+
+    row: int
+    path: str
+    label: str
+    score: float
+    method: Method
+    suggested: str
+
+
+def find_candidates(
+    source: Source, rows: Sequence[int], features: Features, method: Method, share: float, seed: int = 0
+) -> list[Candidate]:
+    """Return the given share of the images with the highest outlier scores.
+
+    Args:
+        source: The images with their classes.
+        rows: [G], which of them the features are of.
+        features: [G, D].
+        method: How outliers are found.
+        share: Of the images, above 0 to 1.
+
+    Raises:
+        DatasetError: no class has two images.
+    """
+    numbers = {name: number for number, name in enumerate(source.classes)}
+    labels = np.array([numbers[source.labels[row]] for row in rows], dtype=np.int64)
+    if not labels.size or np.bincount(labels).max() < 2:
+        raise DatasetError(f"{source.root}: no class has two readable images; there is nothing to compare")
+    small = compact(features)
+    scores = outlier_scores(small, labels, method, seed)
+    worst = np.argsort(-scores, kind="stable")[: max(1, round(share * len(rows)))]
+    suggested = suggested_labels(small, labels, worst)
+    return [
+        Candidate(
+            row=rows[place],
+            path=source.paths[rows[place]],
+            label=source.labels[rows[place]],
+            score=float(scores[place]),
+            method=method,
+            suggested="" if number < 0 else source.classes[number],
+        )
+        for place, number in zip(worst.tolist(), suggested.tolist(), strict=True)
+    ]
+
+
+def candidates_csv(candidates: Sequence[Candidate]) -> str:
+    """Return a line for each candidate, worst first: `dataset.exclude` takes it as it is."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)
+    return text.getvalue()
+
+
+def candidates_sheet(source: Source, candidates: Sequence[Candidate]) -> bytes:
+    """Return a PNG of candidates with their class and, after an arrow, the suggested one."""
+    entries = [
+        (source.file(c.row), c.label, f"-> {c.suggested}" if c.suggested else f"score {c.score:.2f}")
+        for c in candidates
+    ]
+    stream = io.BytesIO()
+    contact_sheet(entries).save(stream, "PNG")
+    return stream.getvalue()

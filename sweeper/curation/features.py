@@ -1,0 +1,73 @@
+"""Features of images by a frozen backbone: one pass, decoded ahead, nothing learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sweeper.data.augment import Normalize, evaluation_images
+from sweeper.data.decode import Resize
+from sweeper.data.decoded_batches import decoded_batches
+from sweeper.modeling.backbones import Backbone, build_backbone
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Features [G, D] of the G readable files of a list, their places in it, and why the others have none."""
+
+    values: Features
+    rows: npt.NDArray[np.int64]
+    bad: dict[int, str]
+
+
+def image_features(
+    files: Sequence[str],
+    *,
+    backbone: str,
+    pretrained: bool | str,
+    image_size: int,
+    resize: Resize = "crop",
+    batch_size: int = 64,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageFeatures:
+    """Run files through a backbone in inference mode.
+
+    Args:
+        files: Paths of image files.
+        backbone, pretrained: As in a search space; without weights features tell little.
+        image_size: Side in pixels that images are decoded to, by the rule `resize`.
+        batch_size: Images at once.
+        device: Where the backbone runs.
+        progress: Called with the images done and all.
+
+    Raises:
+        ModelError: the backbone cannot be built or its weights do not fit.
+    """
+    network = build_backbone(backbone, pretrained, drop_rate=0.0, image_size=image_size)
+    network.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    normalize = Normalize(network.mean, network.std, image_size, device)
+    values, rows, bad = [np.empty((0, network.features), np.float32)], list[int](), dict[int, str]()
+    for batch in decoded_batches(files, image_size, resize, batch_size):
+        if batch.rows:
+            values.append(_forward(network, batch.pixels, image_size, normalize, device))
+        rows += batch.rows
+        bad |= batch.bad
+        if progress:
+            progress(len(rows) + len(bad), len(files))
+    return ImageFeatures(np.concatenate(values), np.array(rows, dtype=np.int64), bad)
+
+
+@torch.inference_mode()
+def _forward(
+    network: Backbone, pixels: npt.NDArray[np.uint8], size: int, normalize: Normalize, device: torch.device
+) -> Features:
+    images = evaluation_images(torch.from_numpy(pixels).to(device), size, normalize)
+    found: Features = network.module(images).float().cpu().numpy()
+    return found

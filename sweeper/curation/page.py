@@ -1,0 +1,78 @@
+"""The findings of a check as one HTML file with the pictures in it. Names are escaped: they may hold anything."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from sweeper.curation.check import CheckReport, lines
+from sweeper.curation.duplicates import Group
+from sweeper.curation.source import Source
+from sweeper.data.decode import BadImage, decode
+from sweeper.data.image_file import read_image_file
+
+PICTURE_SIDE = 128
+MOST_GROUPS = 200
+MOST_PICTURES = 8  # of a group
+MOST_BAD = 500
+
+WORDS = {"bytes": "equal bytes", "pixels": "equal pixels", "near": "nearly the same look"}
+
+
+def html_page(report: CheckReport) -> str:
+    """Return the page; of many groups the first, which are the worst."""
+    pages = Environment(
+        loader=PackageLoader("sweeper.curation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    source = report.source
+    return pages.get_template("page.html").render(
+        title=f"{source.root.name}: what was found",
+        root=str(source.root),
+        images=f"{len(source):,}",
+        lines=lines(report),
+        bad=[(source.paths[row], reason) for row, reason in sorted(report.facts.bad.items())[:MOST_BAD]],
+        groups=[_group(source, group) for group in report.groups[:MOST_GROUPS]],
+        all_groups=f"{len(report.groups):,}",
+        balances=[_balance(report, split) for split in report.splits],
+    )
+
+
+def _group(source: Source, group: Group) -> dict[str, Any]:
+    places = ", ".join([*group.splits, *group.labels])
+    return {
+        "title": f"{len(group.rows)} images, {WORDS[group.kind]}: {places}",
+        "serious": group.across_splits or group.across_classes,
+        "pictures": [_picture(source, row) for row in _chosen(source, group.rows)],
+    }
+
+
+def _chosen(source: Source, rows: Sequence[int]) -> list[int]:
+    """Choose a few rows, one of each split and class before others of the same."""
+    first = {(source.splits[row], source.labels[row]): row for row in reversed(rows)}
+    others = [row for row in rows if row not in first.values()]
+    return [*sorted(first.values()), *others][:MOST_PICTURES]
+
+
+def _picture(source: Source, row: int) -> dict[str, str]:
+    data = ""
+    try:
+        pixels = decode(read_image_file(source.file(row)), PICTURE_SIDE, "pad")
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=80)
+        data = base64.b64encode(stream.getvalue()).decode()
+    except BadImage:
+        pass  # gone since it was looked at; the names are still worth showing
+    return {"path": source.paths[row], "split": source.splits[row], "label": source.labels[row], "data": data}
+
+
+def _balance(report: CheckReport, split: str) -> dict[str, Any]:
+    counts = report.counts[split]
+    largest = max(counts.values(), default=0) or 1
+    ordered = sorted(((counts[name], name) for name in report.source.classes), reverse=True)
+    rows = [{"label": name, "count": count, "percent": round(100 * count / largest, 1)} for count, name in ordered]
+    return {"split": split, "rows": rows}

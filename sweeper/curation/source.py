@@ -1,0 +1,67 @@
+"""The images that a command looks at: of a folder or CSV file as found, of a search space as its study splits them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.config.dataset import CsvConfig, DatasetConfig
+from sweeper.config.loading import load_sweep
+from sweeper.data.index import ImageIndex, build_index, read_listing
+from sweeper.errors import DatasetError
+from sweeper.paths import Workspace
+
+WHOLE = "all"
+"""In place of a split, where the images come without splits."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images with class and split, each [N], in the order of their paths, which are relative to `root`."""
+
+    root: Path
+    paths: Sequence[str]
+    labels: Sequence[str]
+    splits: Sequence[str]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def file(self, row: int) -> str:
+        return str(self.root / self.paths[row])
+
+    def of_splits(self, wanted: Sequence[str]) -> Source:
+        """Return the images of these splits."""
+        rows = [row for row, split in enumerate(self.splits) if split in wanted]
+        return Source(
+            self.root,
+            [self.paths[row] for row in rows],
+            [self.labels[row] for row in rows],
+            [self.splits[row] for row in rows],
+            self.classes,
+        )
+
+
+def read_source(path: Path, csv: CsvConfig, workspace: Workspace) -> Source:
+    """Read a folder, a CSV file, or the data set of a search space (.yaml).
+
+    Raises DatasetError for images or labels that cannot be used, ConfigError for a wrong search space.
+    """
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return _of_index(build_index(load_sweep(path).dataset, workspace))
+    listing = read_listing(DatasetConfig(path=str(path), csv=csv), workspace)
+    if not listing.paths:
+        raise DatasetError(f"{path}: no images found; name class folders, a CSV file or a search space")
+    splits = [split or WHOLE for split in listing.split_names]
+    return Source(listing.root, listing.paths, listing.class_names, splits, listing.classes)
+
+
+def _of_index(index: ImageIndex) -> Source:
+    splits = [""] * len(index.paths)
+    for split, rows in index.splits.items():
+        for row in rows.tolist():
+            splits[row] = split
+    labels = [index.classes[label] for label in index.labels.tolist()]
+    return Source(index.root, index.paths, labels, splits, index.classes)

@@ -1,0 +1,66 @@
+"""Work on a stream of items in processes, a bounded number of them ahead of whoever takes the results."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from sweeper.child_process import live_with_parent
+from sweeper.errors import DatasetError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PARALLEL_FROM_BYTES = 4 << 20  # below, starting processes takes longer than decoding
+
+
+def ahead(function: Callable[[T], R], items: Iterable[T], *, parallel: bool) -> Iterator[R]:
+    """Yield `function` of every item, in their order; where `parallel`, by a process a core.
+
+    At most two items a process are held, so memory does not grow with the stream. Raises
+    `DatasetError` when a process is killed.
+    """
+    if not parallel:
+        yield from map(function, items)
+        return
+    # Processes, since Pillow's warnings are filtered by `decode`, which no two threads may do at once;
+    # spawned, since a forked child of a process with threads (torch, MLflow) may deadlock.
+    count = len(os.sched_getaffinity(0))
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=live_with_parent)
+    try:
+        yield from _in_order(pool, function, items, most=2 * count)
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "a process that decodes images was killed, perhaps for want of memory; run again, with a smaller "
+            "batch size if it happens again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever takes may stop early
+
+
+def _in_order(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) >= most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def worth_processes(paths: Sequence[str]) -> bool:
+    """Tell whether files hold so much that processes pay."""
+    total = 0
+    for path in paths:
+        try:
+            total += os.stat(path).st_size  # noqa: PTH116 - for every file there is
+        except (OSError, ValueError):
+            continue  # told when it is read
+        if total >= PARALLEL_FROM_BYTES:
+            return True
+    return False

@@ -1,0 +1,46 @@
+"""Images decoded batch by batch while the network works on the batch before: for a single pass, without the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from sweeper.data.ahead import ahead, worth_processes
+from sweeper.data.decode import BadImage, Pixels, Resize, decode
+from sweeper.data.image_file import read_image_file
+
+
+@dataclass(frozen=True)
+class DecodedBatch:
+    """Some consecutive files of a list.
+
+    `pixels` is uint8 [G, S, S, 3] of the G files that are images; `rows` are their places in the list,
+    and `bad` maps the places of the others to the reason.
+    """
+
+    pixels: Pixels
+    rows: tuple[int, ...]
+    bad: dict[int, str]
+
+
+def decoded_batches(paths: Sequence[str], size: int, resize: Resize, batch_size: int) -> Iterator[DecodedBatch]:
+    """Decode files to squares of `size` pixels exactly as the cache does, in order, a few batches ahead."""
+    batches = ((start, tuple(paths[start : start + batch_size])) for start in range(0, len(paths), batch_size))
+    yield from ahead(partial(_decode_batch, size=size, resize=resize), batches, parallel=worth_processes(paths))
+
+
+def _decode_batch(batch: tuple[int, Sequence[str]], size: int, resize: Resize) -> DecodedBatch:
+    pixels: list[Pixels] = []
+    rows: list[int] = []
+    bad: dict[int, str] = {}
+    for row, path in enumerate(batch[1], start=batch[0]):
+        try:
+            pixels.append(decode(read_image_file(path), size, resize))
+            rows.append(row)
+        except BadImage as error:
+            bad[row] = str(error)
+    stacked = np.stack(pixels) if pixels else np.empty((0, size, size, 3), np.uint8)
+    return DecodedBatch(stacked, tuple(rows), bad)

@@ -1,0 +1,57 @@
+"""`dataset.exclude`: a list of images that are left out of the training; the files stay where they are."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sweeper.data.csv_layout import PATH_COLUMNS
+from sweeper.data.listing import Listing, enumerated
+from sweeper.data.splitting import Splits
+from sweeper.errors import DatasetError
+
+
+def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: Sequence[str]) -> Splits:
+    """Take the images that a file lists out of some splits; the others are not touched, nor is how they are drawn.
+
+    Raises:
+        DatasetError: the file cannot be read, or lists what is no image of the data set.
+    """
+    listed = _listed_paths(file)
+    rows_of = {path: row for row, path in enumerate(listing.paths)}
+    root = os.path.join(listing.root, "")  # noqa: PTH118
+    names = [os.path.normpath(name).removeprefix(root) for name in listed]
+    unknown = [name for name, path in zip(listed, names, strict=True) if path not in rows_of]
+    if unknown:
+        raise DatasetError(
+            f"{file}: {len(unknown):,} of {len(listed):,} rows are no image of the data set in {listing.root}:\n"
+            f"{enumerated(unknown)}\nPaths are relative to that folder. Correct or remove these rows (dataset.exclude)."
+        )
+    left_out = np.array(sorted({rows_of[path] for path in names}), dtype=np.int64)
+    return {
+        split: np.setdiff1d(rows, left_out, assume_unique=True) if split in from_splits else rows
+        for split, rows in splits.items()
+    }
+
+
+def _listed_paths(file: Path) -> list[str]:
+    """Read the path column of a CSV file, or a path a line of any other text."""
+    try:
+        text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error.strerror}); correct dataset.exclude") from error
+    if file.suffix.lower() != ".csv":
+        return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        header, *rows = [row for row in csv.reader(text.splitlines(keepends=True)) if row] or [[]]
+    except csv.Error as error:
+        raise DatasetError(f"{file}: cannot be read as CSV ({error}); correct it (dataset.exclude)") from error
+    names = [name.strip().lower() for name in header]
+    place = next((names.index(name) for name in PATH_COLUMNS if name in names), None)
+    if place is None:
+        raise DatasetError(f"{file}: line 1 has the columns {header} and none is {'/'.join(PATH_COLUMNS)}; name one so")
+    return [row[place].strip() for row in rows if len(row) > place and row[place].strip()]

@@ -1,0 +1,27 @@
+"""Reading one image file that nobody has looked at before: what must not be opened is refused unread."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from sweeper.data.decode import BadImage
+from sweeper.data.fingerprint import MAX_FILE_BYTES
+
+
+def read_image_file(path: str) -> bytes:
+    """Return the bytes of a file. Raises `BadImage` for pipes, devices, huge and unreadable files."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a third of the time of pathlib's, a hundred thousand times
+        if not stat.S_ISREG(status.st_mode):
+            raise BadImage("not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise BadImage(f"larger than {MAX_FILE_BYTES >> 20} MiB")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            return file.read()
+    except OSError as error:
+        raise BadImage(str(error.strerror)) from error
+    except ValueError as error:
+        if isinstance(error, BadImage):
+            raise
+        raise BadImage(f"no name of a file: {error}") from error

@@ -1,0 +1,69 @@
+"""Other images than those a model was trained on, labelled with the classes that it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from sweeper.config.dataset import DatasetConfig
+from sweeper.data.build import Progress
+from sweeper.data.cache import ImageCache
+from sweeper.data.image_set import ImageSet, digest_of
+from sweeper.data.index import ImageIndex, read_listing
+from sweeper.data.listing import Listing, Split, enumerated
+from sweeper.data.titles import class_titles
+from sweeper.errors import DatasetError
+from sweeper.paths import Workspace
+
+
+def other_images(
+    dataset: DatasetConfig,
+    split: Split,
+    classes: Sequence[str],
+    size: int,
+    workspace: Workspace,
+    progress: Progress | None = None,
+) -> ImageSet:
+    """Return one split of a data set, its labels as indices into `classes`.
+
+    Where the data set names no splits, all of its images are taken. Not every class need occur.
+
+    Raises:
+        DatasetError: it has other splits and not this one, or a class that is not among `classes`.
+    """
+    listing = read_listing(dataset, workspace)
+    index = _index(listing, split, tuple(classes), str(dataset.path))
+    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize)
+    cached = cache.open(index, skip_bad=False, progress=progress)
+    titles = class_titles(index.root, index.classes)
+    digest = digest_of(index, cached.digest)
+    return ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles)
+
+
+def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str) -> ImageIndex:
+    named = {name for name in listing.split_names if name}
+    wanted = [row for row, name in enumerate(listing.split_names) if name == split or not named]
+    if not wanted:
+        there = f"it has {', '.join(sorted(named))}" if named else "it has no images at all"
+        raise DatasetError(f"{where}: there is no {split} split: {there}; name another split or folder")
+    _require_known({listing.class_names[row] for row in wanted}, classes, where)
+    number = {name: place for place, name in enumerate(classes)}
+    return ImageIndex(
+        root=listing.root,
+        paths=[listing.paths[row] for row in wanted],
+        labels=np.array([number[listing.class_names[row]] for row in wanted], dtype=np.int64),
+        classes=classes,
+        splits={split: np.arange(len(wanted))},
+    )
+
+
+def _require_known(names: set[str], classes: tuple[str, ...], where: str) -> None:
+    unknown = sorted(names - set(classes))
+    if unknown:
+        raise DatasetError(
+            f"{Path(where)}: {len(unknown):,} of {len(names):,} classes are none that the model knows:\n"
+            f"{enumerated(unknown)}\nIt knows {len(classes):,}:\n{enumerated(classes)}\n"
+            "Name the folders or labels as in the training."
+        )

@@ -1,0 +1,68 @@
+"""Copying images into a folder for each predicted class: nothing is overwritten, deleted or put elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from sweeper.errors import DatasetError, DiskError
+from sweeper.inference.predict import Prediction
+from sweeper.paths import folder_of_class
+
+
+class SortedCopies:
+    """The folder that copies are put into."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._next: dict[Path, int] = {}
+        self.count = 0
+
+    def add(self, prediction: Prediction) -> Path | None:
+        """Copy an image into the folder of its first class and return the copy; None where it has no class.
+
+        Of several images with one name the later ones get a number. Raises DatasetError when the folder
+        of the class leads elsewhere, DiskError when the copy cannot be written.
+        """
+        if not prediction.classes:
+            return None
+        source = Path(prediction.image.path)
+        try:
+            folder = self._class_folder(prediction.classes[0])
+            copy = self._copy(source, folder)
+        except OSError as error:
+            raise DiskError(
+                f"{source} cannot be copied into {self._folder}: {error.strerror or error}; mend that or name another "
+                "folder with --sort-into"
+            ) from error
+        self.count += 1
+        return copy
+
+    def _class_folder(self, name: str) -> Path:
+        folder = self._folder / folder_of_class(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder.resolve() != self._folder.resolve() / folder.name:
+            raise DatasetError(f"{folder} is a link that leads elsewhere; remove it or name another folder")
+        return folder
+
+    def _copy(self, source: Path, folder: Path) -> Path:
+        target = folder / source.name
+        while True:
+            number = self._next.get(target, 1)
+            self._next[target] = number + 1
+            free = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+            try:
+                descriptor = os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                continue
+            self._fill(source, free, descriptor)
+            return free
+
+    def _fill(self, source: Path, target: Path, descriptor: int) -> None:
+        try:
+            with source.open("rb") as read, os.fdopen(descriptor, "wb") as write:
+                shutil.copyfileobj(read, write)
+        except OSError:
+            target.unlink(missing_ok=True)  # half a copy, made just now
+            raise

@@ -1,0 +1,40 @@
+"""The test split in a trial's run: its metrics and files, and how often it has been looked at.
+
+Who looks at the test split again and again, and chooses by it, has made a second validation split of it.
+So every look is counted where everyone sees it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sweeper.tracking.mlflow_store import MlflowStore
+
+COUNT_TAG = "sweeper.test_looks"
+TIMES_TAG = "sweeper.test_looked_at"
+DIGEST_TAG = "sweeper.test_digest"
+KEPT_TIMES = 20
+FOLDER = "test"
+
+
+def record_test_look(
+    store: MlflowStore,
+    run: str,
+    values: Mapping[str, float],
+    epoch: int,
+    files: Sequence[Path],
+    digest: str,
+    now_ms: int,
+) -> int:
+    """Log `test/...` metrics at the epoch that was evaluated, upload files, and count the look; return the count."""
+    tags = store.tags(run)
+    count = int(tags.get(COUNT_TAG, "0")) + 1
+    time = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
+    times = [*tags.get(TIMES_TAG, "").split(), time][-KEPT_TIMES:]
+    store.set_tags(run, {COUNT_TAG: str(count), TIMES_TAG: " ".join(times), DIGEST_TAG: digest})
+    store.log_metrics(run, {f"test/{name}": value for name, value in values.items()}, epoch, now_ms)
+    for file in files:
+        store.log_artifact(run, file, FOLDER)
+    return count

@@ -1,0 +1,147 @@
+"""Lists drawn from a data set: every image once, copies on one side, the same for the same seed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from sweeper.config.dataset import CsvConfig, DatasetConfig
+from sweeper.curation import split
+from sweeper.curation.class_codes import decoded_labels, read_class_codes
+from sweeper.curation.split import draw, told, write_splits
+from sweeper.data.index import build_index, read_listing
+from sweeper.data.listing import Listing
+from sweeper.errors import DatasetError
+from sweeper.paths import Workspace
+from tests.pictures import write_class_folders, write_picture
+
+
+def listed(path: Path, **csv_options: str) -> Listing:
+    return read_listing(DatasetConfig(path=str(path), csv=CsvConfig(**csv_options)), Workspace(path.parent))  # type: ignore[arg-type]
+
+
+@settings(max_examples=60)
+@given(
+    contents=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=4, max_size=60),
+    val=st.floats(0.05, 0.5),
+    test=st.sampled_from([0.0, 0.3]),
+    seed=st.integers(0, 5),
+)
+def test_every_image_is_in_one_split_and_copies_are_together(
+    contents: list[tuple[int, int]], val: float, test: float, seed: int
+) -> None:
+    """Each image is drawn as (class, content)."""
+    different = Counter(label for label, _ in set(contents))
+    assume(max(different.values()) >= (3 if test else 2))  # otherwise a split would be empty, and that is refused
+    keys = [repr(pair) for pair in contents]
+    first = np.array([keys.index(key) for key in keys])
+    names = [str(label) for label, _ in contents]
+    listing = Listing(
+        Path("d"), [str(n) for n in range(len(names))], names, [None] * len(names), tuple(sorted(set(names)))
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(split, "same_content", lambda root, paths: first)
+        splits = draw(listing, val, test, seed).splits
+        again = draw(listing, val, test, seed).splits
+    side = {row: name for name, rows in splits.items() for row in rows.tolist()}
+    assert sorted(row for rows in splits.values() for row in rows.tolist()) == list(range(len(names)))
+    assert all(side[row] == side[head] for row, head in enumerate(first.tolist()))
+    assert {names[row] for row in splits["train"]} == set(names)
+    assert all(np.array_equal(splits[name], again[name]) for name in splits)
+
+
+def test_the_lists_are_a_data_set_and_copies_and_rare_classes_are_told(tmp_path: Path, workspace: Workspace) -> None:
+    root = write_class_folders(tmp_path / "d", {"cat": 10, "dog": 10, "rare": 1})
+    for copy in range(5):
+        (root / "cat" / f"copy{copy}.png").write_bytes((root / "cat/0003.png").read_bytes())
+    (root / "dog/copy.png").write_bytes((root / "cat/0004.png").read_bytes())
+    drawn = draw(listed(root), 0.25, 0.0, seed=1)
+    base = write_splits(listed(root), drawn.splits, tmp_path, force=False)
+    assert base == tmp_path.resolve()
+    index = build_index(DatasetConfig(path=str(tmp_path), layout="csv"), workspace)
+    assert {name: len(rows) for name, rows in index.splits.items()} == {n: len(r) for n, r in drawn.splits.items()}
+    sides = {index.paths[row]: name for name, rows in index.splits.items() for row in rows}
+    assert len({sides[f"d/cat/{name}.png"] for name in ("0003", "copy0", "copy1", "copy2", "copy3", "copy4")}) == 1
+    text = "\n".join(told(drawn))
+    assert "6 images are exact copies" in text
+    assert "rare: 1" in text
+    assert "cat/0004.png = dog/copy.png" in text
+
+
+def test_images_outside_the_folder_of_the_lists_are_named_from_their_own(tmp_path: Path, workspace: Workspace) -> None:
+    root = write_class_folders(tmp_path / "d", {"cat": 4, "dog": 4})
+    base = write_splits(listed(root), draw(listed(root), 0.25, 0.25, 0).splits, tmp_path / "lists", force=False)
+    dataset = DatasetConfig(path=str(tmp_path / "lists"), csv=CsvConfig(images="../d"))
+    assert base == root
+    assert {name: len(rows) for name, rows in build_index(dataset, workspace).splits.items()} == {
+        "train": 4,
+        "val": 2,
+        "test": 2,
+    }
+
+
+def test_lists_are_replaced_only_by_force_and_no_old_split_stays_beside_them(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "d", {"cat": 4, "dog": 4})
+    splits = draw(listed(root), 0.25, 0.0, 0).splits
+    write_splits(listed(root), splits, tmp_path, force=False)
+    with pytest.raises(DatasetError, match="--force"):
+        write_splits(listed(root), splits, tmp_path, force=False)
+    write_splits(listed(root), splits, tmp_path, force=True)
+    (tmp_path / "test.csv").write_text("mine")
+    with pytest.raises(DatasetError, match=r"test\.csv: would count as a split"):
+        write_splits(listed(root), splits, tmp_path, force=True)
+    assert (tmp_path / "test.csv").read_text() == "mine"
+
+
+def test_a_data_set_with_splits_is_not_split_again(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "d", {"train/cat": 2, "train/dog": 2, "val/cat": 1})
+    with pytest.raises(DatasetError, match=r"split already \(4 train, 1 val\)"):
+        draw(listed(root), 0.2, 0.0, 0)
+
+
+@pytest.mark.parametrize("text", ['{"cat": 0, "dog": 1}', '{"0": "cat", "1": "dog"}'])
+def test_class_codes_are_read_either_way_round(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.json").write_text(text)
+    codes = read_class_codes(tmp_path / "c.json")
+    assert decoded_labels(["1", "0", "dog"], codes, tmp_path) == ["dog", "cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "needs a JSON object"),
+        ("{", "cannot be read as JSON"),
+        ('{"cat": 0, "dog": 0}', "same code 0"),
+        ('{"0": "cat", "1": "cat"}', "every class has one code"),
+        ('{"cat": "dog"}', "needs classes and whole numbers"),
+        ('{"cat": [1]}', "every value is a name or a whole number"),
+    ],
+)
+def test_a_file_that_encodes_no_classes_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_class_codes(tmp_path / "c.json")
+
+
+def test_a_label_without_a_class_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="1 labels are not in it:\n  7"):
+        decoded_labels(["0", "7"], {"0": "cat"}, tmp_path / "c.json")
+
+
+def test_paths_with_commas_quotes_and_line_breaks_survive(tmp_path: Path, workspace: Workspace) -> None:
+    names = ['a,"b', "line\nbreak", "größe"]
+    for seed in range(9):
+        write_picture(tmp_path / "d" / "cat" / f"{names[seed % 3]}{seed}.png", seed)
+        write_picture(tmp_path / "d" / "d;g" / f"{names[seed % 3]}{seed}.png", 100 + seed)
+    listing = listed(tmp_path / "d")
+    write_splits(listing, draw(listing, 0.3, 0.0, 0).splits, tmp_path, force=False)
+    text = (tmp_path / "train.csv").read_text() + (tmp_path / "valid.csv").read_text()
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    assert {row["path"] for row in rows} == {"path", *(f"d/{path}" for path in listing.paths)}  # with the second header

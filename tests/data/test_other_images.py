@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.dataset import DatasetConfig
+from sweeper.data.image_set import ImageSet
+from sweeper.data.other_images import other_images
+from sweeper.errors import DatasetError
+from sweeper.paths import Workspace
+from tests.pictures import write_class_folders
+
+CLASSES = ("bird", "cat", "dog")
+
+
+def read(path: Path, workspace: Workspace, split: str = "test") -> ImageSet:
+    return other_images(DatasetConfig(path=str(path)), split, CLASSES, 8, workspace)  # type: ignore[arg-type]
+
+
+def test_labels_count_in_the_classes_of_the_model(tmp_path: Path, workspace: Workspace) -> None:
+    images = read(write_class_folders(tmp_path / "d", {"dog": 2, "cat": 1}), workspace)
+    assert images.labels.tolist() == [1, 2, 2]
+    assert images.splits["test"].tolist() == [0, 1, 2]
+    assert images.classes == CLASSES
+
+
+def test_of_named_splits_only_the_wanted_one_is_taken(tmp_path: Path, workspace: Workspace) -> None:
+    root = write_class_folders(tmp_path / "d", {"train/cat": 2, "train/dog": 2, "test/dog": 3})
+    assert read(root, workspace).labels.tolist() == [2, 2, 2]
+    with pytest.raises(DatasetError, match="there is no val split: it has test, train"):
+        read(root, workspace, "val")
+
+
+def test_classes_that_the_model_does_not_know_are_named(tmp_path: Path, workspace: Workspace) -> None:
+    with pytest.raises(DatasetError, match=r"1 of 2 classes are none that the model knows:\n  Cat\nIt knows 3"):
+        read(write_class_folders(tmp_path / "d", {"Cat": 1, "dog": 1}), workspace)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import DatasetError
+from sweeper.evaluation import SplitReport, evaluate_trial, write_report
+from sweeper.metrics import scores
+from sweeper.paths import EvaluationFolder, Workspace
+from sweeper.results import TrialRow, TrialState
+from sweeper.training.evaluate import Evaluation
+from tests.pictures import write_split_folders
+
+CONFIG = TrialConfig(backbone="test_resnet", image_size=8)
+ROW = TrialRow(
+    number=0,
+    state=TrialState.COMPLETE,
+    value=0.5,
+    best_epoch=1,
+    epochs=1,
+    seconds=1,
+    ended_ms=1,
+    params={},
+    config=CONFIG,
+    reason=None,
+)
+
+
+def test_a_study_without_a_test_split_is_answered_with_what_to_do(tmp_path: Path) -> None:
+    write_split_folders(tmp_path / "d")
+    space = {"study": "s", "dataset": {"path": str(tmp_path / "d")}, "search": {"backbone": "test_resnet"}}
+    with pytest.raises(DatasetError, match=r"no test split, only train, val; name labelled images .* --data"):
+        evaluate_trial(
+            Workspace(tmp_path),
+            SweepConfig.model_validate(space),
+            ROW,
+            "test",
+            data=None,
+            device=torch.device("cpu"),
+            tracking_uri=None,
+        )
+
+
+def test_the_files_of_an_evaluation_hold_each_class(tmp_path: Path) -> None:
+    confusion = np.array([[3, 1], [0, 4]])
+    evaluation = Evaluation({"accuracy": 0.875}, confusion)
+    classes = ("a,b", "größe")
+    report = SplitReport("s", ROW, "test", "d", "0" * 32, classes, classes, evaluation, scores(confusion))
+    files = EvaluationFolder(tmp_path)
+    assert write_report(report, files) == [files.confusion, files.picture, files.classes, files.scores]
+    rows = list(csv.DictReader(files.classes.read_text().splitlines()))
+    assert rows[0] == {"class": "a,b", "precision": "1.0", "recall": "0.75", "f1": f"{6 / 7}", "images": "4"}
+    assert report.images == 8

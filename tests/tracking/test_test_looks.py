@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.paths import Workspace
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.test_looks import record_test_look
+
+DAY_MS = 86_400_000
+
+
+def test_looks_at_the_test_split_are_counted_with_their_times(workspace: Workspace, tmp_path: Path) -> None:
+    store = MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
+    run = store.create_run(store.experiment("s"), "trial-0000", {}, 0)
+    file = tmp_path / "scores.json"
+    file.write_text("{}")
+    looks = [record_test_look(store, run, {"f1": 0.5}, 3, [file], "d" * 32, day * DAY_MS) for day in range(2)]
+    assert looks == [1, 2]
+    assert store.tags(run)["sweeper.test_looked_at"] == "1970-01-01T00:00:00+00:00 1970-01-02T00:00:00+00:00"
+    assert (store.download(run, "test", tmp_path) / "scores.json").read_text() == "{}"
