@@ -29,10 +29,11 @@ postgresql: .venv/dev.stamp
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
-bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32); takes hours
+bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32, WEIGHTS= a file of tf_efficientnet_lite0); takes hours
 	$(foreach name,ceiling batches decode,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true
 	$(BIN)/python -m benchmarks.sweep $(if $(SMALL),--data $(SMALL))
-	$(foreach name,trial_cost growth dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
+	$(if $(WEIGHTS),$(BIN)/python -m benchmarks.frozen_backbone --data $(DATA) --weights $(WEIGHTS))
+	$(foreach name,trial_cost fused growth dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
 	$(BIN)/python -m benchmarks.page
 
 check: lint types layers test  ## everything CI runs

@@ -1,6 +1,6 @@
 """A head trial on stored features beside the same trial through its frozen backbone.
 
-    python -m benchmarks.frozen_backbone --data FOLDER --weights FILE [--image-size 64] [--json FILE]
+    python -m benchmarks.frozen_backbone --data FOLDER --weights FILE [--image-size 64]
 
 FOLDER is any data set that a search space takes, FILE holds weights of the backbone. The trials of
 a repeat have the same seed and hyperparameters and are run in turn: through the backbone, on features
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.side_by_side import Rows, ratios, show, write
+from benchmarks.measurements import Measurement, Result, Rows, Section, ratios
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
@@ -31,14 +31,18 @@ from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
 
+DEMAND = 50.0
+WHOLE = "through the backbone / warm: whole trial"
+
 
 def main() -> None:
     options = arguments()
     with TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
     title = f"{options.epochs} epochs of a head on {options.backbone}, {options.image_size} pixels"
-    show(title, rows)
-    write(options.json, title, rows, options)
+    shown = [Measurement(name, "", values, at_least=DEMAND if name == WHOLE else None) for name, values in rows.items()]
+    about = f"{options.train_images:,} + {options.val_images:,} of {options.classes} classes from {options.data.name}"
+    Result("frozen_backbone", about).add(Section(title, shown))
 
 
 def arguments() -> argparse.Namespace:
@@ -55,7 +59,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--views", type=int, nargs="*", default=[], help="also: accuracy with augmentation, by views")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path)
     return parser.parse_args()
 
 

@@ -19,6 +19,9 @@ from rich.table import Table
 from benchmarks.machine import conditions
 
 RESULTS = Path(__file__).parent / "results"
+Rows = dict[str, list[float]]
+"""What was measured, by name and unit, once for each repeat."""
+
 HEADINGS = ("", "median", "smallest", "largest", "n", "wanted")
 
 
