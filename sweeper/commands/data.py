@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sweeper.commands.studies import this_workspace
+from sweeper.commands.studies import StorageOption, StudyArgument, open_study, this_workspace, winner_of
 from sweeper.commands.terminal import out, progress_bar, say, warn
 
 if TYPE_CHECKING:
@@ -214,3 +214,32 @@ def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> boo
     if problems:
         raise ConfigError([Problem(key, "", message) for key, message in problems])
     return str(weights) if weights else True
+
+
+@app.command("label-errors")
+def label_errors(
+    study: StudyArgument = None,
+    folds: Annotated[int, typer.Option(min=2, help="How often the winner is trained, each time without one part.")] = 5,
+    csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("label_errors.csv"),
+    sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("label_errors.png"),
+    device: Annotated[str, typer.Option(help="auto, as in the study, cpu, cuda, cuda:1, mps.")] = "auto",
+    storage: StorageOption = None,
+) -> None:
+    """List likely wrong labels of a study's training images, by its winner trained on folds without them.
+
+    Takes as long as so many trials. The test split is not touched, and nothing is deleted.
+    """
+    from sweeper.commands.models import device_named
+    from sweeper.curation.clean import candidates_csv, candidates_sheet
+    from sweeper.files import write_whole
+    from sweeper.label_errors import find_label_errors
+
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
+    on = device_named(store.sweep.device if device == "auto" else device)
+    with progress_bar("epochs") as progress:
+        found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
+    write_whole(csv, candidates_csv(found.candidates).encode(errors="surrogateescape"))
+    write_whole(sheet, candidates_sheet(found.source, found.candidates[:SHEET_IMAGES]))
+    say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
+    say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

@@ -26,7 +26,7 @@ class Candidate:
     path: str
     label: str
     score: float
-    method: Method
+    method: str
     suggested: str
 
 

@@ -21,8 +21,10 @@ from tests.functional.program import REPOSITORY
 SPACES = sorted((REPOSITORY / "search_spaces").glob("*.yaml"))
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 COMMANDS = [
-    *((command.name or command.callback.__name__,) for command in app.registered_commands if command.callback),
-    *(("data", command.callback.__name__) for command in data.app.registered_commands if command.callback),
+    (*group, command.name or command.callback.__name__)
+    for group, commands in (((), app.registered_commands), (("data",), data.app.registered_commands))
+    for command in commands
+    if command.callback
 ]
 
 

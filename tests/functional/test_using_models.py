@@ -106,3 +106,11 @@ def test_an_export_is_evaluated_on_named_images_whose_classes_it_knows(folder: P
     assert done.returncode == 0, done.stderr
     logged = json.loads((folder / "exports/blots/verification.json").read_text())["weights"]["accuracy"]
     assert json.loads(done.stdout)["metrics"]["accuracy"] == pytest.approx(logged)
+
+
+def test_labels_are_judged_by_the_winner_trained_on_folds(folder: Path) -> None:
+    done = sweeper("data", "label-errors", "blots", "--folds", "2", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "of 24 labels are likely wrong" in done.stdout
+    assert (folder / "label_errors.csv").read_text().startswith("path,class,score,method,suggested_label\n")
+    assert (folder / "label_errors.png").exists()

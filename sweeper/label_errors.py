@@ -1,0 +1,161 @@
+"""A study's winner trained again on parts of the training images, to judge the labels of the others."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.curation.clean import Candidate
+from sweeper.curation.confident import Labels, Probabilities, suspects
+from sweeper.curation.source import Source
+from sweeper.data.batches import DeviceImages
+from sweeper.data.image_set import ImageSet
+from sweeper.data.index import build_index
+from sweeper.data.prepare import prepare_images
+from sweeper.data.splitting import Splits
+from sweeper.errors import StudyError
+from sweeper.modeling.classifier import Classifier, build_classifier
+from sweeper.modeling.registry import load_model_files
+from sweeper.modeling.weights import read_weights
+from sweeper.paths import TrialFolder, Workspace
+from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
+from sweeper.training.device import autocast
+from sweeper.training.micro_batch import MicroBatches, Parts
+from sweeper.training.trainer import TrialData, train
+
+if TYPE_CHECKING:
+    from sweeper.config.hyperparameters import TrialConfig
+
+Progress = Callable[[int, int], None]
+
+METHOD = "study_folds"
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Likely wrong labels of a study's training images, worst first, and the images they are among."""
+
+    source: Source
+    candidates: list[Candidate]
+    images: int
+    accuracy: float
+    """Of the predictions for images that were not trained on, by the labels as they are."""
+
+
+def find_label_errors(
+    workspace: Workspace,
+    sweep: SweepConfig,
+    row: TrialRow,
+    *,
+    folds: int,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> LabelErrors:
+    """Train a trial's configuration once for each fold without it, and judge the labels in the fold.
+
+    The validation split chooses the best epoch, as in the study; the test split is not touched.
+
+    Raises:
+        StudyError: the trial has no configuration, or a training did not end well.
+    """
+    if row.config is None:
+        raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; choose another study")
+    load_model_files(sweep.model_files)
+    images = prepare_images(sweep.dataset, row.config.image_size, workspace)
+    rows = images.splits["train"]
+    order = np.random.default_rng(sweep.seed).permutation(len(rows))
+    probabilities = np.zeros((len(rows), len(images.classes)))
+    for fold in range(folds):
+        held = np.sort(order[fold::folds])
+        told = _scaled(progress, fold, folds, sweep.budget.epochs)
+        probabilities[held] = _judged(sweep, row.config, images, rows, held, fold, device, told)
+    labels = images.labels[rows]
+    source = _source(workspace, sweep, images)
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    return LabelErrors(source, _candidates(source, rows, probabilities, labels), len(rows), accuracy)
+
+
+def _scaled(progress: Progress | None, fold: int, folds: int, epochs: int) -> Callable[[int], None]:
+    """Return what tells of an epoch of one fold as part of all."""
+    return lambda epoch: progress(fold * epochs + epoch, folds * epochs) if progress else None
+
+
+def _judged(
+    sweep: SweepConfig,
+    config: TrialConfig,
+    images: ImageSet,
+    rows: Labels,
+    held: Labels,
+    fold: int,
+    device: torch.device,
+    told: Callable[[int], None],
+) -> Probabilities:
+    """Train without the held rows and return the probabilities of their classes, [H, C]."""
+    splits: Splits = {"train": np.delete(rows, held), "val": images.splits["val"], "test": rows[held]}
+    parts = replace(images, splits=splits)  # the held images stand in the place of a test split
+    data = TrialData(DeviceImages(parts, "train", device), DeviceImages(parts, "val", device), images.titles)
+    spec = TrialSpec(number=fold, seed=sweep.seed + fold, epochs=sweep.budget.epochs, config=config)
+    with tempfile.TemporaryDirectory(prefix="sweeper-folds-") as temporary:
+        folder = TrialFolder(Path(temporary) / f"trial-{fold:04d}")
+        folder.path.mkdir()
+        outcome = train(
+            spec,
+            data,
+            objective=sweep.objective,
+            patience=sweep.budget.patience,
+            device=device,
+            folder=folder,
+            on_epoch=partial(_tell, told),
+        )
+        if outcome.state is not TrialState.COMPLETE or outcome.best_epoch is None:
+            raise StudyError(
+                f"fold {fold} of {sweep.study} could not be trained: {outcome.reason}; choose another study"
+            )
+        model = build_classifier(config, len(images.classes), load_weights=False)
+        model.load_state_dict(read_weights(folder.weights_of(outcome.best_epoch)))
+    return _probabilities(model, DeviceImages(parts, "test", device), config, device)
+
+
+def _tell(told: Callable[[int], None], metrics: EpochMetrics) -> bool:
+    """Tell of an epoch; no fold is pruned."""
+    told(metrics.epoch)
+    return False
+
+
+@torch.inference_mode()
+def _probabilities(model: Classifier, images: DeviceImages, config: TrialConfig, device: torch.device) -> Probabilities:
+    model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    sizes, found = MicroBatches(device), []
+    for batch in images.eval_batches(config.batch_size, config.image_size, model.mean, model.std):
+
+        def attempt(cut: Parts, inputs: torch.Tensor = batch.images) -> torch.Tensor:
+            with autocast(device):
+                return torch.cat([model(inputs[part]).float() for part in cut])
+
+        logits = sizes.fit("evaluation", len(batch.images), attempt, rewind=lambda: None)
+        found.append(logits.double().softmax(1).cpu().numpy())
+    return np.concatenate(found)
+
+
+def _source(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> Source:
+    index = build_index(sweep.dataset, workspace)
+    labels = [images.classes[label] for label in images.labels.tolist()]
+    return Source(index.root, index.paths, labels, ["train"] * len(labels), images.classes)
+
+
+def _candidates(source: Source, rows: Labels, probabilities: Probabilities, labels: Labels) -> list[Candidate]:
+    found = suspects(probabilities, labels)
+    return [
+        Candidate(row, source.paths[row], source.labels[row], score, METHOD, source.classes[suggested])
+        for row, suggested, score in zip(
+            rows[found.rows].tolist(), found.suggested.tolist(), found.scores.tolist(), strict=True
+        )
+    ]

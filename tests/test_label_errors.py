@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.label_errors import find_label_errors
+from sweeper.paths import Workspace
+from sweeper.results import TrialRow, TrialState
+
+SEARCH = {"backbone": "test_resnet", "image_size": 8, "batch_size": 16, "optimizer": {"name": "adam", "lr": 0.01}}
+PLANTED = ("train/red/0005.png", "train/blue/0009.png")
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepConfig:
+    """A study on red, green and blue squares with noise, two of them in the folder of another colour."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 40), ("val", 10)):
+        for place, name in enumerate(("red", "green", "blue")):
+            for number in range(count):
+                path = tmp_path / "d" / split / name / f"{number:04d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                color = 1 if f"{split}/{name}/{path.name}" in PLANTED else place
+                pixels = random.integers(0, 90, (8, 8, 3), dtype=np.uint8)
+                pixels[:, :, color] += 120
+                Image.fromarray(pixels).save(path)
+    space = {"study": "s", "dataset": {"path": str(tmp_path / "d")}, "budget": {"epochs": 6}, "search": SEARCH}
+    return SweepConfig.model_validate(space)
+
+
+def test_planted_label_errors_are_found_by_training_without_them(tmp_path: Path, sweep: SweepConfig) -> None:
+    row = TrialRow(
+        number=0,
+        state=TrialState.COMPLETE,
+        value=1.0,
+        best_epoch=1,
+        epochs=6,
+        seconds=1,
+        ended_ms=1,
+        params={},
+        config=TrialConfig.model_validate(SEARCH),
+        reason=None,
+    )
+    told: list[tuple[int, int]] = []
+    found = find_label_errors(
+        Workspace(tmp_path),
+        sweep,
+        row,
+        folds=3,
+        device=torch.device("cpu"),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert {candidate.path for candidate in found.candidates[:2]} == set(PLANTED)
+    assert [candidate.suggested for candidate in found.candidates[:2]] == ["green", "green"]
+    assert found.accuracy > 0.9
+    assert told[-1] == (18, 18)
