@@ -75,7 +75,7 @@ class StudyNotFound(StudyError):
 
 
 class StudyChanged(StudyError):
-    """The stored study was started with another search space."""
+    """The stored study was started with another search space, or on other images."""
 
 
 class DiskError(StudyError, OSError):

@@ -27,9 +27,10 @@ from sweeper.modeling.registry import load_model_files
 from sweeper.modeling.weights import read_weights
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
-from sweeper.training.device import autocast
-from sweeper.training.micro_batch import MicroBatches, Parts
-from sweeper.training.trainer import TrialData, train
+from sweeper.training.evaluate import predictor
+from sweeper.training.inputs import TrialData
+from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.trainer import train
 
 if TYPE_CHECKING:
     from sweeper.config.hyperparameters import TrialConfig
@@ -133,16 +134,9 @@ def _tell(told: Callable[[int], None], metrics: EpochMetrics) -> bool:
 @torch.inference_mode()
 def _probabilities(model: Classifier, images: DeviceImages, config: TrialConfig, device: torch.device) -> Probabilities:
     model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sizes, found = MicroBatches(device), []
-    for batch in images.eval_batches(config.batch_size, config.image_size, model.mean, model.std):
-
-        def attempt(cut: Parts, inputs: torch.Tensor = batch.images) -> torch.Tensor:
-            with autocast(device):
-                return torch.cat([model(inputs[part]).float() for part in cut])
-
-        logits = sizes.fit("evaluation", len(batch.images), attempt, rewind=lambda: None)
-        found.append(logits.double().softmax(1).cpu().numpy())
-    return np.concatenate(found)
+    predict = predictor(model, device, MicroBatches(device))
+    batches = images.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
+    return np.concatenate([predict(batch.inputs).double().softmax(1).cpu().numpy() for batch in batches])
 
 
 def _source(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> Source:

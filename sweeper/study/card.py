@@ -12,7 +12,7 @@ import yaml
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
-from sweeper.errors import TrackingError
+from sweeper.errors import StudyChanged, TrackingError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.tracking.delivery import StudyCard
@@ -20,9 +20,13 @@ from sweeper.tracking.mlflow_store import default_tracking_uri
 
 
 def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
-    """Return what all runs of the study record, as it was when the study began."""
+    """Return what all runs of the study record, as it was when the study began.
+
+    Raises StudyChanged when the images are others than then: trials on them could not be compared.
+    """
     stored = read_card(folder)
     if stored is not None:
+        _require_same_images(sweep, stored, dataset)
         write_card(folder, card := stored.model_copy(update={"tracking_uri": tracking_uri}))
         return card
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
@@ -37,6 +41,16 @@ def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tr
     write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
     write_card(folder, card)
     return card
+
+
+def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: DatasetCard) -> None:
+    then, now = stored.dataset["digest"], dataset.digest
+    if then != now:
+        raise StudyChanged(
+            f"the images of {dataset.name} have changed since the study {sweep.study} began (digest {now}, then "
+            f"{then}), and trials on other images cannot be compared; bring the old images back, or give the study "
+            "another name"
+        )
 
 
 def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:

@@ -35,15 +35,15 @@ def battered(root: Path, seed: int, kills: int) -> tuple[Sandbox, Storm]:
     return sandbox, storm
 
 
-def test_a_sweep_killed_three_times_equals_one_that_was_not(tmp_path: Path, created: Path) -> None:
+def test_a_sweep_killed_twice_equals_one_that_was_not(tmp_path: Path, created: Path) -> None:
     sandboxes = [Sandbox.make(tmp_path / name, **SHORT) for name in ("whole", "battered")]
     for sandbox in sandboxes:
         shutil.copy(created, sandbox.workspace.mlflow_database)  # making one takes half of so short a sweep
     whole, sandbox = sandboxes
     assert whole.run() == 0, whole.said()
     storm = Storm(sandbox, seed=1)
-    storm.rage(3, moments=("mid-epoch", "checkpoint", "outcome"))
-    assert storm.kills.total() == 3
+    storm.rage(2, moments=("mid-epoch", "checkpoint", "outcome"))
+    assert storm.kills.total() == 2
     assert sandbox.run() == 0, sandbox.said()
     check(sandbox, whole, storm.seen)
 

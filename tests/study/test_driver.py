@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.engines.packing import DeviceRoom
 from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
@@ -53,7 +54,7 @@ class ScriptedEngine:
     def events(self, timeout_s: float) -> Iterator[Event]:
         if not self._started:
             self._started = True
-            yield WorkerReady()
+            yield WorkerReady(DeviceRoom(free_mb=1000))
         elif self._current is not None:
             event = next(self._current)
             if not isinstance(event, EpochFinished):
