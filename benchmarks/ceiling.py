@@ -150,7 +150,7 @@ def time_ceiling(case: Case, data: TrialData, batches: list[Batch], device: torc
             batch = batches[step % len(batches)]
             optimizer.zero_grad(set_to_none=True)
             with autocast(device):
-                loss = functional.cross_entropy(model(batch.images).float(), batch.labels)
+                loss = functional.cross_entropy(model(batch.inputs).float(), batch.labels)
             loss.backward()
             optimizer.step()
         float(loss.detach())  # waits for a GPU
