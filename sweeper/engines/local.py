@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from sweeper.child_process import without_ctrl_c
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.oom_kills import count_oom_kills
 from sweeper.engines.packing import Packing
@@ -87,7 +88,8 @@ class LocalEngine:
         process = multiprocessing.get_context("spawn").Process(
             target=worker_main, args=(theirs, setup, log), name=f"sweeper-worker-{slot}", daemon=True
         )
-        process.start()
+        with without_ctrl_c():
+            process.start()
         theirs.close()
         return Slot(process, ours, log)
 

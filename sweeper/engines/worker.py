@@ -47,7 +47,6 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     """Run a worker until the driver says so or is gone."""
     _die_with_parent()
     _die_before_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides
     _write_output_to(log)
     worker = Worker(connection, setup)
     connection.send(WorkerReady(worker.room()))

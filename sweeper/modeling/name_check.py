@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from sweeper.child_process import live_with_parent
+from sweeper.child_process import live_with_parent, without_ctrl_c
 from sweeper.config.names import NamesUsed
 
 Problems = list[tuple[str, str]]
@@ -23,7 +23,8 @@ def check_apart(used: NamesUsed, meanwhile: Callable[[], object]) -> Problems:
         return check(used)
     ours, theirs = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_answer, args=(theirs, used), daemon=True)
-    process.start()
+    with without_ctrl_c():
+        process.start()
     theirs.close()
     try:
         meanwhile()

@@ -89,7 +89,7 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay_s", [0.2, 1.0, 2.0, 3.0, 4.5, 6.0])
+@pytest.mark.parametrize("delay_s", [0.2, 1.0, 2.0, 3.0, 4.0, 4.5, 5.0, 5.5, 6.0, 7.0])
 def test_ctrl_c_during_start_up_ends_without_a_traceback(sandbox: Sandbox, delay_s: float) -> None:
     process = sandbox.start()
     time.sleep(delay_s)

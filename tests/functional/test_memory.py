@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,10 @@ def cap_worker(driver: psutil.Process, folder: StudyFolder, headroom_mb: int) ->
     """Cap the address space of the worker that is about to train its first trial."""
     wait_for(folder.trial(0).spec)
     for child in driver.children():
-        if any("spawn_main" in part for part in child.cmdline()):
-            limit = child.memory_info().vms + headroom_mb * 2**20
-            child.rlimit(psutil.RLIMIT_AS, (limit, limit))
+        with suppress(psutil.NoSuchProcess):  # a helper of the driver that has ended meanwhile
+            if any("spawn_main" in part for part in child.cmdline()):
+                limit = child.memory_info().vms + headroom_mb * 2**20
+                child.rlimit(psutil.RLIMIT_AS, (limit, limit))
 
 
 @pytest.mark.slow
