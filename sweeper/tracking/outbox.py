@@ -22,7 +22,7 @@ from sweeper.tracking.mlflow_store import MlflowStore, SystemMonitor
 logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
-LAST_TRY_S = 5.0  # for a server that was out of reach when the sweep ended
+LAST_TRY_S = 2.0  # for a server that was out of reach when the sweep ended
 SYSTEM_INTERVAL_S = 10.0
 SWEEP_RUN = -1  # in place of a trial's number
 
