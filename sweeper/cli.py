@@ -96,6 +96,7 @@ def run(
     from sweeper.config.loading import load_sweep
 
     sweep = load_sweep(space, overrides or [], _check_names)
+    # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table

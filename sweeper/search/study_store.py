@@ -185,10 +185,6 @@ class StudyStore:
         trial = self._live.pop(number)
         self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
 
-    def next_trial(self) -> TrialSpec | None:
-        """Ask for the next trial, an interrupted one first; None when the budget is used up."""
-        return next(iter(self.next_group(1)), None)
-
     @_guarded
     def next_group(self, size: int) -> list[TrialSpec]:
         """Ask for the next group of trials, an interrupted one first; empty when the budget is used up.

@@ -9,7 +9,7 @@ from typing import Protocol
 from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.data.batches import Batch, DeviceImages, training_bounds
+from sweeper.data.batches import Batch, DeviceImages
 from sweeper.modeling.classifier import Classifier
 
 
@@ -23,7 +23,7 @@ class TrialData:
 
     def steps(self, batch_size: int) -> int:
         """Return the number of optimizer steps in an epoch."""
-        return len(training_bounds(len(self.train), batch_size))
+        return self.train.steps(batch_size)
 
 
 class Inputs(Protocol):

@@ -18,6 +18,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.study_store import StudyStore
 from tests.functional.program import REPOSITORY
+from tests.search.asking import next_trial
 
 FOLDER = REPOSITORY / "benchmarks" / "curves"
 RECORDED = sorted(FOLDER.glob("*.json"))
@@ -58,7 +59,7 @@ def pruned_by_a_study(curves: list[Curve], pruner: dict[str, object], url: str) 
     content = {"study": "s", "dataset": {"builtin": "digits"}, "budget": budget, "sampler": "random", "pruner": pruner}
     store = StudyStore.create_or_load(url, SweepConfig.model_validate(content | {"search": {"backbone": "r"}}))
     found: list[int | None] = []
-    while (spec := store.next_trial()) is not None:
+    while (spec := next_trial(store)) is not None:
         curve = curves[spec.number]
         points = enumerate(zip(curve.values, curve.rates, strict=True), 1)
         found.append(next((at for at, (value, rate) in points if store.report(spec.number, at, value, rate)), None))

@@ -14,6 +14,7 @@ from optuna.trial import TrialState as OptunaState
 from sweeper.config.sweep import SweepConfig
 from sweeper.search.plateau import LEARNING_RATES, Phases, PlateauPruner, reductions, with_rate
 from sweeper.search.study_store import StudyStore
+from tests.search.asking import next_trial
 
 PHASES = Phases(first_epochs=2, phase_epochs=8, grace_epochs=3)
 
@@ -128,7 +129,7 @@ def test_learning_rates_are_stored_where_the_pruner_looks_at_them(
         {"study": "s", "dataset": {"builtin": "digits"}, "pruner": pruner, "search": {"backbone": "r"}}
     )
     store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", sweep)
-    assert store.next_trial() is not None
+    assert next_trial(store) is not None
     for epoch, rate in enumerate([0.1, 0.1, 0.01, 0.01], 1):
         store.report(0, epoch, 0.5, rate)
     assert store._study.trials[0].user_attrs.get(LEARNING_RATES, {}) == noted

@@ -16,6 +16,7 @@ import pytest
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.search.study_store import StudyStore
+from tests.search.asking import next_trial
 from tests.search.test_replay import DyingStorage, Killed, run_to_end, sweep_of, table
 
 pytestmark = pytest.mark.slow
@@ -114,7 +115,7 @@ def test_a_server_that_goes_away_is_told_and_the_study_goes_on_when_it_is_back(
 ) -> None:
     sweep = sweep_of("random", "none").model_copy(update={"study": "away"})
     store = opened(sweep)
-    spec = store.next_trial()
+    spec = next_trial(store)
     assert spec is not None
     cluster.stop()
     with pytest.raises(StudyError, match="cannot be used"):

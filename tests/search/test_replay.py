@@ -12,6 +12,7 @@ import pytest
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
+from tests.search.asking import next_trial
 
 EPOCHS = 4
 SEARCH = {
@@ -88,7 +89,7 @@ def report(store: StudyStore, spec: TrialSpec, epoch: int) -> bool:
 def run_to_end(store: StudyStore) -> None:
     """Do what the driver and its worker do, one trial at a time, reports of an earlier life again first."""
     store.requeue_interrupted()
-    while (spec := store.next_trial()) is not None:
+    while (spec := next_trial(store)) is not None:
         values = []
         for epoch in range(1, EPOCHS + 1):
             values.append(value_of(spec.config, epoch))
@@ -161,7 +162,7 @@ def test_a_death_between_a_completed_rung_and_its_decision_loses_no_pruning(tmp_
         url = f"sqlite:///{shutil.copy(before, tmp_path / f'{writes}.db')}"
         store = StudyStore.create_or_load(url, sweep)
         store.requeue_interrupted()
-        spec = store.next_trial()
+        spec = next_trial(store)
         assert spec is not None
         trial = store._live[spec.number]
         trial.storage = store._study._storage = DyingStorage(store._study._storage, writes)  # type: ignore[assignment]
@@ -169,13 +170,13 @@ def test_a_death_between_a_completed_rung_and_its_decision_loses_no_pruning(tmp_
             report(store, spec, pruned.epochs)
         again = StudyStore.create_or_load(url, sweep)
         again.requeue_interrupted()
-        assert again.next_trial() == spec
+        assert next_trial(again) == spec
         assert report(again, spec, pruned.epochs)
 
 
 def until_the_report(store: StudyStore, number: int, epoch: int) -> None:
     """Run a study up to one epoch of one trial, which stays unreported."""
-    while (spec := store.next_trial()) is not None:
+    while (spec := next_trial(store)) is not None:
         values = [value_of(spec.config, step) for step in range(1, EPOCHS + 1)]
         for step in range(1, EPOCHS + 1):
             if (spec.number, step) == (number, epoch):

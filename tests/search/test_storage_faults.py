@@ -11,6 +11,7 @@ import pytest
 from sweeper.errors import StudyError
 from sweeper.search import study_store
 from sweeper.search.study_store import StudyStore
+from tests.search.asking import next_trial
 from tests.search.test_study_store import run_to_end, sweep_of
 
 
@@ -34,7 +35,7 @@ def test_a_database_locked_for_good_is_told_and_the_study_goes_on_later(
     monkeypatch.setattr(study_store, "LOCK_PATIENCE_S", 0.2)
     url = f"sqlite:///{database}"
     store = StudyStore.create_or_load(url, sweep_of())
-    spec = store.next_trial()
+    spec = next_trial(store)
     assert spec is not None
     intruder = sqlite3.connect(database, isolation_level=None)
     intruder.execute("BEGIN EXCLUSIVE")
@@ -43,7 +44,7 @@ def test_a_database_locked_for_good_is_told_and_the_study_goes_on_later(
     intruder.execute("ROLLBACK")
     again = StudyStore.create_or_load(url, sweep_of())
     again.requeue_interrupted()
-    assert again.next_trial() == spec
+    assert next_trial(again) == spec
     run_to_end(again)
     assert len(again.rows()) == 6
 

@@ -15,6 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.study_store import StudyStore
+from tests.search.asking import next_trial
 
 
 def sweep_of(**changes: Any) -> SweepConfig:
@@ -41,7 +42,7 @@ def complete(value: float) -> TrialOutcome:
 
 
 def run_to_end(store: StudyStore) -> None:
-    while (spec := store.next_trial()) is not None:
+    while (spec := next_trial(store)) is not None:
         store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
 
 
@@ -54,12 +55,12 @@ def test_a_budget_is_kept_and_numbers_are_consecutive(url: str) -> None:
 
 def test_an_interrupted_trial_comes_back_first_with_its_number_and_parameters(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of())
-    first = store.next_trial()
+    first = next_trial(store)
     assert first is not None
     store.report(first.number, 1, 0.5)
     again = StudyStore.create_or_load(url, sweep_of())
     assert again.requeue_interrupted() == [0]
-    assert again.next_trial() == first
+    assert next_trial(again) == first
     assert again.rows()[0].epochs == 1
 
 
@@ -82,9 +83,9 @@ def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
         store = StudyStore.create_or_load(url, sweep)
         store.requeue_interrupted()
         for _ in range(finished_before_the_kill):
-            if (spec := store.next_trial()) is not None:
+            if (spec := next_trial(store)) is not None:
                 store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
-        store.next_trial()  # and the driver dies
+        next_trial(store)  # and the driver dies
     store = StudyStore.create_or_load(url, sweep)
     store.requeue_interrupted()
     run_to_end(store)
@@ -102,7 +103,7 @@ def test_reporting_an_epoch_again_gives_the_same_decision(url: str, pruner: str)
     store = StudyStore.create_or_load(url, sweep)
     decisions: dict[tuple[int, int], bool] = {}
     for _ in range(12):
-        spec = store.next_trial()
+        spec = next_trial(store)
         assert spec is not None
         value = 1.0 / (1 + spec.number)
         for epoch in range(1, 5):
@@ -122,7 +123,7 @@ def test_a_trial_is_not_pruned_after_the_last_epoch_of_the_budget(url: str, prun
     options = {"startup_trials": 1, "warmup_epochs": 4} if pruner == "median" else {"min_epochs": 4}
     store = StudyStore.create_or_load(url, sweep_of(pruner={"name": pruner, **options}))
     for value in (0.9, 0.1):
-        spec = store.next_trial()
+        spec = next_trial(store)
         assert spec is not None
         assert not any(store.report(spec.number, epoch, value) for epoch in range(1, 5))
         store.finish(spec.number, complete(value))
@@ -138,7 +139,7 @@ def test_a_changed_search_space_is_refused_and_a_larger_budget_is_not(url: str) 
 
 def test_a_failed_trial_has_no_value(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of())
-    spec = store.next_trial()
+    spec = next_trial(store)
     assert spec is not None
     store.finish(spec.number, TrialOutcome(state=TrialState.FAILED, reason="it broke"))
     (row,) = store.rows()
@@ -172,7 +173,7 @@ def infeasible() -> TrialOutcome:
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "random"])
 def test_what_does_not_fit_in_memory_is_pruned_without_a_value_by_every_sampler(url: str, sampler: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of(sampler={"name": sampler}))
-    spec = store.next_trial()
+    spec = next_trial(store)
     assert spec is not None
     store.report(spec.number, 1, 0.9)
     store.finish(spec.number, infeasible())
@@ -185,7 +186,7 @@ def test_tpe_avoids_what_does_not_fit_and_takes_trials_without_a_constraint_for_
     sweep = sweep_of(search=search, budget={"trials": 30, "epochs": 1}, pruner={"name": "none"})
     store = StudyStore.create_or_load(url, sweep)
     backbones = []
-    while (spec := store.next_trial()) is not None:
+    while (spec := next_trial(store)) is not None:
         backbones.append(spec.config.backbone)
         store.finish(spec.number, infeasible() if backbones[-1] == "large" else complete(spec.config.weight_decay))
     assert backbones[10:].count("large") <= 8  # as FAIL it would be all but a few
@@ -196,12 +197,12 @@ def test_tpe_avoids_what_does_not_fit_and_takes_trials_without_a_constraint_for_
 
 def test_a_kill_for_memory_is_counted_across_restarts_and_told_to_the_next_worker(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of())
-    first = store.next_trial()
+    first = next_trial(store)
     assert first is not None
     store.count_attempt(0, for_memory=True)
     again = StudyStore.create_or_load(url, sweep_of())
     again.requeue_interrupted()
-    assert again.next_trial() == first.model_copy(update={"memory_kills": 1})
+    assert next_trial(again) == first.model_copy(update={"memory_kills": 1})
     assert again.count_attempt(0, for_memory=True) == 2
     assert again.count_attempt(0) == 1
 

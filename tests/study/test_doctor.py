@@ -20,6 +20,7 @@ from sweeper.study.lock import study_lock
 from sweeper.study.machine import examine_machine
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from tests.search.asking import next_trial
 from tests.tracking.test_delivery import CARD, write_trial
 
 TRIALS = 2
@@ -70,7 +71,7 @@ def finished(store: StudyStore, delivery: Delivery, folder: StudyFolder) -> Stud
 
 
 def end_trial(store: StudyStore, folder: StudyFolder) -> int:
-    spec = store.next_trial()
+    spec = next_trial(store)
     assert spec is not None
     for epoch in range(1, 4):
         store.report(spec.number, epoch, epoch / 10)
@@ -153,7 +154,7 @@ def test_what_was_not_delivered_is_delivered(
 def test_a_trial_left_running_by_a_dead_driver_is_put_back_in_line(
     workspace: Workspace, url: str, finished: StudyStore
 ) -> None:
-    assert finished.next_trial() is not None
+    assert next_trial(finished) is not None
     require_mended(workspace, url, "trial 2 is marked as running")
     assert StudyStore.load(url, "s").rows()[2].state is TrialState.WAITING
 
