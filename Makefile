@@ -15,8 +15,8 @@ quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded d
 	$(BIN)/sweeper best quickstart --export
 	@echo "next: $(BIN)/mlflow ui (curves and confusion matrices), search_spaces/ (your own data), README.md"
 
-test: .venv/dev.stamp  ## run the test suite
-	$(BIN)/pytest
+test: .venv/dev.stamp  ## run the test suite in two processes
+	$(BIN)/pytest -n 2
 
 test-slow: .venv/dev.stamp postgresql  ## run the tests that take long
 	$(BIN)/pytest -m slow
