@@ -40,6 +40,10 @@ class TrialState(StrEnum):
     PRUNED = "pruned"
     FAILED = "failed"
 
+    @property
+    def ended(self) -> bool:
+        return self not in (TrialState.WAITING, TrialState.RUNNING)
+
 
 class TrialOutcome(Frozen):
     """How a trial ended, and on what it was trained.

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-
 
 class Forecast:
     """Counts ended trials, remembers the best value and extrapolates the time left."""
 
     def __init__(self, rows: Sequence[TrialRow], budget: int, objective: ObjectiveConfig):
-        done = [row for row in rows if row.state in ENDED]
+        done = [row for row in rows if row.state.ended]
         self.budget = budget
         self.ended = len(done)
         self.best: float | None = None

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.display.forecast import ENDED, Forecast
+from sweeper.display.forecast import Forecast
 from sweeper.display.tables import COLORS, duration, score, short
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 
@@ -61,7 +61,7 @@ class LiveTable:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
         for row in rows:
-            if row.state in ENDED:
+            if row.state.ended:
                 line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
                 line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
                 self._lines[row.number] = line
@@ -120,9 +120,9 @@ class LiveTable:
             table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
         table.add_column("configuration", overflow="ellipsis", no_wrap=True)
         running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]
-        ended = [line for line in self._lines.values() if line.state in ENDED]
+        ended = [line for line in self._lines.values() if line.state.ended]
         for line in [*ended[-SHOWN_ENDED:], *running]:
-            seconds = line.seconds if line.state in ENDED else time.monotonic() - line.started
+            seconds = line.seconds if line.state.ended else time.monotonic() - line.started
             state = f"[{COLORS[line.state]}]{line.state}[/]"
             cells = [str(line.number), state, f"{line.epochs}/{sweep.budget.epochs}", score(line.value)]
             table.add_row(*cells, score(line.loss), duration(seconds), line.reason or line.about)

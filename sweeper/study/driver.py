@@ -112,7 +112,7 @@ class Driver:
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
         """Deliver the folders of trials that ended in an earlier run."""
-        finished = {row.number for row in rows if row.state not in (TrialState.WAITING, TrialState.RUNNING)}
+        finished = {row.number for row in rows if row.state.ended}
         for folder in self._folder.trials():
             if folder.number in finished:
                 self._outbox.notify(folder.number, Phase.ENDED)

@@ -19,7 +19,6 @@ from sweeper.results import EpochMetrics, TrialRow, TrialState
 from sweeper.study.ranking import ranked, winner
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
-ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 SHARE = 0.02  # of the sweep's time that writing the summary may take
 
 
@@ -66,7 +65,7 @@ def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow]) -> list[E
     best: float | None = None
     for step, (ended_ms, _, row) in enumerate(sorted(ended, key=lambda item: item[:2]), 1):
         counts[row.state] += 1
-        values = {f"trials/{state.value}": float(counts[state]) for state in ENDED}
+        values = {f"trials/{state.value}": float(counts[state]) for state in TrialState if state.ended}
         if row.value is not None:
             values["trial/value"] = row.value
             if row.state is TrialState.COMPLETE and sweep.objective.better(row.value, best):

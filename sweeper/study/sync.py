@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sweeper.errors import StudyNotFound
 from sweeper.paths import Workspace
-from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.lock import study_lock
@@ -29,7 +28,7 @@ def sync_study(workspace: Workspace, storage_url: str, study: str, tracking_uri:
         waiting = folder.trials()
         for trial in waiting:
             row = rows.get(trial.number)
-            ended = row is not None and row.state not in (TrialState.WAITING, TrialState.RUNNING)
+            ended = row is not None and row.state.ended
             delivery.deliver_trial(trial, ended=ended, running=False)
         delivery.deliver_sweep("KILLED" if store.remaining() else "FINISHED")
     return len(waiting)

@@ -1,20 +1,26 @@
-"""Images that a small network can tell apart, without files."""
+"""Trials of small networks on images that they can tell apart, without files."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import ObjectiveConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
-from sweeper.results import TrialSpec
+from sweeper.paths import TrialFolder
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.training.inputs import TrialData
+from sweeper.training.trainer import train
 
 CPU = torch.device("cpu")
+TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 
 
 def colored(train: int = 60, val: int = 30, classes: int = 3, size: int = 8, noise: float = 60) -> TrialData:
@@ -43,3 +49,27 @@ def spec_of(epochs: int = 3, number: int = 0, seed: int = 7, **changes: Any) -> 
         "optimizer": {"name": "adam", "lr": 0.01},
     }
     return TrialSpec(number=number, seed=seed, epochs=epochs, config=TrialConfig.model_validate({**base, **changes}))
+
+
+def run(
+    spec: TrialSpec,
+    folder: Path,
+    data: TrialData | None = None,
+    on_epoch: Callable[[EpochMetrics], bool] = lambda metrics: False,
+    **options: Any,
+) -> tuple[TrialOutcome, list[EpochMetrics]]:
+    """Train a trial and return its outcome and the epochs it reported."""
+    seen: list[EpochMetrics] = []
+
+    def report(metrics: EpochMetrics) -> bool:
+        seen.append(metrics)
+        return on_epoch(metrics)
+
+    settings_: dict[str, Any] = {"objective": ObjectiveConfig(), "patience": None, "device": CPU, **options}
+    outcome = train(spec, data or colored(), folder=TrialFolder(folder), on_epoch=report, **settings_)
+    return outcome, seen
+
+
+def comparable(history: list[EpochMetrics]) -> list[dict[str, float]]:
+    """Return the metrics that do not depend on the clock or the machine."""
+    return [{name: value for name, value in point.values.items() if name not in TIMED} for point in history]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
-from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
+from sweeper.config.sweep import FeaturesConfig
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.classifier import build_classifier
@@ -27,10 +27,8 @@ from sweeper.training.evaluate import evaluate
 from sweeper.training.features import CHUNK, FeatureMaker, FrozenFeatures, pixel_changes
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits
-from sweeper.training.trainer import train
-from tests.training.learnable import CPU, colored, spec_of
-
-TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
+from tests.training.learnable import CPU, colored, comparable, spec_of
+from tests.training.learnable import run as train_one
 
 
 @pytest.fixture(scope="module")
@@ -52,33 +50,9 @@ def frozen_features(folder: Path, views: int = 3) -> FrozenFeatures:
 
 
 def run(
-    spec: TrialSpec,
-    folder: Path,
-    features: FrozenFeatures | None,
-    data: TrialData | None = None,
-    on_epoch: Callable[[EpochMetrics], bool] = lambda metrics: False,
+    spec: TrialSpec, folder: Path, features: FrozenFeatures | None, data: TrialData | None = None, **options: Any
 ) -> tuple[TrialOutcome, list[EpochMetrics]]:
-    seen: list[EpochMetrics] = []
-
-    def report(metrics: EpochMetrics) -> bool:
-        seen.append(metrics)
-        return on_epoch(metrics)
-
-    outcome = train(
-        spec,
-        data or colored(train=70),
-        objective=ObjectiveConfig(),
-        patience=None,
-        device=CPU,
-        folder=TrialFolder(folder),
-        on_epoch=report,
-        features=features,
-    )
-    return outcome, seen
-
-
-def values(history: list[EpochMetrics]) -> list[dict[str, float]]:
-    return [{name: value for name, value in point.values.items() if name not in TIMED} for point in history]
+    return train_one(spec, folder, data or colored(train=70), features=features, **options)
 
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -105,7 +79,7 @@ def test_without_augmentation_a_head_on_features_learns_as_behind_the_backbone(
     on_features, found = run(spec, folder / "features", frozen_features(folder))
     assert on_features.on_features
     assert not through.on_features
-    for left, right in zip(values(found), values(expected), strict=True):
+    for left, right in zip(comparable(found), comparable(expected), strict=True):
         assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
     whole = load_file(TrialFolder(folder / "images").weights_of(through.best_epoch or 0))
     written = load_file(TrialFolder(folder / "features").weights_of(on_features.best_epoch or 0))
@@ -251,7 +225,7 @@ def test_a_head_trial_killed_after_any_epochs_continues_as_if_nothing_had_happen
             run(spec, folder / "broken", frozen_features(folder), on_epoch=die)
         assert not TrialFolder(folder / "broken").weights.exists()
     resumed, replayed = run(spec, folder / "broken", frozen_features(folder))
-    assert values(replayed) == values(history)
+    assert comparable(replayed) == comparable(history)
     assert (resumed.best_epoch, resumed.best_value) == (outcome.best_epoch, outcome.best_value)
     whole, broken = (next((folder / name).glob("artifacts/weights/*")) for name in ("whole", "broken"))
     assert whole.name == broken.name

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from sweeper.config.sweep import ObjectiveConfig
 from sweeper.data.batches import Batch
 from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
-from sweeper.paths import TrialFolder, Workspace
+from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
 from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.memory import still_works
 from sweeper.training.micro_batch import Limits, MicroBatches, parts, recall_limits, remember_limits, smallest_part
-from sweeper.training.trainer import train
-from tests.training.learnable import CPU, colored, spec_of
+from tests.training.learnable import CPU, comparable, spec_of
+from tests.training.learnable import run as train_one
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 
 
 class Small(nn.Module):
@@ -177,21 +174,8 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def run(
-    folder: Path, on_epoch: Callable[[EpochMetrics], bool] = lambda metrics: False, **changes: Any
-) -> tuple[TrialOutcome, list[EpochMetrics]]:
-    seen: list[EpochMetrics] = []
-
-    def report(metrics: EpochMetrics) -> bool:
-        seen.append(metrics)
-        return on_epoch(metrics)
-
-    limits_file = changes.pop("limits_file", None)
-    options: dict[str, Any] = {"objective": ObjectiveConfig(), "patience": None, "device": CPU}
-    outcome = train(
-        spec_of(**changes), colored(), folder=TrialFolder(folder), on_epoch=report, limits_file=limits_file, **options
-    )
-    return outcome, seen
+def run(folder: Path, limits_file: Path | None = None, **changes: Any) -> tuple[TrialOutcome, list[EpochMetrics]]:
+    return train_one(spec_of(**changes), folder, limits_file=limits_file)
 
 
 def test_a_trial_too_large_for_memory_completes_with_the_steps_of_whole_batches(
@@ -221,13 +205,10 @@ def test_a_resumed_trial_in_parts_equals_an_uninterrupted_one(tmp_path: Path, li
 
     _, whole = run(tmp_path / "whole")
     with pytest.raises(Killed):
-        run(tmp_path / "broken", die)
+        train_one(spec_of(), tmp_path / "broken", on_epoch=die)
     little_room.clear()
     _, resumed = run(tmp_path / "broken")
     assert max(little_room) <= 10  # from the checkpoint, not found out again
-
-    def comparable(history: list[EpochMetrics]) -> list[dict[str, float]]:
-        return [{key: value for key, value in point.values.items() if key not in TIMED} for point in history]
 
     assert comparable(resumed) == comparable(whole)
 

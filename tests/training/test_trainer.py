@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +18,14 @@ from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, TrialState
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
-from sweeper.training.trainer import train
-from tests.training.learnable import CPU, colored, spec_of
-
-TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
+from tests.training.learnable import CPU, TIMED, colored, comparable, run, spec_of
 
 
 class Killed(Exception):
     """Stands for a process that dies at this point."""
-
-
-def run(
-    spec: TrialSpec,
-    folder: Path,
-    data: TrialData | None = None,
-    on_epoch: Callable[[EpochMetrics], bool] = lambda metrics: False,
-    **options: Any,
-) -> tuple[TrialOutcome, list[EpochMetrics]]:
-    seen: list[EpochMetrics] = []
-
-    def report(metrics: EpochMetrics) -> bool:
-        seen.append(metrics)
-        return on_epoch(metrics)
-
-    settings_: dict[str, Any] = {"objective": ObjectiveConfig(), "patience": None, "device": CPU, **options}
-    outcome = train(spec, data or colored(), folder=TrialFolder(folder), on_epoch=report, **settings_)
-    return outcome, seen
-
-
-def comparable(history: list[EpochMetrics]) -> list[dict[str, float]]:
-    return [{name: value for name, value in point.values.items() if name not in TIMED} for point in history]
 
 
 def test_a_trial_learns_and_logs_every_metric_each_epoch(tmp_path: Path) -> None:
