@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeper.data.batches import Batch
+from sweeper.training.convolution import small_maps
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 
@@ -47,7 +48,7 @@ def compute_gradients(
 
 def _backward(network: nn.Module, part: Batch, label_smoothing: float, count: int, device: torch.device) -> Scored:
     """Add the gradients of a part of a batch of `count` images."""
-    with autocast(device):
+    with autocast(device), small_maps(device):
         logits = network(part.inputs)
         losses = batch_losses(logits.float(), part, label_smoothing)
     (losses.sum() / count).backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,100 @@
+"""Small maps are convolved by other arithmetic, to the same result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from sweeper.training import convolution
+from sweeper.training.convolution import size_of, small_maps, taps
+from tests.training.learnable import CPU
+
+
+@pytest.fixture(params=[True, False], ids=["slow gradients", "fast gradients"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kinds of processor, whichever this is."""
+    monkeypatch.setattr(convolution, "_has_slow_weight_gradients", lambda: request.param)
+
+
+def gradients(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> list[Any]:
+    leaves = [item.clone().requires_grad_() for item in (images, weight, bias) if item is not None]
+    result = functional.conv2d(leaves[0], leaves[1], leaves[2] if bias is not None else None, **options)
+    (result * torch.arange(result.numel(), dtype=result.dtype).view(result.shape).cos()).sum().backward()
+    return [result.detach(), *(leaf.grad for leaf in leaves)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    stride=st.integers(1, 3),
+    groups=st.sampled_from([1, 2]),
+    with_bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_results_and_gradients_are_those_of_the_library(
+    size: tuple[int, int],
+    kernel: tuple[int, int],
+    padding: tuple[int, int],
+    stride: int,
+    groups: int,
+    with_bias: bool,
+    seed: int,
+) -> None:
+    assume(all(size_of(size[axis], kernel[axis], padding[axis], stride) > 0 for axis in (0, 1)))
+    torch.manual_seed(seed)
+    images, weight = torch.randn(3, 4, *size), torch.randn(6, 4 // groups, *kernel)
+    bias = torch.randn(6) if with_bias else None
+    options: dict[str, Any] = {"stride": stride, "padding": padding, "groups": groups}
+    exact = gradients(images.double(), weight.double(), None if bias is None else bias.double(), **options)
+    with small_maps(CPU):
+        found = gradients(images, weight, bias, **options)
+    for left, right in zip(found, exact, strict=True):
+        torch.testing.assert_close(left, right.float(), rtol=1e-4, atol=1e-4)
+
+
+@given(size=st.integers(1, 9), kernel=st.integers(1, 7), padding=st.integers(0, 4), stride=st.integers(1, 4))
+def test_what_is_cut_off_a_kernel_never_lies_on_the_image(size: int, kernel: int, padding: int, stride: int) -> None:
+    part = taps(size, kernel, padding, stride)
+    if part is None:
+        return
+    places = range(size_of(size, kernel, padding, stride))
+    for tap in range(kernel):
+        on_the_image = any(0 <= place * stride - padding + tap < size for place in places)
+        assert not on_the_image or part.start <= tap < part.stop
+
+
+def test_of_a_padded_kernel_on_a_single_pixel_only_the_middle_is_used() -> None:
+    assert taps(size=1, kernel=3, padding=1, stride=1) == slice(1, 2)
+    assert taps(size=2, kernel=3, padding=1, stride=2) == slice(1, 3)
+    assert taps(size=8, kernel=3, padding=1, stride=1) == slice(0, 3)
+
+
+def test_frozen_weights_stay_without_a_gradient() -> None:
+    images, weight = torch.randn(2, 3, 2, 2, requires_grad=True), torch.randn(4, 3, 3, 3)
+    with small_maps(CPU):
+        functional.conv2d(images, weight, padding=1).sum().backward()
+    assert images.grad is not None
+    assert weight.grad is None
+
+
+def test_a_network_has_the_gradients_it_has_without() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("resnet10t", num_classes=3).train()
+    images = torch.randn(4, 3, 32, 32)
+    found = []
+    for context in (small_maps(CPU), small_maps(torch.device("meta"))):
+        network.zero_grad()
+        with context:
+            loss = network(images).square().mean()
+        loss.backward()
+        found.append([weight.grad for weight in network.parameters()])
+    for left, right in zip(*found, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-5)
