@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.task import CLASSIFICATION, TaskConfig
 
 
 class TrialSpec(Frozen):
@@ -17,6 +18,7 @@ class TrialSpec(Frozen):
     seed: int
     epochs: int
     config: TrialConfig
+    task: TaskConfig = CLASSIFICATION
     memory_kills: int = 0
     """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
 

@@ -1,0 +1,30 @@
+"""What the networks of a study are to do: the `task` section, and what each task measures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, PositiveInt
+
+from sweeper.config.hyperparameters import Frozen, named
+
+
+class ClassificationConfig(Frozen):
+    """Name the class of every image."""
+
+    name: Literal["classification"]
+
+
+class ReconstructionConfig(Frozen):
+    """Give every image back through a narrow latent: a backbone with a decoder, judged by its mean squared error."""
+
+    name: Literal["reconstruction"]
+    every: PositiveInt = Field(
+        5, description="Epochs between two pictures of reconstructions; those of the first, best and last always are."
+    )
+    images: Annotated[int, Field(ge=1, le=64)] = Field(10, description="Validation images in a picture.")
+
+
+TaskConfig = Annotated[ClassificationConfig | ReconstructionConfig, Discriminator("name"), BeforeValidator(named)]
+
+CLASSIFICATION = ClassificationConfig(name="classification")
