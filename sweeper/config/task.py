@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveInt
 
-from sweeper.config.hyperparameters import Frozen, named
+from sweeper.config.hyperparameters import Frozen, Metric, name_of, named
 
 
 class ClassificationConfig(Frozen):
@@ -27,4 +27,24 @@ class ReconstructionConfig(Frozen):
 
 TaskConfig = Annotated[ClassificationConfig | ReconstructionConfig, Discriminator("name"), BeforeValidator(named)]
 
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "classification": (
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/top5_accuracy",
+        "val/precision",
+        "val/recall",
+        "val/f1",
+    ),
+    "reconstruction": ("train/loss", "train/psnr", "val/loss", "val/psnr", "val/ssim"),
+}
+"""What each task measures in every epoch, and a trial may be judged by."""
+
 CLASSIFICATION = ClassificationConfig(name="classification")
+
+
+def reconstructs(task: Any) -> bool:
+    """Tell whether a `task` section, as it was written, asks for reconstruction."""
+    return bool(name_of(named(task)) == "reconstruction")

@@ -10,9 +10,10 @@ from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import Batch, DeviceImages
+from sweeper.modeling.autoencoder import Autoencoder
 from sweeper.modeling.classifier import Classifier
 
-Network: TypeAlias = Classifier
+Network: TypeAlias = Classifier | Autoencoder
 """What takes images normalised with its `mean` and `std`."""
 
 

@@ -27,7 +27,7 @@ from sweeper.training.tasks import build_task
 
 OnEpoch = Callable[[EpochMetrics], bool]
 
-TRAINED = ("loss", "accuracy")
+TRAINED = ("loss", "accuracy", "psnr")
 """What is logged of the training pass, where the task measures it."""
 
 
