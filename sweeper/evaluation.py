@@ -21,6 +21,7 @@ from sweeper.metrics import Scores, scores
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.study.artifacts import fetch_artifacts, find_run
+from sweeper.study.classifiers import require_classifiers
 from sweeper.study.preparation import dataset_name
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ def evaluate_trial(
     from sweeper.inference.load import load_classifier
     from sweeper.modeling.registry import load_model_files
 
+    require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
     load_model_files(sweep.model_files)

@@ -27,6 +27,8 @@ from sweeper.modeling.registry import load_model_files
 from sweeper.modeling.weights import read_weights
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
+from sweeper.study.classifiers import require_classifiers
+from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import MicroBatches
@@ -67,17 +69,19 @@ def find_label_errors(
     Raises:
         StudyError: the trial has no configuration, or a training did not end well.
     """
+    require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; choose another study")
+    config = with_kept_weights(row.config, sweep.study, workspace)
     load_model_files(sweep.model_files)
-    images = prepare_images(sweep.dataset, row.config.image_size, workspace)
+    images = prepare_images(sweep.dataset, config.image_size, workspace)
     rows = images.splits["train"]
     order = np.random.default_rng(sweep.seed).permutation(len(rows))
     probabilities = np.zeros((len(rows), len(images.classes)))
     for fold in range(folds):
         held = np.sort(order[fold::folds])
         told = _scaled(progress, fold, folds, sweep.budget.epochs)
-        probabilities[held] = _judged(sweep, row.config, images, rows, held, fold, device, told)
+        probabilities[held] = _judged(sweep, config, images, rows, held, fold, device, told)
     labels = images.labels[rows]
     source = _source(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())

@@ -16,6 +16,7 @@ MLFLOW_ARTIFACTS = "mlruns"
 OPTUNA_DATABASE = "optuna.db"
 EXPORTS = "exports"
 EVALUATIONS = "evaluations"
+TENSORBOARD = "tensorboard"
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255
@@ -77,6 +78,10 @@ class Workspace:
         """What frozen backbones make of the images, shared by all studies; may be removed at any time."""
         return self.state / "features"
 
+    def weights(self, digest: str) -> Path:
+        """Weights of a trial that another study begins from, by the digest of the file."""
+        return self.state / "weights" / f"{digest}.safetensors"
+
     @property
     def builtin(self) -> Path:
         """Image files of the embedded data sets."""
@@ -89,6 +94,10 @@ class Workspace:
 
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.state / "studies" / name)
+
+    def tensorboard(self, study: str) -> Path:
+        """Event files, a folder for each trial."""
+        return self.root / TENSORBOARD / study
 
     def export(self, study: str) -> Path:
         return self.root / EXPORTS / study
@@ -216,3 +225,8 @@ class TrialFolder:
     @property
     def confusion(self) -> Path:
         return self.artifacts / "confusion"
+
+    @property
+    def reconstructions(self) -> Path:
+        """Pictures of validation images above what an autoencoder makes of them."""
+        return self.artifacts / "reconstructions"

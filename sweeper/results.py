@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.task import CLASSIFICATION, TaskConfig
 
 
 class TrialSpec(Frozen):
@@ -17,8 +18,30 @@ class TrialSpec(Frozen):
     seed: int
     epochs: int
     config: TrialConfig
+    task: TaskConfig = CLASSIFICATION
+    weights: str | None = None
+    """The file that holds what `config.pretrained` refers to, where that is a trial of another study."""
     memory_kills: int = 0
     """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
+
+    def with_weights(self) -> TrialSpec:
+        """Return the same trial with the file in place of the reference."""
+        if self.weights is None:
+            return self
+        return self.model_copy(update={"config": self.config.model_copy(update={"pretrained": self.weights})})
+
+
+class PinnedWeights(Frozen):
+    """What a value of `pretrained` stood for when a study began: of a reference, which trial, and what it held."""
+
+    digest: str
+    study: str | None = None
+    trial: int | None = None
+    run_id: str | None = None
+
+    @property
+    def origin(self) -> str:
+        return "" if self.study is None else f" = trial {self.trial} (MLflow run {self.run_id or 'not delivered yet'})"
 
 
 class EpochMetrics(Frozen):

@@ -13,6 +13,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
+from sweeper.study.classifiers import require_classifiers
 from sweeper.study.preparation import dataset_name
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def export_trial(
 
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has not finished an epoch; there is nothing to export")
+    require_classifiers(sweep)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     _require_same_images(workspace, sweep, images)

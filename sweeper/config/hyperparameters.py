@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,8 @@ from pydantic import (
     Tag,
 )
 
+from sweeper.config.weights import is_a_source
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -29,12 +32,15 @@ ImageSide = Annotated[int, Field(ge=8, le=4096)]
 Metric = Literal[
     "train/loss",
     "train/accuracy",
+    "train/psnr",
     "val/loss",
     "val/accuracy",
     "val/top5_accuracy",
     "val/precision",
     "val/recall",
     "val/f1",
+    "val/psnr",
+    "val/ssim",
 ]
 
 
@@ -183,8 +189,10 @@ class TrialConfig(Frozen):
     """All hyperparameters of one trial."""
 
     backbone: str = Field(description="A timm architecture or one registered by a file of `model_files`.")
-    pretrained: bool | str = Field(
-        False, description="true: weights from the model hub; a path: a safetensors or torch checkpoint; false: none."
+    pretrained: Annotated[bool | str, AfterValidator(is_a_source)] = Field(
+        False,
+        description="true: weights from the model hub; a path: a safetensors or torch checkpoint; study:NAME/best or "
+        "study:NAME/NUMBER: the backbone of another study's trial; false: none.",
     )
     trainable: Literal["all", "last_stage", "head"] = Field("all", description="What the optimizer may change.")
     drop_rate: Rate = Field(0.0, description="Dropout rate handed to the backbone.")

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from sweeper.config.annotations import models_in
+from sweeper.config.contradictions import contradictions
 from sweeper.config.document import Document, Key, read_document, short
 from sweeper.config.names import NamesUsed, dotted
 from sweeper.config.space import Choice, FloatRange, IntRange
@@ -35,6 +36,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck
         document.override(assignment)
     config, problems = _validate(document)
     problems += document.problems
+    for place, message in contradictions(config) if config else ():
+        problems.append(Problem(document.where(place), dotted(place), message))
     used = NamesUsed(document.data)
     for key, message in check_names(used) if check_names else ():
         problems.append(Problem(document.where(used.keys[key]), key, message))

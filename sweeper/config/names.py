@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweeper.config.document import Key
+from sweeper.config.task import reconstructs
 
 Named = list[tuple[str, str]]  # a dotted key and the name that stands there
 
 
 class NamesUsed:
-    """Collects names from raw data, whatever else may be wrong with it."""
+    """Collects names from raw data, whatever else may be wrong with it; `decoder`: every backbone must have one."""
 
     def __init__(self, data: dict[str, Any]):
         self.keys: dict[str, Key] = {}
@@ -20,6 +21,7 @@ class NamesUsed:
         self.backbones = self._names(("search", "backbone"), search.get("backbone"))
         self.optimizers = self._names(("search", "optimizer"), search.get("optimizer"))
         self.pretrained = self._names(("search", "pretrained"), search.get("pretrained"))
+        self.decoder = reconstructs(data.get("task"))
         files = data.get("model_files")
         listed = enumerate(files) if isinstance(files, list) else ()
         self.model_files = [pair for i, file in listed for pair in self._names(("model_files", i), file)]

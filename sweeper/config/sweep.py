@@ -12,6 +12,8 @@ from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
 from sweeper.config.pruner import MedianConfig, PrunerConfig
 from sweeper.config.sampler import SamplerConfig, TpeConfig
 from sweeper.config.space import searchable
+from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
+from sweeper.config.tracking import TrackingConfig
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -28,7 +30,7 @@ def duration(value: Any) -> Any:
 class ObjectiveConfig(Frozen):
     """The number by which trials are compared: its best epoch counts."""
 
-    metric: Metric = "val/accuracy"
+    metric: Metric = Field("val/accuracy", description="Of a reconstruction val/psnr, unless named.")
     direction: Literal["maximize", "minimize"] = Field("maximize", description="minimize is right for a loss.")
 
     @model_validator(mode="before")
@@ -89,12 +91,14 @@ class SweepConfig(Frozen):
     """A search-space file: what is searched, on which data, by which means and for how long."""
 
     study: Annotated[str, AfterValidator(is_a_plain_name)] = Field(description="Name of the study.")
+    task: TaskConfig = CLASSIFICATION
     dataset: DatasetConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     budget: BudgetConfig = BudgetConfig()
     sampler: SamplerConfig = TpeConfig(name="tpe")
     pruner: PrunerConfig = MedianConfig(name="median")
     features: FeaturesConfig = FeaturesConfig()
+    tracking: TrackingConfig = TrackingConfig()
     seed: NonNegativeInt = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     model_files: tuple[str, ...] = Field(
@@ -102,10 +106,19 @@ class SweepConfig(Frozen):
     )
     search: searchable(TrialConfig) = Field(description="The hyperparameters, each a value or a distribution.")  # type: ignore[valid-type]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _objective_of_the_task(cls, value: Any) -> Any:
+        if isinstance(value, dict) and reconstructs(value.get("task")):
+            given = value.get("objective", {})
+            return {**value, "objective": {"metric": "val/psnr", **given}} if isinstance(given, dict) else value
+        return value
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what must not change while a study is continued."""
         kept = {"search", "dataset", "objective", "sampler", "pruner", "features", "seed", "model_files"}
         fixed = self.model_dump(mode="json", by_alias=True, include=kept)
+        fixed["task"] = self.task.name
         fixed["epochs"] = self.budget.epochs
         fixed["patience"] = self.budget.patience
         return fixed

@@ -123,6 +123,7 @@ class Worker:
 
         What can be trained at once is; where the sweep does not ask for groups, a group is a single trial.
         """
+        group = [spec.with_weights() for spec in group]
         with ExitStack() as locks:  # a worker of a dead driver may still be ending
             for spec in group:
                 locks.enter_context(file_lock(self._folder(spec).lock, blocking=True))

@@ -33,7 +33,9 @@ class Backbone(NamedTuple):
     """Standard deviation likewise."""
 
 
-def build_backbone(name: str, pretrained: bool | str, drop_rate: float, image_size: int) -> Backbone:
+def build_backbone(
+    name: str, pretrained: bool | str, drop_rate: float, image_size: int, *, decoder: bool = False
+) -> Backbone:
     """Build a timm architecture with pooled features instead of class scores.
 
     Args:
@@ -41,21 +43,24 @@ def build_backbone(name: str, pretrained: bool | str, drop_rate: float, image_si
         pretrained: True for weights from the model hub, a path for weights from a file.
         drop_rate: Dropout rate of the architecture's own layers.
         image_size: Side of the square images, in pixels.
+        decoder: Build the module with a `decode` that turns features back into images.
 
     Raises:
-        ModelError: the architecture cannot be built, does not take such images, or its weights do not fit.
+        ModelError: the architecture cannot be built, has no decoder where one is asked for, does not take
+            such images, or its weights do not fit.
     """
     if pretrained is True and not is_model_pretrained(name):
         raise ModelError(f"the model hub has no weights for {name}; set pretrained to false or to the path of a file")
-    module = create(name, pretrained is True, drop_rate, image_size)
+    module = create(name, pretrained is True, drop_rate, image_size, decoder=decoder)
     if isinstance(pretrained, str):
         load_weights(module, Path(pretrained), classifiers(module))
     features = feature_count(name, module, image_size)
     return Backbone(module, features, *normalization(module))
 
 
-def create(name: str, pretrained: bool, drop_rate: float, image_size: int) -> nn.Module:
+def create(name: str, pretrained: bool, drop_rate: float, image_size: int, *, decoder: bool = False) -> nn.Module:
     options: dict[str, Any] = {"drop_rate": drop_rate} if drop_rate else {}
+    options |= {"decoder": True} if decoder else {}
     try:
         config = timm.get_pretrained_cfg(name)
         if config is not None and config.fixed_input_size:
@@ -63,7 +68,10 @@ def create(name: str, pretrained: bool, drop_rate: float, image_size: int) -> nn
         module: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
         weights = " with weights from the model hub" if pretrained else ""
+        weights += " with a decoder" if decoder else ""
         raise ModelError(f"{name} cannot be built{weights} for {image_size}-pixel images: {error}") from error
+    if decoder and not callable(getattr(module, "decode", None)):
+        raise ModelError(f"{name} has no decoder; name an architecture that reconstructs (models/README.md)")
     return module
 
 

@@ -41,7 +41,7 @@ def check_apart(used: NamesUsed, meanwhile: Callable[[], object]) -> Problems:
 def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 
-    return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained)
+    return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
 
 
 def _answer(connection: Connection, used: NamesUsed) -> None:

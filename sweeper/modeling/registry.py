@@ -22,6 +22,7 @@ import timm.optim
 import torch
 from timm.models import get_deprecated_models, model_entrypoint, register_model
 
+from sweeper.config.weights import STUDY
 from sweeper.errors import ConfigError, ModelError, Problem
 from sweeper.modeling.weights import read_weights
 
@@ -131,6 +132,8 @@ def check_names(
     optimizers: Named,
     model_files: Named,
     pretrained: Sequence[tuple[str, bool | str]],
+    *,
+    decoder: bool = False,
 ) -> list[tuple[str, str]]:
     """Load the model files and return a (key, message) pair for every name that stands for nothing.
 
@@ -138,12 +141,18 @@ def check_names(
         backbones: Architecture names, with or without a pretrained tag (`resnet50.a1_in1k`).
         optimizers: Optimizer names; adam, adamw and sgd are torch's, the others timm's.
         model_files: Files to load first, since they define further architectures.
-        pretrained: Booleans, which are always right, and paths of files, which must hold weights.
+        pretrained: Booleans, which are always right, references to studies, which the study itself looks up,
+            and paths of files, which must hold weights.
+        decoder: Architectures must be able to give images back.
     """
     problems = [(key, message) for key, file in model_files for message in model_file_problems(Path(file))]
     problems += [(key, message) for key, name in backbones for message in backbone_problems(name)]
     problems += [(key, message) for key, name in optimizers for message in optimizer_problems(name)]
-    weights = [(key, Path(value)) for key, value in pretrained if isinstance(value, str)]
+    if decoder and not problems:
+        problems += [(key, message) for key, name in backbones for message in decoder_problems(name)]
+    weights = [
+        (key, Path(value)) for key, value in pretrained if isinstance(value, str) and not value.startswith(STUDY)
+    ]
     return problems + [(key, message) for key, path in weights for message in weights_problems(path)]
 
 
@@ -162,6 +171,15 @@ def backbone_problems(name: str) -> list[str]:
     if name in architectures or name in tagged:
         return []
     return [f"unknown architecture {suggestion(name, tagged if '.' in name else architectures)}"]
+
+
+def decoder_problems(name: str) -> list[str]:
+    advice = "name one that reconstructs, such as those of models/cifar10_autoencoder.py"
+    try:
+        module = timm.create_model(name, num_classes=0, decoder=True)
+    except Exception as error:  # mostly a TypeError, of whatever the architecture does with arguments it has not
+        return [f"{name} cannot be built with a decoder ({error}); {advice}"]
+    return [] if callable(getattr(module, "decode", None)) else [f"{name} has no decoder; {advice}"]
 
 
 def optimizer_problems(name: str) -> list[str]:

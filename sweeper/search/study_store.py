@@ -214,8 +214,8 @@ class StudyStore:
         trial.set_user_attr(CONFIG, config.model_dump(mode="json"))
         seed = trial_seed(self._sweep.seed, number)
         kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
-        epochs = self._sweep.budget.epochs
-        return TrialSpec(number=number, seed=seed, epochs=epochs, config=config, memory_kills=kills)
+        epochs, task = self._sweep.budget.epochs, self._sweep.task
+        return TrialSpec(number=number, seed=seed, epochs=epochs, config=config, task=task, memory_kills=kills)
 
     @_guarded
     def remaining(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -15,11 +16,18 @@ from sweeper.data.card import DatasetCard
 from sweeper.errors import StudyChanged, TrackingError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import PinnedWeights
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.mlflow_store import default_tracking_uri
 
 
-def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
+def study_card(
+    sweep: SweepConfig,
+    dataset: DatasetCard,
+    folder: StudyFolder,
+    tracking_uri: str,
+    pretrained: Mapping[str, PinnedWeights] | None = None,
+) -> StudyCard:
     """Return what all runs of the study record, as it was when the study began.
 
     Raises StudyChanged when the images are others than then: trials on them could not be compared.
@@ -27,7 +35,8 @@ def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tr
     stored = read_card(folder)
     if stored is not None:
         _require_same_images(sweep, stored, dataset)
-        write_card(folder, card := stored.model_copy(update={"tracking_uri": tracking_uri}))
+        now = {"tracking_uri": tracking_uri, "pretrained": {**stored.pretrained, **(pretrained or {})}}
+        write_card(folder, card := stored.model_copy(update=now))
         return card
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     card = StudyCard(
@@ -35,8 +44,9 @@ def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tr
         tracking_uri=tracking_uri,
         start_ms=int(time.time() * 1000),
         params=_sweep_params(sweep),
-        tags={"sweeper.dataset_digest": dataset.digest, **_git_commit()},
+        tags={"sweeper.dataset_digest": dataset.digest, **_origin(pretrained or {}), **_git_commit()},
         dataset=_dataset_input(sweep, dataset),
+        pretrained=dict(pretrained or {}),
     )
     write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
     write_card(folder, card)
@@ -69,6 +79,12 @@ def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
         "source": sweep.dataset.builtin or str(sweep.dataset.path),
         "profile": profile,
     }
+
+
+def _origin(pretrained: Mapping[str, PinnedWeights]) -> dict[str, str]:
+    """Return the tag that tells from which weights the trials of a study begin."""
+    lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pretrained.items()]
+    return {"sweeper.pretrained": "; ".join(lines)} if lines else {}
 
 
 def _git_commit() -> dict[str, str]:

@@ -117,7 +117,7 @@ def _complete(trial: TrialFolder, row: TrialRow, store: StudyStore) -> None:
         raise StudyError(f"Optuna has no parameters or no outcome of trial {row.number}")
     sweep = store.sweep
     seed = trial_seed(sweep.seed, row.number)
-    spec = TrialSpec(number=row.number, seed=seed, epochs=sweep.budget.epochs, config=row.config)
+    spec = TrialSpec(number=row.number, seed=seed, epochs=sweep.budget.epochs, config=row.config, task=sweep.task)
     content = {trial.spec: spec.model_dump_json(), trial.outcome: row.outcome.model_dump_json(), trial.history: "[]"}
     for path, text in content.items():
         if not path.exists():

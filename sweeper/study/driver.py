@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -19,15 +19,17 @@ from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, 
 from sweeper.errors import DiskError, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialOutcome, TrialRow, TrialState, does_not_fit
+from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState, does_not_fit
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import study_card
+from sweeper.study.card import read_card, study_card
 from sweeper.study.failure_streak import FailureStreak
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
+from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.outbox import Outbox, Phase
+from sweeper.tracking.tensorboard import EventFiles, event_files
 
 logger = logging.getLogger(__name__)
 
@@ -67,25 +69,41 @@ def run_sweep(
     runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
     """
     refuse_impossible(sweep)
+    events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
     with study_lock(folder, sweep.study):
+        stored = read_card(folder)
+        weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-        card = study_card(sweep, dataset, folder, tracking_uri)
+        card = study_card(sweep, dataset, folder, tracking_uri, weights)
         outbox = Outbox(workspace, folder, card)
-        driver = Driver(store, folder, outbox, observer)
+        driver = Driver(store, folder, outbox, observer, kept_files(weights, workspace), events)
         return driver.run(engine)
 
 
 class Driver:
-    """Runs one study; holds its lock for as long as it lives."""
+    """Runs one study; holds its lock for as long as it lives. `weights`: files by what refers to them.
 
-    def __init__(self, store: StudyStore, folder: StudyFolder, outbox: Outbox, observer: Observer):
+    What is recorded in `events` stands there before the study counts a trial as finished.
+    """
+
+    def __init__(
+        self,
+        store: StudyStore,
+        folder: StudyFolder,
+        outbox: Outbox,
+        observer: Observer,
+        weights: Mapping[str, str] | None = None,
+        events: EventFiles | None = None,
+    ):
         self._store = store
         self._folder = folder
         self._outbox = outbox
         self._observer = observer
+        self._weights = weights or {}
+        self._events = events
         self._live: set[int] = set()
         self._interrupted = False
         self._stop_reason: str | None = None
@@ -135,6 +153,8 @@ class Driver:
             self._store.add_seconds_used(time.monotonic() - started)
         finally:
             engine.close()
+            if self._events is not None:
+                self._events.close()
 
     def _more_to_start(self) -> bool:
         return self._stop_reason is None and self._store.remaining() > 0
@@ -146,16 +166,22 @@ class Driver:
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._interrupted:
-            group = self._store.next_group(self._store.sweep.features.fuse)
+            asked = self._store.next_group(self._store.sweep.features.fuse)
+            group = [self._with_weights(spec) for spec in asked]
             if not group:
                 return
             self._live.update(spec.number for spec in group)
             for spec in group:
                 write_whole(self._folder.trial(spec.number).spec, spec.model_dump_json())
                 self._observer.trial_started(spec)
+                if self._events is not None:
+                    self._events.trial_started(spec)
             engine.submit(group)
             for spec in group:
                 self._outbox.notify(spec.number, Phase.RUNNING)
+
+    def _with_weights(self, spec: TrialSpec) -> TrialSpec:
+        return spec.model_copy(update={"weights": self._weights.get(str(spec.config.pretrained))})
 
     def _handle(self, engine: Engine, event: Event) -> None:
         match event:
@@ -164,6 +190,8 @@ class Driver:
                 prune = self._store.report(number, metrics.epoch, value, metrics.values.get("lr"))
                 engine.answer(number, prune=prune)
                 self._outbox.notify(number, Phase.RUNNING)
+                if self._events is not None:
+                    self._events.epoch_finished(number, metrics)
                 self._observer.epoch_finished(number, metrics)
             case TrialEnded(number, outcome):
                 self._end_trial(number, outcome)
@@ -175,6 +203,8 @@ class Driver:
                 raise DiskError(message)
 
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
+        if self._events is not None:  # before the study counts it as finished: nobody would write it later
+            self._events.trial_ended(number, outcome)
         self._store.finish(number, outcome)
         self._live.discard(number)
         self._outbox.notify(number, Phase.ENDED)

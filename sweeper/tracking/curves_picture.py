@@ -10,18 +10,27 @@ from matplotlib.figure import Figure
 
 from sweeper.results import EpochMetrics
 
+CLASSIFICATION = {
+    "loss": ["train/loss", "val/loss"],
+    "accuracy": ["train/accuracy", "val/accuracy", "val/top5_accuracy"],
+    "macro scores": ["val/precision", "val/recall", "val/f1"],
+    "learning rate": ["lr"],
+}
+RECONSTRUCTION = {
+    "loss (mean squared error)": ["train/loss", "val/loss"],
+    "PSNR in dB": ["train/psnr", "val/psnr"],
+    "SSIM": ["val/ssim"],
+    "learning rate": ["lr"],
+}
+
 # Fractions of the figure. Finding them by layout="constrained" takes a third of the time.
 MARGINS = {"left": 0.06, "right": 0.985, "bottom": 0.075, "top": 0.955, "wspace": 0.15, "hspace": 0.28}
 
 
 def draw_curves(history: Sequence[EpochMetrics], best_epoch: int | None, path: Path) -> None:
-    """Draw loss, accuracy, macro scores and learning rate over the epochs; the best epoch is marked."""
-    panels = {
-        "loss": ["train/loss", "val/loss"],
-        "accuracy": ["train/accuracy", "val/accuracy", "val/top5_accuracy"],
-        "macro scores": ["val/precision", "val/recall", "val/f1"],
-        "learning rate": ["lr"],
-    }
+    """Draw loss, what else the task is judged by and learning rate over the epochs; the best epoch is marked."""
+    reconstructs = bool(history) and "val/psnr" in history[0].values
+    panels = RECONSTRUCTION if reconstructs else CLASSIFICATION
     figure = Figure(figsize=(11, 7))
     figure.subplots_adjust(**MARGINS)
     epochs = [point.epoch for point in history]

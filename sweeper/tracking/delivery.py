@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from sweeper.config.flat import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.confusion import read_confusion
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, TrialFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.mlflow_store import MlflowStore
 
 HISTORY = TypeAdapter(list[EpochMetrics])
@@ -37,6 +38,7 @@ class StudyCard(Frozen):
     params: dict[str, Any]
     tags: dict[str, str]
     dataset: dict[str, Any]
+    pretrained: dict[str, PinnedWeights] = Field({})
 
 
 class RunRecord(Frozen):
@@ -95,11 +97,12 @@ class Delivery:
         record = record.model_copy(update={"epochs": len(history)})
         _write_record(folder.run, record)
         if outcome is None:
+            record = self._upload(folder, record, folder.reconstructions.glob("epoch-*.png"))
             self._update_unfinished(folder, record, running)
             return record.run_id
         _add_config(folder, spec)
         _add_pictures(folder, history, outcome)
-        record = self._upload(folder, record)
+        record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome)
         self._drop_strays(record.run_id, str(spec.number))
         _remove(folder)
@@ -160,18 +163,19 @@ class Delivery:
     def _identity(self, trial: str) -> dict[str, str]:
         return {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
 
-    def _upload(self, folder: TrialFolder, record: RunRecord) -> RunRecord:
+    def _upload(self, folder: TrialFolder, record: RunRecord, files: Iterable[Path]) -> RunRecord:
         """Upload what has not been; noted once, however far it came: twice is as good as once, and a note is slow."""
         sent = list(record.artifacts)
         try:
-            for file in sorted(path for path in folder.artifacts.rglob("*") if path.is_file()):
+            for file in sorted(path for path in files if path.is_file()):
                 name = file.relative_to(folder.artifacts).as_posix()
                 if name not in sent and not name.endswith(".part"):
                     self._store.log_artifact(record.run_id, file, name.rpartition("/")[0])
                     sent.append(name)
         finally:
-            record = record.model_copy(update={"artifacts": tuple(sent)})
-            _write_record(folder.run, record)
+            if len(sent) > len(record.artifacts):
+                record = record.model_copy(update={"artifacts": tuple(sent)})
+                _write_record(folder.run, record)
         return record
 
     def _close(self, record: RunRecord, outcome: TrialOutcome) -> None:

@@ -25,6 +25,7 @@ from sweeper.confusion import Confusion
 from sweeper.data.batches import Batch
 from sweeper.errors import TrialError
 from sweeper.metrics import StackedMetrics
+from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
@@ -35,6 +36,7 @@ from sweeper.training.fused_optim import build_fused_optimizer
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.progress import Progress
+from sweeper.training.tasks import build_task
 from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
 
 logger = logging.getLogger(__name__)
@@ -60,10 +62,10 @@ class Member:
 
     @property
     def head(self) -> nn.Sequential:
-        head = self.learner.model.head
-        if not isinstance(head, nn.Sequential):
+        model = self.learner.model
+        if not isinstance(model, Classifier) or not isinstance(model.head, nn.Sequential):
             raise TypeError("only heads of named layers are stacked")
-        return head
+        return model.head
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | 
         learner = build_learner(spec, together.data, together.device, together.limits_file, together.features)
     except TrialError as error:
         failed = progress.outcome(TrialState.FAILED, str(error))
-        return leave(failed, folder, progress, None, together.data.classes, together.device)
+        task = build_task(spec, together.data.classes)
+        return leave(failed, folder, progress, None, task, together.device)
     if state:
         learner.load_state_dict(state, spec.config.batch_size)
     return Member(spec, folder, learner, progress)
@@ -152,8 +155,8 @@ def _ending(member: Member, together: Together, pruned: bool) -> TrialOutcome | 
 
 
 def _leave(member: Member, outcome: TrialOutcome, together: Together) -> TrialOutcome:
-    classes, device = together.data.classes, together.device
-    return leave(outcome, member.folder, member.progress, member.learner, classes, device)
+    learner = member.learner
+    return leave(outcome, member.folder, member.progress, learner, learner.task, together.device)
 
 
 @dataclass(frozen=True)

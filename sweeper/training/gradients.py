@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,17 +14,20 @@ from sweeper.training.convolution import small_maps
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 
+Loss = Callable[[Tensor, Batch], Tensor]
+"""Takes outputs float32 [B, ...] of a network and their batch, gives the loss of each image, [B]."""
+
 
 @dataclass(frozen=True)
 class Scored:
-    """What a network made of a batch before the update: logits float32 [B, C], losses float32 [B]."""
+    """What a network made of a batch before the update: outputs float32 [B, ...], losses float32 [B]."""
 
-    logits: Tensor
+    outputs: Tensor
     losses: Tensor
 
 
 def compute_gradients(
-    network: nn.Module, batch: Batch, label_smoothing: float, micro_batches: MicroBatches, start: StepStart
+    network: nn.Module, batch: Batch, loss: Loss, micro_batches: MicroBatches, start: StepStart
 ) -> Scored:
     """Set the gradients of the mean loss of a batch, in as many parts as memory demands.
 
@@ -33,10 +37,10 @@ def compute_gradients(
 
     def attempt(cut: Parts) -> Scored:
         network.zero_grad(set_to_none=True)
-        done = [_backward(network, part_of(batch, part), label_smoothing, count, start.device) for part in cut]
+        done = [_backward(network, part_of(batch, part), loss, count, start.device) for part in cut]
         if len(done) == 1:
             return done[0]
-        return Scored(torch.cat([part.logits for part in done]), torch.cat([part.losses for part in done]))
+        return Scored(torch.cat([part.outputs for part in done]), torch.cat([part.losses for part in done]))
 
     def rewind() -> None:
         network.zero_grad(set_to_none=True)
@@ -46,13 +50,13 @@ def compute_gradients(
     return micro_batches.fit("training", count, attempt, rewind)
 
 
-def _backward(network: nn.Module, part: Batch, label_smoothing: float, count: int, device: torch.device) -> Scored:
+def _backward(network: nn.Module, part: Batch, loss: Loss, count: int, device: torch.device) -> Scored:
     """Add the gradients of a part of a batch of `count` images."""
     with autocast(device), small_maps(device):
-        logits = network(part.inputs)
-        losses = batch_losses(logits.float(), part, label_smoothing)
+        outputs = network(part.inputs)
+        losses = loss(outputs.float(), part)
     (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
-    return Scored(logits.detach().float(), losses.detach())
+    return Scored(outputs.detach().float(), losses.detach())
 
 
 def part_of(batch: Batch, part: slice) -> Batch:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import Batch, DeviceImages
+from sweeper.modeling.autoencoder import Autoencoder
 from sweeper.modeling.classifier import Classifier
+
+Network: TypeAlias = Classifier | Autoencoder
+"""What takes images normalised with its `mean` and `std`."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class TrialData:
 
 
 class Inputs(Protocol):
-    """Batches for one network: images for a whole classifier, or features of them for a head alone."""
+    """Batches for one network: images for a whole one, or features of them for a head alone."""
 
     @property
     def network(self) -> nn.Module:
@@ -42,9 +46,9 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images for a whole classifier."""
+    """Images for a whole network."""
 
-    network: Classifier
+    network: Network
     data: TrialData
     config: TrialConfig
     seed: int

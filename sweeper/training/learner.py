@@ -1,4 +1,4 @@
-"""What learns in a trial: a whole classifier, or on features of a frozen backbone its head alone."""
+"""What learns in a trial: a whole network, or on features of a frozen backbone its head alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from sweeper.modeling.classifier import Classifier, build_classifier
+from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
 from sweeper.training.checkpoint import save_weights
 from sweeper.training.features import FeatureInputs, FrozenFeatures
-from sweeper.training.inputs import ImageInputs, Inputs, TrialData
+from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.schedule import LearningRate
+from sweeper.training.task import Task
+from sweeper.training.tasks import build_task
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Learner:
     the end, with the backbone, which may be a thousand times their size.
     """
 
-    model: Classifier
+    task: Task
+    model: Network
     inputs: Inputs
     optimizer: torch.optim.Optimizer
     schedule: LearningRate
@@ -84,13 +87,13 @@ def build_learner(
     features: FrozenFeatures | None = None,
 ) -> Learner:
     """Build model, optimizer and schedule; the same seed gives the same weights."""
-    config = spec.config
+    config, task = spec.config, build_task(spec, data.classes)
     if features is not None and features.serve(config, data):
-        model, inputs = _on_features(spec, data, device, limits_file, features)
+        model, inputs = _on_features(spec, task, data, device, limits_file, features)
         limits_file = None  # it tells what fits through the backbone
     else:
         torch.manual_seed(spec.seed)
-        model = build_classifier(config, len(data.classes))
+        model = task.build(config)
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = ImageInputs(model, data, config, spec.seed)
     optimizer = build_optimizer(model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device)
@@ -100,15 +103,22 @@ def build_learner(
     smallest = smallest_part(inputs.network.train())
     limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
-    return Learner(model, inputs, optimizer, schedule, sizes, limits_file)
+    return Learner(task, model, inputs, optimizer, schedule, sizes, limits_file)
 
 
 def _on_features(
-    spec: TrialSpec, data: TrialData, device: torch.device, limits_file: Path | None, features: FrozenFeatures
-) -> tuple[Classifier, Inputs]:
+    spec: TrialSpec,
+    task: Task,
+    data: TrialData,
+    device: torch.device,
+    limits_file: Path | None,
+    features: FrozenFeatures,
+) -> tuple[Network, Inputs]:
     """Build a classifier on a backbone that is there already, and the features for its head."""
     frozen = features.backbone(spec.config)
     torch.manual_seed(spec.seed)
-    model = build_classifier(spec.config, len(data.classes), backbone=frozen.backbone)
+    model = task.build(spec.config, frozen.backbone)
+    if not isinstance(model, Classifier):
+        raise TypeError("only classifiers have a head to be trained on features")
     model.head.to(device)
     return model, FeatureInputs(model.head, features.splits(frozen, data, spec, limits_file), spec.config, spec.seed)

@@ -11,7 +11,7 @@ from torch.nn import Parameter
 
 from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, SgdConfig, TimmOptimizerConfig
 from sweeper.errors import ModelError
-from sweeper.modeling.classifier import Classifier
+from sweeper.training.inputs import Network
 
 Group = dict[str, Any]
 
@@ -20,7 +20,7 @@ FUSED_DEVICES = ("cpu", "cuda")
 
 
 def build_optimizer(
-    classifier: Classifier,
+    network: Network,
     config: OptimizerConfig,
     weight_decay: float,
     decay_norm_and_bias: bool,
@@ -29,7 +29,7 @@ def build_optimizer(
     """Build the optimizer of every parameter that may change.
 
     Args:
-        classifier: Already on `device`.
+        network: Already on `device`.
         config: The optimizer and its options. `lr` is the backbone's, the head's is that times `head_lr_factor`.
         weight_decay: As the optimizer understands it: decoupled for adamw, an L2 penalty for adam and sgd.
         decay_norm_and_bias: Decay normalisation layers and biases like everything else.
@@ -38,7 +38,7 @@ def build_optimizer(
     Raises:
         ModelError: timm's factory does not take this optimizer or its options.
     """
-    groups = parameter_groups(classifier, config, weight_decay, decay_norm_and_bias)
+    groups = parameter_groups(network, config, weight_decay, decay_norm_and_bias)
     fused = torch.device(device).type in FUSED_DEVICES
     match config:
         case AdamConfig():
@@ -61,14 +61,14 @@ def timm_optimizer(groups: list[Group], name: str, lr: float, options: dict[str,
 
 
 def parameter_groups(
-    classifier: Classifier, config: OptimizerConfig, weight_decay: float, decay_norm_and_bias: bool
+    network: Network, config: OptimizerConfig, weight_decay: float, decay_norm_and_bias: bool
 ) -> list[Group]:
     """Split what learns into at most four groups: backbone and head, with weight decay and without."""
-    exempt = set() if decay_norm_and_bias else exempt_names(classifier)
+    exempt = set() if decay_norm_and_bias else exempt_names(network)
     groups: dict[tuple[str, bool], list[Parameter]] = {
         (part, decays): [] for part in ("backbone", "head") for decays in (True, False)
     }
-    for name, parameter in classifier.named_parameters():
+    for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             groups[name.partition(".")[0], name not in exempt].append(parameter)
     lr = {"backbone": config.lr, "head": config.lr * config.head_lr_factor}
@@ -79,11 +79,11 @@ def parameter_groups(
     ]
 
 
-def exempt_names(classifier: Classifier) -> set[str]:
+def exempt_names(network: Network) -> set[str]:
     """Return the names of biases, normalisation weights and whatever the backbone wants spared from decay."""
-    patterns = [f"backbone.{name}" for name in getattr(classifier.backbone, "no_weight_decay", set)()]
+    patterns = [f"backbone.{name}" for name in getattr(network.backbone, "no_weight_decay", set)()]
     return {
         name
-        for name, parameter in classifier.named_parameters()
+        for name, parameter in network.named_parameters()
         if parameter.ndim <= 1 or name.endswith(".bias") or any(fnmatch(name, pattern) for pattern in patterns)
     }

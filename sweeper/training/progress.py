@@ -1,14 +1,14 @@
-"""How far a trial has come: its history, its best epoch and its confusion matrices."""
+"""How far a trial has come: its history, its best epoch and what it has to show."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy.typing as npt
 import torch
 
 from sweeper.config.sweep import ObjectiveConfig
-from sweeper.confusion import Confusion
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
 
 
@@ -19,7 +19,7 @@ class Progress:
     history: list[EpochMetrics] = field(default_factory=list)
     best_epoch: int | None = None
     best_value: float | None = None
-    confusions: dict[str, Confusion] = field(default_factory=dict)  # of the first, the best and the last epoch
+    exhibits: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # of the first, the best and the last epoch
     steps: int = 0  # optimizer updates
     seconds: float = 0.0
 
@@ -27,16 +27,16 @@ class Progress:
     def epochs(self) -> int:
         return len(self.history)
 
-    def add(self, metrics: EpochMetrics, confusion: Confusion, objective: ObjectiveConfig) -> bool:
+    def add(self, metrics: EpochMetrics, exhibit: npt.NDArray[Any], objective: ObjectiveConfig) -> bool:
         """Take in a finished epoch; True when it is the best so far."""
         value = metrics.values[objective.metric]
         best = objective.better(value, self.best_value)
         self.history.append(metrics)
-        self.confusions["last"] = confusion
-        self.confusions.setdefault("first", confusion)
+        self.exhibits["last"] = exhibit
+        self.exhibits.setdefault("first", exhibit)
         if best:
             self.best_epoch, self.best_value = metrics.epoch, value
-            self.confusions["best"] = confusion
+            self.exhibits["best"] = exhibit
         return best
 
     def stalled(self, patience: int | None) -> bool:
@@ -66,7 +66,7 @@ class Progress:
             "history": [metrics.model_dump() for metrics in self.history],
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
-            "confusions": {name: torch.from_numpy(matrix) for name, matrix in self.confusions.items()},
+            "exhibits": {name: torch.from_numpy(exhibit) for name, exhibit in self.exhibits.items()},
             "steps": self.steps,
             "seconds": self.seconds,
         }
@@ -74,8 +74,8 @@ class Progress:
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Self:
         history = [EpochMetrics.model_validate(metrics) for metrics in state["history"]]
-        confusions = {name: matrix.numpy() for name, matrix in state["confusions"].items()}
-        return cls(**{**state, "history": history, "confusions": confusions})
+        exhibits = {name: exhibit.numpy() for name, exhibit in state["exhibits"].items()}
+        return cls(**{**state, "history": history, "exhibits": exhibits})
 
 
 def _quality(values: dict[str, float]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +11,24 @@ import torch
 from torch import nn
 
 from sweeper.config.sweep import ObjectiveConfig
-from sweeper.confusion import Confusion, write_confusion
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
-from sweeper.metrics import ClassificationMetrics
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
-from sweeper.training.evaluate import evaluate
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import OUT_OF_MEMORY
 from sweeper.training.progress import Progress
+from sweeper.training.task import Exhibit, Task
+from sweeper.training.tasks import build_task
 
 OnEpoch = Callable[[EpochMetrics], bool]
+
+TRAINED = ("loss", "accuracy", "psnr")
+"""What is logged of the training pass, where the task measures it."""
 
 
 def train(
@@ -58,8 +60,10 @@ def train(
             learner.load_state_dict(state, spec.config.batch_size)
         pruned = any(on_epoch(metrics) for metrics in progress.history)
         while not pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
-            metrics, confusion = _run_epoch(spec, learner, data, progress, device)
-            if progress.add(metrics, confusion, objective):
+            metrics, exhibit = _run_epoch(spec, learner, data, progress, device)
+            if learner.task.shows(metrics.epoch):
+                learner.task.keep(exhibit, f"epoch-{metrics.epoch:04d}", folder)
+            if progress.add(metrics, exhibit, objective):
                 learner.keep_best(folder, metrics.epoch)
             save_checkpoint(folder, learner.state_dict(), progress)
             learner.remember_limits()
@@ -74,7 +78,7 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
-    return leave(outcome, folder, progress, learner, data.classes, device)
+    return leave(outcome, folder, progress, learner, build_task(spec, data.classes), device)
 
 
 def leave(
@@ -82,12 +86,12 @@ def leave(
     folder: TrialFolder,
     progress: Progress,
     learner: Learner | None,
-    classes: Sequence[str],
+    task: Task,
     device: torch.device,
 ) -> TrialOutcome:
     """Write what a trial that has ended leaves behind, and add to its outcome on what it was trained."""
-    for name, confusion in progress.confusions.items():
-        write_confusion(folder.confusion / f"{name}.csv", confusion, classes)
+    for name, exhibit in progress.exhibits.items():
+        task.keep(exhibit, name, folder)
     if learner is not None:
         learner.write_best(folder, progress.best_epoch)
     on_features = learner is not None and learner.on_features
@@ -97,22 +101,16 @@ def leave(
 
 def _run_epoch(
     spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, device: torch.device
-) -> tuple[EpochMetrics, Confusion]:
+) -> tuple[EpochMetrics, Exhibit]:
     """Train and evaluate one epoch. Everything random in it follows from (seed, epoch)."""
     epoch, config = progress.epochs + 1, spec.config
     torch.manual_seed(epoch_seed(spec.seed, epoch))
     reset_peak_memory(device)
     started = time.perf_counter()
-    trained = _train_epoch(spec, learner, data, progress, epoch, device)
+    trained = _train_epoch(spec, learner, progress, epoch, device)
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started
-    validated = evaluate(
-        learner.inputs.network,
-        learner.inputs.val(),
-        classes=len(data.classes),
-        device=device,
-        micro_batches=learner.micro_batches,
-    )
+    validated = learner.task.validate(learner.inputs.network, learner.inputs.val(), device, learner.micro_batches)
     values = quality(trained, validated.values)
     require_finite(values, epoch, rate)
     learner.schedule.after_epoch(values)
@@ -126,27 +124,26 @@ def _run_epoch(
         "micro_batch_size": learner.micro_batches.size(config.batch_size),
     }
     metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
-    return metrics, validated.confusion
+    return metrics, validated.exhibit
 
 
 def _train_epoch(
-    spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, epoch: int, device: torch.device
+    spec: TrialSpec, learner: Learner, progress: Progress, epoch: int, device: torch.device
 ) -> Mapping[str, float]:
     """Make one pass over the training images and return the running training metrics."""
-    config, network = spec.config, learner.inputs.network
-    metrics = ClassificationMetrics(len(data.classes), device)
+    network, meter = learner.inputs.network, learner.task.meter(device)
     network.train()
     start = StepStart(network, device)
     for batch in learner.inputs.train(epoch):
         learner.schedule.before_step(progress.steps)
-        scored = compute_gradients(network, batch, config.label_smoothing, learner.micro_batches, start)
+        scored = compute_gradients(network, batch, learner.task.losses, learner.micro_batches, start)
         # Reading the loss waits for the device: free on a CPU, left to the end of the epoch on a GPU.
         if device.type == "cpu" and not torch.isfinite(loss := scored.losses.mean()):
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))
-        _update(learner, config.gradient_clip)
-        metrics.update(scored.logits, batch.labels, scored.losses)
+        _update(learner, spec.config.gradient_clip)
+        meter.update(scored.outputs, batch, scored.losses)
         progress.steps += 1
-    return metrics.compute()
+    return meter.compute()
 
 
 def _update(learner: Learner, gradient_clip: float | None) -> None:
@@ -162,7 +159,7 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 def quality(trained: Mapping[str, float], validated: Mapping[str, float]) -> dict[str, float]:
     """Return the metrics of an epoch that judge the model."""
-    values = {f"train/{name}": trained[name] for name in ("loss", "accuracy")}
+    values = {f"train/{name}": trained[name] for name in TRAINED if name in trained}
     return values | {f"val/{name}": value for name, value in validated.items()}
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
-from sweeper.training.gradients import StepStart, compute_gradients
+from sweeper.training.gradients import StepStart, batch_losses, compute_gradients
 from sweeper.training.memory import still_works
 from sweeper.training.micro_batch import Limits, MicroBatches, parts, recall_limits, remember_limits, smallest_part
 from tests.training.learnable import CPU, comparable, spec_of
@@ -64,7 +65,8 @@ def batch_of(count: int, mixed: bool = True) -> Batch:
 
 
 def gradients(model: Classifier, batch: Batch, sizes: MicroBatches, clip: float | None = None) -> list[torch.Tensor]:
-    compute_gradients(model, batch, 0.1, sizes, StepStart(model, CPU))
+    loss = partial(batch_losses, label_smoothing=0.1)
+    compute_gradients(model, batch, loss, sizes, StepStart(model, CPU))
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
@@ -228,11 +230,12 @@ def test_a_trial_that_fits_in_no_way_is_pruned_as_not_feasible_and_has_no_score(
 
 UNDER_A_CAP = """
 import json, resource, sys
+from functools import partial
 import torch, timm
 from sweeper.data.batches import Batch
 from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
-from sweeper.training.gradients import StepStart, compute_gradients
+from sweeper.training.gradients import StepStart, batch_losses, compute_gradients
 from sweeper.training.memory import still_works
 from sweeper.training.micro_batch import MicroBatches
 
@@ -248,7 +251,8 @@ class TooLarge(torch.nn.Module):
 models = [Classifier(part, torch.nn.Linear(256, 3), (0.5,) * 3, (0.5,) * 3).train() for part in (body, TooLarge())]
 batch = Batch(torch.randn(SIZE, 3, 4, 4), torch.zeros(SIZE, dtype=torch.int64))
 small = Batch(batch.inputs[:2], batch.labels[:2])
-compute_gradients(models[0], small, 0.0, MicroBatches(cpu), StepStart(models[0], cpu))
+loss = partial(batch_losses, label_smoothing=0.0)
+compute_gradients(models[0], small, loss, MicroBatches(cpu), StepStart(models[0], cpu))
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 found = []
@@ -256,7 +260,7 @@ for model in models:
     sizes = MicroBatches(cpu)
     resource.setrlimit(resource.RLIMIT_AS, (used + (240 << 20), resource.RLIM_INFINITY))
     try:
-        compute_gradients(model, batch, 0.0, sizes, StepStart(model, cpu))
+        compute_gradients(model, batch, loss, sizes, StepStart(model, cpu))
         fits = True
     except DoesNotFit:
         fits = False

@@ -1,0 +1,50 @@
+"""What the networks of a study are to do: the `task` section, and what each task measures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, PositiveInt
+
+from sweeper.config.hyperparameters import Frozen, Metric, name_of, named
+
+
+class ClassificationConfig(Frozen):
+    """Name the class of every image."""
+
+    name: Literal["classification"]
+
+
+class ReconstructionConfig(Frozen):
+    """Give every image back through a narrow latent: a backbone with a decoder, judged by its mean squared error."""
+
+    name: Literal["reconstruction"]
+    every: PositiveInt = Field(
+        5, description="Epochs between two pictures of reconstructions; those of the first, best and last always are."
+    )
+    images: Annotated[int, Field(ge=1, le=64)] = Field(10, description="Validation images in a picture.")
+
+
+TaskConfig = Annotated[ClassificationConfig | ReconstructionConfig, Discriminator("name"), BeforeValidator(named)]
+
+METRICS: dict[str, tuple[Metric, ...]] = {
+    "classification": (
+        "train/loss",
+        "train/accuracy",
+        "val/loss",
+        "val/accuracy",
+        "val/top5_accuracy",
+        "val/precision",
+        "val/recall",
+        "val/f1",
+    ),
+    "reconstruction": ("train/loss", "train/psnr", "val/loss", "val/psnr", "val/ssim"),
+}
+"""What each task measures in every epoch, and a trial may be judged by."""
+
+CLASSIFICATION = ClassificationConfig(name="classification")
+
+
+def reconstructs(task: Any) -> bool:
+    """Tell whether a `task` section, as it was written, asks for reconstruction."""
+    return bool(name_of(named(task)) == "reconstruction")

@@ -1,0 +1,170 @@
+"""The weights that a study begins from: looked up once, kept, recorded, and required to stay what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.space import Choice
+from sweeper.config.sweep import SweepConfig
+from sweeper.config.weights import StudyReference, study_reference
+from sweeper.errors import ConfigError, Problem, StudyChanged, StudyError, SweeperError
+from sweeper.files import whole_file
+from sweeper.paths import Workspace
+from sweeper.results import PinnedWeights, TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.study.artifacts import fetch_artifacts
+from sweeper.study.card import read_card
+from sweeper.study.ranking import winner
+
+Pinned = dict[str, PinnedWeights]
+"""By the value of `search.pretrained` that they stand for: a path or a reference to a study."""
+
+KEY = "search.pretrained"
+
+
+def pin_weights(
+    sweep: SweepConfig, known: Mapping[str, PinnedWeights], workspace: Workspace, storage_url: str, tracking_uri: str
+) -> Pinned:
+    """Return what every value of `pretrained` stands for, and see to it that the weights of studies lie here.
+
+    A reference is looked up when a study begins; from then on it means the same trial, whatever has won since.
+
+    Args:
+        sweep: The search space.
+        known: What its study began with; empty for a new one.
+        workspace: Where weights are kept.
+        storage_url: Where the studies are that are referred to.
+        tracking_uri: Where their weights are, if this machine has not run them.
+
+    Raises:
+        StudyError: there is no such study or trial, or it has no weights. StudyChanged when the weights
+            are others than the study began with. TrackingError when MLflow cannot be reached.
+        ConfigError: the search space names another architecture than that of the trial.
+    """
+    pinned: Pinned = {}
+    for value in _values(sweep):
+        reference, before = study_reference(value), known.get(value)
+        try:
+            if reference is None:
+                pinned[value] = PinnedWeights(digest=digest_of(Path(value)))
+            elif before is not None and _is_whole(workspace, before):
+                pinned[value] = before
+            else:
+                pinned[value] = _fetched(sweep, reference, before, workspace, storage_url, tracking_uri)
+        except (SweeperError, OSError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            kind = type(error) if isinstance(error, SweeperError) else StudyError
+            raise kind(f"{KEY} is {value}, which cannot be used: {error}") from error
+        if before is not None and before.digest != pinned[value].digest:
+            raise _changed(sweep, value, before, pinned[value])
+    return pinned
+
+
+def _values(sweep: SweepConfig) -> Iterator[str]:
+    """Yield the paths and references that a trial's `pretrained` may be."""
+    value = sweep.search.pretrained
+    options = value.choice if isinstance(value, Choice) else (value,)
+    yield from dict.fromkeys(option for option in options if isinstance(option, str))
+
+
+def _changed(sweep: SweepConfig, value: str, then: PinnedWeights, now: PinnedWeights) -> StudyChanged:
+    return StudyChanged(
+        f"the weights of {value} have changed since the study {sweep.study} began (digest {now.digest}, then "
+        f"{then.digest}), and trials from other weights cannot be compared; bring the old ones back, or give the "
+        "study another name"
+    )
+
+
+def _fetched(
+    sweep: SweepConfig,
+    reference: StudyReference,
+    before: PinnedWeights | None,
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str,
+) -> PinnedWeights:
+    """Bring the weights of a study's trial here; once it is known which trial that is, never another's."""
+    number = before.trial if before is not None else reference.trial
+    store = StudyStore.load(storage_url, reference.study)
+    row = _trial(store, number)
+    _require_same_architecture(sweep, reference.study, row)
+    elsewhere = None if read_card(workspace.study(reference.study)) else tracking_uri
+    with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
+        artifacts = fetch_artifacts(workspace, reference.study, row, Path(folder), elsewhere)
+        found = PinnedWeights(
+            digest=digest_of(artifacts.weights), study=reference.study, trial=row.number, run_id=artifacts.run_id
+        )
+        with artifacts.weights.open("rb") as source, whole_file(workspace.weights(found.digest)) as kept:
+            shutil.copyfileobj(source, kept)
+    return found
+
+
+def _trial(store: StudyStore, number: int | None) -> TrialRow:
+    """Return a trial by its number, or the best one. Raises StudyError where there are no weights to be had."""
+    rows, study = store.rows(), store.sweep.study
+    if number is None:
+        best = winner(rows, store.sweep.objective.direction)
+        if best is None:
+            raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
+        return best
+    if number >= len(rows):
+        raise StudyError(f"{study} has {len(rows)} trials, and none of number {number}; see `sweeper status {study}`")
+    row = rows[number]
+    if row.outcome is None or row.outcome.best_epoch is None:
+        raise StudyError(f"trial {number} of {study} is {row.state} and has no weights; name another")
+    return row
+
+
+def _require_same_architecture(sweep: SweepConfig, study: str, row: TrialRow) -> None:
+    """Refuse, before any trial fails by it, backbones that these weights do not fit."""
+    value = sweep.search.backbone
+    wanted = value.choice if isinstance(value, Choice) else (value,)
+    saved = row.config.backbone if row.config else ""
+    others = [str(name) for name in wanted if _architecture(name) != _architecture(saved)]
+    if others:
+        rule = f"{KEY} refers to trial {row.number} of {study}, whose backbone is {saved}; name that one here"
+        raise ConfigError([Problem("search space", "search.backbone", f"{rule}, got {', '.join(others)}")])
+
+
+def _architecture(backbone: str) -> str:
+    """Return a name without timm's tag of pretrained weights."""
+    return backbone.partition(".")[0]
+
+
+def _is_whole(workspace: Workspace, pinned: PinnedWeights) -> bool:
+    kept = workspace.weights(pinned.digest)
+    return kept.exists() and digest_of(kept) == pinned.digest
+
+
+def digest_of(path: Path) -> str:
+    """Return 32 hexadecimal digits that change with any byte of a file. Raises OSError."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def kept_files(pinned: Mapping[str, PinnedWeights], workspace: Workspace) -> dict[str, str]:
+    """Return the files in which the weights of other studies are kept, by their references."""
+    return {value: str(workspace.weights(weights.digest)) for value, weights in pinned.items() if weights.study}
+
+
+def with_kept_weights(config: TrialConfig, study: str, workspace: Workspace) -> TrialConfig:
+    """Return the configuration of a trial of a study with the file in place of a reference to another study.
+
+    Raises StudyError when the file is gone.
+    """
+    card = read_card(workspace.study(study))
+    file = kept_files(card.pretrained if card else {}, workspace).get(str(config.pretrained))
+    if study_reference(config.pretrained) is None:
+        return config
+    if file is None or not Path(file).exists():
+        raise StudyError(f"the weights of {config.pretrained} are not here any more; `sweeper run` brings them back")
+    return config.model_copy(update={"pretrained": file})

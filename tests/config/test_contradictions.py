@@ -1,0 +1,62 @@
+"""Settings of one task are refused for the other, each with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.loading import load_sweep
+from sweeper.errors import ConfigError
+
+SPACE = """study: s
+task: reconstruction
+dataset: {builtin: digits}
+search:
+  backbone: r
+  image_size: 16
+"""
+
+
+def test_a_reconstruction_is_judged_by_its_psnr_unless_another_metric_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE)
+    sweep = load_sweep(file)
+    assert (sweep.objective.metric, sweep.objective.direction) == ("val/psnr", "maximize")
+    assert (sweep.task.name, sweep.task.every) == ("reconstruction", 5)
+    by_loss = load_sweep(file, ["objective.metric=val/loss"])
+    assert (by_loss.objective.metric, by_loss.objective.direction) == ("val/loss", "minimize")
+    assert by_loss.fingerprint()["task"] == "reconstruction"
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "rule"),
+    [
+        ("  head: {hidden: [8]}\n", "space.yaml:7: search.head", "no effect on the task reconstruction; remove it"),
+        ("  label_smoothing: 0.1\n", "space.yaml:7: search.label_smoothing", "no effect"),
+        ("  trainable: head\n", "space.yaml:7: search.trainable", "should be all"),
+        (
+            "  scheduler: {name: reduce_on_plateau, metric: {choice: [val/ssim, val/f1]}}\n",
+            "space.yaml:7: search.scheduler",
+            "val/f1 is not measured by the task reconstruction, only train/loss",
+        ),
+        ("objective: {metric: val/accuracy}\n", "space.yaml:7: objective.metric", "val/accuracy is not measured"),
+    ],
+    ids=["head", "smoothing", "frozen", "schedule", "objective"],
+)
+def test_what_a_reconstruction_has_no_use_for_is_refused(tmp_path: Path, lines: str, where: str, rule: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE + lines)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file)
+    assert where in str(caught.value)
+    assert rule in str(caught.value)
+
+
+def test_images_smaller_than_the_window_of_ssim_and_metrics_of_the_other_task_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE)
+    with pytest.raises(ConfigError, match=r"search.image_size: SSIM .*window of 11 pixels.*got 8"):
+        load_sweep(file, ["search.image_size={int: [8, 16]}"])
+    with pytest.raises(ConfigError, match="val/psnr is not measured by the task classification"):
+        load_sweep(file, ["task=classification", "objective.metric=val/psnr"])

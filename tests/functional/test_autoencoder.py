@@ -1,0 +1,94 @@
+"""An autoencoder, then a classifier on its frozen encoder: the two search spaces by the real program, on few images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+
+from tests.functional.program import REPOSITORY, sweeper
+from tests.pictures import write_class_folders
+
+SPACES = REPOSITORY / "search_spaces"
+SMALL = ["--set", "search.image_size=12", "--set", "budget.trials=1", "--set", "search.batch_size=8"]
+TEST = ("--set", "device=cpu", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, created: Path) -> Path:
+    """A folder in which both studies have been run."""
+    pytest.importorskip("tensorboardX")
+    folder = tmp_path_factory.mktemp("work")
+    shutil.copy(created, folder / created.name)
+    counts = {f"{split}/{name}": count for split, count in (("train", 26), ("test", 3)) for name in ("cat", "dog")}
+    write_class_folders(folder / "data" / "cifar10", counts)
+    shutil.copytree(REPOSITORY / "models", folder / "models")
+    options = (*TEST, "--set", "budget.epochs=2", "--set", "search.backbone=cifar10_autoencoder_wide")
+    every = ("--set", "task.every=1", "--set", "tracking.tensorboard=true")
+    done = sweeper("run", str(SPACES / "cifar10_autoencoder.yaml"), *options, *every, folder=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    done = sweeper("run", str(SPACES / "cifar10_encoder_classifier.yaml"), *options, folder=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
+def runs(folder: Path, study: str) -> dict[str, Any]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_the_run_of_an_autoencoder_has_its_measures_and_pictures(folder: Path) -> None:
+    run = runs(folder, "cifar10_autoencoder")["trial-0000"]
+    assert {"val/psnr", "val/ssim", "train/loss", "best/val/psnr"} <= run.data.metrics.keys()
+    pictures = folder / "mlruns" / "cifar10_autoencoder" / run.info.run_id / "artifacts" / "reconstructions"
+    names = {"first.png", "best.png", "last.png", "epoch-0001.png", "epoch-0002.png"}
+    assert {path.name for path in pictures.iterdir()} == names
+
+
+def test_the_curves_are_in_event_files_too(folder: Path) -> None:
+    from sweeper.tracking.tensorboard import read_events
+
+    steps = [
+        event.step
+        for event in read_events(folder / "tensorboard" / "cifar10_autoencoder" / "trial-0000")
+        for value in event.summary.value
+        if value.tag == "val/psnr"
+    ]
+    assert steps == [1, 2]
+
+
+def test_the_classifier_stands_on_the_autoencoder_that_won_and_says_so(folder: Path) -> None:
+    source = runs(folder, "cifar10_autoencoder")["trial-0000"].info.run_id
+    found = runs(folder, "cifar10_encoder_classifier")
+    for run in found.values():
+        assert f"study:cifar10_autoencoder/best = trial 0 (MLflow run {source})" in run.data.tags["sweeper.pretrained"]
+    trial = found["trial-0000"]
+    assert trial.data.params["pretrained"] == "study:cifar10_autoencoder/best"
+    card = json.loads((folder / ".sweeper/studies/cifar10_encoder_classifier/sweep/card.json").read_text())
+    assert card["pretrained"]["study:cifar10_autoencoder/best"]["trial"] == 0
+    assert list((folder / ".sweeper" / "features").glob("*.npy"))  # the frozen encoder's output, computed once
+
+
+def test_the_classifier_is_evaluated_and_exported_and_an_autoencoder_says_what_it_is_not(folder: Path) -> None:
+    scored = sweeper("evaluate", "cifar10_encoder_classifier", "--split", "test", "--json", folder=folder)
+    assert scored.returncode == 0, scored.stderr
+    assert json.loads(scored.stdout)["images"] == 6
+    refused = sweeper("data", "label-errors", "cifar10_autoencoder", folder=folder)
+    assert refused.returncode == 4
+    assert "the study cifar10_autoencoder reconstructs images and names no classes" in refused.stderr
+
+
+def test_both_spaces_split_the_50000_training_images_of_cifar10_as_the_project_did() -> None:
+    first, second = (
+        yaml.safe_load((SPACES / f"cifar10_{name}.yaml").read_text())["dataset"]
+        for name in ("autoencoder", "encoder_classifier")
+    )
+    assert first == second
+    assert 50_000 * first["val_fraction"] == 2_000
