@@ -15,6 +15,7 @@ from sweeper.results import TrialSpec
 from sweeper.training.checkpoint import save_weights
 from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.inputs import ImageInputs, Inputs, TrialData
+from sweeper.training.loss import Loss, build_loss
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.schedule import LearningRate
@@ -31,6 +32,7 @@ class Learner:
 
     model: Classifier
     inputs: Inputs
+    loss: Loss
     optimizer: torch.optim.Optimizer
     schedule: LearningRate
     micro_batches: MicroBatches
@@ -100,7 +102,8 @@ def build_learner(
     smallest = smallest_part(inputs.network.train())
     limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
-    return Learner(model, inputs, optimizer, schedule, sizes, limits_file)
+    loss = build_loss(config, data.train.host_labels, len(data.classes), device)
+    return Learner(model, inputs, loss, optimizer, schedule, sizes, limits_file)
 
 
 def _on_features(

@@ -133,17 +133,17 @@ def _train_epoch(
     spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, epoch: int, device: torch.device
 ) -> Mapping[str, float]:
     """Make one pass over the training images and return the running training metrics."""
-    config, network = spec.config, learner.inputs.network
+    network = learner.inputs.network
     metrics = ClassificationMetrics(len(data.classes), device)
     network.train()
     start = StepStart(network, device)
     for batch in learner.inputs.train(epoch):
         learner.schedule.before_step(progress.steps)
-        scored = compute_gradients(network, batch, config.label_smoothing, learner.micro_batches, start)
+        scored = compute_gradients(network, batch, learner.loss, learner.micro_batches, start)
         # Reading the loss waits for the device: free on a CPU, left to the end of the epoch on a GPU.
         if device.type == "cpu" and not torch.isfinite(loss := scored.losses.mean()):
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))
-        _update(learner, config.gradient_clip)
+        _update(learner, spec.config.gradient_clip)
         metrics.update(scored.logits, batch.labels, scored.losses)
         progress.steps += 1
     return metrics.compute()
