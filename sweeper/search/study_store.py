@@ -215,7 +215,10 @@ class StudyStore:
         seed = trial_seed(self._sweep.seed, number)
         kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
         epochs = self._sweep.budget.epochs
-        return TrialSpec(number=number, seed=seed, epochs=epochs, config=config, memory_kills=kills)
+        keep = self._sweep.keep_optimizer
+        return TrialSpec(
+            number=number, seed=seed, epochs=epochs, config=config, memory_kills=kills, keep_optimizer=keep
+        )
 
     @_guarded
     def remaining(self) -> int:
@@ -304,7 +307,7 @@ def _row(trial: FrozenTrial, direction: str) -> TrialRow:
         state=STATES[trial.state],
         value=outcome.best_value if outcome else _best_so_far(trial, direction),
         best_epoch=outcome.best_epoch if outcome else None,
-        epochs=outcome.epochs if outcome else len(trial.intermediate_values),
+        epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
         seconds=outcome.seconds if outcome else _seconds_since(trial),
         ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
         params=trial.params,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -19,8 +21,14 @@ from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.mlflow_store import default_tracking_uri
 
 
-def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tracking_uri: str) -> StudyCard:
-    """Return what all runs of the study record, as it was when the study began.
+def study_card(
+    sweep: SweepConfig,
+    dataset: DatasetCard,
+    folder: StudyFolder,
+    tracking_uri: str,
+    lineage: Mapping[str, str] = MappingProxyType({}),
+) -> StudyCard:
+    """Return what all runs of the study record, as it was when the study began; `lineage` are tags of its source.
 
     Raises StudyChanged when the images are others than then: trials on them could not be compared.
     """
@@ -35,7 +43,7 @@ def study_card(sweep: SweepConfig, dataset: DatasetCard, folder: StudyFolder, tr
         tracking_uri=tracking_uri,
         start_ms=int(time.time() * 1000),
         params=_sweep_params(sweep),
-        tags={"sweeper.dataset_digest": dataset.digest, **_git_commit()},
+        tags={"sweeper.dataset_digest": dataset.digest, **_git_commit(), **lineage},
         dataset=_dataset_input(sweep, dataset),
     )
     write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))

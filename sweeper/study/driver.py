@@ -19,13 +19,15 @@ from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, 
 from sweeper.errors import DiskError, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialOutcome, TrialRow, TrialState, does_not_fit
+from sweeper.results import TrialOutcome, TrialRow, TrialStart, TrialState, does_not_fit
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import study_card
 from sweeper.study.failure_streak import FailureStreak
+from sweeper.study.lineage import Start
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
+from sweeper.study.start import trial_start
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.outbox import Outbox, Phase
 
@@ -60,8 +62,9 @@ def run_sweep(
     tracking_uri: str,
     engine: EngineFactory,
     observer: Observer,
+    start: Start | None = None,
 ) -> SweepResult:
-    """Run a study up to its budget, continuing where an earlier run ended.
+    """Run a study up to its budget, continuing where an earlier run ended; `start` is what its trials go on from.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
@@ -72,16 +75,25 @@ def run_sweep(
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-        card = study_card(sweep, dataset, folder, tracking_uri)
+        card = study_card(sweep, dataset, folder, tracking_uri, start.tags() if start else {})
         outbox = Outbox(workspace, folder, card)
-        driver = Driver(store, folder, outbox, observer)
+        begins = trial_start(workspace, folder.start, start) if start else None
+        driver = Driver(store, folder, outbox, observer, begins)
         return driver.run(engine)
 
 
 class Driver:
     """Runs one study; holds its lock for as long as it lives."""
 
-    def __init__(self, store: StudyStore, folder: StudyFolder, outbox: Outbox, observer: Observer):
+    def __init__(
+        self,
+        store: StudyStore,
+        folder: StudyFolder,
+        outbox: Outbox,
+        observer: Observer,
+        start: TrialStart | None = None,
+    ):
+        self._start = start
         self._store = store
         self._folder = folder
         self._outbox = outbox
@@ -146,7 +158,8 @@ class Driver:
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._interrupted:
-            group = self._store.next_group(self._store.sweep.features.fuse)
+            asked = self._store.next_group(self._store.sweep.features.fuse)
+            group = [spec.model_copy(update={"start": self._start}) for spec in asked]
             if not group:
                 return
             self._live.update(spec.number for spec in group)

@@ -132,7 +132,7 @@ def train_together(
 def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome:
     """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built."""
     state = load_checkpoint(folder, together.device)
-    progress: Progress = state["progress"] if state else Progress()
+    progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     try:
         learner = build_learner(spec, together.data, together.device, together.limits_file, together.features)

@@ -49,7 +49,7 @@ def train(
     fit in memory at once. `features` has what frozen backbones make of the images.
     """
     state = load_checkpoint(folder, device)
-    progress: Progress = state["progress"] if state else Progress()
+    progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     learner: Learner | None = None
     try:
