@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,13 +23,15 @@ from sweeper.data.image_set import ImageSet
 from sweeper.data.index import build_index
 from sweeper.data.prepare import prepare_images
 from sweeper.data.splitting import Splits
-from sweeper.errors import StudyError
+from sweeper.errors import StudyError, StudyLocked
+from sweeper.files import AlreadyLocked, file_lock, whole_file
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.modeling.weights import read_weights
-from sweeper.paths import TrialFolder, Workspace
+from sweeper.paths import FoldsFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
 from sweeper.study.classifiers import require_classifiers
+from sweeper.study.lineage import read_start
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
@@ -64,28 +68,59 @@ def find_label_errors(
 ) -> LabelErrors:
     """Train a trial's configuration once for each fold without it, and judge the labels in the fold.
 
-    The validation split chooses the best epoch, as in the study; the test split is not touched.
+    The validation split chooses the best epoch, as in the study; the test split is not touched. What is
+    done stands on disk until all is: after an interruption it goes on from the last epoch.
 
     Raises:
+        StudyLocked: it is being done already.
         StudyError: the trial has no configuration, or a training did not end well.
     """
     require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; choose another study")
     config = with_kept_weights(row.config, sweep.study, workspace)
+    if (start := read_start(workspace.study(sweep.study))) is not None:
+        raise StudyError(
+            f"{sweep.study} goes on from weights of {start.study}, which have seen the labels that are to be judged; "
+            f"choose a study that starts afresh, such as {start.study}"
+        )
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace)
     rows = images.splits["train"]
     order = np.random.default_rng(sweep.seed).permutation(len(rows))
     probabilities = np.zeros((len(rows), len(images.classes)))
-    for fold in range(folds):
-        held = np.sort(order[fold::folds])
-        told = _scaled(progress, fold, folds, sweep.budget.epochs)
-        probabilities[held] = _judged(sweep, config, images, rows, held, fold, device, told)
+    with _folder(workspace, sweep, config, images, folds) as files:
+        for fold in range(folds):
+            held = np.sort(order[fold::folds])
+            told = _scaled(progress, fold, folds, sweep.budget.epochs)
+            if not files.judged(fold).exists():
+                found = _judged(sweep, config, images, rows, held, fold, device, told, files.trial(fold))
+                with whole_file(files.judged(fold)) as file:
+                    np.save(file, found)
+                shutil.rmtree(files.trial(fold).path)
+            probabilities[held] = np.load(files.judged(fold))
+        shutil.rmtree(files.path)
     labels = images.labels[rows]
     source = _source(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return LabelErrors(source, _candidates(source, rows, probabilities, labels), len(rows), accuracy)
+
+
+@contextmanager
+def _folder(
+    workspace: Workspace, sweep: SweepConfig, config: TrialConfig, images: ImageSet, folds: int
+) -> Iterator[FoldsFolder]:
+    """Hold the folder of these trainings, named by all that they depend on."""
+    described = [sweep.fingerprint(), config.model_dump(mode="json"), images.digest, folds]
+    key = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=8).hexdigest()
+    files = workspace.study(sweep.study).folds(key)
+    try:
+        with file_lock(files.lock, blocking=False):
+            yield files
+    except AlreadyLocked:
+        raise StudyLocked(
+            f"the labels of {sweep.study} are being judged by another process; wait for its end"
+        ) from None
 
 
 def _scaled(progress: Progress | None, fold: int, folds: int, epochs: int) -> Callable[[int], None]:
@@ -102,30 +137,28 @@ def _judged(
     fold: int,
     device: torch.device,
     told: Callable[[int], None],
+    folder: TrialFolder,
 ) -> Probabilities:
     """Train without the held rows and return the probabilities of their classes, [H, C]."""
     splits: Splits = {"train": np.delete(rows, held), "val": images.splits["val"], "test": rows[held]}
     parts = replace(images, splits=splits)  # the held images stand in the place of a test split
     data = TrialData(DeviceImages(parts, "train", device), DeviceImages(parts, "val", device), images.titles)
     spec = TrialSpec(number=fold, seed=sweep.seed + fold, epochs=sweep.budget.epochs, config=config)
-    with tempfile.TemporaryDirectory(prefix="sweeper-folds-") as temporary:
-        folder = TrialFolder(Path(temporary) / f"trial-{fold:04d}")
-        folder.path.mkdir()
-        outcome = train(
-            spec,
-            data,
-            objective=sweep.objective,
-            patience=sweep.budget.patience,
-            device=device,
-            folder=folder,
-            on_epoch=partial(_tell, told),
-        )
-        if outcome.state is not TrialState.COMPLETE or outcome.best_epoch is None:
-            raise StudyError(
-                f"fold {fold} of {sweep.study} could not be trained: {outcome.reason}; choose another study"
-            )
-        model = build_classifier(config, len(images.classes), load_weights=False)
-        model.load_state_dict(read_weights(folder.weights_of(outcome.best_epoch)))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    outcome = train(
+        spec,
+        data,
+        objective=sweep.objective,
+        patience=sweep.budget.patience,
+        device=device,
+        folder=folder,
+        on_epoch=partial(_tell, told),
+    )
+    if outcome.state is not TrialState.COMPLETE or outcome.best_epoch is None:
+        shutil.rmtree(folder.path)
+        raise StudyError(f"fold {fold} of {sweep.study} could not be trained: {outcome.reason}; choose another study")
+    model = build_classifier(config, len(images.classes), load_weights=False)
+    model.load_state_dict(read_weights(folder.weights_of(outcome.best_epoch)))
     return _probabilities(model, DeviceImages(parts, "test", device), config, device)
 
 

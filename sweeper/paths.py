@@ -150,6 +150,15 @@ class StudyFolder:
         """What every run of the study records."""
         return self.sweep / "card.json"
 
+    def folds(self, key: str) -> FoldsFolder:
+        """What `sweeper data label-errors` has done so far, by what it depends on."""
+        return FoldsFolder(self.path / f"folds-{key}")
+
+    @property
+    def start(self) -> StartFolder:
+        """What the study's trials start from, where it goes on from a trial of another one."""
+        return StartFolder(self.path / "start")
+
     @property
     def worker_logs(self) -> Path:
         return self.path / "logs"
@@ -164,6 +173,50 @@ class StudyFolder:
     def delivered(self) -> list[Path]:
         """Return what is left of folders whose removal was cut short."""
         return sorted(self.path.glob("delivered-*"))
+
+
+@dataclass(frozen=True)
+class FoldsFolder:
+    """The trainings of a winner on folds, while not all of them have ended."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path.with_suffix(".lock")
+
+    def trial(self, fold: int) -> TrialFolder:
+        """The training without a fold."""
+        return TrialFolder(self.path / f"trial-{fold:04d}")
+
+    def judged(self, fold: int) -> Path:
+        """The probabilities of the classes of a fold's images, float64 [H, C]."""
+        return self.path / f"judged-{fold:04d}.npy"
+
+
+@dataclass(frozen=True)
+class StartFolder:
+    """What a continuation starts from. All of it is there once `source` is."""
+
+    path: Path
+
+    @property
+    def source(self) -> Path:
+        """Which trial it comes from."""
+        return self.path / "source.json"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def optimizer(self) -> Path:
+        return self.path / "optimizer.pt"
+
+    @property
+    def history(self) -> Path:
+        """The metrics of the epochs before."""
+        return self.path / "history.json"
 
 
 @dataclass(frozen=True)
@@ -221,6 +274,10 @@ class TrialFolder:
 
     def weights_of(self, epoch: int) -> Path:
         return self.weights / f"epoch-{epoch:04d}.safetensors"
+
+    def optimizer_of(self, epoch: int) -> Path:
+        """The optimizer's state beside those weights, where it is kept."""
+        return self.weights / f"epoch-{epoch:04d}.optimizer.pt"
 
     @property
     def confusion(self) -> Path:

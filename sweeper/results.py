@@ -11,6 +11,14 @@ from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
 
 
+class TrialStart(Frozen):
+    """What a trial goes on from that continues another one: files of that one, and how many epochs it had."""
+
+    epochs: int
+    weights: str
+    optimizer: str | None = None
+
+
 class TrialSpec(Frozen):
     """One trial as its worker gets it."""
 
@@ -23,6 +31,13 @@ class TrialSpec(Frozen):
     """The file that holds what `config.pretrained` refers to, where that is a trial of another study."""
     memory_kills: int = 0
     """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
+    start: TrialStart | None = None
+    keep_optimizer: bool = False
+
+    @property
+    def epochs_before(self) -> int:
+        """Epochs of the trial that this one goes on from; its own are numbered from there, up to `epochs`."""
+        return self.start.epochs if self.start else 0
 
     def with_weights(self) -> TrialSpec:
         """Return the same trial with the file in place of the reference."""

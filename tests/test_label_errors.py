@@ -34,7 +34,9 @@ def sweep(tmp_path: Path) -> SweepConfig:
     return SweepConfig.model_validate(space)
 
 
-def test_planted_label_errors_are_found_by_training_without_them(tmp_path: Path, sweep: SweepConfig) -> None:
+def test_planted_label_errors_are_found_by_training_without_them_interrupted_or_not(
+    tmp_path: Path, sweep: SweepConfig
+) -> None:
     row = TrialRow(
         number=0,
         state=TrialState.COMPLETE,
@@ -47,16 +49,20 @@ def test_planted_label_errors_are_found_by_training_without_them(tmp_path: Path,
         config=TrialConfig.model_validate(SEARCH),
         reason=None,
     )
+    workspace, cpu = Workspace(tmp_path), torch.device("cpu")
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 8:  # the second epoch of the second fold
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        find_label_errors(workspace, sweep, row, folds=3, device=cpu, progress=interrupt)
     told: list[tuple[int, int]] = []
     found = find_label_errors(
-        Workspace(tmp_path),
-        sweep,
-        row,
-        folds=3,
-        device=torch.device("cpu"),
-        progress=lambda done, total: told.append((done, total)),
+        workspace, sweep, row, folds=3, device=cpu, progress=lambda done, total: told.append((done, total))
     )
+    assert told == [(done, 18) for done in range(7, 19)]  # the first fold is not trained again
+    assert not list(workspace.study("s").path.glob("folds-*/"))
     assert {candidate.path for candidate in found.candidates[:2]} == set(PLANTED)
     assert [candidate.suggested for candidate in found.candidates[:2]] == ["green", "green"]
     assert found.accuracy > 0.9
-    assert told[-1] == (18, 18)

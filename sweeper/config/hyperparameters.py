@@ -185,6 +185,59 @@ class AugmentConfig(Frozen):
     cutmix: NonNegativeFloat = Field(0.0, description="Alpha of CutMix (arXiv 1905.04899); 0 switches it off.")
 
 
+class NoWeightsConfig(Frozen):
+    """Every image counts the same."""
+
+    name: Literal["none"]
+
+
+class InverseConfig(Frozen):
+    """Every class counts the same, sampling and loss together."""
+
+    name: Literal["inverse"]
+
+
+class EffectiveNumberConfig(Frozen):
+    """A class of n images counts n / E with E = (1 - beta^n) / (1 - beta) (Cui et al., arXiv 1901.05555)."""
+
+    name: Literal["effective_number"]
+    beta: Beta = Field(0.999, description="0 changes nothing; towards 1 every class counts the same.")
+
+
+class CrossEntropyConfig(Frozen):
+    """The usual loss."""
+
+    name: Literal["cross_entropy"]
+
+
+class FocalConfig(Frozen):
+    """Cross-entropy times (1 - p)^gamma: what is known already counts less (Lin et al., arXiv 1708.02002)."""
+
+    name: Literal["focal"]
+    gamma: NonNegativeFloat = Field(2.0, description="0 is cross-entropy.")
+
+
+WeightsConfig = Annotated[
+    NoWeightsConfig | InverseConfig | EffectiveNumberConfig, Discriminator("name"), BeforeValidator(named)
+]
+LossConfig = Annotated[CrossEntropyConfig | FocalConfig, Discriminator("name"), BeforeValidator(named)]
+
+
+class ClassBalanceConfig(Frozen):
+    """What is done about classes of few images; in training alone, since all trials are validated alike."""
+
+    sampling: Probability = Field(
+        0.0,
+        description="How far classes are drawn alike: a class of n images gets a part of n^(1 - sampling) of every "
+        "epoch. 0 takes each image once, 0.5 is square-root sampling, 1 takes every class as often.",
+    )
+    weights: WeightsConfig = Field(
+        NoWeightsConfig(name="none"),
+        description="Of the classes in the loss: the part of the way that sampling leaves.",
+    )
+    loss: LossConfig = CrossEntropyConfig(name="cross_entropy")
+
+
 class TrialConfig(Frozen):
     """All hyperparameters of one trial."""
 
@@ -203,6 +256,7 @@ class TrialConfig(Frozen):
     batch_size: PositiveInt = Field(128, description="Images in one optimizer step.")
     image_size: ImageSide = Field(64, description="Side of the square training images, in pixels.")
     label_smoothing: Rate = 0.0
+    class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()
     gradient_clip: PositiveFloat | None = Field(None, description="Largest allowed norm of all gradients together.")
     scheduler: SchedulerConfig = ReduceOnPlateauConfig(name="reduce_on_plateau")

@@ -32,6 +32,11 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck
     document = read_document(_text_of(path), str(path))
     if document.problems and not document.data:
         raise ConfigError(document.problems)
+    return validated(document, overrides, check_names)
+
+
+def validated(document: Document, overrides: Sequence[str], check_names: NameCheck | None) -> SweepConfig:
+    """Override and validate a document. Raises ConfigError with every problem found, in the order of the file."""
     for assignment in overrides:
         document.override(assignment)
     config, problems = _validate(document)

@@ -99,6 +99,11 @@ class SweepConfig(Frozen):
     pruner: PrunerConfig = MedianConfig(name="median")
     features: FeaturesConfig = FeaturesConfig()
     tracking: TrackingConfig = TrackingConfig()
+    keep_optimizer: bool = Field(
+        False,
+        description="Keep the optimizer's state beside the best weights of each trial, for `sweeper train "
+        "--with-optimizer`; Adam's takes twice the space of the weights.",
+    )
     seed: NonNegativeInt = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     model_files: tuple[str, ...] = Field(

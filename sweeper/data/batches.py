@@ -16,6 +16,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.data.listing import Split
 from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import place_samples
+from sweeper.data.sampling import epoch_order
 from sweeper.data.splitting import Rows
 
 
@@ -39,7 +40,8 @@ class DeviceImages:
 
     The images stay on the device when they fit its free memory, and are streamed to it from the
     memory map otherwise; the batches are the same either way. `resident` decides it by force.
-    `pixels` names their pixels, as those of the image set are named.
+    `pixels` names their pixels, as those of the image set are named; `host_labels` are the labels, int64 [N],
+    on the host.
     """
 
     def __init__(
@@ -47,7 +49,8 @@ class DeviceImages:
     ) -> None:
         rows = image_set.splits[split]
         self.device = torch.device(device)
-        self.labels = torch.from_numpy(image_set.labels[rows]).to(self.device)
+        self.host_labels = image_set.labels[rows]
+        self.labels = torch.from_numpy(self.host_labels).to(self.device)
         self.pixels = _pixels_of(image_set, rows)
         self._source = place_samples(image_set.images, rows, self.device, resident=resident)
 
@@ -67,16 +70,18 @@ class DeviceImages:
         std: tuple[float, ...],
         seed: int,
         epoch: int,
+        sampling: float = 0.0,
     ) -> Iterator[Batch]:
-        """Yield every image once, shuffled, augmented, resized to `image_size` and normalised.
+        """Yield the images of an epoch, shuffled, augmented, resized to `image_size` and normalised.
 
-        All chance comes from (seed, epoch) and the kind of device alone, so that an epoch of a
-        resumed trial equals that of an uninterrupted one. An incomplete last batch is kept; if it had
-        one image only, on which batch normalisation fails, that image joins the batch before. `mean`
-        and `std` are per channel, of values from 0 to 1.
+        Every image comes once, or with `sampling` as `epoch_order` draws them. All chance comes from
+        (seed, epoch) and the kind of device alone, so that an epoch of a resumed trial equals that of an
+        uninterrupted one. An incomplete last batch is kept; if it had one image only, on which batch
+        normalisation fails, that image joins the batch before. `mean` and `std` are per channel, of
+        values from 0 to 1.
         """
         host, generator = chance(seed, epoch, self.device)
-        order = host.permutation(len(self))
+        order = epoch_order(self.host_labels, sampling, host)
         bounds = training_bounds(len(self), batch_size)
         labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
         normalize = Normalize(mean, std, image_size, self.device)

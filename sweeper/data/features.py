@@ -13,6 +13,7 @@ from sweeper.data.batches import Batch, chance, mixed, training_bounds
 from sweeper.data.feature_cache import Features
 from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import SampleSource, place_samples
+from sweeper.data.sampling import epoch_order
 
 
 class DeviceFeatures:
@@ -29,6 +30,7 @@ class DeviceFeatures:
 
     def __init__(self, labels: Tensor, open_view: Callable[[int], Features], views: int, device: torch.device):
         self.labels = labels
+        self._host_labels = labels.cpu().numpy()
         self.device = device
         self._open_view = open_view
         self._views = views
@@ -37,13 +39,15 @@ class DeviceFeatures:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def train_batches(self, batch_size: int, augment: AugmentConfig, seed: int, epoch: int) -> Iterator[Batch]:
-        """Yield every image's features once, as `DeviceImages` orders the images of (seed, epoch).
+    def train_batches(
+        self, batch_size: int, augment: AugmentConfig, seed: int, epoch: int, sampling: float = 0.0
+    ) -> Iterator[Batch]:
+        """Yield the features of an epoch's images, as `DeviceImages` draws and orders them by (seed, epoch).
 
         Epoch e takes view e - 1, and the first one again after the last. Mixup blends features.
         """
         host, _ = chance(seed, epoch, self.device)
-        order = host.permutation(len(self))
+        order = epoch_order(self._host_labels, sampling, host)
         bounds = training_bounds(len(self), batch_size)
         labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
         source = self.view((epoch - 1) % self._views)
@@ -52,14 +56,21 @@ class DeviceFeatures:
             yield mixed(mix, features, labels[start:end]) if mix else Batch(features, labels[start:end])
 
     def stacked_batches(
-        self, batch_size: int, augments: Sequence[AugmentConfig], seeds: Sequence[int], epoch: int
+        self,
+        batch_size: int,
+        augments: Sequence[AugmentConfig],
+        seeds: Sequence[int],
+        epoch: int,
+        samplings: Sequence[float],
     ) -> Iterator[Batch]:
         """Yield the same for several trials at once: inputs [K, B, D], labels [K, B].
 
         All of them mix, or none.
         """
         hosts = [chance(seed, epoch, self.device)[0] for seed in seeds]
-        orders = np.stack([host.permutation(len(self)) for host in hosts])
+        orders = np.stack(
+            [epoch_order(self._host_labels, part, host) for part, host in zip(samplings, hosts, strict=True)]
+        )
         bounds = training_bounds(len(self), batch_size)
         labels = self.labels[torch.from_numpy(orders).to(self.device, non_blocking=True)]
         source = self.view((epoch - 1) % self._views)

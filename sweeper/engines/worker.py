@@ -148,7 +148,7 @@ class Worker:
         from sweeper.training.fused import stack_key
 
         with suppress(DatasetError):  # the trial itself will tell of it
-            if self._features.serve(spec.config, self._images(spec.config.image_size)):
+            if spec.start is None and self._features.serve(spec.config, self._images(spec.config.image_size)):
                 return stack_key(spec.config)
         return None
 

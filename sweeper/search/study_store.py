@@ -214,8 +214,16 @@ class StudyStore:
         trial.set_user_attr(CONFIG, config.model_dump(mode="json"))
         seed = trial_seed(self._sweep.seed, number)
         kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
-        epochs, task = self._sweep.budget.epochs, self._sweep.task
-        return TrialSpec(number=number, seed=seed, epochs=epochs, config=config, task=task, memory_kills=kills)
+        sweep = self._sweep
+        return TrialSpec(
+            number=number,
+            seed=seed,
+            epochs=sweep.budget.epochs,
+            config=config,
+            task=sweep.task,
+            memory_kills=kills,
+            keep_optimizer=sweep.keep_optimizer,
+        )
 
     @_guarded
     def remaining(self) -> int:
@@ -304,7 +312,7 @@ def _row(trial: FrozenTrial, direction: str) -> TrialRow:
         state=STATES[trial.state],
         value=outcome.best_value if outcome else _best_so_far(trial, direction),
         best_epoch=outcome.best_epoch if outcome else None,
-        epochs=outcome.epochs if outcome else len(trial.intermediate_values),
+        epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
         seconds=outcome.seconds if outcome else _seconds_since(trial),
         ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
         params=trial.params,

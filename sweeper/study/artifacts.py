@@ -28,6 +28,11 @@ class TrialArtifacts:
             raise StudyError(f"there are no weights among the artifacts in {self.folder}; export another trial")
         return found
 
+    @property
+    def optimizer(self) -> Path | None:
+        """The optimizer's state beside them, where the study has kept it."""
+        return next(self.folder.glob("weights/*.optimizer.pt"), None)
+
 
 def fetch_artifacts(
     workspace: Workspace, study: str, row: TrialRow, into: Path, tracking_uri: str | None = None

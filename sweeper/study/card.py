@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -26,9 +27,10 @@ def study_card(
     dataset: DatasetCard,
     folder: StudyFolder,
     tracking_uri: str,
-    pretrained: Mapping[str, PinnedWeights] | None = None,
+    pretrained: Mapping[str, PinnedWeights] = MappingProxyType({}),
+    lineage: Mapping[str, str] = MappingProxyType({}),
 ) -> StudyCard:
-    """Return what all runs of the study record, as it was when the study began.
+    """Return what all runs of the study record, as it was when the study began; `lineage` are tags of its source.
 
     Raises StudyChanged when the images are others than then: trials on them could not be compared.
     """
@@ -44,9 +46,9 @@ def study_card(
         tracking_uri=tracking_uri,
         start_ms=int(time.time() * 1000),
         params=_sweep_params(sweep),
-        tags={"sweeper.dataset_digest": dataset.digest, **_origin(pretrained or {}), **_git_commit()},
+        tags={"sweeper.dataset_digest": dataset.digest, **_origin(pretrained), **_git_commit(), **lineage},
         dataset=_dataset_input(sweep, dataset),
-        pretrained=dict(pretrained or {}),
+        pretrained=dict(pretrained),
     )
     write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
     write_card(folder, card)

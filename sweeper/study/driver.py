@@ -19,14 +19,16 @@ from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, 
 from sweeper.errors import DiskError, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState, does_not_fit
+from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, study_card
 from sweeper.study.failure_streak import FailureStreak
+from sweeper.study.lineage import Start
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.start import trial_start
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.outbox import Outbox, Phase
 from sweeper.tracking.tensorboard import EventFiles, event_files
@@ -62,8 +64,9 @@ def run_sweep(
     tracking_uri: str,
     engine: EngineFactory,
     observer: Observer,
+    start: Start | None = None,
 ) -> SweepResult:
-    """Run a study up to its budget, continuing where an earlier run ended.
+    """Run a study up to its budget, continuing where an earlier run ended; `start` is what its trials go on from.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
@@ -77,16 +80,18 @@ def run_sweep(
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-        card = study_card(sweep, dataset, folder, tracking_uri, weights)
+        card = study_card(sweep, dataset, folder, tracking_uri, weights, start.tags() if start else {})
         outbox = Outbox(workspace, folder, card)
-        driver = Driver(store, folder, outbox, observer, kept_files(weights, workspace), events)
+        begins = trial_start(workspace, folder.start, start) if start else None
+        driver = Driver(store, folder, outbox, observer, kept_files(weights, workspace), events, begins)
         return driver.run(engine)
 
 
 class Driver:
     """Runs one study; holds its lock for as long as it lives. `weights`: files by what refers to them.
 
-    What is recorded in `events` stands there before the study counts a trial as finished.
+    What is recorded in `events` stands there before the study counts a trial as finished. Trials go on from
+    `start` where there is one.
     """
 
     def __init__(
@@ -97,7 +102,9 @@ class Driver:
         observer: Observer,
         weights: Mapping[str, str] | None = None,
         events: EventFiles | None = None,
+        start: TrialStart | None = None,
     ):
+        self._start = start
         self._store = store
         self._folder = folder
         self._outbox = outbox

@@ -60,6 +60,7 @@ class Delivery:
         self._card = card
         self.experiment = store.experiment(card.study)
         self._parent: str | None = None
+        self._before = _read_history(folder.start.history)
         for leftover in folder.delivered():
             shutil.rmtree(leftover)
 
@@ -101,7 +102,7 @@ class Delivery:
             self._update_unfinished(folder, record, running)
             return record.run_id
         _add_config(folder, spec)
-        _add_pictures(folder, history, outcome)
+        _add_pictures(folder, self._before, history, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome)
         self._drop_strays(record.run_id, str(spec.number))
@@ -134,6 +135,7 @@ class Delivery:
         params = {"seed": spec.seed, "epochs": spec.epochs, **flatten(spec.config.model_dump(mode="json"))}
         self._store.log_params(record.run_id, params)
         self._store.log_dataset(record.run_id, self._card.dataset)
+        self._store.log_epochs(record.run_id, self._before)  # so that the curve is whole in this run
         return record.model_copy(update={"described": True})
 
     def _update_unfinished(self, folder: TrialFolder, record: RunRecord, running: bool) -> None:
@@ -198,11 +200,13 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     write_whole(folder.artifacts / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _add_pictures(folder: TrialFolder, history: list[EpochMetrics], outcome: TrialOutcome) -> None:
+def _add_pictures(
+    folder: TrialFolder, before: list[EpochMetrics], history: list[EpochMetrics], outcome: TrialOutcome
+) -> None:
     from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for them
     from sweeper.tracking.curves_picture import draw_curves
 
-    epochs = {"first": 1, "best": outcome.best_epoch, "last": outcome.epochs}
+    epochs = {"first": history[0].epoch if history else None, "best": outcome.best_epoch, "last": outcome.epochs}
     for numbers in sorted(folder.confusion.glob("*.csv")):
         picture = numbers.with_suffix(".png")
         if not picture.exists():
@@ -210,7 +214,7 @@ def _add_pictures(folder: TrialFolder, history: list[EpochMetrics], outcome: Tri
             title = f"trial {folder.number}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
             draw_confusion(confusion, classes, title, picture)
     if history:
-        draw_curves(history, outcome.best_epoch, folder.artifacts / "curves.png")
+        draw_curves([*before, *history], outcome.best_epoch, folder.artifacts / "curves.png")
 
 
 def _read_history(path: Path) -> list[EpochMetrics]:

@@ -41,6 +41,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
 MOST_RUNS = 50_000
+OF_NO_EPOCH = ("system/", "best/", "test/")
 
 
 def default_tracking_uri(workspace: Workspace) -> str:
@@ -173,6 +174,24 @@ class MlflowStore:
     def tags(self, run: str) -> dict[str, str]:
         with self._errors():
             return dict(self._client.get_run(run).data.tags)
+
+    def epochs(self, run: str) -> list[EpochMetrics]:
+        """Return what a trial's run has of each epoch, in order."""
+        with self._errors():
+            names = self._client.get_run(run).data.metrics
+            points = [
+                point
+                for name in names
+                if not name.startswith(OF_NO_EPOCH)
+                for point in self._client.get_metric_history(run, name)
+            ]
+        steps: dict[int, EpochMetrics] = {}
+        for point in sorted(points, key=lambda point: (point.step, point.timestamp)):
+            known = steps.setdefault(
+                point.step, EpochMetrics(epoch=point.step, values={}, timestamp_ms=point.timestamp)
+            )
+            known.values[point.key] = point.value
+        return list(steps.values())
 
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""

@@ -32,9 +32,11 @@ def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progre
 def settle(folder: TrialFolder, progress: Progress) -> None:
     """Bring what lies beside the checkpoint in line with it; a crash may have come between the two."""
     write_history(folder, progress)
-    for weights in folder.weights.glob("epoch-*.safetensors"):
-        if progress.best_epoch is None or weights != folder.weights_of(progress.best_epoch):
-            weights.unlink()
+    best = progress.best_epoch
+    kept = [folder.weights_of(best), folder.optimizer_of(best)] if best is not None else []
+    for file in folder.weights.glob("epoch-*"):
+        if file not in kept:
+            file.unlink()
 
 
 def load_checkpoint(folder: TrialFolder, device: torch.device) -> dict[str, Any] | None:
@@ -67,6 +69,13 @@ def read_history(folder: TrialFolder) -> list[EpochMetrics]:
     if not folder.history.exists():
         return []
     return [EpochMetrics.model_validate(metrics) for metrics in json.loads(folder.history.read_bytes())]
+
+
+def save_optimizer(folder: TrialFolder, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    """Write the optimizer's state as it is beside the weights of the same epoch."""
+    buffer = io.BytesIO()
+    torch.save(optimizer.state_dict(), buffer)
+    write_whole(folder.optimizer_of(epoch), buffer.getvalue())
 
 
 def save_weights(folder: TrialFolder, model: nn.Module, epoch: int) -> None:

@@ -16,7 +16,7 @@ from sweeper.modeling.backbones import Backbone
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.training.evaluate import evaluate
-from sweeper.training.gradients import batch_losses
+from sweeper.training.loss import Loss
 from sweeper.training.micro_batch import MicroBatches
 from sweeper.training.task import Exhibit, Validation
 
@@ -39,13 +39,13 @@ class Classification:
     """Outputs are logits [B, C]; an exhibit is a confusion matrix [C, C], rows true, columns predicted."""
 
     classes: tuple[str, ...]
-    label_smoothing: float = 0.0
+    loss: Loss
 
     def build(self, config: TrialConfig, backbone: Backbone | None = None) -> Classifier:
         return build_classifier(config, len(self.classes), backbone=backbone)
 
     def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return batch_losses(outputs, batch, self.label_smoothing)
+        return self.loss(outputs, batch)
 
     def meter(self, device: torch.device) -> ClassificationMeter:
         return ClassificationMeter(ClassificationMetrics(len(self.classes), device))

@@ -51,14 +51,21 @@ def _convolve(
 ) -> Tensor:
     """Do what `torch.conv2d` does."""
     plain = groups == 1 and not isinstance(padding, str) and _pair(dilation) == (1, 1)
-    if not plain or weight.shape[2:] == (1, 1) or input.dim() != 4 or input.dtype != torch.float32:
+    # What is frozen gives the very features that are stored for it: those of the library.
+    if (
+        not weight.requires_grad
+        or not plain
+        or weight.shape[2:] == (1, 1)
+        or input.dim() != 4
+        or input.dtype != torch.float32
+    ):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     steps, margins = _pair(stride), _pair(padding)
     cuts = [taps(input.shape[2 + axis], weight.shape[2 + axis], margins[axis], steps[axis]) for axis in (0, 1)]
     if cuts[0] is not None and cuts[1] is not None:
         weight = weight[:, :, cuts[0], cuts[1]]
         margins = margins[0] - cuts[0].start, margins[1] - cuts[1].start
-    if _has_slow_weight_gradients() and weight.requires_grad and _pixels(input, weight, margins, steps) <= LARGEST_MAP:
+    if _has_slow_weight_gradients() and _pixels(input, weight, margins, steps) <= LARGEST_MAP:
         return _ByProduct.apply(input, weight, bias, steps, margins)  # type: ignore[no-any-return]
     return torch.conv2d(input, weight, bias, steps, margins)
 

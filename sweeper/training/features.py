@@ -60,7 +60,9 @@ class FeatureInputs:
     seed: int
 
     def train(self, epoch: int) -> Iterator[Batch]:
-        return self.features[0].train_batches(self.config.batch_size, self.config.augment, self.seed, epoch)
+        config = self.config
+        sampling = config.class_balance.sampling
+        return self.features[0].train_batches(config.batch_size, config.augment, self.seed, epoch, sampling)
 
     def val(self) -> Iterator[Batch]:
         return self.features[1].eval_batches(self.config.batch_size)

@@ -29,12 +29,14 @@ from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.classification import Classification
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
 from sweeper.training.features import FeatureInputs, FrozenFeatures, pixel_changes
 from sweeper.training.fused_head import FusedHead
 from sweeper.training.fused_optim import build_fused_optimizer
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
+from sweeper.training.loss import Loss, focal
 from sweeper.training.progress import Progress
 from sweeper.training.tasks import build_task
 from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
@@ -67,6 +69,12 @@ class Member:
             raise TypeError("only heads of named layers are stacked")
         return model.head
 
+    @property
+    def task(self) -> Classification:
+        if not isinstance(self.learner.task, Classification):
+            raise TypeError("only heads of classifiers are stacked")
+        return self.learner.task
+
 
 @dataclass(frozen=True)
 class Together:
@@ -93,7 +101,7 @@ def stack_key(config: TrialConfig) -> Hashable | None:
             return None
     features = (config.backbone, config.pretrained, config.image_size, pixel_changes(config.augment))
     shape = (config.head.hidden, config.head.norm, config.head.activation)
-    return (features, shape, config.batch_size, kind, config.augment.mixup > 0)
+    return (features, shape, config.batch_size, kind, config.augment.mixup > 0, config.class_balance.loss.name)
 
 
 def train_together(
@@ -133,13 +141,13 @@ def train_together(
 def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome:
     """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built."""
     state = load_checkpoint(folder, together.device)
-    progress: Progress = state["progress"] if state else Progress()
+    progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     try:
         learner = build_learner(spec, together.data, together.device, together.limits_file, together.features)
     except TrialError as error:
         failed = progress.outcome(TrialState.FAILED, str(error))
-        task = build_task(spec, together.data.classes)
+        task = build_task(spec, together.data, together.device)
         return leave(failed, folder, progress, None, task, together.device)
     if state:
         learner.load_state_dict(state, spec.config.batch_size)
@@ -242,7 +250,7 @@ def _train_epoch(
         members[0].progress.steps,
     )
     metrics = StackedMetrics(len(members), len(together.data.classes), device)
-    smoothing = torch.tensor([config.label_smoothing for config in configs], device=device)[:, None]
+    loss = stacked_loss([member.task.loss for member in members], device)
     bounds = _bounds_of_gradients(configs, device)
     parameters = list(head.parameters.values())
     train_features = members[0].inputs.features[0]
@@ -251,11 +259,12 @@ def _train_epoch(
         [config.augment for config in configs],
         [member.spec.seed for member in members],
         epoch,
+        [config.class_balance.sampling for config in configs],
     )
     for step, batch in enumerate(batches):
         with autocast(device):
             logits = head(batch.inputs, training=True).float()
-        losses = stacked_losses(logits, batch, smoothing)
+        losses = loss(logits, batch)
         gradients = list(torch.autograd.grad(losses.sum() / losses.shape[1], parameters))
         if bounds is not None:
             clip(gradients, bounds)
@@ -290,21 +299,44 @@ def _evaluate(
     return metrics.compute()
 
 
-def stacked_losses(logits: Tensor, batch: Batch, smoothing: Tensor) -> Tensor:
-    """Return the cross-entropy [K, B] of logits [K, B, C], with each member's label smoothing [K, 1].
+@dataclass(frozen=True)
+class StackedLoss:
+    """The losses of all members at once. Each has its label smoothing and its gamma, [K, 1].
 
-    Of mixed inputs it is weighted between both labels.
+    `class_weights` are [K, C], None where no member has any; `gamma` is None where no member's loss is focal.
     """
-    surprise = -functional.log_softmax(logits, dim=2)
-    even = surprise.mean(2)
 
-    def toward(labels: Tensor) -> Tensor:
-        return torch.lerp(surprise.gather(2, labels.unsqueeze(2)).squeeze(2), even, smoothing)
+    smoothing: Tensor
+    gamma: Tensor | None
+    class_weights: Tensor | None
 
-    losses = toward(batch.labels)
-    if batch.mixed_labels is None or batch.mix_weight is None:
-        return losses
-    return batch.mix_weight * losses + (1 - batch.mix_weight) * toward(batch.mixed_labels)
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the losses [K, B] of logits [K, B, C]; of mixed inputs, weighted between both labels."""
+        surprise = -functional.log_softmax(logits, dim=2)
+        if self.gamma is not None:
+            surprise = focal(-surprise, self.gamma.unsqueeze(2))
+        even = surprise.mean(2)
+
+        def toward(labels: Tensor) -> Tensor:
+            losses = torch.lerp(surprise.gather(2, labels.unsqueeze(2)).squeeze(2), even, self.smoothing)
+            return losses if self.class_weights is None else losses * self.class_weights.gather(1, labels)
+
+        losses = toward(batch.labels)
+        if batch.mixed_labels is None or batch.mix_weight is None:
+            return losses
+        return batch.mix_weight * losses + (1 - batch.mix_weight) * toward(batch.mixed_labels)
+
+
+def stacked_loss(losses: Sequence[Loss], device: torch.device) -> StackedLoss:
+    """Stack the members' losses; a weight of 1 and a gamma of 0 leave a member's numbers as they are."""
+    given = next((loss.class_weights for loss in losses if loss.class_weights is not None), None)
+    weights = None
+    if given is not None:
+        even = torch.ones_like(given)
+        weights = torch.stack([even if loss.class_weights is None else loss.class_weights for loss in losses])
+    gamma = torch.tensor([loss.gamma for loss in losses], device=device)[:, None]
+    smoothing = torch.tensor([loss.label_smoothing for loss in losses], device=device)[:, None]
+    return StackedLoss(smoothing, gamma if any(loss.gamma for loss in losses) else None, weights)
 
 
 def _bounds_of_gradients(configs: Sequence[TrialConfig], device: torch.device) -> Tensor | None:

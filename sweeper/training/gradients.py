@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sweeper.data.batches import Batch
 from sweeper.training.convolution import small_maps
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 
-Loss = Callable[[Tensor, Batch], Tensor]
+Losses = Callable[[Tensor, Batch], Tensor]
 """Takes outputs float32 [B, ...] of a network and their batch, gives the loss of each image, [B]."""
 
 
@@ -27,17 +26,17 @@ class Scored:
 
 
 def compute_gradients(
-    network: nn.Module, batch: Batch, loss: Loss, micro_batches: MicroBatches, start: StepStart
+    network: nn.Module, batch: Batch, losses_of: Losses, micro_batches: MicroBatches, start: StepStart
 ) -> Scored:
     """Set the gradients of the mean loss of a batch, in as many parts as memory demands.
 
-    Each part's loss counts by its share of the images. Raises DoesNotFit.
+    Each part's loss counts by its share of the images, whatever the weights of their classes. Raises DoesNotFit.
     """
     count = len(batch.labels)
 
     def attempt(cut: Parts) -> Scored:
         network.zero_grad(set_to_none=True)
-        done = [_backward(network, part_of(batch, part), loss, count, start.device) for part in cut]
+        done = [_backward(network, part_of(batch, part), losses_of, count, start.device) for part in cut]
         if len(done) == 1:
             return done[0]
         return Scored(torch.cat([part.outputs for part in done]), torch.cat([part.losses for part in done]))
@@ -50,11 +49,11 @@ def compute_gradients(
     return micro_batches.fit("training", count, attempt, rewind)
 
 
-def _backward(network: nn.Module, part: Batch, loss: Loss, count: int, device: torch.device) -> Scored:
+def _backward(network: nn.Module, part: Batch, losses_of: Losses, count: int, device: torch.device) -> Scored:
     """Add the gradients of a part of a batch of `count` images."""
     with autocast(device), small_maps(device):
         outputs = network(part.inputs)
-        losses = loss(outputs.float(), part)
+        losses = losses_of(outputs.float(), part)
     (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
     return Scored(outputs.detach().float(), losses.detach())
 
@@ -70,15 +69,6 @@ def part_of(batch: Batch, part: slice) -> Batch:
         None if mixed is None else mixed[part],
         None if weight is None else weight[part],
     )
-
-
-def batch_losses(logits: Tensor, batch: Batch, label_smoothing: float) -> Tensor:
-    """Return the cross-entropy of each image [B]; of mixed images, weighted between both labels."""
-    losses = functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
-    if batch.mixed_labels is None or batch.mix_weight is None:
-        return losses
-    other = functional.cross_entropy(logits, batch.mixed_labels, reduction="none", label_smoothing=label_smoothing)
-    return batch.mix_weight * losses + (1 - batch.mix_weight) * other
 
 
 class StepStart:

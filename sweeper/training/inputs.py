@@ -56,7 +56,14 @@ class ImageInputs:
     def train(self, epoch: int) -> Iterator[Batch]:
         config, model = self.config, self.network
         return self.data.train.train_batches(
-            config.batch_size, config.augment, config.image_size, model.mean, model.std, seed=self.seed, epoch=epoch
+            config.batch_size,
+            config.augment,
+            config.image_size,
+            model.mean,
+            model.std,
+            seed=self.seed,
+            epoch=epoch,
+            sampling=config.class_balance.sampling,
         )
 
     def val(self) -> Iterator[Batch]:

@@ -12,12 +12,13 @@ import torch
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
-from sweeper.training.checkpoint import save_weights
+from sweeper.training.checkpoint import save_optimizer, save_weights
 from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.schedule import LearningRate
+from sweeper.training.start import load_head, load_optimizer
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
 
@@ -38,6 +39,7 @@ class Learner:
     schedule: LearningRate
     micro_batches: MicroBatches
     limits_file: Path | None
+    keep_optimizer: bool = False
     best_head: dict[str, torch.Tensor] | None = None
 
     @property
@@ -50,6 +52,8 @@ class Learner:
             self.best_head = {name: tensor.clone() for name, tensor in self.inputs.network.state_dict().items()}
         else:
             save_weights(folder, self.model, epoch)
+        if self.keep_optimizer:
+            save_optimizer(folder, self.optimizer, epoch)
 
     def write_best(self, folder: TrialFolder, epoch: int | None) -> None:
         """Write the best weights, whole, of a trial that has ended, where that was left to the end."""
@@ -87,7 +91,7 @@ def build_learner(
     features: FrozenFeatures | None = None,
 ) -> Learner:
     """Build model, optimizer and schedule; the same seed gives the same weights."""
-    config, task = spec.config, build_task(spec, data.classes)
+    config, task = spec.config, build_task(spec, data, device)
     if features is not None and features.serve(config, data):
         model, inputs = _on_features(spec, task, data, device, limits_file, features)
         limits_file = None  # it tells what fits through the backbone
@@ -96,14 +100,17 @@ def build_learner(
         model = task.build(config)
         model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = ImageInputs(model, data, config, spec.seed)
+    if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
+        load_head(model.head, Path(spec.start.weights))
     optimizer = build_optimizer(model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device)
-    schedule = LearningRate(
-        optimizer, config.scheduler, epochs=spec.epochs, steps_per_epoch=data.steps(config.batch_size)
-    )
+    if spec.start is not None and spec.start.optimizer is not None:
+        load_optimizer(optimizer, Path(spec.start.optimizer), device)
+    epochs = spec.epochs - spec.epochs_before
+    schedule = LearningRate(optimizer, config.scheduler, epochs=epochs, steps_per_epoch=data.steps(config.batch_size))
     smallest = smallest_part(inputs.network.train())
     limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
-    return Learner(task, model, inputs, optimizer, schedule, sizes, limits_file)
+    return Learner(task, model, inputs, optimizer, schedule, sizes, limits_file, spec.keep_optimizer)
 
 
 def _on_features(

@@ -22,10 +22,12 @@ class Progress:
     exhibits: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # of the first, the best and the last epoch
     steps: int = 0  # optimizer updates
     seconds: float = 0.0
+    before: int = 0  # epochs of the trial that this one goes on from
 
     @property
     def epochs(self) -> int:
-        return len(self.history)
+        """The number of the last epoch."""
+        return self.before + len(self.history)
 
     def add(self, metrics: EpochMetrics, exhibit: npt.NDArray[Any], objective: ObjectiveConfig) -> bool:
         """Take in a finished epoch; True when it is the best so far."""
@@ -41,12 +43,12 @@ class Progress:
 
     def stalled(self, patience: int | None) -> bool:
         """Tell whether the objective has not improved for `patience` epochs."""
-        return patience is not None and self.epochs - (self.best_epoch or 0) >= patience
+        return patience is not None and self.epochs - (self.best_epoch or self.before) >= patience
 
     def outcome(self, state: TrialState, reason: str | None = None, *, feasible: bool = True) -> TrialOutcome:
         """Return how the trial ends if it ends now. One that failed, or does not fit in memory, has no best."""
         scored = feasible and state is not TrialState.FAILED
-        best = self.history[self.best_epoch - 1] if self.best_epoch and scored else None
+        best = self.history[self.best_epoch - self.before - 1] if self.best_epoch and scored else None
         last = self.history[-1].timestamp_ms if self.history else 0
         return TrialOutcome(
             state=state,
@@ -69,6 +71,7 @@ class Progress:
             "exhibits": {name: torch.from_numpy(exhibit) for name, exhibit in self.exhibits.items()},
             "steps": self.steps,
             "seconds": self.seconds,
+            "before": self.before,
         }
 
     @classmethod

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import torch
+
 from sweeper.config.task import ReconstructionConfig
 from sweeper.results import TrialSpec
 from sweeper.training.classification import Classification
+from sweeper.training.inputs import TrialData
+from sweeper.training.loss import build_loss
 from sweeper.training.reconstruction import Reconstruction
 from sweeper.training.task import Task
 
 
-def build_task(spec: TrialSpec, classes: tuple[str, ...]) -> Task:
+def build_task(spec: TrialSpec, data: TrialData, device: torch.device) -> Task:
     """Return what the network of a trial is to do."""
     if isinstance(spec.task, ReconstructionConfig):
         return Reconstruction(spec.task)
-    return Classification(classes, spec.config.label_smoothing)
+    loss = build_loss(spec.config, data.train.host_labels, len(data.classes), device)
+    return Classification(data.classes, loss)

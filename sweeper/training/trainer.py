@@ -51,7 +51,7 @@ def train(
     fit in memory at once. `features` has what frozen backbones make of the images.
     """
     state = load_checkpoint(folder, device)
-    progress: Progress = state["progress"] if state else Progress()
+    progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     learner: Learner | None = None
     try:
@@ -78,7 +78,7 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
-    return leave(outcome, folder, progress, learner, build_task(spec, data.classes), device)
+    return leave(outcome, folder, progress, learner, build_task(spec, data, device), device)
 
 
 def leave(

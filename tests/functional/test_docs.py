@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.commands import data
+from sweeper.commands.sweeps import check_names
 from sweeper.config.loading import load_sweep
 from sweeper.config.reference import markdown
 from sweeper.config.sweep import json_schema
@@ -39,9 +40,7 @@ def test_there_are_the_search_spaces_that_users_are_told_of() -> None:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_search_space_is_valid_and_all_its_names_exist(path: Path) -> None:
-    from sweeper.cli import _check_names
-
-    sweep = load_sweep(path, check_names=_check_names)
+    sweep = load_sweep(path, check_names=check_names)
     assert sweep.study == path.stem
 
 

@@ -14,6 +14,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
+from sweeper.data.splitting import Rows
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.training.inputs import TrialData
@@ -25,15 +26,19 @@ TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 
 def colored(train: int = 60, val: int = 30, classes: int = 3, size: int = 8, noise: float = 60) -> TrialData:
     """Return noisy squares whose color is their class."""
+    return squares(np.arange(train + val) % classes, train, classes, size, noise)
+
+
+def squares(labels: Rows, train: int, classes: int, size: int = 8, noise: float = 60) -> TrialData:
+    """Return such squares with these labels, [N], the first ones for training."""
     random = np.random.default_rng(0)
-    labels = np.arange(train + val) % classes
     colors = np.eye(3)[labels % 3] * 120 + (labels // 3)[:, None] * 40
-    pixels = colors[:, None, None, :] + random.normal(0, noise, (train + val, size, size, 3)) + 60
+    pixels = colors[:, None, None, :] + random.normal(0, noise, (len(labels), size, size, 3)) + 60
     images = ImageSet(
         images=pixels.clip(0, 255).astype(np.uint8),
         labels=labels.astype(np.int64),
         classes=tuple(f"class {number}" for number in range(classes)),
-        splits={"train": np.arange(train), "val": np.arange(train, train + val)},
+        splits={"train": np.arange(train), "val": np.arange(train, len(labels))},
         digest="0" * 32,
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -22,7 +23,7 @@ from sweeper.training.features import FrozenFeatures
 from sweeper.training.fused import Together, stack_key, train_together
 from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
-from tests.training.learnable import CPU, colored, spec_of
+from tests.training.learnable import CPU, spec_of, squares
 
 SHARED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # a group takes a second; what fails is small already
@@ -41,7 +42,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def data() -> TrialData:
-    return colored(train=50, noise=120)
+    labels = np.concatenate([np.repeat([0, 1, 2], [30, 15, 5]), np.arange(30) % 3])
+    return squares(labels, train=50, classes=3, noise=120)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,9 @@ OWN = st.fixed_dictionaries(
         "lr": st.sampled_from([1e-3, 1e-2]),
         "decay": st.sampled_from([0.5, 0.9]),
         "dropout": st.sampled_from([0.0, 0.2, 0.5]),
+        "gamma": st.sampled_from([0.0, 0.5, 2.0]),
+        "sampling": st.sampled_from([0.0, 0.5, 1.0]),
+        "weights": st.sampled_from(["none", "inverse", {"name": "effective_number", "beta": 0.9}]),
     }
 )
 KIND = st.one_of(
@@ -144,9 +149,14 @@ SHAPE = st.fixed_dictionaries(
 )
 
 
-def drawn(own: dict[str, Any], kind: dict[str, Any], shape: dict[str, Any], mixup: float) -> dict[str, Any]:
+def drawn(
+    own: dict[str, Any], kind: dict[str, Any], shape: dict[str, Any], mixup: float, focal: bool
+) -> dict[str, Any]:
     """Return the configuration of a member."""
-    rest = {name: value for name, value in own.items() if name not in ("lr", "decay", "dropout")}
+    used = ("lr", "decay", "dropout", "gamma", "sampling", "weights")
+    rest = {name: value for name, value in own.items() if name not in used}
+    loss = {"name": "focal", "gamma": own["gamma"]} if focal else "cross_entropy"
+    rest["class_balance"] = {"sampling": own["sampling"], "weights": own["weights"], "loss": loss}
     momenta = {"momentum": own["decay"]} if kind["name"] == "sgd" else {"betas": (own["decay"], 0.99)}
     head = {**shape, "dropout": own["dropout"]}
     return {**rest, "optimizer": {**kind, "lr": own["lr"], **momenta}, "head": head, "augment": {"mixup": mixup}}
@@ -159,6 +169,7 @@ def drawn(own: dict[str, Any], kind: dict[str, Any], shape: dict[str, Any], mixu
     shape=SHAPE,
     batch_size=st.sampled_from([16, 23]),
     mixup=st.sampled_from([0.0, 0.3]),
+    focal=st.booleans(),
 )
 def test_a_member_of_any_group_ends_as_if_it_had_been_trained_alone(
     tmp_path_factory: pytest.TempPathFactory,
@@ -170,9 +181,10 @@ def test_a_member_of_any_group_ends_as_if_it_had_been_trained_alone(
     shape: dict[str, Any],
     batch_size: int,
     mixup: float,
+    focal: bool,
 ) -> None:
     folder = tmp_path_factory.mktemp("group")
-    specs = members(weights, *(drawn(one, kind, shape, mixup) for one in own), batch_size=batch_size)
+    specs = members(weights, *(drawn(one, kind, shape, mixup, focal) for one in own), batch_size=batch_size)
     assert len({stack_key(spec.config) for spec in specs}) == 1
     outcomes, histories = fuse(specs, folder / "fused", data, features)
     # A bias before batch normalisation has no gradient but what rounding leaves, which Adam scales up to whole
@@ -196,7 +208,17 @@ def test_a_member_of_any_group_ends_as_if_it_had_been_trained_alone(
 
 def various(weights: str, count: int, **shared: Any) -> list[TrialSpec]:
     head = {"hidden": [8], "norm": "batch", "dropout": 0.3}
-    own = [{"optimizer": {"name": "adamw", "lr": 0.002 * (number + 1)}} for number in range(count)]
+    own = [
+        {
+            "optimizer": {"name": "adamw", "lr": 0.002 * (number + 1)},
+            "class_balance": {
+                "sampling": number / 4,
+                "weights": ("none", "inverse")[number % 2],
+                "loss": {"name": "focal", "gamma": number},
+            },
+        }
+        for number in range(count)
+    ]
     return members(weights, *own, head=head, augment={"flip": True, "crop_padding": 1}, **shared)
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
-from sweeper.training.gradients import StepStart, batch_losses, compute_gradients
+from sweeper.training.gradients import StepStart, compute_gradients
+from sweeper.training.loss import Loss
 from sweeper.training.memory import still_works
 from sweeper.training.micro_batch import Limits, MicroBatches, parts, recall_limits, remember_limits, smallest_part
 from tests.training.learnable import CPU, comparable, spec_of
@@ -64,8 +64,12 @@ def batch_of(count: int, mixed: bool = True) -> Batch:
     )
 
 
-def gradients(model: Classifier, batch: Batch, sizes: MicroBatches, clip: float | None = None) -> list[torch.Tensor]:
-    loss = partial(batch_losses, label_smoothing=0.1)
+UNEQUAL = Loss(0.1, gamma=1.5, class_weights=torch.tensor([0.2, 1.0, 3.0]))
+
+
+def gradients(
+    model: Classifier, batch: Batch, sizes: MicroBatches, clip: float | None = None, loss: Loss = UNEQUAL
+) -> list[torch.Tensor]:
     compute_gradients(model, batch, loss, sizes, StepStart(model, CPU))
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
@@ -88,9 +92,11 @@ def test_parts_cover_the_batch_evenly_and_leave_no_image_alone_where_that_matter
 @pytest.mark.parametrize("count", [2, 7, 16])
 @pytest.mark.parametrize("limit", [1, 3, 5])
 @pytest.mark.parametrize("mixed", [True, False])
-def test_gradients_in_parts_equal_those_of_the_whole_batch(count: int, limit: int, mixed: bool) -> None:
-    whole = gradients(classifier(99), batch_of(count, mixed), MicroBatches(CPU), clip=0.05)
-    cut = gradients(classifier(99), batch_of(count, mixed), MicroBatches(CPU, limits=Limits(training=limit)), clip=0.05)
+@pytest.mark.parametrize("loss", [Loss(0.1), UNEQUAL], ids=["cross-entropy", "weighted focal"])
+def test_gradients_in_parts_equal_those_of_the_whole_batch(count: int, limit: int, mixed: bool, loss: Loss) -> None:
+    sizes = MicroBatches(CPU, limits=Limits(training=limit))
+    whole = gradients(classifier(99), batch_of(count, mixed), MicroBatches(CPU), clip=0.05, loss=loss)
+    cut = gradients(classifier(99), batch_of(count, mixed), sizes, clip=0.05, loss=loss)
     for one, other in zip(whole, cut, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
@@ -230,12 +236,12 @@ def test_a_trial_that_fits_in_no_way_is_pruned_as_not_feasible_and_has_no_score(
 
 UNDER_A_CAP = """
 import json, resource, sys
-from functools import partial
 import torch, timm
 from sweeper.data.batches import Batch
 from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
-from sweeper.training.gradients import StepStart, batch_losses, compute_gradients
+from sweeper.training.gradients import StepStart, compute_gradients
+from sweeper.training.loss import Loss
 from sweeper.training.memory import still_works
 from sweeper.training.micro_batch import MicroBatches
 
@@ -251,8 +257,7 @@ class TooLarge(torch.nn.Module):
 models = [Classifier(part, torch.nn.Linear(256, 3), (0.5,) * 3, (0.5,) * 3).train() for part in (body, TooLarge())]
 batch = Batch(torch.randn(SIZE, 3, 4, 4), torch.zeros(SIZE, dtype=torch.int64))
 small = Batch(batch.inputs[:2], batch.labels[:2])
-loss = partial(batch_losses, label_smoothing=0.0)
-compute_gradients(models[0], small, loss, MicroBatches(cpu), StepStart(models[0], cpu))
+compute_gradients(models[0], small, Loss(), MicroBatches(cpu), StepStart(models[0], cpu))
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 found = []
@@ -260,7 +265,7 @@ for model in models:
     sizes = MicroBatches(cpu)
     resource.setrlimit(resource.RLIMIT_AS, (used + (240 << 20), resource.RLIM_INFINITY))
     try:
-        compute_gradients(model, batch, loss, sizes, StepStart(model, cpu))
+        compute_gradients(model, batch, Loss(), sizes, StepStart(model, cpu))
         fits = True
     except DoesNotFit:
         fits = False

@@ -1,0 +1,94 @@
+"""The search space of a training that goes on from a trial: the trial's own configuration, and what is set anew.
+
+It is a study of its own, most often of one trial, so that everything that serves studies serves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sweeper.config.document import Document
+from sweeper.config.loading import NameCheck, validated
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import ConfigError, Problem
+from sweeper.study.source import SourceTrial
+
+KEPT = ("dataset", "objective", "seed", "device", "model_files", "features", "keep_optimizer")
+LONGEST_ORIGIN = 80  # characters of the source's name in that of the continuation
+
+
+def continued_sweep(
+    source: SourceTrial,
+    overrides: Sequence[str],
+    *,
+    epochs: int | None,
+    with_optimizer: bool,
+    check_names: NameCheck | None = None,
+) -> SweepConfig:
+    """Return what is trained: the source's settings with the overrides, under a name of its own.
+
+    The name follows from all of it, so that the same command finds the same study again, unless an
+    override gives another. `budget.epochs` counts from the source's first epoch; `epochs` are those to
+    come. Raises ConfigError.
+    """
+    document = Document(f"--from {source.name}", _space(source, epochs))
+    sweep = validated(document, overrides, check_names)
+    problems = [*_problems(source, sweep), *(_optimizer_problems(source, sweep) if with_optimizer else ())]
+    if problems:
+        raise ConfigError([Problem(document.where(tuple(key.split("."))), key, rule) for key, rule in problems])
+    if sweep.study != source.sweep.study:
+        return sweep
+    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer)})
+
+
+def _space(source: SourceTrial, epochs: int | None) -> dict[str, Any]:
+    sweep = source.sweep
+    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    budget = sweep.budget
+    space = {name: content[name] for name in KEPT if name in content}
+    space["features"] = {**space.get("features", {}), "fuse": 1}
+    more = epochs or source.own_epochs
+    return {
+        **space,
+        "study": sweep.study,
+        "budget": {"trials": 1, "epochs": source.row.epochs + more, "patience": budget.patience},
+        "pruner": {"name": "none"},
+        "search": {**source.config.model_dump(mode="json", exclude_defaults=True), "pretrained": False},
+    }
+
+
+def _problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    search, config = sweep.search, source.config
+    only = f"the weights of {source.name} fit the network that they were trained in; leave it as it was"
+    if search.backbone != config.backbone:
+        yield "search.backbone", f"{only}, {config.backbone}"
+    for name in ("hidden", "norm", "activation"):
+        if getattr(search.head, name, None) != (kept := getattr(config.head, name)):
+            yield f"search.head.{name}", f"{only}, {kept}; of the head only its dropout may change"
+    if search.pretrained is not False:
+        yield "search.pretrained", f"the weights are those of {source.name}; remove it, or run a study in place of this"
+    if sweep.budget.epochs <= source.row.epochs:
+        rule = f"counts from the first epoch of {source.name}, which has {source.row.epochs}; set a higher one"
+        yield "budget.epochs", f"{rule}, or say with --epochs how many are to come; got {sweep.budget.epochs}"
+
+
+def _optimizer_problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    """Tell which settings do not go with the kept state of an optimizer."""
+    search, config = sweep.search, source.config
+    kept = {
+        "search.optimizer": (getattr(search.optimizer, "name", None), config.optimizer.name),
+        "search.trainable": (search.trainable, config.trainable),
+        "search.decay_norm_and_bias": (search.decay_norm_and_bias, config.decay_norm_and_bias),
+    }
+    for key, (new, old) in kept.items():
+        if new != old:
+            yield key, f"the optimizer's state of {source.name} goes with {old}; keep that, or go without it, got {new}"
+
+
+def _name(source: SourceTrial, sweep: SweepConfig, with_optimizer: bool) -> str:
+    described = json.dumps([sweep.fingerprint(), sweep.budget.trials, with_optimizer], sort_keys=True)
+    digest = hashlib.blake2b(described.encode(), digest_size=4).hexdigest()
+    return f"{source.sweep.study[:LONGEST_ORIGIN]}-{source.row.number:04d}-{digest}"

@@ -1,0 +1,37 @@
+"""Where a continuation comes from: the trial whose weights it started with, as its runs record it."""
+
+from __future__ import annotations
+
+from sweeper.config.hyperparameters import Frozen
+from sweeper.paths import StudyFolder
+
+
+class Start(Frozen):
+    """The trial that a study goes on from, and which of its epochs: its weights are of one, its history of all."""
+
+    study: str
+    trial: int
+    run_id: str
+    experiment: str
+    weights_epoch: int
+    epochs: int
+    with_optimizer: bool
+
+    def tags(self) -> dict[str, str]:
+        """Return the lineage as MLflow's tags; the note is what its page shows, with a link."""
+        page = f"#/experiments/{self.experiment}/runs/{self.run_id}"
+        state = "weights and optimizer" if self.with_optimizer else "weights"
+        return {
+            "sweeper.source_run": self.run_id,
+            "sweeper.source_trial": f"{self.study}/{self.trial}",
+            "sweeper.source_epoch": str(self.weights_epoch),
+            "sweeper.source_state": state,
+            "mlflow.note.content": f"Goes on from [trial {self.trial} of {self.study}]({page}): its {state} of epoch "
+            f"{self.weights_epoch}. Epochs 1 to {self.epochs} are its history.",
+        }
+
+
+def read_start(folder: StudyFolder) -> Start | None:
+    """Return what a study goes on from; None for one that starts afresh, or was run elsewhere."""
+    source = folder.start.source
+    return Start.model_validate_json(source.read_bytes()) if source.exists() else None

@@ -1,0 +1,89 @@
+"""What a training starts from: weights, perhaps the optimizer's state, and the history up to there, on disk.
+
+Fetched once into the folder of the new study, so that an interrupted one goes on without its source.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
+from sweeper.files import write_whole
+from sweeper.paths import StartFolder, StudyFolder, Workspace
+from sweeper.results import TrialStart
+from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
+from sweeper.study.lineage import Start, read_start
+from sweeper.study.lock import study_lock
+from sweeper.study.source import SourceTrial
+
+
+def fetch_start(
+    workspace: Workspace, source: SourceTrial, study: str, *, with_optimizer: bool, tracking_uri: str | None
+) -> Start:
+    """Bring what `study` starts from into its folder, unless it is there.
+
+    Raises StudyError when the source kept no such state, StudyLocked while the study is being run.
+    """
+    folder = workspace.study(study)
+    with study_lock(folder, study):
+        return read_start(folder) or _fetch(workspace, source, folder, with_optimizer, tracking_uri)
+
+
+def _fetch(
+    workspace: Workspace, source: SourceTrial, folder: StudyFolder, with_optimizer: bool, tracking_uri: str | None
+) -> Start:
+    shutil.rmtree(folder.start.path, ignore_errors=True)  # what an interrupted fetch has left
+    folder.start.path.mkdir(parents=True)
+    study, row = source.sweep.study, source.row
+    mlflow, run = find_run(workspace, study, row, tracking_uri)
+    artifacts = fetch_artifacts(workspace, study, row, folder.start.path / "fetched", tracking_uri)
+    write_whole(folder.start.weights, artifacts.weights.read_bytes())
+    if with_optimizer:
+        write_whole(folder.start.optimizer, _optimizer(source, artifacts).read_bytes())
+    history = mlflow.epochs(run)
+    write_whole(folder.start.history, json.dumps([epoch.model_dump() for epoch in history]))
+    shutil.rmtree(folder.start.path / "fetched", ignore_errors=True)
+    start = Start(
+        study=study,
+        trial=row.number,
+        run_id=run,
+        experiment=mlflow.experiment(study),
+        weights_epoch=source.best_epoch,
+        epochs=row.epochs,
+        with_optimizer=with_optimizer,
+    )
+    write_whole(folder.start.source, start.model_dump_json(indent=2))  # last: from here on all is there
+    return start
+
+
+def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:
+    found = artifacts.optimizer
+    if found is None:
+        raise StudyError(
+            f"{source.name} has kept no optimizer state, since `keep_optimizer: true` was not in its search space; "
+            "go on without --with-optimizer, with a short scheduler.warmup_epochs perhaps"
+        )
+    return found
+
+
+def trial_start(workspace: Workspace, files: StartFolder, start: Start) -> TrialStart:
+    """Return what a worker is told: how many epochs came before, and which files to start from."""
+    return TrialStart(
+        epochs=start.epochs,
+        weights=_written(workspace, files.weights),
+        optimizer=_written(workspace, files.optimizer) if start.with_optimizer else None,
+    )
+
+
+def started_from(workspace: Workspace, sweep: SweepConfig) -> SweepConfig:
+    """Return a continuation's sweep with its backbone's weights named, as those of any pretrained backbone are."""
+    weights = _written(workspace, workspace.study(sweep.study).start.weights)
+    return sweep.model_copy(update={"search": sweep.search.model_copy(update={"pretrained": weights})})
+
+
+def _written(workspace: Workspace, file: Path) -> str:
+    """Write a path as search spaces have it: relative to the working directory, so that the folder may be moved."""
+    return str(file.relative_to(workspace.root) if workspace.root == Path.cwd() else file)

@@ -1,0 +1,152 @@
+"""`sweeper train --from`: a trial goes on with balance and augmentation, and then without, as a user does it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch  # noqa: F401  # names are then checked in this process
+
+from sweeper.cli import main
+from tests.functional.program import environment
+from tests.pictures import write_class_folders
+
+SPACE = """
+study: tiny
+dataset: {path: images}
+budget: {trials: 1, epochs: 3}
+pruner: none
+device: cpu
+keep_optimizer: true
+search:
+  backbone: test_resnet
+  image_size: 8
+  batch_size: 8
+  optimizer: {name: adam, lr: 1e-3}
+"""
+COUNTS = {"train/cat": 24, "train/dog": 6, "val/cat": 4, "val/dog": 4}
+BALANCED = (
+    *("train", "--from", "tiny/best", "--epochs", "20", "--set", "study=balanced"),
+    *("--set", "search.class_balance.sampling=1", "--set", "search.augment={flip: true, crop_padding: 1}"),
+)
+
+
+def killed_after_an_epoch(folder: Path, *arguments: str) -> str:
+    """Run `sweeper ARGUMENTS`, kill it with its workers after the first epoch it tells of; return what it said."""
+    with (folder / "log").open("w") as log:
+        command = [sys.executable, "-m", "sweeper", *arguments]
+        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while " epoch 4/" not in (said := (folder / "log").read_text()) and time.monotonic() < deadline:
+        assert process.poll() is None, said
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return said
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study, a continuation of it that was killed and run again, and a continuation of that."""
+    folder = tmp_path_factory.mktemp("work")
+    write_class_folders(folder / "images", COUNTS)
+    (folder / "space.yaml").write_text(SPACE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        sweeper_here(patch, "run", "space.yaml")
+        assert "balanced goes on from tiny/0" in killed_after_an_epoch(folder, *BALANCED)
+        sweeper_here(patch, *BALANCED)
+        run = runs(folder, "balanced")["trial-0000"].info.run_id
+        plain = ("--with-optimizer", "--epochs", "2", "--set", "search.augment={}", "--set", "study=plain")
+        sweeper_here(patch, "train", "--from", run, *plain)
+    return folder
+
+
+def sweeper_here(patch: pytest.MonkeyPatch, *arguments: str) -> None:
+    """Run `sweeper ARGUMENTS` in this process; the trial still has its worker."""
+    patch.setattr(sys, "argv", ["sweeper", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+
+
+def runs(folder: Path, study: str) -> dict[str, Any]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def curve(folder: Path, study: str) -> list[tuple[int, float]]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    run = runs(folder, study)["trial-0000"].info.run_id
+    return sorted((point.step, point.value) for point in client.get_metric_history(run, "val/loss"))
+
+
+def test_the_curves_of_source_and_continuations_are_one(folder: Path) -> None:
+    source, balanced, plain = (curve(folder, study) for study in ("tiny", "balanced", "plain"))
+    assert [step for step, _ in plain] == list(range(1, 26))
+    assert plain[:23] == balanced
+    assert balanced[:3] == source
+
+
+def test_every_run_tells_where_it_comes_from_and_what_was_set(folder: Path) -> None:
+    source, balanced = (runs(folder, study)["trial-0000"] for study in ("tiny", "balanced"))
+    tags, params = balanced.data.tags, balanced.data.params
+    assert tags["sweeper.source_run"] == source.info.run_id
+    assert (tags["sweeper.source_trial"], tags["sweeper.source_state"]) == ("tiny/0", "weights")
+    assert f"/runs/{source.info.run_id}" in tags["mlflow.note.content"]
+    assert (params["class_balance.sampling"], params["augment.flip"]) == ("1.0", "True")
+    plain = runs(folder, "plain")["trial-0000"]
+    assert plain.data.tags["sweeper.source_trial"] == "balanced/0"
+    assert plain.data.tags["sweeper.source_state"] == "weights and optimizer"
+    assert plain.data.params["augment.flip"] == "False"
+    assert {run.info.status for study in ("tiny", "balanced", "plain") for run in runs(folder, study).values()} == {
+        "FINISHED"
+    }
+
+
+@pytest.fixture
+def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run `sweeper train` in this process and in that folder; return the exit code and the message."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> tuple[Any, str]:
+        monkeypatch.setattr(sys, "argv", ["sweeper", "train", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        ("tiny", "STUDY/NUMBER or STUDY/best, got tiny"),
+        ("tiny/7", "tiny has 1 trials and no trial 7"),
+        ("tinny/best", "no study is called tinny; there are"),
+        ("0" * 32, f"Run with id={'0' * 32} not found"),
+    ],
+)
+def test_a_source_that_is_not_there_ends_with_its_exit_code_and_what_there_is(
+    refused: Any, source: str, rule: str
+) -> None:
+    code, message = refused("--from", source)
+    assert code == (5 if len(source) == 32 else 4)
+    assert rule.lower() in message.lower()
+
+
+def test_a_mistake_in_an_override_ends_with_exit_code_2(refused: Any) -> None:
+    code, message = refused("--from", "tiny/0", "--set", "search.backbone=resnet5O", "--set", "search.batch_siz=3")
+    assert code == 2
+    assert "did you mean batch_size" in message
+    assert "did you mean resnet50" in message
