@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,31 +11,29 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import data, models
+from sweeper.commands import choosing, data, growing, models
+from sweeper.commands.running import check_names, run_and_tell, say_disk_use
 from sweeper.commands.studies import (
+    OverridesOption,
     StorageOption,
     StudyArgument,
     TrackingOption,
+    WorkersOption,
     has_studies,
     open_study,
     storage_url,
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, printable
+from sweeper.commands.terminal import err, out, printable, say
 from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
-    from sweeper.config.names import NamesUsed
     from sweeper.paths import Workspace
     from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
-    from sweeper.study.driver import SweepResult
 
-INTERRUPTED = 130
-AUTO = "auto"
-MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
 
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
@@ -61,13 +57,10 @@ def main() -> None:
 
 app.command()(models.predict)
 app.command()(models.evaluate)
+app.command()(choosing.confirm)
+app.command()(choosing.reproduce)
+app.command()(growing.extend)
 app.add_typer(data.app, name="data")
-
-
-def _workers(value: str) -> str:
-    if value != AUTO and not (value.isdecimal() and int(value) > 0):
-        raise typer.BadParameter(f"should be a number of at least 1, or {AUTO}, got {value}")
-    return value
 
 
 @app.callback(invoke_without_command=True)
@@ -80,81 +73,19 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 @app.command()
 def run(
     space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
+    overrides: OverridesOption = None,
+    workers: WorkersOption = "1",
+    warm_start_from: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
     ] = None,
-    workers: Annotated[
-        str,
-        typer.Option(
-            callback=_workers, metavar="N|auto", help="Trials at the same time; auto: as many as fit in memory."
-        ),
-    ] = "1",
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
     from sweeper.config.loading import load_sweep
 
-    sweep = load_sweep(space, overrides or [], _check_names)
-    # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
-    from sweeper.display.live import LiveTable
-    from sweeper.display.plain import PlainLines
-    from sweeper.display.tables import ranked_table
-    from sweeper.engines.local import LocalEngine
-    from sweeper.study.driver import run_sweep
-    from sweeper.tracking.mlflow_store import default_tracking_uri
-
-    workspace = this_workspace()
-    view = LiveTable if out.is_terminal else PlainLines
-    with view(out) as observer:
-        result = run_sweep(
-            sweep,
-            workspace=workspace,
-            storage_url=storage_url(workspace, storage),
-            tracking_uri=tracking_uri or default_tracking_uri(workspace),
-            engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
-            observer=observer,
-        )
-    out.print(ranked_table(result.rows, sweep, limit=20))
-    _say_disk_use(workspace)
-    _say_what_next(result, sweep.study, tracking_uri or default_tracking_uri(workspace))
-
-
-def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
-    from sweeper.modeling.name_check import check_apart
-
-    return check_apart(used, meanwhile=lambda: importlib.import_module("sweeper.study.driver"))
-
-
-def _say_disk_use(workspace: Workspace) -> None:
-    from sweeper.display.tables import size
-    from sweeper.study.disk import disk_use
-
-    use = disk_use(workspace)
-    features = f"{size(use.features)} features of frozen backbones, " if use.features else ""
-    parts = f"{size(use.images)} decoded images, {features}{size(use.trials)} unfinished or undelivered trials"
-    out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
-
-
-def _say_what_next(result: SweepResult, study: str, tracking_uri: str) -> None:
-    """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
-    states = [row.state.value for row in result.rows]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    out.print(f"study {study}: {counts or 'no trials'}", highlight=False)
-    if result.stopped_because:
-        out.print(f"stopped: {result.stopped_because}", highlight=False, markup=False)
-    if result.undelivered:
-        out.print(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}", highlight=False)
-    if result.interrupted:
-        command = hide_credentials(shlex.join(["sweeper", *sys.argv[1:]]))  # with every override: they name the study
-        out.print(f"interrupted; the same command goes on: {command}", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(INTERRUPTED)
-    out.print(f"next: sweeper status {study}   sweeper best {study} --export", highlight=False)
-    if result.experiment is not None:
-        page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
-        start = "" if page == tracking_uri else "mlflow ui   then "
-        runs = f"{page}/#/experiments/{result.experiment}/runs?workflowType=machine_learning"
-        out.print(f"      {start}{hide_credentials(runs)}", highlight=False, markup=False, soft_wrap=True)
+    sweep = load_sweep(space, overrides or [], check_names)
+    run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, warm_start_from=warm_start_from)
 
 
 @app.command()
@@ -168,7 +99,7 @@ def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     ended = sum(row.ended_ms is not None for row in rows)
     out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
     out.print(status_table(rows, store.sweep))
-    _say_disk_use(workspace)
+    say_disk_use(workspace)
 
 
 @app.command()
@@ -176,21 +107,35 @@ def best(
     study: StudyArgument = None,
     export: Annotated[bool, typer.Option("--export", help="Export the winner and check every format.")] = False,
     to: Annotated[Path | None, typer.Option(help="Folder of the export, by default exports/STUDY.")] = None,
+    prefer: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="Take the best in this metric or cost, such as parameters.")
+    ] = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, help="... among trials whose objective is at most so much worse.")
+    ] = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Print the winner of a study with its parameters and the runners-up; export it."""
+    """Print the winner of a study with its parameters and the runners-up; export it.
+
+    It is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
+    is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
+    """
+    from sweeper.display.confirmation import confirmed_lines
     from sweeper.display.tables import params_table, ranked_table, score
+    from sweeper.study.confirming import confirmed
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
-    row = winner_of(store)
+    row, found = winner_of(store, prefer, within), None if prefer else confirmed(store)
     out.print(
         f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
         f"in epoch {row.best_epoch}",
         highlight=False,
     )
+    for line in confirmed_lines(found, sum(row.ended_ms is not None for row in rows)) if found else ():
+        say(line)
     out.print(params_table(row, rows))
     out.print(ranked_table(rows, sweep, limit=5))
     if export or to:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
@@ -23,6 +24,7 @@ from sweeper.results import TrialOutcome, TrialRow, TrialState, does_not_fit
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import study_card
 from sweeper.study.failure_streak import FailureStreak
+from sweeper.study.ledger import Ledger
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
@@ -39,6 +41,8 @@ GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an er
 POLL_S = 0.5
 
 EngineFactory = Callable[[], Engine]
+Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
+"""Writes what the parent run holds: history and artifacts, into the folder of the study."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,11 @@ def run_sweep(
     tracking_uri: str,
     engine: EngineFactory,
     observer: Observer,
+    leaders: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
+
+    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
@@ -72,6 +79,9 @@ def run_sweep(
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
+        if leaders and not store.begun:
+            store.enqueue({**sweep.enqueue, **leaders})
+        store.enqueue(sweep.enqueue)
         card = study_card(sweep, dataset, folder, tracking_uri)
         outbox = Outbox(workspace, folder, card)
         driver = Driver(store, folder, outbox, observer)
@@ -79,10 +89,18 @@ def run_sweep(
 
 
 class Driver:
-    """Runs one study; holds its lock for as long as it lives."""
+    """Runs one study, or a confirmation of one; holds its lock for as long as it lives."""
 
-    def __init__(self, store: StudyStore, folder: StudyFolder, outbox: Outbox, observer: Observer):
+    def __init__(
+        self,
+        store: Ledger,
+        folder: StudyFolder,
+        outbox: Outbox,
+        observer: Observer,
+        summary: Summary = write_summary,
+    ):
         self._store = store
+        self._summary = summary
         self._folder = folder
         self._outbox = outbox
         self._observer = observer
@@ -186,7 +204,7 @@ class Driver:
     def _summarize(self) -> None:
         """Bring the parent run up to date, if that is due."""
         if self._summary_clock.due():
-            self._summary_clock.write(lambda: write_summary(self._folder, self._store.sweep, self._store.rows()))
+            self._summary_clock.write(lambda: self._summary(self._folder, self._store.sweep, self._store.rows()))
             self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
@@ -234,7 +252,7 @@ class Driver:
             self._store.requeue(number)
             self._outbox.notify(number, Phase.INTERRUPTED)
         rows = self._store.rows()
-        write_summary(self._folder, self._store.sweep, rows)
+        self._summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
         self._store.close()
         undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)

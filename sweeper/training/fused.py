@@ -35,7 +35,7 @@ from sweeper.training.fused_optim import build_fused_optimizer
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.progress import Progress
-from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
+from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train, with_costs
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,8 @@ class Together:
     features: FrozenFeatures
     limits_file: Path | None
     report: Report
+    latency: bool = False
+    """Measure at the end of a trial how long its network takes for one image."""
 
 
 def stack_key(config: TrialConfig) -> Hashable | None:
@@ -153,7 +155,8 @@ def _ending(member: Member, together: Together, pruned: bool) -> TrialOutcome | 
 
 def _leave(member: Member, outcome: TrialOutcome, together: Together) -> TrialOutcome:
     classes, device = together.data.classes, together.device
-    return leave(outcome, member.folder, member.progress, member.learner, classes, device)
+    left = leave(outcome, member.folder, member.progress, member.learner, classes, device)
+    return with_costs(left, member.learner, member.spec.config.image_size, device, latency=together.latency)
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def _one_by_one(members: Sequence[Member], together: Together) -> Iterator[tuple
             on_epoch=lambda metrics, number=number: together.report(number, metrics),  # type: ignore[misc]
             limits_file=together.limits_file,
             features=together.features,
+            latency=together.latency,
         )
         yield member.spec, outcome
 

@@ -39,9 +39,9 @@ def test_there_are_the_search_spaces_that_users_are_told_of() -> None:
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_search_space_is_valid_and_all_its_names_exist(path: Path) -> None:
-    from sweeper.cli import _check_names
+    from sweeper.commands.running import check_names
 
-    sweep = load_sweep(path, check_names=_check_names)
+    sweep = load_sweep(path, check_names=check_names)
     assert sweep.study == path.stem
 
 
