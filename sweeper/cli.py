@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import data, models, sweeps
+from sweeper.commands import choosing, data, growing, models, sweeps
+from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import (
     StorageOption,
     StudyArgument,
@@ -22,8 +23,7 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.sweeps import say_disk_use
-from sweeper.commands.terminal import err, out, printable
+from sweeper.commands.terminal import err, out, printable, say
 from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
@@ -57,6 +57,9 @@ app.command()(sweeps.run)
 app.command()(sweeps.train)
 app.command()(models.predict)
 app.command()(models.evaluate)
+app.command()(choosing.confirm)
+app.command()(choosing.reproduce)
+app.command()(growing.extend)
 app.add_typer(data.app, name="data")
 
 
@@ -86,21 +89,35 @@ def best(
     study: StudyArgument = None,
     export: Annotated[bool, typer.Option("--export", help="Export the winner and check every format.")] = False,
     to: Annotated[Path | None, typer.Option(help="Folder of the export, by default exports/STUDY.")] = None,
+    prefer: Annotated[
+        str | None, typer.Option(metavar="METRIC", help="Take the best in this metric or cost, such as parameters.")
+    ] = None,
+    within: Annotated[
+        float | None, typer.Option(min=0, help="... among trials whose objective is at most so much worse.")
+    ] = None,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Print the winner of a study with its parameters and the runners-up; export it."""
+    """Print the winner of a study with its parameters and the runners-up; export it.
+
+    It is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
+    is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
+    """
+    from sweeper.display.confirmation import confirmed_lines
     from sweeper.display.tables import params_table, ranked_table, score
+    from sweeper.study.confirming import confirmed
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
-    row = winner_of(store)
+    row, found = winner_of(store, prefer, within), None if prefer else confirmed(store)
     out.print(
         f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
         f"in epoch {row.best_epoch}",
         highlight=False,
     )
+    for line in confirmed_lines(found, sum(row.ended_ms is not None for row in rows)) if found else ():
+        say(line)
     out.print(params_table(row, rows))
     out.print(ranked_table(rows, sweep, limit=5))
     if export or to:

@@ -163,6 +163,21 @@ class StudyFolder:
     def worker_logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def confirmation(self) -> StudyFolder:
+        """Where its leaders are trained again; laid out alike."""
+        return StudyFolder(self.path / "confirmation")
+
+    @property
+    def repetitions(self) -> Path:
+        """Of a confirmation: what is trained again, and how it ended."""
+        return self.path / "repetitions.json"
+
+    @property
+    def test_looks(self) -> Path:
+        """Of a confirmation: when the test split was looked at, for which trial, and what was seen."""
+        return self.path / "test.json"
+
     def trial(self, number: int) -> TrialFolder:
         return TrialFolder(self.path / f"trial-{number:04d}")
 

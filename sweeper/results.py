@@ -19,6 +19,13 @@ class TrialStart(Frozen):
     optimizer: str | None = None
 
 
+class Repeats(Frozen):
+    """Which trial of a study is trained again, and with which of its fresh seeds, from 1."""
+
+    trial: int
+    seed_number: int
+
+
 class TrialSpec(Frozen):
     """One trial as its worker gets it."""
 
@@ -33,6 +40,14 @@ class TrialSpec(Frozen):
     """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
     start: TrialStart | None = None
     keep_optimizer: bool = False
+    repeats: Repeats | None = None
+    """Set where it is no trial of the search but one of them trained again; `number` then counts repetitions."""
+
+    @property
+    def label(self) -> str:
+        """What it is called where it is recorded."""
+        again = self.repeats
+        return f"trial {self.number}" if again is None else f"trial {again.trial} again, seed {again.seed_number}"
 
     @property
     def epochs_before(self) -> int:
@@ -102,6 +117,16 @@ class TrialOutcome(Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     on_features: bool = False
     """The head alone was trained and validated, on what the frozen backbone had made of the images."""
+    costs: dict[str, float] = Field({})
+    """`parameters` and, where it is an objective, `latency_ms`."""
+    threads: int | None = None
+    """Threads that a CPU trained it with: other numbers of them may round differently."""
+
+    def value_of(self, metric: str) -> float | None:
+        """Return a metric of the best epoch, or a cost."""
+        if metric == "train_seconds":
+            return self.seconds
+        return self.best_metrics.get(metric, self.costs.get(metric))
 
 
 def does_not_fit(why: str) -> str:
@@ -123,3 +148,5 @@ class TrialRow(Frozen):
     config: TrialConfig | None
     reason: str | None
     outcome: TrialOutcome | None = None
+    outside: str | None = None
+    """Why the search space, edited since, no longer holds it: history, and without a rank."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sweeper.evaluation import SplitReport
     from sweeper.inference.predict import Prediction
     from sweeper.paths import Workspace
+    from sweeper.search.study_store import StudyStore
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
@@ -129,15 +130,23 @@ def _require_winner(workspace: Workspace, storage: str | None, study: str, folde
     from sweeper.inference.export_config import read_config
 
     try:
-        best = winner_of(open_study(workspace, storage, study))
+        store = open_study(workspace, storage, study)
+        best = winner_of(store)
     except StudyNotFound:
         return  # the export of a study that ran elsewhere
     exported = read_config(folder / "config.json").lineage.trial
-    if best.number != exported:
+    if best.number != exported and exported not in _taken_as_well(store):
         raise StudyError(
             f"{folder} holds trial {exported}, and trial {best.number} of {study} is best now: "
             f"sweeper best {study} --export. To use the old one, name its folder"
         )
+
+
+def _taken_as_well(store: StudyStore) -> frozenset[int]:
+    """Return the trials that `sweeper best --prefer` may have exported, of several objectives."""
+    from sweeper.study.pareto import pareto_front
+
+    return pareto_front(store.rows(), store.sweep.objectives) if store.sweep.objectives else frozenset()
 
 
 def evaluate(

@@ -18,6 +18,22 @@ StorageOption = Annotated[
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
+AUTO = "auto"
+
+
+def _workers(value: str) -> str:
+    if value != AUTO and not (value.isdecimal() and int(value) > 0):
+        raise typer.BadParameter(f"should be a number of at least 1, or {AUTO}, got {value}")
+    return value
+
+
+WorkersOption = Annotated[
+    str,
+    typer.Option(callback=_workers, metavar="N|auto", help="Trials at the same time; auto: as many as fit in memory."),
+]
+OverridesOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
+]
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
 
 
@@ -54,12 +70,20 @@ def has_studies(workspace: Workspace, storage: str | None) -> bool:
     return there and bool(StudyStore.names(storage_url(workspace, storage)))
 
 
-def winner_of(store: StudyStore) -> TrialRow:
-    """Return the best trial that has finished. Raises StudyError when none has."""
-    from sweeper.errors import StudyError
-    from sweeper.study.ranking import winner
+def winner_of(store: StudyStore, prefer: str | None = None, within: float | None = None) -> TrialRow:
+    """Return the trial that a confirmation chose, else the best that has finished; or the one that is preferred.
 
-    row = winner(store.rows(), store.sweep.objective.direction)
+    Raises StudyError when none has finished, ConfigError for a metric that trials do not have.
+    """
+    from sweeper.errors import StudyError
+    from sweeper.study.confirming import confirmed
+    from sweeper.study.pareto import choose
+
+    found = confirmed(store)
+    if found is not None and prefer is None:
+        return store.rows()[found.winner.trial]
+
+    row = choose(store.rows(), store.sweep, prefer, within)
     if row is None:
         study = store.sweep.study
         raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")

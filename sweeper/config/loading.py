@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from sweeper.config.annotations import models_in
 from sweeper.config.contradictions import contradictions
 from sweeper.config.document import Document, Key, read_document, short
+from sweeper.config.fitting import fit
 from sweeper.config.names import NamesUsed, dotted
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
@@ -43,6 +44,7 @@ def validated(document: Document, overrides: Sequence[str], check_names: NameChe
     problems += document.problems
     for place, message in contradictions(config) if config else ():
         problems.append(Problem(document.where(place), dotted(place), message))
+    problems += _queue_problems(document, config) if config else []
     used = NamesUsed(document.data)
     for key, message in check_names(used) if check_names else ():
         problems.append(Problem(document.where(used.keys[key]), key, message))
@@ -68,6 +70,16 @@ def _validate(document: Document) -> tuple[SweepConfig | None, list[Problem]]:
     except ValidationError as error:
         details = error.errors(include_url=False)
         return None, [_problem(document, item) for item in details if not _follows_from_another(item, details)]
+
+
+def _queue_problems(document: Document, config: SweepConfig) -> list[Problem]:
+    """Return what is enqueued and not in the search space."""
+    return [
+        Problem(document.where(key), dotted(key), f"{misfit.why}; change it here, or widen it under `search`")
+        for name, given in config.enqueue.items()
+        for misfit in fit(config.search, given).misfits
+        for key in [("enqueue", name, *misfit.key)]
+    ]
 
 
 def _follows_from_another(item: ErrorDetails, details: list[ErrorDetails]) -> bool:

@@ -42,6 +42,13 @@ class QmcConfig(Frozen):
     sequence: Literal["sobol", "halton"] = "sobol"
 
 
+class NsgaConfig(Frozen):
+    """NSGA-II, an evolutionary search; made for several objectives."""
+
+    name: Literal["nsga2"]
+    population: Annotated[int, Field(ge=2)] = Field(20, description="Trials of a generation; the first is random.")
+
+
 class GridConfig(Frozen):
     """Every combination once, in seeded random order; needs choices and stepped ranges only."""
 
@@ -49,7 +56,7 @@ class GridConfig(Frozen):
 
 
 SamplerConfig = Annotated[
-    TpeConfig | RandomConfig | GpConfig | CmaEsConfig | QmcConfig | GridConfig,
+    TpeConfig | RandomConfig | GpConfig | CmaEsConfig | QmcConfig | NsgaConfig | GridConfig,
     Discriminator("name"),
     BeforeValidator(named),
 ]

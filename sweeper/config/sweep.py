@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
@@ -45,6 +55,26 @@ class ObjectiveConfig(Frozen):
         if than is None:
             return True
         return value > than if self.direction == "maximize" else value < than
+
+
+COSTS = ("parameters", "latency_ms", "train_seconds")
+
+
+class GoalConfig(Frozen):
+    """One of several objectives: a metric of a trial's best epoch, or a cost."""
+
+    metric: Metric | Literal["parameters", "latency_ms", "train_seconds"] = Field(
+        description="parameters: of the whole network; latency_ms: one image at a time, on the trial's device; "
+        "train_seconds: all epochs of the trial."
+    )
+    direction: Literal["maximize", "minimize"] = Field("maximize", description="minimize for a loss or a cost.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _costs_are_minimized(cls, value: Any) -> Any:
+        given = {"metric": value} if isinstance(value, str) else value
+        metric = str(given.get("metric", "")) if isinstance(given, dict) else ""
+        return {"direction": "minimize", **given} if metric.endswith("/loss") or metric in COSTS else given
 
 
 class BudgetConfig(Frozen):
@@ -97,12 +127,22 @@ class SweepConfig(Frozen):
     budget: BudgetConfig = BudgetConfig()
     sampler: SamplerConfig = TpeConfig(name="tpe")
     pruner: PrunerConfig = MedianConfig(name="median")
+    objectives: tuple[GoalConfig, ...] = Field(
+        (),
+        description="In place of `objective`: two or more, none of them weighed against the others. The first that is "
+        "no cost picks a trial's best epoch. Nothing is pruned.",
+    )
     features: FeaturesConfig = FeaturesConfig()
     tracking: TrackingConfig = TrackingConfig()
     keep_optimizer: bool = Field(
         False,
         description="Keep the optimizer's state beside the best weights of each trial, for `sweeper train "
         "--with-optimizer`; Adam's takes twice the space of the weights.",
+    )
+    enqueue: dict[Annotated[str, AfterValidator(is_a_plain_name)], dict[str, Any]] = Field(
+        {},
+        description="Configurations to try first, by names of your own, each with keys of `search` and plain values in "
+        "the search space; what one leaves out the sampler chooses.",
     )
     seed: NonNegativeInt = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
@@ -114,14 +154,63 @@ class SweepConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _objective_of_the_task(cls, value: Any) -> Any:
-        if isinstance(value, dict) and reconstructs(value.get("task")):
+        if isinstance(value, dict) and reconstructs(value.get("task")) and not value.get("objectives"):
             given = value.get("objective", {})
             return {**value, "objective": {"metric": "val/psnr", **given}} if isinstance(given, dict) else value
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _objectives_fill_in(cls, data: Any) -> Any:
+        """Take the objective from several ones, and prune nothing unless asked to."""
+        if not isinstance(data, dict) or not isinstance(data.get("objectives"), list | tuple) or not data["objectives"]:
+            return data
+        named = [{"metric": goal} if isinstance(goal, str) else goal for goal in data["objectives"]]
+        first = [goal for goal in named if isinstance(goal, dict) and goal.get("metric") not in COSTS][:1]
+        return {"pruner": "none", **({"objective": first[0]} if first else {}), **data}
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives_agree(cls, goals: tuple[GoalConfig, ...], info: ValidationInfo) -> tuple[GoalConfig, ...]:
+        if not goals:
+            return goals
+        metrics = [goal.metric for goal in goals]
+        judging = [goal for goal in goals if goal.metric not in COSTS]
+        if len(set(metrics)) < 2 or len(set(metrics)) < len(metrics):
+            raise ValueError(f"should be two or more different ones, got {', '.join(metrics)}; one is an `objective`")
+        if not judging:
+            raise ValueError(f"one of them must judge the model, such as val/accuracy, got {', '.join(metrics)}")
+        objective, sampler, pruner = (info.data.get(name) for name in ("objective", "sampler", "pruner"))
+        if objective and (objective.metric, objective.direction) != (judging[0].metric, judging[0].direction):
+            raise ValueError("stands in place of `objective`; remove one of the two")
+        if pruner and pruner.name != "none":
+            raise ValueError(
+                f"a pruner compares trials by one number, and Optuna refuses to prune for several; remove `pruner: "
+                f"{pruner.name}`, or name one `objective`"
+            )
+        if sampler and sampler.name == "cmaes":
+            raise ValueError("the sampler cmaes knows one objective only; use tpe, nsga2, gp, qmc, random or grid")
+        return goals
+
+    @property
+    def goals(self) -> tuple[GoalConfig, ...]:
+        """All objectives; mostly there is one."""
+        one = GoalConfig(metric=self.objective.metric, direction=self.objective.direction)
+        return self.objectives or (one,)
+
+    @field_validator("enqueue")
+    @classmethod
+    def _queue_has_room(cls, queue: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        sampler, budget = info.data.get("sampler"), info.data.get("budget")
+        if queue and sampler and sampler.name == "grid":
+            raise ValueError("the sampler grid tries every combination anyway; remove `enqueue` or take another")
+        if budget and len(queue) > budget.trials:
+            raise ValueError(f"has {len(queue)} configurations for {budget.trials} trials; raise budget.trials")
+        return queue
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what must not change while a study is continued."""
-        kept = {"search", "dataset", "objective", "sampler", "pruner", "features", "seed", "model_files"}
+        kept = {"search", "dataset", "objective", "objectives", "sampler", "pruner", "features", "seed", "model_files"}
         fixed = self.model_dump(mode="json", by_alias=True, include=kept)
         fixed["task"] = self.task.name
         fixed["epochs"] = self.budget.epochs

@@ -39,7 +39,8 @@ class Line:
 class LiveTable:
     """Shows running trials, the latest ended ones, the best value and the time left."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, noun: str = "trial"):
+        self._noun = noun
         self._lines: dict[int, Line] = {}
         self._sweep: SweepConfig | None = None
         self._forecast: Forecast | None = None
@@ -69,7 +70,8 @@ class LiveTable:
     def trial_started(self, spec: TrialSpec) -> None:
         if self._forecast is not None:
             self._forecast.trial_started(spec.number)
-        self._lines[spec.number] = Line(spec.number, TrialState.RUNNING, _about(spec.config), started=time.monotonic())
+        about = f"{spec.label}: {_about(spec.config)}" if spec.repeats else _about(spec.config)
+        self._lines[spec.number] = Line(spec.number, TrialState.RUNNING, about, started=time.monotonic())
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         if self._sweep is None:
@@ -88,7 +90,7 @@ class LiveTable:
         line.reason = outcome.reason or ""
 
     def worker_died(self, number: int | None, reason: str) -> None:
-        self._notes["worker"] = f"trial {number}: {reason}" if number is not None else f"idle worker: {reason}"
+        self._notes["worker"] = f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}"
 
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
@@ -110,13 +112,13 @@ class LiveTable:
 
     def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:
         left = f"{duration(forecast.seconds_left)} left" if forecast.seconds_left is not None else ""
-        trials = f"{forecast.ended}/{forecast.budget} trials"
+        trials = f"{forecast.ended}/{forecast.budget} {self._noun}s"
         best = f"best {sweep.objective.metric} {score(forecast.best)}"
         return _bar(f"[bold]{sweep.study}[/]", forecast.ended, forecast.budget, trials, best, left)
 
     def _table(self, sweep: SweepConfig) -> Table:
         table = Table(box=SIMPLE_HEAD)
-        for heading in ("trial", "state", "epoch", f"best {sweep.objective.metric}", "train/loss", "time"):
+        for heading in (self._noun, "state", "epoch", f"best {sweep.objective.metric}", "train/loss", "time"):
             table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
         table.add_column("configuration", overflow="ellipsis", no_wrap=True)
         running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]

@@ -13,8 +13,9 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
 class PlainLines:
     """Prints a line for each event."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Console, noun: str = "trial"):
         self._console = console
+        self._noun = noun
         self._decoded_tenth = 0
         self._trouble: str | None = None
 
@@ -36,27 +37,30 @@ class PlainLines:
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
-        self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} trials done")
+        self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} {self._noun}s done")
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._forecast.trial_started(spec.number)
-        self._say(f"trial {spec.number} started: {spec.config.backbone}")
+        about = f"{spec.label}, {spec.config.backbone}" if spec.repeats else spec.config.backbone
+        self._say(f"{self._noun} {spec.number} started: {about}")
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         name = self._sweep.objective.metric
         value, seconds = metrics.values[name], metrics.values["time/epoch_s"]
-        where = f"trial {number} epoch {metrics.epoch}/{self._sweep.budget.epochs}"
+        where = f"{self._noun} {number} epoch {metrics.epoch}/{self._sweep.budget.epochs}"
         self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         self._forecast.trial_ended(number, outcome)
         result = outcome.reason or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
         left = duration(self._forecast.seconds_left)
-        done = f"{self._forecast.ended} of {self._forecast.budget} trials done, best {score(self._forecast.best)}"
-        self._say(f"trial {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}, {left} left")
+        done = (
+            f"{self._forecast.ended} of {self._forecast.budget} {self._noun}s done, best {score(self._forecast.best)}"
+        )
+        self._say(f"{self._noun} {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}, {left} left")
 
     def worker_died(self, number: int | None, reason: str) -> None:
-        self._say(f"trial {number}: {reason}" if number is not None else f"idle worker: {reason}")
+        self._say(f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}")
 
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")

@@ -12,7 +12,7 @@ from rich.table import Table
 from sweeper.config.flat import flatten
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
-from sweeper.study.ranking import ranked
+from sweeper.study.pareto import in_order, pareto_front
 
 if TYPE_CHECKING:
     from sweeper.inference.export import ExportReport
@@ -28,16 +28,23 @@ COLORS = {
 
 
 def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None = None) -> Table:
-    """Return finished trials best first, then pruned ones, with the hyperparameters that differ."""
-    order = ranked(rows, sweep.objective.direction)[:limit]
+    """Return finished trials best first, then pruned ones, with the hyperparameters that differ.
+
+    Of several objectives the trials on the Pareto front come first and are marked.
+    """
+    order = in_order(rows, sweep)[:limit]
     names = _told_apart_by(order)
+    others = [goal.metric for goal in sweep.goals if goal.metric != sweep.objective.metric]
+    front = pareto_front(rows, sweep.goals) if others else frozenset()
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("rank", "trial", sweep.objective.metric, "best epoch", "time"):
+    for heading in ("rank", "trial", sweep.objective.metric, *others, *["front"] * bool(others), "best epoch", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("parameters", overflow="fold")
     for rank, row in enumerate(order, 1):
-        cells = [str(rank), str(row.number), score(row.value), _epochs(row, sweep), duration(row.seconds)]
+        cells = [str(rank), str(row.number), score(row.value), *(_value(row, metric) for metric in others)]
+        cells += ["*" if row.number in front else ""] * bool(others)
+        cells += [_epochs(row, sweep), duration(row.seconds)]
         table.add_row(*cells, _state(row), _parameters(row, names))
     return table
 
@@ -52,7 +59,7 @@ def status_table(rows: Sequence[TrialRow], sweep: SweepConfig) -> Table:
     table.add_column("reason", overflow="fold")
     for row in rows:
         epoch = f"{row.epochs}/{sweep.budget.epochs}"
-        table.add_row(str(row.number), _state(row), score(row.value), epoch, duration(row.seconds), row.reason or "")
+        table.add_row(str(row.number), _state(row), score(row.value), epoch, duration(row.seconds), _reason(row))
     return table
 
 
@@ -112,6 +119,16 @@ def _parameters(row: TrialRow, names: Sequence[str]) -> str:
 
 def _state(row: TrialRow) -> str:
     return f"[{COLORS[row.state]}]{row.state}[/]"
+
+
+def _reason(row: TrialRow) -> str:
+    outside = f"history, outside the search space now: {row.outside}" if row.outside else ""
+    return "; ".join(filter(None, (outside, row.reason)))
+
+
+def _value(row: TrialRow, metric: str) -> str:
+    value = row.outcome.value_of(metric) if row.outcome else None
+    return f"{value:,.0f}" if value is not None and metric == "parameters" else score(value)
 
 
 def _epochs(row: TrialRow, sweep: SweepConfig) -> str:

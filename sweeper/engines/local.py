@@ -27,7 +27,7 @@ from sweeper.engines.protocol import (
     WorkerSetup,
 )
 from sweeper.engines.worker import worker_main
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
 MOST_WORKERS = 32
@@ -54,6 +54,8 @@ class LocalEngine:
     Args:
         sweep, workspace: What is run, and where.
         workers: How many slots; None for as many as the device has room for, found out while trials run.
+        folder: Where the folders of the trials lie, by default that of the study.
+        threads: Threads of each worker, by default its share of the cores.
         oom_kills: The kernel's count of processes it has killed for memory.
     """
 
@@ -62,14 +64,18 @@ class LocalEngine:
         sweep: SweepConfig,
         workspace: Workspace,
         workers: int | None,
+        *,
+        folder: StudyFolder | None = None,
+        threads: int | None = None,
         oom_kills: Callable[[], int | None] = count_oom_kills,
     ):
         self._sweep = sweep
         self._workspace = workspace
+        self._folder = folder or workspace.study(sweep.study)
         cores = os.cpu_count() or 1
         most = workers or min(cores, MOST_WORKERS)
         # Workers share the cores evenly; with one worker the framework's own choice stands.
-        self._threads = max(1, cores // most) if most > 1 else 0
+        self._threads = threads or (max(1, cores // most) if most > 1 else 0)
         self._packing = Packing(most) if workers is None else None
         self._oom_kills = oom_kills
         self._known_oom_kills = oom_kills() or 0
@@ -80,11 +86,12 @@ class LocalEngine:
         setup = WorkerSetup(
             sweep=self._sweep.model_dump_json(by_alias=True),
             root=str(self._workspace.root),
+            folder=str(self._folder.path),
             slot=slot,
             threads=self._threads,
             shares_device=self._packing is not None,
         )
-        log = self._workspace.study(self._sweep.study).worker_logs / f"worker-{slot}.log"
+        log = self._folder.worker_logs / f"worker-{slot}.log"
         process = multiprocessing.get_context("spawn").Process(
             target=worker_main, args=(theirs, setup, log), name=f"sweeper-worker-{slot}", daemon=True
         )

@@ -16,6 +16,7 @@ class WorkerSetup:
 
     sweep: str
     root: str
+    folder: str
     slot: int
     threads: int
     shares_device: bool = False

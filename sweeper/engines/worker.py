@@ -29,7 +29,7 @@ from sweeper.engines.protocol import (
 )
 from sweeper.errors import DatasetError, DiskError
 from sweeper.files import file_lock, write_whole
-from sweeper.paths import TrialFolder, Workspace
+from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class Worker:
         self._shares_device = setup.shares_device
         self._sweep = SweepConfig.model_validate_json(setup.sweep)
         self._workspace = Workspace(Path(setup.root))
+        self._study_folder = StudyFolder(Path(setup.folder))
+        self._latency = any(goal.metric == "latency_ms" for goal in self._sweep.goals)
         if setup.threads:
             torch.set_num_threads(setup.threads)
         self._device = resolve_device(self._sweep.device, setup.slot)
@@ -133,7 +135,7 @@ class Worker:
                     self._end(spec, outcome)
 
     def _folder(self, spec: TrialSpec) -> TrialFolder:
-        return self._workspace.study(self._sweep.study).trial(spec.number)
+        return self._study_folder.trial(spec.number)
 
     def _stacks(self, group: Sequence[TrialSpec]) -> dict[Hashable, list[TrialSpec]]:
         """Part a group into what is trained at once, in the order of the numbers; a number stands for one alone."""
@@ -177,6 +179,7 @@ class Worker:
             self._features,
             self._limits_file(stack[0]),
             self._report,
+            self._latency,
         )
         return train_together([(spec, self._folder(spec)) for spec in stack], together)
 
@@ -194,6 +197,7 @@ class Worker:
                 on_epoch=lambda metrics: self._report(spec.number, metrics),
                 limits_file=self._limits_file(spec),
                 features=self._features,
+                latency=self._latency,
             )
         except (ConnectionError, DiskError):
             raise  # the driver is gone, or the disk is full; the trial is not at fault

@@ -13,6 +13,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+FIXED_PARAMS = "fixed_params"
+"""Optuna's system attribute of an enqueued trial: what is given and not drawn."""
+
 
 class WithheldWrites:
     """A storage that keeps the trial attributes a pruner writes to itself.
@@ -78,7 +81,8 @@ class Redrawing:
     def _draw_again(self, name: str) -> None:
         trial = self._trial
         distribution = trial.distributions.get(name)
-        if distribution is None or distribution.single() or name in trial.relative_params:
+        given = trial._fixed_params
+        if distribution is None or distribution.single() or name in trial.relative_params or name in given:
             return
         frozen = trial._get_latest_trial()
         study = optuna.pruners._filter_study(trial.study, frozen)

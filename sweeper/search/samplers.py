@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from sweeper.config.sampler import CmaEsConfig, GpConfig, GridConfig, QmcConfig, SamplerConfig, TpeConfig
+from sweeper.config.sampler import CmaEsConfig, GpConfig, GridConfig, NsgaConfig, QmcConfig, SamplerConfig, TpeConfig
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -43,6 +43,8 @@ def build_sampler(
                     seed=study_seed,
                     independent_sampler=optuna.samplers.RandomSampler(seed),
                 )
+            case NsgaConfig(population=population):
+                return optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
             case GridConfig():
                 return optuna.samplers.PartialFixedSampler(combination or {}, optuna.samplers.RandomSampler(seed))
             case _:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from pydantic import ValidationError
-from sqlalchemy import URL, Engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
+from sweeper.config.fitting import fit
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
@@ -31,6 +29,7 @@ from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, trial_seed
+from sweeper.search.storage import open_storage, require_database, storage_errors
 from sweeper.search.suggest import suggest
 
 logger = logging.getLogger(__name__)
@@ -48,11 +47,11 @@ STATES = {
 }
 ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
 
-LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
-
 # User attributes, of the study and of its trials.
-SWEEP, SECONDS_USED = "sweep", "seconds_used"
+SWEEP, SECONDS_USED, CONFIRMATION = "sweep", "seconds_used", "confirmation"
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
+ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
+OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
 
@@ -60,25 +59,12 @@ FITS_IN_MEMORY = "fits_in_memory"
 """A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
 
 
-@contextmanager
-def _storage_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
-        cause = str(error.__cause__ or error).split("\n")[0]
-        raise StudyError(
-            hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
-            + "Check that it is reachable and writable and that no other program keeps it locked, then run the same "
-            "command again to go on; --storage names another"
-        ) from error
-
-
 def _guarded(method: Callable[Concatenate[StudyStore, P], R]) -> Callable[Concatenate[StudyStore, P], R]:
     """Turn the storage's errors in a method into a StudyError."""
 
     @wraps(method)
     def call(store: StudyStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with _storage_errors(store._url):
+        with storage_errors(store._url):
             return method(store, *args, **kwargs)
 
     return call
@@ -101,13 +87,13 @@ class StudyStore:
 
         Raises StudyChanged when it was started with another search space.
         """
-        with _storage_errors(storage_url):
-            storage = _storage(storage_url)
+        with storage_errors(storage_url):
+            storage = open_storage(storage_url)
             begin_log(storage.engine)
             study = optuna.create_study(
                 storage=storage,
                 study_name=sweep.study,
-                direction=sweep.objective.direction,
+                directions=[goal.direction for goal in sweep.goals],
                 pruner=build_pruner(sweep.pruner, sweep.budget.epochs),
                 load_if_exists=True,
             )
@@ -120,9 +106,9 @@ class StudyStore:
     @classmethod
     def load(cls, storage_url: str, name: str) -> Self:
         """Open a study that exists, to read it. Raises StudyNotFound."""
-        _require_database(storage_url)
-        with _storage_errors(storage_url):
-            storage = _storage(storage_url)
+        require_database(storage_url)
+        with storage_errors(storage_url):
+            storage = open_storage(storage_url)
             try:
                 study = optuna.load_study(study_name=name, storage=storage)
             except KeyError:
@@ -135,11 +121,11 @@ class StudyStore:
     @staticmethod
     def names(storage_url: str) -> list[str]:
         """Return the names of all studies, the latest first."""
-        _require_database(storage_url)
-        with _storage_errors(storage_url):
-            summaries = optuna.get_all_study_summaries(_storage(storage_url), include_best_trial=False)
+        require_database(storage_url)
+        with storage_errors(storage_url):
+            summaries = optuna.get_all_study_summaries(open_storage(storage_url), include_best_trial=False)
         summaries.sort(key=lambda summary: (summary.datetime_start is not None, summary.datetime_start), reverse=True)
-        return [summary.study_name for summary in summaries]
+        return [summary.study_name for summary in summaries if "~" not in summary.study_name]  # kept by an extension
 
     @_guarded
     def close(self) -> None:
@@ -170,6 +156,16 @@ class StudyStore:
     @_guarded
     def add_seconds_used(self, seconds: float) -> None:
         self._study.set_user_attr(SECONDS_USED, self.seconds_used + seconds)
+
+    @property
+    def confirmation(self) -> dict[str, Any] | None:
+        """What the last confirmation of the leaders has found."""
+        found: dict[str, Any] | None = self._study.user_attrs.get(CONFIRMATION)
+        return found
+
+    @_guarded
+    def note_confirmation(self, found: dict[str, Any]) -> None:
+        self._study.set_user_attr(CONFIRMATION, found)
 
     @_guarded
     def requeue_interrupted(self) -> list[int]:
@@ -226,6 +222,26 @@ class StudyStore:
         )
 
     @_guarded
+    def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Put named configurations in line, before what the sampler suggests; return the names of the new ones.
+
+        Each is put there once, over any restarts, and none beyond the budget. What one does not name, or names
+        outside the search space, is left to the sampler.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get(ENQUEUED) for trial in trials}
+        new = [name for name in configurations if name not in known][: max(0, self.budget - len(trials))]
+        for name in new:
+            params = fit(self._sweep.search, configurations[name]).params
+            self._study.enqueue_trial(params, user_attrs={ENQUEUED: name, GIVEN: dict(configurations[name])})
+        return new
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are trials that were not put in line by name."""
+        return any(ENQUEUED not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+
+    @_guarded
     def remaining(self) -> int:
         """Return how many trials are still to finish."""
         finished = sum(trial.state in FINISHED for trial in self._study.get_trials(deepcopy=False))
@@ -252,6 +268,9 @@ class StudyStore:
         known = self._study._storage.get_trial(trial._trial_id)
         if epoch in known.intermediate_values:
             return known.user_attrs.get(PRUNED_AT) == epoch
+        if self._sweep.objectives:  # Optuna neither prunes by several nor takes reports of them, but keeps them
+            self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+            return False
         decision = known.user_attrs.get(DECISION)
         if decision is None or decision["epoch"] != epoch:
             decision = decide(self._study, self._with_rate(known, epoch, learning_rate), epoch, value)
@@ -278,10 +297,19 @@ class StudyStore:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live.pop(number)
         trial.set_user_attr(OUTCOME, outcome.model_dump(mode="json"))
-        value = outcome.best_value if outcome.state is TrialState.COMPLETE else None
+        values = self._values(number, outcome) if outcome.state is TrialState.COMPLETE else None
         if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
             trial.set_constraint(FITS_IN_MEMORY, 1.0)
-        self._study.tell(trial, value, state=ENDINGS[outcome.state])
+        self._study.tell(trial, values, state=ENDINGS[outcome.state])
+
+    def _values(self, number: int, outcome: TrialOutcome) -> list[float]:
+        """Return what Optuna learns of a finished trial, one value an objective."""
+        if not self._sweep.objectives:
+            return [] if outcome.best_value is None else [outcome.best_value]
+        values = {goal.metric: outcome.value_of(goal.metric) for goal in self._sweep.objectives}
+        if None in values.values():
+            raise StudyError(f"trial {number} of {self._sweep.study} ended without one of its objectives: {values}")
+        return [value for value in values.values() if value is not None]
 
     @property
     def _uses_constraints(self) -> bool:
@@ -309,7 +337,7 @@ def _row(trial: FrozenTrial, direction: str) -> TrialRow:
     config = trial.user_attrs.get(CONFIG)
     return TrialRow(
         number=trial.number,
-        state=STATES[trial.state],
+        state=_state(trial, outcome),
         value=outcome.best_value if outcome else _best_so_far(trial, direction),
         best_epoch=outcome.best_epoch if outcome else None,
         epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
@@ -319,7 +347,13 @@ def _row(trial: FrozenTrial, direction: str) -> TrialRow:
         config=TrialConfig.model_validate(config) if config else None,
         reason=outcome.reason if outcome else None,
         outcome=outcome,
+        outside=trial.user_attrs[OUTSIDE]["why"] if OUTSIDE in trial.user_attrs else None,
     )
+
+
+def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
+    """Return how a trial stands: Optuna is told that one outside the search space has failed."""
+    return outcome.state if outcome and OUTSIDE in trial.user_attrs else STATES[trial.state]
 
 
 def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
@@ -345,43 +379,21 @@ def _stored_sweep(stored: Any, name: str) -> SweepConfig:
 
 
 def _refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
-    new, old = sweep.fingerprint(), stored.fingerprint()
-    changed = [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]
-    if changed:
+    if changed := changed_keys(sweep, stored):
         raise StudyChanged(
             f"the study {sweep.study} was started with other settings of: {', '.join(changed)}. "
-            "Its trials would not be comparable; give the new search space another `study:` name, or undo the change"
+            "Its trials would not be comparable; give the new search space another `study:` name, or undo the change. "
+            f"An edited `search` goes on with: sweeper extend {sweep.study} FILE"
         )
+
+
+def changed_keys(sweep: SweepConfig, stored: SweepConfig) -> list[str]:
+    """Return the settings that must stay while a study is continued and have not."""
+    new, old = sweep.fingerprint(), stored.fingerprint()
+    return [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]
 
 
 def _not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:
     known = [study.study_name for study in storage.get_all_studies()]
     there = f"there are {', '.join(known)}" if known else "there is none yet; `sweeper run` makes one"
     return StudyNotFound(f"no study is called {name}; {there}")
-
-
-def _require_database(url: str) -> None:
-    """Raise StudyNotFound where reading would make an empty database file."""
-    with _storage_errors(url):
-        address = _parsed(url)
-    file = address.database if address.drivername.startswith("sqlite") else None
-    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).exists():
-        raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
-
-
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except ValueError:  # its text may hold a part of the password
-        raise StudyError(
-            f"{hide_credentials(url)} is no database address: the port must be a number, and : / @ in a user name "
-            "or password are written %3A %2F %40; correct --storage"
-        ) from None
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    _parsed(url)
-    arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)

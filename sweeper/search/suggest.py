@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
 from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.space import Choice, FloatRange, IntRange
 
 
@@ -56,37 +56,4 @@ def _choose(options: Sequence[Any], name: str, trial: Suggester) -> Any:
     labels = option_labels(options)
     index = labels.index(trial.suggest_categorical(name, labels))
     option = options[index]
-    if isinstance(option, BaseModel):
-        named = getattr(option, "name", None)
-        return _resolve(option, f"{name}.{labels[index] if named else index}", trial)
-    return _resolve(option, f"{name}[{index}]" if isinstance(option, tuple) else name, trial)
-
-
-def option_labels(options: Sequence[Any]) -> list[Any]:
-    """Return a distinct category for every option: scalars as they are, objects by name or content."""
-    labels: list[Any] = []
-    for option in options:
-        label = _label(option)
-        repeats = sum(1 for other in labels if str(other).split("#")[0] == str(label))
-        labels.append(f"{label}#{repeats + 1}" if repeats else label)
-    return labels
-
-
-def _label(option: Any) -> Any:
-    if isinstance(option, BaseModel):
-        return getattr(option, "name", None) or _fixed_part(option)
-    return (
-        json.dumps(option, default=lambda inner: inner.model_dump(by_alias=True))
-        if isinstance(option, tuple)
-        else option
-    )
-
-
-def _fixed_part(option: BaseModel) -> str:
-    """Name an object by what is fixed in it and not the default: `hidden=[64], norm=batch`."""
-    given = option.model_dump(exclude_defaults=True)
-    fixed = {name: value for name, value in given.items() if not isinstance(value, dict)}
-    return (
-        ", ".join(f"{name}={list(value) if isinstance(value, tuple) else value}" for name, value in fixed.items())
-        or "default"
-    )
+    return _resolve(option, inside_option(option, labels[index], index, name), trial)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +21,7 @@ from sweeper.errors import StudyChanged, TrackingError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights
-from sweeper.tracking.delivery import StudyCard
+from sweeper.tracking.delivery import DIGEST_TAG, ENVIRONMENT_TAG, StudyCard
 from sweeper.tracking.mlflow_store import default_tracking_uri
 
 
@@ -40,19 +43,30 @@ def study_card(
         now = {"tracking_uri": tracking_uri, "pretrained": {**stored.pretrained, **(pretrained or {})}}
         write_card(folder, card := stored.model_copy(update=now))
         return card
-    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     card = StudyCard(
         study=sweep.study,
         tracking_uri=tracking_uri,
         start_ms=int(time.time() * 1000),
         params=_sweep_params(sweep),
-        tags={"sweeper.dataset_digest": dataset.digest, **_origin(pretrained), **_git_commit(), **lineage},
+        tags={
+            DIGEST_TAG: dataset.digest,
+            ENVIRONMENT_TAG: environment(),
+            **_origin(pretrained),
+            **_git_commit(),
+            **lineage,
+        },
         dataset=_dataset_input(sweep, dataset),
         pretrained=dict(pretrained),
     )
-    write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
+    write_search_space(sweep, folder)
     write_card(folder, card)
     return card
+
+
+def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:
+    """Put the search space among the artifacts of the parent run."""
+    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
 
 
 def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: DatasetCard) -> None:
@@ -67,6 +81,7 @@ def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: Dataset
 
 def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:
     parts = sweep.model_dump(mode="json", include={"objective", "budget", "sampler", "pruner", "seed"})
+    parts |= {"objectives": {goal.metric: goal.direction for goal in sweep.objectives}}
     return {
         f"{name}.{key}": value for name, part in parts.items() if isinstance(part, dict) for key, value in part.items()
     }
@@ -96,6 +111,21 @@ def _git_commit() -> dict[str, str]:
     except (OSError, subprocess.SubprocessError):
         return {}
     return {"mlflow.source.git.commit": done.stdout.strip()}
+
+
+def environment() -> str:
+    """Return what the last digits of a training on a CPU depend on: the processor, Python and torch."""
+    return f"{_processor()}, Python {platform.python_version()}, torch {version('torch')}"
+
+
+def _processor() -> str:
+    """Return the processor's name; where the system does not tell, its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def read_card(folder: StudyFolder) -> StudyCard | None:

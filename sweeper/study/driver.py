@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, MappingProxyType
+from typing import Any
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
@@ -23,6 +24,7 @@ from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, Trial
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, study_card
 from sweeper.study.failure_streak import FailureStreak
+from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import Start
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
@@ -43,6 +45,8 @@ GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an er
 POLL_S = 0.5
 
 EngineFactory = Callable[[], Engine]
+Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
+"""Writes what the parent run holds: history and artifacts, into the folder of the study."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,11 @@ def run_sweep(
     engine: EngineFactory,
     observer: Observer,
     start: Start | None = None,
+    leaders: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended; `start` is what its trials go on from.
+
+    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
@@ -80,36 +87,44 @@ def run_sweep(
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
+        if leaders and not store.begun:
+            store.enqueue({**sweep.enqueue, **leaders})
+        store.enqueue(sweep.enqueue)
         card = study_card(sweep, dataset, folder, tracking_uri, weights, start.tags() if start else {})
         outbox = Outbox(workspace, folder, card)
         begins = trial_start(workspace, folder.start, start) if start else None
-        driver = Driver(store, folder, outbox, observer, kept_files(weights, workspace), events, begins)
+        files = kept_files(weights, workspace)
+        driver = Driver(store, folder, outbox, observer, weights=files, start=begins, events=events)
         return driver.run(engine)
 
 
 class Driver:
-    """Runs one study; holds its lock for as long as it lives. `weights`: files by what refers to them.
+    """Runs one study, or a confirmation of one; holds its lock for as long as it lives.
 
-    What is recorded in `events` stands there before the study counts a trial as finished. Trials go on from
-    `start` where there is one.
+    Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
+    is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
+    parent run holds.
     """
 
     def __init__(
         self,
-        store: StudyStore,
+        store: Ledger,
         folder: StudyFolder,
         outbox: Outbox,
         observer: Observer,
-        weights: Mapping[str, str] | None = None,
-        events: EventFiles | None = None,
+        *,
+        weights: Mapping[str, str] = MappingProxyType({}),
         start: TrialStart | None = None,
+        events: EventFiles | None = None,
+        summary: Summary = write_summary,
     ):
-        self._start = start
         self._store = store
+        self._summary = summary
         self._folder = folder
         self._outbox = outbox
         self._observer = observer
-        self._weights = weights or {}
+        self._weights = weights
+        self._start = start
         self._events = events
         self._live: set[int] = set()
         self._interrupted = False
@@ -223,7 +238,7 @@ class Driver:
     def _summarize(self) -> None:
         """Bring the parent run up to date, if that is due."""
         if self._summary_clock.due():
-            self._summary_clock.write(lambda: write_summary(self._folder, self._store.sweep, self._store.rows()))
+            self._summary_clock.write(lambda: self._summary(self._folder, self._store.sweep, self._store.rows()))
             self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
@@ -271,7 +286,7 @@ class Driver:
             self._store.requeue(number)
             self._outbox.notify(number, Phase.INTERRUPTED)
         rows = self._store.rows()
-        write_summary(self._folder, self._store.sweep, rows)
+        self._summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
         self._store.close()
         undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)

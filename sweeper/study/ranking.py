@@ -11,10 +11,12 @@ def ranked(rows: Iterable[TrialRow], direction: str) -> list[TrialRow]:
     """Return the trials that finished, best first, then the pruned ones, best first.
 
     A pruned trial has been judged after fewer epochs, so it never stands above a finished one.
-    Equal values keep the order in which they were tried. Failed trials have no rank.
+    Equal values keep the order in which they were tried. Failed trials have no rank, nor have those that an
+    edited search space no longer holds.
     """
     sign = -1 if direction == "maximize" else 1
-    scored = [row for row in rows if row.state in (TrialState.COMPLETE, TrialState.PRUNED) and row.value is not None]
+    ended = [row for row in rows if row.state in (TrialState.COMPLETE, TrialState.PRUNED) and row.outside is None]
+    scored = [row for row in ended if row.value is not None]
     return sorted(scored, key=lambda row: (row.state is TrialState.PRUNED, sign * (row.value or 0.0), row.number))
 
 

@@ -78,6 +78,12 @@ def trial_start(workspace: Workspace, files: StartFolder, start: Start) -> Trial
     )
 
 
+def kept_start(workspace: Workspace, study: StudyFolder) -> TrialStart | None:
+    """Return what the trials of a study go on from, where they do."""
+    start = read_start(study)
+    return None if start is None else trial_start(workspace, study.start, start)
+
+
 def started_from(workspace: Workspace, sweep: SweepConfig) -> SweepConfig:
     """Return a continuation's sweep with its backbone's weights named, as those of any pretrained backbone are."""
     weights = _written(workspace, workspace.study(sweep.study).start.weights)

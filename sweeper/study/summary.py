@@ -16,7 +16,8 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialRow, TrialState
-from sweeper.study.ranking import ranked, winner
+from sweeper.study.pareto import choose
+from sweeper.study.ranking import ranked
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
 SHARE = 0.02  # of the sweep's time that writing the summary may take
@@ -51,7 +52,7 @@ def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialR
     history = [point.model_dump() for point in optimization_history(sweep, rows)]
     write_whole(folder.sweep / "history.json", json.dumps(history))
     write_whole(folder.sweep / "artifacts" / "trials.csv", trials_csv(rows, sweep.objective.direction))
-    best = winner(rows, sweep.objective.direction)
+    best = choose(rows, sweep)
     if best is not None:
         content = best.model_dump_json(indent=2)
         write_whole(folder.sweep / "artifacts" / "best_trial.json", content)
@@ -82,11 +83,13 @@ def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:
     ranks = {row.number for row in order}
     rest = [row for row in rows if row.number not in ranks]
     params = sorted({name for row in rows for name in row.params})
+    costs = sorted({name for row in rows if row.outcome for name in row.outcome.costs})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *params])
+    writer.writerow([*COLUMNS, *costs, *params])
     for rank, row in enumerate([*order, *rest], 1):
         cells = [rank if rank <= len(order) else "", row.number, row.state.value, row.value, row.best_epoch]
         cells += [row.epochs, row.seconds, row.reason]
+        cells += [row.outcome.costs.get(name) if row.outcome else None for name in costs]
         writer.writerow([*cells, *(row.params.get(name, "") for name in params)])
     return text.getvalue()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sweeper.errors import StudyNotFound
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.lock import study_lock
+from sweeper.study.repetitions import stored_repetitions
 from sweeper.tracking.delivery import Delivery
 from sweeper.tracking.mlflow_store import MlflowStore
 
@@ -31,4 +32,17 @@ def sync_study(workspace: Workspace, storage_url: str, study: str, tracking_uri:
             ended = row is not None and row.state.ended
             delivery.deliver_trial(trial, ended=ended, running=False)
         delivery.deliver_sweep("KILLED" if store.remaining() else "FINISHED")
+        return len(waiting) + _sync_confirmation(MlflowStore(uri, workspace), folder.confirmation)
+
+
+def _sync_confirmation(store: MlflowStore, folder: StudyFolder) -> int:
+    """Deliver what a confirmation of the study has left."""
+    card = read_card(folder)
+    if card is None:
+        return 0
+    delivery, waiting = Delivery(store, folder, card), folder.trials()
+    unfinished = {one.number for one in stored_repetitions(folder) if one.outcome is None}
+    for repetition in waiting:
+        delivery.deliver_trial(repetition, ended=repetition.number not in unfinished, running=False)
+    delivery.deliver_sweep("KILLED" if unfinished else "FINISHED")
     return len(waiting)

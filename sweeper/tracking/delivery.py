@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter
@@ -26,7 +26,14 @@ from sweeper.tracking.mlflow_store import MlflowStore
 HISTORY = TypeAdapter(list[EpochMetrics])
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
 STUDY_TAG, TRIAL_TAG, STATE_TAG = "sweeper.study", "sweeper.trial", "sweeper.state"
+PARENT_TAG = "mlflow.parentRunId"
+DIGEST_TAG, ENVIRONMENT_TAG = "sweeper.dataset_digest", "sweeper.environment"
+PRUNED_TAG, THREADS_TAG = "sweeper.pruned_at", "sweeper.threads"
 SWEEP = "sweep"  # in place of a number, for the parent run
+REPETITION_TAG, REPEATED_TAG = (
+    "sweeper.repetition",
+    "sweeper.repeated_trial",
+)  # of a leader's trainings with fresh seeds
 
 
 class StudyCard(Frozen):
@@ -35,6 +42,7 @@ class StudyCard(Frozen):
     study: str
     tracking_uri: str
     start_ms: int
+    stage: Literal["search", "confirmation"] = "search"
     params: dict[str, Any]
     tags: dict[str, str]
     dataset: dict[str, Any]
@@ -67,7 +75,9 @@ class Delivery:
     def deliver_sweep(self, status: str) -> str:
         """Bring the parent run up to date and return its id. `status` as MLflow names it."""
         folder = self._folder.sweep
-        record = self._record(folder / "run.json", SWEEP, self._card.start_ms, {})
+        name = self._card.study if self._card.stage == "search" else f"{self._card.study}-confirmation"
+        above = {} if (folder / "run.json").exists() else self._study_run()
+        record = self._record(folder / "run.json", SWEEP, name, self._card.start_ms, above)
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
@@ -102,7 +112,7 @@ class Delivery:
             self._update_unfinished(folder, record, running)
             return record.run_id
         _add_config(folder, spec)
-        _add_pictures(folder, self._before, history, outcome)
+        _add_pictures(folder, spec.label, self._before, history, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome)
         self._drop_strays(record.run_id, str(spec.number))
@@ -112,12 +122,18 @@ class Delivery:
     def log_system(self, run: str, values: dict[str, float], step: int, timestamp_ms: int) -> None:
         self._store.log_metrics(run, values, step, timestamp_ms)
 
-    def _record(self, path: Path, trial: str, start_ms: int, tags: dict[str, str]) -> RunRecord:
+    def _study_run(self) -> dict[str, str]:
+        """Return what puts a confirmation below the run of its study."""
+        if self._card.stage == "search":
+            return {}
+        above = self._store.find_run(self.experiment, {STUDY_TAG: self._card.study, TRIAL_TAG: SWEEP})
+        return {PARENT_TAG: above} if above else {}
+
+    def _record(self, path: Path, trial: str, name: str, start_ms: int, tags: dict[str, str]) -> RunRecord:
         """Return the folder's run: the one noted there, else the one with its tags, else a new one."""
         if path.exists():
             return RunRecord.model_validate_json(path.read_bytes())
         identity = self._identity(trial)
-        name = self._card.study if trial == SWEEP else f"trial-{int(trial):04d}"
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
             self.experiment, name, {**identity, **self._card.tags, **tags}, start_ms
         )
@@ -128,8 +144,8 @@ class Delivery:
     def _described(self, folder: TrialFolder, spec: TrialSpec) -> RunRecord:
         parent = self._parent or self.deliver_sweep("RUNNING")
         start = int(folder.spec.stat().st_mtime * 1000)
-        tags = {"mlflow.parentRunId": parent, STATE_TAG: TrialState.RUNNING.value}
-        record = self._record(folder.run, str(spec.number), start, tags)
+        tags = {PARENT_TAG: parent, STATE_TAG: TrialState.RUNNING.value, **_repeated(spec)}
+        record = self._record(folder.run, str(spec.number), _run_name(spec), start, tags)
         if record.described:
             return record
         params = {"seed": spec.seed, "epochs": spec.epochs, **flatten(spec.config.model_dump(mode="json"))}
@@ -163,7 +179,8 @@ class Delivery:
                 self._store.delete_run(other)
 
     def _identity(self, trial: str) -> dict[str, str]:
-        return {STUDY_TAG: self._card.study, TRIAL_TAG: trial}
+        kind = TRIAL_TAG if self._card.stage == "search" else REPETITION_TAG
+        return {STUDY_TAG: self._card.study, kind: trial}
 
     def _upload(self, folder: TrialFolder, record: RunRecord, files: Iterable[Path]) -> RunRecord:
         """Upload what has not been; noted once, however far it came: twice is as good as once, and a note is slow."""
@@ -185,13 +202,28 @@ class Delivery:
         if outcome.best_epoch is not None:
             best["best/epoch"] = float(outcome.best_epoch)
             self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
+        costs = {f"cost/{name}": value for name, value in outcome.costs.items()}
+        if costs:
+            costs["cost/train_seconds"] = outcome.seconds
+            self._store.log_metrics(record.run_id, costs, outcome.epochs, outcome.timestamp_ms)
         tags = {STATE_TAG: outcome.state.value, "sweeper.device": f"{outcome.device}, {outcome.precision}"}
         if outcome.state is TrialState.PRUNED and outcome.feasible:
-            tags["sweeper.pruned_at"] = str(outcome.epochs)
+            tags[PRUNED_TAG] = str(outcome.epochs)
+        if outcome.threads is not None:
+            tags[THREADS_TAG] = str(outcome.threads)
         if outcome.reason:
             tags["sweeper.reason"] = outcome.reason
         self._store.set_tags(record.run_id, tags)
         self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
+
+
+def _run_name(spec: TrialSpec) -> str:
+    again = spec.repeats
+    return f"confirm-{again.trial:04d}-seed-{again.seed_number}" if again else f"trial-{spec.number:04d}"
+
+
+def _repeated(spec: TrialSpec) -> dict[str, str]:
+    return {REPEATED_TAG: str(spec.repeats.trial)} if spec.repeats else {}
 
 
 def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
@@ -201,7 +233,7 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
 
 
 def _add_pictures(
-    folder: TrialFolder, before: list[EpochMetrics], history: list[EpochMetrics], outcome: TrialOutcome
+    folder: TrialFolder, label: str, before: list[EpochMetrics], history: list[EpochMetrics], outcome: TrialOutcome
 ) -> None:
     from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for them
     from sweeper.tracking.curves_picture import draw_curves
@@ -211,7 +243,7 @@ def _add_pictures(
         picture = numbers.with_suffix(".png")
         if not picture.exists():
             confusion, classes = read_confusion(numbers)
-            title = f"trial {folder.number}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
+            title = f"{label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
             draw_confusion(confusion, classes, title, picture)
     if history:
         draw_curves([*before, *history], outcome.best_epoch, folder.artifacts / "curves.png")

@@ -60,6 +60,17 @@ class RunSummary:
     last_ms: int
 
 
+@dataclass(frozen=True)
+class LoggedRun:
+    """What a run says of itself."""
+
+    name: str
+    parent: str | None
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: tuple[str, ...]
+
+
 class MlflowStore:
     """A connection to an MLflow tracking server or database."""
 
@@ -192,6 +203,22 @@ class MlflowStore:
             )
             known.values[point.key] = point.value
         return list(steps.values())
+
+    def run(self, run: str) -> LoggedRun:
+        """Return what a run says of itself. Raises TrackingError where there is none of this id."""
+        with self._errors():
+            found = self._client.get_run(run)
+        tags = dict(found.data.tags)
+        parent = tags.get("mlflow.parentRunId")
+        return LoggedRun(str(found.info.run_name), parent, dict(found.data.params), tags, tuple(found.data.metrics))
+
+    def curves(self, run: str, metrics: Iterable[str]) -> dict[str, dict[int, float]]:
+        """Return each of these metrics by its step."""
+        with self._errors():
+            return {
+                name: {point.step: point.value for point in self._client.get_metric_history(run, name)}
+                for name in metrics
+            }
 
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""

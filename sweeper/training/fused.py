@@ -39,7 +39,7 @@ from sweeper.training.learner import Learner, build_learner
 from sweeper.training.loss import Loss, focal
 from sweeper.training.progress import Progress
 from sweeper.training.tasks import build_task
-from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
+from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train, with_costs
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,8 @@ class Together:
     features: FrozenFeatures
     limits_file: Path | None
     report: Report
+    latency: bool = False
+    """Measure at the end of a trial how long its network takes for one image."""
 
 
 def stack_key(config: TrialConfig) -> Hashable | None:
@@ -163,8 +165,9 @@ def _ending(member: Member, together: Together, pruned: bool) -> TrialOutcome | 
 
 
 def _leave(member: Member, outcome: TrialOutcome, together: Together) -> TrialOutcome:
-    learner = member.learner
-    return leave(outcome, member.folder, member.progress, learner, learner.task, together.device)
+    learner, device = member.learner, together.device
+    left = leave(outcome, member.folder, member.progress, learner, learner.task, device)
+    return with_costs(left, learner, member.spec.config.image_size, device, latency=together.latency)
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,7 @@ def _one_by_one(members: Sequence[Member], together: Together) -> Iterator[tuple
             on_epoch=lambda metrics, number=number: together.report(number, metrics),  # type: ignore[misc]
             limits_file=together.limits_file,
             features=together.features,
+            latency=together.latency,
         )
         yield member.spec, outcome
 

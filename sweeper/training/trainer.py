@@ -15,6 +15,7 @@ from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.cost import count_parameters, latency_ms
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.gradients import StepStart, compute_gradients
@@ -42,6 +43,7 @@ def train(
     on_epoch: OnEpoch,
     limits_file: Path | None = None,
     features: FrozenFeatures | None = None,
+    latency: bool = False,
 ) -> TrialOutcome:
     """Train a trial to its end, from its last checkpoint where there is one.
 
@@ -49,6 +51,7 @@ def train(
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
     want of memory as pruned and not feasible. `limits_file` remembers for later trials how many images
     fit in memory at once. `features` has what frozen backbones make of the images.
+    `latency`: measure at the end how long the network takes for one image.
     """
     state = load_checkpoint(folder, device)
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
@@ -78,7 +81,20 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
-    return leave(outcome, folder, progress, learner, build_task(spec, data, device), device)
+    left = leave(outcome, folder, progress, learner, build_task(spec, data, device), device)
+    return with_costs(left, learner, spec.config.image_size, device, latency=latency)
+
+
+def with_costs(
+    outcome: TrialOutcome, learner: Learner | None, image_size: int, device: torch.device, *, latency: bool
+) -> TrialOutcome:
+    """Add what the network of a trial that has ended costs."""
+    if learner is None:
+        return outcome
+    costs = {"parameters": float(count_parameters(learner.model))}
+    if latency and outcome.state is TrialState.COMPLETE:
+        costs["latency_ms"] = latency_ms(learner.model, image_size, device)
+    return outcome.model_copy(update={"costs": costs})
 
 
 def leave(
@@ -95,7 +111,13 @@ def leave(
     if learner is not None:
         learner.write_best(folder, progress.best_epoch)
     on_features = learner is not None and learner.on_features
-    arithmetic = {"device": device.type, "precision": precision(device), "on_features": on_features}
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    arithmetic = {
+        "device": device.type,
+        "precision": precision(device),
+        "on_features": on_features,
+        "threads": threads,
+    }
     return outcome.model_copy(update=arithmetic)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import StudyError
-from sweeper.search import study_store
+from sweeper.search import storage
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 from tests.search.test_study_store import run_to_end, sweep_of
@@ -32,7 +32,7 @@ def test_a_database_locked_for_a_while_is_waited_for(database: Path) -> None:
 def test_a_database_locked_for_good_is_told_and_the_study_goes_on_later(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_store, "LOCK_PATIENCE_S", 0.2)
+    monkeypatch.setattr(storage, "LOCK_PATIENCE_S", 0.2)
     url = f"sqlite:///{database}"
     store = StudyStore.create_or_load(url, sweep_of())
     spec = next_trial(store)

@@ -8,7 +8,8 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from sweeper.config.sweep import SweepConfig
@@ -37,8 +38,20 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'optuna.db'}"
 
 
+SEVERAL = ["val/accuracy", "parameters"]
+QUEUE = {"first": {"weight_decay": 0.2}, "second": {"drop_rate": 0.1, "weight_decay": 0.0}}
+
+
 def complete(value: float) -> TrialOutcome:
-    return TrialOutcome(state=TrialState.COMPLETE, epochs=4, best_epoch=2, best_value=value, seconds=1.0)
+    return TrialOutcome(
+        state=TrialState.COMPLETE,
+        epochs=4,
+        best_epoch=2,
+        best_value=value,
+        seconds=1.0,
+        best_metrics={"val/accuracy": value},
+        costs={"parameters": round(100 * value) % 7},
+    )
 
 
 def run_to_end(store: StudyStore) -> None:
@@ -64,10 +77,23 @@ def test_an_interrupted_trial_comes_back_first_with_its_number_and_parameters(ur
     assert again.rows()[0].epochs == 1
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=5), st.sampled_from(["tpe", "random", "cmaes", "grid"]))
+@profile(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=5),
+    st.sampled_from(
+        [
+            {"sampler": "tpe"},
+            {"sampler": "random"},
+            {"sampler": "cmaes"},
+            {"sampler": "grid"},
+            {"sampler": {"name": "tpe", "startup_trials": 2}, "objectives": SEVERAL},
+            {"sampler": {"name": "nsga2", "population": 2}, "objectives": SEVERAL},
+            {"sampler": {"name": "tpe", "startup_trials": 2}, "enqueue": QUEUE},
+        ]
+    ),
+)
 def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
-    tmp_path_factory: pytest.TempPathFactory, interruptions: list[int], sampler: str
+    tmp_path_factory: pytest.TempPathFactory, interruptions: list[int], settings: dict[str, Any]
 ) -> None:
     folder = tmp_path_factory.mktemp("studies")
     search = {
@@ -75,13 +101,15 @@ def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
         "weight_decay": {"float": [0, 0.4], "step": 0.1},
         "drop_rate": {"float": [0, 0.5], "step": 0.1},
     }
-    sweep = sweep_of(sampler={"name": sampler}, search=search)
+    sweep = sweep_of(search=search, **settings)
     whole = StudyStore.create_or_load(f"sqlite:///{folder / 'whole.db'}", sweep)
+    whole.enqueue(sweep.enqueue)
     run_to_end(whole)
     url = f"sqlite:///{folder / 'broken.db'}"
     for finished_before_the_kill in interruptions:
         store = StudyStore.create_or_load(url, sweep)
         store.requeue_interrupted()
+        store.enqueue(sweep.enqueue)
         for _ in range(finished_before_the_kill):
             if (spec := next_trial(store)) is not None:
                 store.finish(spec.number, complete(spec.config.weight_decay + spec.config.drop_rate))
@@ -205,6 +233,37 @@ def test_a_kill_for_memory_is_counted_across_restarts_and_told_to_the_next_worke
     assert next_trial(again) == first.model_copy(update={"memory_kills": 1})
     assert again.count_attempt(0, for_memory=True) == 2
     assert again.count_attempt(0) == 1
+
+
+def test_a_configuration_that_was_killed_while_it_was_drawn_is_completed_as_without_the_kill(tmp_path: Path) -> None:
+    sweep = sweep_of(sampler="random", enqueue={"first": {"drop_rate": 0.1}})
+    whole, broken = (
+        StudyStore.create_or_load(f"sqlite:///{tmp_path / name}.db", sweep) for name in ("whole", "broken")
+    )
+    for store in (whole, broken):
+        assert store.enqueue(sweep.enqueue) == ["first"]
+    expected = next_trial(whole)
+    trial = broken._study.ask()
+    trial.suggest_float("drop_rate", 0, 0.5)  # and the driver dies
+    broken.requeue_interrupted()
+    assert next_trial(broken) == expected
+    assert expected is not None
+    assert expected.config.drop_rate == 0.1
+
+
+def test_several_objectives_reach_optuna_and_their_epochs_are_known_and_prune_nothing(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of(objectives=SEVERAL))
+    for value in (0.9, 0.1):
+        spec = next_trial(store)
+        assert spec is not None
+        assert not any(store.report(spec.number, epoch, value) for epoch in (1, 2, 2))
+        assert store.rows()[-1].epochs == 2
+        store.finish(spec.number, complete(value))
+    next_trial(store)
+    store.finish(2, infeasible())
+    study = optuna.load_study(study_name="s", storage=url)
+    assert [trial.values for trial in study.trials] == [[0.9, 6.0], [0.1, 3.0], None]
+    run_to_end(store)
 
 
 def run_groups(store: StudyStore, size: int) -> None:

@@ -1,0 +1,191 @@
+"""Commands that hold a study's result to the test: `confirm` and `reproduce`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.commands.studies import (
+    AUTO,
+    StorageOption,
+    StudyArgument,
+    TrackingOption,
+    WorkersOption,
+    open_study,
+    this_workspace,
+)
+from sweeper.commands.terminal import out, progress_bar, say, warn
+
+if TYPE_CHECKING:
+    from sweeper.paths import Workspace
+    from sweeper.search.study_store import StudyStore
+    from sweeper.tracking.mlflow_store import MlflowStore
+
+INTERRUPTED = 130
+
+
+def confirm(
+    study: StudyArgument = None,
+    top: Annotated[int, typer.Option(min=1, help="How many leaders are trained again.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="How often each is trained, each time with a fresh seed.")] = 5,
+    workers: WorkersOption = "1",
+    look_again: Annotated[
+        bool, typer.Option("--look-again", help="Measure on the test split although it has been looked at.")
+    ] = False,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Train the leaders again with fresh seeds, say whether the first really leads, then look at the test split once.
+
+    The same command goes on after an interruption; more leaders or seeds add to what has been trained.
+    """
+    from sweeper.display.confirmation import confirmation_table, confirmed_lines
+    from sweeper.display.live import LiveTable
+    from sweeper.display.plain import PlainLines
+    from sweeper.engines.local import LocalEngine
+    from sweeper.study.card import tracking_uri_of
+    from sweeper.study.confirming import confirm_leaders
+
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
+    sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation
+    view = LiveTable if out.is_terminal else PlainLines
+    with view(out, "repetition") as observer:
+        result = confirm_leaders(
+            store,
+            top=top,
+            seeds=seeds,
+            workspace=workspace,
+            tracking_uri=tracking_uri_of(workspace, sweep.study, tracking_uri),
+            engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers), folder=folder),
+            observer=observer,
+        )
+    if result.judged is None:
+        say(f"unfinished ({result.run.stopped_because or 'interrupted'}); the same command goes on")
+        raise typer.Exit(INTERRUPTED)
+    out.print(confirmation_table(result.judged))
+    for line in confirmed_lines(result.judged, result.judged.known_trials):
+        say(line)
+    _look(workspace, store, result.judged.winner.trial, tracking_uri, again=look_again)
+
+
+def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:
+    """Measure the winner on the test split, if that has never been looked at or is asked for, and tell of all looks."""
+    from sweeper.display.confirmation import look_lines
+    from sweeper.errors import DatasetError
+    from sweeper.study.final_look import looks
+
+    folder = workspace.study(store.sweep.study)
+    seen = looks(folder)
+    if not seen or again:
+        try:
+            _measure(workspace, store, winner, tracking_uri, forced=bool(seen))
+        except DatasetError as error:
+            warn(f"no look at a test split: {error}")
+    _record(workspace, store, tracking_uri)
+    for line in look_lines(looks(folder), winner):
+        say(line)
+
+
+def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, forced: bool) -> None:
+    from sweeper.commands.models import device_named
+    from sweeper.evaluation import evaluate_trial, write_report
+    from sweeper.study.final_look import Look, keep_look
+
+    sweep = store.sweep
+    with progress_bar("decoding") as progress:
+        report = evaluate_trial(
+            workspace,
+            sweep,
+            store.rows()[winner],
+            "test",
+            data=None,
+            device=device_named(sweep.device),
+            tracking_uri=tracking_uri,
+            progress=progress,
+        )
+    write_report(report, workspace.evaluation(sweep.study, "test"))
+    look = Look(
+        trial=winner,
+        metrics=report.evaluation.values,
+        images=report.images,
+        digest=report.digest,
+        when_ms=int(time.time() * 1000),
+        forced=forced,
+    )
+    keep_look(workspace.study(sweep.study), look)
+
+
+def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
+    """Let MLflow know of looks that it has not been told of."""
+    from sweeper.study.artifacts import find_run
+    from sweeper.study.final_look import keep_look, looks
+    from sweeper.tracking.test_looks import record_test_look
+
+    folder, rows = workspace.study(store.sweep.study), store.rows()
+    files = sorted(path for path in workspace.evaluation(store.sweep.study, "test").path.glob("*") if path.is_file())
+    for look in looks(folder):
+        if not look.recorded:
+            mlflow, run = find_run(workspace, store.sweep.study, rows[look.trial], tracking_uri)
+            epoch = rows[look.trial].best_epoch or 0
+            record_test_look(mlflow, run, look.metrics, epoch, files, look.digest, look.when_ms)
+            forced = {"sweeper.test_look_forced": "true"} if look.forced else {}
+            mlflow.set_tags(run, {"sweeper.confirmed": "true", **forced})
+            keep_look(folder, look.model_copy(update={"recorded": True}))
+
+
+def reproduce(
+    run: Annotated[str, typer.Argument(help="The id of a trial's run in MLflow, or STUDY/NUMBER.")],
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="What may differ where not every digit can be the same.")
+    ] = 0.01,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Train a trial again from what MLflow holds of it alone, and say whether the metrics match; exit code 1 if not.
+
+    On a CPU of the same kind, with the same version of torch, every digit of every epoch must be the same.
+    Elsewhere metrics may differ by the tolerance: absolutely, and above 1 relatively.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from sweeper.display.reproduction import reproduction_lines, reproduction_table
+    from sweeper.engines.local import LocalEngine
+    from sweeper.paths import StudyFolder
+    from sweeper.study.reproduction import compare, read_logged, require_same_images, train_again, with_beginning
+    from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+
+    workspace = this_workspace()
+    workspace.state.mkdir(exist_ok=True)
+    store = MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace)
+    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=workspace.state) as temporary:
+        logged = with_beginning(read_logged(store, _run_id(store, run), Path(temporary)), workspace)
+        require_same_images(logged, workspace)
+        folder = StudyFolder(Path(temporary) / "study")
+        engine = LocalEngine(logged.sweep, workspace, 1, folder=folder, threads=logged.threads)
+        try:
+            found = compare(logged, *train_again(logged, engine))
+        finally:
+            engine.close()
+    if found.deviations:
+        out.print(reproduction_table(found, tolerance))
+    for line in reproduction_lines(found, tolerance):
+        say(line)
+    if not found.matches(tolerance):
+        raise typer.Exit(1)
+
+
+def _run_id(store: MlflowStore, run: str) -> str:
+    """Return a run's id, given as it is or as STUDY/NUMBER. Raises StudyError where there is none."""
+    from sweeper.errors import StudyError
+    from sweeper.tracking.delivery import TRIAL_TAG
+
+    study, slash, number = run.partition("/")
+    if not slash:
+        return run
+    found = next((one.id for one in store.summaries(study) if one.tags.get(TRIAL_TAG) == number), None)
+    if found is None:
+        raise StudyError(f"MLflow has no run of {run}; write STUDY/NUMBER, or the id of a run as `mlflow ui` shows it")
+    return found

@@ -1,0 +1,58 @@
+"""Commands that let a study grow: `extend`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.commands.running import check_names, run_and_tell
+from sweeper.commands.studies import (
+    OverridesOption,
+    StorageOption,
+    TrackingOption,
+    WorkersOption,
+    storage_url,
+    this_workspace,
+)
+from sweeper.commands.terminal import say
+
+if TYPE_CHECKING:
+    from sweeper.search.extension import Extension
+
+
+def extend(
+    study: Annotated[str, typer.Argument(help="Name of the study.")],
+    space: Annotated[Path, typer.Argument(help="Its search space, edited: the same file or another.")],
+    overrides: OverridesOption = None,
+    workers: WorkersOption = "1",
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Continue a study with an edited search space: a wider range, another backbone, optimizer, sampler or pruner.
+
+    Trials that the new space holds are carried over with their numbers and count for the sampler; the others stay as
+    history, without a rank. `sweeper run` with the new file goes on after an interruption.
+    """
+    from sweeper.config.loading import load_sweep
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.study.extending import extend_study
+
+    sweep = load_sweep(space, overrides or [], check_names)
+    if sweep.study != study:
+        rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
+        raise ConfigError([Problem(str(space), "study", rule)])
+    workspace = this_workspace()
+    found = extend_study(workspace, storage_url(workspace, storage), sweep)
+    _say_what_became_of_the_trials(found, study)
+    run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri)
+
+
+def _say_what_became_of_the_trials(found: Extension, study: str) -> None:
+    if found.aside is None:
+        say(f"the search space of {study} is as it was; it goes on")
+        return
+    say(f"{len(found.carried)} trials carried over, {len(found.outside)} kept as history; before: {found.aside}")
+    for number, why in found.outside.items():
+        say(f"  trial {number} is history: {why}")

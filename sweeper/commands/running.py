@@ -1,0 +1,124 @@
+"""Running a study from the command line: the view while it runs, and what to say when it ends."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from sweeper.commands.studies import AUTO, open_study, storage_url, this_workspace
+from sweeper.commands.terminal import out, say
+from sweeper.credentials import hide_credentials
+
+if TYPE_CHECKING:
+    from sweeper.config.names import NamesUsed
+    from sweeper.config.sweep import SweepConfig
+    from sweeper.paths import Workspace
+    from sweeper.study.driver import SweepResult
+    from sweeper.study.lineage import Start
+
+INTERRUPTED = 130
+MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
+WARM_START = 5  # leaders of another study that a new one begins with
+
+
+def run_and_tell(
+    sweep: SweepConfig,
+    *,
+    workers: str,
+    storage: str | None,
+    tracking_uri: str | None,
+    warm_start_from: str | None = None,
+    start: Start | None = None,
+) -> SweepResult:
+    """Run a study up to its budget, show how it goes and what came of it; `start` is what its trials go on from."""
+    # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
+    from sweeper.display.live import LiveTable
+    from sweeper.display.plain import PlainLines
+    from sweeper.display.tables import ranked_table
+    from sweeper.engines.local import LocalEngine
+    from sweeper.study.driver import run_sweep
+    from sweeper.tracking.mlflow_store import default_tracking_uri
+
+    workspace = this_workspace()
+    leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
+    view = LiveTable if out.is_terminal else PlainLines
+    with view(out) as observer:
+        result = run_sweep(
+            sweep,
+            workspace=workspace,
+            storage_url=storage_url(workspace, storage),
+            tracking_uri=tracking_uri or default_tracking_uri(workspace),
+            engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
+            observer=observer,
+            start=start,
+            leaders=leaders,
+        )
+    out.print(ranked_table(result.rows, sweep, limit=20))
+    say_disk_use(workspace)
+    _say_what_next(result, sweep.study, tracking_uri or default_tracking_uri(workspace))
+    return result
+
+
+def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
+    """Return the configurations of another study's leaders by their names, and say what of them does not fit.
+
+    Raises StudyNotFound, and ConfigError for a grid, which tries every combination anyway.
+    """
+    from sweeper.config.fitting import fit
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.study.pareto import in_order
+    from sweeper.study.repetitions import leaders_of
+
+    if sweep.sampler.name == "grid":
+        rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
+        raise ConfigError([Problem("--warm-start-from", "", rule)])
+    store = open_study(workspace, storage, study)
+    rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
+    leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
+    say(f"warm start: {len(leaders)} leaders of {study} come first in {sweep.study}, unless it has begun")
+    for name, given in leaders.items():
+        misfits = fit(sweep.search, given).misfits
+        if misfits:
+            say(f"  {name}, left to this search space: {'; '.join(map(str, misfits))}")
+    return leaders
+
+
+def check_names(used: NamesUsed) -> list[tuple[str, str]]:
+    from sweeper.modeling.name_check import check_apart
+
+    return check_apart(used, meanwhile=lambda: importlib.import_module("sweeper.study.driver"))
+
+
+def say_disk_use(workspace: Workspace) -> None:
+    from sweeper.display.tables import size
+    from sweeper.study.disk import disk_use
+
+    use = disk_use(workspace)
+    features = f"{size(use.features)} features of frozen backbones, " if use.features else ""
+    parts = f"{size(use.images)} decoded images, {features}{size(use.trials)} unfinished or undelivered trials"
+    out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
+
+
+def _say_what_next(result: SweepResult, study: str, tracking_uri: str) -> None:
+    """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
+    states = [row.state.value for row in result.rows]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    out.print(f"study {study}: {counts or 'no trials'}", highlight=False)
+    if result.stopped_because:
+        out.print(f"stopped: {result.stopped_because}", highlight=False, markup=False)
+    if result.undelivered:
+        out.print(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}", highlight=False)
+    if result.interrupted:
+        command = hide_credentials(shlex.join(["sweeper", *sys.argv[1:]]))  # with every override: they name the study
+        out.print(f"interrupted; the same command goes on: {command}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(INTERRUPTED)
+    out.print(f"next: sweeper status {study}   sweeper best {study} --export", highlight=False)
+    if result.experiment is not None:
+        page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
+        start = "" if page == tracking_uri else "mlflow ui   then "
+        runs = f"{page}/#/experiments/{result.experiment}/runs?workflowType=machine_learning"
+        out.print(f"      {start}{hide_credentials(runs)}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,66 @@
+"""What a confirmation has found, as a table and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sweeper.display.tables import duration, score
+from sweeper.study.confirmation import Confirmation, Leader
+from sweeper.study.final_look import Look
+
+
+def confirmation_table(found: Confirmation) -> Table:
+    """Return the leaders by their mean over fresh seeds."""
+    table = Table(box=SIMPLE_HEAD)
+    headings = (
+        "rank",
+        "trial",
+        f"mean {found.metric}",
+        "deviation",
+        "95% interval",
+        "seeds",
+        "in the search",
+        "p",
+        "time",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for rank, leader in enumerate(found.leaders, 1):
+        seeds = f"{len(leader.values)}" + (f", {leader.failed} failed" if leader.failed else "")
+        cells = [str(rank), str(leader.trial), score(leader.mean), score(leader.deviation), _interval(leader), seeds]
+        p = "-" if leader.p is None else f"{leader.p:.2g}"
+        table.add_row(*cells, score(leader.searched), p, duration(leader.seconds))
+    return table
+
+
+def _interval(leader: Leader) -> str:
+    return "-" if leader.interval is None else " to ".join(score(end) for end in leader.interval)
+
+
+def confirmed_lines(found: Confirmation, ended: int) -> Iterator[str]:
+    """Say who has won and how surely; `ended` trials have ended by now."""
+    winner = found.winner
+    spread = f" ± {winner.deviation:.4f}" if winner.deviation is not None else ""
+    yield (
+        f"trial {winner.trial} is confirmed: {found.metric} {score(winner.mean)}{spread} over {len(winner.values)} "
+        f"fresh seeds; the search had {score(winner.searched)}, the best of many"
+    )
+    yield found.verdict()
+    if ended > found.known_trials:
+        yield f"{ended - found.known_trials} trials have ended since; `sweeper confirm` again takes them in"
+
+
+def look_lines(seen: Sequence[Look], winner: int) -> Iterator[str]:
+    """Tell of the looks at the test split, oldest first."""
+    for look in seen:
+        forced = ", asked for with --look-again" if look.forced else ""
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in look.metrics.items())
+        yield f"test split, trial {look.trial}, {look.images:,} images, looked at {look.when}{forced}: {figures}"
+    if seen and winner not in {look.trial for look in seen}:
+        yield (
+            f"trial {winner} was not looked at: the test split has been used, and a winner chosen after that is judged "
+            "on it too kindly; --look-again measures it all the same and is recorded"
+        )

@@ -1,0 +1,38 @@
+"""Whether a trial came out again as it was logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from sweeper.study.reproduction import Reproduction
+
+
+def reproduction_table(found: Reproduction, tolerance: float) -> Table:
+    """Return the metrics that came out otherwise, each at the epoch where it is farthest off."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("metric", "epoch", "logged", "again", "difference", "within tolerance"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
+    for one in found.deviations:
+        again = "-" if one.again is None else f"{one.again:.6f}"
+        off = "-" if one.again is None else f"{one.again - one.logged:+.2e}"
+        within = "yes" if one.within(tolerance) else "no"
+        table.add_row(one.metric, str(one.epoch), f"{one.logged:.6f}", again, off, within)
+    return table
+
+
+def reproduction_lines(found: Reproduction, tolerance: float) -> Iterator[str]:
+    """Say in words what came out."""
+    name, count = found.logged.name, len(found.logged.curves)
+    if not found.deviations:
+        yield f"{name} is reproduced: {count} metrics are the same to the last digit in all {found.epochs} epochs"
+        return
+    verdict = "is reproduced within the tolerance" if found.matches(tolerance) else "is not reproduced"
+    yield f"{name} {verdict}: {len(found.deviations)} of {count} metrics differ"
+    if found.same_conditions:
+        yield "processor, versions and threads are those of the run, so every digit should be the same"
+    else:
+        logged = found.logged.environment or "not logged"
+        yield f"the conditions are not those of the run ({logged}), or it used a GPU; up to {tolerance:g} may differ"

@@ -1,0 +1,18 @@
+"""Optuna's distributions of the parameters in a search space, the ones that a suggestion would store."""
+
+from __future__ import annotations
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sweeper.config.fitting import Node
+from sweeper.config.space import FloatRange, IntRange
+
+
+def distribution_of(node: Node) -> BaseDistribution:
+    match node:
+        case FloatRange(bounds=(low, high)):
+            return FloatDistribution(low, high, log=node.log, step=node.step)
+        case IntRange(bounds=(low, high)):
+            return IntDistribution(low, high, log=node.log, step=node.step)
+        case _:
+            return CategoricalDistribution(node)

@@ -1,0 +1,186 @@
+"""A study that goes on with an edited search space: what has been tried moves over, under its own numbers.
+
+Optuna gives a study its distributions once and for all. So the trials are written into a new study, with
+the distributions of the new space, and the two change names in one transaction: a kill leaves the old study or
+the new one. The old one stays beside it as `STUDY~1`.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy import text
+
+from sweeper.config.fitting import Fit, fit
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyChanged
+from sweeper.results import TrialOutcome, TrialState
+from sweeper.search.distributions import distribution_of
+from sweeper.search.replay import FIXED_PARAMS
+from sweeper.search.storage import open_storage, storage_errors
+from sweeper.search.study_store import (
+    CONFIG,
+    FINISHED,
+    GIVEN,
+    OUTCOME,
+    OUTSIDE,
+    SECONDS_USED,
+    SWEEP,
+    StudyStore,
+    changed_keys,
+)
+
+MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
+ASIDE = "~"  # in the names of studies that are kept aside; no search space can be called so
+BUILDING = f"{ASIDE}extending"
+
+
+@dataclass
+class Extension:
+    """What became of the trials, by number."""
+
+    carried: list[int] = field(default_factory=list)
+    outside: dict[int, str] = field(default_factory=dict)
+    """Kept as history, and why."""
+    left: dict[int, TrialOutcome] = field(default_factory=dict)
+    """Of these the ones that were unfinished, and how they end by it."""
+    aside: str | None = None
+    """The name under which the old study is kept; None where nothing had changed."""
+
+
+def extend(storage_url: str, sweep: SweepConfig) -> Extension:
+    """Give a study an edited search space. Only the holder of its lock may.
+
+    Raises StudyNotFound, and StudyChanged when more has changed than the space, the sampler and the pruner:
+    trials on other data, of other length or with another objective could not be compared.
+    """
+    old = StudyStore.load(storage_url, sweep.study)
+    changed = changed_keys(sweep, old.sweep)
+    if forbidden := [key for key in changed if key not in MAY_CHANGE]:
+        raise StudyChanged(
+            f"only search, sampler, pruner, model_files and the budget's trials may change when a study is extended, "
+            f"got other settings of {', '.join(forbidden)}; undo that, or begin a new study with "
+            f"--warm-start-from {sweep.study}"
+        )
+    if not changed:
+        return Extension()
+    with storage_errors(storage_url):
+        storage = open_storage(storage_url)
+        return _rebuild(storage, optuna.load_study(study_name=sweep.study, storage=storage), sweep)
+
+
+def _rebuild(storage: optuna.storages.RDBStorage, old: optuna.Study, sweep: SweepConfig) -> Extension:
+    names = {study.study_name for study in storage.get_all_studies()}
+    if sweep.study + BUILDING in names:  # left by a kill
+        optuna.delete_study(study_name=sweep.study + BUILDING, storage=storage)
+    new = optuna.create_study(
+        storage=storage, study_name=sweep.study + BUILDING, directions=[goal.direction for goal in sweep.goals]
+    )
+    found = Extension()
+    for trial in old.get_trials(deepcopy=False):
+        new.add_trial(_moved(trial, sweep, found))
+    new.set_user_attr(SECONDS_USED, old.user_attrs.get(SECONDS_USED, 0.0))
+    new.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
+    found.aside = next(
+        name for number in range(1, len(names) + 2) if (name := f"{sweep.study}{ASIDE}{number}") not in names
+    )
+    _swap(storage, {sweep.study: found.aside, sweep.study + BUILDING: sweep.study})
+    return found
+
+
+def _swap(storage: optuna.storages.RDBStorage, renamed: dict[str, str]) -> None:
+    """Rename studies all at once; Optuna itself cannot."""
+    with storage.engine.begin() as connection:
+        for before, after in renamed.items():
+            connection.execute(
+                text("UPDATE studies SET study_name = :after WHERE study_name = :before"),
+                {"before": before, "after": after},
+            )
+
+
+def _moved(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTrial:
+    """Return a trial as the new study holds it."""
+    config = trial.user_attrs.get(CONFIG)
+    if config is None:
+        return _not_begun(trial, sweep)
+    fitted = fit(sweep.search, config)
+    if not fitted.misfits:
+        found.carried.append(trial.number)
+        return _carried(trial, fitted)
+    found.outside[trial.number] = "; ".join(map(str, fitted.misfits))
+    return _kept(trial, found)
+
+
+def _carried(trial: FrozenTrial, fitted: Fit) -> FrozenTrial:
+    finished = trial.state in FINISHED
+    attributes = {key: value for key, value in trial.user_attrs.items() if key != OUTSIDE}
+    state = trial.state if finished else OptunaState.WAITING
+    if OUTSIDE in trial.user_attrs:  # an earlier extension had left it out, and it has its place again
+        return _with_times(trial, _again_inside(trial, fitted, attributes))
+    moved = create_trial(
+        state=state,
+        values=trial.values if state == OptunaState.COMPLETE else None,
+        params=fitted.params,
+        distributions={name: distribution_of(node) for name, node in fitted.nodes.items()},
+        user_attrs=attributes,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+    moved.values = copy.copy(trial.values) if finished else None
+    return _with_times(trial, moved)
+
+
+def _again_inside(trial: FrozenTrial, fitted: Fit, attributes: dict[str, Any]) -> FrozenTrial:
+    state, values = trial.user_attrs[OUTSIDE]["state"], trial.user_attrs[OUTSIDE]["values"]
+    return create_trial(
+        state=OptunaState[state],
+        values=values,
+        params=fitted.params,
+        distributions={name: distribution_of(node) for name, node in fitted.nodes.items()},
+        user_attrs=attributes,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _kept(trial: FrozenTrial, found: Extension) -> FrozenTrial:
+    """Return a trial that the sampler no longer sees; what it has reached stays known."""
+    attributes = dict(trial.user_attrs)
+    if OUTCOME not in attributes:
+        why = f"unfinished when the search space was changed, and outside it: {found.outside[trial.number]}"
+        outcome = TrialOutcome(state=TrialState.FAILED, reason=why)
+        found.left[trial.number] = outcome
+        attributes[OUTCOME] = outcome.model_dump(mode="json")
+    if OUTSIDE not in attributes:
+        state = trial.state if trial.state in FINISHED else OptunaState.FAIL
+        attributes[OUTSIDE] = {"state": state.name, "values": trial.values}
+    attributes[OUTSIDE] = {**attributes[OUTSIDE], "why": found.outside[trial.number]}
+    return _with_times(
+        trial,
+        create_trial(
+            state=OptunaState.FAIL,
+            user_attrs=attributes,
+            system_attrs=trial.system_attrs,
+            intermediate_values=trial.intermediate_values,
+        ),
+    )
+
+
+def _not_begun(trial: FrozenTrial, sweep: SweepConfig) -> FrozenTrial:
+    """Return a trial without a whole configuration: one that waits for its turn, or was killed while it was drawn."""
+    given = trial.user_attrs.get(GIVEN)
+    attributes = {FIXED_PARAMS: fit(sweep.search, given).params} if given is not None else {}
+    state = OptunaState.FAIL if trial.state in FINISHED else OptunaState.WAITING
+    return create_trial(state=state, user_attrs=trial.user_attrs, system_attrs=attributes)
+
+
+def _with_times(trial: FrozenTrial, moved: FrozenTrial) -> FrozenTrial:
+    if moved.state.is_finished():
+        moved.datetime_start = trial.datetime_start or moved.datetime_start
+        moved.datetime_complete = trial.datetime_complete or moved.datetime_complete
+    return moved

@@ -1,0 +1,58 @@
+"""Optuna's storage: a database by its address, and its errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweeper.credentials import hide_credentials
+from sweeper.errors import StudyError, StudyNotFound
+
+LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Turn what the storage raises in the block into a StudyError."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        cause = str(error.__cause__ or error).split("\n")[0]
+        raise StudyError(
+            hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
+            + "Check that it is reachable and writable and that no other program keeps it locked, then run the same "
+            "command again to go on; --storage names another"
+        ) from error
+
+
+def require_database(url: str) -> None:
+    """Raise StudyNotFound where reading would make an empty database file."""
+    with storage_errors(url):
+        address = _parsed(url)
+    file = address.database if address.drivername.startswith("sqlite") else None
+    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).exists():
+        raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except ValueError:  # its text may hold a part of the password
+        raise StudyError(
+            f"{hide_credentials(url)} is no database address: the port must be a number, and : / @ in a user name "
+            "or password are written %3A %2F %40; correct --storage"
+        ) from None
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Return Optuna's storage at an address. Raises StudyError for what is none."""
+    # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _parsed(url)
+    arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)

@@ -1,0 +1,131 @@
+"""Train the leaders of a study again with fresh seeds, and judge them by that."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
+from sweeper.files import write_whole
+from sweeper.paths import StudyFolder, Workspace
+from sweeper.results import EpochMetrics, TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import study_card, write_card
+from sweeper.study.confirmation import Confirmation, confirmation
+from sweeper.study.driver import Driver, EngineFactory, SweepResult
+from sweeper.study.lock import study_lock
+from sweeper.study.observer import Observer
+from sweeper.study.pareto import in_order
+from sweeper.study.preparation import prepare_dataset
+from sweeper.study.pretrained import kept_files
+from sweeper.study.repetitions import Repetitions, leaders_of
+from sweeper.study.start import kept_start
+from sweeper.tracking.outbox import Outbox
+
+COLUMNS = ("trial", "seed", "state", "value", "best_epoch", "epochs", "seconds", "reason")
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """How a run of the command ended; no judgement while repetitions are left."""
+
+    run: SweepResult
+    judged: Confirmation | None
+
+
+def confirm_leaders(
+    store: StudyStore,
+    *,
+    top: int,
+    seeds: int,
+    workspace: Workspace,
+    tracking_uri: str,
+    engine: EngineFactory,
+    observer: Observer,
+) -> Confirmed:
+    """Train the `top` leaders with `seeds` fresh seeds each, continuing where an earlier run ended.
+
+    They go through the driver, the engine and the trainer of the search, to the end of the budget's epochs:
+    nothing is pruned. Raises StudyError when no trial has finished, StudyLocked while a driver runs the study
+    and StudyChanged when its images have changed.
+    """
+    sweep, study = store.sweep, workspace.study(store.sweep.study)
+    with study_lock(study, sweep.study):
+        rows = store.rows()
+        leaders = leaders_of(in_order(rows, sweep), top)
+        if not leaders:
+            raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
+        dataset = prepare_dataset(sweep, workspace, observer.preparing)
+        card = study_card(sweep, dataset, study, tracking_uri)
+        ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
+        card = card.model_copy(update={"stage": "confirmation", "params": {}})
+        write_card(study.confirmation, card)
+        judge = _Judge(ledger, leaders, seeds, sum(row.ended_ms is not None for row in rows))
+        outbox = Outbox(workspace, study.confirmation, card)
+        driver = Driver(
+            ledger,
+            study.confirmation,
+            outbox,
+            observer,
+            weights=kept_files(card.pretrained, workspace),
+            start=kept_start(workspace, study),
+            summary=judge.write_summary,
+        )
+        result = driver.run(engine)
+        judged = judge.judgement()
+        if judged is not None:
+            store.note_confirmation(judged.model_dump(mode="json"))
+    return Confirmed(result, judged)
+
+
+def confirmed(store: StudyStore) -> Confirmation | None:
+    """Return what the last confirmation of a study has found, or None."""
+    stored = store.confirmation
+    return Confirmation.model_validate(stored) if stored else None
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Judges the leaders once nothing is left to train, and writes what the confirmation's run holds."""
+
+    ledger: Repetitions
+    leaders: Sequence[TrialRow]
+    seeds: int
+    known_trials: int
+
+    def judgement(self) -> Confirmation | None:
+        if self.ledger.remaining():
+            return None
+        outcomes = {row.number: self.ledger.outcomes(row.number) for row in self.leaders}
+        return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, self.seeds, self.known_trials)
+
+    def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
+        points = [point.model_dump() for point in _history(rows)]
+        write_whole(folder.sweep / "history.json", json.dumps(points))
+        write_whole(folder.sweep / "artifacts" / "repetitions.csv", _repetitions_csv(rows))
+        judged = self.judgement()
+        if judged is not None:
+            write_whole(folder.sweep / "artifacts" / "confirmation.json", judged.model_dump_json(indent=2))
+
+
+def _history(rows: Sequence[TrialRow]) -> list[EpochMetrics]:
+    """Return one point for each repetition that has ended with a value, in that order."""
+    ended = sorted((row.ended_ms, row.number, row.value) for row in rows if row.ended_ms and row.value is not None)
+    return [
+        EpochMetrics(epoch=step, values={"repetition/value": value}, timestamp_ms=ended_ms)
+        for step, (ended_ms, _, value) in enumerate(ended, 1)
+    ]
+
+
+def _repetitions_csv(rows: Sequence[TrialRow]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        cells = [row.params["trial"], row.params["seed"], row.state.value, row.value, row.best_epoch]
+        writer.writerow([*cells, row.epochs, row.seconds, row.reason])
+    return text.getvalue()

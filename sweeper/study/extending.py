@@ -1,0 +1,28 @@
+"""A study continued with an edited search space: its storage, its files and its parent run follow."""
+
+from __future__ import annotations
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.files import file_lock, write_whole
+from sweeper.paths import Workspace
+from sweeper.search.extension import Extension, extend
+from sweeper.study.card import write_search_space
+from sweeper.study.lock import study_lock
+from sweeper.study.preparation import refuse_impossible
+
+
+def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> Extension:
+    """Carry the trials of a study over into an edited search space; the study can then be run on.
+
+    Doing it again changes nothing. Raises StudyNotFound, StudyLocked while a driver runs it, and StudyChanged
+    when more has changed than may.
+    """
+    refuse_impossible(sweep)
+    folder = workspace.study(sweep.study)
+    with study_lock(folder, sweep.study), file_lock(workspace.database_lock, blocking=True):
+        found = extend(storage_url, sweep)
+        for number, outcome in found.left.items():
+            if folder.trial(number).spec.exists():
+                write_whole(folder.trial(number).outcome, outcome.model_dump_json())
+        write_search_space(sweep, folder)
+    return found

@@ -1,0 +1,51 @@
+"""What a driver works through: the trials of a study, or repetitions of its leaders."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.results import TrialOutcome, TrialRow, TrialSpec
+
+
+class Ledger(Protocol):
+    """Says what runs next and keeps how it ended, over any crash. Only the driver that holds the lock may write."""
+
+    @property
+    def sweep(self) -> SweepConfig: ...
+
+    @property
+    def budget(self) -> int:
+        """How many there will be in all."""
+
+    @property
+    def seconds_used(self) -> float:
+        """Seconds that earlier runs of the command have spent."""
+
+    def add_seconds_used(self, seconds: float) -> None: ...
+
+    def requeue_interrupted(self) -> list[int]:
+        """Put back in line what a dead driver left running."""
+
+    def requeue(self, number: int) -> None:
+        """Put back in line what runs."""
+
+    def next_group(self, size: int) -> list[TrialSpec]:
+        """Return what a worker gets next; empty when there is nothing more to start."""
+
+    def remaining(self) -> int:
+        """Return how many are still to finish."""
+
+    def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
+        """Note that a worker died, and return how often workers of this one have died for memory, or else."""
+
+    def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
+        """Take in the objective after an epoch and return whether to prune. Repeating a report is safe."""
+
+    def finish(self, number: int, outcome: TrialOutcome) -> None:
+        """Record how it ended; after this it is never run again."""
+
+    def rows(self) -> list[TrialRow]: ...
+
+    def close(self) -> None:
+        """Nothing more is written."""

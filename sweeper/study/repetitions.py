@@ -1,0 +1,179 @@
+"""The leaders of a study trained again with fresh seeds: what is planned, and how each repetition ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from sweeper.config.hyperparameters import Frozen
+from sweeper.config.pruner import NoPrunerConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
+from sweeper.files import write_whole
+from sweeper.paths import StudyFolder
+from sweeper.results import Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
+
+
+class Repetition(Frozen):
+    """One training of a leader with a seed of its own; `number` names its folder and never changes."""
+
+    number: int
+    repeats: Repeats
+    attempts: int = 0
+    memory_kills: int = 0
+    outcome: TrialOutcome | None = None
+    ended_ms: int | None = None
+
+
+STORED = TypeAdapter(list[Repetition])
+
+
+def repetition_seed(study_seed: int, repeats: Repeats) -> int:
+    """Return the seed of a repetition: 32 bits, of no trial of the study and of no other repetition.
+
+    Each leader has seeds of its own, so that the samples that are compared are independent.
+    """
+    return int(np.random.SeedSequence([study_seed, repeats.trial, repeats.seed_number, 1]).generate_state(1)[0])
+
+
+class Repetitions:
+    """A ledger of repetitions in one file, for the driver that holds the study's lock.
+
+    More leaders or seeds add to what is there; what has been trained is never trained again.
+    """
+
+    def __init__(self, sweep: SweepConfig, folder: StudyFolder, leaders: Sequence[TrialRow], seeds: int):
+        without_limits = sweep.budget.model_copy(update={"timeout": None})
+        self._sweep = sweep.model_copy(update={"pruner": NoPrunerConfig(name="none"), "budget": without_limits})
+        self._folder = folder
+        self._leaders = {row.number: row for row in leaders}
+        self._all = stored_repetitions(folder)
+        self._live: set[int] = set()
+        wanted = [Repeats(trial=row.number, seed_number=seed) for seed in range(1, seeds + 1) for row in leaders]
+        known = {repetition.repeats for repetition in self._all}
+        for repeats in wanted:
+            if repeats not in known:
+                self._all.append(Repetition(number=len(self._all), repeats=repeats))
+        self._wanted = [repetition.number for repetition in self._all if repetition.repeats in set(wanted)]
+
+    @classmethod
+    def begin(cls, sweep: SweepConfig, folder: StudyFolder, leaders: Sequence[TrialRow], seeds: int) -> Self:
+        """Open the ledger and store what is planned."""
+        ledger = cls(sweep, folder, leaders, seeds)
+        ledger._store()
+        return ledger
+
+    @property
+    def sweep(self) -> SweepConfig:
+        return self._sweep
+
+    @property
+    def budget(self) -> int:
+        return len(self._wanted)
+
+    @property
+    def seconds_used(self) -> float:
+        return 0.0  # nothing limits the time of a confirmation
+
+    def add_seconds_used(self, seconds: float) -> None: ...
+
+    def requeue_interrupted(self) -> list[int]:
+        return []  # what has no outcome is in line
+
+    def requeue(self, number: int) -> None:
+        self._live.discard(number)
+
+    def next_group(self, size: int) -> list[TrialSpec]:
+        group = [number for number in self._unfinished() if number not in self._live][:size]
+        self._live.update(group)
+        return [self._spec(self._all[number]) for number in group]
+
+    def remaining(self) -> int:
+        return len(self._unfinished())
+
+    def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
+        kind = "memory_kills" if for_memory else "attempts"
+        count = int(getattr(self._all[number], kind)) + 1
+        self._change(number, {kind: count})
+        return count
+
+    def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:  # noqa: ARG002
+        """A repetition is never pruned: its epochs stand in its own folder."""
+        return False
+
+    def finish(self, number: int, outcome: TrialOutcome) -> None:
+        self._live.discard(number)
+        self._change(number, {"outcome": outcome, "ended_ms": int(time.time() * 1000)})
+
+    def rows(self) -> list[TrialRow]:
+        """Return what is planned and how it ended; folders of earlier, larger plans are told of too."""
+        return [self._row(repetition) for repetition in self._all]
+
+    def outcomes(self, trial: int) -> list[TrialOutcome]:
+        """Return how the repetitions of a leader ended that are wanted, by their seeds."""
+        mine = [self._all[number] for number in self._wanted if self._all[number].repeats.trial == trial]
+        return [repetition.outcome for repetition in mine if repetition.outcome is not None]
+
+    def close(self) -> None: ...
+
+    def _unfinished(self) -> list[int]:
+        return [number for number in self._wanted if self._all[number].outcome is None]
+
+    def _spec(self, repetition: Repetition) -> TrialSpec:
+        config = self._leaders[repetition.repeats.trial].config
+        if config is None:
+            raise StudyError(f"trial {repetition.repeats.trial} has no configuration and cannot be trained again")
+        return TrialSpec(
+            number=repetition.number,
+            seed=repetition_seed(self._sweep.seed, repetition.repeats),
+            epochs=self._sweep.budget.epochs,
+            config=config,
+            task=self._sweep.task,
+            memory_kills=repetition.memory_kills,
+            repeats=repetition.repeats,
+        )
+
+    def _row(self, repetition: Repetition) -> TrialRow:
+        outcome, leader = repetition.outcome, self._leaders.get(repetition.repeats.trial)
+        waiting = TrialState.RUNNING if repetition.number in self._live else TrialState.WAITING
+        return TrialRow(
+            number=repetition.number,
+            state=outcome.state if outcome else waiting,
+            value=outcome.best_value if outcome else None,
+            best_epoch=outcome.best_epoch if outcome else None,
+            epochs=outcome.epochs if outcome else 0,
+            seconds=outcome.seconds if outcome else None,
+            ended_ms=repetition.ended_ms,
+            params={"trial": repetition.repeats.trial, "seed": repetition.repeats.seed_number},
+            config=leader.config if leader else None,
+            reason=outcome.reason if outcome else None,
+            outcome=outcome,
+        )
+
+    def _change(self, number: int, changes: dict[str, object]) -> None:
+        self._all[number] = self._all[number].model_copy(update=changes)
+        self._store()
+
+    def _store(self) -> None:
+        write_whole(self._folder.repetitions, STORED.dump_json(self._all))
+
+
+def stored_repetitions(folder: StudyFolder) -> list[Repetition]:
+    """Return all repetitions of a study's leaders, by number."""
+    return STORED.validate_json(folder.repetitions.read_bytes()) if folder.repetitions.exists() else []
+
+
+def leaders_of(rows: Iterable[TrialRow], top: int) -> list[TrialRow]:
+    """Return the first so many finished trials of ranked rows, each configuration once."""
+    leaders: list[TrialRow] = []
+    for row in rows:
+        if len(leaders) == top:
+            break
+        new = row.config is not None and row.config not in [leader.config for leader in leaders]
+        if row.state is TrialState.COMPLETE and new:
+            leaders.append(row)
+    return leaders

@@ -1,0 +1,182 @@
+"""A trial trained again from what its MLflow run says, and whether the same numbers come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, TrialEnded, WorkerDied
+from sweeper.errors import DiskError, StudyError
+from sweeper.paths import Workspace
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
+from sweeper.study.card import environment
+from sweeper.study.preparation import prepare_dataset
+from sweeper.study.pretrained import with_kept_weights
+from sweeper.study.start import kept_start
+from sweeper.tracking.delivery import DIGEST_TAG, ENVIRONMENT_TAG, PRUNED_TAG, THREADS_TAG
+from sweeper.tracking.mlflow_store import MlflowStore
+
+JUDGING = ("train/", "val/")
+"""Metrics that judge the model begin like this; times and memory are nobody's promise."""
+
+Curves = Mapping[str, Mapping[int, float]]
+"""`{metric: {epoch: value}}`, epochs from 1."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """All that a run says of its training."""
+
+    run: str
+    name: str
+    sweep: SweepConfig
+    spec: TrialSpec
+    curves: Curves
+    stopped_at: int | None
+    """The epoch after which it was pruned."""
+    threads: int | None
+    digest: str
+    environment: str
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one metric came out from what was logged, at the epoch where that was farthest."""
+
+    metric: str
+    epoch: int
+    logged: float
+    again: float | None
+
+    def within(self, tolerance: float) -> bool:
+        """Tell whether it is off by at most so much, and for numbers above 1 by at most such a part of them."""
+        return self.again is not None and abs(self.again - self.logged) <= tolerance * max(1.0, abs(self.logged))
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came out."""
+
+    logged: Logged
+    epochs: int
+    deviations: tuple[Deviation, ...]
+    """Of the metrics that are not the same to the last digit."""
+    same_conditions: bool
+    """The same processor, versions and threads, without a GPU: every digit must then be the same."""
+
+    def matches(self, tolerance: float) -> bool:
+        if self.same_conditions or not self.epochs:
+            return not self.deviations
+        return all(deviation.within(tolerance) for deviation in self.deviations)
+
+
+def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
+    """Return what a run says of its training; `into` takes its configuration files.
+
+    Raises StudyError when it is no run of a trial, or its configuration is none of this version.
+    """
+    logged = store.run(run)
+    if logged.parent is None or "seed" not in logged.params:
+        raise StudyError(f"the run {run} is none of a trial; take its id from `mlflow ui`, a run named trial-NNNN")
+    try:
+        content = yaml.safe_load(store.download(run, "config.yaml", into).read_text(encoding="utf-8"))
+        config = TrialConfig.model_validate(content["search"])
+        sweep = _sweep_of(store, logged.parent, into)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise StudyError(
+            f"the configuration logged with the run {run} is none of this version of sweeper ({place}: "
+            f"{first['msg']}); use the version that ran it"
+        ) from None
+    spec = TrialSpec(
+        number=0,
+        seed=int(logged.params["seed"]),
+        epochs=int(logged.params["epochs"]),
+        config=config,
+        task=sweep.task,
+    )
+    pruned, threads = logged.tags.get(PRUNED_TAG), logged.tags.get(THREADS_TAG)
+    return Logged(
+        run=run,
+        name=logged.name,
+        sweep=sweep,
+        spec=spec,
+        curves=store.curves(run, [name for name in logged.metrics if name.startswith(JUDGING)]),
+        stopped_at=int(pruned) if pruned else None,
+        threads=int(threads) if threads else None,
+        digest=logged.tags.get(DIGEST_TAG, ""),
+        environment=logged.tags.get(ENVIRONMENT_TAG, ""),
+    )
+
+
+def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
+    """Return the search space of the study that a run belongs to; a confirmation stands one below it."""
+    above = store.run(parent).parent or parent
+    text = store.download(above, "search_space.yaml", into).read_text(encoding="utf-8")
+    return SweepConfig.model_validate(yaml.safe_load(text))
+
+
+def require_same_images(logged: Logged, workspace: Workspace) -> None:
+    """Raise StudyError when the images are others than the run was trained on."""
+    size = logged.spec.config.image_size
+    space = logged.sweep.search.model_copy(update={"image_size": size})
+    sweep = logged.sweep.model_copy(update={"search": space})
+    digest = prepare_dataset(sweep, workspace, lambda _done, _total: None).digest
+    if logged.digest and digest != logged.digest:
+        raise StudyError(
+            f"the run {logged.run} was trained on other images (digest {logged.digest}, now {digest}); "
+            "bring those back, or run it from the folder that holds them"
+        )
+
+
+def with_beginning(logged: Logged, workspace: Workspace) -> Logged:
+    """Add the weights of other studies that the trial began with, as they are kept here. Raises StudyError."""
+    study = logged.sweep.study
+    config = with_kept_weights(logged.spec.config, study, workspace)
+    start = kept_start(workspace, workspace.study(study))
+    return replace(logged, spec=logged.spec.model_copy(update={"config": config, "start": start}))
+
+
+def train_again(logged: Logged, engine: Engine) -> tuple[TrialOutcome, list[EpochMetrics]]:
+    """Train a run's trial in a slot of an engine, and end it where it was pruned. Raises StudyError."""
+    history: list[EpochMetrics] = []
+    submitted = False
+    while True:
+        if not submitted and engine.idle:
+            engine.submit([logged.spec])
+            submitted = True
+        for event in engine.events(0.5):
+            match event:
+                case EpochFinished(number, metrics):
+                    history.append(metrics)
+                    engine.answer(number, prune=metrics.epoch == logged.stopped_at)
+                case TrialEnded(_, outcome):
+                    return outcome, history
+                case WorkerDied(_, reason, _):
+                    raise StudyError(f"{logged.name} could not be trained again: {reason}; try it once more")
+                case DiskTrouble(_, message):
+                    raise DiskError(message)
+
+
+def compare(logged: Logged, outcome: TrialOutcome, history: Sequence[EpochMetrics]) -> Reproduction:
+    """Hold what came out against what was logged, every metric at every epoch."""
+    deviations = []
+    for metric, curve in sorted(logged.curves.items()):
+        again = {point.epoch: point.values[metric] for point in history if metric in point.values}
+        found = [Deviation(metric, epoch, value, again.get(epoch)) for epoch, value in curve.items()]
+        off = [deviation for deviation in found if deviation.again != deviation.logged]
+        if off:
+            deviations.append(max(off, key=_distance))
+    same = outcome.device == "cpu" and environment() == logged.environment and outcome.threads == logged.threads
+    return Reproduction(logged, len(history), tuple(deviations), same)
+
+
+def _distance(deviation: Deviation) -> float:
+    return float("inf") if deviation.again is None else abs(deviation.again - deviation.logged)

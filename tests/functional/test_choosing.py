@@ -1,0 +1,182 @@
+"""From a finished study to a winner that is one: `confirm`, `best` and `reproduce` on real trainings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import Result
+from mlflow.entities import Run
+from typer.testing import CliRunner
+
+from sweeper.cli import app
+from sweeper.commands.studies import open_study
+from sweeper.errors import StudyChanged
+from sweeper.paths import Workspace
+from tests.functional.program import environment
+from tests.functional.test_using_models import write_blots
+
+SPACE = """
+study: blots
+dataset: {path: images}
+budget: {trials: 2, epochs: 2}
+pruner: none
+device: cpu
+search: {backbone: test_resnet, image_size: 8, batch_size: 8, weight_decay: {choice: [0.0, 0.01, 0.02]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which the study `blots` has been run; commands run in it."""
+    folder, before = tmp_path_factory.mktemp("work"), Path.cwd()
+    splits = {"train": 12, "val": 8, "test": 8}
+    write_blots(folder / "images", {f"{split}/{side}": n for split, n in splits.items() for side in ("left", "right")})
+    (folder / "space.yaml").write_text(SPACE)
+    os.chdir(folder)
+    command("run", "space.yaml")
+    yield folder
+    os.chdir(before)
+
+
+def command(*arguments: str, code: int = 0) -> str:
+    """Run `sweeper ARGUMENTS` in this process and return what it prints."""
+    done: Result = CliRunner().invoke(app, arguments)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def runs(folder: Path) -> dict[str, Run]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("blots")
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+REPETITIONS = {f"confirm-{trial:04d}-seed-{seed}" for trial in (0, 1) for seed in (1, 2)}
+
+
+def test_a_trial_is_reproduced_to_the_last_digit_from_its_run_alone(folder: Path) -> None:
+    (folder / "optuna.db").rename(folder / "away.db")
+    try:
+        shown = command("reproduce", "blots/1")
+    finally:
+        (folder / "away.db").rename(folder / "optuna.db")
+    assert "trial-0001 is reproduced: 8 metrics are the same to the last digit in all 2 epochs" in shown
+    assert list((folder / ".sweeper").glob("reproduce-*")) == []
+
+
+def test_a_run_whose_metrics_do_not_come_out_again_is_told_with_them_and_exit_code_1(folder: Path) -> None:
+    logged = runs(folder)["trial-0000"]
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    client.log_metric(logged.info.run_id, "val/loss", 0.123, step=2, timestamp=2**41)
+    shown = command("reproduce", logged.info.run_id, code=1)
+    assert "is not reproduced: 1 of 8 metrics differ" in shown
+    assert "val/loss" in shown
+
+
+def test_a_confirmation_killed_on_the_way_goes_on_and_trains_nothing_twice(folder: Path) -> None:
+    arguments = [sys.executable, "-m", "sweeper", "confirm", "--top", "2", "--seeds", "2"]
+    killed = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
+    ledger = folder / ".sweeper/studies/blots/confirmation/repetitions.json"
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline and not (ledger.exists() and '"complete"' in ledger.read_text()):
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    before = [one for one in json.loads(ledger.read_text()) if one["outcome"]]
+    assert before
+    shown = command("confirm", "--top", "2", "--seeds", "2", "--workers", "2")
+    assert "4 of 4 repetitions done" in shown
+    after = json.loads(ledger.read_text())
+    assert [one for one in after if one["number"] in {had["number"] for had in before}] == before
+    assert "test split, trial" in shown
+
+
+def test_every_repetition_is_one_run_below_the_study_and_none_is_taken_for_a_trial(folder: Path) -> None:
+    found = runs(folder)
+    assert set(found) == {"blots", "trial-0000", "trial-0001", "blots-confirmation", *REPETITIONS}
+    below = found["blots-confirmation"].info.run_id
+    assert found["blots-confirmation"].data.tags["mlflow.parentRunId"] == found["blots"].info.run_id
+    assert {found[name].data.tags["mlflow.parentRunId"] for name in REPETITIONS} == {below}
+    assert {found[name].info.status for name in REPETITIONS} == {"FINISHED"}
+    assert len({found[name].data.params["seed"] for name in [*REPETITIONS, "trial-0000", "trial-0001"]}) == 6
+    assert "agree" in command("doctor", code=0).splitlines()[-2]
+    assert not list((folder / ".sweeper/studies/blots/confirmation").glob("trial-*"))
+
+
+def test_the_test_split_is_measured_once_and_again_only_when_asked_for(folder: Path) -> None:
+    def count() -> int:
+        return sum(int(run.data.tags.get("sweeper.test_looks", 0)) for run in runs(folder).values())
+
+    (look,) = json.loads((folder / ".sweeper/studies/blots/confirmation/test.json").read_text())
+    assert look["recorded"]
+    assert count() == 1
+    again = command("confirm", "--top", "2", "--seeds", "2")
+    assert f"accuracy {look['metrics']['accuracy']:.4f}" in again
+    assert count() == 1
+    assert "--look-again" in command("confirm", "--top", "2", "--seeds", "2", "--look-again")
+    assert count() == 2
+    assert [one["forced"] for one in json.loads((folder / ".sweeper/studies/blots/confirmation/test.json").read_text())]
+
+
+def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(folder: Path) -> None:
+    ledger = json.loads((folder / ".sweeper/studies/blots/confirmation/repetitions.json").read_text())
+    means = {
+        trial: sum(one["outcome"]["best_value"] for one in ledger if one["repeats"]["trial"] == trial) / 2
+        for trial in (0, 1)
+    }
+    shown = " ".join(command("best").split())
+    confirmed = max(means, key=lambda trial: (means[trial], -trial))
+    assert f"trial {confirmed} is confirmed: val/accuracy {means[confirmed]:.4f}" in shown
+    assert "between trial" in shown
+
+
+def test_a_repetition_is_reproduced_like_any_trial(folder: Path) -> None:
+    assert "to the last digit" in command("reproduce", runs(folder)["confirm-0001-seed-2"].info.run_id)
+
+
+def test_several_objectives_are_measured_ranked_and_chosen_from_after_a_warm_start(folder: Path) -> None:
+    several = SPACE.replace("study: blots", "study: several\nobjectives: [val/accuracy, parameters, latency_ms]")
+    several = several.replace("pruner: none", "enqueue: {mine: {weight_decay: 0.02}}")
+    (folder / "several.yaml").write_text(several.replace("trials: 2, epochs: 2", "trials: 3, epochs: 1"))
+    shown = command("run", "several.yaml", "--warm-start-from", "blots")
+    assert "2 leaders of blots come first in several" in shown
+    assert "parameters" in shown
+    assert "*" in shown
+    store = open_study(Workspace(folder), None, "several")
+    earlier = {row.params["weight_decay"] for row in open_study(Workspace(folder), None, "blots").rows()}
+    decays = [row.params["weight_decay"] for row in store.rows()]
+    assert decays[0] == 0.02
+    assert set(decays[1:]) == earlier
+    costs = [row.outcome.costs for row in store.rows() if row.outcome]
+    assert len({cost["parameters"] for cost in costs}) == 1
+    assert all(cost["latency_ms"] > 0 for cost in costs)
+    fastest = min(store.rows(), key=lambda row: row.outcome.costs["latency_ms"] if row.outcome else 0)
+    assert f"trial {fastest.number} is best" in command("best", "several", "--prefer", "latency_ms")
+
+
+def test_an_edited_search_space_goes_on_with_the_trials_that_fit(folder: Path) -> None:
+    before = open_study(Workspace(folder), None, "blots").rows()
+    wider = SPACE.replace("trials: 2", "trials: 3").replace("{choice: [0.0, 0.01, 0.02]}", "{float: [0.0, 0.05]}")
+    (folder / "wider.yaml").write_text(wider.replace("test_resnet", "{choice: [test_resnet, test_vit]}"))
+    with pytest.raises(StudyChanged, match="sweeper extend blots FILE"):
+        command("run", "wider.yaml")
+    shown = command("extend", "blots", "wider.yaml")
+    assert "2 trials carried over, 0 kept as history; before: blots~1" in shown
+    rows = open_study(Workspace(folder), None, "blots").rows()
+    assert [(row.number, row.value, row.config) for row in rows[:2]] == [
+        (row.number, row.value, row.config) for row in before
+    ]
+    assert len(rows) == 3
+    assert "it goes on" in command("extend", "blots", "wider.yaml")
+    assert "float" in (folder / ".sweeper/studies/blots/sweep/artifacts/search_space.yaml").read_text()

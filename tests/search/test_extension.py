@@ -1,0 +1,138 @@
+"""A study with an edited search space: numbers, values and parameters stay, and the sampler goes on from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyChanged
+from sweeper.results import TrialOutcome, TrialRow, TrialState
+from sweeper.search import extension
+from sweeper.search.extension import extend
+from sweeper.search.study_store import StudyStore
+from sweeper.study.ranking import ranked
+from tests.search.asking import next_trial
+from tests.search.test_study_store import run_to_end, sweep_of
+
+NARROW = {"backbone": {"choice": ["a", "b"]}, "weight_decay": {"float": [1e-3, 1e-1], "log": True}, "drop_rate": 0.1}
+WIDE = {
+    "backbone": {"choice": ["a", "b", "c"]},
+    "weight_decay": {"float": [1e-5, 1.0], "log": True},
+    "drop_rate": {"float": [0, 0.5]},
+    "optimizer": {"choice": ["adamw", {"name": "sgd", "lr": {"float": [0.01, 0.1]}}]},
+}
+ONLY_B = {**NARROW, "backbone": "b"}
+
+
+def space(search: dict[str, Any], trials: int = 8, **changes: Any) -> SweepConfig:
+    return sweep_of(search=search, budget={"trials": trials, "epochs": 4}, sampler={"name": "tpe"}, **changes)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A study of eight finished trials in the narrow space: one of them failed, one was pruned."""
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    store = StudyStore.create_or_load(url, space(NARROW))
+    for outcome in (
+        TrialOutcome(state=TrialState.FAILED, reason="it broke"),
+        TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.2),
+    ):
+        spec = next_trial(store)
+        assert spec is not None
+        store.report(spec.number, 1, 0.2)
+        store.finish(spec.number, outcome)
+    run_to_end(store)
+    return url
+
+
+def known(url: str) -> list[TrialRow]:
+    return [row.model_copy(update={"params": {}}) for row in StudyStore.load(url, "s").rows()]
+
+
+def test_a_wider_range_another_backbone_and_an_optimizer_lose_nothing(url: str) -> None:
+    before = known(url)
+    found = extend(url, space(WIDE, trials=20))
+    assert found.carried == list(range(8))
+    assert found.outside == {}
+    assert known(url) == before
+    assert all(row.params["optimizer"] == "adamw" for row in StudyStore.load(url, "s").rows())
+    store = StudyStore.create_or_load(url, space(WIDE, trials=20))
+    run_to_end(store)
+    rows = store.rows()
+    assert [row.number for row in rows] == list(range(20))
+    drawn = [row.params for row in rows[8:]]
+    assert all("drop_rate" in params for params in drawn)
+    assert any(params["backbone"] == "c" or params["optimizer"] == "sgd" for params in drawn)
+    assert any(not 1e-3 <= params["weight_decay"] <= 1e-1 for params in drawn)
+    assert StudyStore.names(url) == ["s"]
+
+
+def test_what_no_longer_fits_is_history_and_comes_back_when_it_fits_again(url: str) -> None:
+    before = known(url)
+    found = extend(url, space(ONLY_B))
+    assert sorted([*found.carried, *found.outside]) == list(range(8))
+    assert all("backbone: 'a' is not 'b'" in why for why in found.outside.values())
+    rows = StudyStore.load(url, "s").rows()
+    assert [row.value for row in rows] == [row.value for row in before]
+    assert [row.state for row in rows] == [row.state for row in before]
+    assert {row.number for row in ranked(rows, "maximize")} <= set(found.carried)
+    assert extend(url, space(NARROW)).carried == list(range(8))
+    assert known(url) == before
+
+
+@pytest.mark.parametrize(("search", "state"), [(WIDE, TrialState.WAITING), (ONLY_B, TrialState.FAILED)])
+def test_an_interrupted_trial_goes_on_where_it_fits_and_has_ended_where_not(
+    tmp_path: Path, search: dict[str, Any], state: TrialState
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    store = StudyStore.create_or_load(url, space({**NARROW, "backbone": {"choice": ["a"]}}))
+    first = next_trial(store)
+    assert first is not None
+    store.report(0, 1, 0.5)
+    found = extend(url, space(search))
+    again = StudyStore.create_or_load(url, space(search))
+    assert again.rows()[0].state is state
+    assert list(found.left) == ([] if state is TrialState.WAITING else [0])
+    following = next_trial(again)
+    assert following is not None
+    assert (following.number == 0) is (state is TrialState.WAITING)
+    if following.number == 0:
+        assert following.config == first.config
+        assert again.rows()[0].epochs == 1
+
+
+def test_a_kill_before_the_names_change_leaves_the_old_study_and_the_next_try_succeeds(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = known(url)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "_swap", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extend(url, space(WIDE))
+    assert StudyStore.load(url, "s").sweep == space(NARROW)
+    assert known(url) == before
+    assert extend(url, space(WIDE)).carried == list(range(8))
+    assert extend(url, space(WIDE)).aside is None
+
+
+def test_other_data_or_another_objective_is_refused_with_the_way_to_do_it(url: str) -> None:
+    with pytest.raises(StudyChanged, match=r"objective.*--warm-start-from s"):
+        extend(url, space(WIDE, objective={"metric": "val/f1"}))
+
+
+def test_trials_that_wait_by_name_are_fitted_anew(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    store = StudyStore.create_or_load(url, space(NARROW))
+    store.enqueue({"mine": {"backbone": "b", "weight_decay": 0.01}})
+    edited = space({**NARROW, "backbone": {"choice": ["b", "c"]}, "weight_decay": 0.1})
+    extend(url, edited)
+    spec = next_trial(StudyStore.create_or_load(url, edited))
+    assert spec is not None
+    assert (spec.config.backbone, spec.config.weight_decay) == ("b", 0.1)

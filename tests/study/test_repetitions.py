@@ -1,0 +1,46 @@
+"""The ledger of repetitions: every leader with every seed once, whatever happens in between."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.paths import StudyFolder
+from sweeper.results import TrialOutcome, TrialState
+from sweeper.search.samplers import trial_seed
+from sweeper.study.repetitions import Repetitions, leaders_of
+from tests.study.test_ranking import row
+
+SWEEP = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
+DONE = TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=1)
+LEADERS = [row(number, 0.5).model_copy(update={"config": TrialConfig(backbone=f"r{number}")}) for number in (3, 8)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 2), st.integers(2, 3)), max_size=4))
+def test_every_leader_is_trained_once_with_each_seed_over_any_restarts(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[int, int, int]]
+) -> None:
+    folder = StudyFolder(tmp_path_factory.mktemp("s"))
+    trained: list[tuple[int, int, int]] = []
+    for finished, top, seeds in [*runs, (99, 2, 3)]:
+        ledger = Repetitions.begin(SWEEP, folder, LEADERS[:top], seeds)
+        for _ in range(finished):
+            for spec in ledger.next_group(1):
+                assert spec.repeats is not None
+                trained.append((spec.repeats.trial, spec.repeats.seed_number, spec.seed))
+                ledger.finish(spec.number, DONE)
+        ledger.next_group(2)  # and the driver dies
+    assert sorted(pair[:2] for pair in trained) == [(trial, seed) for trial in (3, 8) for seed in (1, 2, 3)]
+    assert len({seed for *_, seed in trained}) == 6
+    assert not {seed for *_, seed in trained} & {trial_seed(SWEEP.seed, number) for number in range(100)}
+    assert Repetitions.begin(SWEEP, folder, LEADERS, 3).remaining() == 0
+
+
+def test_leaders_are_finished_trials_and_each_configuration_once() -> None:
+    pruned = LEADERS[0].model_copy(update={"number": 1, "state": TrialState.PRUNED})
+    twin = LEADERS[0].model_copy(update={"number": 5})
+    assert [leader.number for leader in leaders_of([*LEADERS[:1], twin, pruned, *LEADERS[1:]], 2)] == [3, 8]
