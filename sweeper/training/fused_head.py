@@ -1,6 +1,6 @@
 """Heads of one shape as one network: each layer's weights stacked, its products made by one batched call.
 
-The products of `baddbmm` do not depend on how many members there are, so that on the CPU a member's
+The products of `bmm` and `baddbmm` do not depend on how many members there are, so that on the CPU a member's
 numbers are the same in any company.
 """
 
@@ -38,11 +38,14 @@ class FusedHead:
         for (name, layer), rates in zip(_linears(self._heads[0]).items(), self._dropout, strict=True):
             if training and any(rates):
                 values = values * self._masks(values, rates)
-            weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
-            values = torch.baddbmm(bias.unsqueeze(1), values, weight.transpose(1, 2))
+            values = self._multiplied(values, name)
             if layer != "_out":
                 values = self._activated(self._normalized(values, f"norm{layer}", training), f"activation{layer}")
         return values
+
+    def _multiplied(self, values: Tensor, name: str) -> Tensor:
+        weight, bias = self.parameters[f"{name}.weight"].transpose(1, 2), self.parameters.get(f"{name}.bias")
+        return torch.bmm(values, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), values, weight)
 
     def _masks(self, values: Tensor, rates: Sequence[float]) -> Tensor:
         """Draw each member's mask from its own random numbers, as `nn.Dropout` does on the CPU."""
