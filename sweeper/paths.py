@@ -126,6 +126,11 @@ class EvaluationFolder:
         return self.path / "classes.csv"
 
     @property
+    def reconstructions(self) -> Path:
+        """Some images above what an autoencoder makes of them."""
+        return self.path / "reconstructions.png"
+
+    @property
     def scores(self) -> Path:
         return self.path / "scores.json"
 
