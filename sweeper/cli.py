@@ -132,6 +132,7 @@ def _say_disk_use(workspace: Workspace) -> None:
 
     use = disk_use(workspace)
     features = f"{size(use.features)} features of frozen backbones, " if use.features else ""
+    features += f"{size(use.weights)} weights of other studies, " if use.weights else ""
     parts = f"{size(use.images)} decoded images, {features}{size(use.trials)} unfinished or undelivered trials"
     out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
 
