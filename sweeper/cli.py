@@ -125,13 +125,14 @@ def best(
 
 
 def _export(workspace: Workspace, store: StudyStore, row: TrialRow, to: Path | None, tracking_uri: str | None) -> None:
-    from sweeper.display.tables import verification_table
+    from sweeper.display.tables import quality_table, verification_table
+    from sweeper.inference.export import ExportReport
     from sweeper.shipping import export_trial
 
     destination = to or workspace.export(store.sweep.study)
     with err.status("exporting and checking every format"):
         report = export_trial(workspace, store.sweep, row, destination, tracking_uri)
-    out.print(verification_table(report))
+    out.print(verification_table(report) if isinstance(report, ExportReport) else quality_table(report))
     out.print(f"exported to {destination}; its README.md says how to use it", highlight=False, soft_wrap=True)
 
 

@@ -78,9 +78,14 @@ class Workspace:
         """What frozen backbones make of the images, shared by all studies; may be removed at any time."""
         return self.state / "features"
 
+    @property
+    def kept_weights(self) -> Path:
+        """Weights of trials that other studies begin from."""
+        return self.state / "weights"
+
     def weights(self, digest: str) -> Path:
-        """Weights of a trial that another study begins from, by the digest of the file."""
-        return self.state / "weights" / f"{digest}.safetensors"
+        """Return one of them, by the digest of the file."""
+        return self.kept_weights / f"{digest}.safetensors"
 
     @property
     def builtin(self) -> Path:
@@ -124,6 +129,11 @@ class EvaluationFolder:
     def classes(self) -> Path:
         """Precision, recall and F1 of every class."""
         return self.path / "classes.csv"
+
+    @property
+    def reconstructions(self) -> Path:
+        """Some images above what an autoencoder makes of them."""
+        return self.path / "reconstructions.png"
 
     @property
     def scores(self) -> Path:

@@ -8,30 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.config.task import CLASSIFICATION
 from sweeper.errors import ExportError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
-from sweeper.study.classifiers import require_classifiers
 from sweeper.study.preparation import dataset_name
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
+    from sweeper.inference.autoencoder_export import AutoencoderReport
     from sweeper.inference.export import ExportReport
 
 
 def export_trial(
     workspace: Workspace, sweep: SweepConfig, row: TrialRow, destination: Path, tracking_uri: str | None
-) -> ExportReport:
+) -> ExportReport | AutoencoderReport:
     """Export a trial and verify the export on the validation split it was chosen by.
 
-    Raises ExportError when a format does not reproduce the logged accuracy or the images have
+    Raises ExportError when a format does not reproduce what was logged or the images have
     changed since, StudyError when the trial has no weights.
     """
     from sweeper.data.batches import DeviceImages
     from sweeper.data.card import describe
     from sweeper.data.prepare import prepare_images
+    from sweeper.inference.autoencoder_export import export_autoencoder
     from sweeper.inference.export import export_model
     from sweeper.inference.source import ExportSource, Training
     from sweeper.modeling.registry import load_model_files
@@ -39,7 +41,6 @@ def export_trial(
 
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has not finished an epoch; there is nothing to export")
-    require_classifiers(sweep)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     _require_same_images(workspace, sweep, images)
@@ -63,7 +64,8 @@ def export_trial(
             model_files=tuple(Path(file) for file in sweep.model_files),
             run_id=artifacts.run_id,
         )
-        return export_model(source, DeviceImages(images, "val", device), destination)
+        export = export_model if sweep.task.name == CLASSIFICATION.name else export_autoencoder
+        return export(source, DeviceImages(images, "val", device), destination)
 
 
 def _require_same_images(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> None:

@@ -163,13 +163,19 @@ def evaluate(
 ) -> None:
     """Score a model on a split: accuracy, macro precision, recall and F1, top-5, loss, and each class.
 
+    An autoencoder is scored by its squared error, PSNR and SSIM.
+
     For a study's test split, the metrics and files go to the winner's MLflow run, with a count of the looks.
     """
+    from sweeper.config.task import reconstructs
     from sweeper.display.evaluation import classes_table, scores_table
     from sweeper.evaluation import record_in_mlflow, write_report
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
+    if not _is_export(model) and reconstructs(open_study(workspace, storage, model).sweep.task):
+        _evaluate_autoencoder(workspace, model, split, data, to, as_json, device, storage, tracking_uri)
+        return
     report = _evaluated(workspace, model, split, data, device, storage, tracking_uri)
     name = Path(model).resolve().name if report.trial is None else model
     files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(name, split))
@@ -182,6 +188,48 @@ def evaluate(
     if report.trial is not None and split == "test":
         looks = record_in_mlflow(workspace, report, files, int(time.time() * 1000), tracking_uri)
         warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
+
+
+def _is_export(model: str) -> bool:
+    return (Path(model) / "config.json").is_file() or "/" in model
+
+
+def _evaluate_autoencoder(
+    workspace: Workspace,
+    study: str,
+    split: Literal["val", "test"],
+    data: Path | None,
+    to: Path | None,
+    as_json: bool,
+    device: str,
+    storage: str | None,
+    tracking_uri: str | None,
+) -> None:
+    from sweeper.display.evaluation import quality_table
+    from sweeper.errors import DatasetError
+    from sweeper.paths import EvaluationFolder
+    from sweeper.reconstruction_report import evaluate_autoencoder, record_quality, write_quality
+
+    if data is not None:
+        raise DatasetError(
+            f"--data names labelled images for a classifier, and {study} is an autoencoder's; leave it out"
+        )
+    store = open_study(workspace, storage, study)
+    on = device_named(store.sweep.device if device == "auto" else device)
+    row = winner_of(store)
+    with progress_bar("decoding") as progress:
+        report = evaluate_autoencoder(
+            workspace, store.sweep, row, split, device=on, tracking_uri=tracking_uri, progress=progress
+        )
+    files = write_quality(report, EvaluationFolder(to) if to else workspace.evaluation(study, split))
+    if as_json:
+        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+    else:
+        out.print(quality_table(report))
+        say(f"{study}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
+    if split == "test":
+        looks = record_quality(workspace, report, files, int(time.time() * 1000), tracking_uri)
+        warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
 
 
 def _evaluated(
@@ -197,7 +245,7 @@ def _evaluated(
     from sweeper.evaluation import evaluate_export, evaluate_trial
 
     with progress_bar("decoding") as progress:
-        if (Path(model) / "config.json").is_file() or "/" in model:
+        if _is_export(model):
             if data is None:
                 raise DatasetError(f"the export {model} does not know where its images are; name them with --data")
             on = device_named(device)

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from sweeper.display.tables import score
 from sweeper.evaluation import COLUMNS, SplitReport, class_rows
+from sweeper.reconstruction_report import QualityReport
 
 
 def scores_table(report: SplitReport) -> Table:
@@ -18,6 +19,16 @@ def scores_table(report: SplitReport) -> Table:
     for name in names:
         table.add_column(f"{report.split}/{name}", justify="right", no_wrap=True)
     table.add_row(*(score(values[name]) for name in names))
+    return table
+
+
+def quality_table(report: QualityReport) -> Table:
+    """Return loss, PSNR and SSIM of reconstructions in one line."""
+    values = report.validation.values
+    table = Table(box=SIMPLE_HEAD)
+    for name in values:
+        table.add_column(f"{report.split}/{name}", justify="right", no_wrap=True)
+    table.add_row(*(score(value) for value in values.values()))
     return table
 
 

@@ -15,6 +15,7 @@ from sweeper.results import TrialRow, TrialState
 from sweeper.study.pareto import in_order, pareto_front
 
 if TYPE_CHECKING:
+    from sweeper.inference.autoencoder_export import AutoencoderReport
     from sweeper.inference.export import ExportReport
     from sweeper.study.findings import Finding
 
@@ -83,6 +84,17 @@ def verification_table(report: ExportReport) -> Table:
     table.add_row(weights.file, f"{weights.accuracy:.6f}", str(weights.off), str(weights.allowed))
     for item in check.formats:
         table.add_row(item.file, f"{item.accuracy:.6f}", str(item.changed), str(item.allowed))
+    return table
+
+
+def quality_table(report: AutoencoderReport) -> Table:
+    """Return what each file of an autoencoder's export gives on the validation split, and by how much it differs."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("file", "val/psnr", "expected", "difference", "allowed"):
+        table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
+    for check in report.checks:
+        numbers = (f"{check.difference:.2g}", f"{check.allowed:g}")
+        table.add_row(check.file, score(check.value), score(check.expected), *numbers)
     return table
 
 

@@ -70,7 +70,7 @@ def _require_complete(source: ExportSource, destination: Path) -> None:
 
 def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) -> ExportConfig:
     """Write the network in all formats, and the configuration that tells what they are."""
-    model_files = _copy_model_files(source.model_files, files)
+    model_files = copy_model_files(source.model_files, files)
     model = load_classifier(source.config, len(source.classes), source.weights)
     shutil.copyfile(source.weights, files.weights)
     _write_formats(model, source.config.image_size, files, seconds)
@@ -80,7 +80,7 @@ def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) ->
     return config
 
 
-def _copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, ...]:
+def copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, ...]:
     """Register model files and copy them; return the copies' names relative to the export."""
     try:
         load_model_files(paths)

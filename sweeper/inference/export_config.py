@@ -117,10 +117,17 @@ def write_config(path: Path, config: ExportConfig) -> None:
     write_whole(path, config.model_dump_json(indent=2) + "\n")
 
 
+def _require_classifier(path: Path, content: bytes) -> None:
+    if b'"task": "reconstruction"' in content:
+        raise ExportError(f"{path.parent} is the export of an autoencoder, which names no classes; name a classifier's")
+
+
 def read_config(path: Path) -> ExportConfig:
     """Read a config.json. Raises ExportError when it is not that of an export."""
     try:
-        return ExportConfig.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        _require_classifier(path, content)
+        return ExportConfig.model_validate_json(content)
     except OSError as error:
         raise ExportError(f"{path.parent} is no export: config.json cannot be read ({error.strerror})") from error
     except pydantic.ValidationError as error:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ConfigError, ExportError, ModelError
 from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
+from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
+
+T = TypeVar("T", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -56,16 +62,25 @@ def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classi
     Raises:
         ExportError: the network cannot be built, or the file is not its weights.
     """
+    return _loaded(lambda: build_classifier(network, classes, load_weights=False), network.backbone, weights)
+
+
+def load_autoencoder(network: TrialConfig, weights: Path) -> Autoencoder:
+    """Build an autoencoder likewise. Raises ExportError as above."""
+    return _loaded(lambda: build_autoencoder(network, load_weights=False), network.backbone, weights)
+
+
+def _loaded(build: Callable[[], T], backbone: str, weights: Path) -> T:
     try:
-        classifier = build_classifier(network, classes, load_weights=False)
-        classifier.load_state_dict(load_file(weights))
+        network = build()
+        network.load_state_dict(load_file(weights))
     except ModelError as error:
         raise ExportError(f"the network of {weights} cannot be built: {error}") from error
     except (OSError, SafetensorError) as error:
         raise ExportError(f"{weights} cannot be read: {error}; check that the file is there and whole") from error
     except RuntimeError as error:  # torch's word for keys or shapes that differ
         raise ExportError(
-            f"{weights} does not fit {network.backbone} with this head: {error}; "
+            f"{weights} does not fit {backbone} with this head: {error}; "
             "check that the model file is the one the trial was trained with"
         ) from error
-    return classifier.eval()
+    return network.eval()

@@ -15,17 +15,19 @@ class DiskUse:
 
     images: int
     features: int
+    weights: int
     trials: int
 
     @property
     def total(self) -> int:
-        return self.images + self.features + self.trials
+        return self.images + self.features + self.weights + self.trials
 
 
 def disk_use(workspace: Workspace) -> DiskUse:
     """Return what decoded images, features and the trials of all studies take; it may change meanwhile."""
     images = _bytes(workspace.cache) + _bytes(workspace.builtin)
-    return DiskUse(images, _bytes(workspace.features), _bytes(workspace.state / "studies"))
+    features, weights = _bytes(workspace.features), _bytes(workspace.kept_weights)
+    return DiskUse(images, features, weights, _bytes(workspace.state / "studies"))
 
 
 def _bytes(folder: Path) -> int:

@@ -144,11 +144,17 @@ def read_events(folder: Path) -> Iterator[Any]:
     """Yield the events with values that stand whole in the files of a folder, oldest file first."""
     from tensorboardX.proto.event_pb2 import Event
 
-    for file in sorted(folder.glob("events.*"), key=lambda path: int(path.suffix[1:])):
+    for file in sorted(folder.glob("events.*"), key=_number):
         for record in records(file.read_bytes()):
             event = Event.FromString(record)
             if event.summary.value:
                 yield event
+
+
+def _number(file: Path) -> int:
+    """Return the place of a file among those of its trial; others' files come first."""
+    ending = file.suffix[1:]
+    return int(ending) if ending.isdecimal() else -1
 
 
 def records(content: bytes) -> Iterator[bytes]:

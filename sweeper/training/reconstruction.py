@@ -92,9 +92,7 @@ class Reconstruction:
         return epoch % self.config.every == 0
 
     def keep(self, exhibit: Exhibit, name: str, folder: TrialFolder) -> None:
-        png = io.BytesIO()
-        grid(exhibit).save(png, "PNG")
-        write_whole(folder.reconstructions / f"{name}.png", png.getvalue())
+        write_whole(folder.reconstructions / f"{name}.png", picture(exhibit))
 
 
 def _spread(count: int, most: int) -> list[int]:
@@ -107,17 +105,24 @@ def _as_bytes(pairs: Tensor) -> Tensor:
     return (pairs.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).contiguous()
 
 
+def picture(pairs: Exhibit) -> bytes:
+    """Return the grid of pairs of images as a PNG file."""
+    png = io.BytesIO()
+    grid(pairs).save(png, "PNG")
+    return png.getvalue()
+
+
 def grid(pairs: Exhibit) -> Image.Image:
     """Draw pairs of images, uint8 [N, 2, S, S, 3], the original above its reconstruction, ten to a row."""
     columns, cell = min(len(pairs), IN_A_ROW), _magnified(pairs[0][0]).width + GAP
     rows = -(-len(pairs) // columns)
-    picture = Image.new("RGB", (columns * cell + GAP, rows * (2 * cell + 2 * GAP) + GAP), "white")
+    drawn = Image.new("RGB", (columns * cell + GAP, rows * (2 * cell + 2 * GAP) + GAP), "white")
     for number, pair in enumerate(pairs):
         row, column = divmod(number, columns)
         for line, image in enumerate(pair):
             place = (GAP + column * cell, GAP + row * (2 * cell + 2 * GAP) + line * cell)
-            picture.paste(_magnified(image), place)
-    return picture
+            drawn.paste(_magnified(image), place)
+    return drawn
 
 
 def _magnified(pixels: Exhibit) -> Image.Image:

@@ -11,8 +11,11 @@ import mlflow
 import pytest
 import yaml
 
+from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY, sweeper
 from tests.pictures import write_class_folders
+
+__all__ = ["ask"]  # a fixture
 
 SPACES = REPOSITORY / "search_spaces"
 SMALL = ["--set", "search.image_size=12", "--set", "budget.trials=1", "--set", "search.batch_size=8"]
@@ -76,13 +79,27 @@ def test_the_classifier_stands_on_the_autoencoder_that_won_and_says_so(folder: P
     assert list((folder / ".sweeper" / "features").glob("*.npy"))  # the frozen encoder's output, computed once
 
 
-def test_the_classifier_is_evaluated_and_exported_and_an_autoencoder_says_what_it_is_not(folder: Path) -> None:
-    scored = sweeper("evaluate", "cifar10_encoder_classifier", "--split", "test", "--json", folder=folder)
-    assert scored.returncode == 0, scored.stderr
-    assert json.loads(scored.stdout)["images"] == 6
-    refused = sweeper("data", "label-errors", "cifar10_autoencoder", folder=folder)
-    assert refused.returncode == 4
-    assert "the study cifar10_autoencoder reconstructs images and names no classes" in refused.stderr
+def test_both_are_evaluated_and_an_autoencoder_is_exported_and_says_what_it_is_not(
+    folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    scored = ask("evaluate", "cifar10_encoder_classifier", "--split", "test", "--json")
+    assert json.loads(scored.out)["images"] == 6
+    scored = ask("evaluate", "cifar10_autoencoder", "--split", "test", "--json")
+    assert json.loads(scored.out)["metrics"].keys() == {"loss", "psnr", "ssim"}
+    assert "looks at a test split so far: 1" in scored.err
+    done = ask("best", "cifar10_autoencoder", "--export")
+    assert done.code == 0, done.err
+    export = folder / "exports" / "cifar10_autoencoder"
+    assert {"encoder.onnx", "autoencoder.onnx", "model.safetensors"} <= {path.name for path in export.iterdir()}
+    verified = json.loads((export / "verification.json").read_text())
+    assert all(check["difference"] <= check["allowed"] for check in verified)
+    refused = ask("predict", str(export), "data")
+    assert refused.code == 6
+    assert "names no classes" in refused.err
+    refused = ask("data", "label-errors", "cifar10_autoencoder")
+    assert refused.code == 4
+    assert "the study cifar10_autoencoder reconstructs images and names no classes" in refused.err
 
 
 def test_both_spaces_split_the_50000_training_images_of_cifar10_as_the_project_did() -> None:

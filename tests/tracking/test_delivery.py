@@ -115,6 +115,20 @@ def test_the_state_of_a_trial_shows_in_its_run(
     assert run.data.tags.get("sweeper.pruned_at") == ("2" if state is TrialState.PRUNED else None)
 
 
+def test_pictures_of_reconstructions_can_be_looked_at_while_a_trial_runs(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient
+) -> None:
+    trial = folder.trial(0)
+    write_trial(trial, 1)
+    write_whole(trial.reconstructions / "epoch-0001.png", b"a picture")
+    run_id = delivery.deliver_trial(trial, ended=False, running=True)
+    assert run_id is not None
+    write_whole(trial.reconstructions / "epoch-0001.png", b"the same, written again after a crash")
+    delivery.deliver_trial(trial, ended=False, running=True)
+    (sent,) = client.list_artifacts(run_id, "reconstructions")
+    assert (sent.path, sent.file_size) == ("reconstructions/epoch-0001.png", len(b"a picture"))  # sent once
+
+
 @pytest.mark.parametrize("calls_before_the_kill", range(0, 22, 4))
 def test_a_delivery_killed_anywhere_ends_with_one_run_and_each_step_once(
     workspace: Workspace,

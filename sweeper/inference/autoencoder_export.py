@@ -1,0 +1,240 @@
+"""The export of an autoencoder: its encoder and the whole of it as ONNX, each checked against the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sweeper.config.hyperparameters import Frozen
+from sweeper.data.batches import DeviceImages
+from sweeper.data.decode import Resize
+from sweeper.errors import ExportError
+from sweeper.files import write_whole
+from sweeper.inference.export import copy_model_files
+from sweeper.inference.export_config import Lineage, TensorShape, library_versions, lineage_of
+from sweeper.inference.folder import ExportFolder, require_replaceable, staged
+from sweeper.inference.formats import read_onnx, trace, write_onnx
+from sweeper.inference.load import load_autoencoder
+from sweeper.inference.source import ExportSource, Training
+from sweeper.inference.verify import LARGEST_DIFFERENCE, full_precision
+from sweeper.modeling.autoencoder import Autoencoder
+from sweeper.training.image_quality import mean_squared_error, psnr
+
+PSNR = "val/psnr"
+SAME_ARITHMETIC, OTHER_ARITHMETIC = 0.01, 0.5  # dB by which the PSNR may differ from the logged one
+ENCODER, WHOLE = "encoder.onnx", "autoencoder.onnx"
+FEATURES, IMAGES = "features", "reconstructions"  # what the two give
+
+
+class AutoencoderConfig(Frozen):
+    """What config.json says of an autoencoder; images are prepared as for any other export.
+
+    Features are float32 [N, D]; reconstructions float32 [N, 3, S, S] on the scale 0 to 1.
+    """
+
+    format: Literal["sweeper-export"] = "sweeper-export"
+    version: Literal[1] = 1
+    task: Literal["reconstruction"] = "reconstruction"
+    architecture: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size: int
+    stored_size: int
+    resize: Resize
+    input: TensorShape
+    outputs: dict[str, TensorShape]
+    metrics: dict[str, float]
+    lineage: Lineage
+    model_files: tuple[str, ...]
+    libraries: dict[str, str]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class QualityCheck:
+    """A file against what it must reproduce: `value` and `expected` are PSNR in dB where both are given.
+
+    `difference` is in dB for the weights; for ONNX the largest of any feature, relative to the largest
+    there is, or of any pixel on the scale 0 to 1.
+    """
+
+    file: str
+    value: float | None
+    expected: float | None
+    difference: float
+    allowed: float
+
+
+@dataclass(frozen=True)
+class AutoencoderReport:
+    """What was written where, and its checks over `images` validation images."""
+
+    folder: Path
+    images: int
+    checks: tuple[QualityCheck, ...]
+
+
+class Encoder(nn.Module):
+    """Gives features [N, D] for images."""
+
+    def __init__(self, model: Autoencoder):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.model.backbone(images)
+        return features
+
+
+class Reconstructor(nn.Module):
+    """Gives reconstructions [N, 3, S, S] on the scale 0 to 1 for images."""
+
+    def __init__(self, model: Autoencoder):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        pairs: Tensor = self.model(images)
+        return pairs[:, 1].clamp(0, 1)
+
+
+PARTS: dict[str, tuple[type[Encoder | Reconstructor], str]] = {
+    ENCODER: (Encoder, FEATURES),
+    WHOLE: (Reconstructor, IMAGES),
+}
+
+
+def export_autoencoder(source: ExportSource, val: DeviceImages, destination: Path) -> AutoencoderReport:
+    """Write a trial's best epoch as safetensors and its encoder and the whole as ONNX, verified and described.
+
+    Raises ExportError when a part cannot be written or does not reproduce what was logged, or
+    `destination` must not be replaced. What stood there is left as it was.
+    """
+    if PSNR not in source.metrics:
+        raise ExportError(f"trial {source.trial} has no logged {PSNR} to verify an export by; export another trial")
+    require_replaceable(destination)
+    with staged(destination) as files:
+        model_files = copy_model_files(source.model_files, files)
+        shutil.copyfile(source.weights, files.weights)
+        model = load_autoencoder(source.config, files.weights)
+        for name, (part, output) in PARTS.items():
+            _write_part(part(model), source, output, files.path / name)
+        model.to(val.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        checks = verify_autoencoder(source, model, val, files)
+        write_whole(files.verification, json.dumps([dataclasses.asdict(check) for check in checks], indent=2) + "\n")
+        written = {*files.files(), files.config.name, files.card.name}
+        config = _describe(source, model, model_files, tuple(sorted(written)))
+        write_whole(files.config, config.model_dump_json(indent=2) + "\n")
+        write_whole(files.card, _card(config, checks, len(val)))
+    return AutoencoderReport(destination, len(val), checks)
+
+
+def _write_part(part: nn.Module, source: ExportSource, output: str, path: Path) -> None:
+    try:
+        write_onnx(trace(part, source.config.image_size), path, output)
+    except OSError:
+        raise  # the disk is to blame, not the network
+    except Exception as error:  # whatever torch's exporters meet in an architecture's code
+        raise ExportError(
+            f"{source.config.backbone} cannot be written as {path.name}: {type(error).__name__}: {error}; "
+            "export another trial"
+        ) from error
+
+
+@torch.inference_mode()
+def verify_autoencoder(
+    source: ExportSource, model: Autoencoder, val: DeviceImages, files: ExportFolder
+) -> tuple[QualityCheck, ...]:
+    """Put the validation images through the weights, on the device of both, and through the ONNX files.
+
+    Raises ExportError naming every file that differs by more than it may.
+    """
+    encode, rebuild = (read_onnx(files.path / name, output) for name, (_, output) in PARTS.items())
+    sums = torch.zeros(2, dtype=torch.float64)
+    feature_error, largest_feature, pixel_error = 0.0, 1e-12, 0.0
+    config = source.config
+    for batch in val.eval_batches(config.batch_size, config.image_size, model.mean, model.std):
+        with full_precision():
+            features, pairs = model.backbone(batch.inputs).cpu(), model(batch.inputs).cpu()
+        images, restored, again = pairs[:, 0], pairs[:, 1].clamp(0, 1), rebuild(batch.inputs)
+        sums += torch.stack([psnr(mean_squared_error(images, made)).double().sum() for made in (restored, again)])
+        feature_error = max(feature_error, float((encode(batch.inputs) - features).abs().max()))
+        largest_feature = max(largest_feature, float(features.abs().max()))
+        pixel_error = max(pixel_error, float((again - restored).abs().max()))
+    weights, onnx = (sums / len(val)).tolist()
+    logged = source.metrics[PSNR]
+    checks = (
+        QualityCheck(files.weights.name, weights, logged, abs(weights - logged), _allowed(source.training, val)),
+        QualityCheck(ENCODER, None, None, feature_error / largest_feature, LARGEST_DIFFERENCE),
+        QualityCheck(WHOLE, onnx, weights, pixel_error, LARGEST_DIFFERENCE),
+    )
+    wrong = [check for check in checks if not check.difference <= check.allowed]
+    if wrong:
+        raise ExportError("\n".join(_problem(check) for check in wrong))
+    return checks
+
+
+def _allowed(training: Training, val: DeviceImages) -> float:
+    same = training.precision == "float32" and training.device == val.device.type
+    return SAME_ARITHMETIC if same else OTHER_ARITHMETIC
+
+
+def _problem(check: QualityCheck) -> str:
+    return (
+        f"{check.file} differs by {check.difference:.3g} from what the trial gave on the validation images, "
+        f"{check.allowed:g} allowed; check that the images, the model files and the weights are those of the trial"
+    )
+
+
+@torch.no_grad()
+def _describe(
+    source: ExportSource, model: Autoencoder, model_files: tuple[str, ...], files: tuple[str, ...]
+) -> AutoencoderConfig:
+    size, channels = source.config.image_size, len(model.mean)
+    features = model.backbone(torch.zeros(1, channels, size, size, device=next(model.parameters()).device)).shape[1]
+    shape: tuple[int | str, ...] = ("batch", channels, size, size)
+    return AutoencoderConfig(
+        architecture=source.config.backbone,
+        mean=model.mean,
+        std=model.std,
+        image_size=size,
+        stored_size=source.stored_size,
+        resize=source.resize,
+        input=TensorShape(name="images", layout="NCHW", shape=shape),
+        outputs={
+            ENCODER: TensorShape(name=FEATURES, layout="NC", shape=("batch", features)),
+            WHOLE: TensorShape(name=IMAGES, layout="NCHW", shape=shape),
+        },
+        metrics=dict(source.metrics),
+        lineage=lineage_of(source),
+        model_files=model_files,
+        libraries=library_versions(),
+        files=files,
+    )
+
+
+def _card(config: AutoencoderConfig, checks: tuple[QualityCheck, ...], images: int) -> str:
+    """Return the README of the export."""
+    values, size = config.outputs[ENCODER].shape[1], config.image_size
+    measured = f"a PSNR of {config.metrics[PSNR]:.2f} dB on {images:,} validation images"
+    scale = f"normalised by mean {list(config.mean)} and deviation {list(config.std)}"
+    told = "\n".join(
+        f"- `{check.file}`: differs by {check.difference:.2g}, {check.allowed:g} allowed" for check in checks
+    )
+    return (
+        f"# {config.lineage.study}: the autoencoder {config.architecture}\n\n"
+        f"Trial {config.lineage.trial}, epoch {config.lineage.best_epoch}. Images of {size} pixels become "
+        f"{values:,} values and come back with {measured}.\n\n"
+        f"- `{ENCODER}`: normalised images [N, 3, S, S] to features [N, {values}]\n"
+        f"- `{WHOLE}`: the same to reconstructions [N, 3, S, S] on the scale 0 to 1\n"
+        "- `model.safetensors`: the weights; `search.pretrained` of a search space takes this file\n\n"
+        f"Pixels are scaled to 0 to 1, then {scale}.\n\n"
+        f"## Checked\n\n{told}\n"
+    )

@@ -1,0 +1,112 @@
+"""A finished autoencoder on a split: its error, PSNR and SSIM, and a picture of what it makes of some images."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.config.task import ReconstructionConfig
+from sweeper.data.listing import Split
+from sweeper.errors import DatasetError, StudyError
+from sweeper.files import write_whole
+from sweeper.paths import EvaluationFolder, Workspace
+from sweeper.results import TrialRow
+from sweeper.study.artifacts import fetch_artifacts, find_run
+from sweeper.study.preparation import dataset_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from sweeper.data.build import Progress
+    from sweeper.training.task import Validation
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """What a trial's reconstructions of a split are worth."""
+
+    study: str
+    trial: TrialRow
+    split: Split
+    data: str
+    digest: str
+    images: int
+    validation: Validation
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "model": self.study,
+            "trial": self.trial.number,
+            "split": self.split,
+            "data": self.data,
+            "digest": self.digest,
+            "images": self.images,
+            "metrics": self.validation.values,
+        }
+
+
+def evaluate_autoencoder(
+    workspace: Workspace,
+    sweep: SweepConfig,
+    row: TrialRow,
+    split: Split,
+    *,
+    device: torch.device,
+    tracking_uri: str | None,
+    progress: Progress | None = None,
+) -> QualityReport:
+    """Evaluate a trial's best epoch on a split of its study's data set, as it was validated.
+
+    Raises DatasetError when there is no such split, StudyError when the trial has no weights.
+    """
+    import torch
+
+    from sweeper.data.batches import DeviceImages
+    from sweeper.data.prepare import prepare_images
+    from sweeper.inference.load import load_autoencoder
+    from sweeper.modeling.registry import load_model_files
+    from sweeper.training.micro_batch import MicroBatches
+    from sweeper.training.reconstruction import Reconstruction
+
+    config, task = row.config, sweep.task
+    if config is None or not isinstance(task, ReconstructionConfig):
+        raise StudyError(f"trial {row.number} of {sweep.study} is no autoencoder's; evaluate another study")
+    load_model_files(sweep.model_files)
+    images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
+    if split not in images.splits:
+        raise DatasetError(f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}")
+    with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
+        artifacts = fetch_artifacts(workspace, sweep.study, row, Path(folder), tracking_uri)
+        model = load_autoencoder(config, artifacts.weights)
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    part = DeviceImages(images, split, device)
+    batches = part.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
+    validation = Reconstruction(task).validate(model, batches, device, MicroBatches(device))
+    return QualityReport(sweep.study, row, split, dataset_name(sweep), images.digest, len(part), validation)
+
+
+def write_quality(report: QualityReport, files: EvaluationFolder) -> list[Path]:
+    """Write all numbers as JSON, and some images above their reconstructions."""
+    from sweeper.training.reconstruction import picture
+
+    write_whole(files.reconstructions, picture(report.validation.exhibit))
+    write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
+    return [files.reconstructions, files.scores]
+
+
+def record_quality(
+    workspace: Workspace, report: QualityReport, files: list[Path], now_ms: int, tracking_uri: str | None
+) -> int:
+    """Log a look at the test split to the trial's run; return how often it has been looked at.
+
+    Raises StudyError when the trial has no run, TrackingError when MLflow cannot be reached.
+    """
+    from sweeper.tracking.test_looks import record_test_look
+
+    store, run = find_run(workspace, report.study, report.trial, tracking_uri)
+    epoch = report.trial.best_epoch or 0
+    return record_test_look(store, run, report.validation.values, epoch, files, report.digest, now_ms)
