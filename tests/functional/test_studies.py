@@ -161,7 +161,7 @@ def test_simpsons_searches_class_balance_with_amsgrad_and_a_plateau(
     search = sweep.search
     assert (search.optimizer.name, search.optimizer.lr, search.optimizer.amsgrad) == ("adamw", 1e-3, True)
     assert (search.scheduler.factor, search.scheduler.patience) == (0.1, 2)
-    trained(sweep, tmp_path, numbers=(0, 1))
+    trained(sweep, tmp_path, numbers=(0,) if "simpsons_cnn6" in overrides[0] else (0, 1))
 
 
 def test_every_file_and_test_that_the_page_of_studies_names_exists() -> None:
