@@ -63,7 +63,7 @@ COSTS = ("parameters", "latency_ms", "train_seconds")
 class GoalConfig(Frozen):
     """One of several objectives: a metric of a trial's best epoch, or a cost."""
 
-    metric: Metric | Literal["parameters", "latency_ms", "train_seconds"] = Field(
+    metric: Literal[Metric, "parameters", "latency_ms", "train_seconds"] = Field(
         description="parameters: of the whole network; latency_ms: one image at a time, on the trial's device; "
         "train_seconds: all epochs of the trial."
     )

@@ -83,7 +83,7 @@ class Confirmation(Frozen):
         if second.p is None:
             return gap + "cannot be judged: too few repetitions ended well"
         if second.p >= 1 - CONFIDENCE:
-            also = ", ".join(str(leader.trial) for leader in self.ties)
+            also = " or ".join(str(leader.trial) for leader in self.ties)
             noise = f"is noise at {self.seeds} seeds (p = {second.p:.2g}): nothing here tells it from trial {also}. "
             return gap + noise + "Choose by cost, or ask for more --seeds"
         return gap + f"is more than noise (p = {second.p:.2g})"

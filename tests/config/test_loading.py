@@ -253,3 +253,33 @@ def test_any_override_is_taken_or_answered_with_its_text(
     except ConfigError as error:
         problems = error.problems
     assert all(assignment in problem.where for problem in problems)
+
+
+def test_an_enqueued_configuration_outside_the_space_is_told_with_its_line_and_both_remedies(tmp_path: Path) -> None:
+    text = """study: s
+dataset: {builtin: digits}
+search: {backbone: {choice: [a, b]}, weight_decay: {float: [0, 0.1]}}
+enqueue:
+  mine:
+    backbone: c
+    weight_decay: 0.05
+  other: {weight_decay: 0.5, drop: 1}
+"""
+    told = [(problem.where.rpartition(":")[2], problem.key) for problem in problems_of(tmp_path, text)]
+    assert told == [
+        ("6", "enqueue.mine.backbone"),
+        ("8", "enqueue.other.weight_decay"),
+        ("8", "enqueue.other.drop"),
+    ]
+    message = problems_of(tmp_path, text)[0].message
+    assert message == "'c' is none of the options, a, b; change it here, or widen it under `search`"
+
+
+def test_objectives_that_exclude_something_are_told_at_their_line(tmp_path: Path) -> None:
+    text = MINIMAL + "pruner: median\nobjectives: [val/accuracy, parameters]\n"
+    (problem,) = problems_of(tmp_path, text)
+    assert (problem.where.rpartition(":")[2], problem.key) == ("5", "objectives")
+    assert "remove `pruner: median`" in problem.message
+    (problem,) = problems_of(tmp_path, MINIMAL + "objectives: [val/accuracy, speed]\n")
+    assert problem.key == "objectives[1].metric"
+    assert "parameters" in problem.message
