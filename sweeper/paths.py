@@ -214,5 +214,13 @@ class TrialFolder:
         return self.weights / f"epoch-{epoch:04d}.safetensors"
 
     @property
+    def predictions(self) -> Path:
+        return self.artifacts / "predictions"
+
+    def predictions_of(self, epoch: int) -> Path:
+        """What the model says about every validation image after an epoch."""
+        return self.predictions / f"epoch-{epoch:04d}.npz"
+
+    @property
     def confusion(self) -> Path:
         return self.artifacts / "confusion"

@@ -17,6 +17,7 @@ from sweeper.data.listing import Split
 from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import place_samples
 from sweeper.data.splitting import Rows
+from sweeper.predictions import image_ids
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class DeviceImages:
 
     The images stay on the device when they fit its free memory, and are streamed to it from the
     memory map otherwise; the batches are the same either way. `resident` decides it by force.
-    `pixels` names their pixels, as those of the image set are named.
+    `pixels` names their pixels, as those of the image set are named; `ids`, uint64 [N], their files, and is
+    empty where the image set names none.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class DeviceImages:
         self.device = torch.device(device)
         self.labels = torch.from_numpy(image_set.labels[rows]).to(self.device)
         self.pixels = _pixels_of(image_set, rows)
+        self.ids = image_ids(image_set.paths[row] for row in rows) if image_set.paths else image_ids(())
         self._source = place_samples(image_set.images, rows, self.device, resident=resident)
 
     def __len__(self) -> int:

@@ -32,9 +32,11 @@ def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progre
 def settle(folder: TrialFolder, progress: Progress) -> None:
     """Bring what lies beside the checkpoint in line with it; a crash may have come between the two."""
     write_history(folder, progress)
-    for weights in folder.weights.glob("epoch-*.safetensors"):
-        if progress.best_epoch is None or weights != folder.weights_of(progress.best_epoch):
-            weights.unlink()
+    best = progress.best_epoch or 0
+    kept = (folder.weights_of(best), folder.predictions_of(best))
+    for file in (*folder.weights.glob("epoch-*.safetensors"), *folder.predictions.glob("epoch-*.npz")):
+        if file not in kept:
+            file.unlink()
 
 
 def load_checkpoint(folder: TrialFolder, device: torch.device) -> dict[str, Any] | None:

@@ -11,20 +11,21 @@ import torch
 from torch import nn
 
 from sweeper.config.sweep import ObjectiveConfig
-from sweeper.confusion import Confusion, write_confusion
+from sweeper.confusion import write_confusion
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.metrics import ClassificationMetrics
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
-from sweeper.training.evaluate import evaluate
+from sweeper.training.evaluate import Evaluation, evaluate
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import OUT_OF_MEMORY
 from sweeper.training.progress import Progress
+from sweeper.training.top_classes import keep_predictions
 
 OnEpoch = Callable[[EpochMetrics], bool]
 
@@ -58,9 +59,11 @@ def train(
             learner.load_state_dict(state, spec.config.batch_size)
         pruned = any(on_epoch(metrics) for metrics in progress.history)
         while not pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
-            metrics, confusion = _run_epoch(spec, learner, data, progress, device)
-            if progress.add(metrics, confusion, objective):
+            metrics, validated = _run_epoch(spec, learner, data, progress, device)
+            if progress.add(metrics, validated.confusion, objective):
                 learner.keep_best(folder, metrics.epoch)
+                if validated.top is not None:
+                    keep_predictions(folder, validated.top, data.val, metrics.epoch)
             save_checkpoint(folder, learner.state_dict(), progress)
             learner.remember_limits()
             pruned = on_epoch(metrics)
@@ -97,7 +100,7 @@ def leave(
 
 def _run_epoch(
     spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, device: torch.device
-) -> tuple[EpochMetrics, Confusion]:
+) -> tuple[EpochMetrics, Evaluation]:
     """Train and evaluate one epoch. Everything random in it follows from (seed, epoch)."""
     epoch, config = progress.epochs + 1, spec.config
     torch.manual_seed(epoch_seed(spec.seed, epoch))
@@ -126,7 +129,7 @@ def _run_epoch(
         "micro_batch_size": learner.micro_batches.size(config.batch_size),
     }
     metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
-    return metrics, validated.confusion
+    return metrics, validated
 
 
 def _train_epoch(

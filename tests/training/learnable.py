@@ -30,6 +30,7 @@ def colored(train: int = 60, val: int = 30, classes: int = 3, size: int = 8, noi
         splits={"train": np.arange(train), "val": np.arange(train, train + val)},
         digest="0" * 32,
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
+        paths=[f"{row}.png" for row in range(train + val)],
     )
     return TrialData(DeviceImages(images, "train", CPU), DeviceImages(images, "val", CPU), images.classes)
 
