@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import data, models
+from sweeper.commands import data, models, reports
 from sweeper.commands.studies import (
     StorageOption,
     StudyArgument,
@@ -61,6 +61,7 @@ def main() -> None:
 
 app.command()(models.predict)
 app.command()(models.evaluate)
+app.command()(reports.report)
 app.add_typer(data.app, name="data")
 
 

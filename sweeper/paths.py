@@ -16,6 +16,7 @@ MLFLOW_ARTIFACTS = "mlruns"
 OPTUNA_DATABASE = "optuna.db"
 EXPORTS = "exports"
 EVALUATIONS = "evaluations"
+REPORTS = "reports"
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255
@@ -92,6 +93,9 @@ class Workspace:
 
     def export(self, study: str) -> Path:
         return self.root / EXPORTS / study
+
+    def report(self, study: str) -> Path:
+        return self.root / REPORTS / f"{study}.html"
 
     def evaluation(self, model: str, split: str) -> EvaluationFolder:
         return EvaluationFolder(self.root / EVALUATIONS / model / split)

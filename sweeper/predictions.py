@@ -84,7 +84,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote. Raises StudyError for a file that is none."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return Predictions(
                 images=stored["images"],
                 labels=stored["labels"].astype(np.int64),
