@@ -62,6 +62,7 @@ def main() -> None:
 app.command()(models.predict)
 app.command()(models.evaluate)
 app.command()(reports.report)
+app.command()(reports.diff)
 app.add_typer(data.app, name="data")
 
 

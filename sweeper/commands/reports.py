@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sweeper.commands.studies import StorageOption, StudyArgument, TrackingOption, open_study, this_workspace
-from sweeper.commands.terminal import err, say, warn
+from sweeper.commands.terminal import err, out, say, warn
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
+    from sweeper.report.difference import Difference
     from sweeper.search.study_store import StudyStore
+
+NAMED_IMAGES = 8
 
 
 def report(
@@ -65,3 +68,56 @@ def write_page_after_run(workspace: Workspace, storage: str, study: str, trackin
         warn(f"no report yet: {error}; later: sweeper report {study}")
         return
     say(f"report: {path}")
+
+
+def diff(
+    a: Annotated[str, typer.Argument(help="STUDY/NUMBER, a run id, a study (its winner) or an export's folder.")],
+    b: Annotated[str, typer.Argument(help="What A is compared with, named likewise.")],
+    page: Annotated[Path | None, typer.Option(help="Write the difference as one HTML file, with pictures.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Labelled images to evaluate both on, in place of what was kept of validation.")
+    ] = None,
+    split: Annotated[Literal["val", "test"], typer.Option(help="The split of these images, where they have any.")] = (
+        "val"
+    ),
+    device: Annotated[str, typer.Option(help="Where to evaluate: auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
+    from sweeper.display.difference import difference_tables, verdict
+    from sweeper.files import write_whole
+    from sweeper.report.difference import difference
+    from sweeper.report.difference_page import difference_page
+    from sweeper.report.sides import SideFinder
+
+    workspace = this_workspace()
+    finder = SideFinder(workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device)
+    with err.status("reading both"):
+        found = difference(finder.find(a), finder.find(b))
+    say(f"A: {found.a.name}\nB: {found.b.name}")
+    for table in difference_tables(found):
+        out.print(table)
+    if found.paired is None:
+        warn(f"not compared image by image: {found.why_not}")
+    else:
+        say(verdict(found.paired))
+        _name_images(workspace, found)
+    if page:
+        write_whole(page, difference_page(workspace, found))
+        say(f"page: {page}")
+
+
+def _name_images(workspace: Workspace, found: Difference) -> None:
+    """Name the first images that changed."""
+    from sweeper.report.pictures import find_files
+
+    paired, dataset = found.paired, found.a.dataset
+    if paired is None or dataset is None:
+        return
+    paths = find_files(dataset, workspace, paired.a.images).paths
+    for title, images in (("newly right", paired.newly_right), ("newly wrong", paired.newly_wrong)):
+        names = [paths[image] for image in images[:NAMED_IMAGES].tolist() if paths[image]]
+        if names:
+            more = f" and {len(images) - len(names):,} more" if len(images) > len(names) else ""
+            say(f"{title} in B: {', '.join(names)}{more}")

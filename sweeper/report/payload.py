@@ -61,11 +61,13 @@ def _trial(record: TrialRecord, rank: int | None, metric: str) -> dict[str, Any]
         "params": row.params,
         "costs": costs,
         "scores": best,
-        "curves": {name if name != metric else "objective": _curve(curve) for name, curve in record.curves.items()},
+        "curves": {
+            name if name != metric else "objective": curve_payload(curve) for name, curve in record.curves.items()
+        },
     }
 
 
-def _curve(curve: Mapping[int, float]) -> list[float | None]:
+def curve_payload(curve: Mapping[int, float]) -> list[float | None]:
     """Return the values of epochs 1 to the last, to four digits."""
     last = max(curve, default=0)
     return [_digits(curve[epoch]) if epoch in curve else None for epoch in range(1, last + 1)]

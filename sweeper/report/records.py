@@ -43,15 +43,23 @@ class TrialRecord:
     classes: tuple[str, ...] = ()
 
 
-def read_records(workspace: Workspace, store: StudyStore, tracking: MlflowStore) -> list[TrialRecord]:
-    """Return all trials of a study by number. Raises TrackingError when MLflow cannot be reached."""
+def read_record(workspace: Workspace, store: StudyStore, tracking: MlflowStore, row: TrialRow) -> TrialRecord:
+    """Return one trial. Raises TrackingError when MLflow cannot be reached."""
+    (record,) = read_records(workspace, store, tracking, [row])
+    return record
+
+
+def read_records(
+    workspace: Workspace, store: StudyStore, tracking: MlflowStore, wanted: Sequence[TrialRow] | None = None
+) -> list[TrialRecord]:
+    """Return the trials of a study by number, or those wanted. Raises TrackingError when MLflow cannot be reached."""
     study = store.sweep.study
     runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
     objectives = store.curves()
-    rows = store.rows()
+    rows = store.rows() if wanted is None else wanted
 
     def read(row: TrialRow) -> TrialRecord:
-        curves = {store.sweep.objective.metric: objectives.get(row.number, {})}
+        curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
         folder = workspace.study(study).trial(row.number)
         run = runs.get(str(row.number))
         if row.ended_ms is not None and folder.outcome.exists():
