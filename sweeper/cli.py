@@ -91,6 +91,9 @@ def run(
             callback=_workers, metavar="N|auto", help="Trials at the same time; auto: as many as fit in memory."
         ),
     ] = "1",
+    with_report: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write and log the study's report at the end.")
+    ] = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -119,6 +122,9 @@ def run(
         )
     out.print(ranked_table(result.rows, sweep, limit=20))
     _say_disk_use(workspace)
+    if with_report and result.experiment and not (result.interrupted or result.undelivered):
+        uri = tracking_uri or default_tracking_uri(workspace)
+        reports.write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
     _say_what_next(result, sweep.study, tracking_uri or default_tracking_uri(workspace))
 
 

@@ -34,7 +34,7 @@
       const metric = byId("curve-metric").value;
       const traces = data.curves.map((curve, place) => ({ type: "scatter", mode: "lines+markers", name: `${"AB"[place]}: ${data.names[place]}`, x: (curve[metric] ?? []).map((_, epoch) => epoch + 1), y: curve[metric] ?? [],
         line: { color: color(place ? "accent" : "pruned"), width: 2, dash: place ? "solid" : "dash" }, hovertemplate: "epoch %{x}: %{y}<extra></extra>" }));
-      return { data: traces, layout: { xaxis: { title: { text: "epoch" } }, yaxis: { title: { text: metric } } } };
+      return { data: traces, layout: { xaxis: { title: { text: "epoch" }, dtick: Math.max(...data.curves.map((curve) => curve[metric]?.length ?? 0)) <= 12 ? 1 : undefined }, yaxis: { title: { text: metric } } } };
     });
     byId("curve-metric").addEventListener("change", redraw);
     if (!names.length) byId("curves").hidden = true;
