@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import choosing, data, growing, models, sweeps
+from sweeper.commands import choosing, data, growing, models, reports, sweeps
 from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import (
     StorageOption,
@@ -60,6 +60,8 @@ app.command()(models.evaluate)
 app.command()(choosing.confirm)
 app.command()(choosing.reproduce)
 app.command()(growing.extend)
+app.command()(reports.report)
+app.command()(reports.diff)
 app.add_typer(data.app, name="data")
 
 

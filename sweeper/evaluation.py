@@ -19,6 +19,7 @@ from sweeper.errors import DatasetError, StudyError
 from sweeper.files import write_whole
 from sweeper.metrics import Scores, scores
 from sweeper.paths import EvaluationFolder, Workspace
+from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
@@ -48,6 +49,7 @@ class SplitReport:
     titles: tuple[str, ...]
     evaluation: Evaluation
     by_class: Scores
+    predictions: Predictions | None = None
 
     @property
     def images(self) -> int:
@@ -103,8 +105,8 @@ def evaluate_trial(
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
         artifacts = fetch_artifacts(workspace, sweep.study, row, Path(folder), tracking_uri)
         classifier = load_classifier(row.config, len(images.classes), artifacts.weights)
-    evaluation = _evaluated(classifier, images, split, row.config, device)
-    return _report(sweep.study, row, split, str(data or dataset_name(sweep)), images, evaluation)
+    evaluated = _evaluated(classifier, images, split, row.config, device)
+    return _report(sweep.study, row, split, str(data or dataset_name(sweep)), images, *evaluated)
 
 
 def _images_of_study(
@@ -150,13 +152,13 @@ def evaluate_export(
     dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
     images = other_images(dataset, split, config.classes, config.image_size, workspace, progress)
     network = config.network().model_copy(update={"batch_size": config.lineage.hyperparameters.batch_size})
-    evaluation = _evaluated(export.classifier, images, split, network, device)
-    return _report(str(folder), None, split, str(data), images, evaluation)
+    evaluated = _evaluated(export.classifier, images, split, network, device)
+    return _report(str(folder), None, split, str(data), images, *evaluated)
 
 
 def _evaluated(
     classifier: Classifier, images: ImageSet, split: Split, config: TrialConfig, device: torch.device
-) -> Evaluation:
+) -> tuple[Evaluation, Predictions | None]:
     """Evaluate as a trial is validated: the same batches, the same precision."""
     import torch
 
@@ -164,14 +166,20 @@ def _evaluated(
     from sweeper.training.evaluate import evaluate
 
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = DeviceImages(images, split, device).eval_batches(
-        config.batch_size, config.image_size, classifier.mean, classifier.std
-    )
-    return evaluate(classifier, batches, classes=len(images.classes), device=device)
+    placed = DeviceImages(images, split, device)
+    batches = placed.eval_batches(config.batch_size, config.image_size, classifier.mean, classifier.std)
+    evaluation = evaluate(classifier, batches, classes=len(images.classes), device=device)
+    return evaluation, evaluation.top.predictions(placed) if evaluation.top is not None else None
 
 
 def _report(
-    model: str, row: TrialRow | None, split: Split, data: str, images: ImageSet, evaluation: Evaluation
+    model: str,
+    row: TrialRow | None,
+    split: Split,
+    data: str,
+    images: ImageSet,
+    evaluation: Evaluation,
+    predictions: Predictions | None,
 ) -> SplitReport:
     return SplitReport(
         model=model,
@@ -183,6 +191,7 @@ def _report(
         titles=images.titles or images.classes,
         evaluation=evaluation,
         by_class=scores(evaluation.confusion),
+        predictions=predictions,
     )
 
 

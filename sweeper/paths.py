@@ -17,6 +17,7 @@ OPTUNA_DATABASE = "optuna.db"
 EXPORTS = "exports"
 EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
+REPORTS = "reports"
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255
@@ -106,6 +107,9 @@ class Workspace:
 
     def export(self, study: str) -> Path:
         return self.root / EXPORTS / study
+
+    def report(self, study: str) -> Path:
+        return self.root / REPORTS / f"{study}.html"
 
     def evaluation(self, model: str, split: str) -> EvaluationFolder:
         return EvaluationFolder(self.root / EVALUATIONS / model / split)
@@ -303,6 +307,14 @@ class TrialFolder:
     def optimizer_of(self, epoch: int) -> Path:
         """The optimizer's state beside those weights, where it is kept."""
         return self.weights / f"epoch-{epoch:04d}.optimizer.pt"
+
+    @property
+    def predictions(self) -> Path:
+        return self.artifacts / "predictions"
+
+    def predictions_of(self, epoch: int) -> Path:
+        """What the model says about every validation image after an epoch."""
+        return self.predictions / f"epoch-{epoch:04d}.npz"
 
     @property
     def confusion(self) -> Path:

@@ -10,6 +10,7 @@ import typer
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import (
     OverridesOption,
+    ReportOption,
     StorageOption,
     TrackingOption,
     WorkersOption,
@@ -27,6 +28,7 @@ def extend(
     space: Annotated[Path, typer.Argument(help="Its search space, edited: the same file or another.")],
     overrides: OverridesOption = None,
     workers: WorkersOption = "1",
+    with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -46,7 +48,7 @@ def extend(
     workspace = this_workspace()
     found = extend_study(workspace, storage_url(workspace, storage), sweep)
     _say_what_became_of_the_trials(found, study)
-    run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri)
+    run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
 
 
 def _say_what_became_of_the_trials(found: Extension, study: str) -> None:

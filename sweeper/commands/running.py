@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sweeper.commands.reports import write_page_after_run
 from sweeper.commands.studies import AUTO, open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say
 from sweeper.credentials import hide_credentials
@@ -31,6 +32,7 @@ def run_and_tell(
     workers: str,
     storage: str | None,
     tracking_uri: str | None,
+    with_report: bool,
     warm_start_from: str | None = None,
     start: Start | None = None,
 ) -> SweepResult:
@@ -44,6 +46,7 @@ def run_and_tell(
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
     workspace = this_workspace()
+    uri = tracking_uri or default_tracking_uri(workspace)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
     with view(out) as observer:
@@ -51,7 +54,7 @@ def run_and_tell(
             sweep,
             workspace=workspace,
             storage_url=storage_url(workspace, storage),
-            tracking_uri=tracking_uri or default_tracking_uri(workspace),
+            tracking_uri=uri,
             engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
             observer=observer,
             start=start,
@@ -59,7 +62,9 @@ def run_and_tell(
         )
     out.print(ranked_table(result.rows, sweep, limit=20))
     say_disk_use(workspace)
-    _say_what_next(result, sweep.study, tracking_uri or default_tracking_uri(workspace))
+    if with_report and result.experiment and not (result.interrupted or result.undelivered):
+        write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
+    _say_what_next(result, sweep.study, uri)
     return result
 
 

@@ -31,6 +31,9 @@ WorkersOption = Annotated[
     str,
     typer.Option(callback=_workers, metavar="N|auto", help="Trials at the same time; auto: as many as fit in memory."),
 ]
+ReportOption = Annotated[
+    bool, typer.Option("--report/--no-report", help="Write and log the study's report at the end.")
+]
 OverridesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
 ]

@@ -10,6 +10,7 @@ import typer
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import (
     OverridesOption,
+    ReportOption,
     StorageOption,
     TrackingOption,
     WorkersOption,
@@ -26,6 +27,7 @@ def run(
     warm_start_from: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
     ] = None,
+    with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -33,7 +35,14 @@ def run(
     from sweeper.config.loading import load_sweep
 
     sweep = load_sweep(space, overrides or [], check_names)
-    run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, warm_start_from=warm_start_from)
+    run_and_tell(
+        sweep,
+        workers=workers,
+        storage=storage,
+        tracking_uri=tracking_uri,
+        with_report=with_report,
+        warm_start_from=warm_start_from,
+    )
 
 
 def train(
@@ -47,6 +56,7 @@ def train(
     with_optimizer: Annotated[
         bool, typer.Option("--with-optimizer", help="Take the optimizer's state too, where keep_optimizer kept it.")
     ] = False,
+    with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -69,6 +79,8 @@ def train(
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     start = fetch_start(workspace, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    rows = run_and_tell(begun, workers="1", storage=storage, tracking_uri=tracking_uri, start=start).rows
-    if all(row.state is TrialState.FAILED for row in rows):
-        raise StudyError(f"{sweep.study} could not be trained: {rows[0].reason}")
+    result = run_and_tell(
+        begun, workers="1", storage=storage, tracking_uri=tracking_uri, with_report=with_report, start=start
+    )
+    if all(row.state is TrialState.FAILED for row in result.rows):
+        raise StudyError(f"{sweep.study} could not be trained: {result.rows[0].reason}")

@@ -18,6 +18,7 @@ from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import place_samples
 from sweeper.data.sampling import epoch_order
 from sweeper.data.splitting import Rows
+from sweeper.predictions import image_ids
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DeviceImages:
     The images stay on the device when they fit its free memory, and are streamed to it from the
     memory map otherwise; the batches are the same either way. `resident` decides it by force.
     `pixels` names their pixels, as those of the image set are named; `host_labels` are the labels, int64 [N],
-    on the host.
+    on the host; `ids`, uint64 [N], name their files, and are empty where the image set names none.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class DeviceImages:
         self.host_labels = image_set.labels[rows]
         self.labels = torch.from_numpy(self.host_labels).to(self.device)
         self.pixels = _pixels_of(image_set, rows)
+        self.ids = image_ids(image_set.paths[row] for row in rows) if image_set.paths else image_ids(())
         self._source = place_samples(image_set.images, rows, self.device, resident=resident)
 
     def __len__(self) -> int:

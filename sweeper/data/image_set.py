@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.data.decode import Pixels
@@ -21,6 +22,7 @@ class ImageSet:
     with the image size or the place where the files lie. `titles` are the classes as people read them.
     `pixels` names the decoded bytes themselves: it changes with any byte of any file, the size and the
     way of decoding; what is computed from them is kept under it, and not at all where it is empty.
+    `paths` [N] are the files, relative to the root of the data set; empty for pixels that come from none.
     """
 
     images: Pixels
@@ -30,6 +32,7 @@ class ImageSet:
     digest: str
     titles: tuple[str, ...] = ()
     pixels: str = ""
+    paths: Sequence[str] = ()
 
     @property
     def image_size(self) -> int:

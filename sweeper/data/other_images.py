@@ -39,7 +39,7 @@ def other_images(
     cached = cache.open(index, skip_bad=False, progress=progress)
     titles = class_titles(index.root, index.classes)
     digest = digest_of(index, cached.digest)
-    return ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles)
+    return ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles, paths=index.paths)
 
 
 def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str) -> ImageIndex:

@@ -41,6 +41,7 @@ def prepare_images(
         digest=digest_of(index, cached.digest),
         titles=class_titles(index.root, index.classes),
         pixels=cached.name,
+        paths=index.paths,
     )
 
 

@@ -24,6 +24,7 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.grid import grid
+from sweeper.search.importance import importances
 from sweeper.search.journal import begin_log, end_log
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
@@ -315,6 +316,16 @@ class StudyStore:
     def _uses_constraints(self) -> bool:
         """CMA-ES has no use for constraints and warns of each; the others take them or let them be."""
         return not isinstance(self._sweep.sampler, CmaEsConfig)
+
+    @_guarded
+    def curves(self) -> dict[int, dict[int, float]]:
+        """Return the objective after each epoch of every trial, by number and epoch."""
+        return {trial.number: dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)}
+
+    @_guarded
+    def importances(self) -> dict[str, float]:
+        """Return how much each parameter tells the best tenth of the trials from the rest, summing to 1."""
+        return importances(self._study)
 
     @_guarded
     def rows(self) -> list[TrialRow]:

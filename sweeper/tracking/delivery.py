@@ -68,7 +68,7 @@ class Delivery:
         self._card = card
         self.experiment = store.experiment(card.study)
         self._parent: str | None = None
-        self._before = _read_history(folder.start.history)
+        self._before = read_epochs(folder.start.history)
         for leftover in folder.delivered():
             shutil.rmtree(leftover)
 
@@ -81,7 +81,7 @@ class Delivery:
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
-        history = _read_history(folder / "history.json")
+        history = read_epochs(folder / "history.json")
         self._store.log_epochs(record.run_id, history[record.epochs :])
         for file in sorted((folder / "artifacts").glob("*")):
             self._store.log_artifact(record.run_id, file, "")
@@ -103,7 +103,7 @@ class Delivery:
         spec = TrialSpec.model_validate_json(folder.spec.read_bytes())
         outcome = TrialOutcome.model_validate_json(folder.outcome.read_bytes()) if ended else None
         record = self._described(folder, spec)
-        history = _read_history(folder.history)
+        history = read_epochs(folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         record = record.model_copy(update={"epochs": len(history)})
         _write_record(folder.run, record)
@@ -249,7 +249,8 @@ def _add_pictures(
         draw_curves([*before, *history], outcome.best_epoch, folder.artifacts / "curves.png")
 
 
-def _read_history(path: Path) -> list[EpochMetrics]:
+def read_epochs(path: Path) -> list[EpochMetrics]:
+    """Return the metrics of all epochs that a folder's history holds."""
     return HISTORY.validate_json(path.read_bytes()) if path.exists() else []
 
 

@@ -51,13 +51,14 @@ def default_tracking_uri(workspace: Workspace) -> str:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run as `sweeper doctor` looks at it; `last_ms` is the time of its latest metric."""
+    """One run with the last value of each metric; `last_ms` is the time of its latest one."""
 
     id: str
     name: str
     status: str
     tags: dict[str, str]
     last_ms: int
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,17 @@ class MlflowStore:
         with self._errors():
             self._client.log_artifact(run, str(file), folder or None)
 
+    def history(self, run: str, metric: str) -> dict[int, float]:
+        """Return a metric's value at every step."""
+        with self._errors():
+            points = self._client.get_metric_history(run, metric)
+        return {int(point.step): float(point.value) for point in sorted(points, key=lambda point: int(point.step))}
+
+    def sizes(self, run: str, folder: str) -> dict[str, int]:
+        """Return the bytes of each file in a folder of the run's artifacts; none where there is no such folder."""
+        with self._errors():
+            return {str(file.path): int(file.file_size or 0) for file in self._client.list_artifacts(run, folder)}
+
     def download(self, run: str, artifact: str, into: Path) -> Path:
         """Download one artifact, a file or a folder, and return its local path."""
         with self._errors():
@@ -272,8 +284,9 @@ class MlflowStore:
 
 def _summary(run: Run) -> RunSummary:
     last = max((metric.timestamp for metric in run.data._metric_objs), default=run.info.start_time)
+    info, data = run.info, run.data
     return RunSummary(
-        str(run.info.run_id), str(run.info.run_name), str(run.info.status), dict(run.data.tags), int(last)
+        str(info.run_id), str(info.run_name), str(info.status), dict(data.tags), int(last), dict(data.metrics)
     )
 
 

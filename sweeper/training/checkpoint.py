@@ -32,9 +32,9 @@ def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progre
 def settle(folder: TrialFolder, progress: Progress) -> None:
     """Bring what lies beside the checkpoint in line with it; a crash may have come between the two."""
     write_history(folder, progress)
-    best = progress.best_epoch
-    kept = [folder.weights_of(best), folder.optimizer_of(best)] if best is not None else []
-    for file in folder.weights.glob("epoch-*"):
+    best = progress.best_epoch or 0
+    kept = (folder.weights_of(best), folder.optimizer_of(best), folder.predictions_of(best))
+    for file in (*folder.weights.glob("epoch-*"), *folder.predictions.glob("epoch-*")):
         if file not in kept:
             file.unlink()
 

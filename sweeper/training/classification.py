@@ -54,7 +54,7 @@ class Classification:
         self, network: nn.Module, batches: Iterable[Batch], device: torch.device, micro_batches: MicroBatches
     ) -> Validation:
         found = evaluate(network, batches, classes=len(self.classes), device=device, micro_batches=micro_batches)
-        return Validation(found.values, found.confusion)
+        return Validation(found.values, found.confusion, found.top)
 
     def shows(self, epoch: int) -> bool:  # noqa: ARG002 (of a task that shows some epochs)
         return False

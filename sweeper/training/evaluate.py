@@ -14,16 +14,18 @@ from sweeper.data.batches import Batch
 from sweeper.metrics import ClassificationMetrics
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
+from sweeper.training.top_classes import TopClasses
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a split and its confusion matrix [C, C]: rows true, columns predicted."""
+    """The scores of a split, its confusion matrix [C, C] (rows true, columns predicted), each image's top classes."""
 
     values: dict[str, float]
     confusion: Confusion
+    top: TopClasses | None = None
 
 
 def evaluate(
@@ -56,8 +58,9 @@ def predictor(network: nn.Module, device: torch.device, micro_batches: MicroBatc
 @torch.inference_mode()
 def evaluate_predictions(predict: Predict, batches: Iterable[Batch], classes: int, device: torch.device) -> Evaluation:
     """Evaluate anything that turns the inputs of batches into logits [B, C]."""
-    metrics = ClassificationMetrics(classes, device)
+    metrics, tops = ClassificationMetrics(classes, device), []
     for batch in batches:
         logits = predict(batch.inputs)
         metrics.update(logits, batch.labels, functional.cross_entropy(logits, batch.labels, reduction="none"))
-    return Evaluation(dict(metrics.compute()), metrics.confusion())
+        tops.append(TopClasses.of(logits, batch.labels))
+    return Evaluation(dict(metrics.compute()), metrics.confusion(), TopClasses.joined(tops))

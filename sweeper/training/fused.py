@@ -39,6 +39,7 @@ from sweeper.training.learner import Learner, build_learner
 from sweeper.training.loss import Loss, focal
 from sweeper.training.progress import Progress
 from sweeper.training.tasks import build_task
+from sweeper.training.top_classes import TopClasses, keep_predictions
 from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train, with_costs
 
 logger = logging.getLogger(__name__)
@@ -176,6 +177,7 @@ class FinishedEpoch:
 
     metrics: EpochMetrics
     confusion: Confusion
+    top: TopClasses
 
 
 def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> TrialOutcome | None:
@@ -190,6 +192,7 @@ def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> Tri
     progress.steps += together.data.steps(member.spec.config.batch_size)
     if progress.add(metrics, finished.confusion, together.objective):
         learner.keep_best(member.folder, metrics.epoch)
+        keep_predictions(member.folder, finished.top, together.data.val, metrics.epoch)
     save_checkpoint(member.folder, learner.state_dict(), progress)
     return _ending(member, together, together.report(member.spec.number, metrics))
 
@@ -222,7 +225,7 @@ def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
     head = FusedHead([member.head for member in members], generators)
     trained = _train_epoch(members, head, together, epoch)
     training_s = (time.perf_counter() - started) / len(members)
-    validated = _evaluate(members[0], head, together, len(members))
+    validated, top = _evaluate(members[0], head, together, len(members))
     head.write_back()
     epoch_s = (time.perf_counter() - started) / len(members)
     shared = {
@@ -232,10 +235,10 @@ def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
         "micro_batch_size": members[0].spec.config.batch_size,
     }
     finished = []
-    for member, (fitted, _), (scored, confusion) in zip(members, trained, validated, strict=True):
+    for number, (member, (fitted, _), (scored, confusion)) in enumerate(zip(members, trained, validated, strict=True)):
         values = {**quality(fitted, scored), "lr": member.learner.schedule.lr, **shared}
         metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
-        finished.append(FinishedEpoch(metrics, confusion))
+        finished.append(FinishedEpoch(metrics, confusion, top.member(number)))
     return finished
 
 
@@ -291,16 +294,17 @@ def _rates(members: Sequence[Member], steps: int) -> np.ndarray[tuple[int, ...],
 @torch.inference_mode()
 def _evaluate(
     member: Member, head: FusedHead, together: Together, count: int
-) -> list[tuple[dict[str, float], Confusion]]:
+) -> tuple[list[tuple[dict[str, float], Confusion]], TopClasses]:
     """Put the validation images through all heads."""
-    metrics = StackedMetrics(count, len(together.data.classes), together.device)
+    metrics, tops = StackedMetrics(count, len(together.data.classes), together.device), []
     for batch in member.inputs.val():
         with autocast(together.device):
             logits = head(batch.inputs.expand(count, -1, -1), training=False).float()
         labels = batch.labels.expand(count, -1)
         losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         metrics.update(logits, labels, losses)
-    return metrics.compute()
+        tops.append(TopClasses.of(logits, labels))
+    return metrics.compute(), TopClasses.joined(tops)
 
 
 @dataclass(frozen=True)

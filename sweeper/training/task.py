@@ -16,6 +16,7 @@ from sweeper.modeling.backbones import Backbone
 from sweeper.paths import TrialFolder
 from sweeper.training.inputs import Network
 from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.top_classes import TopClasses
 
 Exhibit = npt.NDArray[Any]
 """What an epoch shows beside its numbers, of the same shape in every epoch: a confusion matrix, for one."""
@@ -23,10 +24,11 @@ Exhibit = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Validation:
-    """The metrics of a pass over the validation images, and what it shows."""
+    """The metrics of a pass over the validation images, what it shows, and what it says of each image's class."""
 
     values: dict[str, float]
     exhibit: Exhibit
+    top: TopClasses | None = None
 
 
 class Meter(Protocol):

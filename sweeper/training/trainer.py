@@ -23,8 +23,9 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import OUT_OF_MEMORY
 from sweeper.training.progress import Progress
-from sweeper.training.task import Exhibit, Task
+from sweeper.training.task import Task, Validation
 from sweeper.training.tasks import build_task
+from sweeper.training.top_classes import keep_predictions
 
 OnEpoch = Callable[[EpochMetrics], bool]
 
@@ -63,11 +64,13 @@ def train(
             learner.load_state_dict(state, spec.config.batch_size)
         pruned = any(on_epoch(metrics) for metrics in progress.history)
         while not pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
-            metrics, exhibit = _run_epoch(spec, learner, data, progress, device)
+            metrics, validated = _run_epoch(spec, learner, data, progress, device)
             if learner.task.shows(metrics.epoch):
-                learner.task.keep(exhibit, f"epoch-{metrics.epoch:04d}", folder)
-            if progress.add(metrics, exhibit, objective):
+                learner.task.keep(validated.exhibit, f"epoch-{metrics.epoch:04d}", folder)
+            if progress.add(metrics, validated.exhibit, objective):
                 learner.keep_best(folder, metrics.epoch)
+                if validated.top is not None:
+                    keep_predictions(folder, validated.top, data.val, metrics.epoch)
             save_checkpoint(folder, learner.state_dict(), progress)
             learner.remember_limits()
             pruned = on_epoch(metrics)
@@ -123,7 +126,7 @@ def leave(
 
 def _run_epoch(
     spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, device: torch.device
-) -> tuple[EpochMetrics, Exhibit]:
+) -> tuple[EpochMetrics, Validation]:
     """Train and evaluate one epoch. Everything random in it follows from (seed, epoch)."""
     epoch, config = progress.epochs + 1, spec.config
     torch.manual_seed(epoch_seed(spec.seed, epoch))
@@ -146,7 +149,7 @@ def _run_epoch(
         "micro_batch_size": learner.micro_batches.size(config.batch_size),
     }
     metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
-    return metrics, validated.exhibit
+    return metrics, validated
 
 
 def _train_epoch(

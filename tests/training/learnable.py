@@ -41,6 +41,7 @@ def squares(labels: Rows, train: int, classes: int, size: int = 8, noise: float 
         splits={"train": np.arange(train), "val": np.arange(train, len(labels))},
         digest="0" * 32,
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
+        paths=[f"{row}.png" for row in range(len(labels))],
     )
     return TrialData(DeviceImages(images, "train", CPU), DeviceImages(images, "val", CPU), images.classes)
 

@@ -18,6 +18,7 @@ from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
+from sweeper.predictions import image_ids, read_predictions
 from sweeper.results import EpochMetrics, TrialState
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
@@ -84,8 +85,23 @@ def test_a_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
     assert resumed.model_dump(exclude={"seconds", "timestamp_ms"}) == outcome.model_dump(
         exclude={"seconds", "timestamp_ms"}
     )
-    whole, broken = (next((folder / name).glob("artifacts/weights/*")) for name in ("whole", "broken"))
-    assert whole.read_bytes() == broken.read_bytes()
+    for kind in ("weights", "predictions"):
+        (whole,), (broken,) = ((folder / name / "artifacts" / kind).iterdir() for name in ("whole", "broken"))
+        assert whole.name == broken.name
+        assert whole.read_bytes() == broken.read_bytes()
+
+
+def test_the_predictions_kept_are_those_of_the_best_epoch_and_give_its_confusion_matrix(tmp_path: Path) -> None:
+    data = colored(noise=150)
+    outcome, _ = run(spec_of(epochs=5, optimizer={"name": "sgd", "lr": 0.5}), tmp_path, data)
+    folder = TrialFolder(tmp_path)
+    assert outcome.best_epoch is not None
+    assert list(folder.predictions.iterdir()) == [folder.predictions_of(outcome.best_epoch)]
+    kept = read_predictions(folder.predictions_of(outcome.best_epoch))
+    confusion, classes = read_confusion(folder.confusion / "best.csv")
+    assert np.array_equal(kept.confusion(len(classes)), confusion)
+    assert np.array_equal(kept.images, image_ids(f"{row}.png" for row in range(60, 90)))
+    assert kept.probabilities.sum(1) == pytest.approx(1, abs=2e-3)
 
 
 def test_the_weights_kept_are_those_of_the_best_epoch_and_give_its_accuracy(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""What a model says about every image of a split, as a file: the best few classes and their probabilities.
+
+It is small (52 bytes an image before compression, however many classes there are), and enough for the
+confusion matrix, calibration, the worst mistakes and the comparison of two models image by image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeper.confusion import Confusion
+from sweeper.errors import StudyError
+from sweeper.files import write_whole
+
+MOST_CLASSES = 10
+"""Classes kept of each image."""
+
+Ids = npt.NDArray[np.uint64]
+Numbers = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The N images of a split in its order, and the K classes that the model finds likeliest for each.
+
+    `images` names the files (`image_ids`); `labels` [N] are the true classes; `classes` and
+    `probabilities` [N, K] stand in falling order, the first being the prediction; `true` [N] is the
+    probability of the true class. Probabilities are exact to three digits.
+    """
+
+    images: Ids
+    labels: Numbers
+    classes: Numbers
+    probabilities: Shares
+    true: Shares
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def predicted(self) -> Numbers:
+        first: Numbers = self.classes[:, 0]
+        return first
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        return np.equal(self.predicted, self.labels)
+
+    def confusion(self, count: int) -> Confusion:
+        """Return the confusion matrix [count, count]: rows true, columns predicted."""
+        cells = np.bincount(self.labels * count + self.predicted, minlength=count * count)
+        return cells.reshape(count, count).astype(np.int64)
+
+
+def image_ids(paths: Iterable[str]) -> Ids:
+    """Return 64 bits that name each file, by its path below the data set's root."""
+    digests = (hashlib.blake2b(path.encode(errors="surrogateescape"), digest_size=8).digest() for path in paths)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write predictions as .npz: whole numbers in 16 bits, probabilities in half precision."""
+    stream = io.BytesIO()
+    np.savez_compressed(
+        stream,
+        images=predictions.images,
+        labels=predictions.labels.astype(np.uint16),
+        classes=predictions.classes.astype(np.uint16),
+        probabilities=predictions.probabilities.astype(np.float16),
+        true=predictions.true.astype(np.float16),
+    )
+    write_whole(path, stream.getvalue())
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read what `write_predictions` wrote. Raises StudyError for a file that is none."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return Predictions(
+                images=stored["images"],
+                labels=stored["labels"].astype(np.int64),
+                classes=stored["classes"].astype(np.int64),
+                probabilities=stored["probabilities"].astype(np.float32),
+                true=stored["true"].astype(np.float32),
+            )
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StudyError(f"{path} holds no predictions of sweeper ({error}); it may be damaged") from error

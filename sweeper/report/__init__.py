@@ -1,0 +1,1 @@
+"""A finished study, and the difference of two models, as pages and tables that people read."""

@@ -1,0 +1,95 @@
+"use strict";
+// What all parts of the page share: building nodes, inflating data, the theme, drawing what comes into view.
+
+const page = { data: JSON.parse(document.getElementById("payload").textContent), redraws: new Set() };
+
+/** Make a node; text goes in as text only, whatever it holds. */
+function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.filter((child) => child != null).map((child) => (child instanceof Node ? child : String(child))));
+  return node;
+}
+
+const byId = (id) => document.getElementById(id);
+const tile = (value, name) => el("div", { class: "tile" }, el("b", {}, value), el("span", {}, name));
+
+/** Inflate base64 of zlib into bytes. */
+async function inflate(text) {
+  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+function score(value) {
+  return value == null ? "–" : value.toFixed(4);
+}
+
+function short(value) {
+  if (value == null) return "–";
+  if (typeof value !== "number") return String(value);
+  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+}
+
+function duration(seconds) {
+  if (seconds == null) return "–";
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function isDark() {
+  return document.documentElement.dataset.theme === "dark";
+}
+
+function setTheme(theme) {
+  document.documentElement.dataset.theme = theme;
+  for (const redraw of page.redraws) redraw();
+}
+
+/** Follow the system until the switch is used; a sandboxed frame keeps no memory of it. */
+function startTheme() {
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = null;
+  try { chosen = localStorage.getItem("sweeper-theme"); } catch { /* a sandboxed frame */ }
+  setTheme(chosen || (system.matches ? "dark" : "light"));
+  system.addEventListener("change", () => chosen || setTheme(system.matches ? "dark" : "light"));
+  byId("theme").addEventListener("click", () => {
+    chosen = isDark() ? "light" : "dark";
+    try { localStorage.setItem("sweeper-theme", chosen); } catch { /* as above */ }
+    setTheme(chosen);
+  });
+}
+
+/** Draw a node when it first comes near the screen; the function returned draws it again, when it is there. */
+function whenSeen(node, draw) {
+  let seen = false, stale = true;
+  const update = () => {
+    if (!node.isConnected && seen) return page.redraws.delete(redraw);
+    if (seen && stale) { stale = false; draw(); }
+  };
+  const redraw = () => { stale = true; update(); };
+  new IntersectionObserver((entries) => {
+    seen = entries.some((entry) => entry.isIntersecting);
+    update();
+  }, { rootMargin: "200px" }).observe(node);
+  page.redraws.add(redraw);
+  addEventListener("beforeprint", () => { seen = true; update(); });
+  return redraw;
+}
+
+/** Run a function once things have been quiet for a moment. */
+function settled(run, wait = 120) {
+  let timer = 0;
+  return (...given) => { clearTimeout(timer); timer = setTimeout(() => run(...given), wait); };
+}

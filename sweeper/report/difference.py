@@ -1,0 +1,128 @@
+"""How two models differ: parameters, scores, and what they say about the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from sweeper.metrics import scores
+from sweeper.predictions import Predictions
+from sweeper.report.sides import Side
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """One class on both sides: how many images it has, and recall and F1 of A and of B."""
+
+    name: str
+    images: int
+    recall: tuple[float, float]
+    f1: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What both say about the N images that both have seen, in the same order on both sides.
+
+    `p_value` is that of McNemar's test in its exact form (McNemar, 1947): were both equally good, each image
+    that just one of them gets right would be either's by the toss of a coin; this is the probability of a
+    split at least as uneven.
+    """
+
+    a: Predictions
+    b: Predictions
+    p_value: float
+
+    @property
+    def newly_right(self) -> npt.NDArray[np.int64]:
+        """The images that B gets right and A does not."""
+        return np.flatnonzero(~self.a.right & self.b.right)
+
+    @property
+    def newly_wrong(self) -> npt.NDArray[np.int64]:
+        return np.flatnonzero(self.a.right & ~self.b.right)
+
+    @property
+    def both_right(self) -> int:
+        return int((self.a.right & self.b.right).sum())
+
+    @property
+    def both_wrong(self) -> int:
+        return int((~self.a.right & ~self.b.right).sum())
+
+    def confusion_change(self, classes: int) -> npt.NDArray[np.int64]:
+        """Return [C, C], how many more images B puts into each cell than A."""
+        change: npt.NDArray[np.int64] = self.b.confusion(classes) - self.a.confusion(classes)
+        return change
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two sides, the parameters that differ, and the images that both have seen, or why there are none."""
+
+    a: Side
+    b: Side
+    params: Mapping[str, tuple[Any, Any]]
+    paired: Paired | None
+    why_not: str
+    classes: tuple[ClassChange, ...]
+
+
+def difference(a: Side, b: Side) -> Difference:
+    """Compare two sides. Parameters that only one has are None on the other side."""
+    names = dict.fromkeys([*a.params, *b.params])
+    params = {name: (a.params.get(name), b.params.get(name)) for name in names}
+    differing = {name: both for name, both in params.items() if both[0] != both[1]}
+    why_not = _why_not(a, b)
+    paired = None if why_not or a.predictions is None or b.predictions is None else pair(a.predictions, b.predictions)
+    if paired is not None and not len(paired.a):
+        paired, why_not = None, "they have no image in common; name images for both with --data"
+    return Difference(a, b, differing, paired, why_not, _class_changes(paired, a.classes) if paired else ())
+
+
+def _why_not(a: Side, b: Side) -> str:
+    without = [side.name for side in (a, b) if side.predictions is None]
+    if without:
+        return f"no predictions are kept of {' and '.join(without)}; name images for both with --data"
+    if a.classes != b.classes:
+        return f"they know other classes: {len(a.classes)} and {len(b.classes)}"
+    return ""
+
+
+def pair(a: Predictions, b: Predictions) -> Paired:
+    """Bring the images that both have seen into the same order, and test which is right more often."""
+    _, in_a, in_b = np.intersect1d(a.images, b.images, return_indices=True)
+    order = np.argsort(in_a)
+    left, right = _rows(a, in_a[order]), _rows(b, in_b[order])
+    gained = int((~left.right & right.right).sum())
+    lost = int((left.right & ~right.right).sum())
+    return Paired(left, right, mcnemar(gained, lost))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the two-sided p-value of McNemar's exact test; 1 where they never disagree."""
+    if not gained + lost:
+        return 1.0
+    return float(binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def _rows(predictions: Predictions, rows: npt.NDArray[np.intp]) -> Predictions:
+    return Predictions(**{name: value[rows] for name, value in vars(predictions).items()})
+
+
+def _class_changes(paired: Paired, names: tuple[str, ...]) -> tuple[ClassChange, ...]:
+    before, after = (scores(side.confusion(len(names))) for side in (paired.a, paired.b))
+    return tuple(
+        ClassChange(
+            name,
+            int(before.class_support[number]),
+            (float(before.class_recall[number]), float(after.class_recall[number])),
+            (float(before.class_f1[number]), float(after.class_f1[number])),
+        )
+        for number, name in enumerate(names)
+    )

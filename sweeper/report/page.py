@@ -1,0 +1,133 @@
+"""The report of a study as one HTML file that needs no network: data, styles, scripts and Plotly in it.
+
+Names are escaped on their way into the page, and its script only ever writes them as text: they may
+hold anything. A content security policy in the page forbids it to fetch anything.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import sweeper
+from sweeper.config.sweep import SweepConfig
+from sweeper.credentials import hide_credentials
+from sweeper.paths import Workspace
+from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
+from sweeper.report.pictures import find_files
+from sweeper.report.records import TrialRecord, class_names, read_records
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.tracking.mlflow_store import MlflowStore
+
+SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
+LIBRARIES = ("torch", "timm", "optuna", "mlflow", "numpy")
+
+
+def study_page(
+    workspace: Workspace, store: StudyStore, tracking_uri: str | None = None, hourly_price: float | None = None
+) -> str:
+    """Return the report of a study. Raises TrackingError when MLflow cannot be reached.
+
+    Args:
+        hourly_price: What an hour of a worker costs, in any currency; without it only time is told.
+    """
+    tracking = MlflowStore(tracking_uri_of(workspace, store.sweep.study, tracking_uri), workspace)
+    records = read_records(workspace, store, tracking)
+    payload = _payload(workspace, store, records, class_names(records, tracking))
+    payload["price"] = hourly_price
+    sweep = store.sweep
+    content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return render(
+        "report.html",
+        SCRIPTS,
+        title=f"{sweep.study}: report",
+        study=sweep.study,
+        payload=payload,
+        space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
+        facts=_facts(workspace, sweep, records),
+    )
+
+
+def _payload(
+    workspace: Workspace, store: StudyStore, records: list[TrialRecord], classes: tuple[str, ...]
+) -> dict[str, Any]:
+    sweep = store.sweep
+    predictions = next((record.predictions for record in records if record.predictions is not None), None)
+    found = find_files(sweep.dataset, workspace, predictions.images) if predictions is not None else None
+    return {
+        "study": sweep.study,
+        "metric": sweep.objective.metric,
+        "maximize": sweep.objective.direction == "maximize",
+        "budget": store.budget,
+        "epochs": sweep.budget.epochs,
+        "classes": classes,
+        "params": params_payload(records),
+        "trials": trials_payload(records, sweep),
+        "importances": store.importances(),
+        "images": images_payload(records, sweep, len(classes), found),
+        "confusions": confusions_payload(records),
+    }
+
+
+def _facts(workspace: Workspace, sweep: SweepConfig, records: list[TrialRecord]) -> dict[str, dict[str, str]]:
+    """Return the data set and the environment, by heading."""
+    card = read_card(workspace.study(sweep.study))
+    dataset = {"source": sweep.dataset.builtin or str(sweep.dataset.path)}
+    environment = {
+        "page written": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        "sweeper": sweeper.__version__,
+        "Python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in LIBRARIES},
+    }
+    devices = {f"{r.row.outcome.device}, {r.row.outcome.precision}" for r in records if r.row.outcome is not None}
+    environment["trained on"] = "; ".join(sorted(devices)) or "-"
+    if card is not None:
+        profile = card.dataset["profile"]
+        dataset |= {"name": str(card.dataset["name"]), "digest": str(card.dataset["digest"])}
+        dataset |= {f"{split} images": f"{count:,}" for split, count in profile["images"].items()}
+        dataset["classes"] = f"{profile['classes']:,}"
+        environment["MLflow"] = hide_credentials(card.tracking_uri)
+        environment["git commit"] = card.tags.get("mlflow.source.git.commit", "-")
+    return {"Data set": dataset, "Environment": environment}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"
+
+
+def render(template: str, scripts: tuple[str, ...], **content: Any) -> str:
+    """Put a page together from a template, the shared styles and scripts, and Plotly."""
+    pages = Environment(
+        loader=PackageLoader("sweeper.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}  # in our order, not sorted
+    return pages.get_template(template).render(
+        style=_asset("page.css"),
+        scripts=[_asset(name) for name in scripts],
+        plotly=_plotly(),
+        **content,
+    )
+
+
+def _asset(name: str) -> Markup:
+    """Return one of our own files as it is: none of them holds foreign text."""
+    return Markup(files("sweeper.report").joinpath(name).read_text(encoding="utf-8"))  # noqa: S704
+
+
+@cache
+def _plotly() -> str:
+    """Return Plotly's bundle, 4.8 MB of script, as 1.9 MB of text that the page inflates when it first draws."""
+    return blob(files("plotly").joinpath("package_data", "plotly.min.js").read_bytes())

@@ -1,0 +1,61 @@
+"""The report in MLflow: an artifact of the parent run, and a note there that says where to look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.errors import StudyError
+from sweeper.paths import Workspace
+from sweeper.results import TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import tracking_uri_of
+from sweeper.study.ranking import winner
+from sweeper.tracking.delivery import STUDY_TAG, SWEEP, TRIAL_TAG
+from sweeper.tracking.mlflow_store import MlflowStore
+
+NOTE = "mlflow.note.content"  # what MLflow's page shows as the description of a run
+FOLDER = "report"
+
+
+def log_page(workspace: Workspace, store: StudyStore, page: Path, tracking_uri: str | None) -> None:
+    """Log a study's page, and describe the parent run. Raises StudyError where there is none, TrackingError."""
+    study = store.sweep.study
+    tracking = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
+    run = tracking.find_run(tracking.experiment(study), {STUDY_TAG: study, TRIAL_TAG: SWEEP})
+    if run is None:
+        raise StudyError(f"the study {study} has no run at this MLflow address; bring it there: sweeper sync {study}")
+    tracking.log_artifact(run, page, FOLDER)
+    tracking.set_tags(run, {NOTE: note(store, page.name), **outcome_tags(store)})
+
+
+def outcome_tags(store: StudyStore) -> dict[str, str]:
+    """Return what tells studies apart in MLflow's table of runs."""
+    rows, sweep = store.rows(), store.sweep
+    best = winner(rows, sweep.objective.direction)
+    tags = {f"sweeper.trials.{state}": str(sum(row.state is state for row in rows)) for state in _ENDED}
+    if best is not None:
+        tags |= {"sweeper.best_trial": str(best.number), "sweeper.best_value": f"{best.value:.6g}"}
+    return tags
+
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+def note(store: StudyStore, page: str) -> str:
+    """Return the description of the parent run, in Markdown."""
+    sweep, rows = store.sweep, store.rows()
+    best = winner(rows, sweep.objective.direction)
+    ended = sum(row.state in _ENDED for row in rows)
+    lines = [f"**{sweep.study}**: {ended} of {store.budget} trials ended; objective `{sweep.objective.metric}`."]
+    if best is not None:
+        name = f"trial-{best.number:04d}"
+        lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} in epoch {best.best_epoch}.")
+    lines += [
+        "",
+        f"- Artifacts, `{FOLDER}/{page}`: the report, with learning curves, confusion matrices and mistakes",
+        "- Artifacts, `trials.csv`: the ranked table; `search_space.yaml`: what was searched",
+        "- Chart view of this experiment: `val/...` and `train/...` by epoch; `best/...` for each trial's best epoch",
+        "- Compare: select trials, then parallel coordinates of parameters against `best/val/accuracy`",
+        f"- Two trials image by image: `sweeper diff {sweep.study}/A {sweep.study}/B`",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""A study as the page's script takes it: plain JSON, and what is large compressed."""
+
+from __future__ import annotations
+
+import base64
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.predictions import Predictions
+from sweeper.report.calibration import calibration
+from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
+from sweeper.report.records import TrialRecord
+from sweeper.study.ranking import ranked
+
+LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow
+LOGARITHMIC = 30  # ratio of largest to smallest value from which a parameter is drawn on a logarithmic axis
+COSTS = {"images_per_s": "images a second in training", "memory/peak_mb": "peak memory (MB)"}
+
+
+def blob(content: bytes) -> str:
+    """Return bytes as text that the page inflates when it needs them."""
+    return base64.b64encode(zlib.compress(content, 6)).decode()
+
+
+def trials_payload(records: Sequence[TrialRecord], sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Return one object a trial, by number, with its rank from 1 where it has one."""
+    ranks = _ranks(records, sweep)
+    return [_trial(record, ranks.get(record.row.number), sweep.objective.metric) for record in records]
+
+
+def _ranks(records: Sequence[TrialRecord], sweep: SweepConfig) -> dict[int, int]:
+    order = ranked([record.row for record in records], sweep.objective.direction)
+    return {row.number: rank for rank, row in enumerate(order, 1)}
+
+
+def _trial(record: TrialRecord, rank: int | None, metric: str) -> dict[str, Any]:
+    row = record.row
+    metrics = {name: value for name, value in (record.metrics or {}).items() if math.isfinite(value)}
+    costs = {title: metrics[name] for name, title in COSTS.items() if name in metrics}
+    if record.weights is not None:
+        costs["size of the weights (MB)"] = record.weights / 1e6
+    if row.seconds is not None:
+        costs["training seconds"] = row.seconds
+    best = {key.removeprefix("best/"): value for key, value in metrics.items() if key.startswith("best/val/")}
+    return {
+        "number": row.number,
+        "rank": rank,
+        "state": row.state.value,
+        "value": row.value,
+        "bestEpoch": row.best_epoch,
+        "epochs": row.epochs,
+        "seconds": row.seconds,
+        "ended": row.ended_ms,
+        "reason": row.reason or "",
+        "run": record.run,
+        "params": row.params,
+        "costs": costs,
+        "scores": best,
+        "curves": {
+            name if name != metric else "objective": curve_payload(curve) for name, curve in record.curves.items()
+        },
+    }
+
+
+def curve_payload(curve: Mapping[int, float]) -> list[float | None]:
+    """Return the values of epochs 1 to the last, to four digits."""
+    last = max(curve, default=0)
+    return [_digits(curve[epoch]) if epoch in curve else None for epoch in range(1, last + 1)]
+
+
+def _digits(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def params_payload(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Return each searched parameter: numbers or categories, and whether its axis is logarithmic."""
+    names = dict.fromkeys(name for record in records for name in record.row.params)
+    return [_param(name, [r.row.params[name] for r in records if name in r.row.params]) for name in names]
+
+
+def _param(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if not numeric:
+        return {"name": name, "kind": "category", "values": sorted({str(value) for value in values})}
+    low, high = min(values), max(values)
+    return {"name": name, "kind": "number", "log": low > 0 and high / low >= LOGARITHMIC}
+
+
+def images_payload(
+    records: Sequence[TrialRecord], sweep: SweepConfig, classes: int, files: ImageFiles | None
+) -> dict[str, Any]:
+    """Return what trials say about the validation images: predictions, mistakes, calibration, pictures.
+
+    Predictions are differences to the true class, mod the number of classes: mostly 0, and so compress.
+    """
+    ranks = _ranks(records, sweep)
+    known = sorted(records, key=lambda record: ranks.get(record.row.number, len(records) + 1))
+    told = comparable([(record.row.number, record.predictions) for record in known if record.predictions is not None])
+    if not told:
+        return {"count": 0, "trials": {}, "pictures": {}}
+    first = next(iter(told.values()))
+    leaders = list(told.values())
+    shown = chosen_images(leaders, leaders, classes)
+    paths = files.paths if files else ("",) * len(first)
+    return {
+        "count": len(first),
+        "wide": classes > 256,
+        "labels": blob(packed(first.labels, classes)),
+        "names": blob("\n".join(paths).encode(errors="replace")),
+        "trials": dict(_within_bounds(told, classes)),
+        "pictures": pictures(files, shown) if files else {},
+    }
+
+
+def comparable(predictions: Iterable[tuple[int, Predictions]]) -> dict[int, Predictions]:
+    """Keep those of the same images as the first."""
+    kept: dict[int, Predictions] = {}
+    for number, found in predictions:
+        first = next(iter(kept.values()), found)
+        if np.array_equal(first.images, found.images):
+            kept[number] = found
+    return kept
+
+
+def packed(numbers: Any, classes: int) -> bytes:
+    """Return class numbers as bytes, or as pairs of them where there are more than 256 classes."""
+    return bytes(numbers.astype("<u2" if classes > 256 else "u1").tobytes())
+
+
+def _within_bounds(told: Mapping[int, Predictions], classes: int) -> Iterable[tuple[str, dict[str, Any]]]:
+    size = 0
+    for number, predictions in told.items():
+        found = blob(packed((predictions.predicted - predictions.labels) % classes, classes))
+        size += len(found)
+        content = {"off": found} if size <= LARGEST_PREDICTIONS else {}
+        yield str(number), {**content, **_judged(predictions)}
+
+
+def _judged(predictions: Predictions) -> dict[str, Any]:
+    found = calibration(predictions)
+    worst = worst_mistakes(predictions)
+    return {
+        "error": round(found.error, 5),
+        "bins": [found.counts.tolist(), found.confidence.round(4).tolist(), found.accuracy.round(4).tolist()],
+        "worst": [
+            [image, round(float(predictions.probabilities[image, 0]), 4), round(float(predictions.true[image]), 4)]
+            for image in worst
+        ],
+    }
+
+
+def confusions_payload(records: Sequence[TrialRecord]) -> dict[str, list[list[int]]]:
+    """Return the matrices of trials that kept no predictions, as triples of true, predicted, images."""
+    found: dict[str, list[list[int]]] = {}
+    for record in records:
+        if record.confusion is not None and record.predictions is None:
+            true, predicted = np.nonzero(record.confusion)
+            counts = record.confusion[true, predicted]
+            found[str(record.row.number)] = np.stack([true, predicted, counts], axis=1).tolist()
+    return found

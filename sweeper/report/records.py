@@ -1,0 +1,132 @@
+"""What there is to show of a study's trials: from its storage, and of what they left behind from MLflow."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sweeper.confusion import Confusion, read_confusion
+from sweeper.paths import TrialFolder, Workspace
+from sweeper.predictions import Predictions, read_predictions
+from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.tracking.delivery import SWEEP, TRIAL_TAG, read_epochs
+from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+
+CURVES = ("train/loss", "val/loss")
+"""Curves that are shown beside the objective."""
+
+BEST = "best.csv"  # the confusion matrix of the best epoch
+
+AT_ONCE = 8  # requests to a server far away; a database of this machine takes them one by one anyway
+
+Curve = dict[int, float]  # by epoch
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial: its row, its curves by metric, and of its best epoch the predictions, or their matrix [C, C].
+
+    `metrics` are the last of its run; `weights` is the size of its weights in bytes.
+    """
+
+    row: TrialRow
+    curves: Mapping[str, Curve]
+    run: str | None = None
+    metrics: Mapping[str, float] | None = None
+    weights: int | None = None
+    predictions: Predictions | None = None
+    confusion: Confusion | None = None
+    classes: tuple[str, ...] = ()
+
+
+def read_record(workspace: Workspace, store: StudyStore, tracking: MlflowStore, row: TrialRow) -> TrialRecord:
+    """Return one trial. Raises TrackingError when MLflow cannot be reached."""
+    (record,) = read_records(workspace, store, tracking, [row])
+    return record
+
+
+def read_records(
+    workspace: Workspace, store: StudyStore, tracking: MlflowStore, wanted: Sequence[TrialRow] | None = None
+) -> list[TrialRecord]:
+    """Return the trials of a study by number, or those wanted. Raises TrackingError when MLflow cannot be reached."""
+    study = store.sweep.study
+    runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
+    objectives = store.curves()
+    rows = store.rows() if wanted is None else wanted
+
+    def read(row: TrialRow) -> TrialRecord:
+        curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
+        folder = workspace.study(study).trial(row.number)
+        run = runs.get(str(row.number))
+        if row.ended_ms is not None and folder.outcome.exists():
+            return _from_folder(row, curves, folder)
+        return TrialRecord(row, curves) if run is None else _from_run(row, curves, tracking, run)
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as threads:
+        return list(threads.map(read, rows))
+
+
+def _from_folder(row: TrialRow, curves: Mapping[str, Curve], folder: TrialFolder) -> TrialRecord:
+    """Read what a trial left that has not been delivered yet."""
+    history = read_epochs(folder.history)
+    more = {name: {epoch.epoch: epoch.values[name] for epoch in history if name in epoch.values} for name in CURVES}
+    weights = next((file.stat().st_size for file in folder.weights.glob("*.safetensors")), None)
+    kept = next(iter(sorted(folder.predictions.glob("*.npz"))), None)
+    matrix, classes = _matrix(folder.confusion / BEST)
+    return TrialRecord(
+        row,
+        {**more, **curves},
+        metrics=history[-1].values if history else {},
+        weights=weights,
+        predictions=read_predictions(kept) if kept else None,
+        confusion=matrix,
+        classes=classes,
+    )
+
+
+def _from_run(row: TrialRow, curves: Mapping[str, Curve], tracking: MlflowStore, run: RunSummary) -> TrialRecord:
+    """Read a trial's run; without a best epoch it left no files."""
+    more = {name: tracking.history(run.id, name) for name in CURVES if name in run.metrics}
+    record = TrialRecord(row, {**more, **curves}, run.id, run.metrics)
+    if row.best_epoch is None:
+        return record
+    weights = next(iter(tracking.sizes(run.id, "weights").values()), None)
+    predictions = predictions_of_run(tracking, run.id)
+    matrix, classes = (None, ()) if predictions is not None else confusion_of_run(tracking, run.id)
+    return replace(record, weights=weights, predictions=predictions, confusion=matrix, classes=classes)
+
+
+def predictions_of_run(tracking: MlflowStore, run: str) -> Predictions | None:
+    """Return the predictions of a trial's best epoch; None of a trial that kept none."""
+    kept = next(iter(tracking.sizes(run, "predictions")), None)
+    if kept is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="sweeper-report-") as folder:
+        return read_predictions(tracking.download(run, kept, Path(folder)))
+
+
+def confusion_of_run(tracking: MlflowStore, run: str) -> tuple[Confusion | None, tuple[str, ...]]:
+    """Return the confusion matrix of a trial's best epoch and the names of the classes."""
+    name = f"confusion/{BEST}"
+    if name not in tracking.sizes(run, "confusion"):
+        return None, ()
+    with tempfile.TemporaryDirectory(prefix="sweeper-report-") as folder:
+        return _matrix(tracking.download(run, name, Path(folder)))
+
+
+def _matrix(path: Path) -> tuple[Confusion | None, tuple[str, ...]]:
+    if not path.exists():
+        return None, ()
+    matrix, classes = read_confusion(path)
+    return matrix, tuple(classes)
+
+
+def class_names(records: Sequence[TrialRecord], tracking: MlflowStore) -> tuple[str, ...]:
+    """Return the names of the classes, as one of the trials recorded them."""
+    known = next((record.classes for record in records if record.classes), ())
+    run = next((record.run for record in records if record.run and record.predictions is not None), None)
+    return known or (confusion_of_run(tracking, run)[1] if run else ())

@@ -1,0 +1,286 @@
+"use strict";
+// The report of one study: puts the parts together and keeps them in step with the filter and the trial that is open.
+
+(() => {
+  const { data } = page;
+  const sign = data.maximize ? 1 : -1;
+  const trials = data.trials;
+  const byNumber = new Map(trials.map((trial) => [trial.number, trial]));
+  const ranked = trials.filter((trial) => trial.rank != null).sort((a, b) => a.rank - b.rank);
+  let shown = trials, selected = ranked[0]?.number ?? null;
+  const redraws = [];
+
+  const redrawAll = settled(() => redraws.forEach((redraw) => redraw()));
+  const better = (a, b) => sign * (a - b) > 0;
+
+  function overview() {
+    const best = ranked.find((trial) => trial.state === "complete");
+    const states = ["complete", "pruned", "failed"].map((state) => [state, trials.filter((trial) => trial.state === state).length]);
+    const seconds = trials.reduce((sum, trial) => sum + (trial.ended == null ? 0 : trial.seconds ?? 0), 0);
+    byId("headline").textContent = best
+      ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} in epoch ${best.bestEpoch} of ${best.epochs}, with ${describe(best)}.`
+      : "No trial has finished yet.";
+    byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(`${states.reduce((sum, [, n]) => sum + n, 0)} of ${data.budget}`, "trials ended"),
+      ...states.map(([state, count]) => tile(count, state)), tile(duration(seconds), "of training in all"));
+  }
+  function describe(trial) {
+    return Object.entries(trial.params).map(([name, value]) => `${name} ${short(value)}`).join(", ");
+  }
+
+  // The table and its filter.
+  const opener = (trial) => el("button", { type: "button", onclick: () => { select(trial.number); byId("trial").scrollIntoView(); byId("trial-select").focus({ preventScroll: true }); },
+    "aria-label": `open trial ${trial.number}` }, trial.number);
+  const basic = [
+    { title: "rank", number: true, value: (trial) => trial.rank },
+    { title: "trial", number: true, value: (trial) => trial.number, cell: opener },
+    { title: "state", value: (trial) => trial.state, cell: (trial) => el("span", { class: `state ${trial.state}` }, trial.state) },
+    { title: data.metric, number: true, value: (trial) => trial.value, cell: (trial) => score(trial.value) },
+    { title: "best epoch", number: true, value: (trial) => trial.bestEpoch },
+    { title: "epochs", number: true, value: (trial) => trial.epochs },
+    { title: "time", number: true, value: (trial) => trial.seconds, cell: (trial) => duration(trial.seconds) },
+    ...data.params.map((param) => ({ title: param.name, number: param.kind === "number", value: (trial) => trial.params[param.name] })),
+  ];
+  const names = (key) => [...new Set(trials.flatMap((trial) => Object.keys(trial[key])))];
+  const further = [
+    ...names("scores").filter((name) => name !== data.metric).map((name) => ({ title: name, number: true, value: (trial) => trial.scores[name], cell: (trial) => score(trial.scores[name]) })),
+    ...names("costs").filter((name) => name !== "training seconds").map((name) => ({ title: name, number: true, value: (trial) => trial.costs[name] })),
+    { title: "reason", wide: true, value: (trial) => trial.reason || null },
+  ];
+  let table = null;
+  function buildTable() {
+    const columns = byId("brief").checked ? basic : [...basic, ...further];
+    table = sortableTable(byId("table"), columns, shown, { mark: (trial) => trial.number === selected, more: byId("more") });
+  }
+  function filter() {
+    const keep = rowFilter(byId("filter").value, [...basic, ...further]);
+    shown = trials.filter(keep);
+    byId("found").textContent = shown.length === trials.length ? `${trials.length} trials` : `${shown.length} of ${trials.length} trials`;
+    table.rows = shown;
+    table.show();
+    redrawAll();
+  }
+
+  // Charts of the search.
+  function history() {
+    const ended = shown.filter((trial) => trial.ended != null).sort((a, b) => a.ended - b.ended);
+    const place = new Map(ended.map((trial, index) => [trial, index + 1]));
+    const steps = [];
+    let best = null;
+    for (const trial of ended) {
+      if (trial.state === "complete" && trial.value != null && (best == null || better(trial.value, best))) best = trial.value;
+      if (best != null) steps.push([place.get(trial), best]);
+    }
+    const line = { type: "scatter", mode: "lines", name: "best so far", x: steps.map(([x]) => x), y: steps.map(([, y]) => y), line: { shape: "hv", color: color("good"), width: 2 }, hoverinfo: "skip" };
+    return { data: [...byState(ended, (trial) => place.get(trial), (trial) => trial.value), line],
+      layout: { xaxis: { title: { text: "trials ended" } }, yaxis: { title: { text: data.metric } } } };
+  }
+  function importance() {
+    const found = Object.entries(data.importances).sort((a, b) => a[1] - b[1]);
+    return { data: [{ type: "bar", orientation: "h", name: "importance", x: found.map(([, value]) => value), y: found.map(([name]) => name), marker: { color: color("accent") }, hovertemplate: "%{y}: %{x:.3f}<extra></extra>" }],
+      layout: { xaxis: { title: { text: "share of the importance" } }, yaxis: { title: { text: "" } } } };
+  }
+  function scaleOf(param) {
+    if (param.kind !== "number") return { type: "category" };
+    return param.log ? { type: "log", exponentformat: "power", dtick: 1 } : { type: "linear", nticks: 6 };
+  }
+  function slice(param) {
+    const value = (trial) => (trial.params[param.name] == null ? null : param.kind === "number" ? trial.params[param.name] : String(trial.params[param.name]));
+    return { data: byState(shown, value, (trial) => trial.value),
+      layout: { showlegend: false, margin: { l: 46, r: 8, t: 8, b: 40 }, xaxis: { title: { text: fitted(param.name, 40) }, ...scaleOf(param) }, yaxis: { title: { text: "" } } } };
+  }
+  function parameters() {
+    if (Object.keys(data.importances).length) {
+      byId("importance").style.height = `${Math.max(14, 4 + 1.7 * Object.keys(data.importances).length)}em`;
+      chart(byId("importance"), importance);
+    } else {
+      byId("importance").replaceWith(el("p", { class: "notice" }, "Too few finished trials to tell which parameters matter: at least 8 are needed."));
+    }
+    const weight = (param) => data.importances[param.name] ?? 0;
+    for (const param of [...data.params].sort((a, b) => weight(b) - weight(a))) {
+      const node = el("div", { class: "chart", "data-alt": `${data.metric} by ${param.name}` });
+      byId("slices").append(el("div", {}, node));
+      redraws.push(chart(node, () => slice(param), select));
+    }
+    if (!data.params.length) byId("slices").append(el("p", { class: "notice" }, "The search space searches no parameter."));
+  }
+
+  // Learning curves: one trace a state, its trials parted by gaps, so that hundreds of them stay quick.
+  function curves() {
+    const metric = byId("curve-metric").value || "objective";
+    const traces = ["complete", "pruned", "failed", "running"].map((state) => {
+      const x = [], y = [], about = [];
+      for (const trial of shown.filter((one) => one.state === state && one.number !== selected)) {
+        (trial.curves[metric] ?? []).forEach((value, place) => { x.push(place + 1); y.push(value); about.push(trial.number); });
+        x.push(null); y.push(null); about.push(null);
+      }
+      return { type: "scatter", mode: "lines+markers", name: state, x, y, customdata: about, connectgaps: false, opacity: 0.55, line: { color: color(state === "running" ? "faint" : state), width: 1.1, dash: state === "pruned" ? "dot" : "solid" },
+        marker: { size: 3 }, hovertemplate: "trial %{customdata}, epoch %{x}: %{y}<extra></extra>" };
+    }).filter((trace) => trace.x.length);
+    const cut = shown.filter((trial) => trial.state === "pruned" && trial.curves[metric]?.length);
+    traces.push({ type: "scatter", mode: "markers", name: "pruned here", x: cut.map((trial) => trial.curves[metric].length), y: cut.map((trial) => trial.curves[metric].at(-1)),
+      customdata: cut.map((trial) => trial.number), marker: { symbol: "x", size: 8, color: color("pruned") }, hovertemplate: "trial %{customdata} pruned after epoch %{x}: %{y}<extra></extra>" });
+    const own = byNumber.get(selected);
+    const line = own?.curves[metric] ?? [];
+    if (line.length) traces.push({ type: "scatter", mode: "lines+markers", name: `trial ${selected}`, x: line.map((_, place) => place + 1), y: line, customdata: line.map(() => selected), line: { color: color("ink"), width: 3 }, marker: { size: 6 }, hovertemplate: `trial ${selected}, epoch %{x}: %{y}<extra></extra>` });
+    return { data: traces, layout: { xaxis: { title: { text: "epoch" }, dtick: data.epochs <= 12 ? 1 : undefined }, yaxis: { title: { text: metric === "objective" ? data.metric : metric } } } };
+  }
+
+  // Cost.
+  function front(cost) {
+    const less = !cost.includes("a second");
+    const ended = shown.filter((trial) => trial.state === "complete" && trial.value != null && trial.costs[cost] != null);
+    const ordered = ended.sort((a, b) => (less ? 1 : -1) * (a.costs[cost] - b.costs[cost]) || sign * (b.value - a.value));
+    const kept = [];
+    for (const trial of ordered) if (!kept.length || better(trial.value, kept.at(-1).value)) kept.push(trial);
+    return kept;
+  }
+  function pareto() {
+    const cost = byId("cost-axis").value, kept = front(cost);
+    byId("front").textContent = kept.length ? `On the front: ${kept.map((trial) => `trial ${trial.number} (${score(trial.value)} at ${short(trial.costs[cost])})`).join(", ")}.` : "";
+    const line = { type: "scatter", mode: "lines+markers", name: "Pareto front", x: kept.map((trial) => trial.costs[cost]), y: kept.map((trial) => trial.value), customdata: kept.map((trial) => trial.number),
+      line: { shape: "hv", color: color("good"), width: 2 }, marker: { size: 11, symbol: "circle-open", color: color("good"), line: { width: 2 } }, hovertemplate: "trial %{customdata}<br>%{x}<br>%{y}<extra></extra>" };
+    return { data: [...byState(shown, (trial) => trial.costs[cost], (trial) => trial.value), line], layout: { xaxis: { title: { text: cost } }, yaxis: { title: { text: data.metric } } } };
+  }
+  function times() {
+    const spent = ["complete", "pruned", "failed"].map((state) => {
+      const some = shown.filter((trial) => trial.state === state && trial.seconds != null);
+      return { type: "bar", name: state, x: some.map((trial) => trial.number), y: some.map((trial) => trial.seconds), customdata: some.map((trial) => trial.number), marker: { color: color(state) }, hovertemplate: "trial %{x}: %{y:.1f} s<extra></extra>" };
+    }).filter((trace) => trace.x.length);
+    return { data: spent, layout: { barmode: "stack", bargap: 0.1, xaxis: { title: { text: "trial" } }, yaxis: { title: { text: "training seconds" } } } };
+  }
+  function costTiles() {
+    const ended = trials.filter((trial) => trial.ended != null && trial.seconds != null && trial.epochs);
+    const seconds = ended.reduce((sum, trial) => sum + trial.seconds, 0);
+    const lost = trials.filter((trial) => trial.state === "failed").reduce((sum, trial) => sum + (trial.seconds ?? 0), 0);
+    const saved = ended.filter((trial) => trial.state === "pruned").reduce((sum, trial) => sum + (trial.seconds / trial.epochs) * (data.epochs - trial.epochs), 0);
+    byId("cost-tiles").append(tile(duration(seconds), "trained"), tile(duration(saved), "saved by pruning, at each trial's pace"), tile(duration(lost), "lost to failed trials"));
+    if (data.price != null) byId("cost-tiles").append(tile(((seconds / 3600) * data.price).toFixed(2), `at ${data.price} an hour`));
+    const costs = names("costs").sort((a, b) => (b === "training seconds") - (a === "training seconds"));
+    byId("cost-axis").append(...costs.map((name) => el("option", { value: name }, name)));
+  }
+
+  // One trial.
+  function select(number) {
+    if (!byNumber.has(number)) return;
+    selected = number;
+    byId("trial-select").value = String(number);
+    table.show();
+    redrawAll();
+    openTrial(byNumber.get(number));
+  }
+  async function openTrial(trial) {
+    byId("trial-is").textContent = `${trial.state}${trial.rank ? `, rank ${trial.rank}` : ""}${trial.run ? `, MLflow run ${trial.run}` : ""}`;
+    const told = data.images.trials[trial.number];
+    const body = el("div", {}, el("div", { class: "tiles" }, tile(score(trial.value), data.metric), ...Object.entries(trial.scores).filter(([name]) => name !== data.metric).map(([name, value]) => tile(score(value), name)),
+      ...(told ? [tile(percent(told.error), "calibration error (ECE)")] : []), tile(duration(trial.seconds), `${trial.epochs} of ${data.epochs} epochs`)));
+    if (trial.reason) body.append(el("p", { class: "notice" }, trial.reason));
+    body.append(el("details", {}, el("summary", {}, "Parameters that were searched"), el("dl", {}, ...Object.entries(trial.params).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, short(value))]))));
+    const seen = await matrixOf(trial, told);
+    if (selected !== trial.number) return; // another one has been opened meanwhile
+    if (seen) body.append(...confusionPart(seen), ...(told ? [calibrationPart(told)] : []), ...(told && seen.predicted ? [mistakesPart(told, seen)] : []), classPart(seen));
+    else body.append(el("p", { class: "notice" }, told ? "Its predictions are in MLflow only: this file holds those of the leaders, up to 8 MB." : "This trial left no predictions: it has not finished an epoch, or it failed."));
+    byId("trial-body").replaceChildren(body);
+  }
+  async function matrixOf(trial, told) {
+    const count = data.classes.length;
+    if (told?.off) {
+      const { labels, names: files } = await imageFacts();
+      const predicted = await predictedBy(told.off, count);
+      return { labels, files, predicted, cells: countCells(labels, predicted, count) };
+    }
+    const triples = data.confusions[trial.number];
+    if (!triples) return null;
+    const cells = new Int32Array(count * count);
+    for (const [a, b, images] of triples) cells[a * count + b] = images;
+    return { cells };
+  }
+  function confusionPart(seen) {
+    const { classes } = data, count = classes.length;
+    const shelf = el("div", { class: "pictures" });
+    const title = el("p", { class: "hint", role: "status" }, seen.predicted ? "Choose a pair, or a cell of the matrix, to see its images." : "");
+    function pick(a, b) {
+      if (!seen.predicted) return;
+      const images = [];
+      seen.labels.forEach((label, image) => label === a && seen.predicted[image] === b && images.push(image));
+      title.textContent = `${images.length} images of ${classes[a]} taken for ${classes[b]}`;
+      shelf.replaceChildren(...picturedFirst(images, 12).map((image) => figure(image, seen.files[image], classes[a], el("span", { class: a === b ? "right" : "wrong" }, `→ ${classes[b]}`))));
+    }
+    const matrix = matrixView(classes, seen.cells, { onPick: pick, describe: (a, b, images, total) => `${images} of ${total} images of ${classes[a]} (${percent(images / total)}) ${a === b ? "recognised" : `taken for ${classes[b]}`}` });
+    const pairs = [];
+    seen.cells.forEach((images, cell) => { const [a, b] = [Math.floor(cell / count), cell % count]; if (images && a !== b) pairs.push([images, a, b]); });
+    pairs.sort((a, b) => b[0] - a[0]);
+    const list = el("ol", { class: "pairs" }, ...pairs.slice(0, 30).map(([images, a, b]) => el("li", {}, el("button", { type: "button", onclick: () => { matrix.goTo(a, b); pick(a, b); } }, el("span", {}, `${classes[a]} → ${classes[b]}`), el("b", {}, images)))));
+    if (pairs.length) pick(pairs[0][1], pairs[0][2]);
+    return [el("h3", {}, "Confusion matrix"), el("div", { class: "pair" }, matrix.node, el("div", {}, el("h3", { style: "margin-top:.3em" }, "Most confused: true → predicted"), list)), title, shelf];
+  }
+  function calibrationPart(told) {
+    const [counts, confidence, accuracy] = told.bins;
+    const used = counts.map((count, bin) => [count, confidence[bin], accuracy[bin]]).filter(([count]) => count);
+    const reliability = el("div", { class: "chart", "data-alt": "Share of right predictions by confidence" });
+    const spread = el("div", { class: "chart", "data-alt": "Number of images by confidence" });
+    const part = el("div", {}, el("h3", {}, "Calibration"), el("p", { class: "hint" }, `Expected calibration error ${percent(told.error, 2)}. Below the diagonal the model is surer than it may be.`),
+      el("div", { class: "pair" }, el("div", {}, reliability), el("div", {}, spread)));
+    chart(reliability, () => ({ data: [
+      { type: "scatter", mode: "lines", name: "perfect", x: [0, 1], y: [0, 1], line: { color: color("faint"), dash: "dash", width: 1 }, hoverinfo: "skip" },
+      { type: "scatter", mode: "lines+markers", name: "this trial", x: used.map(([, x]) => x), y: used.map(([, , y]) => y), text: used.map(([count]) => `${count} images`), line: { color: color("accent") }, hovertemplate: "confidence %{x:.2f}, right %{y:.2f}, %{text}<extra></extra>" }],
+      layout: { xaxis: { title: { text: "confidence" }, range: [0, 1] }, yaxis: { title: { text: "share that is right" }, range: [0, 1.02] } } }));
+    chart(spread, () => ({ data: [{ type: "bar", name: "images", x: counts.map((_, bin) => (bin + 0.5) / counts.length), y: counts, marker: { color: color("accent") }, hovertemplate: "confidence about %{x:.2f}: %{y} images<extra></extra>" }],
+      layout: { bargap: 0.05, xaxis: { title: { text: "confidence" }, range: [0, 1] }, yaxis: { title: { text: "images" } } } }));
+    return part;
+  }
+  function mistakesPart(told, seen) {
+    const { classes } = data;
+    const shown = told.worst.map(([image, sure, own]) => figure(image, seen.files[image], el("span", { class: "wrong" }, `${classes[seen.predicted[image]]} ${percent(sure, 0)}`), `is ${classes[seen.labels[image]]} ${percent(own, 0)}`));
+    return el("div", {}, el("h3", {}, "Worst mistakes"), el("p", { class: "hint" }, "Wrong predictions, the surest first, with their probability and that of the true class. Several of one kind may be wrong labels."), el("div", { class: "pictures" }, ...shown));
+  }
+  function classPart(seen) {
+    const node = el("table"), more = el("button", { type: "button", class: "quiet", hidden: true });
+    sortableTable(node, CLASS_COLUMNS, classScores(data.classes, seen.cells), { by: 3, more });
+    return el("div", {}, el("h3", {}, "Classes"), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores of each class" }, node), more);
+  }
+
+  function start() {
+    startTheme();
+    overview();
+    buildTable();
+    byId("found").textContent = `${trials.length} trials`;
+    byId("filter").addEventListener("input", settled(filter));
+    byId("brief").addEventListener("change", () => { buildTable(); filter(); });
+    redraws.push(chart(byId("history"), history, select));
+    const canvas = byId("parallel");
+    const shareOf = () => {
+      const share = Number(byId("share").value) / 100;
+      byId("share-is").textContent = percent(share, 0);
+      const scored = shown.filter((trial) => trial.value != null).sort((a, b) => sign * (b.value - a.value));
+      drawParallel(canvas, scored.slice(0, Math.ceil(share * scored.length)), selected);
+    };
+    redraws.push(whenSeen(canvas, shareOf));
+    byId("share").addEventListener("input", shareOf);
+    addEventListener("resize", settled(() => canvas.width && shareOf()));
+    parameters();
+    const metrics = [...new Set(trials.flatMap((trial) => Object.keys(trial.curves)))].sort((a, b) => (b === "objective") - (a === "objective"));
+    byId("curve-metric").append(...metrics.map((name) => el("option", { value: name }, name === "objective" ? data.metric : name)));
+    const redrawCurves = chart(byId("curve-chart"), curves, select);
+    byId("curve-metric").addEventListener("change", redrawCurves);
+    redraws.push(redrawCurves);
+    costTiles();
+    const redrawPareto = chart(byId("pareto"), pareto, select);
+    byId("cost-axis").addEventListener("change", redrawPareto);
+    redraws.push(redrawPareto, chart(byId("time"), times, select));
+    const list = [...ranked, ...trials.filter((trial) => trial.rank == null)];
+    byId("trial-select").append(...list.map((trial) => el("option", { value: trial.number }, `${trial.number}: ${score(trial.value)} ${trial.state}`)));
+    byId("trial-select").addEventListener("change", (event) => select(Number(event.target.value)));
+    if (selected != null) whenOpened();
+  }
+  /** The first trial is opened when its section comes near the screen: its matrix is inflated then. */
+  function whenOpened() {
+    byId("trial-select").value = String(selected);
+    const watch = new IntersectionObserver((entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      watch.disconnect();
+      if (!byId("trial-body").hasChildNodes()) openTrial(byNumber.get(selected));
+    }, { rootMargin: "400px" });
+    watch.observe(byId("trial"));
+  }
+  start();
+})();

@@ -1,0 +1,157 @@
+"""The two sides of a difference: a trial, a study's winner, or an export, with what it says about its images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeper.config.dataset import DatasetConfig
+from sweeper.config.flat import flatten
+from sweeper.errors import StudyError, StudyNotFound
+from sweeper.evaluation import SplitReport, evaluate_export, evaluate_trial
+from sweeper.inference.export_config import read_config
+from sweeper.inference.folder import ExportFolder
+from sweeper.paths import Workspace
+from sweeper.predictions import Predictions
+from sweeper.report.records import Curve, confusion_of_run, read_record
+from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import tracking_uri_of
+from sweeper.study.ranking import winner
+from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from sweeper.training.device import resolve_device
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared. `scores` are of its best epoch, `curves` by metric and epoch."""
+
+    name: str
+    params: Mapping[str, Any]
+    scores: Mapping[str, float]
+    curves: Mapping[str, Curve]
+    classes: tuple[str, ...]
+    predictions: Predictions | None
+    dataset: DatasetConfig | None
+
+
+@dataclass(frozen=True)
+class SideFinder:
+    """Finds what a name on the command line means.
+
+    `open_store` opens a study by name. With `data` both sides are evaluated on these images, else what
+    was kept of the validation images is compared.
+    """
+
+    workspace: Workspace
+    open_store: Callable[[str], StudyStore]
+    tracking_uri: str | None = None
+    data: Path | None = None
+    split: Literal["val", "test"] = "val"
+    device: str = "auto"
+    _stores: dict[str, StudyStore] = field(default_factory=dict)
+
+    def find(self, name: str) -> Side:
+        """Return a side by STUDY, STUDY/NUMBER, run id or the folder of an export.
+
+        Raises StudyNotFound and StudyError where there is no such trial, ExportError, TrackingError.
+        """
+        if ExportFolder(Path(name)).config.is_file():
+            return self._export(Path(name))
+        if RUN_ID.fullmatch(name):
+            return self._trial(*self._of_run(name))
+        study, slash, number = name.rpartition("/")
+        if slash and number.isdecimal():
+            return self._trial(study, int(number))
+        return self._trial(name, None)
+
+    def _store(self, study: str) -> StudyStore:
+        if study not in self._stores:
+            self._stores[study] = self.open_store(study)
+        return self._stores[study]
+
+    def _tracking(self, study: str | None) -> MlflowStore:
+        named = self.tracking_uri or default_tracking_uri(self.workspace)
+        uri = tracking_uri_of(self.workspace, study, self.tracking_uri) if study else named
+        return MlflowStore(uri, self.workspace)
+
+    def _of_run(self, run: str) -> tuple[str, int]:
+        tags = self._tracking(None).tags(run)
+        if not tags.get(TRIAL_TAG, "").isdecimal():
+            raise StudyError(f"the run {run} is no trial of sweeper; name a trial's run, or STUDY/NUMBER")
+        return tags[STUDY_TAG], int(tags[TRIAL_TAG])
+
+    def _row(self, study: str, number: int | None) -> TrialRow:
+        store = self._store(study)
+        rows = store.rows()
+        row = winner(rows, store.sweep.objective.direction) if number is None else _numbered(rows, number)
+        if row is None:
+            wanted = "has no finished trial" if number is None else f"has no trial {number}"
+            raise StudyError(f"{study} {wanted}; its trials: sweeper status {study}")
+        return row
+
+    def _trial(self, study: str, number: int | None) -> Side:
+        row = self._row(study, number)
+        store = self._store(study)
+        tracking = self._tracking(study)
+        record = read_record(self.workspace, store, tracking, row)
+        classes = record.classes or (confusion_of_run(tracking, record.run)[1] if record.run else ())
+        side = Side(
+            name=f"{study}/{row.number}",
+            params=flatten(row.config.model_dump(mode="json")) if row.config else {},
+            scores=dict(row.outcome.best_metrics) if row.outcome else {},
+            curves=record.curves,
+            classes=classes,
+            predictions=record.predictions,
+            dataset=store.sweep.dataset,
+        )
+        return side if self.data is None else self._evaluated(side, row)
+
+    def _evaluated(self, side: Side, row: TrialRow) -> Side:
+        sweep = self._store(side.name.rpartition("/")[0]).sweep
+        on = resolve_device(sweep.device if self.device == "auto" else self.device, 0)
+        report = evaluate_trial(
+            self.workspace, sweep, row, self.split, data=self.data, device=on, tracking_uri=self.tracking_uri
+        )
+        return self._on_data(side, report)
+
+    def _on_data(self, side: Side, report: SplitReport) -> Side:
+        """Replace what is known of the validation images by what was just evaluated."""
+        scores = {f"{self.split}/{name}": value for name, value in report.evaluation.values.items()}
+        return Side(
+            name=side.name,
+            params=side.params,
+            scores=scores,
+            curves=side.curves,
+            classes=report.titles,
+            predictions=report.predictions,
+            dataset=DatasetConfig(path=str(self.data)),
+        )
+
+    def _export(self, folder: Path) -> Side:
+        """Return an export: evaluated on `data`, or else as the trial it came from."""
+        config = read_config(ExportFolder(folder).config)
+        lineage = config.lineage
+        if self.data is None:
+            try:
+                side = self._trial(lineage.study, lineage.trial)
+            except StudyNotFound as error:
+                raise StudyError(
+                    f"{folder} is trial {lineage.trial} of {lineage.study}, which is not stored here; "
+                    "name images to evaluate it on with --data"
+                ) from error
+            return Side(**{**vars(side), "name": str(folder)})
+        params = flatten(lineage.hyperparameters.model_dump(mode="json"))
+        bare = Side(str(folder), params, {}, {}, config.classes, None, None)
+        on = resolve_device(self.device, 0)
+        return self._on_data(bare, evaluate_export(self.workspace, folder, self.split, data=self.data, device=on))
+
+
+def _numbered(rows: list[TrialRow], number: int) -> TrialRow | None:
+    return next((row for row in rows if row.number == number), None)

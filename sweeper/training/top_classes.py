@@ -1,0 +1,65 @@
+"""The likeliest classes of every image, gathered on the device during a pass over a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sweeper.data.batches import DeviceImages
+from sweeper.paths import TrialFolder
+from sweeper.predictions import MOST_CLASSES, Predictions, write_predictions
+
+
+@dataclass(frozen=True)
+class TopClasses:
+    """For N inputs K classes and their probabilities [..., N, K], falling, and those of the true class [..., N]."""
+
+    classes: Tensor
+    probabilities: Tensor
+    true: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: Tensor) -> Self:
+        """Look at logits [..., B, C] with labels [..., B]; launches work on the device and never waits for it.
+
+        The first class is `argmax`, the lower of equal ones, as in the confusion matrix; `topk` leaves that open.
+        """
+        shares = logits.softmax(-1)
+        probabilities, classes = shares.topk(min(MOST_CLASSES, logits.shape[-1]), dim=-1)
+        first, best = classes[..., :1], logits.argmax(-1, keepdim=True)
+        classes = torch.where(classes == best, first, classes)
+        classes[..., :1] = best
+        return cls(classes, probabilities, shares.gather(-1, labels.unsqueeze(-1)).squeeze(-1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Put batches one after the other."""
+        return cls(
+            torch.cat([part.classes for part in parts], dim=-2),
+            torch.cat([part.probabilities for part in parts], dim=-2),
+            torch.cat([part.true for part in parts], dim=-1),
+        )
+
+    def member(self, number: int) -> TopClasses:
+        """Return those of one network of a stack."""
+        return TopClasses(self.classes[number], self.probabilities[number], self.true[number])
+
+    def predictions(self, images: DeviceImages) -> Predictions:
+        """Return them on the host with the names and labels of the split that they were made of."""
+        return Predictions(
+            images=images.ids,
+            labels=images.labels.cpu().numpy(),
+            classes=self.classes.cpu().numpy(),
+            probabilities=self.probabilities.float().cpu().numpy(),
+            true=self.true.float().cpu().numpy(),
+        )
+
+
+def keep_predictions(folder: TrialFolder, top: TopClasses, images: DeviceImages, epoch: int) -> None:
+    """Write what the best epoch so far says about the validation images, where these have names."""
+    if len(images.ids) == len(images):
+        write_predictions(folder.predictions_of(epoch), top.predictions(images))
