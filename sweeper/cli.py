@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import data, models
+from sweeper.commands import data, models, shipping
 from sweeper.commands.studies import (
     StorageOption,
     StudyArgument,
@@ -31,8 +31,6 @@ from sweeper.errors import SweeperError
 if TYPE_CHECKING:
     from sweeper.config.names import NamesUsed
     from sweeper.paths import Workspace
-    from sweeper.results import TrialRow
-    from sweeper.search.study_store import StudyStore
     from sweeper.study.driver import SweepResult
 
 INTERRUPTED = 130
@@ -61,6 +59,7 @@ def main() -> None:
 
 app.command()(models.predict)
 app.command()(models.evaluate)
+app.command()(shipping.register)
 app.add_typer(data.app, name="data")
 
 
@@ -176,10 +175,17 @@ def best(
     study: StudyArgument = None,
     export: Annotated[bool, typer.Option("--export", help="Export the winner and check every format.")] = False,
     to: Annotated[Path | None, typer.Option(help="Folder of the export, by default exports/STUDY.")] = None,
+    register: shipping.RegisterOption = True,
+    fp16: shipping.Fp16Option = False,
+    int8: shipping.Int8Option = False,
+    tolerance: shipping.ToleranceOption = 0.01,
+    soup: shipping.SoupOption = False,
+    ensemble: shipping.EnsembleOption = False,
+    leaders: shipping.LeadersOption = 5,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Print the winner of a study with its parameters and the runners-up; export it."""
+    """Print the winner of a study with its parameters and the runners-up; export and register it."""
     from sweeper.display.tables import params_table, ranked_table, score
 
     workspace = this_workspace()
@@ -194,18 +200,8 @@ def best(
     out.print(params_table(row, rows))
     out.print(ranked_table(rows, sweep, limit=5))
     if export or to:
-        _export(workspace, store, row, to, tracking_uri)
-
-
-def _export(workspace: Workspace, store: StudyStore, row: TrialRow, to: Path | None, tracking_uri: str | None) -> None:
-    from sweeper.display.tables import verification_table
-    from sweeper.shipping import export_trial
-
-    destination = to or workspace.export(store.sweep.study)
-    with err.status("exporting and checking every format"):
-        report = export_trial(workspace, store.sweep, row, destination, tracking_uri)
-    out.print(verification_table(report))
-    out.print(f"exported to {destination}; its README.md says how to use it", highlight=False, soft_wrap=True)
+        asked = shipping.Asked(fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance)
+        shipping.export(workspace, store, row, asked, to, tracking_uri, register=register)
 
 
 @app.command()

@@ -16,6 +16,8 @@ from sweeper.study.ranking import ranked
 
 if TYPE_CHECKING:
     from sweeper.inference.export import ExportReport
+    from sweeper.inference.export_config import Variant
+    from sweeper.inference.source import MergeTry
     from sweeper.study.findings import Finding
 
 COLORS = {
@@ -77,6 +79,33 @@ def verification_table(report: ExportReport) -> Table:
     for item in check.formats:
         table.add_row(item.file, f"{item.accuracy:.6f}", str(item.changed), str(item.allowed))
     return table
+
+
+def variants_table(variants: Sequence[Variant]) -> Table:
+    """Return what smaller ONNX files cost and save, by the best method for each."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("file", "method", "accuracy lost", "size", "one image", "kept"):
+        table.add_column(heading, no_wrap=True)
+    for variant in variants:
+        best = variant.best
+        lost = escape(best.failure) if best.failure else f"{best.lost:.2%} ± {best.margin:.2%}"
+        sizes = f"{size(variant.bytes)} of {size(variant.full_bytes)}" if variant.kept else ""
+        times = f"{variant.milliseconds:.2f} ms, was {variant.full_milliseconds:.2f}" if variant.kept else ""
+        table.add_row(variant.file, variant.method, lost, sizes, times, "yes" if variant.kept else "[red]LEFT OUT[/]")
+    return table
+
+
+def merge_line(tried: MergeTry) -> str:
+    """Tell in a line how a soup or an ensemble stands to the winner."""
+    considered = ", ".join(map(str, tried.considered))
+    if len(tried.members) < 2:
+        return f"{tried.kind}: of the trials {considered} none makes the winner better; it is shipped alone"
+    figures = (
+        f"accuracy {tried.accuracy:.4f} against the winner's {tried.winner_accuracy:.4f} on {tried.judged_on:,} images "
+        f"that did not choose it, {tried.gained} won and {tried.lost} lost, p = {tried.p:.3g}"
+    )
+    verdict = "shipped" if tried.kept else "not shipped"
+    return f"{tried.kind} of the trials {', '.join(map(str, tried.members))} out of {considered}: {figures}; {verdict}"
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:

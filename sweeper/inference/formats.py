@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.ensemble import Network
 from sweeper.training.evaluate import Predict
 
 PROTOBUF_LIMIT = 2**31 - 2**20
@@ -22,7 +22,7 @@ ERRORS_ONLY = 3
 """Severity from which onnxruntime writes to the terminal; it warns about the cores of containers."""
 
 
-def trace(model: Classifier, image_size: int) -> ExportedProgram:
+def trace(model: Network, image_size: int) -> ExportedProgram:
     """Record what a classifier in inference mode, on the CPU, does with a batch of any size."""
     # Sizes 0 and 1 are taken for constants, so the batch that is traced has 2 images.
     images = torch.zeros(2, len(model.mean), image_size, image_size)

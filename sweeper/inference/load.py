@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -13,14 +15,17 @@ from sweeper.errors import ConfigError, ExportError, ModelError
 from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
 from sweeper.modeling.classifier import Classifier, build_classifier
+from sweeper.modeling.ensemble import Ensemble, Network
 from sweeper.modeling.registry import load_model_files
+
+Built = TypeVar("Built", Classifier, Ensemble)
 
 
 @dataclass(frozen=True)
 class LoadedExport:
     """A classifier in inference mode, on the CPU, and what config.json says of it."""
 
-    classifier: Classifier
+    classifier: Network
     config: ExportConfig
 
 
@@ -38,7 +43,7 @@ def load_export(folder: Path) -> LoadedExport:
         load_model_files([_inside(folder, name) for name in config.model_files])
     except (ConfigError, OSError) as error:
         raise ExportError(f"the model files of {folder} cannot be loaded: {error}") from error
-    classifier = load_classifier(config.network(), len(config.classes), files.weights)
+    classifier = load_network(config.networks(), len(config.classes), files.weights)
     return LoadedExport(classifier, config)
 
 
@@ -56,8 +61,25 @@ def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classi
     Raises:
         ExportError: the network cannot be built, or the file is not its weights.
     """
+    return _filled(lambda: build_classifier(network, classes, load_weights=False), network.backbone, weights)
+
+
+def load_network(networks: Sequence[TrialConfig], classes: int, weights: Path) -> Network:
+    """Load one network, or an ensemble of several, whose weights are in one file. Raises ExportError as above."""
+    if len(networks) == 1:
+        return load_classifier(networks[0], classes, weights)
+    names = ", ".join(network.backbone for network in networks)
+
+    def build() -> Ensemble:
+        return Ensemble([build_classifier(network, classes, load_weights=False) for network in networks])
+
+    return _filled(build, names, weights)
+
+
+def _filled(build: Callable[[], Built], name: str, weights: Path) -> Built:
+    """Build a network and fill it with the weights in a file; `name` tells messages what it is."""
     try:
-        classifier = build_classifier(network, classes, load_weights=False)
+        classifier = build()
         classifier.load_state_dict(load_file(weights))
     except ModelError as error:
         raise ExportError(f"the network of {weights} cannot be built: {error}") from error
@@ -65,7 +87,7 @@ def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classi
         raise ExportError(f"{weights} cannot be read: {error}; check that the file is there and whole") from error
     except RuntimeError as error:  # torch's word for keys or shapes that differ
         raise ExportError(
-            f"{weights} does not fit {network.backbone} with this head: {error}; "
+            f"{weights} does not fit {name} with this head: {error}; "
             "check that the model file is the one the trial was trained with"
         ) from error
     return classifier.eval()
