@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper import __version__
-from sweeper.commands import choosing, data, growing, models, reports, sweeps
+from sweeper.commands import choosing, data, growing, models, reports, shipping, sweeps
 from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import (
     StorageOption,
@@ -28,9 +28,7 @@ from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
-    from sweeper.paths import Workspace
-    from sweeper.results import TrialRow
-    from sweeper.search.study_store import StudyStore
+    pass
 
 
 app = typer.Typer(
@@ -62,6 +60,7 @@ app.command()(choosing.reproduce)
 app.command()(growing.extend)
 app.command()(reports.report)
 app.command()(reports.diff)
+app.command()(shipping.register)
 app.add_typer(data.app, name="data")
 
 
@@ -97,10 +96,17 @@ def best(
     within: Annotated[
         float | None, typer.Option(min=0, help="... among trials whose objective is at most so much worse.")
     ] = None,
+    register: shipping.RegisterOption = True,
+    fp16: shipping.Fp16Option = False,
+    int8: shipping.Int8Option = False,
+    tolerance: shipping.ToleranceOption = 0.01,
+    soup: shipping.SoupOption = False,
+    ensemble: shipping.EnsembleOption = False,
+    leaders: shipping.LeadersOption = 5,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Print the winner of a study with its parameters and the runners-up; export it.
+    """Print the winner of a study with its parameters and the runners-up; export and register it.
 
     It is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
     is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
@@ -123,19 +129,8 @@ def best(
     out.print(params_table(row, rows))
     out.print(ranked_table(rows, sweep, limit=5))
     if export or to:
-        _export(workspace, store, row, to, tracking_uri)
-
-
-def _export(workspace: Workspace, store: StudyStore, row: TrialRow, to: Path | None, tracking_uri: str | None) -> None:
-    from sweeper.display.tables import quality_table, verification_table
-    from sweeper.inference.export import ExportReport
-    from sweeper.shipping import export_trial
-
-    destination = to or workspace.export(store.sweep.study)
-    with err.status("exporting and checking every format"):
-        report = export_trial(workspace, store.sweep, row, destination, tracking_uri)
-    out.print(verification_table(report) if isinstance(report, ExportReport) else quality_table(report))
-    out.print(f"exported to {destination}; its README.md says how to use it", highlight=False, soft_wrap=True)
+        asked = shipping.Asked(fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance)
+        shipping.export(workspace, store, row, asked, to, tracking_uri, register=register)
 
 
 @app.command()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.task import CLASSIFICATION
@@ -20,10 +24,35 @@ if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
     from sweeper.inference.autoencoder_export import AutoencoderReport
     from sweeper.inference.export import ExportReport
+    from sweeper.inference.merge import Leader
+    from sweeper.inference.quantize import VariantKind
+    from sweeper.inference.source import ExportSource, MergeKind
+
+logger = logging.getLogger(__name__)
+
+SOME = 2048
+"""Training images that are enough to find ranges of activations, and batch statistics, by."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What an export holds beside the winner in full precision."""
+
+    variants: tuple[VariantKind, ...] = ()
+    tolerance: float = 0.01
+    """Most accuracy that a variant may lose."""
+    merges: tuple[MergeKind, ...] = ()
+    others: tuple[TrialRow, ...] = ()
+    """The trials behind the winner, best first, that may be merged with it."""
 
 
 def export_trial(
-    workspace: Workspace, sweep: SweepConfig, row: TrialRow, destination: Path, tracking_uri: str | None
+    workspace: Workspace,
+    sweep: SweepConfig,
+    row: TrialRow,
+    destination: Path,
+    tracking_uri: str | None,
+    extras: Extras = Extras(),
 ) -> ExportReport | AutoencoderReport:
     """Export a trial and verify the export on the validation split it was chosen by.
 
@@ -35,7 +64,9 @@ def export_trial(
     from sweeper.data.prepare import prepare_images
     from sweeper.inference.autoencoder_export import export_autoencoder
     from sweeper.inference.export import export_model
+    from sweeper.inference.merge import merged
     from sweeper.inference.source import ExportSource, Training
+    from sweeper.inference.variants import VariantRequest
     from sweeper.modeling.registry import load_model_files
     from sweeper.training.device import resolve_device
 
@@ -46,7 +77,8 @@ def export_trial(
     _require_same_images(workspace, sweep, images)
     device = resolve_device(sweep.device, 0)
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
-        artifacts = fetch_artifacts(workspace, sweep.study, row, Path(temporary), tracking_uri)
+        folder = Path(temporary)
+        artifacts = fetch_artifacts(workspace, sweep.study, row, folder, tracking_uri)
         source = ExportSource(
             study=sweep.study,
             trial=row.number,
@@ -64,8 +96,44 @@ def export_trial(
             model_files=tuple(Path(file) for file in sweep.model_files),
             run_id=artifacts.run_id,
         )
-        export = export_model if sweep.task.name == CLASSIFICATION.name else export_autoencoder
-        return export(source, DeviceImages(images, "val", device), destination)
+        if sweep.task.name != CLASSIFICATION.name:
+            return export_autoencoder(source, DeviceImages(images, "val", device), destination)
+        val, train = DeviceImages(images, "val", device), DeviceImages(some_of_training(images), "train", device)
+        if extras.merges:
+            leaders = _leaders(workspace, sweep, source, extras.others, folder, tracking_uri)
+            source = merged(source, leaders, extras.merges, val, train, folder)
+        variants = VariantRequest(extras.variants, train, extras.tolerance) if extras.variants else None
+        return export_model(source, val, destination, variants)
+
+
+def _leaders(
+    workspace: Workspace,
+    sweep: SweepConfig,
+    winner: ExportSource,
+    others: Sequence[TrialRow],
+    folder: Path,
+    tracking_uri: str | None,
+) -> list[Leader]:
+    """Return the winner and the trials behind it, with their weights; those without weights are left out."""
+    from sweeper.inference.merge import Leader
+
+    leaders = [Leader(winner.trial, winner.config, winner.weights, winner.run_id)]
+    for row in others:
+        try:
+            found = fetch_artifacts(workspace, sweep.study, row, folder / f"trial-{row.number}", tracking_uri)
+            weights = found.weights
+        except StudyError as error:
+            logger.warning("trial %d is left out: %s", row.number, error)
+            continue
+        if row.config is not None:
+            leaders.append(Leader(row.number, row.config, weights, found.run_id))
+    return leaders
+
+
+def some_of_training(images: ImageSet) -> ImageSet:
+    """Return at most SOME images of the training split, in an order that is chance and always the same."""
+    rows = np.random.default_rng(0).permutation(images.splits["train"])[:SOME]
+    return replace(images, splits={"train": rows})
 
 
 def _require_same_images(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> None:

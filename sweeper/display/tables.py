@@ -17,6 +17,8 @@ from sweeper.study.pareto import in_order, pareto_front
 if TYPE_CHECKING:
     from sweeper.inference.autoencoder_export import AutoencoderReport
     from sweeper.inference.export import ExportReport
+    from sweeper.inference.export_config import Variant
+    from sweeper.inference.source import MergeTry
     from sweeper.study.findings import Finding
 
 COLORS = {
@@ -96,6 +98,33 @@ def quality_table(report: AutoencoderReport) -> Table:
         numbers = (f"{check.difference:.2g}", f"{check.allowed:g}")
         table.add_row(check.file, score(check.value), score(check.expected), *numbers)
     return table
+
+
+def variants_table(variants: Sequence[Variant]) -> Table:
+    """Return what smaller ONNX files cost and save, by the best method for each."""
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("file", "method", "accuracy lost", "size", "one image", "kept"):
+        table.add_column(heading, no_wrap=True)
+    for variant in variants:
+        best = variant.best
+        lost = escape(best.failure) if best.failure else f"{best.lost:.2%} ± {best.margin:.2%}"
+        sizes = f"{size(variant.bytes)} of {size(variant.full_bytes)}" if variant.kept else ""
+        times = f"{variant.milliseconds:.2f} ms, was {variant.full_milliseconds:.2f}" if variant.kept else ""
+        table.add_row(variant.file, variant.method, lost, sizes, times, "yes" if variant.kept else "[red]LEFT OUT[/]")
+    return table
+
+
+def merge_line(tried: MergeTry) -> str:
+    """Tell in a line how a soup or an ensemble stands to the winner."""
+    considered = ", ".join(map(str, tried.considered))
+    if len(tried.members) < 2:
+        return f"{tried.kind}: of the trials {considered} none makes the winner better; it is shipped alone"
+    figures = (
+        f"accuracy {tried.accuracy:.4f} against the winner's {tried.winner_accuracy:.4f} on {tried.judged_on:,} images "
+        f"that did not choose it, {tried.gained} won and {tried.lost} lost, p = {tried.p:.3g}"
+    )
+    verdict = "shipped" if tried.kept else "not shipped"
+    return f"{tried.kind} of the trials {', '.join(map(str, tried.members))} out of {considered}: {figures}; {verdict}"
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:

@@ -13,14 +13,16 @@ from pathlib import Path
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import ConfigError, ExportError
 from sweeper.files import write_whole
-from sweeper.inference.export_config import ExportConfig, describe_export, write_config
+from sweeper.inference.calibration import calibrate
+from sweeper.inference.export_config import ExportConfig, describe_export, networks_of, write_config
 from sweeper.inference.folder import ExportFolder, require_replaceable, staged
 from sweeper.inference.formats import trace, write_onnx, write_program
-from sweeper.inference.load import load_classifier
+from sweeper.inference.load import load_network
 from sweeper.inference.model_card import model_card
 from sweeper.inference.source import ACCURACY, ExportSource
+from sweeper.inference.variants import Judge, VariantRequest, write_variants
 from sweeper.inference.verify import Verification, verify_export, write_verification
-from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.ensemble import Network
 from sweeper.modeling.registry import load_model_files
 
 logger = logging.getLogger(__name__)
@@ -38,13 +40,16 @@ class ExportReport:
     seconds: Seconds
 
 
-def export_model(source: ExportSource, val: DeviceImages, destination: Path) -> ExportReport:
-    """Write a trial's best epoch as safetensors, torch.export program and ONNX, verified and described.
+def export_model(
+    source: ExportSource, val: DeviceImages, destination: Path, variants: VariantRequest | None = None
+) -> ExportReport:
+    """Write a trial's best epoch as safetensors, torch.export program and ONNX: verified, calibrated, described.
 
     Args:
         source: The trial.
         val: The validation split that the logged metrics were measured on, on any device.
         destination: The folder to make. An earlier export there is replaced, at the very end.
+        variants: Smaller ONNX files to write as well.
 
     Raises:
         ExportError: a format cannot be written or does not reproduce the logged accuracy, or
@@ -56,6 +61,11 @@ def export_model(source: ExportSource, val: DeviceImages, destination: Path) -> 
         config = _write_model(source, files, seconds)
         with _timed("verification", seconds):
             verification = verify_export(files.path, val)
+        config = _calibrated(config, verification, val)
+        if variants:
+            with _timed("variants", seconds):
+                config = _with_variants(files, config, verification, val, variants)
+        write_config(files.config, config)
         write_verification(files.verification, verification)
         write_whole(files.card, model_card(config, verification))
     return ExportReport(destination, config, verification, seconds)
@@ -71,13 +81,27 @@ def _require_complete(source: ExportSource, destination: Path) -> None:
 def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) -> ExportConfig:
     """Write the network in all formats, and the configuration that tells what they are."""
     model_files = copy_model_files(source.model_files, files)
-    model = load_classifier(source.config, len(source.classes), source.weights)
+    model = load_network(networks_of(source), len(source.classes), source.weights)
     shutil.copyfile(source.weights, files.weights)
     _write_formats(model, source.config.image_size, files, seconds)
     written = {*files.files(), files.config.name, files.card.name, files.verification.name}
     config = describe_export(source, model, model_files, tuple(sorted(written)))
     write_config(files.config, config)
     return config
+
+
+def _calibrated(config: ExportConfig, verification: Verification, val: DeviceImages) -> ExportConfig:
+    """Fit the temperature to what the weights made of the validation split."""
+    calibration = calibrate(verification.reference.logits.numpy(), val.labels.cpu().numpy())
+    return config.model_copy(update={"calibration": calibration})
+
+
+def _with_variants(
+    files: ExportFolder, config: ExportConfig, verification: Verification, val: DeviceImages, request: VariantRequest
+) -> ExportConfig:
+    variants = write_variants(files, Judge(config, val, verification.reference), request)
+    kept = [variant.file for variant in variants if variant.kept]
+    return config.model_copy(update={"variants": variants, "files": tuple(sorted({*config.files, *kept}))})
 
 
 def copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, ...]:
@@ -95,7 +119,7 @@ def copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, .
     return tuple(names)
 
 
-def _write_formats(model: Classifier, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
+def _write_formats(model: Network, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
     """Trace the network once and write the trace in both formats."""
     try:
         with _timed(files.program.name, seconds):

@@ -14,8 +14,9 @@ from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
 from sweeper.files import write_whole
-from sweeper.inference.source import ExportSource, Training
-from sweeper.modeling.classifier import Classifier
+from sweeper.inference.calibration import Calibration
+from sweeper.inference.source import ExportSource, Form, Member, MergeTry, Training
+from sweeper.modeling.ensemble import Network
 
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
 
@@ -41,11 +42,50 @@ class Lineage(Frozen):
     hyperparameters: TrialConfig
 
 
+class VariantTry(Frozen):
+    """One way to make a variant, and what it costs on the validation split; or why it cannot be made.
+
+    `lost` is accuracy, `margin` half the width of its 95 % interval, `changed` predictions.
+    """
+
+    method: str
+    accuracy: float = 0.0
+    lost: float = 1.0
+    margin: float = 0.0
+    changed: int = 0
+    failure: str | None = None
+
+
+class Variant(Frozen):
+    """A smaller ONNX file, made by the best of the methods that were `tried`.
+
+    It is left out, `kept` being false, where it loses more accuracy than `tolerance` or cannot be made. Time
+    is that of a single image on the CPU of the machine that exported, and stands beside that of `model.onnx`.
+    """
+
+    file: str
+    method: str
+    kept: bool
+    tolerance: float
+    tried: tuple[VariantTry, ...]
+    bytes: int = 0
+    full_bytes: int = 0
+    milliseconds: float = 0.0
+    full_milliseconds: float = 0.0
+
+    @property
+    def best(self) -> VariantTry:
+        return next(item for item in self.tried if item.method == self.method)
+
+
 class ExportConfig(Frozen):
     """What config.json says.
 
     An image becomes a square of `stored_size` pixels by the rule `resize`, then one of `image_size`,
-    then (value / 255 - mean) / std in every channel. `files` lists all that belongs to the export.
+    then (value / 255 - mean) / std in every channel. Logits divided by the temperature of `calibration`
+    are those of probabilities. A `soup` is one network with the mean of its members' weights; an `ensemble`
+    holds the networks of all its `members`; `architecture` and `head` are the winner's. `files` lists all
+    that belongs to the export.
     """
 
     format: Literal["sweeper-export"] = "sweeper-export"
@@ -65,14 +105,38 @@ class ExportConfig(Frozen):
     model_files: tuple[str, ...]
     libraries: dict[str, str]
     files: tuple[str, ...]
+    calibration: Calibration | None = None
+    variants: tuple[Variant, ...] = ()
+    form: Form = "single"
+    members: tuple[Member, ...] = ()
+    merges: tuple[MergeTry, ...] = ()
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax; 1 for exports of versions that did not calibrate."""
+        return self.calibration.temperature if self.calibration else 1.0
 
     def network(self) -> TrialConfig:
         """Return what `build_classifier` needs to build the same network again."""
         return TrialConfig(backbone=self.architecture, head=self.head, image_size=self.image_size)
 
+    def networks(self) -> tuple[TrialConfig, ...]:
+        """Return the same for each member of an ensemble; for anything else, of the one network."""
+        return _of_members(self.members, self.image_size) if self.form == "ensemble" else (self.network(),)
+
+
+def networks_of(source: ExportSource) -> tuple[TrialConfig, ...]:
+    """Return what has to be built for the weights of a source: one network, or each member of an ensemble."""
+    size = source.config.image_size
+    return _of_members(source.members, size) if source.form == "ensemble" else (source.config,)
+
+
+def _of_members(members: tuple[Member, ...], image_size: int) -> tuple[TrialConfig, ...]:
+    return tuple(TrialConfig(backbone=m.architecture, head=m.head, image_size=image_size) for m in members)
+
 
 def describe_export(
-    source: ExportSource, model: Classifier, model_files: tuple[str, ...], files: tuple[str, ...]
+    source: ExportSource, model: Network, model_files: tuple[str, ...], files: tuple[str, ...]
 ) -> ExportConfig:
     """Put together the configuration of an export from its trial and its network."""
     size, classes = source.config.image_size, len(source.classes)
@@ -90,6 +154,9 @@ def describe_export(
         metrics=dict(source.metrics),
         lineage=lineage_of(source),
         model_files=model_files,
+        form=source.form,
+        members=source.members,
+        merges=source.merges,
         libraries=library_versions(),
         files=files,
     )

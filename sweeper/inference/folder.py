@@ -39,6 +39,10 @@ class ExportFolder:
     def onnx(self) -> Path:
         return self.path / "model.onnx"
 
+    def variant(self, kind: str) -> Path:
+        """The network in smaller numbers, `fp16` or `int8`."""
+        return self.path / f"model.{kind}.onnx"
+
     @property
     def program(self) -> Path:
         """A torch.export program."""

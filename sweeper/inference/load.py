@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
+from sweeper.modeling.ensemble import Ensemble, Network
 from sweeper.modeling.registry import load_model_files
 
 T = TypeVar("T", bound=nn.Module)
@@ -26,7 +27,7 @@ T = TypeVar("T", bound=nn.Module)
 class LoadedExport:
     """A classifier in inference mode, on the CPU, and what config.json says of it."""
 
-    classifier: Classifier
+    classifier: Network
     config: ExportConfig
 
 
@@ -44,7 +45,7 @@ def load_export(folder: Path) -> LoadedExport:
         load_model_files([_inside(folder, name) for name in config.model_files])
     except (ConfigError, OSError) as error:
         raise ExportError(f"the model files of {folder} cannot be loaded: {error}") from error
-    classifier = load_classifier(config.network(), len(config.classes), files.weights)
+    classifier = load_network(config.networks(), len(config.classes), files.weights)
     return LoadedExport(classifier, config)
 
 
@@ -62,15 +63,28 @@ def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classi
     Raises:
         ExportError: the network cannot be built, or the file is not its weights.
     """
-    return _loaded(lambda: build_classifier(network, classes, load_weights=False), network.backbone, weights)
+    return _filled(lambda: build_classifier(network, classes, load_weights=False), network.backbone, weights)
+
+
+def load_network(networks: Sequence[TrialConfig], classes: int, weights: Path) -> Network:
+    """Load one network, or an ensemble of several, whose weights are in one file. Raises ExportError as above."""
+    if len(networks) == 1:
+        return load_classifier(networks[0], classes, weights)
+    names = ", ".join(network.backbone for network in networks)
+
+    def build() -> Ensemble:
+        return Ensemble([build_classifier(network, classes, load_weights=False) for network in networks])
+
+    return _filled(build, names, weights)
 
 
 def load_autoencoder(network: TrialConfig, weights: Path) -> Autoencoder:
     """Build an autoencoder likewise. Raises ExportError as above."""
-    return _loaded(lambda: build_autoencoder(network, load_weights=False), network.backbone, weights)
+    return _filled(lambda: build_autoencoder(network, load_weights=False), network.backbone, weights)
 
 
-def _loaded(build: Callable[[], T], backbone: str, weights: Path) -> T:
+def _filled(build: Callable[[], T], name: str, weights: Path) -> T:
+    """Build a network and fill it with the weights in a file; `name` tells messages what it is."""
     try:
         network = build()
         network.load_state_dict(load_file(weights))
@@ -80,7 +94,7 @@ def _loaded(build: Callable[[], T], backbone: str, weights: Path) -> T:
         raise ExportError(f"{weights} cannot be read: {error}; check that the file is there and whole") from error
     except RuntimeError as error:  # torch's word for keys or shapes that differ
         raise ExportError(
-            f"{weights} does not fit {backbone} with this head: {error}; "
+            f"{weights} does not fit {name} with this head: {error}; "
             "check that the model file is the one the trial was trained with"
         ) from error
     return network.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sweeper.inference.export_config import ExportConfig
+from sweeper.inference.export_config import ExportConfig, Variant, VariantTry
 from sweeper.inference.snippet import snippet
 from sweeper.inference.verify import Verification
 from sweeper.metrics import scores
@@ -19,14 +19,17 @@ RULES = {
 def model_card(config: ExportConfig, verification: Verification) -> str:
     """Return the model card as Markdown."""
     lineage = config.lineage
-    title = f"# {lineage.study}: {config.architecture} for {len(config.classes):,} classes"
+    title = f"# {lineage.study}: {made_of(config)} for {len(config.classes):,} classes"
     accuracy = f"{verification.weights.accuracy:.2%} of {verification.images:,} validation images are labelled rightly."
     parts = [
         title,
-        f"Trial {lineage.trial} of the study `{lineage.study}`. {accuracy}",
+        f"{trials_of(config)} of the study `{lineage.study}`. {accuracy}",
         usage(config),
         data(config),
+        *merges(config),
         metrics(config, verification),
+        *calibration(config),
+        *variants(config),
         per_class(config, verification),
         limits(config),
         origin(config),
@@ -34,11 +37,24 @@ def model_card(config: ExportConfig, verification: Verification) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def made_of(config: ExportConfig) -> str:
+    """Name the network: its architecture, and what was made of several trials."""
+    if config.form == "ensemble":
+        return f"an ensemble of {', '.join(member.architecture for member in config.members)}"
+    return f"a soup of {config.architecture}" if config.form == "soup" else config.architecture
+
+
+def trials_of(config: ExportConfig) -> str:
+    numbers = [str(member.trial) for member in config.members]
+    return f"Trials {', '.join(numbers)}" if numbers else f"Trial {config.lineage.trial}"
+
+
 def usage(config: ExportConfig) -> str:
     return (
         "## Use\n\nIn this folder, with `onnxruntime`, `pillow` and `numpy` installed, as "
         f"`python label.py IMAGE`:\n\n```python\n{snippet(config)}\n```\n\n"
-        "`config.json` says what the network takes. `model.pt2` is the same as a program for `torch.export.load`, "
+        "It prints the class and its probability. `config.json` says what the network takes. `model.pt2` is the same "
+        "as a program for `torch.export.load`, "
         "`model.safetensors` the weights alone."
     )
 
@@ -66,10 +82,99 @@ def metrics(config: ExportConfig, verification: Verification) -> str:
     ]
     header = ("file", "accuracy", "images that differ", "largest relative difference of logits")
     return (
-        f"## Metrics\n\nAs logged for epoch {config.lineage.best_epoch}:\n\n{table(('metric', 'value'), logged)}\n\n"
+        f"## Metrics\n\n{logged_when(config)}:\n\n{table(('metric', 'value'), logged)}\n\n"
         f"Every file was loaded again and run over the {verification.images:,} validation images. The weights are "
         f"compared with the logged accuracy ({weights.why}), the other files with the weights:\n\n{table(header, rows)}"
     )
+
+
+def merges(config: ExportConfig) -> list[str]:
+    """Return the section about soups and ensembles; none where none were tried."""
+    if not config.merges:
+        return []
+    header = ("", "trials", "out of", "accuracy", "the winner's", "won", "lost", "p", "")
+    rows = [
+        (
+            tried.kind,
+            ", ".join(map(str, tried.members)),
+            ", ".join(map(str, tried.considered)),
+            f"{tried.accuracy:.4f}",
+            f"{tried.winner_accuracy:.4f}",
+            str(tried.gained),
+            str(tried.lost),
+            f"{tried.p:.3g}",
+            "shipped" if tried.kept else "not better by more than chance",
+        )
+        for tried in config.merges
+    ]
+    return [
+        "## Soups and ensembles\n\nA soup has the mean of its trials' weights, an ensemble answers with the mean of "
+        "their probabilities. Trials were chosen on every second validation image, and the result is judged on the "
+        f"other {config.merges[0].judged_on:,}: images that it, or that the winner, alone labels rightly, and the "
+        f"chance of that were it no better (McNemar's exact test).\n\n{table(header, rows)}"
+    ]
+
+
+def calibration(config: ExportConfig) -> list[str]:
+    """Return the section about the temperature; none for an export without one."""
+    found = config.calibration
+    if found is None:
+        return []
+    if found.reason:
+        text = f"The temperature is left at 1: {found.reason}. The expected calibration error is {found.ece:.4f}."
+        return [f"## Calibration\n\n{text}"]
+    rows = [
+        ("expected calibration error", f"{found.ece:.4f}", f"{found.calibrated_ece:.4f}"),
+        ("cross entropy", f"{found.loss:.4f}", f"{found.calibrated_loss:.4f}"),
+    ]
+    return [
+        f"## Calibration\n\nLogits divided by the temperature {found.temperature:.4f} (`calibration` in `config.json`) "
+        "give the probabilities. What that changes, on each half of the validation images with the temperature of the "
+        f"other half:\n\n{table(('', 'before', 'after'), rows)}"
+    ]
+
+
+def variants(config: ExportConfig) -> list[str]:
+    """Return the section about smaller ONNX files; none where none were asked for."""
+    if not config.variants:
+        return []
+    header = ("file", "method", "accuracy lost", "predictions changed", "size", "one image")
+    rows = [row for variant in config.variants for row in variant_rows(variant)]
+    return [
+        "## Smaller files\n\nAccuracy is that on the validation split beside the weights', with the 95 % interval of "
+        "the difference; time is that of one image on the CPU of the machine that exported.\n\n"
+        f"{table(header, rows)}"
+    ]
+
+
+def variant_rows(variant: Variant) -> list[tuple[str, ...]]:
+    """Return a row for the file, and one for every other method that was tried."""
+    size = f"{variant.bytes / 1e6:.2f} MB instead of {variant.full_bytes / 1e6:.2f}"
+    time = f"{variant.milliseconds:.2f} ms instead of {variant.full_milliseconds:.2f}"
+    name = variant.file if variant.kept else f"{variant.file}: LEFT OUT, may lose {variant.tolerance:.2%}"
+    costs = (size, time) if variant.kept else ("", "")
+    others = [item for item in variant.tried if item.method != variant.method]
+    return [(name, *tried_cells(variant.best), *costs), *(("", *tried_cells(item), "", "") for item in others)]
+
+
+def tried_cells(item: VariantTry) -> tuple[str, str, str]:
+    if item.failure:
+        return (item.method, item.failure, "")
+    return (item.method, f"{item.lost:.2%} ± {item.margin:.2%}", f"{item.changed:,}")
+
+
+def probabilities(config: ExportConfig) -> str:
+    """Say how far probabilities can be relied on."""
+    found = config.calibration
+    if found is None or found.reason:
+        return "- The logits are not calibrated: a softmax of them is not a probability to rely on."
+    return "- Probabilities are calibrated for images like those of the data set; for others they may be far too sure."
+
+
+def logged_when(config: ExportConfig) -> str:
+    if config.members:
+        return f"Of the {config.form} as a whole, measured when it was made"
+    return f"As logged for epoch {config.lineage.best_epoch}"
 
 
 def per_class(config: ExportConfig, verification: Verification) -> str:
@@ -89,7 +194,7 @@ def limits(config: ExportConfig) -> str:
         "- The trial and its epoch were chosen by the validation split, so its figures are somewhat too good; "
         "only images that no choice rested on give honest ones.\n"
         f"- Every image gets one of the {len(config.classes):,} classes, even one that shows none of them.\n"
-        "- The logits are not calibrated: a softmax of them is not a probability to rely on.\n"
+        f"{probabilities(config)}\n"
         "- Images unlike those of the data set above were not measured.\n"
         "- The program above does not read 16-bit grey images as the training did, which scales them to 8 bits."
     )
@@ -101,6 +206,7 @@ def origin(config: ExportConfig) -> str:
     rows = [
         ("study", lineage.study),
         ("trial", str(lineage.trial)),
+        *([("made of trials", numbers_and_runs(config))] if config.members else []),
         ("MLflow run", lineage.run_id or "not recorded"),
         ("epoch", str(lineage.best_epoch)),
         ("validated in training", f"in {lineage.training.precision} on {lineage.training.device}"),
@@ -109,6 +215,10 @@ def origin(config: ExportConfig) -> str:
         ("written with", libraries),
     ]
     return f"## Lineage\n\n{table(('', ''), rows)}\n\nAll hyperparameters stand in `config.json`."
+
+
+def numbers_and_runs(config: ExportConfig) -> str:
+    return ", ".join(f"{member.trial} (run {member.run_id or 'not recorded'})" for member in config.members)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

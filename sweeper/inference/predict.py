@@ -55,7 +55,7 @@ class _Network:
 
     def __init__(self, export: LoadedExport, device: torch.device, top: int) -> None:
         config = export.config
-        self._classes = config.classes
+        self._classes, self._temperature = config.classes, config.temperature
         self._size, self._top, self._device = config.image_size, top, device
         self._normalize = Normalize(config.mean, config.std, config.image_size, device)
         self._classify = classifier_on(export.classifier, device)
@@ -71,14 +71,14 @@ class _Network:
 
     @torch.inference_mode()
     def _probabilities(self, pixels: Tensor) -> Tensor:
-        """Turn uint8 [B, S, S, 3] into the probabilities of the classes, float32 [B, C] on the CPU."""
+        """Turn uint8 [B, S, S, 3] into calibrated probabilities of the classes, float32 [B, C] on the CPU."""
 
         def attempt(cut: Parts) -> Tensor:
             return torch.cat([self._classify(self._prepared(pixels[part])).float() for part in cut])
 
         with full_precision():
             logits = self._parts.fit("evaluation", len(pixels), attempt, rewind=lambda: None)
-        return logits.softmax(1).cpu()
+        return (logits / self._temperature).softmax(1).cpu()
 
     def _prepared(self, pixels: Tensor) -> Tensor:
         return evaluation_images(pixels.to(self._device), self._size, self._normalize)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
 from sweeper.data.decode import Resize
 
 ACCURACY = "val/accuracy"
@@ -23,13 +23,47 @@ class Training(Frozen):
     """Validated on stored features: the backbone had seen the images in batches of another size."""
 
 
+MergeKind = Literal["soup", "ensemble"]
+Form = Literal["single", "soup", "ensemble"]
+
+
+class Member(Frozen):
+    """A trial whose weights are part of an export of several."""
+
+    trial: int
+    run_id: str | None
+    architecture: str
+    head: HeadConfig
+
+
+class MergeTry(Frozen):
+    """An attempt to do better than the winner with the weights of several leaders.
+
+    Of the trials `considered`, `members` were chosen on one half of the validation split. On the other half,
+    `judged_on` images, it labels `gained` images rightly that the winner does not, and `lost` the other way
+    round; `p` is the chance of that or more if it were no better (McNemar's exact test).
+    """
+
+    kind: MergeKind
+    considered: tuple[int, ...]
+    members: tuple[int, ...]
+    judged_on: int
+    winner_accuracy: float
+    accuracy: float
+    gained: int
+    lost: int
+    p: float
+    kept: bool = False
+
+
 @dataclass(frozen=True)
 class ExportSource:
     """A finished trial: its weights, and what must be known to use and to judge them.
 
     `dataset` is a data set card as plain JSON (`name`, `digest`, `images` of each split). `metrics`
     are those logged for the best epoch, ACCURACY among them. Images were decoded to squares of
-    `stored_size` pixels by the rule `resize`; the trial's `image_size` is what the network takes.
+    `stored_size` pixels by the rule `resize`; the trial's `image_size` is what the network takes. Of a
+    soup or an ensemble the trial is the winner; weights and metrics are those of all its `members` together.
     """
 
     study: str
@@ -45,3 +79,6 @@ class ExportSource:
     training: Training
     model_files: tuple[Path, ...] = ()
     run_id: str | None = None
+    form: Form = "single"
+    members: tuple[Member, ...] = ()
+    merges: tuple[MergeTry, ...] = ()

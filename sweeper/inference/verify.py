@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweeper.data.batches import DeviceImages
+from sweeper.data.batches import Batch, DeviceImages
 from sweeper.errors import ExportError
 from sweeper.files import write_whole
 from sweeper.inference.export_config import ExportConfig
@@ -21,7 +21,7 @@ from sweeper.inference.folder import ExportFolder
 from sweeper.inference.formats import read_onnx, read_program
 from sweeper.inference.load import load_export
 from sweeper.inference.source import ACCURACY, Training
-from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.ensemble import Network
 from sweeper.training.evaluate import Evaluation, Predict, evaluate_predictions
 
 OTHER_ARITHMETIC = 0.005
@@ -62,22 +62,26 @@ class FormatCheck:
 
 
 @dataclass(frozen=True)
-class Verification:
-    """All checks of an export over `images` validation images, and the scores of its weights."""
-
-    images: int
-    device: str
-    weights: WeightsCheck
-    formats: tuple[FormatCheck, ...]
-    evaluation: Evaluation
-
-
-@dataclass(frozen=True)
 class Pass:
     """One pass over a split: its scores, and the logits [N, C] on the CPU."""
 
     evaluation: Evaluation
     logits: Tensor
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All checks of an export over `images` validation images, and the scores and logits of its weights."""
+
+    images: int
+    device: str
+    weights: WeightsCheck
+    formats: tuple[FormatCheck, ...]
+    reference: Pass
+
+    @property
+    def evaluation(self) -> Evaluation:
+        return self.reference.evaluation
 
 
 def verify_export(folder: Path, val: DeviceImages) -> Verification:
@@ -104,25 +108,30 @@ def verify_export(folder: Path, val: DeviceImages) -> Verification:
         problems += format_problems(check, weights.accuracy, len(val))
     if problems:
         raise ExportError("\n".join(problems))
-    return Verification(len(val), str(val.device), weights, tuple(formats), reference.evaluation)
+    return Verification(len(val), str(val.device), weights, tuple(formats), reference)
 
 
 def evaluated(predict: Predict, val: DeviceImages, config: ExportConfig) -> Pass:
     """Run a split through a network, batched and prepared as when the trial was validated."""
+    batch_size = config.lineage.hyperparameters.batch_size
+    batches = val.eval_batches(batch_size, config.image_size, config.mean, config.std)
+    return passed(predict, batches, len(config.classes), val.device)
+
+
+def passed(predict: Predict, batches: Iterable[Batch], classes: int, device: torch.device) -> Pass:
+    """Run batches on a device through a network, and keep its logits."""
     kept: list[Tensor] = []
 
     def predict_and_keep(images: Tensor) -> Tensor:
         logits = predict(images).float()
         kept.append(logits.cpu())
-        return logits.to(val.device)
+        return logits.to(device)
 
-    batch_size = config.lineage.hyperparameters.batch_size
-    batches = val.eval_batches(batch_size, config.image_size, config.mean, config.std)
-    evaluation = evaluate_predictions(predict_and_keep, batches, len(config.classes), val.device)
+    evaluation = evaluate_predictions(predict_and_keep, batches, classes, device)
     return Pass(evaluation, torch.cat(kept))
 
 
-def classifier_on(classifier: Classifier, device: torch.device) -> Predict:
+def classifier_on(classifier: Network, device: torch.device) -> Predict:
     """Put a classifier on a device as the trainer does."""
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return classifier
@@ -219,7 +228,7 @@ def format_problems(check: FormatCheck, accuracy: float, images: int) -> list[st
 
 
 def write_verification(path: Path, verification: Verification) -> None:
-    """Write all but the confusion matrix as JSON."""
-    content = dataclasses.asdict(verification)
-    del content["evaluation"]
+    """Write all but the confusion matrix and the logits as JSON."""
+    content = dataclasses.asdict(dataclasses.replace(verification, reference=None))  # type: ignore[arg-type]
+    del content["reference"]
     write_whole(path, json.dumps(content, indent=2) + "\n")

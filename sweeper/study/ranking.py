@@ -20,6 +20,11 @@ def ranked(rows: Iterable[TrialRow], direction: str) -> list[TrialRow]:
     return sorted(scored, key=lambda row: (row.state is TrialState.PRUNED, sign * (row.value or 0.0), row.number))
 
 
+def finished_behind(rows: Iterable[TrialRow], direction: str, leader: TrialRow) -> list[TrialRow]:
+    """Return the other trials that finished, best first."""
+    return [row for row in ranked(rows, direction) if row.state is TrialState.COMPLETE and row.number != leader.number]
+
+
 def winner(rows: Iterable[TrialRow], direction: str) -> TrialRow | None:
     """Return the best trial that finished, or None."""
     best = next(iter(ranked(rows, direction)), None)

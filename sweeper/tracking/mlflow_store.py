@@ -1,4 +1,4 @@
-"""MLflow's tracking API as sweeper needs it; the only module that imports MLflow.
+"""MLflow's tracking API as sweeper needs it; only this package imports MLflow.
 
 Every method may be repeated: runs are looked up by their tags before they are created, and a
 metric sent again with its own timestamp is no second point.
@@ -23,6 +23,7 @@ from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
@@ -266,6 +267,17 @@ class MlflowStore:
         """Close a run: FINISHED, FAILED or KILLED."""
         with self._errors():
             self._client.set_terminated(run, status, end_ms)
+
+    @property
+    def shown_uri(self) -> str:
+        """The address, without its credentials."""
+        return hide_credentials(self.uri)
+
+    @contextmanager
+    def client(self) -> Iterator[MlflowClient]:
+        """Give MLflow's own client for what is no part of a sweep; what it raises becomes a TrackingError."""
+        with self._errors():
+            yield self._client
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

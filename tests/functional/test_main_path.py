@@ -74,10 +74,13 @@ def test_status_lists_every_trial(folder: Path) -> None:
 
 
 def test_the_winner_is_exported_and_every_format_gives_the_logged_accuracy(folder: Path, runs: dict[str, Any]) -> None:
-    done = sweeper("best", "tiny", "--export", folder=folder)
+    done = sweeper("best", "tiny", "--export", "--fp16", "--ensemble", "--tolerance", "1", folder=folder)
     assert done.returncode == 0, done.stderr
+    assert "registered as version 1 of tiny: mlflow models serve -m models:/tiny@best" in done.stdout
+    assert "ensemble" in done.stdout
     export = folder / "exports" / "tiny"
-    names = {"README.md", "config.json", "model.onnx", "model.pt2", "model.safetensors", "verification.json"}
+    names = {"README.md", "config.json", "model.fp16.onnx", "model.onnx"}
+    names |= {"model.pt2", "model.safetensors", "verification.json"}
     assert {path.name for path in export.iterdir()} == names
     trial = json.loads((export / "config.json").read_text())["lineage"]["trial"]
     logged = runs[f"trial-{trial:04d}"].data.metrics["best/val/accuracy"]

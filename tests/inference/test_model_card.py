@@ -90,7 +90,9 @@ def test_the_program_in_the_readme_labels_an_image_without_sweeper(folder: Path,
     with torch.inference_mode():
         logits = loaded.classifier(pixels_in_validation(file, loaded.config))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == loaded.config.classes[int(logits.argmax())]
+    name, probability = done.stdout.strip().rsplit(" ", 1)
+    assert name == loaded.config.classes[int(logits.argmax())]
+    assert float(probability) == pytest.approx(float((logits / loaded.config.temperature).softmax(1).max()), abs=2e-4)
 
 
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
@@ -122,7 +124,7 @@ def test_the_program_resizes_twice_where_training_did(
 
 
 def test_the_program_is_about_ten_lines(report: ExportReport) -> None:
-    assert len(snippet(report.config).splitlines()) <= 16
+    assert len(snippet(report.config).splitlines()) <= 17
 
 
 def test_the_card_tells_data_metrics_classes_limits_and_lineage(report: ExportReport) -> None:
@@ -132,6 +134,7 @@ def test_the_card_tells_data_metrics_classes_limits_and_lineage(report: ExportRe
         "## Use",
         "## Data",
         "## Metrics",
+        "## Calibration",
         "## Classes",
         "## Limits",
         "## Lineage",

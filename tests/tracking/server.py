@@ -22,7 +22,7 @@ class MlflowServer:
     def __init__(self, root: Path):
         root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -73,7 +73,7 @@ def mlflow_server(root: Path) -> Iterator[MlflowServer]:
         server.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

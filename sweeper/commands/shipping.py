@@ -1,0 +1,151 @@
+"""Shipping a winner: its export, the smaller files beside it, and its place in MLflow's model registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.commands.models import exported_model
+from sweeper.commands.studies import StorageOption, TrackingOption, this_workspace
+from sweeper.commands.terminal import err, out, say, warn
+
+if TYPE_CHECKING:
+    from sweeper.inference.export import ExportReport
+    from sweeper.inference.quantize import VariantKind
+    from sweeper.inference.source import MergeKind
+    from sweeper.paths import Workspace
+    from sweeper.results import TrialRow
+    from sweeper.search.study_store import StudyStore
+    from sweeper.shipping import Extras
+    from sweeper.tracking.model_registry import RegisteredVersion
+
+RegisterOption = Annotated[
+    bool, typer.Option("--register/--no-register", help="Register an export in MLflow's model registry.")
+]
+Fp16Option = Annotated[bool, typer.Option("--fp16", help="Also write model.fp16.onnx, in half precision.")]
+Int8Option = Annotated[bool, typer.Option("--int8", help="Also write model.int8.onnx, in 8-bit integers.")]
+ToleranceOption = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Accuracy that --fp16 and --int8 may lose; a file that loses more is left out."),
+]
+SoupOption = Annotated[
+    bool, typer.Option("--soup", help="Average the weights of leaders of one shape, and ship that if it is better.")
+]
+EnsembleOption = Annotated[
+    bool, typer.Option("--ensemble", help="Let leaders answer together, and ship that if it is better.")
+]
+LeadersOption = Annotated[int, typer.Option(min=2, help="How many of the best trials --soup and --ensemble try.")]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an export is to hold beside the winner in full precision."""
+
+    fp16: bool
+    int8: bool
+    soup: bool
+    ensemble: bool
+    leaders: int
+    tolerance: float
+
+    def extras(self, store: StudyStore, winner: TrialRow) -> Extras:
+        from sweeper.shipping import Extras
+        from sweeper.study.ranking import finished_behind
+
+        variants: dict[VariantKind, bool] = {"fp16": self.fp16, "int8": self.int8}
+        merges: dict[MergeKind, bool] = {"soup": self.soup, "ensemble": self.ensemble}
+        others = finished_behind(store.rows(), store.sweep.objective.direction, winner)
+        return Extras(
+            variants=tuple(kind for kind, asked in variants.items() if asked),
+            tolerance=self.tolerance,
+            merges=tuple(kind for kind, asked in merges.items() if asked),
+            others=tuple(others[: self.leaders - 1]),
+        )
+
+
+def export(
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    asked: Asked,
+    to: Path | None,
+    tracking_uri: str | None,
+    *,
+    register: bool,
+) -> None:
+    """Export a trial, tell what every file of it scores, and register it unless that is not wanted."""
+    from sweeper.display.tables import quality_table
+    from sweeper.inference.export import ExportReport
+    from sweeper.shipping import export_trial
+
+    destination = to or workspace.export(store.sweep.study)
+    with err.status("exporting and checking every format"):
+        report = export_trial(workspace, store.sweep, row, destination, tracking_uri, asked.extras(store, row))
+    if not isinstance(report, ExportReport):
+        out.print(quality_table(report))
+        say(f"exported to {destination}; its README.md says how to use it")
+        return
+    _say_what_was_exported(report)
+    if register:
+        _register_if_possible(workspace, destination, to, tracking_uri)
+
+
+def _say_what_was_exported(report: ExportReport) -> None:
+    from sweeper.display.tables import merge_line, variants_table, verification_table
+
+    for tried in report.config.merges:
+        say(merge_line(tried))
+    out.print(verification_table(report))
+    calibration = report.config.calibration
+    if calibration and calibration.reason:
+        say(f"not calibrated: {calibration.reason}")
+    elif calibration:
+        say(
+            f"calibrated with temperature {calibration.temperature:.3f}: expected calibration error "
+            f"{calibration.ece:.4f} before, {calibration.calibrated_ece:.4f} after"
+        )
+    if report.config.variants:
+        out.print(variants_table(report.config.variants))
+    for variant in report.config.variants:
+        if not variant.kept:
+            why = variant.best.failure or f"it loses {variant.best.lost:.2%} accuracy"
+            warn(f"{variant.file} LEFT OUT: {why}; --tolerance {variant.tolerance} is the most it may lose")
+    say(f"exported to {report.folder}; its README.md says how to use it")
+
+
+def _register_if_possible(workspace: Workspace, folder: Path, to: Path | None, tracking_uri: str | None) -> None:
+    """Register an export; where that cannot be, the export stands, and the command that does it later is told."""
+    from sweeper.errors import StudyError, TrackingError
+    from sweeper.registration import register_export
+
+    try:
+        with err.status("registering"):
+            version = register_export(workspace, folder, tracking_uri)
+    except (TrackingError, StudyError) as error:
+        warn(f"not registered: {error}. Later: sweeper register {folder if to else folder.name}")
+    else:
+        _say_registered(version)
+
+
+def register(
+    model: Annotated[str, typer.Argument(help="An export's folder, or a study whose winner has been exported.")],
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+) -> None:
+    """Register an export in MLflow's model registry as the newest version of its study, with the alias `best`.
+
+    `sweeper best --export` does so by itself where MLflow can be reached. The same export again changes nothing.
+    """
+    from sweeper.registration import register_export
+
+    workspace = this_workspace()
+    folder = exported_model(workspace, storage, model)
+    _say_registered(register_export(workspace, folder, tracking_uri))
+
+
+def _say_registered(version: RegisteredVersion) -> None:
+    known = "" if version.new else ", as it was already"
+    say(f"registered as version {version.version} of {version.name}{known}: mlflow models serve -m {version.uri}")

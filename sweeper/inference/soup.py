@@ -1,0 +1,65 @@
+"""The mean of the weights of several trials: one network, as fast as each of them.
+
+It helps where trials began at the same pretrained weights and have not left their neighbourhood
+(Wortsman et al. 2022, arXiv 2203.05482, whose greedy order is followed here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sweeper.data.batches import Batch
+from sweeper.modeling.classifier import Classifier, frozen_parts
+
+State = dict[str, Tensor]
+
+
+def averaged(states: Sequence[State]) -> State:
+    """Return the mean of each weight; counts, which are whole numbers, are the first's."""
+    first = states[0]
+    return {name: _mean([state[name] for state in states]) for name in first}
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    if not tensors[0].is_floating_point():
+        return tensors[0].clone()
+    return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)
+
+
+def greedy_soup(states: Sequence[State], accuracy: Callable[[State], float]) -> list[int]:
+    """Return which of the networks, given best first, go into the soup: each that does not lower its accuracy."""
+    chosen, best = [0], accuracy(states[0])
+    for number in range(1, len(states)):
+        found = accuracy(averaged([states[member] for member in [*chosen, number]]))
+        if found >= best:
+            chosen, best = [*chosen, number], found
+    return chosen
+
+
+@torch.no_grad()
+def recompute_statistics(classifier: Classifier, batches: Iterable[Batch]) -> None:
+    """Measure the statistics of batch normalisation anew; those of frozen parts, which are constants, stay.
+
+    Averaged weights give other activations than any of the networks they came from.
+
+    Args:
+        classifier: Changed in place; left in inference mode.
+        batches: Of training images, without augmentation.
+    """
+    fixed = {module for part in frozen_parts(classifier) for module in part.modules()}
+    norms = [m for m in classifier.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in fixed]
+    classifier.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    if norms:
+        for batch in batches:
+            classifier(batch.inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    classifier.eval()

@@ -1,0 +1,68 @@
+"""From an export to a version in MLflow's model registry."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from sweeper.errors import StudyError
+from sweeper.inference.export_config import ExportConfig, read_config
+from sweeper.inference.folder import ExportFolder
+from sweeper.paths import Workspace
+from sweeper.study.card import tracking_uri_of
+from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.model_registry import ModelRegistry, RegisteredVersion, ServableExport
+
+
+def register_export(workspace: Workspace, folder: Path, tracking_uri: str | None) -> RegisteredVersion:
+    """Register an export under its study's name, with the alias `best`, as a model of its trial's run.
+
+    Raises ExportError when the folder is no export, StudyError when its trial has no run there,
+    TrackingError when MLflow cannot be reached or has no registry.
+    """
+    config = read_config(ExportFolder(folder).config)
+    lineage = config.lineage
+    store = MlflowStore(tracking_uri_of(workspace, lineage.study, tracking_uri), workspace)
+    return ModelRegistry(store).register(lineage.study, _run_of(store, config), servable(folder, config))
+
+
+def _run_of(store: MlflowStore, config: ExportConfig) -> str:
+    lineage = config.lineage
+    tags = {STUDY_TAG: lineage.study, TRIAL_TAG: str(lineage.trial)}
+    run = lineage.run_id or store.find_run(store.experiment(lineage.study), tags)
+    if run is None:
+        raise StudyError(
+            f"trial {lineage.trial} of {lineage.study} has no MLflow run at this address; bring it there: "
+            f"sweeper sync {lineage.study}"
+        )
+    return run
+
+
+def servable(folder: Path, config: ExportConfig) -> ServableExport:
+    """Return what the registry takes from an export."""
+    files, lineage = ExportFolder(folder), config.lineage
+    weights_beside = [folder / name for name in config.files if name.startswith(f"{files.onnx.name}.")]
+    return ServableExport(
+        files=[files.config, files.onnx, *weights_beside, files.card],
+        digest=_digest(files),
+        classes=len(config.classes),
+        image_size=config.stored_size,
+        description=f"{config.architecture}, trial {lineage.trial} of the study {lineage.study}: "
+        f"{config.metrics['val/accuracy']:.2%} of the validation images labelled rightly.",
+        tags={
+            STUDY_TAG: lineage.study,
+            TRIAL_TAG: str(lineage.trial),
+            "sweeper.dataset_digest": str(lineage.dataset.get("digest", "")),
+            "sweeper.val_accuracy": f"{config.metrics['val/accuracy']:.6f}",
+        },
+    )
+
+
+def _digest(files: ExportFolder) -> str:
+    """Name the content of an export: its weights, and how they are used."""
+    digest = hashlib.sha256()
+    for path in (files.weights, files.config):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

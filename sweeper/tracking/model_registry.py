@@ -1,0 +1,199 @@
+"""MLflow's model registry: an export becomes a version that `mlflow models serve` can serve."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from sweeper.errors import TrackingError
+from sweeper.tracking.mlflow_store import MlflowStore
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import Model, ModelSignature
+
+ALIAS = "best"
+CONTENT_TAG = "sweeper.export_digest"
+PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
+"""All that a served model imports."""
+
+SERVED_MODEL = "served_model.py"
+"""The program beside this one that MLflow stores with a model and runs."""
+
+TOP = 5
+"""How many classes an answer lists unless the request says otherwise."""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a registered model; `new` unless the very same content was registered before."""
+
+    name: str
+    version: str
+    new: bool
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow models serve -m` takes."""
+        return f"models:/{self.name}@{ALIAS}"
+
+
+@dataclass(frozen=True)
+class ServableExport:
+    """What the registry takes from an export.
+
+    `files` are what a served model reads, `config.json` and `model.onnx` among them; `digest` names their
+    content; `image_size` is that of the input example; `description` is Markdown.
+    """
+
+    files: Sequence[Path]
+    digest: str
+    classes: int
+    image_size: int
+    description: str
+    tags: Mapping[str, str]
+
+
+class ModelRegistry:
+    """The registry that belongs to a tracking store."""
+
+    def __init__(self, store: MlflowStore):
+        self._store = store
+
+    def register(self, name: str, run: str, export: ServableExport) -> RegisteredVersion:
+        """Store an export as a model of its run, register it under `name` and let the alias `best` point to it.
+
+        An export that the alias points to already is left as it is.
+
+        Raises:
+            TrackingError: the store has no registry, cannot be reached, or refuses the model.
+        """
+        with self._store.client() as client:
+            self._require_registry(client)
+            there = _aliased(client, name)
+            if there is not None and there.tags.get(CONTENT_TAG) == export.digest:
+                return RegisteredVersion(name, str(there.version), new=False)
+            model = _log_model(client, run, export)
+            _ensure_model(client, name)
+            made = client.create_model_version(
+                name,
+                source=model.artifact_location,
+                run_id=run,
+                model_id=model.model_id,
+                tags={**export.tags, CONTENT_TAG: export.digest},
+                description=export.description,
+            )
+            client.set_registered_model_alias(name, ALIAS, made.version)
+            return RegisteredVersion(name, str(made.version), new=True)
+
+    def _require_registry(self, client: MlflowClient) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            client.search_registered_models(max_results=1)
+        except MlflowException as error:
+            raise TrackingError(
+                f"the tracking store {self._store.shown_uri} has no model registry that answers "
+                f"({str(error).splitlines()[0]}); use a database or a tracking server"
+            ) from error
+
+
+def _aliased(client: MlflowClient, name: str) -> Any:
+    """Return the version that the alias points to, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _log_model(client: MlflowClient, run: str, export: ServableExport) -> Any:
+    """Store an export as a model of a finished run, without opening the run again: it keeps its end."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    experiment = client.get_run(run).info.experiment_id
+    logged = client.create_logged_model(experiment, name="classifier", source_run_id=run, tags=dict(export.tags))
+    with tempfile.TemporaryDirectory(prefix="sweeper-register-") as temporary:
+        folder = Path(temporary) / "model"
+        try:
+            card = Model(logged.artifact_location, run, model_uuid=logged.model_id, model_id=logged.model_id)
+            save_served(export, folder, card)
+            client.log_model_artifacts(logged.model_id, str(folder))
+        except BaseException:
+            client.finalize_logged_model(logged.model_id, "FAILED")
+            raise
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
+    return logged
+
+
+def save_served(export: ServableExport, folder: Path, model: Model | None = None) -> None:
+    """Write an export as an MLflow model: its files, the program that serves it, signature and input example."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory(prefix="sweeper-served-") as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's of its own types, and pandas' of how MLflow uses it
+        import mlflow.pyfunc
+
+        for file in export.files:
+            shutil.copyfile(file, Path(temporary) / file.name)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            mlflow_model=model,
+            python_model=str(Path(__file__).with_name(SERVED_MODEL)),
+            artifacts={"export": temporary},
+            signature=_signature(min(TOP, export.classes)),
+            input_example=pd.DataFrame({"image": [example_image(export.image_size)]}),
+            pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
+            metadata=dict(export.tags),
+        )
+
+
+def example_image(side: int) -> bytes:
+    """Return a PNG of a grey ramp: an example of the input that gives away no image of the data set."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((side, side)).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+def _signature(top: int) -> ModelSignature:
+    """Say what a request holds, files of images as base64, and what the answer to it."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+    from mlflow.types.schema import Array
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.binary, "image")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "class"),
+                ColSpec(DataType.double, "probability"),
+                ColSpec(Array(DataType.string), "classes"),
+                ColSpec(Array(DataType.double), "probabilities"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("top", DataType.long, top)]),
+    )

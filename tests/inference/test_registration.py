@@ -1,0 +1,234 @@
+"""What MLflow serves: the model of an export, stored, registered, loaded again and, once, really served."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+from PIL import Image
+
+from sweeper.commands.shipping import _register_if_possible
+from sweeper.data.decode import Resize, decode
+from sweeper.errors import StudyError, TrackingError
+from sweeper.inference.export import ExportReport
+from sweeper.inference.export_config import read_config, write_config
+from sweeper.inference.load import load_export
+from sweeper.paths import Workspace
+from sweeper.registration import register_export, servable
+from sweeper.tracking import served_model
+from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.model_registry import example_image, save_served
+from sweeper.tracking.served_model import prepared
+from tests.inference.test_model_card import picture_file, pixels_in_validation
+from tests.pictures import encoded
+from tests.tracking.server import free_port
+
+PATIENCE_S = 120.0
+
+
+def finished_run(workspace: Workspace) -> tuple[mlflow.MlflowClient, str]:
+    """Return a client and the id of a run that has ended long ago."""
+    uri = f"sqlite:///{workspace.mlflow_database}"
+    store = MlflowStore(uri, workspace)
+    run = store.create_run(store.experiment("colours"), "trial-0007", {STUDY_TAG: "colours", TRIAL_TAG: "7"}, 1000)
+    store.end(run, "FINISHED", 2000)
+    return mlflow.MlflowClient(uri), run
+
+
+@pytest.fixture
+def export(folder: Path) -> Path:
+    """A copy of the shared export whose run is to be looked up."""
+    config = read_config(folder / "config.json")
+    lineage = config.lineage.model_copy(update={"run_id": None})
+    write_config(folder / "config.json", config.model_copy(update={"lineage": lineage}))
+    return folder
+
+
+def test_a_winner_is_registered_with_alias_signature_and_example(
+    workspace: Workspace, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, run = finished_run(workspace)
+    version = register_export(workspace, export, None)
+    assert (version.name, version.version, version.uri) == ("colours", "1", "models:/colours@best")
+    stored = client.get_model_version_by_alias("colours", "best")
+    assert stored.run_id == run
+    assert stored.tags["sweeper.trial"] == "7"
+    assert "labelled rightly" in stored.description
+    assert client.get_run(run).info.end_time == 2000, "a run that has ended keeps its end"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.mlflow_database}")
+    info = mlflow.models.get_model_info(version.uri)
+    assert [(column.name, column.type.name) for column in info.signature.inputs] == [("image", "binary")]
+    assert info.signature.outputs.input_names() == ["class", "probability", "classes", "probabilities"]
+    assert info.saved_input_example_info is not None
+
+
+def test_the_same_export_again_makes_no_second_version_and_another_one_does(workspace: Workspace, export: Path) -> None:
+    client, _ = finished_run(workspace)
+    first, again = (register_export(workspace, export, None) for _ in range(2))
+    assert (first.new, again.new, again.version) == (True, False, "1")
+    config = read_config(export / "config.json")
+    write_config(export / "config.json", config.model_copy(update={"classes": tuple("abcde")}))
+    assert register_export(workspace, export, None).version == "2"
+    assert client.get_model_version_by_alias("colours", "best").version == 2
+
+
+def test_an_export_whose_trial_has_no_run_is_not_registered(workspace: Workspace, export: Path) -> None:
+    MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
+    with pytest.raises(StudyError, match="sweeper sync colours"):
+        register_export(workspace, export, None)
+
+
+def test_an_export_stands_and_tells_how_to_register_it_later_when_the_server_is_away(
+    workspace: Workspace, export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = f"http://127.0.0.1:{free_port()}"
+    _register_if_possible(workspace, export, None, away)
+    told = capsys.readouterr().err
+    assert "not registered: MLflow at http://127.0.0.1" in told
+    assert "Later: sweeper register colours" in told
+
+
+def test_a_server_that_is_away_is_told_as_that(workspace: Workspace, export: Path) -> None:
+    with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1"):
+        register_export(workspace, export, f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain.png", "large.jpg", "turned.jpg", "grey.png", "palette.png", "cmyk.jpg", "transparent.png", "deep.png"],
+)
+def test_served_images_are_prepared_exactly_as_in_training(tmp_path: Path, resize: Resize, name: str) -> None:
+    file = picture_file(tmp_path / name)
+    if name == "deep.png":  # 16-bit grey
+        Image.fromarray(np.asarray(Image.open(file).convert("L")).astype(np.uint16) * 257).save(file)
+    config = {"stored_size": 16, "image_size": 16, "resize": resize, "mean": [0.0] * 3, "std": [1.0] * 3}
+    pixels = np.rint(prepared(file.read_bytes(), config) * 255).astype(np.uint8)
+    np.testing.assert_array_equal(pixels.transpose(1, 2, 0), decode(file.read_bytes(), 16, resize))
+
+
+@pytest.fixture(scope="module")
+def served(report: ExportReport, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The shared export as MLflow loads it."""
+    folder = tmp_path_factory.mktemp("served") / "model"
+    save_served(servable(report.folder, report.config), folder)
+    return mlflow.pyfunc.load_model(str(folder))
+
+
+def test_a_served_model_answers_with_the_probabilities_of_predict(
+    served: Any, report: ExportReport, tmp_path: Path
+) -> None:
+    files = [picture_file(tmp_path / name) for name in ("plain.png", "large.jpg", "grey.png")]
+    request = pd.DataFrame({"image": [file.read_bytes() for file in files]})
+    answer = served.predict(request, params={"top": 3})
+    loaded = load_export(report.folder)
+    with torch.inference_mode():
+        logits = loaded.classifier(torch.cat([pixels_in_validation(file, loaded.config) for file in files]))
+    values, numbers = (logits / loaded.config.temperature).softmax(1).topk(3)
+    assert [list(row) for row in answer["classes"]] == [[loaded.config.classes[n] for n in row] for row in numbers]
+    np.testing.assert_allclose(np.array(answer["probabilities"].tolist()), values, rtol=1e-3)
+    assert list(answer["probability"]) == [row[0] for row in answer["probabilities"]]
+    assert [len(row) for row in served.predict(request)["classes"]] == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(b"nothing", "not an image"), (encoded(Image.new("1", (10_001, 10_000))), "decompression bomb|pixels are more")],
+)
+def test_a_bad_image_is_told_by_its_place_in_the_request(served: Any, data: bytes, why: str) -> None:
+    with pytest.raises(MlflowException, match=f"image 1 of the request cannot be read: .*({why})") as refused:
+        served.predict(pd.DataFrame({"image": [example_image(16), data]}))
+    assert refused.value.get_http_status_code() == 400
+
+
+def test_a_served_model_needs_neither_sweeper_nor_torch() -> None:
+    imported = re.findall(r"^(?:import|from) (\w+)", Path(served_model.__file__).read_text(), re.MULTILINE)
+    assert not {"sweeper", "torch", "timm"} & set(imported)
+
+
+@contextlib.contextmanager
+def serving(workspace: Workspace, model: str) -> Iterator[str]:
+    """Run `mlflow models serve` as a user does and give the address that answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model, "-p", str(port)]
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by its name
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{workspace.mlflow_database}", "PATH": programs}
+    with (workspace.root / "serve.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--env-manager", "local", "--workers", "1"],
+            cwd=workspace.root,
+            env={**os.environ, **environment, "PYTHONPATH": ""},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not answers(f"http://127.0.0.1:{port}/ping"):
+            assert process.poll() is None, (workspace.root / "serve.txt").read_text()
+            assert time.monotonic() < deadline, (workspace.root / "serve.txt").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/invocations"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+            return True
+    except OSError:
+        return False
+
+
+def post(url: str, content: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        return dict(json.loads(answer.read()))
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_registered_model_to_whoever_posts_an_image(
+    workspace: Workspace, export: Path, tmp_path: Path
+) -> None:
+    finished_run(workspace)
+    version = register_export(workspace, export, None)
+    file = picture_file(tmp_path / "large.jpg")
+    image = base64.b64encode(file.read_bytes()).decode()
+    with serving(workspace, version.uri) as url:
+        answer = post(url, {"dataframe_split": {"columns": ["image"], "data": [[image]]}, "params": {"top": 2}})
+        again = post(url, {"dataframe_records": [{"image": image}]})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            post(url, {"dataframe_records": [{"image": base64.b64encode(b"nothing").decode()}]})
+    loaded = load_export(export)
+    with torch.inference_mode():
+        probabilities = (
+            loaded.classifier(pixels_in_validation(file, loaded.config)) / loaded.config.temperature
+        ).softmax(1)
+    (found,) = answer["predictions"]
+    assert found["class"] == loaded.config.classes[int(probabilities.argmax())]
+    assert found["probability"] == pytest.approx(float(probabilities.max()), rel=1e-3)
+    assert (len(found["classes"]), len(again["predictions"][0]["classes"])) == (2, 5)
+    assert refused.value.code == 400
+    assert b"image 0 of the request" in refused.value.read()
