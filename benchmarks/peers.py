@@ -10,7 +10,7 @@ LEARNING_RATE = (1e-4, 1e-2)  # log-uniform
 WEIGHT_DECAY = (1e-5, 1e-2)  # log-uniform
 PADDING = 4  # pixels of the random crop
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-STARTUP_TRIALS = 5  # of the median pruner
+STARTUP_TRIALS = 1000  # of the median pruner, which decides after every epoch and lets all trials train to their ends
 
 
 @dataclass(frozen=True)
