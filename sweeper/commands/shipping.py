@@ -51,6 +51,10 @@ class Asked:
     leaders: int
     tolerance: float
 
+    @property
+    def more_than_the_winner(self) -> bool:
+        return self.fp16 or self.int8 or self.soup or self.ensemble
+
     def extras(self, store: StudyStore, winner: TrialRow) -> Extras:
         from sweeper.shipping import Extras
         from sweeper.study.ranking import finished_behind
@@ -77,10 +81,15 @@ def export(
     register: bool,
 ) -> None:
     """Export a trial, tell what every file of it scores, and register it unless that is not wanted."""
+    from sweeper.config.task import CLASSIFICATION
     from sweeper.display.tables import quality_table
+    from sweeper.errors import StudyError
     from sweeper.inference.export import ExportReport
     from sweeper.shipping import export_trial
 
+    if asked.more_than_the_winner and store.sweep.task.name != CLASSIFICATION.name:
+        rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
+        raise StudyError(f"{store.sweep.study} gives images back: {rule}")
     destination = to or workspace.export(store.sweep.study)
     with err.status("exporting and checking every format"):
         report = export_trial(workspace, store.sweep, row, destination, tracking_uri, asked.extras(store, row))
