@@ -73,25 +73,29 @@ class Merger:
         alike = [leader for leader in self._leaders if shape(leader.config) == shape(self._source.config)]
         states = [load_file(leader.weights) for leader in alike]
         classifier = self._load(alike[0])
+        passes: dict[tuple[int, ...], Pass] = {(0,): self._winner}  # with the statistics it was trained with
 
-        def accuracy(state: dict[str, torch.Tensor]) -> float:
-            if state is states[0]:  # the winner itself, with the statistics it was trained with
-                return self._accuracy(self._winner)
-            self._fill(classifier, state)
-            return self._accuracy(self._pass(classifier))
+        def fill(members: tuple[int, ...]) -> None:
+            self._fill(classifier, averaged([states[number] for number in members]))
 
-        chosen = greedy_soup(states, accuracy)
+        def accuracy(members: tuple[int, ...]) -> float:
+            if members not in passes:
+                fill(members)
+                passes[members] = self._pass(classifier)
+            return self._accuracy(passes[members])
+
+        chosen = greedy_soup(len(alike), accuracy)
         if len(chosen) > 1:
-            self._fill(classifier, averaged([states[number] for number in chosen]))
-        found = self._pass(classifier) if len(chosen) > 1 else self._winner
-        return self._candidate("soup", alike, chosen, classifier, found)
+            fill(chosen)
+        return self._candidate("soup", alike, chosen, classifier, passes[chosen])
 
     def ensemble(self) -> Candidate:
         """Let leaders that take the winner's images, of any architecture, answer together."""
         networks = {leader: self._load(leader) for leader in self._leaders if self._same_size(leader)}
         winner = networks[self._leaders[0]]
         alike = [leader for leader, network in networks.items() if same_images(network, winner)]
-        logits = [self._pass(networks[leader]).logits.numpy() for leader in alike]
+        passes = [self._winner, *(self._pass(networks[leader]) for leader in alike[1:])]
+        logits = [found.logits.numpy() for found in passes]
         chosen = greedy_ensemble([member[::2] for member in logits], self._labels[::2])
         network = Ensemble([networks[alike[number]] for number in chosen])
         found = self._pass(network) if len(chosen) > 1 else self._winner

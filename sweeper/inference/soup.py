@@ -29,13 +29,17 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)
 
 
-def greedy_soup(states: Sequence[State], accuracy: Callable[[State], float]) -> list[int]:
-    """Return which of the networks, given best first, go into the soup: each that does not lower its accuracy."""
-    chosen, best = [0], accuracy(states[0])
-    for number in range(1, len(states)):
-        found = accuracy(averaged([states[member] for member in [*chosen, number]]))
+def greedy_soup(count: int, accuracy: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
+    """Return which of `count` networks, numbered best first, go into the soup: each that does not lower its accuracy.
+
+    `accuracy` is that of the soup of some of them.
+    """
+    chosen: tuple[int, ...] = (0,)
+    best = accuracy(chosen)
+    for number in range(1, count):
+        found = accuracy((*chosen, number))
         if found >= best:
-            chosen, best = [*chosen, number], found
+            chosen, best = (*chosen, number), found
     return chosen
 
 

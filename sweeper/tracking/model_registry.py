@@ -158,13 +158,15 @@ def save_served(export: ServableExport, folder: Path, model: Model | None = None
         warnings.simplefilter("ignore")  # MLflow's of its own types, and pandas' of how MLflow uses it
         import mlflow.pyfunc
 
+        staged = Path(temporary) / "export"  # its name is that of the folder in the model
+        staged.mkdir()
         for file in export.files:
-            shutil.copyfile(file, Path(temporary) / file.name)
+            shutil.copyfile(file, staged / file.name)
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=model,
             python_model=str(Path(__file__).with_name(SERVED_MODEL)),
-            artifacts={"export": temporary},
+            artifacts={"export": str(staged)},
             signature=_signature(min(TOP, export.classes)),
             input_example=pd.DataFrame({"image": [example_image(export.image_size)]}),
             pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
