@@ -32,6 +32,6 @@ def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 # The same examples in every run: a change is judged by what it changes. HYPOTHESIS_PROFILE=search looks for new ones.
-settings.register_profile("repeat", derandomize=True)
-settings.register_profile("search")
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from sweeper.paths import Workspace
     from sweeper.report.difference import Difference
     from sweeper.search.study_store import StudyStore
+
+logger = logging.getLogger(__name__)
 
 NAMED_IMAGES = 8
 
@@ -64,7 +67,9 @@ def write_page_after_run(workspace: Workspace, storage: str, study: str, trackin
 
     try:
         path = write_page(workspace, StudyStore.load(storage, study), None, tracking_uri, log=True)
-    except SweeperError as error:
+    except Exception as error:  # whatever it is, the trials are done and recorded
+        if not isinstance(error, SweeperError):
+            logger.exception("the report of %s cannot be written", study)
         warn(f"no report yet: {error}; later: sweeper report {study}")
         return
     say(f"report: {path}")

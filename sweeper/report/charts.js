@@ -39,7 +39,8 @@ function chart(node, describe, onPick) {
     const described = describe();
     const options = { responsive: true, displaylogo: false, displayModeBar: innerWidth < 560 ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
-    await drawn.react(node, described.data, layout(described.layout), options);
+    const height = node.clientHeight - 4; // or the title of the lower axis touches the border
+    await drawn.react(node, described.data, layout({ ...described.layout, height }), options);
     if (onPick && !bound) {
       bound = true;
       node.on("plotly_click", (event) => event.points[0]?.customdata != null && onPick(event.points[0].customdata));

@@ -1,7 +1,7 @@
 "use strict";
 // What all parts of the page share: building nodes, inflating data, the theme, drawing what comes into view.
 
-const page = { data: JSON.parse(document.getElementById("payload").textContent), redraws: new Set() };
+const page = { data: JSON.parse(document.getElementById("payload").textContent), redraws: new Map() };
 
 /** Make a node; text goes in as text only, whatever it holds. */
 function el(tag, attributes = {}, ...children) {
@@ -38,8 +38,8 @@ function short(value) {
 function duration(seconds) {
   if (seconds == null) return "–";
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
-  const minutes = Math.round(seconds / 60);
-  return minutes < 60 ? `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  const whole = Math.round(seconds), minutes = Math.round(seconds / 60);
+  return whole < 3600 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
@@ -54,7 +54,10 @@ function isDark() {
 
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
-  for (const redraw of page.redraws) redraw();
+  for (const [node, redraw] of page.redraws) {
+    if (node.isConnected) redraw();
+    else page.redraws.delete(node); // of a trial that is no longer open
+  }
 }
 
 /** Follow the system until the switch is used; a sandboxed frame keeps no memory of it. */
@@ -75,7 +78,6 @@ function startTheme() {
 function whenSeen(node, draw) {
   let seen = false, stale = true;
   const update = () => {
-    if (!node.isConnected && seen) return page.redraws.delete(redraw);
     if (seen && stale) { stale = false; draw(); }
   };
   const redraw = () => { stale = true; update(); };
@@ -83,7 +85,7 @@ function whenSeen(node, draw) {
     seen = entries.some((entry) => entry.isIntersecting);
     update();
   }, { rootMargin: "200px" }).observe(node);
-  page.redraws.add(redraw);
+  page.redraws.set(node, redraw);
   addEventListener("beforeprint", () => { seen = true; update(); });
   return redraw;
 }

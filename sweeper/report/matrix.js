@@ -185,6 +185,6 @@ function matrixView(classes, cells, { signed = false, onPick, describe }) {
   const bar = el("div", { class: "bar" }, el("label", {}, "Order ", select), el("span", {},
     button("+", "zoom in", () => zoom(0.67)), " ", button("−", "zoom out", () => zoom(1.5)), " ",
     button("whole", "show the whole matrix", () => { Object.assign(view, { x: 0, y: 0, span: count }); draw(); })));
-  addEventListener("resize", settled(redraw));
+  new ResizeObserver(settled(redraw)).observe(canvas);
   return { node: el("div", {}, bar, canvas, readout), goTo };
 }

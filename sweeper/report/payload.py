@@ -57,7 +57,7 @@ def _trial(record: TrialRecord, rank: int | None, metric: str) -> dict[str, Any]
         "seconds": row.seconds,
         "ended": row.ended_ms,
         "reason": row.reason or "",
-        "run": record.run,
+        "run": record.run.id if record.run else None,
         "params": row.params,
         "costs": costs,
         "scores": best,

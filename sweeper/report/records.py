@@ -13,6 +13,7 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
+from sweeper.study.ranking import ranked
 from sweeper.tracking.delivery import SWEEP, TRIAL_TAG, read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 
@@ -21,6 +22,7 @@ CURVES = ("train/loss", "val/loss")
 
 BEST = "best.csv"  # the confusion matrix of the best epoch
 
+MOST_CURVES = 200  # trials, those ranked first, whose losses are fetched too; the objective of all is in the storage
 AT_ONCE = 8  # requests to a server far away; a database of this machine takes them one by one anyway
 
 Curve = dict[int, float]  # by epoch
@@ -35,7 +37,7 @@ class TrialRecord:
 
     row: TrialRow
     curves: Mapping[str, Curve]
-    run: str | None = None
+    run: RunSummary | None = None
     metrics: Mapping[str, float] | None = None
     weights: int | None = None
     predictions: Predictions | None = None
@@ -57,6 +59,7 @@ def read_records(
     runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
     objectives = store.curves()
     rows = store.rows() if wanted is None else wanted
+    leaders = {row.number for row in ranked(rows, store.sweep.objective.direction)[:MOST_CURVES]}
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
@@ -64,7 +67,10 @@ def read_records(
         run = runs.get(str(row.number))
         if row.ended_ms is not None and folder.outcome.exists():
             return _from_folder(row, curves, folder)
-        return TrialRecord(row, curves) if run is None else _from_run(row, curves, tracking, run)
+        if run is None:
+            return TrialRecord(row, curves)
+        losses = [name for name in CURVES if name in run.metrics and row.number in leaders]
+        return _from_run(row, {**{name: tracking.history(run.id, name) for name in losses}, **curves}, tracking, run)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as threads:
         return list(threads.map(read, rows))
@@ -90,32 +96,31 @@ def _from_folder(row: TrialRow, curves: Mapping[str, Curve], folder: TrialFolder
 
 def _from_run(row: TrialRow, curves: Mapping[str, Curve], tracking: MlflowStore, run: RunSummary) -> TrialRecord:
     """Read a trial's run; without a best epoch it left no files."""
-    more = {name: tracking.history(run.id, name) for name in CURVES if name in run.metrics}
-    record = TrialRecord(row, {**more, **curves}, run.id, run.metrics)
+    record = TrialRecord(row, curves, run, run.metrics)
     if row.best_epoch is None:
         return record
-    weights = next(iter(tracking.sizes(run.id, "weights").values()), None)
-    predictions = predictions_of_run(tracking, run.id)
-    matrix, classes = (None, ()) if predictions is not None else confusion_of_run(tracking, run.id)
+    weights = next(iter(tracking.sizes(run, "weights").values()), None)
+    predictions = predictions_of_run(tracking, run)
+    matrix, classes = (None, ()) if predictions is not None else confusion_of_run(tracking, run)
     return replace(record, weights=weights, predictions=predictions, confusion=matrix, classes=classes)
 
 
-def predictions_of_run(tracking: MlflowStore, run: str) -> Predictions | None:
+def predictions_of_run(tracking: MlflowStore, run: RunSummary) -> Predictions | None:
     """Return the predictions of a trial's best epoch; None of a trial that kept none."""
     kept = next(iter(tracking.sizes(run, "predictions")), None)
     if kept is None:
         return None
     with tempfile.TemporaryDirectory(prefix="sweeper-report-") as folder:
-        return read_predictions(tracking.download(run, kept, Path(folder)))
+        return read_predictions(tracking.fetch(run, kept, Path(folder)))
 
 
-def confusion_of_run(tracking: MlflowStore, run: str) -> tuple[Confusion | None, tuple[str, ...]]:
+def confusion_of_run(tracking: MlflowStore, run: RunSummary) -> tuple[Confusion | None, tuple[str, ...]]:
     """Return the confusion matrix of a trial's best epoch and the names of the classes."""
     name = f"confusion/{BEST}"
     if name not in tracking.sizes(run, "confusion"):
         return None, ()
     with tempfile.TemporaryDirectory(prefix="sweeper-report-") as folder:
-        return _matrix(tracking.download(run, name, Path(folder)))
+        return _matrix(tracking.fetch(run, name, Path(folder)))
 
 
 def _matrix(path: Path) -> tuple[Confusion | None, tuple[str, ...]]:

@@ -178,7 +178,7 @@
     const seen = await matrixOf(trial, told);
     if (selected !== trial.number) return; // another one has been opened meanwhile
     if (seen) body.append(...confusionPart(seen), ...(told ? [calibrationPart(told)] : []), ...(told && seen.predicted ? [mistakesPart(told, seen)] : []), classPart(seen));
-    else body.append(el("p", { class: "notice" }, told ? "Its predictions are in MLflow only: this file holds those of the leaders, up to 8 MB." : "This trial left no predictions: it has not finished an epoch, or it failed."));
+    else body.append(el("p", { class: "notice" }, told ? "Its predictions are in MLflow only: this file holds those of the leaders, up to 8 MB." : "There are no predictions of this trial: it has not finished an epoch, has failed, or is no classifier."));
     byId("trial-body").replaceChildren(body);
   }
   async function matrixOf(trial, told) {

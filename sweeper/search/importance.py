@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import optuna
 from optuna.trial import TrialState
@@ -21,5 +22,7 @@ def importances(study: optuna.Study) -> dict[str, float]:
     if len(complete) < FEWEST_TRIALS or len({trial.value for trial in complete}) == 1:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of branches with few trials: the page says what it is based on
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return {name: value for name, value in found.items() if math.isfinite(value)}

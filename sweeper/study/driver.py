@@ -189,7 +189,7 @@ class Driver:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._interrupted:
             asked = self._store.next_group(self._store.sweep.features.fuse)
-            group = [self._with_weights(spec) for spec in asked]
+            group = [self._with_beginning(spec) for spec in asked]
             if not group:
                 return
             self._live.update(spec.number for spec in group)
@@ -202,8 +202,10 @@ class Driver:
             for spec in group:
                 self._outbox.notify(spec.number, Phase.RUNNING)
 
-    def _with_weights(self, spec: TrialSpec) -> TrialSpec:
-        return spec.model_copy(update={"weights": self._weights.get(str(spec.config.pretrained))})
+    def _with_beginning(self, spec: TrialSpec) -> TrialSpec:
+        """Add the files that a trial begins with."""
+        weights = self._weights.get(str(spec.config.pretrained))
+        return spec.model_copy(update={"weights": weights, "start": self._start})
 
     def _handle(self, engine: Engine, event: Event) -> None:
         match event:

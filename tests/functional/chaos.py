@@ -28,7 +28,7 @@ from mlflow.entities import ViewType
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.tracking.delivery import _read_history
+from sweeper.tracking.delivery import read_epochs
 from tests.pictures import write_class_folders
 
 STUDY = "chaos"
@@ -36,7 +36,7 @@ REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 300.0
 POLL_S = 0.002
 DEATHS_OF_A_TRIAL = 2  # one less than fails it
-TIMES = ("time/", "images_per_s", "memory/", "system/")
+TIMES = ("time/", "images_per_s", "memory/", "system/", "cost/train_seconds")
 
 SPACE: dict[str, Any] = {
     "study": STUDY,
@@ -138,7 +138,7 @@ class Sandbox:
         found = {}
         for folder in self.workspace.study(STUDY).trials():
             try:
-                history = _read_history(folder.history)
+                history = read_epochs(folder.history)
             except OSError:
                 continue  # delivered and removed just now
             found.update({(folder.number, metrics.epoch): metrics.timestamp_ms for metrics in history})
@@ -343,7 +343,10 @@ def check(
         for key, points in runs[name].items():
             if key.startswith("system/"):
                 continue
-            steps = [row.best_epoch] if key.startswith("best/") else list(range(1, row.epochs + 1))
+            once = {"best/": row.best_epoch, "cost/": row.epochs}
+            steps = next(
+                ([step] for kind, step in once.items() if key.startswith(kind)), list(range(1, row.epochs + 1))
+            )
             assert [step for step, _, _ in points] == steps, f"{name} {key}: {points}"
             if not any(part in key for part in TIMES):
                 assert [value for _, value, _ in points] == [value for _, value, _ in whole[name][key]], (name, key)

@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from sweeper.predictions import read_predictions
 from tests.functional.program import REPOSITORY, sweeper
 from tests.pictures import write_split_folders
 
@@ -52,13 +53,31 @@ def runs(folder: Path) -> dict[str, Any]:
 
 def test_there_is_one_parent_run_and_one_child_for_each_trial(runs: dict[str, Any]) -> None:
     assert sorted(runs) == ["tiny", "trial-0000", "trial-0001", "trial-0002", "trial-0003"]
-    parent = runs.pop("tiny")
-    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
-    assert "RUNNING" not in {run.info.status for run in [parent, *runs.values()]}
+    children = [run for name, run in runs.items() if name != "tiny"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {runs["tiny"].info.run_id}
+    assert "RUNNING" not in {run.info.status for run in runs.values()}
 
 
 def test_the_folder_of_a_delivered_trial_is_gone(folder: Path) -> None:
     assert list((folder / ".sweeper" / "studies" / "tiny").glob("trial-*")) == []
+
+
+def test_the_parent_run_holds_the_report_and_says_where_things_are(folder: Path, runs: dict[str, Any]) -> None:
+    parent = runs["tiny"]
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "report")] == ["report/tiny.html"]
+    assert "default-src 'none'" in (folder / "reports" / "tiny.html").read_text()
+    best = int(parent.data.tags["sweeper.best_trial"])
+    assert f"trial-{best:04d}" in parent.data.tags["mlflow.note.content"]
+    assert "report/tiny.html" in parent.data.tags["mlflow.note.content"]
+
+
+def test_every_trial_keeps_predictions_that_agree_with_its_logged_accuracy(folder: Path, runs: dict[str, Any]) -> None:
+    for name, run in runs.items():
+        if name == "tiny":
+            continue
+        (kept,) = (folder / "mlruns" / "tiny" / run.info.run_id / "artifacts" / "predictions").iterdir()
+        assert read_predictions(kept).right.mean() == pytest.approx(run.data.metrics["best/val/accuracy"])
 
 
 def test_the_same_command_again_has_nothing_left_to_do(folder: Path, runs: dict[str, Any]) -> None:
