@@ -16,7 +16,7 @@ quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded d
 	@echo "next: $(BIN)/mlflow ui (curves and confusion matrices), search_spaces/ (your own data), README.md"
 
 test: .venv/dev.stamp  ## run the test suite in two processes
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/dev.stamp postgresql chromium  ## run the tests that take long
 	$(BIN)/pytest -m slow

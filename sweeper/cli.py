@@ -113,7 +113,7 @@ def best(
     """
     from sweeper.display.confirmation import confirmed_lines
     from sweeper.display.tables import params_table, ranked_table, score
-    from sweeper.study.confirming import confirmed
+    from sweeper.study.winner import confirmed
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)

@@ -79,14 +79,10 @@ def winner_of(store: StudyStore, prefer: str | None = None, within: float | None
     Raises StudyError when none has finished, ConfigError for a metric that trials do not have.
     """
     from sweeper.errors import StudyError
-    from sweeper.study.confirming import confirmed
     from sweeper.study.pareto import choose
+    from sweeper.study.winner import study_winner
 
-    found = confirmed(store)
-    if found is not None and prefer is None:
-        return store.rows()[found.winner.trial]
-
-    row = choose(store.rows(), store.sweep, prefer, within)
+    row = study_winner(store) if prefer is None else choose(store.rows(), store.sweep, prefer, within)
     if row is None:
         study = store.sweep.study
         raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")

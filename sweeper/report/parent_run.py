@@ -9,7 +9,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import tracking_uri_of
-from sweeper.study.ranking import winner
+from sweeper.study.winner import study_winner
 from sweeper.tracking.delivery import STUDY_TAG, SWEEP, TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore
 
@@ -30,22 +30,20 @@ def log_page(workspace: Workspace, store: StudyStore, page: Path, tracking_uri: 
 
 def outcome_tags(store: StudyStore) -> dict[str, str]:
     """Return what tells studies apart in MLflow's table of runs."""
-    rows, sweep = store.rows(), store.sweep
-    best = winner(rows, sweep.objective.direction)
-    tags = {f"sweeper.trials.{state}": str(sum(row.state is state for row in rows)) for state in _ENDED}
+    rows = store.rows()
+    best = study_winner(store)
+    ended = [state for state in TrialState if state.ended]
+    tags = {f"sweeper.trials.{state}": str(sum(row.state is state for row in rows)) for state in ended}
     if best is not None:
         tags |= {"sweeper.best_trial": str(best.number), "sweeper.best_value": f"{best.value:.6g}"}
     return tags
 
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-
-
 def note(store: StudyStore, page: str) -> str:
     """Return the description of the parent run, in Markdown."""
     sweep, rows = store.sweep, store.rows()
-    best = winner(rows, sweep.objective.direction)
-    ended = sum(row.state in _ENDED for row in rows)
+    best = study_winner(store)
+    ended = sum(row.state.ended for row in rows)
     lines = [f"**{sweep.study}**: {ended} of {store.budget} trials ended; objective `{sweep.objective.metric}`."]
     if best is not None:
         name = f"trial-{best.number:04d}"

@@ -15,11 +15,12 @@ from sweeper.predictions import Predictions
 from sweeper.report.calibration import calibration
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
-from sweeper.study.ranking import ranked
+from sweeper.study.pareto import in_order
 
 LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow
 LOGARITHMIC = 30  # ratio of largest to smallest value from which a parameter is drawn on a logarithmic axis
 COSTS = {"images_per_s": "images a second in training", "memory/peak_mb": "peak memory (MB)"}
+OWN_COSTS = {"parameters": "parameters", "latency_ms": "latency of one image (ms)"}
 
 
 def blob(content: bytes) -> str:
@@ -34,7 +35,7 @@ def trials_payload(records: Sequence[TrialRecord], sweep: SweepConfig) -> list[d
 
 
 def _ranks(records: Sequence[TrialRecord], sweep: SweepConfig) -> dict[int, int]:
-    order = ranked([record.row for record in records], sweep.objective.direction)
+    order = in_order([record.row for record in records], sweep)
     return {row.number: rank for rank, row in enumerate(order, 1)}
 
 
@@ -42,6 +43,8 @@ def _trial(record: TrialRecord, rank: int | None, metric: str) -> dict[str, Any]
     row = record.row
     metrics = {name: value for name, value in (record.metrics or {}).items() if math.isfinite(value)}
     costs = {title: metrics[name] for name, title in COSTS.items() if name in metrics}
+    if row.outcome is not None:
+        costs |= {OWN_COSTS[name]: value for name, value in row.outcome.costs.items() if name in OWN_COSTS}
     if record.weights is not None:
         costs["size of the weights (MB)"] = record.weights / 1e6
     if row.seconds is not None:

@@ -13,7 +13,7 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.ranking import ranked
+from sweeper.study.pareto import in_order
 from sweeper.tracking.delivery import SWEEP, TRIAL_TAG, read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 
@@ -59,7 +59,7 @@ def read_records(
     runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
     objectives = store.curves()
     rows = store.rows() if wanted is None else wanted
-    leaders = {row.number for row in ranked(rows, store.sweep.objective.direction)[:MOST_CURVES]}
+    leaders = {row.number for row in in_order(rows, store.sweep)[:MOST_CURVES]}
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}

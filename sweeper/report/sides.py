@@ -20,7 +20,7 @@ from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import tracking_uri_of
-from sweeper.study.ranking import winner
+from sweeper.study.winner import study_winner
 from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.training.device import resolve_device
@@ -90,7 +90,7 @@ class SideFinder:
     def _row(self, study: str, number: int | None) -> TrialRow:
         store = self._store(study)
         rows = store.rows()
-        row = winner(rows, store.sweep.objective.direction) if number is None else _numbered(rows, number)
+        row = study_winner(store) if number is None else _numbered(rows, number)
         if row is None:
             wanted = "has no finished trial" if number is None else f"has no trial {number}"
             raise StudyError(f"{study} {wanted}; its trials: sweeper status {study}")

@@ -82,12 +82,6 @@ def confirm_leaders(
     return Confirmed(result, judged)
 
 
-def confirmed(store: StudyStore) -> Confirmation | None:
-    """Return what the last confirmation of a study has found, or None."""
-    stored = store.confirmation
-    return Confirmation.model_validate(stored) if stored else None
-
-
 @dataclass(frozen=True)
 class _Judge:
     """Judges the leaders once nothing is left to train, and writes what the confirmation's run holds."""

@@ -19,7 +19,7 @@ from sweeper.results import PinnedWeights, TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
-from sweeper.study.ranking import winner
+from sweeper.study.winner import study_winner
 
 Pinned = dict[str, PinnedWeights]
 """By the value of `search.pretrained` that they stand for: a path or a reference to a study."""
@@ -109,7 +109,7 @@ def _trial(store: StudyStore, number: int | None) -> TrialRow:
     """Return a trial by its number, or the best one. Raises StudyError where there are no weights to be had."""
     rows, study = store.rows(), store.sweep.study
     if number is None:
-        best = winner(rows, store.sweep.objective.direction)
+        best = study_winner(store)
         if best is None:
             raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
         return best

@@ -23,9 +23,3 @@ def ranked(rows: Iterable[TrialRow], direction: str) -> list[TrialRow]:
 def finished_behind(rows: Iterable[TrialRow], direction: str, leader: TrialRow) -> list[TrialRow]:
     """Return the other trials that finished, best first."""
     return [row for row in ranked(rows, direction) if row.state is TrialState.COMPLETE and row.number != leader.number]
-
-
-def winner(rows: Iterable[TrialRow], direction: str) -> TrialRow | None:
-    """Return the best trial that finished, or None."""
-    best = next(iter(ranked(rows, direction)), None)
-    return best if best is not None and best.state is TrialState.COMPLETE else None

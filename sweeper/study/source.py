@@ -12,7 +12,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.lineage import read_start
-from sweeper.study.ranking import winner
+from sweeper.study.winner import study_winner
 from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 
@@ -73,7 +73,7 @@ def _trial_of_run(workspace: Workspace, run: str, tracking_uri: str | None) -> t
 def _row(store: StudyStore, trial: str) -> TrialRow:
     rows, study = store.rows(), store.sweep.study
     if trial == BEST:
-        best = winner(rows, store.sweep.objective.direction)
+        best = study_winner(store)
         if best is None:
             raise StudyNotFound(f"no trial of {study} has finished; name one as {study}/NUMBER: sweeper status {study}")
         return best

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -75,7 +78,17 @@ def test_a_trial_is_reproduced_to_the_last_digit_from_its_run_alone(folder: Path
     assert list((folder / ".sweeper").glob("reproduce-*")) == []
 
 
-def test_a_confirmation_killed_on_the_way_goes_on_and_trains_nothing_twice(folder: Path) -> None:
+@dataclass(frozen=True)
+class Confirmation:
+    """A confirmation of `blots` that was killed and begun again: what its ledger had before and has now."""
+
+    before: list[dict[str, Any]]
+    after: list[dict[str, Any]]
+    shown: str
+
+
+@pytest.fixture(scope="module")
+def confirmation(folder: Path) -> Confirmation:
     arguments = [sys.executable, "-m", "sweeper", "confirm", "--top", "2", "--seeds", "2"]
     killed = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, start_new_session=True)
     ledger = folder / ".sweeper/studies/blots/confirmation/repetitions.json"
@@ -85,14 +98,19 @@ def test_a_confirmation_killed_on_the_way_goes_on_and_trains_nothing_twice(folde
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     before = [one for one in json.loads(ledger.read_text()) if one["outcome"]]
-    assert before
     shown = command("confirm", "--top", "2", "--seeds", "2", "--workers", "2")
-    assert "4 of 4 repetitions done" in shown
-    after = json.loads(ledger.read_text())
-    assert [one for one in after if one["number"] in {had["number"] for had in before}] == before
-    assert "test split, trial" in shown
+    return Confirmation(before, json.loads(ledger.read_text()), shown)
 
 
+def test_a_confirmation_killed_on_the_way_goes_on_and_trains_nothing_twice(confirmation: Confirmation) -> None:
+    assert confirmation.before
+    assert "4 of 4 repetitions done" in confirmation.shown
+    numbers = {one["number"] for one in confirmation.before}
+    assert [one for one in confirmation.after if one["number"] in numbers] == confirmation.before
+    assert "test split, trial" in confirmation.shown
+
+
+@pytest.mark.usefixtures("confirmation")
 def test_every_repetition_is_one_run_below_the_study_and_none_is_taken_for_a_trial(folder: Path) -> None:
     found = runs(folder)
     assert set(found) == {"blots", "trial-0000", "trial-0001", "blots-confirmation", *REPETITIONS}
@@ -105,6 +123,7 @@ def test_every_repetition_is_one_run_below_the_study_and_none_is_taken_for_a_tri
     assert not list((folder / ".sweeper/studies/blots/confirmation").glob("trial-*"))
 
 
+@pytest.mark.usefixtures("confirmation")
 def test_the_test_split_is_measured_once_and_again_only_when_asked_for(folder: Path) -> None:
     def count() -> int:
         return sum(int(run.data.tags.get("sweeper.test_looks", 0)) for run in runs(folder).values())
@@ -120,10 +139,9 @@ def test_the_test_split_is_measured_once_and_again_only_when_asked_for(folder: P
     assert [one["forced"] for one in json.loads((folder / ".sweeper/studies/blots/confirmation/test.json").read_text())]
 
 
-def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(folder: Path) -> None:
-    ledger = json.loads((folder / ".sweeper/studies/blots/confirmation/repetitions.json").read_text())
+def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(confirmation: Confirmation) -> None:
     means = {
-        trial: sum(one["outcome"]["best_value"] for one in ledger if one["repeats"]["trial"] == trial) / 2
+        trial: sum(one["outcome"]["best_value"] for one in confirmation.after if one["repeats"]["trial"] == trial) / 2
         for trial in (0, 1)
     }
     shown = " ".join(command("best").split())
@@ -132,6 +150,7 @@ def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(folder: Path)
     assert "between trial" in shown
 
 
+@pytest.mark.usefixtures("confirmation")
 def test_a_run_whose_metrics_do_not_come_out_again_is_told_with_them_and_exit_code_1(folder: Path) -> None:
     logged = runs(folder)["confirm-0001-seed-2"]  # two runs below the one that has the search space
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -161,7 +180,11 @@ def test_several_objectives_are_measured_ranked_and_chosen_from_after_a_warm_sta
     assert f"trial {fastest.number} is best" in command("best", "several", "--prefer", "latency_ms")
 
 
-def test_an_edited_search_space_goes_on_with_the_trials_that_fit(folder: Path) -> None:
+def test_an_edited_search_space_goes_on_with_the_trials_that_fit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(folder)
     before = open_study(Workspace(folder), None, "blots").rows()
     wider = SPACE.replace("trials: 2", "trials: 3").replace("{choice: [0.0, 0.01, 0.02]}", "{float: [0.0, 0.05]}")
     (folder / "wider.yaml").write_text(wider.replace("test_resnet", "{choice: [test_resnet, test_vit]}"))

@@ -17,7 +17,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.driver import Driver, SweepResult
-from sweeper.study.ranking import ranked, winner
+from sweeper.study.ranking import ranked
 
 Script = Callable[[TrialSpec], Event]
 
@@ -107,7 +107,7 @@ def test_a_trial_whose_workers_are_killed_for_memory_does_not_fit_and_the_study_
     assert first.reason.startswith("does not fit in memory: its worker was killed by SIGKILL")
     assert {row.state for row in rest} == {TrialState.COMPLETE}
     assert first not in ranked(result.rows, "maximize")
-    assert winner(result.rows, "maximize") == rest[0]
+    assert ranked(result.rows, "maximize")[0] == rest[0]
 
 
 def test_a_trial_whose_workers_are_killed_by_someone_has_failed_and_lost_no_micro_batch_size(run) -> None:

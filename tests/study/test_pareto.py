@@ -10,6 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.study.pareto import choose, in_order, pareto_front
+from tests.study.test_ranking import ROWS as RANKED
 from tests.study.test_ranking import row
 
 
@@ -95,3 +96,9 @@ def test_the_first_objective_that_is_no_cost_picks_the_best_epoch() -> None:
     assert (sweep.objective.metric, sweep.objective.direction) == ("val/loss", "minimize")
     assert [goal.direction for goal in sweep.goals] == ["minimize", "minimize", "maximize"]
     assert SweepConfig.model_validate(sweep.model_dump(mode="json", by_alias=True)) == sweep
+
+
+def test_a_pruned_or_failed_trial_never_wins() -> None:
+    alone = sweep_of()
+    assert choose(RANKED, alone) == RANKED[2]
+    assert choose([RANKED[1], RANKED[3]], alone) is None

@@ -1,4 +1,4 @@
-"""The order of trials and the winner."""
+"""The order of trials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
 from sweeper.study.preparation import image_sizes
-from sweeper.study.ranking import ranked, winner
+from sweeper.study.ranking import ranked
 from sweeper.study.summary import optimization_history, trials_csv
 
 
@@ -32,11 +32,6 @@ ROWS = [row(0, 0.5), row(1, 0.9, TrialState.PRUNED), row(2, 0.7), row(3, None, T
 def test_finished_trials_stand_above_pruned_ones_and_ties_keep_their_order() -> None:
     assert [item.number for item in ranked(ROWS, "maximize")] == [2, 4, 0, 1]
     assert [item.number for item in ranked(ROWS, "minimize")] == [0, 2, 4, 1]
-
-
-def test_a_pruned_or_failed_trial_never_wins() -> None:
-    assert winner(ROWS, "maximize") == ROWS[2]
-    assert winner([ROWS[1], ROWS[3]], "maximize") is None
 
 
 def test_a_trial_that_scored_zero_is_ranked() -> None:

@@ -1,0 +1,20 @@
+"""The trial that stands for a study wherever one is meant: `best`, an export, a reference, a comparison."""
+
+from __future__ import annotations
+
+from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.study.confirmation import Confirmation
+from sweeper.study.pareto import choose
+
+
+def study_winner(store: StudyStore) -> TrialRow | None:
+    """Return the trial that the last confirmation chose, else the best of those that finished; None where none has."""
+    rows, found = store.rows(), confirmed(store)
+    return choose(rows, store.sweep) if found is None else rows[found.winner.trial]
+
+
+def confirmed(store: StudyStore) -> Confirmation | None:
+    """Return what the last confirmation of a study has found, or None."""
+    stored = store.confirmation
+    return Confirmation.model_validate(stored) if stored else None
