@@ -70,7 +70,7 @@ def read_records(
         if run is None:
             return TrialRecord(row, curves)
         losses = [name for name in CURVES if name in run.metrics and row.number in leaders]
-        return _from_run(row, {**{name: tracking.history(run.id, name) for name in losses}, **curves}, tracking, run)
+        return _from_run(row, {**tracking.curves(run.id, losses), **curves}, tracking, run)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as threads:
         return list(threads.map(read, rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +19,9 @@ from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import tracking_uri_of
-from sweeper.study.winner import study_winner
-from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.training.device import resolve_device
-
-RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class SideFinder:
         if ExportFolder(Path(name)).config.is_file():
             return self._export(Path(name))
         if RUN_ID.fullmatch(name):
-            return self._trial(*self._of_run(name))
+            return self._trial(*trial_of_run(self._tracking(None), name))
         study, slash, number = name.rpartition("/")
         if slash and number.isdecimal():
             return self._trial(study, int(number))
@@ -81,24 +77,9 @@ class SideFinder:
         uri = tracking_uri_of(self.workspace, study, self.tracking_uri) if study else named
         return MlflowStore(uri, self.workspace)
 
-    def _of_run(self, run: str) -> tuple[str, int]:
-        tags = self._tracking(None).tags(run)
-        if not tags.get(TRIAL_TAG, "").isdecimal():
-            raise StudyError(f"the run {run} is no trial of sweeper; name a trial's run, or STUDY/NUMBER")
-        return tags[STUDY_TAG], int(tags[TRIAL_TAG])
-
-    def _row(self, study: str, number: int | None) -> TrialRow:
-        store = self._store(study)
-        rows = store.rows()
-        row = study_winner(store) if number is None else _numbered(rows, number)
-        if row is None:
-            wanted = "has no finished trial" if number is None else f"has no trial {number}"
-            raise StudyError(f"{study} {wanted}; its trials: sweeper status {study}")
-        return row
-
     def _trial(self, study: str, number: int | None) -> Side:
-        row = self._row(study, number)
         store = self._store(study)
+        row = trial_of(store, number)
         tracking = self._tracking(study)
         record = read_record(self.workspace, store, tracking, row)
         classes = record.classes or (confusion_of_run(tracking, record.run)[1] if record.run else ())
@@ -151,7 +132,3 @@ class SideFinder:
         bare = Side(str(folder), params, {}, {}, config.classes, None, None)
         on = resolve_device(self.device, 0)
         return self._on_data(bare, evaluate_export(self.workspace, folder, self.split, data=self.data, device=on))
-
-
-def _numbered(rows: list[TrialRow], number: int) -> TrialRow | None:
-    return next((row for row in rows if row.number == number), None)

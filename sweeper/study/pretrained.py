@@ -19,7 +19,7 @@ from sweeper.results import PinnedWeights, TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
-from sweeper.study.winner import study_winner
+from sweeper.study.naming import trial_of
 
 Pinned = dict[str, PinnedWeights]
 """By the value of `search.pretrained` that they stand for: a path or a reference to a study."""
@@ -92,7 +92,7 @@ def _fetched(
     """Bring the weights of a study's trial here; once it is known which trial that is, never another's."""
     number = before.trial if before is not None else reference.trial
     store = StudyStore.load(storage_url, reference.study)
-    row = _trial(store, number)
+    row = _with_weights(trial_of(store, number), store.sweep.study)
     _require_same_architecture(sweep, reference.study, row)
     elsewhere = None if read_card(workspace.study(reference.study)) else tracking_uri
     with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
@@ -105,19 +105,10 @@ def _fetched(
     return found
 
 
-def _trial(store: StudyStore, number: int | None) -> TrialRow:
-    """Return a trial by its number, or the best one. Raises StudyError where there are no weights to be had."""
-    rows, study = store.rows(), store.sweep.study
-    if number is None:
-        best = study_winner(store)
-        if best is None:
-            raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
-        return best
-    if number >= len(rows):
-        raise StudyError(f"{study} has {len(rows)} trials, and none of number {number}; see `sweeper status {study}`")
-    row = rows[number]
+def _with_weights(row: TrialRow, study: str) -> TrialRow:
+    """Return a trial as it is. Raises StudyError where there are no weights to be had."""
     if row.outcome is None or row.outcome.best_epoch is None:
-        raise StudyError(f"trial {number} of {study} is {row.state} and has no weights; name another")
+        raise StudyError(f"trial {row.number} of {study} is {row.state} and has no weights; name another")
     return row
 
 

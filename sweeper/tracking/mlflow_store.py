@@ -216,12 +216,11 @@ class MlflowStore:
         return LoggedRun(str(found.info.run_name), parent, dict(found.data.params), tags, tuple(found.data.metrics))
 
     def curves(self, run: str, metrics: Iterable[str]) -> dict[str, dict[int, float]]:
-        """Return each of these metrics by its step."""
+        """Return each of these metrics by its step, in order."""
         with self._errors():
-            return {
-                name: {point.step: point.value for point in self._client.get_metric_history(run, name)}
-                for name in metrics
-            }
+            found = {name: self._client.get_metric_history(run, name) for name in metrics}
+        in_order = {name: sorted(points, key=lambda point: point.step) for name, points in found.items()}
+        return {name: {point.step: point.value for point in points} for name, points in in_order.items()}
 
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""
@@ -243,12 +242,6 @@ class MlflowStore:
         """Upload one file into a folder of the run's artifacts."""
         with self._errors():
             self._client.log_artifact(run, str(file), folder or None)
-
-    def history(self, run: str, metric: str) -> dict[int, float]:
-        """Return a metric's value at every step."""
-        with self._errors():
-            points = self._client.get_metric_history(run, metric)
-        return {int(point.step): float(point.value) for point in sorted(points, key=lambda point: int(point.step))}
 
     def sizes(self, run: RunSummary, folder: str) -> dict[str, int]:
         """Return the bytes of each file in a folder of a run's artifacts; none where there is no such folder."""

@@ -132,7 +132,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     ("source", "rule"),
     [
         ("tiny", "STUDY/NUMBER or STUDY/best, got tiny"),
-        ("tiny/7", "tiny has 1 trials and no trial 7"),
+        ("tiny/7", "tiny has no trial 7"),
         ("tinny/best", "no study is called tinny; there are"),
         ("0" * 32, f"Run with id={'0' * 32} not found"),
     ],

@@ -105,4 +105,4 @@ def test_a_study_stands_for_its_winner_and_a_model_differs_not_from_itself(ran: 
 
 def test_a_trial_that_is_not_there_is_refused_with_where_to_look(ran: CliRunner) -> None:
     done = ran.invoke(app, ["diff", "s/0", "s/99"])
-    assert "s has no trial 99; its trials: sweeper status s" in str(done.exception)
+    assert "s has no trial 99; see sweeper status s" in str(done.exception)

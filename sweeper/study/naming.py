@@ -1,0 +1,35 @@
+"""Trials by the names that people give them: STUDY, STUDY/NUMBER, STUDY/best, or the id of an MLflow run."""
+
+from __future__ import annotations
+
+import re
+
+from sweeper.errors import StudyError, StudyNotFound
+from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.study.winner import study_winner
+from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.tracking.mlflow_store import MlflowStore
+
+RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def trial_of(store: StudyStore, number: int | None) -> TrialRow:
+    """Return a trial of a study by its number, without one the winner. Raises StudyNotFound where there is none."""
+    study, rows = store.sweep.study, store.rows()
+    if number is None:
+        row, wanted = study_winner(store), f"no trial of {study} has finished"
+    else:
+        row, wanted = next((row for row in rows if row.number == number), None), f"{study} has no trial {number}"
+    if row is None:
+        raise StudyNotFound(f"{wanted}; see sweeper status {study}")
+    return row
+
+
+def trial_of_run(tracking: MlflowStore, run: str) -> tuple[str, int]:
+    """Return the study and the number of the trial that a run records. Raises StudyError, TrackingError."""
+    tags = tracking.tags(run)
+    study, trial = tags.get(STUDY_TAG, ""), tags.get(TRIAL_TAG, "")
+    if not study or not trial.isdecimal():
+        raise StudyError(f"the MLflow run {run} is no trial of a study of sweeper; name a trial's run, or STUDY/NUMBER")
+    return study, int(trial)
