@@ -6,6 +6,7 @@ import importlib
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 import typer
 
@@ -16,7 +17,7 @@ from sweeper.credentials import hide_credentials
 
 if TYPE_CHECKING:
     from sweeper.config.names import NamesUsed
-    from sweeper.config.sweep import SweepConfig
+    from sweeper.config.sweep import ObjectiveConfig, SweepConfig
     from sweeper.paths import Workspace
     from sweeper.study.driver import SweepResult
     from sweeper.study.lineage import Start
@@ -64,7 +65,7 @@ def run_and_tell(
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
-    _say_what_next(result, sweep.study, uri)
+    _say_what_next(result, sweep, uri)
     return result
 
 
@@ -108,8 +109,9 @@ def say_disk_use(workspace: Workspace) -> None:
     out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
 
 
-def _say_what_next(result: SweepResult, study: str, tracking_uri: str) -> None:
+def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -> None:
     """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
+    study = sweep.study
     states = [row.state.value for row in result.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     out.print(f"study {study}: {counts or 'no trials'}", highlight=False)
@@ -125,5 +127,16 @@ def _say_what_next(result: SweepResult, study: str, tracking_uri: str) -> None:
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "
-        runs = f"{page}/#/experiments/{result.experiment}/runs?workflowType=machine_learning"
-        out.print(f"      {start}{hide_credentials(runs)}", highlight=False, markup=False, soft_wrap=True)
+        trials = f"{hide_credentials(page)}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
+        out.print(f"      {start}{trials}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _best_first(objective: ObjectiveConfig) -> str:
+    """Return what makes MLflow's table and charts of runs show all trials, best first, and not their parent alone."""
+    view = {
+        "workflowType": "machine_learning",
+        "searchFilter": "attributes.run_name LIKE 'trial-%'",
+        "orderByKey": f"metrics.`best/{objective.metric}`",
+        "orderByAsc": "true" if objective.direction == "minimize" else "false",
+    }
+    return urlencode(view, quote_via=quote)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import mlflow
 import pytest
@@ -84,6 +86,14 @@ def test_the_same_command_again_has_nothing_left_to_do(folder: Path, runs: dict[
     again = sweeper("run", "space.yaml", folder=folder)
     assert again.returncode == 0
     assert "started" not in again.stdout
+    (address,) = re.findall(r"http://127\.0\.0\.1:5000\S+", again.stdout)
+    view = {key: values[0] for key, values in parse_qs(address.partition("?")[2]).items()}
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    order = {"false": "DESC", "true": "ASC"}[view["orderByAsc"]]
+    found = client.search_runs(["1"], view["searchFilter"], order_by=[f"{view['orderByKey']} {order}"])
+    scores = [run.data.metrics["best/val/accuracy"] for run in found]
+    assert len(found) == len(runs) - 1
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_status_lists_every_trial(folder: Path) -> None:
