@@ -98,7 +98,7 @@ def main() -> None:
             count = options.steps * max(options.batch_sizes)
             val = count // VAL_SHARE // CLASSES * CLASSES or CLASSES
             images = gather(options.data, Path(name) / "images", size=size, classes=CLASSES, train=count, val=val)
-            result = result or Result("ceiling", images.about)
+            result = result or Result(options.name, images.about)
             for backbone in options.backbones:
                 for batch_size in options.batch_sizes:
                     case = Case(backbone, size, batch_size)
@@ -113,6 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[64, 128])
     parser.add_argument("--steps", type=int, default=10, help="in a pass, at the larger batch size")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--name", default="ceiling", help="of the result, to keep one beside another")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     return parser.parse_args()
 
