@@ -26,6 +26,7 @@ from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.winner import confirmed
 from sweeper.tracking.mlflow_store import MlflowStore
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
@@ -51,9 +52,22 @@ def study_page(
         SCRIPTS,
         title=f"{sweep.study}: report",
         study=sweep.study,
+        confirmed=_confirmed(store),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
         facts=_facts(workspace, sweep, records),
+    )
+
+
+def _confirmed(store: StudyStore) -> str:
+    """Return what training the leaders again has shown; nothing where that was not done."""
+    found = confirmed(store)
+    if found is None or found.winner.mean is None:
+        return ""
+    winner = found.winner
+    return (
+        f"Trained again with {len(winner.values)} fresh seeds, trial {winner.trial} leads with a mean of "
+        f"{winner.mean:.4f}, and stands for the study; {found.verdict()}"
     )
 
 
