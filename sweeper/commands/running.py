@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sweeper.config.sweep import ObjectiveConfig, SweepConfig
     from sweeper.paths import Workspace
     from sweeper.study.driver import SweepResult
-    from sweeper.study.lineage import Start
 
 INTERRUPTED = 130
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
@@ -35,9 +34,8 @@ def run_and_tell(
     tracking_uri: str | None,
     with_report: bool,
     warm_start_from: str | None = None,
-    start: Start | None = None,
 ) -> SweepResult:
-    """Run a study up to its budget, show how it goes and what came of it; `start` is what its trials go on from."""
+    """Run a study up to its budget, show how it goes and what came of it."""
     # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
@@ -58,7 +56,6 @@ def run_and_tell(
             tracking_uri=uri,
             engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
             observer=observer,
-            start=start,
             leaders=leaders,
         )
     out.print(ranked_table(result.rows, sweep, limit=20))

@@ -77,10 +77,8 @@ def train(
         found, overrides or [], epochs=epochs, with_optimizer=with_optimizer, check_names=check_names
     )
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
-    start = fetch_start(workspace, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
+    fetch_start(workspace, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    result = run_and_tell(
-        begun, workers="1", storage=storage, tracking_uri=tracking_uri, with_report=with_report, start=start
-    )
+    result = run_and_tell(begun, workers="1", storage=storage, tracking_uri=tracking_uri, with_report=with_report)
     if all(row.state is TrialState.FAILED for row in result.rows):
         raise StudyError(f"{sweep.study} could not be trained: {result.rows[0].reason}")

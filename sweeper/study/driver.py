@@ -25,12 +25,12 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, study_card
 from sweeper.study.failure_streak import FailureStreak
 from sweeper.study.ledger import Ledger
-from sweeper.study.lineage import Start
+from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
-from sweeper.study.start import trial_start
+from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.outbox import Outbox, Phase
 from sweeper.tracking.tensorboard import EventFiles, event_files
@@ -68,11 +68,11 @@ def run_sweep(
     tracking_uri: str,
     engine: EngineFactory,
     observer: Observer,
-    start: Start | None = None,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> SweepResult:
-    """Run a study up to its budget, continuing where an earlier run ended; `start` is what its trials go on from.
+    """Run a study up to its budget, continuing where an earlier run ended.
 
+    Where its folder holds what a trial of another study has left (`study/start.py`), its trials go on from that.
     `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
@@ -90,11 +90,11 @@ def run_sweep(
         if leaders and not store.begun:
             store.enqueue({**sweep.enqueue, **leaders})
         store.enqueue(sweep.enqueue)
-        card = study_card(sweep, dataset, folder, tracking_uri, weights, start.tags() if start else {})
+        source = read_start(folder)
+        card = study_card(sweep, dataset, folder, tracking_uri, weights, source.tags() if source else {})
         outbox = Outbox(workspace, folder, card)
-        begins = trial_start(workspace, folder.start, start) if start else None
-        files = kept_files(weights, workspace)
-        driver = Driver(store, folder, outbox, observer, weights=files, start=begins, events=events)
+        files, start = kept_files(weights, workspace), kept_start(workspace, folder)
+        driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
         return driver.run(engine)
 
 

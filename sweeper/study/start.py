@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.files import write_whole
-from sweeper.paths import StartFolder, StudyFolder, Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialStart
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
 from sweeper.study.lineage import Start, read_start
@@ -69,19 +69,16 @@ def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:
     return found
 
 
-def trial_start(workspace: Workspace, files: StartFolder, start: Start) -> TrialStart:
-    """Return what a worker is told: how many epochs came before, and which files to start from."""
+def kept_start(workspace: Workspace, study: StudyFolder) -> TrialStart | None:
+    """Return what workers are told of a study that goes on from a trial: its epochs, and the files to start from."""
+    start, files = read_start(study), study.start
+    if start is None:
+        return None
     return TrialStart(
         epochs=start.epochs,
         weights=_written(workspace, files.weights),
         optimizer=_written(workspace, files.optimizer) if start.with_optimizer else None,
     )
-
-
-def kept_start(workspace: Workspace, study: StudyFolder) -> TrialStart | None:
-    """Return what the trials of a study go on from, where they do."""
-    start = read_start(study)
-    return None if start is None else trial_start(workspace, study.start, start)
 
 
 def started_from(workspace: Workspace, sweep: SweepConfig) -> SweepConfig:

@@ -12,8 +12,10 @@ from typing import Any
 import mlflow
 import pytest
 import torch  # noqa: F401  # names are then checked in this process
+import yaml
 
 from sweeper.cli import main
+from sweeper.search.study_store import StudyStore
 from tests.functional.program import environment
 from tests.pictures import write_class_folders
 
@@ -84,9 +86,9 @@ def runs(folder: Path, study: str) -> dict[str, Any]:
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 
-def curve(folder: Path, study: str) -> list[tuple[int, float]]:
+def curve(folder: Path, study: str, trial: str = "trial-0000") -> list[tuple[int, float]]:
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    run = runs(folder, study)["trial-0000"].info.run_id
+    run = runs(folder, study)[trial].info.run_id
     return sorted((point.step, point.value) for point in client.get_metric_history(run, "val/loss"))
 
 
@@ -111,6 +113,23 @@ def test_every_run_tells_where_it_comes_from_and_what_was_set(folder: Path) -> N
     assert {run.info.status for study in ("tiny", "balanced", "plain") for run in runs(folder, study).values()} == {
         "FINISHED"
     }
+
+
+def test_a_continuation_that_is_run_again_for_more_trials_still_goes_on_from_its_source(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second trial of seed 0 differs from the first by its seed alone; both begin with the source's weights."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(folder)
+    again = ("train", "--from", "tiny/best", "--epochs", "1", "--set", "study=again")
+    sweeper_here(monkeypatch, *again, "--set", "search.optimizer.lr=1e-7")
+    sweep = StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", "again").sweep.model_dump(mode="json", by_alias=True)
+    sweep["budget"]["trials"] = 2
+    (folder / "again.yaml").write_text(yaml.safe_dump(sweep))
+    sweeper_here(monkeypatch, "run", "again.yaml")
+    first, second = (curve(folder, "again", trial) for trial in ("trial-0000", "trial-0001"))
+    assert [step for step, _ in second] == [step for step, _ in first] == [1, 2, 3, 4]
+    assert second[-1][1] == pytest.approx(first[-1][1], rel=0.01)
 
 
 @pytest.fixture
