@@ -40,7 +40,7 @@ from sweeper.training.loss import Loss, focal
 from sweeper.training.progress import Progress
 from sweeper.training.tasks import build_task
 from sweeper.training.top_classes import TopClasses, keep_predictions
-from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train, with_costs
+from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | 
     except TrialError as error:
         failed = progress.outcome(TrialState.FAILED, str(error))
         task = build_task(spec, together.data, together.device)
-        return leave(failed, folder, progress, None, task, together.device)
+        return leave(failed, spec, folder, progress, task, together.device, None)
     if state:
         learner.load_state_dict(state, spec.config.batch_size)
     return Member(spec, folder, learner, progress)
@@ -166,9 +166,8 @@ def _ending(member: Member, together: Together, pruned: bool) -> TrialOutcome | 
 
 
 def _leave(member: Member, outcome: TrialOutcome, together: Together) -> TrialOutcome:
-    learner, device = member.learner, together.device
-    left = leave(outcome, member.folder, member.progress, learner, learner.task, device)
-    return with_costs(left, learner, member.spec.config.image_size, device, latency=together.latency)
+    learner, spec, device = member.learner, member.spec, together.device
+    return leave(outcome, spec, member.folder, member.progress, learner.task, device, learner, latency=together.latency)
 
 
 @dataclass(frozen=True)

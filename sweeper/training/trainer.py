@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,44 +85,33 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
-    left = leave(outcome, folder, progress, learner, build_task(spec, data, device), device)
-    return with_costs(left, learner, spec.config.image_size, device, latency=latency)
-
-
-def with_costs(
-    outcome: TrialOutcome, learner: Learner | None, image_size: int, device: torch.device, *, latency: bool
-) -> TrialOutcome:
-    """Add what the network of a trial that has ended costs."""
-    if learner is None:
-        return outcome
-    costs = {"parameters": float(count_parameters(learner.model))}
-    if latency and outcome.state is TrialState.COMPLETE:
-        costs["latency_ms"] = latency_ms(learner.model, image_size, device)
-    return outcome.model_copy(update={"costs": costs})
+    task = learner.task if learner else build_task(spec, data, device)
+    return leave(outcome, spec, folder, progress, task, device, learner, latency=latency)
 
 
 def leave(
     outcome: TrialOutcome,
+    spec: TrialSpec,
     folder: TrialFolder,
     progress: Progress,
-    learner: Learner | None,
     task: Task,
     device: torch.device,
+    learner: Learner | None,
+    *,
+    latency: bool = False,
 ) -> TrialOutcome:
-    """Write what a trial that has ended leaves behind, and add to its outcome on what it was trained."""
+    """Write what a trial that has ended leaves behind, and add to its outcome how it was trained and what it costs."""
     for name, exhibit in progress.exhibits.items():
         task.keep(exhibit, name, folder)
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    trained: dict[str, Any] = {"device": device.type, "precision": precision(device), "threads": threads}
     if learner is not None:
         learner.write_best(folder, progress.best_epoch)
-    on_features = learner is not None and learner.on_features
-    threads = torch.get_num_threads() if device.type == "cpu" else None
-    arithmetic = {
-        "device": device.type,
-        "precision": precision(device),
-        "on_features": on_features,
-        "threads": threads,
-    }
-    return outcome.model_copy(update=arithmetic)
+        costs = {"parameters": float(count_parameters(learner.model))}
+        if latency and outcome.state is TrialState.COMPLETE:
+            costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
+        trained |= {"on_features": learner.on_features, "costs": costs}
+    return outcome.model_copy(update=trained)
 
 
 def _run_epoch(
