@@ -23,20 +23,10 @@ from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.distributions import distribution_of
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
-from sweeper.search.study_store import (
-    CONFIG,
-    FINISHED,
-    GIVEN,
-    OUTCOME,
-    OUTSIDE,
-    SECONDS_USED,
-    SWEEP,
-    StudyStore,
-    changed_keys,
-)
+from sweeper.search.stored_trial import ASIDE, CONFIG, FINISHED, GIVEN, OUTCOME, OUTSIDE, SECONDS_USED, SWEEP
+from sweeper.search.study_store import StudyStore, changed_keys
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
-ASIDE = "~"  # in the names of studies that are kept aside; no search space can be called so
 BUILDING = f"{ASIDE}extending"
 
 

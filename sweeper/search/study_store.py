@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -16,7 +15,6 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from sweeper.config.fitting import fit
-from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
@@ -31,30 +29,29 @@ from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, trial_seed
 from sweeper.search.storage import open_storage, require_database, storage_errors
+from sweeper.search.stored_trial import (
+    ASIDE,
+    ATTEMPTS,
+    CONFIG,
+    CONFIRMATION,
+    DECISION,
+    ENDINGS,
+    ENQUEUED,
+    FINISHED,
+    GIVEN,
+    MEMORY_KILLS,
+    OUTCOME,
+    PRUNED_AT,
+    SECONDS_USED,
+    SWEEP,
+    trial_row,
+)
 from sweeper.search.suggest import suggest
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL)
-STATES = {
-    OptunaState.WAITING: TrialState.WAITING,
-    OptunaState.RUNNING: TrialState.RUNNING,
-    OptunaState.COMPLETE: TrialState.COMPLETE,
-    OptunaState.PRUNED: TrialState.PRUNED,
-    OptunaState.FAIL: TrialState.FAILED,
-}
-ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
-
-# User attributes, of the study and of its trials.
-SWEEP, SECONDS_USED, CONFIRMATION = "sweep", "seconds_used", "confirmation"
-CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
-ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
-OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
-DECISION = "decision"  # the last one of the pruner that says True or completes a rung
-MEMORY_KILLS = "memory_kills"
 
 FITS_IN_MEMORY = "fits_in_memory"
 """A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
@@ -126,7 +123,7 @@ class StudyStore:
         with storage_errors(storage_url):
             summaries = optuna.get_all_study_summaries(open_storage(storage_url), include_best_trial=False)
         summaries.sort(key=lambda summary: (summary.datetime_start is not None, summary.datetime_start), reverse=True)
-        return [summary.study_name for summary in summaries if "~" not in summary.study_name]  # kept by an extension
+        return [summary.study_name for summary in summaries if ASIDE not in summary.study_name]
 
     @_guarded
     def close(self) -> None:
@@ -336,46 +333,10 @@ class StudyStore:
         known = self._ended.get(trial.number)
         if known is not None:
             return known
-        row = _row(trial, self._sweep.objective.direction)
+        row = trial_row(trial, self._sweep.objective.direction)
         if trial.state in FINISHED:
             self._ended[trial.number] = row
         return row
-
-
-def _row(trial: FrozenTrial, direction: str) -> TrialRow:
-    stored = trial.user_attrs.get(OUTCOME)
-    outcome = TrialOutcome.model_validate(stored) if stored else None
-    config = trial.user_attrs.get(CONFIG)
-    return TrialRow(
-        number=trial.number,
-        state=_state(trial, outcome),
-        value=outcome.best_value if outcome else _best_so_far(trial, direction),
-        best_epoch=outcome.best_epoch if outcome else None,
-        epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
-        seconds=outcome.seconds if outcome else _seconds_since(trial),
-        ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
-        params=trial.params,
-        config=TrialConfig.model_validate(config) if config else None,
-        reason=outcome.reason if outcome else None,
-        outcome=outcome,
-        outside=trial.user_attrs[OUTSIDE]["why"] if OUTSIDE in trial.user_attrs else None,
-    )
-
-
-def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
-    """Return how a trial stands: Optuna is told that one outside the search space has failed."""
-    return outcome.state if outcome and OUTSIDE in trial.user_attrs else STATES[trial.state]
-
-
-def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
-    values = trial.intermediate_values.values()
-    if not values:
-        return None
-    return max(values) if direction == "maximize" else min(values)
-
-
-def _seconds_since(trial: FrozenTrial) -> float | None:
-    return time.time() - trial.datetime_start.timestamp() if trial.datetime_start else None
 
 
 def _stored_sweep(stored: Any, name: str) -> SweepConfig:

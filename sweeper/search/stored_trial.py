@@ -1,0 +1,68 @@
+"""How studies and trials stand in Optuna's storage: states, names of our own attributes, and the row they give."""
+
+from __future__ import annotations
+
+import time
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.results import TrialOutcome, TrialRow, TrialState
+
+FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL)
+STATES = {
+    OptunaState.WAITING: TrialState.WAITING,
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
+
+# User attributes, of the study and of its trials.
+SWEEP, SECONDS_USED, CONFIRMATION = "sweep", "seconds_used", "confirmation"
+CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
+ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
+OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
+DECISION = "decision"  # the last one of the pruner that says True or completes a rung
+MEMORY_KILLS = "memory_kills"
+
+ASIDE = "~"  # in the names of studies that an extension keeps aside; no search space can be called so
+
+
+def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
+    """Return a trial as tables show it; `direction` tells which value is the best of one that has not ended."""
+    stored = trial.user_attrs.get(OUTCOME)
+    outcome = TrialOutcome.model_validate(stored) if stored else None
+    config = trial.user_attrs.get(CONFIG)
+    return TrialRow(
+        number=trial.number,
+        state=_state(trial, outcome),
+        value=outcome.best_value if outcome else _best_so_far(trial, direction),
+        best_epoch=outcome.best_epoch if outcome else None,
+        epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
+        seconds=outcome.seconds if outcome else _seconds_since(trial),
+        ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
+        params=trial.params,
+        config=TrialConfig.model_validate(config) if config else None,
+        reason=outcome.reason if outcome else None,
+        outcome=outcome,
+        outside=trial.user_attrs[OUTSIDE]["why"] if OUTSIDE in trial.user_attrs else None,
+    )
+
+
+def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
+    """Return how a trial stands: Optuna is told that one outside the search space has failed."""
+    return outcome.state if outcome and OUTSIDE in trial.user_attrs else STATES[trial.state]
+
+
+def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
+    values = trial.intermediate_values.values()
+    if not values:
+        return None
+    return max(values) if direction == "maximize" else min(values)
+
+
+def _seconds_since(trial: FrozenTrial) -> float | None:
+    return time.time() - trial.datetime_start.timestamp() if trial.datetime_start else None
