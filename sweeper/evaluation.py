@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sweeper.data.build import Progress
     from sweeper.data.image_set import ImageSet
-    from sweeper.modeling.ensemble import Network
+    from sweeper.modeling.ensemble import AnyClassifier
     from sweeper.training.evaluate import Evaluation
 
 
@@ -157,7 +157,7 @@ def evaluate_export(
 
 
 def _evaluated(
-    classifier: Network, images: ImageSet, split: Split, config: TrialConfig, device: torch.device
+    classifier: AnyClassifier, images: ImageSet, split: Split, config: TrialConfig, device: torch.device
 ) -> tuple[Evaluation, Predictions | None]:
     """Evaluate as a trial is validated: the same batches, the same precision."""
     import torch

@@ -22,7 +22,7 @@ from sweeper.inference.model_card import model_card
 from sweeper.inference.source import ACCURACY, ExportSource
 from sweeper.inference.variants import Judge, VariantRequest, write_variants
 from sweeper.inference.verify import Verification, verify_export, write_verification
-from sweeper.modeling.ensemble import Network
+from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.modeling.registry import load_model_files
 
 logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, .
     return tuple(names)
 
 
-def _write_formats(model: Network, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
+def _write_formats(model: AnyClassifier, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
     """Trace the network once and write the trace in both formats."""
     try:
         with _timed(files.program.name, seconds):

@@ -16,7 +16,7 @@ from sweeper.errors import ExportError
 from sweeper.files import write_whole
 from sweeper.inference.calibration import Calibration
 from sweeper.inference.source import ExportSource, Form, Member, MergeTry, Training
-from sweeper.modeling.ensemble import Network
+from sweeper.modeling.ensemble import AnyClassifier
 
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
 
@@ -136,7 +136,7 @@ def _of_members(members: tuple[Member, ...], image_size: int) -> tuple[TrialConf
 
 
 def describe_export(
-    source: ExportSource, model: Network, model_files: tuple[str, ...], files: tuple[str, ...]
+    source: ExportSource, model: AnyClassifier, model_files: tuple[str, ...], files: tuple[str, ...]
 ) -> ExportConfig:
     """Put together the configuration of an export from its trial and its network."""
     size, classes = source.config.image_size, len(source.classes)

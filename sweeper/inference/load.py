@@ -17,7 +17,7 @@ from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
-from sweeper.modeling.ensemble import Ensemble, Network
+from sweeper.modeling.ensemble import AnyClassifier, Ensemble
 from sweeper.modeling.registry import load_model_files
 
 T = TypeVar("T", bound=nn.Module)
@@ -27,7 +27,7 @@ T = TypeVar("T", bound=nn.Module)
 class LoadedExport:
     """A classifier in inference mode, on the CPU, and what config.json says of it."""
 
-    classifier: Network
+    classifier: AnyClassifier
     config: ExportConfig
 
 
@@ -66,7 +66,7 @@ def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classi
     return _filled(lambda: build_classifier(network, classes, load_weights=False), network.backbone, weights)
 
 
-def load_network(networks: Sequence[TrialConfig], classes: int, weights: Path) -> Network:
+def load_network(networks: Sequence[TrialConfig], classes: int, weights: Path) -> AnyClassifier:
     """Load one network, or an ensemble of several, whose weights are in one file. Raises ExportError as above."""
     if len(networks) == 1:
         return load_classifier(networks[0], classes, weights)

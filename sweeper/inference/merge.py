@@ -24,7 +24,7 @@ from sweeper.inference.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.inference.source import ExportSource, Member, MergeKind, MergeTry, Training
 from sweeper.inference.verify import Pass, classifier_on, full_precision, passed
 from sweeper.modeling.classifier import Classifier
-from sweeper.modeling.ensemble import Ensemble, Network
+from sweeper.modeling.ensemble import AnyClassifier, Ensemble
 
 SIGNIFICANT = 0.05
 """Largest chance that a merger of no use is taken for a better one, over all that are tried."""
@@ -48,7 +48,7 @@ class Candidate:
     """A merger with the figures that decide on it."""
 
     tried: MergeTry
-    network: Network
+    network: AnyClassifier
     members: tuple[Member, ...]
     found: Pass
 
@@ -130,7 +130,7 @@ class Merger:
         )
 
     def _candidate(
-        self, kind: MergeKind, considered: Sequence[Leader], chosen: Sequence[int], network: Network, found: Pass
+        self, kind: MergeKind, considered: Sequence[Leader], chosen: Sequence[int], network: AnyClassifier, found: Pass
     ) -> Candidate:
         judged = paired(self._hits(self._winner), self._hits(found))
         members = [considered[number] for number in chosen]
@@ -158,7 +158,7 @@ class Merger:
         with full_precision():
             recompute_statistics(classifier, batches)
 
-    def _pass(self, network: Network) -> Pass:
+    def _pass(self, network: AnyClassifier) -> Pass:
         """Run the validation split through a network, in the batches in which the export will be verified."""
         config = self._source.config
         batches = self._val.eval_batches(config.batch_size, config.image_size, network.mean, network.std)

@@ -21,7 +21,7 @@ from sweeper.inference.folder import ExportFolder
 from sweeper.inference.formats import read_onnx, read_program
 from sweeper.inference.load import load_export
 from sweeper.inference.source import ACCURACY, Training
-from sweeper.modeling.ensemble import Network
+from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.training.evaluate import Evaluation, Predict, evaluate_predictions
 
 OTHER_ARITHMETIC = 0.005
@@ -131,7 +131,7 @@ def passed(predict: Predict, batches: Iterable[Batch], classes: int, device: tor
     return Pass(evaluation, torch.cat(kept))
 
 
-def classifier_on(classifier: Network, device: torch.device) -> Predict:
+def classifier_on(classifier: AnyClassifier, device: torch.device) -> Predict:
     """Put a classifier on a device as the trainer does."""
     classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return classifier

@@ -31,5 +31,5 @@ class Ensemble(nn.Module):
         return each.logsumexp(0) - math.log(len(self.members))
 
 
-Network = Classifier | Ensemble
+AnyClassifier = Classifier | Ensemble
 """What an export may hold."""
