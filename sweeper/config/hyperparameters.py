@@ -29,19 +29,18 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 ImageSide = Annotated[int, Field(ge=8, le=4096)]
-Metric = Literal[
+ClassificationMetric = Literal[
     "train/loss",
     "train/accuracy",
-    "train/psnr",
     "val/loss",
     "val/accuracy",
     "val/top5_accuracy",
     "val/precision",
     "val/recall",
     "val/f1",
-    "val/psnr",
-    "val/ssim",
 ]
+ReconstructionMetric = Literal["train/loss", "train/psnr", "val/loss", "val/psnr", "val/ssim"]
+Metric = Literal[ClassificationMetric, ReconstructionMetric]
 
 
 class Frozen(BaseModel):

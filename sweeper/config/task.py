@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Discriminator, Field, PositiveInt
 
-from sweeper.config.hyperparameters import Frozen, Metric, name_of, named
+from sweeper.config.hyperparameters import ClassificationMetric, Frozen, Metric, ReconstructionMetric, name_of, named
 
 
 class ClassificationConfig(Frozen):
@@ -28,17 +28,8 @@ class ReconstructionConfig(Frozen):
 TaskConfig = Annotated[ClassificationConfig | ReconstructionConfig, Discriminator("name"), BeforeValidator(named)]
 
 METRICS: dict[str, tuple[Metric, ...]] = {
-    "classification": (
-        "train/loss",
-        "train/accuracy",
-        "val/loss",
-        "val/accuracy",
-        "val/top5_accuracy",
-        "val/precision",
-        "val/recall",
-        "val/f1",
-    ),
-    "reconstruction": ("train/loss", "train/psnr", "val/loss", "val/psnr", "val/ssim"),
+    "classification": get_args(ClassificationMetric),
+    "reconstruction": get_args(ReconstructionMetric),
 }
 """What each task measures in every epoch, and a trial may be judged by."""
 
