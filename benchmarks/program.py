@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import yaml
 
+from sweeper.engines.worker import PROCESS_NAME
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE_S = 0.5
 
@@ -80,9 +82,9 @@ def _sample(process: psutil.Process, watched: Watched) -> None:
         watched.driver_mb.append((now, process.memory_info().rss / 1e6))
         watched.driver_cpu_s.append((now, sum(process.cpu_times()[:2])))
         tree = [process, *process.children(recursive=True)]
-        used = sum(sum(one.cpu_times()[:2]) for one in tree)
+        used = sum(sum(one.cpu_times()[:4]) for one in tree)  # with that of their children who have ended
         watched.cpu_s = max(watched.cpu_s, used)
-        workers = [one for one in tree if "spawn_main" in " ".join(one.cmdline())]
+        workers = [one for one in tree if one.name() == PROCESS_NAME.decode()]
         if workers:
             watched.worker_mb.append((now, max(one.memory_info().rss for one in workers) / 1e6))
     except psutil.NoSuchProcess:

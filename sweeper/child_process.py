@@ -1,13 +1,29 @@
-"""How a process that only computes for its parent behaves."""
+"""How processes that compute for their parent are started, and how they behave."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+NEEDED_FOR_TRIALS = (
+    "sweeper.engines.worker",
+    "sweeper.training.trainer",
+    "sweeper.training.fused",
+    "sweeper.data.feature_cache",
+    "sweeper.data.prepare",
+    "sweeper.modeling.registry",
+)
+"""What takes seconds to import. None of it starts CUDA, which a fork would not survive."""
 
 
 @contextmanager
@@ -16,11 +32,51 @@ def without_ctrl_c() -> Iterator[None]:
 
     It is held back from this thread meanwhile, and comes through afterwards.
     """
+    resource_tracker.ensure_running()  # whose start, with that of the first process, would let it through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def prepare_processes() -> None:
+    """Begin to import, in a process of its own, what trials need; those of `start_prepared` are forked from it."""
+    if isinstance(_context(), ForkServerContext):
+        with without_ctrl_c():  # forks inherit that
+            forkserver.ensure_running()
+
+
+def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], name: str) -> BaseProcess:
+    """Start a process that has imported what trials need, that Ctrl-C never reaches, and that ends with this one.
+
+    Waits for `prepare_processes` where that still imports. Where processes cannot be forked from a prepared
+    one, this one imports for itself.
+    """
+    context = _context()
+    process = context.Process(target=target, args=arguments, name=name, daemon=True)
+    prepare_processes()
+    if isinstance(context, ForkServerContext):
+        process.start()
+    else:
+        with without_ctrl_c():
+            process.start()
+    return process
+
+
+@cache
+def _context() -> ForkServerContext | SpawnContext:
+    """Return how processes are started: never forked from this one, whose threads (torch, MLflow) would be missing."""
+    if sys.platform != "linux":  # the libraries of others do not all survive a fork
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(NEEDED_FOR_TRIALS))
+    try:
+        with without_ctrl_c():
+            forkserver.ensure_running()
+    except OSError:  # its socket has no room in the folder of temporary files, or that folder's name is too long
+        return multiprocessing.get_context("spawn")
+    return context
 
 
 def live_with_parent() -> None:

@@ -91,9 +91,15 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
 
 
 def check_names(used: NamesUsed) -> list[tuple[str, str]]:
+    """Return a key and a message for every name in a search space that cannot be used."""
     from sweeper.modeling.name_check import check_apart
 
-    return check_apart(used, meanwhile=lambda: importlib.import_module("sweeper.study.driver"))
+    return check_apart(used, meanwhile=_import_the_driver)
+
+
+def _import_the_driver() -> None:
+    for name in ("sweeper.study.driver", "mlflow"):
+        importlib.import_module(name)
 
 
 def say_disk_use(workspace: Workspace) -> None:

@@ -9,10 +9,10 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from sweeper.child_process import without_ctrl_c
+from sweeper.child_process import start_prepared
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.oom_kills import count_oom_kills
 from sweeper.engines.packing import Packing
@@ -37,7 +37,7 @@ MOST_WORKERS = 32
 class Slot:
     """A worker process, the pipe to it and the trials it is on."""
 
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection
     log: Path
     ready: bool = False
@@ -92,11 +92,7 @@ class LocalEngine:
             shares_device=self._packing is not None,
         )
         log = self._folder.worker_logs / f"worker-{slot}.log"
-        process = multiprocessing.get_context("spawn").Process(
-            target=worker_main, args=(theirs, setup, log), name=f"sweeper-worker-{slot}", daemon=True
-        )
-        with without_ctrl_c():
-            process.start()
+        process = start_prepared(worker_main, (theirs, setup, log), f"sweeper-worker-{slot}")
         theirs.close()
         return Slot(process, ours, log)
 

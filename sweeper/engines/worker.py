@@ -7,8 +7,6 @@ import logging
 import os
 import signal
 import sys
-import threading
-import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -16,6 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeper.child_process import live_with_parent
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
 from sweeper.engines.packing import DeviceRoom
@@ -37,7 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+PROCESS_NAME = b"sweeper-worker"  # in ps and top, which show 15 letters
 OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 KEPT_IMAGE_SETS = 2
 LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
@@ -58,17 +58,15 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """Be killed by the kernel when the driver dies; where it cannot, the broken pipe ends the worker."""
+    """End when the driver does: the kernel sees to it, since the process this one is forked from ends with the driver.
+
+    Where it cannot, this process notices by itself, or by the broken pipe.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+        prctl = ctypes.CDLL(None).prctl
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        prctl(PR_SET_NAME, PROCESS_NAME)
+    live_with_parent()
 
 
 def _die_before_parent() -> None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
-from sweeper.child_process import live_with_parent, without_ctrl_c
+from sweeper.child_process import live_with_parent, prepare_processes, start_prepared
 from sweeper.config.names import NamesUsed
 
 Problems = list[tuple[str, str]]
@@ -21,13 +21,12 @@ def check_apart(used: NamesUsed, meanwhile: Callable[[], object]) -> Problems:
     """Return a key and a message for every name that cannot be used; `meanwhile` is called in between."""
     if "torch" in sys.modules:  # there is nothing to be spared
         return check(used)
+    prepare_processes()
+    meanwhile()
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_answer, args=(theirs, used), daemon=True)
-    with without_ctrl_c():
-        process.start()
+    process = start_prepared(_answer, (theirs, used), "sweeper-names")
     theirs.close()
     try:
-        meanwhile()
         problems: Problems = ours.recv()
     except EOFError:  # it was killed, or failed as this process is to fail
         return check(used)

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import psutil
 import yaml
 from mlflow.entities import ViewType
 
@@ -29,6 +28,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.tracking.delivery import read_epochs
+from tests.functional.program import workers_of
 from tests.pictures import write_class_folders
 
 STUDY = "chaos"
@@ -150,15 +150,6 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(PATIENCE_S)
-
-
-def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the worker processes of a driver."""
-    try:
-        children = psutil.Process(process.pid).children()
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    except psutil.NoSuchProcess:
-        return []
 
 
 # Moments: each returns what must become true before the kill.
@@ -284,7 +275,7 @@ class Storm:
         if victim == "group":
             return end_group(process)
         if victim in ("worker", "both"):
-            for worker in workers_of(process):
+            for worker in workers_of(process.pid):
                 worker.kill()
         if victim in ("driver", "both"):
             process.kill()

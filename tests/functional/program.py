@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
+from sweeper.engines.worker import PROCESS_NAME
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -22,3 +26,12 @@ def sweeper(*arguments: str, folder: Path, timeout_s: float = 300) -> subprocess
     return subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=timeout_s, check=False
     )
+
+
+def workers_of(driver: int) -> list[psutil.Process]:
+    """Return the worker processes of a driver, given the number of its process."""
+    try:
+        descendants = psutil.Process(driver).children(recursive=True)
+        return [process for process in descendants if process.name() == PROCESS_NAME.decode()]
+    except psutil.NoSuchProcess:
+        return []

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from sweeper.results import TrialState
-from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, end_group, recorded, require_tidy, workers_of
+from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, end_group, recorded, require_tidy
+from tests.functional.program import workers_of
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
     assert sandbox.run("sync", STUDY) == 4
 
     # Its lock is no obstacle once it is dead, and its workers die with it.
-    workers = workers_of(started)
+    workers = workers_of(started.pid)
     started.kill()
     started.wait()
     assert sandbox.workspace.study(STUDY).lock.exists()

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.training.micro_batch import recall_limits
-from tests.functional.program import environment, sweeper
+from tests.functional.program import environment, sweeper, workers_of
 
 SPACE = """
 study: tight
@@ -45,14 +44,12 @@ def wait_for(file: Path) -> None:
         time.sleep(0.002)
 
 
-def cap_worker(driver: psutil.Process, folder: StudyFolder, headroom_mb: int) -> None:
+def cap_worker(driver: int, folder: StudyFolder, headroom_mb: int) -> None:
     """Cap the address space of the worker that is about to train its first trial."""
     wait_for(folder.trial(0).spec)
-    for child in driver.children():
-        with suppress(psutil.NoSuchProcess):  # a helper of the driver that has ended meanwhile
-            if any("spawn_main" in part for part in child.cmdline()):
-                limit = child.memory_info().vms + headroom_mb * 2**20
-                child.rlimit(psutil.RLIMIT_AS, (limit, limit))
+    (worker,) = workers_of(driver)
+    limit = worker.memory_info().vms + headroom_mb * 2**20
+    worker.rlimit(psutil.RLIMIT_AS, (limit, limit))
 
 
 @pytest.mark.slow
@@ -63,7 +60,7 @@ def test_a_sweep_whose_worker_is_refused_memory_completes_in_micro_batches(tmp_p
     with log.open("w") as output:
         command = [sys.executable, "-m", "sweeper", "run", "space.yaml"]
         driver = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
-        cap_worker(psutil.Process(driver.pid), Workspace(tmp_path).study("tight"), headroom_mb=100)
+        cap_worker(driver.pid, Workspace(tmp_path).study("tight"), headroom_mb=100)
         assert driver.wait(600) == 0, log.read_text()
     found = rows(tmp_path)
     assert [row.state for row in found] == [TrialState.COMPLETE] * 2, log.read_text()
