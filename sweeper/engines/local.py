@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -31,6 +32,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
 MOST_WORKERS = 32
+PATIENCE_S = 2.0  # with an idle worker that is to end
 
 
 @dataclass
@@ -159,7 +161,17 @@ class LocalEngine:
             slot.connection.send(prune)
 
     def close(self) -> None:
+        """End the workers: an idle one by itself, which tidies up after libraries, any other at once."""
+        idle = [slot for slot in self._slots if slot.idle]
+        for slot in idle:
+            with contextlib.suppress(ConnectionError):  # it died
+                slot.connection.send(None)
         for slot in self._slots:
+            if slot not in idle:
+                slot.process.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        for slot in idle:
+            slot.process.join(max(0.0, deadline - time.monotonic()))
             slot.process.kill()
         for slot in self._slots:
             slot.process.join()
