@@ -95,6 +95,8 @@ def test_ctrl_c_during_start_up_ends_without_a_traceback(sandbox: Sandbox, delay
     process = sandbox.start()
     time.sleep(delay_s)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(PATIENCE_S) == 130 or delay_s < 1, sandbox.said()  # Python itself may not have started
+    # Killed by SIGINT is 130 to a shell too: so Python ends where Ctrl-C met an `exec` of text, as dataclasses do.
+    ended = process.wait(PATIENCE_S)
+    assert ended in (130, -signal.SIGINT) or delay_s < 1, sandbox.said()  # Python itself may not have started
     end_group(process)
     assert delay_s < 1 or "Traceback" not in sandbox.said()

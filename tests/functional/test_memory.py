@@ -86,6 +86,10 @@ class ControlGroup:
         (self.path / ("memory.limit_in_bytes" if self.version_1 else "memory.max")).write_text(str(size))
 
     @property
+    def processes(self) -> list[str]:
+        return (self.path / "cgroup.procs").read_text().split()
+
+    @property
     def kills(self) -> int:
         text = (self.path / ("memory.oom_control" if self.version_1 else "memory.events")).read_text()
         return int(dict(line.split() for line in text.splitlines())["oom_kill"])
@@ -106,6 +110,9 @@ def control_group() -> Iterator[ControlGroup]:
             pytest.skip("the kernel offers no control of memory here")
         yield group
     finally:
+        deadline = time.monotonic() + 60
+        while group.processes and time.monotonic() < deadline:  # what a driver leaves ends right after it
+            time.sleep(0.05)
         path.rmdir()
 
 
