@@ -20,6 +20,10 @@ from sweeper.data.sampling import epoch_order
 from sweeper.data.splitting import Rows
 from sweeper.predictions import image_ids
 
+EVALUATED_AT_ONCE = 4  # training batches, on an accelerator
+EVALUATION_BYTES = 2**28  # of images, at most, of more than one training batch
+FLOAT_BYTES = 4
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -114,8 +118,12 @@ class DeviceImages:
     def eval_batches(
         self, batch_size: int, image_size: int, mean: tuple[float, ...], std: tuple[float, ...]
     ) -> Iterator[Batch]:
-        """Yield every image once, in the order of the split, resized to `image_size` and normalised."""
+        """Yield every image once, in the order of the split, resized to `image_size` and normalised.
+
+        `batch_size` is that of training; how many come at once is `evaluation_batch`.
+        """
         rows = np.arange(len(self))
+        batch_size = evaluation_batch(batch_size, image_size, self.device)
         starts = range(0, len(self), batch_size)
         normalize = Normalize(mean, std, image_size, self.device)
         for start, pixels in zip(
@@ -123,6 +131,18 @@ class DeviceImages:
         ):
             images = evaluation_images(pixels, image_size, normalize)
             yield Batch(images, self.labels[start : start + batch_size])
+
+
+def evaluation_batch(batch_size: int, image_size: int, device: torch.device) -> int:
+    """Return how many images are evaluated at once by what is trained with `batch_size`.
+
+    Without gradients nothing is kept of a layer once the next one is done, so that an accelerator has room for several
+    training batches, and each takes as many launches as one. A CPU gains nothing from more.
+    """
+    if device.type == "cpu":
+        return batch_size
+    room = EVALUATION_BYTES // (3 * image_size**2 * FLOAT_BYTES)
+    return max(batch_size, min(EVALUATED_AT_ONCE * batch_size, room))
 
 
 def mixed(mix: Mix, inputs: Tensor, labels: Tensor) -> Batch:
