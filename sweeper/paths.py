@@ -98,6 +98,11 @@ class Workspace:
         name = f"{backbone}-{image_size}px-{trainable}-{device}"
         return self.state / "micro-batches" / f"{quote(name, safe=' ')}.json"
 
+    def step_times(self, backbone: str, image_size: int, batch_size: int, trainable: str, device: str) -> Path:
+        """How long a step takes with and without compiled code; may be removed to measure anew."""
+        name = f"{backbone}-{image_size}px-batch-{batch_size}-{trainable}-{device}"
+        return self.state / "step-times" / f"{quote(name, safe=' ')}.json"
+
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.state / "studies" / name)
 

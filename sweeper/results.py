@@ -117,6 +117,8 @@ class TrialOutcome(Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     on_features: bool = False
     """The head alone was trained and validated, on what the frozen backbone had made of the images."""
+    compiled: bool = False
+    """Its last epoch was trained by compiled code, which rounds differently."""
     costs: dict[str, float] = Field({})
     """`parameters` and, where it is an objective, `latency_ms`."""
     threads: int | None = None

@@ -146,6 +146,12 @@ class SweepConfig(Frozen):
     )
     seed: NonNegativeInt = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    compile: Literal[False, True, "auto"] = Field(
+        False,
+        description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
+        "first long trial of a kind tries it, then those do whose steps repay the time; as it goes by the clock, such "
+        "trials are repeated to within rounding only. Compiling needs a C++ compiler.",
+    )
     model_files: tuple[str, ...] = Field(
         (), description="Python files that register architectures; they are code and are run."
     )

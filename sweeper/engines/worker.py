@@ -32,6 +32,7 @@ from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 
 if TYPE_CHECKING:
+    from sweeper.training.compiling import Compilation
     from sweeper.training.inputs import TrialData
 
 logger = logging.getLogger(__name__)
@@ -195,6 +196,7 @@ class Worker:
                 on_epoch=lambda metrics: self._report(spec.number, metrics),
                 limits_file=self._limits_file(spec),
                 features=self._features,
+                compilation=self._compilation(spec),
                 latency=self._latency,
             )
         except (ConnectionError, DiskError):
@@ -211,6 +213,14 @@ class Worker:
 
         config, device = spec.config, device_name(self._device)
         return self._workspace.micro_batches(config.backbone, config.image_size, config.trainable, device)
+
+    def _compilation(self, spec: TrialSpec) -> Compilation:
+        from sweeper.training.compiling import Compilation
+        from sweeper.training.device import device_name
+
+        config, device = spec.config, device_name(self._device)
+        kind = (config.backbone, config.image_size, config.batch_size, config.trainable, device)
+        return Compilation(self._sweep.compile, self._workspace.step_times(*kind))
 
     def _require_a_working_device(self, outcome: TrialOutcome) -> None:
         """End this process where an error has left it of no use, so that a new one goes on with the trial.

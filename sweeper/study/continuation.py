@@ -16,7 +16,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, Problem
 from sweeper.study.source import SourceTrial
 
-KEPT = ("dataset", "objective", "seed", "device", "model_files", "features", "keep_optimizer")
+KEPT = ("dataset", "objective", "seed", "device", "compile", "model_files", "features", "keep_optimizer")
 LONGEST_ORIGIN = 80  # characters of the source's name in that of the continuation
 
 

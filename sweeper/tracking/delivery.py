@@ -206,7 +206,8 @@ class Delivery:
         if costs:
             costs["cost/train_seconds"] = outcome.seconds
             self._store.log_metrics(record.run_id, costs, outcome.epochs, outcome.timestamp_ms)
-        tags = {STATE_TAG: outcome.state.value, "sweeper.device": f"{outcome.device}, {outcome.precision}"}
+        trained_on = f"{outcome.device}, {outcome.precision}{', compiled' if outcome.compiled else ''}"
+        tags = {STATE_TAG: outcome.state.value, "sweeper.device": trained_on}
         if outcome.state is TrialState.PRUNED and outcome.feasible:
             tags[PRUNED_TAG] = str(outcome.epochs)
         if outcome.threads is not None:

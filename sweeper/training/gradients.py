@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.data.batches import Batch
-from sweeper.training.convolution import small_maps
 from sweeper.training.device import autocast
+from sweeper.training.forward import Forward
 from sweeper.training.micro_batch import MicroBatches, Parts
 
 Losses = Callable[[Tensor, Batch], Tensor]
@@ -26,17 +26,17 @@ class Scored:
 
 
 def compute_gradients(
-    network: nn.Module, batch: Batch, losses_of: Losses, micro_batches: MicroBatches, start: StepStart
+    forward: Forward, batch: Batch, losses_of: Losses, micro_batches: MicroBatches, start: StepStart
 ) -> Scored:
     """Set the gradients of the mean loss of a batch, in as many parts as memory demands.
 
     Each part's loss counts by its share of the images, whatever the weights of their classes. Raises DoesNotFit.
     """
-    count = len(batch.labels)
+    count, network = len(batch.labels), forward.network
 
     def attempt(cut: Parts) -> Scored:
         network.zero_grad(set_to_none=True)
-        done = [_backward(network, part_of(batch, part), losses_of, count, start.device) for part in cut]
+        done = [_backward(forward, part_of(batch, part), losses_of, count) for part in cut]
         if len(done) == 1:
             return done[0]
         return Scored(torch.cat([part.outputs for part in done]), torch.cat([part.losses for part in done]))
@@ -49,10 +49,10 @@ def compute_gradients(
     return micro_batches.fit("training", count, attempt, rewind)
 
 
-def _backward(network: nn.Module, part: Batch, losses_of: Losses, count: int, device: torch.device) -> Scored:
+def _backward(forward: Forward, part: Batch, losses_of: Losses, count: int) -> Scored:
     """Add the gradients of a part of a batch of `count` images."""
-    with autocast(device), small_maps(device):
-        outputs = network(part.inputs)
+    with autocast(forward.device):
+        outputs = forward(part.inputs)
         losses = losses_of(outputs.float(), part)
     (losses.sum() / count).backward()  # type: ignore[no-untyped-call]
     return Scored(outputs.detach().float(), losses.detach())

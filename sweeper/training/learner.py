@@ -13,7 +13,9 @@ from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
 from sweeper.training.checkpoint import save_optimizer, save_weights
+from sweeper.training.compiling import PLAIN, Compilation, Compiling
 from sweeper.training.features import FeatureInputs, FrozenFeatures
+from sweeper.training.forward import Forward
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
@@ -38,6 +40,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     schedule: LearningRate
     micro_batches: MicroBatches
+    compiling: Compiling
     limits_file: Path | None
     keep_optimizer: bool = False
     best_head: dict[str, torch.Tensor] | None = None
@@ -89,12 +92,13 @@ def build_learner(
     device: torch.device,
     limits_file: Path | None = None,
     features: FrozenFeatures | None = None,
+    compilation: Compilation = PLAIN,
 ) -> Learner:
     """Build model, optimizer and schedule; the same seed gives the same weights."""
     config, task = spec.config, build_task(spec, data, device)
     if features is not None and features.serve(config, data):
         model, inputs = _on_features(spec, task, data, device, limits_file, features)
-        limits_file = None  # it tells what fits through the backbone
+        limits_file, compilation = None, PLAIN  # they tell of what goes through the backbone
     else:
         torch.manual_seed(spec.seed)
         model = task.build(config)
@@ -110,7 +114,8 @@ def build_learner(
     smallest = smallest_part(inputs.network.train())
     limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
-    return Learner(task, model, inputs, optimizer, schedule, sizes, limits_file, spec.keep_optimizer)
+    compiling = Compiling(Forward(inputs.network, device), compilation, config.batch_size)
+    return Learner(task, model, inputs, optimizer, schedule, sizes, compiling, limits_file, spec.keep_optimizer)
 
 
 def _on_features(

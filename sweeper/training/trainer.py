@@ -16,6 +16,7 @@ from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
 from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.compiling import PLAIN, Compilation
 from sweeper.training.cost import count_parameters, latency_ms
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
 from sweeper.training.features import FrozenFeatures
@@ -45,6 +46,7 @@ def train(
     on_epoch: OnEpoch,
     limits_file: Path | None = None,
     features: FrozenFeatures | None = None,
+    compilation: Compilation = PLAIN,
     latency: bool = False,
 ) -> TrialOutcome:
     """Train a trial to its end, from its last checkpoint where there is one.
@@ -52,7 +54,8 @@ def train(
     `on_epoch` gets every finished epoch, those of the checkpoint again first, and answers whether
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
     want of memory as pruned and not feasible. `limits_file` remembers for later trials how many images
-    fit in memory at once. `features` has what frozen backbones make of the images.
+    fit in memory at once. `features` has what frozen backbones make of the images. `compilation` says
+    whether the network is compiled.
     `latency`: measure at the end how long the network takes for one image.
     """
     state = load_checkpoint(folder, device)
@@ -60,7 +63,7 @@ def train(
     settle(folder, progress)
     learner: Learner | None = None
     try:
-        learner = build_learner(spec, data, device, limits_file, features)
+        learner = build_learner(spec, data, device, limits_file, features, compilation)
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
         pruned = any(on_epoch(metrics) for metrics in progress.history)
@@ -110,7 +113,7 @@ def leave(
         costs = {"parameters": float(count_parameters(learner.model))}
         if latency and outcome.state is TrialState.COMPLETE:
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
-        trained |= {"on_features": learner.on_features, "costs": costs}
+        trained |= {"on_features": learner.on_features, "compiled": learner.compiling.forward.compiled, "costs": costs}
     return outcome.model_copy(update=trained)
 
 
@@ -121,10 +124,13 @@ def _run_epoch(
     epoch, config = progress.epochs + 1, spec.config
     torch.manual_seed(epoch_seed(spec.seed, epoch))
     reset_peak_memory(device)
+    steps = data.steps(config.batch_size)
+    learner.compiling.before_epoch((spec.epochs - progress.epochs) * steps)
     started = time.perf_counter()
     trained = _train_epoch(spec, learner, progress, epoch, device)
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started
+    learner.compiling.after_epoch(steps, training_s)
     validated = learner.task.validate(learner.inputs.network, learner.inputs.val(), device, learner.micro_batches)
     values = quality(trained, validated.values)
     require_finite(values, epoch, rate)
@@ -146,12 +152,12 @@ def _train_epoch(
     spec: TrialSpec, learner: Learner, progress: Progress, epoch: int, device: torch.device
 ) -> Mapping[str, float]:
     """Make one pass over the training images and return the running training metrics."""
-    network, meter = learner.inputs.network, learner.task.meter(device)
+    forward, network, meter = learner.compiling.forward, learner.inputs.network, learner.task.meter(device)
     network.train()
     start = StepStart(network, device)
     for batch in learner.inputs.train(epoch):
         learner.schedule.before_step(progress.steps)
-        scored = compute_gradients(network, batch, learner.task.losses, learner.micro_batches, start)
+        scored = compute_gradients(forward, batch, learner.task.losses, learner.micro_batches, start)
         # Reading the loss waits for the device: free on a CPU, left to the end of the epoch on a GPU.
         if device.type == "cpu" and not torch.isfinite(loss := scored.losses.mean()):
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))

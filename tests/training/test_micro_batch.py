@@ -20,6 +20,7 @@ from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+from sweeper.training.forward import Forward
 from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.loss import Loss
 from sweeper.training.memory import still_works
@@ -70,7 +71,7 @@ UNEQUAL = Loss(0.1, gamma=1.5, class_weights=torch.tensor([0.2, 1.0, 3.0]))
 def gradients(
     model: Classifier, batch: Batch, sizes: MicroBatches, clip: float | None = None, loss: Loss = UNEQUAL
 ) -> list[torch.Tensor]:
-    compute_gradients(model, batch, loss, sizes, StepStart(model, CPU))
+    compute_gradients(Forward(model, CPU), batch, loss, sizes, StepStart(model, CPU))
     if clip is not None:
         nn.utils.clip_grad_norm_(model.parameters(), clip)
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
@@ -240,6 +241,7 @@ import torch, timm
 from sweeper.data.batches import Batch
 from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import Classifier
+from sweeper.training.forward import Forward
 from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.loss import Loss
 from sweeper.training.memory import still_works
@@ -257,7 +259,7 @@ class TooLarge(torch.nn.Module):
 models = [Classifier(part, torch.nn.Linear(256, 3), (0.5,) * 3, (0.5,) * 3).train() for part in (body, TooLarge())]
 batch = Batch(torch.randn(SIZE, 3, 4, 4), torch.zeros(SIZE, dtype=torch.int64))
 small = Batch(batch.inputs[:2], batch.labels[:2])
-compute_gradients(models[0], small, Loss(), MicroBatches(cpu), StepStart(models[0], cpu))
+compute_gradients(Forward(models[0], cpu), small, Loss(), MicroBatches(cpu), StepStart(models[0], cpu))
 with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 found = []
@@ -265,7 +267,7 @@ for model in models:
     sizes = MicroBatches(cpu)
     resource.setrlimit(resource.RLIMIT_AS, (used + (240 << 20), resource.RLIM_INFINITY))
     try:
-        compute_gradients(model, batch, Loss(), sizes, StepStart(model, cpu))
+        compute_gradients(Forward(model, cpu), batch, Loss(), sizes, StepStart(model, cpu))
         fits = True
     except DoesNotFit:
         fits = False

@@ -1,0 +1,121 @@
+"""Networks are compiled where that is asked for or repays its time, and learn the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from sweeper.data.batches import evaluation_batch
+from sweeper.training.compiling import PLAIN_EPOCHS, WORTH_A_TRY_S, Compilation, Compiling, StepTimes
+from sweeper.training.forward import Forward
+from tests.training.learnable import CPU, comparable, run, spec_of
+
+STEPS = 100
+
+
+def compiling(file: Path | None, wish: bool | str = "auto") -> Compiling:
+    return Compiling(Forward(nn.Linear(4, 2), CPU), Compilation(wish, file), batch_size=8)  # type: ignore[arg-type]
+
+
+def epoch(trial: Compiling, steps_left: int, step_s: float, extra_s: float = 0.0) -> bool:
+    """Pass an epoch whose steps take so long, and tell whether it was one of compiled code."""
+    trial.before_epoch(steps_left)
+    trial.after_epoch(STEPS, STEPS * step_s + extra_s)
+    return trial.forward.compiled
+
+
+def known(file: Path, plain_s: float, compiled_s: float, compile_s: float) -> Path:
+    Compilation("auto", file).remember(StepTimes(plain_s=plain_s, compiled_s=compiled_s, compile_s=compile_s))
+    return file
+
+
+def test_without_a_wish_nothing_is_compiled_or_kept(tmp_path: Path) -> None:
+    trial = compiling(tmp_path / "times.json", wish=False)
+    assert not any(epoch(trial, 10**9, step_s=1.0) for _ in range(5))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wish_compiles_from_the_first_epoch(tmp_path: Path) -> None:
+    assert epoch(compiling(tmp_path / "times.json", wish=True), 1, step_s=0.001)
+
+
+def test_the_first_long_trial_of_a_kind_tries_it_and_keeps_the_times(tmp_path: Path) -> None:
+    file = tmp_path / "kind" / "times.json"
+    trial = compiling(file)
+    many = int(2 * WORTH_A_TRY_S / 0.5)
+    before = [epoch(trial, many, step_s=0.5) for _ in range(PLAIN_EPOCHS)]
+    assert not any(before)
+    assert epoch(trial, many, step_s=0.2, extra_s=40)
+    assert epoch(trial, many, step_s=0.2)
+    times = Compilation("auto", file).recall()
+    assert times.plain_s == pytest.approx(0.5)
+    assert times.compiled_s == pytest.approx(0.2)
+    assert times.compile_s == pytest.approx(40)
+
+
+def test_a_try_that_brings_nothing_is_given_up_and_not_repeated(tmp_path: Path) -> None:
+    file = tmp_path / "times.json"
+    trial, many = compiling(file), int(2 * WORTH_A_TRY_S / 0.5)
+    epochs = [epoch(trial, many, step_s) for step_s in (0.5, 0.5, 0.6, 0.6, 0.5, 0.5)]
+    assert epochs == [False, False, True, True, False, False]
+    assert not any(epoch(compiling(file), many, 0.5) for _ in range(4))
+
+
+def test_a_short_trial_never_tries(tmp_path: Path) -> None:
+    trial = compiling(tmp_path / "times.json")
+    few = int(0.5 * WORTH_A_TRY_S / 0.5)
+    assert not any(epoch(trial, few, step_s=0.5) for _ in range(6))
+
+
+@pytest.mark.parametrize(("steps", "repaid"), [(99, False), (101, True)])
+def test_a_kind_that_is_known_is_compiled_at_once_where_its_steps_repay_that(
+    tmp_path: Path, steps: int, repaid: bool
+) -> None:
+    file = known(tmp_path / "times.json", plain_s=0.5, compiled_s=0.2, compile_s=30)
+    assert epoch(compiling(file), steps, step_s=0.2) == repaid
+
+
+def test_what_compiling_took_is_spent_and_does_not_count_against_going_on(tmp_path: Path) -> None:
+    trial = compiling(known(tmp_path / "times.json", plain_s=0.5, compiled_s=0.2, compile_s=30))
+    assert epoch(trial, 1000, step_s=0.2, extra_s=30)
+    assert epoch(trial, 10, step_s=0.2)
+
+
+def test_a_network_that_cannot_be_compiled_is_trained_without(caplog: pytest.LogCaptureFixture) -> None:
+    from torch._inductor import config
+
+    network, inputs = nn.Linear(3, 2), torch.ones(2, 3)
+    forward = Forward(network, CPU)
+    trial = Compiling(forward, Compilation(True), batch_size=2)
+    with config.patch({"cpp.cxx": ("no-compiler-of-this-name",), "force_disable_caches": True}):
+        trial.before_epoch(10)
+        assert torch.equal(forward(inputs), network(inputs))
+    assert "cannot be compiled" in caplog.text
+    trial.before_epoch(5)
+    assert not forward.compiled
+
+
+@pytest.mark.slow
+def test_a_compiled_trial_learns_the_same(tmp_path: Path) -> None:
+    """The last batch of an epoch has 12 images of 16, and goes the plain way. (Adam makes steps of rounding errors.)"""
+    spec = spec_of(epochs=3, optimizer={"name": "sgd", "lr": 0.05})
+    (plain, before), (compiled, after) = (
+        run(spec, tmp_path / str(wish), compilation=Compilation(wish)) for wish in (False, True)
+    )
+    assert compiled.compiled
+    assert not plain.compiled
+    for expected, found in zip(comparable(before), comparable(after), strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "image_size", "at_once"),
+    [("cpu", 64, 32, 64), ("cuda", 64, 32, 256), ("cuda", 256, 224, 445), ("cuda", 512, 224, 512), ("mps", 1, 8, 4)],
+)
+def test_an_accelerator_evaluates_more_images_at_once_than_it_trains(
+    device: str, batch_size: int, image_size: int, at_once: int
+) -> None:
+    assert evaluation_batch(batch_size, image_size, torch.device(device)) == at_once
