@@ -34,7 +34,7 @@ chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
 bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32, WEIGHTS= a file of tf_efficientnet_lite0); takes hours
-	$(foreach name,ceiling batches decode,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true
+	$(foreach name,ceiling batches decode step_profile,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true
 	$(BIN)/python -m benchmarks.sweep $(if $(SMALL),--data $(SMALL))
 	$(if $(WEIGHTS),$(BIN)/python -m benchmarks.frozen_backbone --data $(DATA) --weights $(WEIGHTS))
 	$(foreach name,convolution trial_cost fused growth dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
