@@ -27,7 +27,7 @@ from sweeper.search.journal import begin_log, end_log
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
-from sweeper.search.samplers import build_sampler, trial_seed
+from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
 from sweeper.search.storage import open_storage, require_database, storage_errors
 from sweeper.search.stored_trial import (
     ASIDE,
@@ -78,6 +78,7 @@ class StudyStore:
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
         self._ended: dict[int, TrialRow] = {}  # these rows change no more
+        self._common_space = new_common_space()
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -196,7 +197,9 @@ class StudyStore:
 
     def _ask(self, number: int) -> TrialSpec:
         combination = self._grid[number] if self._grid is not None and number < len(self._grid) else None
-        self._study.sampler = build_sampler(self._sweep.sampler, self._sweep.seed, number, combination)
+        self._study.sampler = build_sampler(
+            self._sweep.sampler, self._sweep.seed, number, combination, self._common_space
+        )
         trial = self._study.ask()
         if trial.number != number:
             raise StudyError(
