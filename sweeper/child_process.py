@@ -43,8 +43,7 @@ def without_ctrl_c() -> Iterator[None]:
 def prepare_processes() -> None:
     """Begin to import, in a process of its own, what trials need; those of `start_prepared` are forked from it."""
     if isinstance(_context(), ForkServerContext):
-        with without_ctrl_c():  # forks inherit that
-            forkserver.ensure_running()
+        _ensure_server()
 
 
 def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], name: str) -> BaseProcess:
@@ -72,11 +71,16 @@ def _context() -> ForkServerContext | SpawnContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(NEEDED_FOR_TRIALS))
     try:
-        with without_ctrl_c():
-            forkserver.ensure_running()
+        _ensure_server()
     except OSError:  # its socket has no room in the folder of temporary files, or that folder's name is too long
         return multiprocessing.get_context("spawn")
     return context
+
+
+def _ensure_server() -> None:
+    """Start the process that others are forked from, unless it lives."""
+    with without_ctrl_c():  # forks inherit that
+        forkserver.ensure_running()
 
 
 def live_with_parent() -> None:

@@ -25,6 +25,7 @@ from sweeper.config.space import searchable
 from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
 from sweeper.config.tracking import TrackingConfig
 
+Compile = Literal[False, True, "auto"]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -146,7 +147,7 @@ class SweepConfig(Frozen):
     )
     seed: NonNegativeInt = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    compile: Literal[False, True, "auto"] = Field(
+    compile: Compile = Field(
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
         "first long trial of a kind tries it, then those do whose steps repay the time; as it goes by the clock, such "

@@ -136,8 +136,8 @@ class DeviceImages:
 def evaluation_batch(batch_size: int, image_size: int, device: torch.device) -> int:
     """Return how many images are evaluated at once by what is trained with `batch_size`.
 
-    Without gradients nothing is kept of a layer once the next one is done, so that an accelerator has room for several
-    training batches, and each takes as many launches as one. A CPU gains nothing from more.
+    Without gradients nothing is kept of a layer once the next one is done: an accelerator has room for more images than
+    in training, and takes as many launches for them as for fewer. On a CPU they are as many as in training.
     """
     if device.type == "cpu":
         return batch_size

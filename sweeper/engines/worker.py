@@ -46,6 +46,7 @@ LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
 
 def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     """Run a worker until the driver says so or is gone."""
+    _take_name()
     _die_with_parent()
     _die_before_parent()
     _write_output_to(log)
@@ -58,15 +59,19 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
             connection.send(DiskTrouble(group[0].number, str(error)))
 
 
+def _take_name() -> None:
+    """Be told from the process this one is forked from, whose command line it shares."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, PROCESS_NAME)
+
+
 def _die_with_parent() -> None:
     """End when the driver does: the kernel sees to it, since the process this one is forked from ends with the driver.
 
     Where it cannot, this process notices by itself, or by the broken pipe.
     """
     if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        prctl(PR_SET_NAME, PROCESS_NAME)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     live_with_parent()
 
 

@@ -20,7 +20,7 @@ from sweeper.files import write_whole
 from sweeper.inference.export import copy_model_files
 from sweeper.inference.export_config import Lineage, TensorShape, library_versions, lineage_of
 from sweeper.inference.folder import ExportFolder, require_replaceable, staged
-from sweeper.inference.formats import read_onnx, trace, write_onnx
+from sweeper.inference.formats import read_onnx, recording, trace, write_onnx
 from sweeper.inference.load import load_autoencoder
 from sweeper.inference.source import ExportSource, Training
 from sweeper.inference.verify import LARGEST_DIFFERENCE, full_precision
@@ -137,15 +137,8 @@ def export_autoencoder(source: ExportSource, val: DeviceImages, destination: Pat
 
 
 def _write_part(part: nn.Module, source: ExportSource, output: str, path: Path) -> None:
-    try:
+    with recording(f"{source.config.backbone} cannot be written as {path.name}", "export another trial"):
         write_onnx(trace(part, source.config.image_size), path, output)
-    except OSError:
-        raise  # the disk is to blame, not the network
-    except Exception as error:  # whatever torch's exporters meet in an architecture's code
-        raise ExportError(
-            f"{source.config.backbone} cannot be written as {path.name}: {type(error).__name__}: {error}; "
-            "export another trial"
-        ) from error
 
 
 @torch.inference_mode()

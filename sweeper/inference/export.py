@@ -16,7 +16,7 @@ from sweeper.files import write_whole
 from sweeper.inference.calibration import calibrate
 from sweeper.inference.export_config import ExportConfig, describe_export, networks_of, write_config
 from sweeper.inference.folder import ExportFolder, require_replaceable, staged
-from sweeper.inference.formats import trace, write_onnx, write_program
+from sweeper.inference.formats import recording, trace, write_onnx, write_program
 from sweeper.inference.load import load_network
 from sweeper.inference.model_card import model_card
 from sweeper.inference.source import ACCURACY, ExportSource
@@ -121,19 +121,13 @@ def copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, .
 
 def _write_formats(model: AnyClassifier, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
     """Trace the network once and write the trace in both formats."""
-    try:
+    way_out = "if the disk is not full, its architecture cannot be recorded for any batch size: export another trial"
+    with recording("the network cannot be written as torch.export program and ONNX", way_out):
         with _timed(files.program.name, seconds):
             program = trace(model, image_size)
             write_program(program, files.program)
         with _timed(files.onnx.name, seconds):
             write_onnx(program, files.onnx)
-    except OSError:
-        raise  # the disk is to blame, not the network
-    except Exception as error:  # whatever torch's exporters meet in an architecture's code
-        raise ExportError(
-            f"the network cannot be written as torch.export program and ONNX: {type(error).__name__}: {error}; "
-            "if the disk is not full, its architecture cannot be recorded for any batch size: export another trial"
-        ) from error
 
 
 @contextmanager

@@ -5,6 +5,8 @@ Both take float32 images [N, 3, S, S] of any batch size N and give what it gives
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
+from sweeper.errors import ExportError
 from sweeper.training.evaluate import Predict
 
 CHANNELS = 3
@@ -21,6 +24,20 @@ PROTOBUF_LIMIT = 2**31 - 2**20
 
 ERRORS_ONLY = 3
 """Severity from which onnxruntime writes to the terminal; it warns about the cores of containers."""
+
+
+@contextmanager
+def recording(what: str, way_out: str) -> Iterator[None]:
+    """Say as an ExportError what torch's exporters meet in an architecture's code; errors of the disk pass as they are.
+
+    `what` names the network and the format, `way_out` what the user can do.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ExportError(f"{what}: {type(error).__name__}: {error}; {way_out}") from error
 
 
 def trace(model: nn.Module, image_size: int) -> ExportedProgram:

@@ -40,7 +40,7 @@ def build_sampler(
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match config:
             case TpeConfig(startup_trials=startup, multivariate=multivariate):
-                return _LongLivedTPESampler(common, n_startup_trials=startup, multivariate=multivariate, seed=seed)
+                return _InformedTPESampler(common, n_startup_trials=startup, multivariate=multivariate, seed=seed)
             case GpConfig(startup_trials=startup):
                 return optuna.samplers.GPSampler(n_startup_trials=startup, seed=seed)
             case CmaEsConfig(startup_trials=startup):
@@ -62,7 +62,7 @@ def build_sampler(
                 return optuna.samplers.RandomSampler(seed)
 
 
-class _LongLivedTPESampler(optuna.samplers.TPESampler):
+class _InformedTPESampler(optuna.samplers.TPESampler):
     """Knows what those of earlier trials have found all trials to have in common, which follows from the trials alone.
 
     To compare a thousand trials anew for each one would take longer than all else that a suggestion does.

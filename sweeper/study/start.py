@@ -22,19 +22,20 @@ from sweeper.study.source import SourceTrial
 
 def fetch_start(
     workspace: Workspace, source: SourceTrial, study: str, *, with_optimizer: bool, tracking_uri: str | None
-) -> Start:
+) -> None:
     """Bring what `study` starts from into its folder, unless it is there.
 
     Raises StudyError when the source kept no such state, StudyLocked while the study is being run.
     """
     folder = workspace.study(study)
     with study_lock(folder, study):
-        return read_start(folder) or _fetch(workspace, source, folder, with_optimizer, tracking_uri)
+        if read_start(folder) is None:
+            _fetch(workspace, source, folder, with_optimizer, tracking_uri)
 
 
 def _fetch(
     workspace: Workspace, source: SourceTrial, folder: StudyFolder, with_optimizer: bool, tracking_uri: str | None
-) -> Start:
+) -> None:
     shutil.rmtree(folder.start.path, ignore_errors=True)  # what an interrupted fetch has left
     folder.start.path.mkdir(parents=True)
     study, row = source.sweep.study, source.row
@@ -56,7 +57,6 @@ def _fetch(
         with_optimizer=with_optimizer,
     )
     write_whole(folder.start.source, start.model_dump_json(indent=2))  # last: from here on all is there
-    return start
 
 
 def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:

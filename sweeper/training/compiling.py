@@ -8,18 +8,13 @@ the network only; the times kept are the latest.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from sweeper.config.hyperparameters import Frozen
+from sweeper.config.sweep import Compile
 from sweeper.files import write_whole
 from sweeper.training.forward import Forward
-
-logger = logging.getLogger(__name__)
-
-Wish = Literal[False, True, "auto"]
 
 WORTH_A_TRY_S = 120.0
 """Trying costs about a minute; where a trial of this kind has less than this before it, none tries."""
@@ -39,7 +34,7 @@ class StepTimes(Frozen):
 class Compilation:
     """What a search space says of compiling, and the file that keeps the times of this kind of trial."""
 
-    wish: Wish = False
+    wish: Compile = False
     file: Path | None = None
 
     def recall(self) -> StepTimes:
