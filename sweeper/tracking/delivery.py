@@ -9,8 +9,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import Field, TypeAdapter
@@ -22,6 +23,9 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.mlflow_store import MlflowStore
+
+if TYPE_CHECKING:
+    from sweeper.tracking.curves_picture import CurvesPicture
 
 HISTORY = TypeAdapter(list[EpochMetrics])
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
@@ -112,7 +116,7 @@ class Delivery:
             self._update_unfinished(folder, record, running)
             return record.run_id
         _add_config(folder, spec)
-        _add_pictures(folder, spec.label, self._before, history, outcome)
+        self._add_pictures(folder, spec.label, history, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome)
         self._drop_strays(record.run_id, str(spec.number))
@@ -197,6 +201,27 @@ class Delivery:
                 _write_record(folder.run, record)
         return record
 
+    def _add_pictures(
+        self, folder: TrialFolder, label: str, history: list[EpochMetrics], outcome: TrialOutcome
+    ) -> None:
+        from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for it
+
+        epochs = {"first": history[0].epoch if history else None, "best": outcome.best_epoch, "last": outcome.epochs}
+        for numbers in sorted(folder.confusion.glob("*.csv")):
+            picture = numbers.with_suffix(".png")
+            if not picture.exists():
+                confusion, classes = read_confusion(numbers)
+                title = f"{label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
+                draw_confusion(confusion, classes, title, picture)
+        if history:
+            self._curves.draw([*self._before, *history], outcome.best_epoch, folder.artifacts / "curves.png")
+
+    @cached_property
+    def _curves(self) -> CurvesPicture:
+        from sweeper.tracking.curves_picture import CurvesPicture
+
+        return CurvesPicture()
+
     def _close(self, record: RunRecord, outcome: TrialOutcome) -> None:
         best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}
         if outcome.best_epoch is not None:
@@ -231,23 +256,6 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     """Put the configuration among the artifacts, as the `search` section of a search space."""
     content = {"search": spec.config.model_dump(mode="json")}
     write_whole(folder.artifacts / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _add_pictures(
-    folder: TrialFolder, label: str, before: list[EpochMetrics], history: list[EpochMetrics], outcome: TrialOutcome
-) -> None:
-    from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for them
-    from sweeper.tracking.curves_picture import draw_curves
-
-    epochs = {"first": history[0].epoch if history else None, "best": outcome.best_epoch, "last": outcome.epochs}
-    for numbers in sorted(folder.confusion.glob("*.csv")):
-        picture = numbers.with_suffix(".png")
-        if not picture.exists():
-            confusion, classes = read_confusion(numbers)
-            title = f"{label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
-            draw_confusion(confusion, classes, title, picture)
-    if history:
-        draw_curves([*before, *history], outcome.best_epoch, folder.artifacts / "curves.png")
 
 
 def read_epochs(path: Path) -> list[EpochMetrics]:

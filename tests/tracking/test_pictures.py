@@ -11,7 +11,7 @@ from PIL import Image
 from sweeper.confusion import read_confusion, write_confusion
 from sweeper.results import EpochMetrics
 from sweeper.tracking.confusion_picture import draw_confusion
-from sweeper.tracking.curves_picture import draw_curves
+from sweeper.tracking.curves_picture import CurvesPicture
 
 
 @pytest.mark.parametrize("count", [2, 10, 200])
@@ -37,13 +37,28 @@ def test_confusion_numbers_survive_the_file_with_any_class_name(tmp_path: Path) 
 
 
 def test_curves_are_drawn_for_a_single_epoch(tmp_path: Path) -> None:
-    draw_curves([EpochMetrics(epoch=1, values={"val/loss": 1.0}, timestamp_ms=0)], 1, tmp_path / "curves.png")
+    history = [EpochMetrics(epoch=1, values={"val/loss": 1.0}, timestamp_ms=0)]
+    CurvesPicture().draw(history, 1, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
 def test_curves_with_gaps_and_numbers_that_are_none_are_drawn(tmp_path: Path) -> None:
     values = [{"val/loss": float("nan")}, {"val/loss": 2.0, "lr": 0.1}, {}]
     history = [EpochMetrics(epoch=n, values=point, timestamp_ms=0) for n, point in enumerate(values, 1)]
-    draw_curves(history, None, tmp_path / "curves.png")
+    CurvesPicture().draw(history, None, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert len(picture.getcolors(100_000) or []) > 3
+
+
+@pytest.mark.parametrize("earlier_best", [None, 3])
+def test_curves_hold_nothing_of_the_trial_that_was_drawn_before(tmp_path: Path, earlier_best: int | None) -> None:
+    earlier = [EpochMetrics(epoch=n, values={"val/loss": 50.0, "lr": 1.0 / n}, timestamp_ms=0) for n in range(1, 9)]
+    other_task = [EpochMetrics(epoch=1, values={"val/psnr": 20.0}, timestamp_ms=0)]
+    history = [EpochMetrics(epoch=n, values={"val/loss": 1.0 / n}, timestamp_ms=0) for n in (1, 2)]
+    CurvesPicture().draw(history, 2, tmp_path / "fresh.png")
+    used = CurvesPicture()
+    used.draw(earlier, earlier_best, tmp_path / "earlier.png")
+    used.draw(other_task, 1, tmp_path / "other.png")
+    used.draw(history, 2, tmp_path / "again.png")
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "fresh.png").read_bytes()
+    assert (tmp_path / "earlier.png").read_bytes() != (tmp_path / "fresh.png").read_bytes()
