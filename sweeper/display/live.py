@@ -15,7 +15,7 @@ from rich.text import Text
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.forecast import Forecast
-from sweeper.display.tables import COLORS, duration, score, short
+from sweeper.display.tables import COLORS, duration, score, sending, short
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 
 SHOWN_ENDED = 8
@@ -100,6 +100,10 @@ class LiveTable:
             self._notes.pop("tracking", None)
         else:
             self._notes["tracking"] = f"{message}; what is recorded waits on disk"
+
+    def delivering(self, left: int) -> None:
+        if left:
+            self._notes["delivering"] = f"{sending(left)}; Ctrl-C leaves them to `sweeper sync`"
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.forecast import Forecast
-from sweeper.display.tables import duration, score
+from sweeper.display.tables import duration, score, sending
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+
+BETWEEN_DELIVERY_NEWS_S = 5.0
 
 
 class PlainLines:
@@ -18,6 +22,7 @@ class PlainLines:
         self._noun = noun
         self._decoded_tenth = 0
         self._trouble: str | None = None
+        self._told_of_delivery: float | None = None
 
     def __enter__(self) -> PlainLines:
         return self
@@ -69,3 +74,10 @@ class PlainLines:
         if message != self._trouble:
             self._say(f"{message}; what is recorded waits on disk" if message else "MLflow can be reached again")
             self._trouble = message
+
+    def delivering(self, left: int) -> None:
+        now = time.monotonic()
+        self._told_of_delivery = self._told_of_delivery or now
+        if left and now - self._told_of_delivery >= BETWEEN_DELIVERY_NEWS_S:
+            self._told_of_delivery = now
+            self._say(sending(left))

@@ -197,6 +197,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def sending(left: int) -> str:
+    """Say how many runs are still to arrive in MLflow after the last trial."""
+    return f"sending to MLflow: {left} runs left"
+
+
 def size(count: float) -> str:
     """Return bytes as `0.0 MB`, `12.3 MB` or `4.56 GB`."""
     megabytes = count / 1e6

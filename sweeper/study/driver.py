@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3  # how often a trial may lose its worker
 MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
 MAX_FAILED_STARTS = 3  # workers that die before they can take a trial
-DELIVERY_TIMEOUT_S = 120.0
+DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last trial
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
 POLL_S = 0.5
 
@@ -291,7 +291,10 @@ class Driver:
         self._summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
         self._store.close()
-        undelivered = self._outbox.close(DELIVERY_TIMEOUT_S)
+        try:
+            undelivered = self._outbox.close(DELIVERY_PATIENCE_S, tell=self._observer.delivering)
+        except KeyboardInterrupt:  # it stays on disk
+            self._interrupted, undelivered = True, self._outbox.left
         return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
 
     def _abandon(self) -> None:
@@ -303,7 +306,7 @@ class Driver:
         with suppress(StudyError):
             self._store.close()
         self._outbox.notify_sweep("FAILED")
-        self._outbox.close(GIVE_UP_TIMEOUT_S)
+        self._outbox.close(GIVE_UP_TIMEOUT_S, GIVE_UP_TIMEOUT_S)
 
 
 @contextmanager

@@ -30,3 +30,6 @@ class Observer(Protocol):
 
     def tracking_trouble(self, message: str | None) -> None:
         """MLflow cannot be reached, or can again."""
+
+    def delivering(self, left: int) -> None:
+        """All trials have ended and so many runs are still to arrive in MLflow; told again and again."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from enum import IntEnum
 from itertools import count
+from math import inf
 from typing import NamedTuple
 
 from sweeper.errors import TrackingError
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 LAST_TRY_S = 2.0  # for a server that was out of reach when the sweep ended
+POLL_S = 0.1
 SYSTEM_INTERVAL_S = 10.0
 SWEEP_RUN = -1  # in place of a trial's number
 
@@ -40,6 +42,26 @@ class Notice(NamedTuple):
 
     phase: Phase
     ticket: int
+
+
+class Patience:
+    """How long the end of a sweep waits for its deliveries: as long as there is one now and then."""
+
+    def __init__(self, patience_s: float, at_most_s: float = inf, clock: Callable[[], float] = time.monotonic):
+        self._patience_s = patience_s
+        self._clock = clock
+        self._deadline = clock() + at_most_s
+        self._last_arrival = clock()
+        self._left: int | None = None
+
+    def is_over(self, left: int, *, in_trouble: bool) -> bool:
+        """Return whether to wait no more, now that so many folders are left."""
+        now = self._clock()
+        if self._left is not None and left < self._left:
+            self._last_arrival = now
+        self._left = left
+        patience = min(LAST_TRY_S, self._patience_s) if in_trouble else self._patience_s
+        return now >= self._deadline or now - self._last_arrival >= patience
 
 
 class Outbox:
@@ -74,22 +96,27 @@ class Outbox:
             self._sweep_pending = (status, next(self._tickets))
             self._changed.notify()
 
-    def close(self, timeout_s: float) -> int:
-        """Deliver what is left for at most so many seconds; return how many folders could not be.
+    @property
+    def left(self) -> int:
+        """How many folders are still to be delivered."""
+        with self._changed:
+            return len(self._pending) + (self._sweep_pending is not None)
 
-        While MLflow is known to be out of reach it is tried once more, briefly.
+    def close(self, patience_s: float, at_most_s: float = inf, tell: Callable[[int], None] | None = None) -> int:
+        """Deliver what is left, for as long as that comes forward; return how many folders could not be.
+
+        It is given up when for `patience_s` seconds none has arrived, or after `at_most_s` in all. While MLflow is
+        known to be out of reach it is tried once more, briefly. `tell` hears all along how many are left.
         """
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        started = time.monotonic()
-        while self._thread.is_alive():
-            waited = time.monotonic() - started
-            if waited >= (min(LAST_TRY_S, timeout_s) if self.trouble else timeout_s):
-                break
-            self._thread.join(0.1)
-        with self._changed:
-            return len(self._pending) + (self._sweep_pending is not None)
+        patience = Patience(patience_s, at_most_s)
+        while self._thread.is_alive() and not patience.is_over(self.left, in_trouble=self.trouble is not None):
+            if tell is not None:
+                tell(self.left)
+            self._thread.join(POLL_S)
+        return self.left
 
     def _work(self) -> None:
         delivery: Delivery | None = None

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -86,6 +87,29 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
     points = recorded(sandbox)["trial-0000"]["train/loss"]
     assert [step for step, _, _ in points] == list(range(1, 31))
     assert {(0, step): ms for step, _, ms in points if (0, step) in seen} == seen
+    require_tidy(sandbox)
+
+
+def test_ctrl_c_while_runs_are_sent_leaves_them_on_disk_and_says_so(sandbox: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes a connection and never answers
+        sandbox.environment = {
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "300",
+        }
+        sandbox.options = ("--set", "budget.epochs=1")
+        process = sandbox.start()
+        try:
+            wait_until_said(sandbox, process, "sending to MLflow: 2 runs left")
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(PATIENCE_S) == 130, sandbox.said()
+        finally:
+            end_group(process)
+    assert f"2 runs are not in MLflow yet: sweeper sync {STUDY}" in sandbox.said()
+    assert "Traceback" not in sandbox.said()
+    assert {row.state for row in sandbox.rows()} == {TrialState.COMPLETE}
+
+    sandbox.environment = {}
+    assert sandbox.run("sync", STUDY, "--tracking-uri", sandbox.tracking_uri) == 0, sandbox.said()
     require_tidy(sandbox)
 
 

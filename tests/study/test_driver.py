@@ -89,7 +89,7 @@ class Notices:
     def notify_sweep(self, status: str) -> None:
         self.status = status
 
-    def close(self, timeout_s: float) -> int:
+    def close(self, patience_s: float, at_most_s: float = 0, tell: Callable[[int], None] | None = None) -> int:
         return 0
 
 
@@ -106,6 +106,7 @@ class Silent:
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None: ...
     def worker_died(self, number: int | None, reason: str) -> None: ...
     def tracking_trouble(self, message: str | None) -> None: ...
+    def delivering(self, left: int) -> None: ...
 
     def stopping(self, reason: str) -> None:
         self.stopped_because = reason

@@ -60,7 +60,7 @@ class NoOutbox:
 
     def notify_sweep(self, status: str) -> None: ...
 
-    def close(self, timeout_s: float) -> int:
+    def close(self, patience_s: float, at_most_s: float = 0, tell: Callable[[int], None] | None = None) -> int:
         return 0
 
 

@@ -17,7 +17,7 @@ from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
-from sweeper.tracking.outbox import Outbox, Phase
+from sweeper.tracking.outbox import LAST_TRY_S, Outbox, Patience, Phase
 
 CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
 
@@ -204,7 +204,9 @@ def test_the_outbox_delivers_in_the_background_and_reports_what_is_left(
         write_trial(folder.trial(number), 2, TrialState.COMPLETE)
         outbox.notify(number, Phase.ENDED)
     outbox.notify_sweep("FINISHED")
-    assert outbox.close(60) == 0
+    told: list[int] = []
+    assert outbox.close(60, tell=told.append) == 0
+    assert told == sorted(told, reverse=True)
     assert {name: run.info.status for name, run in runs(client).items()} == dict.fromkeys(
         ["s", "trial-0000", "trial-0001", "trial-0002"], "FINISHED"
     )
@@ -223,6 +225,39 @@ def test_a_server_that_is_down_leaves_everything_on_disk(
     assert outbox.trouble is not None
     assert "secret" not in outbox.trouble
     assert folder.trial(0).outcome.exists()
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_end_of_a_sweep_waits_as_long_as_folders_arrive() -> None:
+    clock = Clock()
+    patience = Patience(10, clock=clock)
+    for left in range(50, 0, -1):
+        assert not patience.is_over(left, in_trouble=False)
+        clock.now += 9
+    assert not patience.is_over(0, in_trouble=False)
+    clock.now += 10
+    assert patience.is_over(0, in_trouble=False)
+
+
+def test_the_end_of_a_sweep_does_not_wait_beyond_a_deadline_nor_for_a_server_out_of_reach() -> None:
+    clock = Clock()
+    bounded, doubtful = Patience(10, at_most_s=20, clock=clock), Patience(10, clock=clock)
+    for left in (3, 2):
+        assert not bounded.is_over(left, in_trouble=False)
+        assert not doubtful.is_over(3, in_trouble=True)
+        clock.now += LAST_TRY_S / 2
+    assert doubtful.is_over(3, in_trouble=True)
+    clock.now += 20
+    assert bounded.is_over(1, in_trouble=False)
 
 
 def test_errors_of_the_server_are_tracking_errors(workspace: Workspace) -> None:
