@@ -40,7 +40,7 @@ def main() -> None:
         )
         task = task_of(options, images.folder)
         contestants = contestants_of(task, options)
-        result = Result("sweep", images.about)
+        result = Result(options.name, images.about)
         found: dict[str, list[Watched]] = {who: [] for who in contestants}
         for repeat in range(options.repeats):
             for who, contestant in contestants.items():
@@ -64,6 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--loaders", nargs="+", type=int, default=sorted({0, 1, 2, os.cpu_count() or 1}))
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--name", default="sweep", help="of the result, to keep one beside another")
     parser.add_argument("--without", nargs="+", choices=sorted(PEERS), default=[])
     return parser.parse_args()
 
