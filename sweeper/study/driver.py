@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import inf
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -291,8 +292,9 @@ class Driver:
         self._summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
         self._store.close()
+        at_most_s = DELIVERY_PATIENCE_S if self._interrupted else inf
         try:
-            undelivered = self._outbox.close(DELIVERY_PATIENCE_S, tell=self._observer.delivering)
+            undelivered = self._outbox.close(DELIVERY_PATIENCE_S, at_most_s, self._observer.delivering)
         except KeyboardInterrupt:  # it stays on disk
             self._interrupted, undelivered = True, self._outbox.left
         return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
