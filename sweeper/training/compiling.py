@@ -2,8 +2,9 @@
 
 What a step takes with and without compiled code, and what compiling takes, is measured while trials run: the
 first trial of its kind that has long enough to go tries it out after its first epochs, and its times
-are kept for all later ones. Torch keeps compiled code on disk, so that a later trial of the same kind mostly traces
-the network only; the times kept are the latest.
+are kept for all later ones. Of a step the shortest time ever seen is kept, since whatever else a machine does only
+adds to it; of compiling the latest, since torch keeps compiled code on disk, so that a later trial of the same kind
+mostly traces the network only.
 """
 
 from __future__ import annotations
@@ -80,13 +81,15 @@ class Compiling:
         """Take in how long the training steps of an epoch took."""
         if self.compilation.wish != "auto":
             return
+        step_s = seconds / steps
         if not self.forward.compiled:
             self._plain_epochs += 1
-            self._learn(plain_s=seconds / steps)
+            self._learn(plain_s=min(step_s, self._times.plain_s or step_s))
         elif self._first_compiled_s is None:
             self._first_compiled_s = seconds
         else:
-            self._learn(compiled_s=seconds / steps, compile_s=max(0.0, self._first_compiled_s - seconds))
+            shortest = min(step_s, self._times.compiled_s or step_s)
+            self._learn(compiled_s=shortest, compile_s=max(0.0, self._first_compiled_s - steps * shortest))
 
     def _repays(self, steps_left: int) -> bool:
         times = self._times

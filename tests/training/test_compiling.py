@@ -64,6 +64,16 @@ def test_a_try_that_brings_nothing_is_given_up_and_not_repeated(tmp_path: Path) 
     assert not any(epoch(compiling(file), many, 0.5) for _ in range(4))
 
 
+def test_a_machine_that_is_busy_for_a_while_changes_no_decision(tmp_path: Path) -> None:
+    file = tmp_path / "times.json"
+    trial, many = compiling(file), int(2 * WORTH_A_TRY_S / 0.5)
+    slowed_down = [epoch(trial, many, step_s) for step_s in (0.5, 0.5, 0.6, 0.6, 0.5, 3.0, 3.0)]
+    assert slowed_down == [False, False, True, True, False, False, False]
+    assert not any(epoch(compiling(file), many, 3.0) for _ in range(4))
+    repays = known(tmp_path / "repays.json", plain_s=0.5, compiled_s=0.2, compile_s=30)
+    assert all(epoch(compiling(repays), many, step_s) for step_s in (3.0, 3.0, 3.0))
+
+
 def test_a_short_trial_never_tries(tmp_path: Path) -> None:
     trial = compiling(tmp_path / "times.json")
     few = int(0.5 * WORTH_A_TRY_S / 0.5)
