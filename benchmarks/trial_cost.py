@@ -134,7 +134,7 @@ def memory_section(ends: list[End], watched: Watched) -> Section:
     span = len(ends) // 10
     early, late = (ends[span].at, ends[2 * span].at), (ends[-span].at, ends[-1].at)
     rows = []
-    for name, samples, limit in (("driver", watched.driver_mb, 1.3), ("worker", watched.worker_mb, 1.1)):
+    for name, samples in {"driver": watched.driver_mb, "worker": watched.worker_mb}.items():
         before, after = ([mb for at, mb in samples if start <= at <= end] for start, end in (early, late))
         if not before or not after:
             continue
@@ -144,7 +144,7 @@ def memory_section(ends: list[End], watched: Watched) -> Section:
             Measurement(f"{name}, trials {span + 1} to {2 * span + 1}", "MB", before),
             Measurement(f"{name}, last {span} trials", "MB", after),
             Measurement(f"{name}, for each trial in between", "MB", [more / (len(ends) - 2 * span)]),
-            Measurement(f"{name}, last against early", "", growth, at_most=limit),
+            Measurement(f"{name}, last against early", "", growth, at_most=1.1),
         ]
     return Section("Resident memory over a study", rows)
 
