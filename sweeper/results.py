@@ -147,8 +147,13 @@ class TrialRow(Frozen):
     seconds: float | None
     ended_ms: int | None
     params: dict[str, Any]
-    config: TrialConfig | None
+    config_json: str | None
+    """Its configuration as JSON, a tenth of what the model takes: a driver keeps the rows of all its trials."""
     reason: str | None
     outcome: TrialOutcome | None = None
     outside: str | None = None
     """Why the search space, edited since, no longer holds it: history, and without a rank."""
+
+    @property
+    def config(self) -> TrialConfig | None:
+        return TrialConfig.model_validate_json(self.config_json) if self.config_json else None

@@ -27,7 +27,7 @@ ROW = TrialRow(
     seconds=1,
     ended_ms=1,
     params={},
-    config=CONFIG,
+    config_json=CONFIG.model_dump_json(),
     reason=None,
 )
 

@@ -46,7 +46,7 @@ def test_planted_label_errors_are_found_by_training_without_them_interrupted_or_
         seconds=1,
         ended_ms=1,
         params={},
-        config=TrialConfig.model_validate(SEARCH),
+        config_json=TrialConfig.model_validate(SEARCH).model_dump_json(),
         reason=None,
     )
     workspace, cpu = Workspace(tmp_path), torch.device("cpu")

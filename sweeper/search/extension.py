@@ -8,6 +8,7 @@ the new one. The old one stays beside it as `STUDY~1`.
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,17 @@ from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.distributions import distribution_of
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
-from sweeper.search.stored_trial import ASIDE, CONFIG, FINISHED, GIVEN, OUTCOME, OUTSIDE, SECONDS_USED, SWEEP
+from sweeper.search.stored_trial import (
+    ASIDE,
+    CONFIG,
+    FINISHED,
+    GIVEN,
+    OUTCOME,
+    OUTSIDE,
+    SECONDS_USED,
+    SWEEP,
+    stored_json,
+)
 from sweeper.search.study_store import StudyStore, changed_keys
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
@@ -95,10 +106,10 @@ def _swap(storage: optuna.storages.RDBStorage, renamed: dict[str, str]) -> None:
 
 def _moved(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTrial:
     """Return a trial as the new study holds it."""
-    config = trial.user_attrs.get(CONFIG)
+    config = stored_json(trial, CONFIG)
     if config is None:
         return _not_begun(trial, sweep)
-    fitted = fit(sweep.search, config)
+    fitted = fit(sweep.search, json.loads(config))
     if not fitted.misfits:
         found.carried.append(trial.number)
         return _carried(trial, fitted)
@@ -145,7 +156,7 @@ def _kept(trial: FrozenTrial, found: Extension) -> FrozenTrial:
         why = f"unfinished when the search space was changed, and outside it: {found.outside[trial.number]}"
         outcome = TrialOutcome(state=TrialState.FAILED, reason=why)
         found.left[trial.number] = outcome
-        attributes[OUTCOME] = outcome.model_dump(mode="json")
+        attributes[OUTCOME] = outcome.model_dump_json()
     if OUTSIDE not in attributes:
         state = trial.state if trial.state in FINISHED else OptunaState.FAIL
         attributes[OUTSIDE] = {"state": state.name, "values": trial.values}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from sweeper.config.hyperparameters import TrialConfig
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 
 FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL)
@@ -20,7 +20,8 @@ STATES = {
 }
 ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
 
-# User attributes, of the study and of its trials.
+# User attributes, of the study and of its trials. Configurations and outcomes are JSON text: Optuna keeps the
+# attributes of all trials in memory, where nested dictionaries take five times as much.
 SWEEP, SECONDS_USED, CONFIRMATION = "sweep", "seconds_used", "confirmation"
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
 ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
@@ -33,9 +34,8 @@ ASIDE = "~"  # in the names of studies that an extension keeps aside; no search 
 
 def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
     """Return a trial as tables show it; `direction` tells which value is the best of one that has not ended."""
-    stored = trial.user_attrs.get(OUTCOME)
-    outcome = TrialOutcome.model_validate(stored) if stored else None
-    config = trial.user_attrs.get(CONFIG)
+    stored = stored_json(trial, OUTCOME)
+    outcome = TrialOutcome.model_validate_json(stored) if stored else None
     return TrialRow(
         number=trial.number,
         state=_state(trial, outcome),
@@ -45,11 +45,17 @@ def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
         seconds=outcome.seconds if outcome else _seconds_since(trial),
         ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
         params=trial.params,
-        config=TrialConfig.model_validate(config) if config else None,
+        config_json=stored_json(trial, CONFIG),
         reason=outcome.reason if outcome else None,
         outcome=outcome,
         outside=trial.user_attrs[OUTSIDE]["why"] if OUTSIDE in trial.user_attrs else None,
     )
+
+
+def stored_json(trial: FrozenTrial, attribute: str) -> str | None:
+    """Return an attribute that holds JSON; trials of earlier studies hold what it says, and not its text."""
+    stored = trial.user_attrs.get(attribute)
+    return stored if stored is None or isinstance(stored, str) else json.dumps(stored)
 
 
 def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:

@@ -208,7 +208,7 @@ class StudyStore:
             )
         self._live[number] = trial
         config = suggest(self._sweep.search, Redrawing(trial))
-        trial.set_user_attr(CONFIG, config.model_dump(mode="json"))
+        trial.set_user_attr(CONFIG, config.model_dump_json())
         seed = trial_seed(self._sweep.seed, number)
         kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
         sweep = self._sweep
@@ -297,7 +297,7 @@ class StudyStore:
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live.pop(number)
-        trial.set_user_attr(OUTCOME, outcome.model_dump(mode="json"))
+        trial.set_user_attr(OUTCOME, outcome.model_dump_json())
         values = self._values(number, outcome) if outcome.state is TrialState.COMPLETE else None
         if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
             trial.set_constraint(FITS_IN_MEMORY, 1.0)

@@ -149,7 +149,7 @@ class Repetitions:
             seconds=outcome.seconds if outcome else None,
             ended_ms=repetition.ended_ms,
             params={"trial": repetition.repeats.trial, "seed": repetition.repeats.seed_number},
-            config=leader.config if leader else None,
+            config_json=leader.config_json if leader else None,
             reason=outcome.reason if outcome else None,
             outcome=outcome,
         )

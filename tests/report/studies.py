@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,10 @@ def _frozen(number: int, outcome: TrialOutcome, rate: float, kind: int) -> optun
         params=params,
         distributions={key: RATES if key.endswith("lr") else OPTIMIZERS for key in params},
         user_attrs={
-            OUTCOME: outcome.model_dump(mode="json"),
-            CONFIG: {"backbone": "test_resnet", "optimizer": {"name": name, **({"lr": rate} if kind == 0 else {})}},
+            OUTCOME: outcome.model_dump_json(),
+            CONFIG: json.dumps(
+                {"backbone": "test_resnet", "optimizer": {"name": name, **({"lr": rate} if kind == 0 else {})}}
+            ),
         },
         intermediate_values={epoch: 0.1 * epoch for epoch in range(1, outcome.epochs + 1)},
     )

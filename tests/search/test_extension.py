@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from sweeper.config.sweep import SweepConfig
@@ -50,6 +52,22 @@ def url(tmp_path: Path) -> str:
 
 def known(url: str) -> list[TrialRow]:
     return [row.model_copy(update={"params": {}}) for row in StudyStore.load(url, "s").rows()]
+
+
+def test_a_study_begun_when_dictionaries_were_stored_instead_of_their_text_reads_and_extends_the_same(
+    url: str,
+) -> None:
+    before = [(row.number, row.config, row.outcome) for row in known(url)]
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+        database.execute(
+            "UPDATE trial_user_attributes SET value_json = json_extract(value_json, '$') "
+            "WHERE key IN ('config', 'outcome')"
+        )
+    stored = optuna.load_study(study_name="s", storage=url).trials[2].user_attrs
+    assert (stored["config"]["drop_rate"], stored["outcome"]["state"]) == (0.1, "complete")
+    assert [(row.number, row.config, row.outcome) for row in known(url)] == before
+    assert extend(url, space(WIDE, trials=20)).carried == list(range(8))
+    assert [(row.number, row.config, row.outcome) for row in known(url)] == before
 
 
 def test_a_wider_range_another_backbone_and_an_optimizer_lose_nothing(url: str) -> None:

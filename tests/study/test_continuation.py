@@ -40,7 +40,7 @@ def source(epochs: int = 5) -> SourceTrial:
         seconds=1.0,
         ended_ms=1,
         params={},
-        config=None,
+        config_json=None,
         reason=None,
         outcome=TrialOutcome(state=TrialState.COMPLETE),
     )

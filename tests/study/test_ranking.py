@@ -21,7 +21,7 @@ def row(number: int, value: float | None, state: TrialState = TrialState.COMPLET
         seconds=1.0,
         ended_ms=1000 - number,
         params={"lr": value, "batch": number},
-        config=None,
+        config_json=None,
         reason=None,
     )
 

@@ -16,7 +16,10 @@ from tests.study.test_ranking import row
 
 SWEEP = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
 DONE = TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=1)
-LEADERS = [row(number, 0.5).model_copy(update={"config": TrialConfig(backbone=f"r{number}")}) for number in (3, 8)]
+LEADERS = [
+    row(number, 0.5).model_copy(update={"config_json": TrialConfig(backbone=f"r{number}").model_dump_json()})
+    for number in (3, 8)
+]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
