@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, computed_field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
@@ -147,13 +147,14 @@ class TrialRow(Frozen):
     seconds: float | None
     ended_ms: int | None
     params: dict[str, Any]
-    config_json: str | None
-    """Its configuration as JSON, a tenth of what the model takes: a driver keeps the rows of all its trials."""
+    config_json: str | None = Field(exclude=True)
+    """The configuration as text, a tenth of what the model takes: a driver keeps the rows of all its trials."""
     reason: str | None
     outcome: TrialOutcome | None = None
     outside: str | None = None
     """Why the search space, edited since, no longer holds it: history, and without a rank."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def config(self) -> TrialConfig | None:
         return TrialConfig.model_validate_json(self.config_json) if self.config_json else None

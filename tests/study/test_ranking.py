@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
 from sweeper.study.preparation import image_sizes
 from sweeper.study.ranking import ranked
-from sweeper.study.summary import optimization_history, trials_csv
+from sweeper.study.summary import optimization_history, trials_csv, write_summary
 
 
 def row(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> TrialRow:
@@ -45,6 +50,17 @@ def test_the_optimisation_history_follows_the_order_in_which_trials_ended() -> N
     assert [point.values.get("best/value") for point in history] == [0.7, 0.7, 0.7, 0.7, 0.7]
     assert history[-1].values["trials/failed"] == 1
     assert "trial/value" not in history[1].values
+
+
+def test_the_parent_run_gets_the_best_trial_with_its_whole_configuration(tmp_path: Path) -> None:
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
+    config = TrialConfig(backbone="r", weight_decay=0.25)
+    best = row(5, 0.8).model_copy(update={"config_json": config.model_dump_json()})
+    folder = Workspace(tmp_path).study("s")
+    write_summary(folder, sweep, [*ROWS, best])
+    written = json.loads((folder.sweep / "artifacts/best_trial.json").read_text())
+    assert (written["number"], written["value"]) == (5, 0.8)
+    assert TrialConfig.model_validate(written["config"]) == config
 
 
 def test_the_table_of_trials_lists_every_trial_and_parameter() -> None:
