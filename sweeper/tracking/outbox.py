@@ -51,17 +51,19 @@ class Patience:
         self._patience_s = patience_s
         self._clock = clock
         self._deadline = clock() + at_most_s
-        self._last_arrival = clock()
+        self._waiting_since = clock()
         self._left: int | None = None
+        self._in_trouble = False
 
     def is_over(self, left: int, *, in_trouble: bool) -> bool:
         """Return whether to wait no more, now that so many folders are left."""
         now = self._clock()
-        if self._left is not None and left < self._left:
-            self._last_arrival = now
-        self._left = left
+        arrived = self._left is not None and left < self._left
+        if arrived or (in_trouble and not self._in_trouble):
+            self._waiting_since = now
+        self._left, self._in_trouble = left, in_trouble
         patience = min(LAST_TRY_S, self._patience_s) if in_trouble else self._patience_s
-        return now >= self._deadline or now - self._last_arrival >= patience
+        return now >= self._deadline or now - self._waiting_since >= patience
 
 
 class Outbox:
@@ -105,8 +107,8 @@ class Outbox:
     def close(self, patience_s: float, at_most_s: float = inf, tell: Callable[[int], None] | None = None) -> int:
         """Deliver what is left, for as long as that comes forward; return how many folders could not be.
 
-        It is given up when for `patience_s` seconds none has arrived, or after `at_most_s` in all. While MLflow is
-        known to be out of reach it is tried once more, briefly. `tell` hears all along how many are left.
+        It is given up when for `patience_s` seconds none has arrived, or after `at_most_s` in all. When MLflow is
+        out of reach, or gets so, it is tried once more, briefly. `tell` hears all along how many are left.
         """
         with self._changed:
             self._closing = True
@@ -135,10 +137,11 @@ class Outbox:
                 self.trouble, wait = None, FIRST_RETRY_S
             except Exception as error:
                 # Whatever it is, the sweep goes on, what is recorded stays on disk, and it is tried again.
+                known, closing = self.trouble is not None, self._closing
                 self._note_trouble(error)
-                if last:
+                if closing and known:
                     return
-                self._back_off(wait)
+                self._back_off(FIRST_RETRY_S if closing else wait, closing)
                 wait = min(wait * 2, LAST_RETRY_S)
 
     def _note_trouble(self, error: Exception) -> None:
@@ -148,10 +151,10 @@ class Outbox:
             logger.warning("%s; what is recorded waits on disk and is sent later", error)
         self.trouble = str(error)
 
-    def _back_off(self, seconds: float) -> None:
-        """Wait before the next try, or until the outbox closes."""
+    def _back_off(self, seconds: float, closing: bool) -> None:
+        """Wait before the next try, or until the outbox begins to close."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing, seconds)
+            self._changed.wait_for(lambda: self._closing and not closing, seconds)
 
     def _wait_for_work(self, timeout_s: float) -> bool:
         """Wait until something is pending, the next sample is due or the outbox closes."""

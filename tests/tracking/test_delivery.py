@@ -260,6 +260,16 @@ def test_the_end_of_a_sweep_does_not_wait_beyond_a_deadline_nor_for_a_server_out
     assert bounded.is_over(1, in_trouble=False)
 
 
+def test_a_server_that_gets_out_of_reach_at_the_end_of_a_sweep_is_given_its_last_try_from_then_on() -> None:
+    clock = Clock()
+    patience = Patience(10, clock=clock)
+    assert not patience.is_over(3, in_trouble=False)
+    clock.now += 9
+    assert not patience.is_over(3, in_trouble=True)
+    clock.now += LAST_TRY_S
+    assert patience.is_over(3, in_trouble=True)
+
+
 def test_errors_of_the_server_are_tracking_errors(workspace: Workspace) -> None:
     store = MlflowStore("http://127.0.0.1:9", workspace)
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):

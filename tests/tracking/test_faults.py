@@ -167,6 +167,32 @@ def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_fr
     require_everything_once(server.uri, study)
 
 
+def test_a_server_that_fails_while_the_last_runs_are_sent_is_tried_once_more(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = outbox_of(study, proxy.uri)
+    run_trials(study, outbox, range(TRIALS))
+    wait_until(lambda: not study.trials())
+    waits: list[bool] = []
+
+    def fail_instead(_left: int) -> None:
+        if proxy.fault == "hang":
+            proxy.fault = "500"
+
+    def come_back(_seconds: float, closing: bool) -> None:
+        waits.append(closing)
+        proxy.fault = None
+
+    monkeypatch.setattr(outbox, "_back_off", come_back)
+    monkeypatch.setattr(outbox_module, "LAST_TRY_S", PATIENCE_S)
+    proxy.fault = "hang"
+    outbox.notify_sweep("FINISHED")
+    assert outbox.close(PATIENCE_S, tell=fail_instead) == 0
+    assert waits == [True]
+    assert outbox.trouble is None
+    require_everything_once(server.uri, study)
+
+
 @slow
 def test_a_database_that_another_program_locks_gets_everything_once_it_is_free(
     workspace: Workspace, study: StudyFolder
