@@ -40,17 +40,26 @@ VAL_SHARE = 5  # one validation image for so many training images, as in CIFAR-1
 
 @dataclass
 class Watch:
-    """Seconds of wall clock and of this process's CPU."""
+    """Seconds of wall clock and of this process's CPU, until a device has done all that it was given."""
 
+    device: torch.device
     wall_s: float = 0.0
     cpu_s: float = 0.0
 
     def __enter__(self) -> Watch:
+        wait_for(self.device)
         self._wall, self._cpu = time.perf_counter(), time.process_time()
         return self
 
     def __exit__(self, *_: object) -> None:
+        wait_for(self.device)
         self.wall_s, self.cpu_s = time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+
+def wait_for(device: torch.device) -> None:
+    """Return when a device has nothing more to do; a CPU never has when it is asked."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class TimedImages(DeviceImages):
@@ -59,7 +68,7 @@ class TimedImages(DeviceImages):
     passes: list[Watch]
 
     def train_batches(self, *args: Any, **kwargs: Any) -> Iterator[Batch]:
-        with Watch() as watch:
+        with Watch(self.device) as watch:
             yield from super().train_batches(*args, **kwargs)
         self.passes = [*getattr(self, "passes", []), watch]
 
@@ -146,7 +155,7 @@ def batches_of(case: Case, data: TrialData, device: torch.device) -> Iterator[Ba
 def time_ceiling(case: Case, data: TrialData, batches: list[Batch], device: torch.device) -> Watch:
     learner = build_learner(case.spec, data, device)
     model, optimizer = learner.model.train(), learner.optimizer
-    with Watch() as watch:
+    with Watch(device) as watch:
         for step in range(data.train.steps(case.batch_size)):
             batch = batches[step % len(batches)]
             optimizer.zero_grad(set_to_none=True)
@@ -154,12 +163,11 @@ def time_ceiling(case: Case, data: TrialData, batches: list[Batch], device: torc
                 loss = functional.cross_entropy(model(batch.inputs).float(), batch.labels)
             loss.backward()
             optimizer.step()
-        float(loss.detach())  # waits for a GPU
     return watch
 
 
 def time_epoch(case: Case, data: TrialData, device: torch.device, folder: Path) -> Watch:
-    with Watch() as watch:
+    with Watch(device) as watch:
         train(
             case.spec,
             data,

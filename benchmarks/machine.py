@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "mlflow", "lightning", "ray", "numpy", "pillow")
 
@@ -50,9 +51,8 @@ def processor() -> str:
 
 
 def gpu() -> str | None:
-    """Return the name of the GPU, for benchmarks that use torch."""
-    torch = sys.modules.get("torch")
-    return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None
+    """Return the name of the GPU that torch would use."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks.machine import conditions
 
 RESULTS = Path(__file__).parent / "results"
+ON_GPU = "gpu"  # the folder below it of what was measured on a machine with one
 Rows = dict[str, list[float]]
 """What was measured, by name and unit, once for each repeat."""
 
@@ -92,12 +93,13 @@ class Result:
         """Show a section, and write all there are so far: a benchmark that is cut short loses none."""
         self.sections.append(section)
         Console().print(section.table())
-        RESULTS.mkdir(exist_ok=True)
+        folder = RESULTS / ON_GPU if self.conditions["machine"]["gpu"] else RESULTS
+        folder.mkdir(parents=True, exist_ok=True)
         content = asdict(self)
         for shown, kept in zip(self.sections, content["sections"], strict=True):
             for row, stored in zip(shown.rows, kept["rows"], strict=True):
                 stored["median"] = row.median
-        (RESULTS / f"{self.benchmark}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (folder / f"{self.benchmark}.json").write_text(json.dumps(content, indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Result:

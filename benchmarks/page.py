@@ -2,7 +2,8 @@
 
     python -m benchmarks.page
 
-Each result stands between `<!-- benchmark: NAME -->` and `<!-- end -->`; the text around is kept.
+Each result stands between `<!-- benchmark: NAME -->` and `<!-- end -->`; the text around is kept. NAME is that of its
+file below benchmarks/results, with the folder: what was measured on a GPU is `gpu/NAME`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from benchmarks.measurements import RESULTS, Result
 from benchmarks.program import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
-PLACE = re.compile(r"(<!-- benchmark: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"(<!-- benchmark: ((?:gpu/)?\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    missing = {file.stem for file in RESULTS.glob("*.json")} - {name for _, name, _ in PLACE.findall(page)}
+    found = {file.relative_to(RESULTS).with_suffix("").as_posix() for file in RESULTS.rglob("*.json")}
+    missing = found - {name for _, name, _ in PLACE.findall(page)}
     PAGE.write_text(PLACE.sub(_filled, page), encoding="utf-8")
     if missing:
         sys.exit(

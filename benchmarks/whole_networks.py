@@ -21,6 +21,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks.ceiling import wait_for
 from benchmarks.measurements import Measurement, Result, Section, ratios
 from benchmarks.program import REPOSITORY
 from sweeper.modeling.registry import load_model_files
@@ -118,8 +119,7 @@ def as_stack(networks: list[nn.Module], images: Tensor, labels: Tensor) -> Calla
 def timed(step: Callable[[], None], device: torch.device) -> float:
     started = time.perf_counter()
     step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(device)
     return time.perf_counter() - started
 
 

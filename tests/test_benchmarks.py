@@ -41,4 +41,19 @@ def test_every_benchmark_has_its_place_on_the_page() -> None:
     named = {name for source in SOURCES for name in given.findall(source.read_text())}
     assert {"ceiling", "sweep", "trial_cost"} <= named
     places = {name for _, name, _ in PLACE.findall(PAGE.read_text(encoding="utf-8"))}
-    assert {re.sub(r"_\d+$", "", name) for name in places} == named  # ceiling_64 is one of ceiling's
+    plain = {name.removeprefix("gpu/") for name in places}
+    assert {re.sub(r"_\d+$", "", name) for name in plain} == named  # ceiling_64 is one of ceiling's
+
+
+def test_what_was_measured_on_a_gpu_stands_beside_what_was_measured_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurements, "RESULTS", tmp_path)
+    for gpu in (None, "a card"):
+        result = Result("some", "generated")
+        result.conditions["machine"]["gpu"] = gpu
+        result.add(Section("", [Measurement("ours", "s", [1.0])]))
+    assert Result.read(tmp_path / "some.json").conditions["machine"]["gpu"] is None
+    assert ", a card, " in markdown(Result.read(tmp_path / "gpu/some.json"))
+    page = "<!-- benchmark: some -->\n<!-- end -->\n<!-- benchmark: gpu/some -->\n<!-- end -->"
+    assert [name for _, name, _ in PLACE.findall(page)] == ["some", "gpu/some"]

@@ -49,10 +49,12 @@ class FusedHead:
 
     def _masks(self, values: Tensor, rates: Sequence[float]) -> Tensor:
         """Draw each member's mask from its own random numbers, as `nn.Dropout` does on the CPU."""
-        masks = torch.ones(values.shape, device=values.device)
+        masks = torch.empty(values.shape, device=values.device)
         for mask, rate, generator in zip(masks, rates, self._generators, strict=True):
             if rate:
                 mask.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+            else:
+                mask.fill_(1)
         return masks
 
     def _normalized(self, values: Tensor, name: str, training: bool) -> Tensor:

@@ -1,0 +1,115 @@
+"""Trials an hour of a small network: one at a time, beside as many at once as the device has room for.
+
+    python -m benchmarks.packing [--data FOLDER] [--trials 24] [--workers auto] [--repeats 3]
+
+The real program with `--workers 1` and with `--workers auto`, in turns, each in an empty folder. All counts, from the
+start of the program to its end; apart from that the trials between the first end and the last one, as in a long sweep.
+How many trials ran at once is the sum of their seconds over the seconds in which they ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.images import gather
+from benchmarks.machine import gpu
+from benchmarks.measurements import Measurement, Result, Section, ratios
+from benchmarks.program import REPOSITORY, watch, write_space
+from sweeper.search.study_store import StudyStore
+
+STUDY = "packing"
+DEMAND = 2.0  # of a GPU, which one small network leaves mostly idle
+
+
+class Packed(NamedTuple):
+    """What a sweep reached: trials an hour in all, trials an hour once it ran, trials at once."""
+
+    whole: float
+    running: float
+    at_once: float
+
+
+def main() -> None:
+    options = arguments()
+    found: dict[str, list[Packed]] = {"1": [], options.workers: []}
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        images = gather(options.data, root / "images", size=32, classes=10, train=options.train, val=options.train // 5)
+        for repeat in range(options.repeats):
+            for workers, packed in found.items():
+                folder = root / f"{workers}-{repeat}"
+                folder.mkdir()
+                packed.append(run(folder, space_of(options, images.folder), workers, options.trials))
+                print(f"--workers {workers}: {packed[-1].whole:.0f} trials/h", flush=True)
+    Result("packing", images.about).add(section(found, options))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="a folder with train/CLASS/; generated images without it")
+    parser.add_argument("--backbone", default="small_resnet", help="of models/small_resnet.py or timm")
+    parser.add_argument("--workers", default="auto", help="what is compared with one; auto or a number above 1")
+    parser.add_argument("--train", type=int, default=5000)
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    return parser.parse_args()
+
+
+def space_of(options: argparse.Namespace, images: Path) -> dict[str, Any]:
+    return {
+        "study": STUDY,
+        "dataset": {"path": str(images)},
+        "budget": {"trials": options.trials, "epochs": options.epochs},
+        "pruner": {"name": "none"},
+        "sampler": {"name": "random"},
+        "model_files": [str(REPOSITORY / "models" / "small_resnet.py")],
+        "search": {
+            "backbone": options.backbone,
+            "image_size": 32,
+            "batch_size": 128,
+            "weight_decay": {"float": [1e-5, 1e-2], "log": True},
+            "augment": {"crop_padding": 4, "flip": True},
+        },
+    }
+
+
+def run(folder: Path, space: dict[str, Any], workers: str, trials: int) -> Packed:
+    file = write_space(folder, space)
+    watched = watch([sys.executable, "-m", "sweeper", "run", file.name, "--workers", workers], folder)
+    rows = StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", STUDY).rows()
+    spans = [((row.ended_ms or 0) / 1000, row.outcome.seconds) for row in rows if row.outcome]
+    ends = sorted(end for end, _ in spans)
+    ran = ends[-1] - min(end - seconds for end, seconds in spans)
+    in_between = (len(ends) - 1) / (ends[-1] - ends[0])
+    return Packed(3600 * trials / watched.wall_s, 3600 * in_between, sum(seconds for _, seconds in spans) / ran)
+
+
+def section(found: dict[str, list[Packed]], options: argparse.Namespace) -> Section:
+    one, packed = found["1"], found[options.workers]
+    demand = DEMAND if gpu() else None
+    rows = [
+        Measurement("one at a time", "trials/h", [sweep.whole for sweep in one]),
+        Measurement(f"--workers {options.workers}", "trials/h", [sweep.whole for sweep in packed]),
+        Measurement("trials at once, on average", "", [sweep.at_once for sweep in packed]),
+        Measurement(
+            "whole sweep, packed against one at a time",
+            "",
+            ratios([sweep.whole for sweep in packed], [sweep.whole for sweep in one]),
+            at_least=demand,
+        ),
+        Measurement(
+            "the same from the first trial's end to the last one's",
+            "",
+            ratios([sweep.running for sweep in packed], [sweep.running for sweep in one]),
+        ),
+    ]
+    return Section(f"{options.trials} trials of {options.backbone}, {options.epochs} epochs each", rows)
+
+
+if __name__ == "__main__":
+    main()
