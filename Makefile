@@ -30,7 +30,7 @@ chromium:  ## install the browser that the slow tests open reports in
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		apt-get install --yes chromium || echo "no Chromium: its tests are skipped"
 
-chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
+chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=)
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
 bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32, WEIGHTS= a file of tf_efficientnet_lite0); takes hours
@@ -40,7 +40,7 @@ bench: .venv/bench.stamp  ## measure beside the ceiling and what people write to
 	$(foreach name,convolution compiled trial_cost packing fused whole_networks growth dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
 	$(BIN)/python -m benchmarks.page
 
-bench-gpu: .venv/bench.stamp  ## measure what a GPU can do (SMALL= CIFAR-10 as class folders, DATA= and WEIGHTS= as for bench); takes half an hour
+bench-gpu: .venv/bench.stamp  ## measure what a GPU can do (SMALL= CIFAR-10 as class folders, DATA= and WEIGHTS= as for bench)
 	$(BIN)/python -m benchmarks.ceiling --backbones resnet18 --sizes 64 --batch-sizes 256 --steps 100
 	$(BIN)/python -m benchmarks.ceiling --backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 100 --name ceiling_128
 	$(BIN)/python -m benchmarks.compiled --device cuda

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import sys
 
-from benchmarks.measurements import RESULTS, Result
+from benchmarks.measurements import ON_GPU, RESULTS, Result
 from benchmarks.program import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "performance.md"
-PLACE = re.compile(r"(<!-- benchmark: ((?:gpu/)?\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(rf"(<!-- benchmark: ((?:{ON_GPU}/)?\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def main() -> None:
