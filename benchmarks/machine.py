@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "mlflow", "lightning", "ray", "numpy", "pillow")
 
@@ -52,6 +51,8 @@ def processor() -> str:
 
 def gpu() -> str | None:
     """Return the name of the GPU that torch would use."""
+    import torch  # here: a process that only decodes images for a benchmark imports this module too
+
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
