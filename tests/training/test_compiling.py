@@ -97,7 +97,7 @@ def test_what_compiling_took_is_spent_and_does_not_count_against_going_on(tmp_pa
 def test_a_network_that_cannot_be_compiled_is_trained_without(caplog: pytest.LogCaptureFixture) -> None:
     from torch._inductor import config
 
-    network, inputs = nn.Linear(3, 2), torch.ones(2, 3)
+    network, inputs = nn.Sequential(nn.Linear(3, 2), nn.GELU()), torch.ones(2, 3)
     forward = Forward(network, CPU)
     trial = Compiling(forward, Compilation(True), batch_size=2)
     with config.patch({"cpp.cxx": ("no-compiler-of-this-name",), "force_disable_caches": True}):
