@@ -30,7 +30,7 @@ chromium:  ## install the browser that the slow tests open reports in
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		apt-get install --yes chromium || echo "no Chromium: its tests are skipped"
 
-chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=)
+chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
 bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32, WEIGHTS= a file of tf_efficientnet_lite0); takes hours
