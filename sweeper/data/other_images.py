@@ -10,6 +10,7 @@ import numpy as np
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.build import Progress
 from sweeper.data.cache import ImageCache
+from sweeper.data.fingerprint import file_states
 from sweeper.data.image_set import ImageSet, digest_of
 from sweeper.data.index import ImageIndex, read_listing
 from sweeper.data.listing import Listing, Split, enumerated
@@ -35,7 +36,7 @@ def other_images(
     """
     listing = read_listing(dataset, workspace)
     index = _index(listing, split, tuple(classes), str(dataset.path))
-    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize)
+    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, dataset.bits)
     cached = cache.open(index, skip_bad=False, progress=progress)
     titles = class_titles(index.root, index.classes)
     digest = digest_of(index, cached.digest)
@@ -50,12 +51,14 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str)
         raise DatasetError(f"{where}: there is no {split} split: {there}; name another split or folder")
     _require_known({listing.class_names[row] for row in wanted}, classes, where)
     number = {name: place for place, name in enumerate(classes)}
+    paths = [listing.paths[row] for row in wanted]
     return ImageIndex(
         root=listing.root,
-        paths=[listing.paths[row] for row in wanted],
+        paths=paths,
         labels=np.array([number[listing.class_names[row]] for row in wanted], dtype=np.int64),
         classes=classes,
         splits={split: np.arange(len(wanted))},
+        states=file_states(listing.root, paths),
     )
 
 

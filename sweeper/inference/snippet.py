@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sweeper.data.decode import DRAFT_FACTOR, Resize
+from sweeper.data.decode import Resize
+from sweeper.data.picture.rgb import DRAFT_FACTOR
 from sweeper.inference.export_config import ExportConfig
 
 
