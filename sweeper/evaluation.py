@@ -23,7 +23,7 @@ from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
-from sweeper.study.preparation import dataset_name
+from sweeper.study.preparation import dataset_name, require_same_images
 
 if TYPE_CHECKING:
     import torch
@@ -117,15 +117,15 @@ def _images_of_study(
     data: Path | None,
     progress: Progress | None,
 ) -> ImageSet:
-    from sweeper.data.index import build_index
     from sweeper.data.other_images import other_images
     from sweeper.data.prepare import prepare_images
 
-    if data is not None:
-        classes = build_index(sweep.dataset, workspace).classes
-        other = DatasetConfig(path=str(data), resize=sweep.dataset.resize, stored_size=sweep.dataset.stored_size)
-        return other_images(other, split, classes, config.image_size, workspace, progress)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
+    if data is not None:
+        told = {"resize", "stored_size", "labels", "missing_labels"}
+        other = DatasetConfig(path=str(data), **sweep.dataset.model_dump(include=told))
+        return other_images(other, split, images.classes, config.image_size, workspace, images.depth, progress)
+    require_same_images(workspace, sweep, images.digest)
     if split not in images.splits:
         raise DatasetError(
             f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}; name labelled "
@@ -144,13 +144,15 @@ def evaluate_export(
     progress: Progress | None = None,
 ) -> SplitReport:
     """Evaluate an export on a split of a data set. Raises ExportError, and DatasetError as above."""
+    from sweeper.data.decode import Depth
     from sweeper.data.other_images import other_images
     from sweeper.inference.load import load_export
 
     export = load_export(folder)
     config = export.config
     dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
-    images = other_images(dataset, split, config.classes, config.image_size, workspace, progress)
+    depth = Depth(**config.depth.model_dump())
+    images = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
     network = config.network().model_copy(update={"batch_size": config.lineage.hyperparameters.batch_size})
     evaluated = _evaluated(export.classifier, images, split, network, device)
     return _report(str(folder), None, split, str(data), images, *evaluated)

@@ -16,7 +16,7 @@ from sweeper.files import write_whole
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.study.artifacts import fetch_artifacts, find_run
-from sweeper.study.preparation import dataset_name
+from sweeper.study.preparation import dataset_name, require_same_images
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,7 @@ def evaluate_autoencoder(
         raise StudyError(f"trial {row.number} of {sweep.study} is no autoencoder's; evaluate another study")
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
+    require_same_images(workspace, sweep, images.digest)
     if split not in images.splits:
         raise DatasetError(f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}")
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.data.decode import BadImage, Depth, Resize, bits_of, decode_square
+from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, Resize, bits_of, decode_square
 from sweeper.data.decoding_pool import decoding_pool
 from sweeper.data.fingerprint import FileStates
 from sweeper.errors import DatasetError
@@ -79,22 +79,22 @@ def build_images(
     states: FileStates,
     size: int,
     resize: Resize,
-    bits: int | None,
+    depth: Depth | None,
     progress: Progress | None,
 ) -> Built:
     """Decode the images into `target`, a .npy file of uint8 [N, size, size, 3].
 
-    A row that is no readable image is black. Images with more than 8 bits are read by `bits` of them; without it by
-    the smallest depth that holds all of their values, for which they are decoded twice. `progress` is called with the
+    A row that is no readable image is black. Images with more than 8 bits are read by `depth`; without it by the
+    smallest one that holds all of their values, for which they are decoded twice. `progress` is called with the
     images done and all. Raises `DatasetError` when a decoding process is killed, `OSError` when the disk is full.
     """
     offset = _reserve(target, (len(paths), size, size, 3))
-    depth = Depth(bits, tags_first=False) if bits else Depth()
     plan = _Plan(target, offset, root, paths, states, size, resize)
-    built = _gathered(plan, plan.chunks(range(len(paths)), depth), progress)
+    built = _gathered(plan, plan.chunks(range(len(paths)), depth or FULL_DEPTH), progress)
     deep = np.flatnonzero(built.facts[:, 2]).tolist()
-    found = bits or (bits_of(int(built.facts[:, 2].max())) if deep else ALL_BITS)
-    if bits is None and found < ALL_BITS:
+    told = depth.bits if depth else None
+    found = told or (bits_of(int(built.facts[:, 2].max())) if deep else ALL_BITS)
+    if told is None and found < ALL_BITS:
         for chunk in _decoded(list(plan.chunks(deep, Depth(found))), parallel=plan.parallel):
             built.bad.update(chunk.bad)
     _flush(target)

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.data.build import DIGEST_BYTES, Built, Progress, build_images
-from sweeper.data.decode import DECODER_VERSION, Pixels, Resize
+from sweeper.data.decode import DECODER_VERSION, Depth, Pixels, Resize
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
@@ -58,12 +58,12 @@ class _Entry:
 
 @dataclass(frozen=True)
 class ImageCache:
-    """The cache in one folder, for images of one size; `bits` are those used of images with more than 8, if given."""
+    """The cache in one folder, for images of one size; without `depth` the data tell how many bits are used."""
 
     folder: Path
     size: int
     resize: Resize
-    bits: int | None = None
+    depth: Depth | None = None
 
     def open(self, index: ImageIndex, *, skip_bad: bool, progress: Progress | None = None) -> CachedImages:
         """Return the decoded images of an index, decoding them first if that has not been done.
@@ -85,7 +85,7 @@ class ImageCache:
         return found
 
     def _key(self, index: ImageIndex, states: FileStates) -> str:
-        return fingerprint(index.root, index.paths, states, self.size, self.resize, self.bits)
+        return fingerprint(index.root, index.paths, states, self.size, self.resize, self.depth)
 
     def _load(self, key: str, count: int) -> CachedImages | None:
         """Return the entry of a key, or None where there is none or it is damaged."""
@@ -116,7 +116,7 @@ class ImageCache:
         partial = self.folder / f"{key}.{os.getpid()}.partial"
         try:
             built = build_images(
-                partial, index.root, index.paths, index.states, self.size, self.resize, self.bits, progress
+                partial, index.root, index.paths, index.states, self.size, self.resize, self.depth, progress
             )
             if built.bad and not skip_bad:
                 raise bad_images(index, built.bad)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.data.decode import DECODER_VERSION, Resize
+from sweeper.data.decode import DECODER_VERSION, Depth, Resize
 
 MAX_FILE_BYTES = 1 << 28  # 256 MiB: no photograph, and too much to read in several processes at once
 
@@ -61,10 +61,10 @@ def file_states(root: Path, paths: Sequence[str]) -> FileStates:
 
 
 def fingerprint(
-    root: Path, paths: Sequence[str], states: FileStates, size: int, resize: Resize, bits: int | None
+    root: Path, paths: Sequence[str], states: FileStates, size: int, resize: Resize, depth: Depth | None
 ) -> str:
     """Return 32 hexadecimal digits that change when any file, the decoder or what it is told changes."""
-    return _digest(f"{DECODER_VERSION} {size} {resize} {bits}", root, paths, states)
+    return _digest(f"{DECODER_VERSION} {size} {resize} {depth}", root, paths, states)
 
 
 def files_key(root: Path, paths: Sequence[str], states: FileStates) -> str:

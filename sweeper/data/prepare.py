@@ -47,7 +47,8 @@ def prepare_images(
 def prepare(dataset: DatasetConfig, size: int, workspace: Workspace, progress: Progress | None = None) -> Prepared:
     """Do as `prepare_images` does, and tell what was noticed of the files. Raises `DatasetError` likewise."""
     index = build_index(dataset, workspace)
-    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, dataset.bits)
+    given = Depth(dataset.bits, tags_first=False) if dataset.bits else None
+    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, given)
     cached = cache.open(index, skip_bad=dataset.on_bad_image == "skip", progress=progress)
     if cached.bad:
         index = _without(index, cached.bad)
@@ -60,7 +61,7 @@ def prepare(dataset: DatasetConfig, size: int, workspace: Workspace, progress: P
         titles=class_titles(index.root, index.classes),
         pixels=cached.name,
         paths=index.paths,
-        depth=Depth(cached.files.bits, tags_first=dataset.bits is None),
+        depth=given or Depth(cached.files.bits),
     )
     return Prepared(images, index, cached.files, cached.digests)
 

@@ -11,9 +11,10 @@ from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
 from sweeper.data.prepare import prepare_images
-from sweeper.errors import ConfigError, Problem
+from sweeper.errors import ConfigError, Problem, StudyChanged
 from sweeper.paths import Workspace
 from sweeper.search.grid import grid
+from sweeper.study.card import read_card
 
 MOST_SIZES = 8
 
@@ -32,6 +33,16 @@ def refuse_impossible(sweep: SweepConfig) -> None:
     decoded_sizes(sweep)
     if isinstance(sweep.sampler, GridConfig):
         grid(sweep.search, sweep.seed)
+
+
+def require_same_images(workspace: Workspace, sweep: SweepConfig, digest: str) -> None:
+    """Raise StudyChanged when a study's images are others than its trials were judged by."""
+    card = read_card(workspace.study(sweep.study))
+    if card is not None and card.dataset["digest"] != digest:
+        raise StudyChanged(
+            f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began (digest {digest}, "
+            f"then {card.dataset['digest']}); bring the old images back, or name the new ones with --data"
+        )
 
 
 def decoded_sizes(sweep: SweepConfig) -> list[int]:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.data.named_files import inside
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.listing import enumerated, in_class_order
+from sweeper.data.named_files import inside
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 from tests.pictures import write_class_folders, write_picture, write_split_folders
