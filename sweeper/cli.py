@@ -23,8 +23,9 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, printable, say
+from sweeper.commands.terminal import err, out, say
 from sweeper.credentials import hide_credentials, log_without_credentials
+from sweeper.display.printable import printable
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import out, printable, progress_bar, say, warn
+from sweeper.commands.terminal import out, progress_bar, say, warn
+from sweeper.display.printable import printable
 
 if TYPE_CHECKING:
     import torch

@@ -48,7 +48,8 @@ class Notes:
         if self.groups:
             lines.append(f"{self.groups} stay in one split")
         if self.copies:
-            lines.append(f"{self.copies:,} images are exact copies of others")
+            together = "" if any(leak.kind == "copies" for leak in self.leaks) else ", in the same split as these"
+            lines.append(f"{self.copies:,} images are exact copies of others{together}")
         if self.merged:
             lines.append(f"classes made one (dataset.labels: normalize):\n{enumerated([*map(written, self.merged)])}")
         if self.dropped:

@@ -44,9 +44,18 @@ def prepare_images(
     return prepare(dataset, size, workspace, progress).images
 
 
-def prepare(dataset: DatasetConfig, size: int, workspace: Workspace, progress: Progress | None = None) -> Prepared:
-    """Do as `prepare_images` does, and tell what was noticed of the files. Raises `DatasetError` likewise."""
-    index = build_index(dataset, workspace)
+def prepare(
+    dataset: DatasetConfig,
+    size: int,
+    workspace: Workspace,
+    progress: Progress | None = None,
+    index: ImageIndex | None = None,
+) -> Prepared:
+    """Do as `prepare_images` does, and tell what was noticed of the files; `index` is theirs where it is known.
+
+    Raises `DatasetError` likewise.
+    """
+    index = index or build_index(dataset, workspace)
     given = Depth(dataset.bits, tags_first=False) if dataset.bits else None
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, given)
     cached = cache.open(index, skip_bad=dataset.on_bad_image == "skip", progress=progress)

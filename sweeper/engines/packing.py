@@ -25,6 +25,8 @@ class DeviceRoom:
     """What a process takes on the device that is not in the peak of its trials."""
     devices: int = 1
     """How many like it the workers are spread over."""
+    device: str = ""
+    """Its name."""
 
 
 @dataclass

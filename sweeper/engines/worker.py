@@ -22,11 +22,12 @@ from sweeper.engines.protocol import (
     OUT_OF_MEMORY_EXIT,
     DiskTrouble,
     EpochFinished,
+    ImagesChanged,
     TrialEnded,
     WorkerReady,
     WorkerSetup,
 )
-from sweeper.errors import DatasetError, DiskError
+from sweeper.errors import DatasetError, DiskError, OtherImages
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
@@ -57,6 +58,8 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
             worker.run(group)
         except DiskError as error:
             connection.send(DiskTrouble(group[0].number, str(error)))
+        except OtherImages as error:
+            connection.send(ImagesChanged(group[0].number, str(error)))
 
 
 def _take_name() -> None:
@@ -100,6 +103,7 @@ class Worker:
 
         import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
         from sweeper.data.feature_cache import FeatureCache
+        from sweeper.data.image_guard import ImageGuard
         from sweeper.modeling.registry import load_model_files
         from sweeper.training.device import resolve_device
         from sweeper.training.features import FrozenFeatures
@@ -115,14 +119,16 @@ class Worker:
         self._device = resolve_device(self._sweep.device, setup.slot)
         load_model_files(self._sweep.model_files)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
+        self._guard = ImageGuard(self._study_folder.images, self._sweep.dataset, self._workspace)
         self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
 
     def room(self) -> DeviceRoom:
         """Return what there is on the device for trials."""
-        from sweeper.training.device import devices_like, free_memory_mb, process_memory_mb
+        from sweeper.training.device import device_name, devices_like, free_memory_mb, process_memory_mb
 
         device = self._device
-        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), devices_like(self._sweep.device))
+        name = str(device) if device.type != "cuda" else f"{device} ({device_name(device)})"
+        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), devices_like(self._sweep.device), name)
 
     def run(self, group: Sequence[TrialSpec]) -> None:
         """Train trials, from their checkpoints where there are any; leave their outcomes on disk and tell of each end.
@@ -130,6 +136,7 @@ class Worker:
         What can be trained at once is; where the sweep does not ask for groups, a group is a single trial.
         """
         group = [spec.with_weights() for spec in group]
+        self._guard.check()
         with ExitStack() as locks:  # a worker of a dead driver may still be ending
             for spec in group:
                 locks.enter_context(file_lock(self._folder(spec).lock, blocking=True))
@@ -204,8 +211,8 @@ class Worker:
                 compilation=self._compilation(spec),
                 latency=self._latency,
             )
-        except (ConnectionError, DiskError):
-            raise  # the driver is gone, or the disk is full; the trial is not at fault
+        except (ConnectionError, DiskError, OtherImages):
+            raise  # the driver is gone, the disk is full, or the images have changed; the trial is not at fault
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
@@ -251,6 +258,7 @@ class Worker:
             while len(self._data) >= KEPT_IMAGE_SETS:
                 self._data.popitem(last=False)
             images = prepare_images(self._sweep.dataset, size, self._workspace)
+            self._guard.require(images.digest)
             train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))
             self._data[size] = TrialData(train, val, images.titles)
         self._data.move_to_end(size)

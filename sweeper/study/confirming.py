@@ -20,7 +20,7 @@ from sweeper.study.driver import Driver, EngineFactory, SweepResult
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.pareto import in_order
-from sweeper.study.preparation import prepare_dataset
+from sweeper.study.preparation import dataset_card, prepare_dataset, write_images_at_start
 from sweeper.study.pretrained import kept_files
 from sweeper.study.repetitions import Repetitions, leaders_of
 from sweeper.study.start import kept_start
@@ -59,8 +59,9 @@ def confirm_leaders(
         leaders = leaders_of(in_order(rows, sweep), top)
         if not leaders:
             raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
-        dataset = prepare_dataset(sweep, workspace, observer.preparing)
-        card = study_card(sweep, dataset, study, tracking_uri)
+        prepared = prepare_dataset(sweep, workspace, observer.preparing)
+        card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri)
+        write_images_at_start(study.confirmation, prepared)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)

@@ -17,8 +17,17 @@ from types import FrameType, MappingProxyType
 from typing import Any
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
-from sweeper.errors import DiskError, StudyError
+from sweeper.engines.protocol import (
+    DiskTrouble,
+    Engine,
+    EpochFinished,
+    Event,
+    ImagesChanged,
+    TrialEnded,
+    WorkerDied,
+    WorkerReady,
+)
+from sweeper.errors import DiskError, StudyChanged, StudyError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
@@ -29,7 +38,8 @@ from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
-from sweeper.study.preparation import prepare_dataset, refuse_impossible
+from sweeper.study.opening import opening
+from sweeper.study.preparation import dataset_card, prepare_dataset, refuse_impossible, write_images_at_start
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
@@ -70,11 +80,13 @@ def run_sweep(
     engine: EngineFactory,
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: str = "1",
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/start.py`), its trials go on from that.
-    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
+    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers` is how
+    many the engine has, in words: a number or `auto`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
@@ -85,14 +97,17 @@ def run_sweep(
     with study_lock(folder, sweep.study):
         stored = read_card(folder)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
-        dataset = prepare_dataset(sweep, workspace, observer.preparing)
+        prepared = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         if leaders and not store.begun:
             store.enqueue({**sweep.enqueue, **leaders})
         store.enqueue(sweep.enqueue)
         source = read_start(folder)
+        dataset = dataset_card(sweep, prepared)
         card = study_card(sweep, dataset, folder, tracking_uri, weights, source.tags() if source else {})
+        write_images_at_start(folder, prepared)
+        observer.opening(opening(sweep, prepared, workers))
         outbox = Outbox(workspace, folder, card)
         files, start = kept_files(weights, workspace), kept_start(workspace, folder)
         driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
@@ -220,12 +235,15 @@ class Driver:
                 self._observer.epoch_finished(number, metrics)
             case TrialEnded(number, outcome):
                 self._end_trial(number, outcome)
-            case WorkerReady():
+            case WorkerReady(room):
                 self._failed_starts = 0
+                self._observer.worker_ready(room.device)
             case WorkerDied(number, reason, for_memory):
                 self._lose_worker(number, reason, for_memory)
             case DiskTrouble(_, message):
                 raise DiskError(message)
+            case ImagesChanged(_, message):
+                raise StudyChanged(message)
 
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
         if self._events is not None:  # before the study counts it as finished: nobody would write it later

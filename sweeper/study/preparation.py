@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from sweeper.config.contradictions import plateau_metrics
 from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
-from sweeper.data.prepare import prepare_images
+from sweeper.data.image_guard import ImagesAtStart
+from sweeper.data.index import build_index
+from sweeper.data.prepare import Prepared, prepare
 from sweeper.errors import ConfigError, Problem, StudyChanged
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
 from sweeper.study.card import read_card
 
 MOST_SIZES = 8
 
 
-def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> DatasetCard:
-    """Decode what is not in the cache yet and describe the data set.
+def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> Prepared:
+    """Decode what is not in the cache yet; returns the images in the largest size of the search space.
 
-    Raises DatasetError when images or labels cannot be used.
+    Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
+    all trials on these classes.
     """
-    image_sets = [prepare_images(sweep.dataset, size, workspace, progress) for size in decoded_sizes(sweep)]
-    return describe(image_sets[-1], dataset_name(sweep))
+    index = build_index(sweep.dataset, workspace)
+    refuse_constant_metrics(sweep, len(index.classes))
+    prepared = [prepare(sweep.dataset, size, workspace, progress, index) for size in decoded_sizes(sweep)]
+    return prepared[-1]
+
+
+def write_images_at_start(folder: StudyFolder, prepared: Prepared) -> None:
+    """Leave for the workers which images there are, so that they notice when these change. Raises DiskError."""
+    ImagesAtStart.of(prepared).write(folder.images)
+
+
+def dataset_card(sweep: SweepConfig, prepared: Prepared) -> DatasetCard:
+    """Return what is recorded of the data set of a study."""
+    return describe(prepared.images, dataset_name(sweep))
+
+
+def refuse_constant_metrics(sweep: SweepConfig, classes: int) -> None:
+    """Raise ConfigError where trials are compared by a top-k accuracy of k or fewer classes, which is always 1."""
+    named = [("objective.metric", goal.metric) for goal in sweep.goals]
+    named += [("search.scheduler.metric", metric) for metric in plateau_metrics(sweep.search.scheduler)]
+    rule = f"is 1 for every trial with {classes} classes, and tells none from another; use val/accuracy or val/loss"
+    problems = [
+        Problem("search space", key, f"{metric} {rule}")
+        for key, metric in named
+        if (found := re.search(r"/top(\d+)_accuracy$", metric)) and classes <= int(found[1])
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def refuse_impossible(sweep: SweepConfig) -> None:
