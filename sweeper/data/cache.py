@@ -175,6 +175,6 @@ def bad_images(index: ImageIndex, bad: dict[int, str]) -> DatasetError:
     """Make the error that lists the files that are no readable images."""
     lines = [f"{index.paths[row]}: {reason}" for row, reason in sorted(bad.items())]
     return DatasetError(
-        f"{index.root}: every file with an image's name must be a readable image, {len(bad):,} are not:\n"
+        f"{index.root}: every image file must be readable, {len(bad):,} are not:\n"
         f"{enumerated(lines, limit=20)}\nReplace or remove them, or leave them out with dataset.on_bad_image: skip."
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from sweeper.data.ahead import ahead, worth_processes
 from sweeper.data.fingerprint import FileStates, files_key
 from sweeper.data.image_file import file_digests
 from sweeper.data.splitting import Rows
@@ -18,6 +18,7 @@ from sweeper.errors import DiskError
 from sweeper.files import write_whole
 
 AT_ONCE = 256
+READERS = 4
 
 
 def copies(root: Path, paths: Sequence[str], states: FileStates, cache: Path) -> Rows:
@@ -52,13 +53,14 @@ def same_content(root: Path, paths: Sequence[str], states: FileStates) -> Rows:
     """Look for files of equal bytes. One that cannot be read equals no other."""
     first = np.arange(len(paths))
     rows = _of_equal_size(states)
-    files = [f"{root}/{paths[row]}" for row in rows]
-    chunks = (tuple(files[start : start + AT_ONCE]) for start in range(0, len(files), AT_ONCE))
-    digests = (digest for part in ahead(file_digests, chunks, parallel=worth_processes(files)) for digest in part)
     seen: dict[bytes, int] = {}
-    for row, digest in zip(rows, digests, strict=True):
-        if digest:
-            first[row] = seen.setdefault(digest, row)
+    with ThreadPoolExecutor(READERS) as readers:  # they wait for the disk, and starting processes takes longer
+        parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+        files = ([f"{root}/{paths[row]}" for row in part] for part in parts)
+        for part, digests in zip(parts, readers.map(file_digests, files), strict=True):
+            for row, digest in zip(part, digests, strict=True):
+                if digest:
+                    first[row] = seen.setdefault(digest, row)
     return first
 
 

@@ -131,7 +131,7 @@ def _read_file(file: Path, split: Split | None, dataset: DatasetConfig, rows: _R
     rows.columns |= columns.named()
     further = rows.further.of_file(columns, len(rows.paths))
     for number, values in lines:
-        if _read_row(file, number, values, columns, split, dataset, rows):
+        if _read_row((file.name, number), values, columns, split, dataset, rows):
             further.add(values)
     if columns.split is None and split is None and dataset.csv.split_column is None:
         _refuse_unused_split(file, rows)
@@ -157,7 +157,7 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
             stream.seek(0)
             reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
             for values in reader:
-                if any(values) and any(value.strip() for value in values):
+                if values and (values[0].strip() or any(value.strip() for value in values)):
                     yield reader.line_num, values
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); save it as UTF-8 text with commas") from error
@@ -168,8 +168,7 @@ def _cell(values: Sequence[str], place: int) -> str:
 
 
 def _read_row(
-    file: Path,
-    line: int,
+    place: tuple[str, int],
     values: list[str],
     columns: Columns,
     split: Split | None,
@@ -182,23 +181,27 @@ def _read_row(
         if dataset.missing_labels == "skip":
             rows.skipped[label or "empty"] += 1
         else:
-            rows.problems.append(f"{file.name} line {line}: {_missing(label)}")
+            rows.problems.append(f"{_written(place)}: {_missing(label)}")
         return False
     if columns.split is not None and split is None:
         written = _cell(values, columns.split)
         split = SPLIT_NAMES.get(written.lower())
         if split is None:
-            rows.problems.append(f"{file.name} line {line}: split {written!r} is none of train, val, test")
+            rows.problems.append(f"{_written(place)}: split {written!r} is none of train, val, test")
             return False
     path = rows.files.path_of(name)
     if path is None or path in rows.first_seen or not rows.files.exist(path):
-        rows.problems.append(f"{file.name} line {line}: {_problem(rows, name + rows.files.extension, path)}")
+        rows.problems.append(f"{_written(place)}: {_problem(rows, name + rows.files.extension, path)}")
         return False
-    rows.first_seen[path] = (file.name, line)
+    rows.first_seen[path] = place
     rows.paths.append(path)
     rows.labels.append(label)
     rows.splits.append(split)
     return True
+
+
+def _written(place: tuple[str, int]) -> str:
+    return f"{place[0]} line {place[1]}"
 
 
 def _missing(label: str) -> str:
@@ -210,6 +213,5 @@ def _problem(rows: _Rows, name: str, path: str | None) -> str:
     if path is None:
         return f"{shown} lies outside the images folder"
     if path in rows.first_seen:
-        first, line = rows.first_seen[path]
-        return f"{shown} is a duplicate of {first} line {line}"
+        return f"{shown} is a duplicate of {_written(rows.first_seen[path])}"
     return f"there is no file {shown}"

@@ -34,7 +34,7 @@ class Found:
 
 
 def is_image_name(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not _is_hidden(name)
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_hidden(name)
 
 
 def kind_of_other(path: str) -> str:
@@ -63,13 +63,13 @@ def _head(path: str) -> bytes | None:
 def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted; hidden ones are left out."""
     with _opened(folder) as entries:
-        return sorted(entry.name for entry in entries if not _is_hidden(entry.name) and _is_folder(entry))
+        return sorted(entry.name for entry in entries if not is_hidden(entry.name) and _is_folder(entry))
 
 
 def holds_images(folder: Path) -> bool:
     """Tell whether image files lie directly in a folder."""
     with _opened(folder) as entries:
-        files = [entry for entry in entries if not _is_hidden(entry.name) and not _is_folder(entry)]
+        files = [entry for entry in entries if not is_hidden(entry.name) and not _is_folder(entry)]
     return any(is_image_name(entry.name) for entry in files) or any(not kind_of_other(entry.path) for entry in files)
 
 
@@ -99,7 +99,7 @@ def _walk(folder: Path, prefix: str, entered: set[tuple[int, int]]) -> Iterator[
     with _opened(folder) as entries:
         folders = []
         for entry in entries:
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if not _is_folder(entry):
                 yield prefix + entry.name, "" if is_image_name(entry.name) else kind_of_other(entry.path)
@@ -128,7 +128,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 

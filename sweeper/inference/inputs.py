@@ -12,7 +12,7 @@ from pathlib import Path
 from sweeper.config.dataset import CsvConfig
 from sweeper.data.csv_layout import read_names
 from sweeper.data.picture.formats import FORMATS
-from sweeper.data.scan import Found, counted, find_files, is_image_name, kind_of_other
+from sweeper.data.scan import Found, counted, find_files, is_hidden, is_image_name, kind_of_other
 from sweeper.errors import DatasetError
 
 
@@ -78,9 +78,10 @@ def _matched(pattern: str) -> Found:
     """Return the files that a pattern matches, parted as those of a folder are."""
     found = Found()
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
-        if os.path.isdir(match):  # noqa: PTH112
+        name = os.path.basename(match)  # noqa: PTH119
+        if os.path.isdir(match) or is_hidden(name):  # noqa: PTH112
             continue
-        kind = "" if is_image_name(os.path.basename(match)) else kind_of_other(match)  # noqa: PTH119
+        kind = "" if is_image_name(name) else kind_of_other(match)
         if kind:
             found.others[kind] += 1
         else:

@@ -49,12 +49,13 @@ class Extent(NamedTuple):
 
 
 class Deep(NamedTuple):
-    """An image with more than 8 bits.
+    """An image with more than 8 bits, of a format.
 
     `white` is its largest possible value where the format says so or the reader has scaled to it; `bits` what a tag
     says. `extent` looks at all values, `scaled` gives rows in 8 bits with the given white.
     """
 
+    image_format: str | None
     white: int | None
     bits: int | None
     extent: Callable[[], Extent]
@@ -67,11 +68,11 @@ class Deep(NamedTuple):
         found = self.extent()
         if depth.tags_first and self.bits is not None and _are_low(found, self.bits):
             return self.scaled((1 << self.bits) - 1), 0
+        if depth.tags_first and self.bits is not None and self.image_format == "PNG":  # scaled, as its standard asks
+            return self.scaled(FULL), 0
         bits = depth.bits or bits_of(found.largest)
         if found.largest >= 1 << bits:
-            raise BadImage(
-                f"values up to {found.largest:,}, where {bits} bits end at {(1 << bits) - 1:,} (dataset.bits)"
-            )
+            raise BadImage(f"values up to {found.largest:,}, beyond the {bits} bits that are used (dataset.bits)")
         return self.scaled((1 << bits) - 1), found.largest
 
 
@@ -171,7 +172,7 @@ def _deep_grey(image: Image.Image, white: int | None, bits: int | None) -> Deep:
 
         return rows
 
-    return Deep(white, bits, extent, scaled)
+    return Deep(image.format, white, bits, extent, scaled)
 
 
 def _deep_ppm(image: Image.Image, data: bytes, offset: int, highest: int) -> Deep:
@@ -186,7 +187,7 @@ def _deep_ppm(image: Image.Image, data: bytes, offset: int, highest: int) -> Dee
     def extent() -> Extent:
         return Extent(int(values.max()), FULL)
 
-    return Deep(None if highest == FULL else highest, None, extent, scaled)
+    return Deep(image.format, None if highest == FULL else highest, None, extent, scaled)
 
 
 def _deep_colours(image: Image.Image, data: bytes, raw: str, bits: int | None) -> Deep:
@@ -213,7 +214,7 @@ def _deep_colours(image: Image.Image, data: bytes, raw: str, bits: int | None) -
 
         return rows
 
-    return Deep(None, bits, extent, scaled)
+    return Deep(image.format, None, bits, extent, scaled)
 
 
 def _lower_bytes(data: bytes, raw: str) -> Image.Image:
