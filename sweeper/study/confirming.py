@@ -20,7 +20,7 @@ from sweeper.study.driver import Driver, EngineFactory, SweepResult
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.pareto import in_order
-from sweeper.study.preparation import dataset_card, prepare_dataset, write_images_at_start
+from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
 from sweeper.study.repetitions import Repetitions, leaders_of
 from sweeper.study.start import kept_start
@@ -61,7 +61,6 @@ def confirm_leaders(
             raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
         prepared = prepare_dataset(sweep, workspace, observer.preparing)
         card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri)
-        write_images_at_start(study.confirmation, prepared)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)
@@ -76,7 +75,8 @@ def confirm_leaders(
             start=kept_start(workspace, study),
             summary=judge.write_summary,
         )
-        result = driver.run(engine)
+        with images_guarded(study.confirmation, prepared):
+            result = driver.run(engine)
         judged = judge.judgement()
         if judged is not None:
             store.note_confirmation(judged.model_dump(mode="json"))

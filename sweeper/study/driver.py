@@ -39,7 +39,7 @@ from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
 from sweeper.study.observer import Observer
 from sweeper.study.opening import opening
-from sweeper.study.preparation import dataset_card, prepare_dataset, refuse_impossible, write_images_at_start
+from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
@@ -106,12 +106,12 @@ def run_sweep(
         source = read_start(folder)
         dataset = dataset_card(sweep, prepared)
         card = study_card(sweep, dataset, folder, tracking_uri, weights, source.tags() if source else {})
-        write_images_at_start(folder, prepared)
         observer.opening(opening(sweep, prepared, workers))
         outbox = Outbox(workspace, folder, card)
         files, start = kept_files(weights, workspace), kept_start(workspace, folder)
         driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
-        return driver.run(engine)
+        with images_guarded(folder, prepared):
+            return driver.run(engine)
 
 
 class Driver:

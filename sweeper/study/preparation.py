@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,17 @@ def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable
     return prepared[-1]
 
 
-def write_images_at_start(folder: StudyFolder, prepared: Prepared) -> None:
-    """Leave for the workers which images there are, so that they notice when these change. Raises DiskError."""
+@contextmanager
+def images_guarded(folder: StudyFolder, prepared: Prepared) -> Iterator[None]:
+    """Let the workers know, while the block runs, which images there are: they notice when these change.
+
+    Raises DiskError.
+    """
     ImagesAtStart.of(prepared).write(folder.images)
+    try:
+        yield
+    finally:
+        folder.images.unlink(missing_ok=True)
 
 
 def dataset_card(sweep: SweepConfig, prepared: Prepared) -> DatasetCard:
