@@ -23,6 +23,7 @@ from sweeper.config.hyperparameters import AdamConfig, SgdConfig, TrialConfig
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.confusion import Confusion
 from sweeper.data.batches import Batch
+from sweeper.data.transfer import to_device
 from sweeper.errors import TrialError
 from sweeper.metrics import StackedMetrics
 from sweeper.modeling.classifier import Classifier
@@ -218,10 +219,9 @@ def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
     """Train and evaluate one epoch of all members. Each counts with its share of the time."""
     device, epoch = together.device, members[0].progress.epochs + 1
     seeds = [epoch_seed(member.spec.seed, epoch) for member in members]
-    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     reset_peak_memory(device)
     started = time.perf_counter()
-    head = FusedHead([member.head for member in members], generators)
+    head = FusedHead([member.head for member in members], seeds)
     trained = _train_epoch(members, head, together, epoch)
     training_s = (time.perf_counter() - started) / len(members)
     validated, top = _evaluate(members[0], head, together, len(members))
@@ -341,8 +341,10 @@ def stacked_loss(losses: Sequence[Loss], device: torch.device) -> StackedLoss:
     if given is not None:
         even = torch.ones_like(given)
         weights = torch.stack([even if loss.class_weights is None else loss.class_weights for loss in losses])
-    gamma = torch.tensor([loss.gamma for loss in losses], device=device)[:, None]
-    smoothing = torch.tensor([loss.label_smoothing for loss in losses], device=device)[:, None]
+    gamma, smoothing = (
+        to_device(np.array(column, dtype=np.float32)[:, None], device)
+        for column in ([loss.gamma for loss in losses], [loss.label_smoothing for loss in losses])
+    )
     return StackedLoss(smoothing, gamma if any(loss.gamma for loss in losses) else None, weights)
 
 
@@ -351,7 +353,7 @@ def _bounds_of_gradients(configs: Sequence[TrialConfig], device: torch.device) -
     bounds = [config.gradient_clip for config in configs]
     if all(bound is None for bound in bounds):
         return None
-    return torch.tensor([float("inf") if bound is None else bound for bound in bounds], device=device)
+    return to_device(np.array([np.inf if bound is None else bound for bound in bounds], dtype=np.float32), device)
 
 
 def clip(gradients: Sequence[Tensor], bounds: Tensor) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, SgdConfig
+from sweeper.data.transfer import to_device
 
 Rates = npt.NDArray[np.float64]
 
@@ -76,10 +77,11 @@ class StackedWeight:
 
     def write_back(self, steps: int | None) -> None:
         """Give every member's optimizer its rows, and the number of its steps where it counts them."""
+        copies = {name: _rows_apart(rows) for name, rows in self.kept.items()}
         for member, (optimizer, own) in enumerate(zip(self._optimizers, self._own, strict=True)):
-            state: dict[str, Any] = {name: rows[member].clone().view_as(own) for name, rows in self.kept.items()}
+            state: dict[str, Any] = {name: rows[member].view_as(own) for name, rows in copies.items()}
             if steps is not None:
-                state["step"] = torch.tensor(float(steps), dtype=torch.float32, device=own.device)
+                state["step"] = torch.full((), float(steps), dtype=torch.float32, device=own.device)
             optimizer.state[own] = state
 
     def blocks(self, gradient: Tensor) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
@@ -170,6 +172,13 @@ class FusedSgd:
             weight.write_back(None)
 
 
+def _rows_apart(rows: Tensor) -> list[Tensor]:
+    """Return a copy of each row, in memory of its own; on a GPU all of them by one launch."""
+    copies = [torch.empty_like(row) for row in rows]
+    torch._foreach_copy_(copies, list(rows))
+    return copies
+
+
 def _decay_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> float:
     for group in optimizer.param_groups:
         if any(other is parameter for other in group["params"]):
@@ -179,4 +188,4 @@ def _decay_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> floa
 
 def _column(values: Any, device: torch.device) -> Tensor:
     """Return float32 [..., K, 1] of values [..., K]."""
-    return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(device).unsqueeze(-1)
+    return to_device(np.asarray(values, dtype=np.float32), device).unsqueeze(-1)

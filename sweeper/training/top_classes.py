@@ -52,7 +52,7 @@ class TopClasses:
         """Return them on the host with the names and labels of the split that they were made of."""
         return Predictions(
             images=images.ids,
-            labels=images.labels.cpu().numpy(),
+            labels=images.host_labels,
             classes=self.classes.cpu().numpy(),
             probabilities=self.probabilities.float().cpu().numpy(),
             true=self.true.float().cpu().numpy(),
