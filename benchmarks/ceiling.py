@@ -31,7 +31,7 @@ from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
-from sweeper.training.device import autocast, resolve_device
+from sweeper.training.device import autocast, open_device
 from sweeper.training.trainer import TrialData, build_learner, train
 
 CLASSES = 10
@@ -100,7 +100,7 @@ class Passes:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
-    device = resolve_device("auto", 0)
+    device = open_device("auto", 0)
     result: Result | None = None
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as name:

@@ -66,7 +66,7 @@ class ResidentSamples:
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
         positions = to_device(np.concatenate(batches), self._samples.device)
-        for batch in positions.split([len(batch) for batch in batches]):
+        for batch in torch.split(positions, [len(batch) for batch in batches]):
             yield self._samples.index_select(0, batch)
 
 

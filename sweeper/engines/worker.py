@@ -101,7 +101,7 @@ class Worker:
         import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
         from sweeper.data.feature_cache import FeatureCache
         from sweeper.modeling.registry import load_model_files
-        from sweeper.training.device import resolve_device
+        from sweeper.training.device import open_device
         from sweeper.training.features import FrozenFeatures
 
         self._connection = connection
@@ -112,7 +112,7 @@ class Worker:
         self._latency = any(goal.metric == "latency_ms" for goal in self._sweep.goals)
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        self._device = resolve_device(self._sweep.device, setup.slot)
+        self._device = open_device(self._sweep.device, setup.slot)
         load_model_files(self._sweep.model_files)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
         self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
@@ -202,6 +202,7 @@ class Worker:
                 limits_file=self._limits_file(spec),
                 features=self._features,
                 compilation=self._compilation(spec),
+                graphs=self._sweep.cuda_graphs,
                 latency=self._latency,
             )
         except (ConnectionError, DiskError):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from sweeper.metrics import StackedMetrics
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
-from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.checkpoint import load_checkpoint, settle
 from sweeper.training.classification import Classification
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
 from sweeper.training.features import FeatureInputs, FrozenFeatures, pixel_changes
@@ -38,9 +39,10 @@ from sweeper.training.fused_optim import build_fused_optimizer
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.loss import Loss, focal
+from sweeper.training.memory import make_room
 from sweeper.training.progress import Progress
 from sweeper.training.tasks import build_task
-from sweeper.training.top_classes import TopClasses, keep_predictions
+from sweeper.training.top_classes import TopClasses
 from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
 
 logger = logging.getLogger(__name__)
@@ -113,8 +115,19 @@ def train_together(
 ) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
     """Train trials of one `stack_key` to their ends, from their last checkpoints, and yield each as it ends.
 
-    Should a stack fail as a whole, for want of memory or otherwise, its members go on one by one.
+    If a stack fails as a whole, for memory or otherwise, its members go on one by one.
     """
+    left = yield from _as_a_stack(trials, together)  # by itself, so that nothing here holds what the stack has held
+    if left:
+        logger.warning("%d trials cannot be trained together; they go on one by one", len(left))
+        make_room(together.device)
+        yield from _one_by_one(left, together)
+
+
+def _as_a_stack(
+    trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
+) -> Generator[tuple[TrialSpec, TrialOutcome], None, list[tuple[TrialSpec, TrialFolder]]]:
+    """Train trials at once and yield each as it ends; return those that are left if that fails."""
     living: list[Member] = []
     for spec, folder in trials:
         member = _open(spec, folder, together)
@@ -130,21 +143,29 @@ def train_together(
         # Those that a crash has left behind catch up first: epochs are then reported in the same order as without it.
         least = min(member.progress.epochs for member in living)
         due = [member for member in living if member.progress.epochs == least]
-        try:
-            epoch = _run_epoch(due, together)
-        except Exception:  # whatever a stack cannot do, the ordinary trainer can, or can say why not
-            logger.exception("%d trials cannot be trained together; they go on one by one", len(due))
-            yield from _one_by_one(living, together)
-            return
+        epoch = _try_epoch(due, together)
+        if epoch is None:
+            return [(member.spec, member.folder) for member in living]
         for member, finished in zip(due, epoch, strict=True):
             if (outcome := _take_in(member, finished, together)) is not None:
                 living.remove(member)
                 yield member.spec, outcome
+    return []
+
+
+def _try_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch] | None:
+    """Run one epoch of all members; None where a stack cannot, and the ordinary trainer can or says why not."""
+    try:
+        return _run_epoch(members, together)
+    except Exception as error:
+        logger.exception("an epoch of %d trials at once failed", len(members))
+        traceback.clear_frames(error.__traceback__)  # they hold the weights and activations of all of them
+        return None
 
 
 def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome:
     """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built."""
-    state = load_checkpoint(folder, together.device)
+    state = load_checkpoint(folder)
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     try:
@@ -190,29 +211,30 @@ def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> Tri
     learner.schedule.after_epoch(metrics.values)
     progress.seconds += metrics.values["time/epoch_s"]
     progress.steps += together.data.steps(member.spec.config.batch_size)
-    if progress.add(metrics, finished.confusion, together.objective):
-        learner.keep_best(member.folder, metrics.epoch)
-        keep_predictions(member.folder, finished.top, together.data.val, metrics.epoch)
-    save_checkpoint(member.folder, learner.state_dict(), progress)
+    best = progress.add(metrics, finished.confusion, together.objective)
+    predictions = finished.top.named(together.data.val) if best else None
+    learner.record(progress, predictions, together.device, best=best).write(member.folder)
     return _ending(member, together, together.report(member.spec.number, metrics))
 
 
-def _one_by_one(members: Sequence[Member], together: Together) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
-    for member in members:
-        number = member.spec.number
+def _one_by_one(
+    trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
+) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
+    for spec, folder in trials:
+        number = spec.number
         outcome = train(
-            member.spec,
+            spec,
             together.data,
             objective=together.objective,
             patience=together.patience,
             device=together.device,
-            folder=member.folder,
+            folder=folder,
             on_epoch=lambda metrics, number=number: together.report(number, metrics),  # type: ignore[misc]
             limits_file=together.limits_file,
             features=together.features,
             latency=together.latency,
         )
-        yield member.spec, outcome
+        yield spec, outcome
 
 
 def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch]:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from sweeper.data.batches import DeviceImages
-from sweeper.paths import TrialFolder
-from sweeper.predictions import MOST_CLASSES, Predictions, write_predictions
+from sweeper.predictions import MOST_CLASSES, Predictions
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,6 @@ class TopClasses:
             true=self.true.float().cpu().numpy(),
         )
 
-
-def keep_predictions(folder: TrialFolder, top: TopClasses, images: DeviceImages, epoch: int) -> None:
-    """Write what the best epoch so far says about the validation images, where these have names."""
-    if len(images.ids) == len(images):
-        write_predictions(folder.predictions_of(epoch), top.predictions(images))
+    def named(self, images: DeviceImages) -> Predictions | None:
+        """Return the same, where the images of the split have names."""
+        return self.predictions(images) if len(images.ids) == len(images) else None
