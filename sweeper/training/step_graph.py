@@ -11,6 +11,7 @@ anything from step to step. That of torch and timm does not; code of others is r
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import Counter
 from dataclasses import fields
 
@@ -75,12 +76,16 @@ class Steps:
         return self._step.micro_batches.size(count) == count and not self._step.forward.compiled
 
     def _record(self, shape: Shape, batch: Batch) -> None:
+        device = self._step.forward.device
+        random = torch.cuda.get_rng_state(device)
         try:
             self._graphs[shape] = StepGraph(self._step, batch)
         except RuntimeError as error:  # of whatever refuses to be recorded, or for memory: nothing was computed
             logger.warning("the training step cannot be recorded as a CUDA graph and runs without: %s", error)
+            traceback.clear_frames(error.__traceback__)
             self._wanted = False
-            free_memory(self._step.forward.device)
+            restart_random_numbers(device, random)
+            free_memory(device)
 
     def close(self) -> None:
         """Give back the memory of the graphs."""
@@ -108,6 +113,14 @@ class StepGraph:
             self._rates.refresh()
         self._graph.replay()
         return self._losses
+
+
+def restart_random_numbers(device: torch.device, state: Tensor) -> None:
+    """Let a GPU's random numbers go on from a state; after a graph that was recorded in vain it refuses to give any."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    clean = torch.Generator(device).graphsafe_get_state()
+    torch.cuda.default_generators[index].graphsafe_set_state(clean)
+    torch.cuda.set_rng_state(state, device)
 
 
 def _tensors(batch: Batch) -> list[Tensor | None]:

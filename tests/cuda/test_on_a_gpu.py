@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.training.inputs import TrialData
@@ -170,17 +171,18 @@ def test_trials_agree_with_those_of_a_cpu(tmp_path: Path, data: TrialData) -> No
     assert gpu[-1]["val/accuracy"] == pytest.approx(cpu[-1]["val/accuracy"], abs=0.15)
 
 
-def test_a_network_that_waits_in_its_forward_pass_is_trained_without_a_graph(tmp_path: Path, data: TrialData) -> None:
-    learner = build_learner(trial(), data, GPU, graphs=True)
-    plain = learner.inputs.network.forward
+def test_a_network_that_waits_in_its_forward_pass_is_trained_without_a_graph(
+    tmp_path: Path, data: TrialData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = trial(drop_rate=0.3, augment=EVERYTHING)
+    without = on_gpu(spec, tmp_path / "without", data, graphs=False)
+    forward = Classifier.forward
 
-    def waits(images: torch.Tensor) -> torch.Tensor:
+    def waits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
         float(images.sum())
-        return plain(images)
+        return forward(network, images)
 
-    learner.inputs.network.forward = waits  # type: ignore[method-assign]
-    pass_over(learner, 1)
-    pass_over(learner, 2)
-    assert not learner.steps(GPU).recorded
-    torch.cuda.synchronize()
+    monkeypatch.setattr(Classifier, "forward", waits)
+    assert on_gpu(spec, tmp_path / "waits", data, graphs=True) == without
     assert still_works(GPU)
+    torch.randn(3, device=GPU)
