@@ -27,7 +27,7 @@ def open_device(wanted: str, slot: int) -> torch.device:
 
 def make_current(device: torch.device) -> None:
     """Let this thread work on a GPU; the current device is each thread's own."""
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
 

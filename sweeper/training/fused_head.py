@@ -35,14 +35,14 @@ class FusedHead:
         device = next(iter(self.parameters.values())).device
         dropout = CpuDropout if device.type == "cpu" else DeviceDropout
         self._dropout = [dropout([_rate(head, name) for head in heads], device) for name in _linears(heads[0])]
-        self._generators = dropout.generators(seeds, device)
+        self.generators = dropout.generators(seeds, device)
 
     def __call__(self, inputs: Tensor, *, training: bool) -> Tensor:
         """Return the class scores [K, B, C] of features [K, B, D]."""
         values = inputs
         for (name, layer), dropout in zip(_linears(self._heads[0]).items(), self._dropout, strict=True):
             if training and any(dropout.rates):
-                values = values * dropout.masks(values, self._generators)
+                values = values * dropout.masks(values, self.generators)
             values = self._multiplied(values, name)
             if layer != "_out":
                 values = self._activated(self._normalized(values, f"norm{layer}", training), f"activation{layer}")

@@ -26,8 +26,8 @@ CPU_BLOCK = 1 << 16
 class FusedOptimizer(Protocol):
     """Steps all members at once."""
 
-    def step(self, gradients: Sequence[Tensor], step: int) -> None:
-        """Make a step of the epoch, counted from 0, with gradients [K, ...]."""
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Make the next step of the epoch with gradients [K, ...]."""
 
     def write_back(self) -> None:
         """Give each member's optimizer its state as it is now."""
@@ -99,6 +99,24 @@ class StackedWeight:
         ]
 
 
+class EpochSteps:
+    """Which step of the epoch it is: on a GPU counted there, so that a recorded step knows."""
+
+    def __init__(self, device: torch.device):
+        self._on_host = 0
+        self._on_device = None if device.type == "cpu" else torch.zeros(1, dtype=torch.int64, device=device)
+
+    def row(self, table: Tensor) -> Tensor:
+        """Return today's row of a table [steps, ...]."""
+        return table[self._on_host] if self._on_device is None else table.index_select(0, self._on_device)[0]
+
+    def advance(self) -> None:
+        if self._on_device is None:
+            self._on_host += 1
+        else:
+            self._on_device += 1
+
+
 class FusedAdam:
     """Adam (arXiv 1412.6980) and AdamW (arXiv 1711.05101), with AMSGrad where the members have it."""
 
@@ -109,6 +127,7 @@ class FusedAdam:
         device = weights[0].value.device
         first, second = (np.array([config.betas[i] for config in configs]) for i in (0, 1))
         count = np.arange(steps + 1, steps + len(rates) + 1)[:, None]
+        self._steps_of_epoch = EpochSteps(device)
         self._size = _column(-rates / (1 - first**count), device)
         self._spread = _column(1 / np.sqrt(1 - second**count), device)
         self._decay = [_column(weight.decay, device) for weight in weights]
@@ -120,13 +139,23 @@ class FusedAdam:
                 weight.recall(name)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], step: int) -> None:
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        now = self._steps_of_epoch
+        size, spread = now.row(self._size), now.row(self._spread)
         for weight, gradient, decay, keep in zip(self._weights, gradients, self._decay, self._keep, strict=True):
             for value, slope, kept in weight.blocks(gradient):
-                self._update(value, slope, kept, decay, keep[step], step)
+                self._update(value, slope, kept, decay, now.row(keep), size, spread)
+        now.advance()
 
     def _update(
-        self, value: Tensor, slope: Tensor, kept: dict[str, Tensor], decay: Tensor, keep: Tensor, step: int
+        self,
+        value: Tensor,
+        slope: Tensor,
+        kept: dict[str, Tensor],
+        decay: Tensor,
+        keep: Tensor,
+        size: Tensor,
+        spread_factor: Tensor,
     ) -> None:
         if self._decoupled:
             value.mul_(keep)
@@ -136,8 +165,8 @@ class FusedAdam:
         spread = kept["exp_avg_sq"].mul_(self._second).addcmul_(slope * self._new_second, slope)
         if self._amsgrad:
             spread = torch.maximum(kept["max_exp_avg_sq"], spread, out=kept["max_exp_avg_sq"])
-        divisor = spread.sqrt().mul_(self._spread[step]).add_(self._eps)
-        value.addcdiv_(kept["exp_avg"] * self._size[step], divisor)
+        divisor = spread.sqrt().mul_(spread_factor).add_(self._eps)
+        value.addcdiv_(kept["exp_avg"] * size, divisor)
 
     def write_back(self) -> None:
         for weight in self._weights:
@@ -151,6 +180,7 @@ class FusedSgd:
         self._weights = weights
         self._moves, self._nesterov = configs[0].momentum > 0, configs[0].nesterov
         device = weights[0].value.device
+        self._steps_of_epoch = EpochSteps(device)
         self._size = _column(-rates, device)
         self._decay = [_column(weight.decay, device) for weight in weights]
         self._momentum = _column([config.momentum for config in configs], device)
@@ -158,14 +188,16 @@ class FusedSgd:
             weight.recall("momentum_buffer")
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], step: int) -> None:
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        size = self._steps_of_epoch.row(self._size)
         for weight, gradient, decay in zip(self._weights, gradients, self._decay, strict=True):
             for value, slope, kept in weight.blocks(gradient):
                 slope = torch.addcmul(slope, value, decay)
                 if self._moves:
                     moved = kept["momentum_buffer"].mul_(self._momentum).add_(slope)
                     slope = torch.addcmul(slope, moved, self._momentum) if self._nesterov else moved
-                value.addcmul_(slope, self._size[step])
+                value.addcmul_(slope, size)
+        self._steps_of_epoch.advance()
 
     def write_back(self) -> None:
         for weight in self._weights if self._moves else []:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 import torch
@@ -33,6 +34,8 @@ KNOWN = ("torch", "timm", "torchvision", "sweeper")
 """Packages whose modules do the same in every step."""
 
 Shape = tuple[tuple[int, ...] | None, ...]
+Work = Callable[[Batch], Tensor]
+"""What is done with a batch: device work alone, that changes tensors in place and returns one."""
 
 
 class Steps:
@@ -45,15 +48,14 @@ class Steps:
 
     def __init__(self, step: TrainingStep, graphs: CudaGraphs) -> None:
         self._step = step
-        self._wanted = graphs is True or (graphs == "auto" and is_known(step.forward.network))
-        self._wanted = self._wanted and step.rates is not None
-        self._seen: Counter[Shape] = Counter()
-        self._graphs: dict[Shape, StepGraph] = {}
+        wanted = graphs is True or (graphs == "auto" and is_known(step.forward.network))
+        device = step.forward.device
+        self._recorder = Recorder(step.recorded, device, WARM_UP) if wanted and step.rates is not None else None
 
     @property
     def recorded(self) -> bool:
         """Whether there is a graph."""
-        return bool(self._graphs)
+        return self._recorder is not None and self._recorder.recorded
 
     @property
     def meter(self) -> Meter:
@@ -61,58 +63,95 @@ class Steps:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Make a step and return the losses, [B]; those of a graph change with its next step. Raises DoesNotFit."""
-        shape = shape_of(batch)
-        graph = self._graphs.get(shape)
-        if graph is not None:
-            return graph(batch)
-        losses = self._step(batch)
-        self._seen[shape] += 1
-        if self._wanted and self._seen[shape] == WARM_UP and self._in_one_piece(batch):
-            self._record(shape, batch)
-        return losses
+        if self._recorder is None or not self._in_one_piece(batch):
+            return self._step(batch)
+        if self._step.rates is not None:
+            self._step.rates.refresh()
+        return self._recorder(batch, otherwise=self._step)
 
     def _in_one_piece(self, batch: Batch) -> bool:
         count = len(batch.labels)
         return self._step.micro_batches.size(count) == count and not self._step.forward.compiled
 
+    def close(self) -> None:
+        """Give back the memory of the graphs."""
+        if self._recorder is not None:
+            self._recorder.close()
+
+
+class Recorder:
+    """Does work on batches of a few shapes, and records it for each shape that comes often enough.
+
+    Args:
+        work: What is recorded.
+        device: A GPU.
+        warm_up: Batches of a shape that come before.
+        generators: Of the random numbers that the work draws, beside the device's own.
+    """
+
+    def __init__(
+        self, work: Work, device: torch.device, warm_up: int, generators: Sequence[torch.Generator] = ()
+    ) -> None:
+        self._work = work
+        self._device = device
+        self._warm_up = warm_up
+        self._generators = generators
+        self._cannot = False
+        self._seen: Counter[Shape] = Counter()
+        self._graphs: dict[Shape, StepGraph] = {}
+
+    @property
+    def recorded(self) -> bool:
+        return bool(self._graphs)
+
+    def __call__(self, batch: Batch, otherwise: Work) -> Tensor:
+        """Repeat what was recorded for batches of this shape, or do the work in the other way."""
+        shape = shape_of(batch)
+        graph = self._graphs.get(shape)
+        if graph is not None:
+            return graph(batch)
+        result = otherwise(batch)
+        self._seen[shape] += 1
+        if self._seen[shape] == self._warm_up and not self._cannot:
+            self._record(shape, batch)
+        return result
+
     def _record(self, shape: Shape, batch: Batch) -> None:
-        device = self._step.forward.device
-        random = torch.cuda.get_rng_state(device)
+        random = torch.cuda.get_rng_state(self._device)
         try:
-            self._graphs[shape] = StepGraph(self._step, batch)
+            self._graphs[shape] = StepGraph(self._work, batch, self._generators)
         except RuntimeError as error:  # of whatever refuses to be recorded, or for memory: nothing was computed
             logger.warning("the training step cannot be recorded as a CUDA graph and runs without: %s", error)
             traceback.clear_frames(error.__traceback__)
-            self._wanted = False
-            restart_random_numbers(device, random)
-            free_memory(device)
+            self._cannot = True
+            restart_random_numbers(self._device, random)
+            free_memory(self._device)
 
     def close(self) -> None:
         """Give back the memory of the graphs."""
         if self._graphs:
             self._graphs.clear()
-            free_memory(self._step.forward.device)
+            free_memory(self._device)
 
 
 class StepGraph:
-    """The step of one shape of batch, recorded."""
+    """The work on one shape of batch, recorded."""
 
-    def __init__(self, step: TrainingStep, batch: Batch) -> None:
-        self._rates = step.rates
+    def __init__(self, work: Work, batch: Batch, generators: Sequence[torch.Generator]) -> None:
         self._batch = Batch(*(None if tensor is None else tensor.clone() for tensor in _tensors(batch)))  # type: ignore[arg-type]
         self._graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            self._graph.register_generator_state(generator)
         # Other threads of this process may meanwhile write a checkpoint or read images ahead.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._losses = step.recorded(self._batch)
+            self._result = work(self._batch)
 
     def __call__(self, batch: Batch) -> Tensor:
         for place, tensor in zip(_tensors(self._batch), _tensors(batch), strict=True):
             if place is not None and tensor is not None:
                 place.copy_(tensor, non_blocking=True)
-        if self._rates is not None:
-            self._rates.refresh()
         self._graph.replay()
-        return self._losses
+        return self._result
 
 
 def restart_random_numbers(device: torch.device, state: Tensor) -> None:

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
+from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
+from sweeper.data.feature_cache import FeatureCache
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
+from sweeper.training.features import FrozenFeatures
+from sweeper.training.fused import Together, train_together
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import free_memory, is_memory, still_works
@@ -186,3 +192,30 @@ def test_a_network_that_waits_in_its_forward_pass_is_trained_without_a_graph(
     assert on_gpu(spec, tmp_path / "waits", data, graphs=True) == without
     assert still_works(GPU)
     torch.randn(3, device=GPU)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_heads_that_are_trained_at_once_end_as_each_does_alone(tmp_path: Path, optimizer: str) -> None:
+    torch.manual_seed(3)
+    weights = tmp_path / "test_resnet.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    data = colored(train=640, val=90, noise=120, device=GPU)
+    features = FrozenFeatures(FeatureCache(tmp_path / "features"), FeaturesConfig(views=2), GPU)
+    heads = {"trainable": "head", "pretrained": str(weights), "epochs": 3, "scheduler": "cosine", "gradient_clip": 1.0}
+    specs = [
+        spec_of(number=number, seed=number, optimizer={"name": optimizer, "lr": 0.01 * (number + 1)}, **heads)
+        for number in range(4)
+    ]
+    seen: dict[int, list[EpochMetrics]] = {spec.number: [] for spec in specs}
+
+    def note(number: int, metrics: EpochMetrics) -> bool:
+        return bool(seen[number].append(metrics))
+
+    together = Together(data, ObjectiveConfig(), None, GPU, features, None, note)
+    trials = [(spec, TrialFolder(tmp_path / f"together-{spec.number}")) for spec in specs]
+    assert all(outcome.state is TrialState.COMPLETE for _, outcome in train_together(trials, together))
+    for spec in specs:
+        alone = on_gpu(spec, tmp_path / f"alone-{spec.number}", data, features=features)
+        for own, other in zip(comparable(seen[spec.number]), alone, strict=True):
+            assert own["train/loss"] == pytest.approx(other["train/loss"], rel=0.02)
+            assert own["val/loss"] == pytest.approx(other["val/loss"], rel=0.02)
