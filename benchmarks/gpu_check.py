@@ -52,17 +52,22 @@ class Part:
 TESTS = "-m gpu -q -W default -p no:cacheprovider tests/cuda tests/data/test_batches.py tests/test_metrics.py"
 RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 60 --epochs 3 --repeats 3"
 LITE0 = "--backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 30 --epochs 2 --repeats 2"
-SWEEP = "--train 10000 --val 2000 --epochs 3 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"
+SWEEP = "--train 10000 --val 2000 --epochs 2 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"
 PARTS = (
-    Part("tests", "pytest", TESTS, 60),
-    Part("ceiling", "benchmarks.ceiling", RESNET18, 50),
-    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 4", 65, images=True),
-    Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 105, images=True),
-    Part("packing", "benchmarks.packing", "--train 20000 --trials 32 --epochs 3 --repeats 1", 70, images=True),
+    Part("tests", "pytest", TESTS, 55),
+    Part("ceiling", "benchmarks.ceiling", RESNET18, 45),
+    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 4", 60, images=True),
+    Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 115, images=True),
+    Part("packing", "benchmarks.packing", "--train 20000 --trials 32 --epochs 3 --repeats 1", 65, images=True),
     Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 45),
-    Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 30),
-    Part("trial_cost", "benchmarks.trial_cost", "--trials 60 --window 20", 35),
+    Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 35),
+    Part("trial_cost", "benchmarks.trial_cost", "--trials 60 --window 20", 40),
 )
+EXTRA = (
+    Part("compiled", "benchmarks.compiled", "--device cuda", 180),
+    Part("whole_networks", "benchmarks.whole_networks", "--device cuda --members 4 8 16", 60),
+)
+"""Only where they are named by `--only`."""
 
 
 def main() -> None:
@@ -91,15 +96,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="a folder for the archive of results and logs")
     parser.add_argument("--seconds", type=float, help="for all parts; by default the sum of their limits")
     parser.add_argument("--factor", type=float, default=1.0, help="of all limits, for a slow machine")
-    parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS])
+    parser.add_argument("--only", nargs="+", choices=[part.name for part in (*PARTS, *EXTRA)])
     return parser.parse_args()
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Part]:
-    for part in PARTS:
+    for part in (*PARTS, *EXTRA):
+        if part.name not in options.only if options.only else part in EXTRA:
+            continue
         if part.images and options.images is None:
             print(f"== {part.name}: left out, since it needs --images", flush=True)
-        elif not options.only or part.name in options.only:
+        else:
             yield part
 
 
