@@ -24,12 +24,13 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks.images import Images, gather
+from benchmarks.images import gather, pixels_only
 from benchmarks.measurements import Measurement, Result, Section, ratios
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.data.batches import Batch, DeviceImages
+from sweeper.data.image_set import ImageSet
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
@@ -107,8 +108,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             count = options.steps * max(options.batch_sizes)
             val = count // VAL_SHARE // CLASSES * CLASSES or CLASSES
-            images = gather(options.data, Path(name) / "images", size=size, classes=CLASSES, train=count, val=val)
-            result = result or Result(options.name, images.about)
+            about, images = images_of(options.data, Path(name), size, count, val)
+            result = result or Result(options.name, about)
             for backbone in options.backbones:
                 for batch_size in options.batch_sizes:
                     case = Case(backbone, size, batch_size)
@@ -117,7 +118,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder with train/CLASS/; generated images without it")
+    parser.add_argument("--data", type=Path, help="a folder with train/CLASS/; random images without it")
     parser.add_argument("--backbones", nargs="+", default=["resnet10t", "resnet18"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[32, 64])
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[64, 128])
@@ -129,14 +130,21 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def images_of(source: Path | None, folder: Path, size: int, train: int, val: int) -> tuple[str, ImageSet]:
+    """Return decoded images and what they are: of a folder, or random ones."""
+    if source is None:
+        return f"{train:,} + {val:,} random images of {size} pixels", pixels_only(size, CLASSES, train, val)
+    images = gather(source, folder / "images", size=size, classes=CLASSES, train=train, val=val)
+    dataset = DatasetConfig(path=str(images.folder.absolute()))
+    return images.about, prepare_images(dataset, size, Workspace(folder))
+
+
 def measure(
-    case: Case, images: Images, folder: Path, device: torch.device, options: argparse.Namespace
+    case: Case, images: ImageSet, folder: Path, device: torch.device, options: argparse.Namespace
 ) -> dict[bool, Passes]:
     """Return what was found without CUDA graphs and, on a GPU, with them."""
-    dataset = DatasetConfig(path=str(images.folder.absolute()))
-    image_set = prepare_images(dataset, case.size, Workspace(folder))
-    train_images, val = TimedImages(image_set, "train", device), DeviceImages(image_set, "val", device)
-    data = TrialData(train_images, val, image_set.classes)
+    train_images, val = TimedImages(images, "train", device), DeviceImages(images, "val", device)
+    data = TrialData(train_images, val, images.classes)
     batches = list(batches_of(case, data, device))[:4]
     found = {False: Passes(), True: Passes()} if device.type == "cuda" else {False: Passes()}
     for repeat in range(-1, options.repeats):  # the first one warms up

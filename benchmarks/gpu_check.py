@@ -29,6 +29,7 @@ from benchmarks.program import REPOSITORY, environment
 
 SHOWN_OF_A_LOG = 1500  # characters
 ARCHIVE = "gpu_check.tar.gz"
+SAYING_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,18 @@ class Part:
 
 
 TESTS = "-m gpu -q -W default -p no:cacheprovider tests/cuda tests/data/test_batches.py tests/test_metrics.py"
-RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 60 --epochs 3 --repeats 3"
+RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 40 --epochs 2 --repeats 3"
 LITE0 = "--backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 30 --epochs 2 --repeats 2"
 SWEEP = "--train 10000 --val 2000 --epochs 2 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"
 PARTS = (
     Part("tests", "pytest", TESTS, 55),
-    Part("ceiling", "benchmarks.ceiling", RESNET18, 45),
-    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 4", 60, images=True),
+    Part("ceiling", "benchmarks.ceiling", RESNET18, 40),
+    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 3", 65, images=True),
     Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 115, images=True),
-    Part("packing", "benchmarks.packing", "--train 20000 --trials 32 --epochs 3 --repeats 1", 65, images=True),
-    Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 45),
-    Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 35),
-    Part("trial_cost", "benchmarks.trial_cost", "--trials 60 --window 20", 40),
+    Part("packing", "benchmarks.packing", "--train 20000 --trials 12 --epochs 3 --repeats 1", 70, images=True),
+    Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 40),
+    Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 40),
+    Part("trial_cost", "benchmarks.trial_cost", "--trials 30 --window 10", 35),
 )
 EXTRA = (
     Part("compiled", "benchmarks.compiled", "--device cuda", 180),
@@ -130,7 +131,7 @@ def run(part: Part, images: Path | None, logs: Path, deadline: float) -> bool:
         process = subprocess.Popen(
             part.command(images),
             cwd=REPOSITORY,
-            env=environment(),
+            env={**environment(), "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"},
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -140,12 +141,20 @@ def run(part: Part, images: Path | None, logs: Path, deadline: float) -> bool:
             ending = f"exit code {code}"
         except subprocess.TimeoutExpired:
             code, ending = 124, f"stopped at its limit of {part.limit_s:g} s"
+            say_where(process)
         finally:
             stop(process)
     print(f"== {part.name}: {ending} after {time.monotonic() - started:.0f} s", flush=True)
     if code:
         print(log.read_text(errors="replace")[-SHOWN_OF_A_LOG:], flush=True)
     return code == 0
+
+
+def say_where(process: subprocess.Popen[bytes]) -> None:
+    """Let a program write into its log where it stands, and end."""
+    process.send_signal(signal.SIGABRT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(SAYING_S)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -26,7 +26,7 @@ from sweeper.training.schedule import LearningRate
 from sweeper.training.snapshot import HostMemory
 from sweeper.training.start import load_head, load_optimizer
 from sweeper.training.step import TrainingStep
-from sweeper.training.step_graph import Steps
+from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
 
@@ -50,7 +50,6 @@ class Learner:
     limits_file: Path | None
     keep_optimizer: bool = False
     gradient_clip: float | None = None
-    graphs: CudaGraphs = "auto"
     best_head: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
     _memory: HostMemory = field(default_factory=HostMemory)
@@ -86,7 +85,7 @@ class Learner:
             step = TrainingStep(
                 forward, self.task.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip
             )
-            self._steps = Steps(step, self.graphs)
+            self._steps = Steps(step)
         return self._steps
 
     def close(self) -> None:
@@ -146,6 +145,7 @@ def build_learner(
     smallest = smallest_part(inputs.network.train())
     limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
+    forward = Forward(inputs.network, device, can_record(inputs.network, optimizer, graphs))
     return Learner(
         task,
         model,
@@ -153,11 +153,10 @@ def build_learner(
         optimizer,
         schedule,
         sizes,
-        Compiling(Forward(inputs.network, device), compilation, config.batch_size),
+        Compiling(forward, compilation, config.batch_size),
         limits_file,
         spec.keep_optimizer,
         config.gradient_clip,
-        graphs,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from sweeper.config.sweep import CudaGraphs
 from sweeper.data.batches import Batch
 from sweeper.training.memory import free_memory
+from sweeper.training.rates import reads_rates_on_device
 from sweeper.training.step import TrainingStep
 from sweeper.training.task import Meter
 
@@ -33,7 +34,7 @@ WARM_UP = 8
 KNOWN = ("torch", "timm", "torchvision", "sweeper")
 """Packages whose modules do the same in every step."""
 
-Shape = tuple[tuple[int, ...] | None, ...]
+Shape = tuple[Hashable, ...]
 Work = Callable[[Batch], Tensor]
 """What is done with a batch: device work alone, that changes tensors in place and returns one."""
 
@@ -42,15 +43,12 @@ class Steps:
     """Makes the training steps of a trial, as graphs where that is possible.
 
     Args:
-        step: What a step is.
-        graphs: Whether graphs are recorded; `auto` where the network's code is known.
+        step: What a step is; its forward pass says whether it is recorded.
     """
 
-    def __init__(self, step: TrainingStep, graphs: CudaGraphs) -> None:
+    def __init__(self, step: TrainingStep) -> None:
         self._step = step
-        wanted = graphs is True or (graphs == "auto" and is_known(step.forward.network))
-        device = step.forward.device
-        self._recorder = Recorder(step.recorded, device, WARM_UP) if wanted and step.rates is not None else None
+        self._recorder = Recorder(step.recorded, step.forward.device, WARM_UP) if step.forward.recorded else None
 
     @property
     def recorded(self) -> bool:
@@ -67,11 +65,11 @@ class Steps:
             return self._step(batch)
         if self._step.rates is not None:
             self._step.rates.refresh()
-        return self._recorder(batch, otherwise=self._step)
+        return self._recorder(batch, otherwise=self._step, kind=self._step.forward.compiled)
 
     def _in_one_piece(self, batch: Batch) -> bool:
         count = len(batch.labels)
-        return self._step.micro_batches.size(count) == count and not self._step.forward.compiled
+        return self._step.micro_batches.size(count) == count
 
     def close(self) -> None:
         """Give back the memory of the graphs."""
@@ -104,9 +102,9 @@ class Recorder:
     def recorded(self) -> bool:
         return bool(self._graphs)
 
-    def __call__(self, batch: Batch, otherwise: Work) -> Tensor:
-        """Repeat what was recorded for batches of this shape, or do the work in the other way."""
-        shape = shape_of(batch)
+    def __call__(self, batch: Batch, otherwise: Work, kind: Hashable = None) -> Tensor:
+        """Repeat what was recorded for batches of this shape and kind of work, or do the work in the other way."""
+        shape = (kind, *shape_of(batch))
         graph = self._graphs.get(shape)
         if graph is not None:
             return graph(batch)
@@ -169,6 +167,12 @@ def _tensors(batch: Batch) -> list[Tensor | None]:
 def shape_of(batch: Batch) -> Shape:
     """Return what two batches have in common that one graph can take."""
     return tuple(None if tensor is None else tuple(tensor.shape) for tensor in _tensors(batch))
+
+
+def can_record(network: nn.Module, optimizer: torch.optim.Optimizer, graphs: CudaGraphs) -> bool:
+    """Tell whether the training steps of a network are recorded: `auto` says so where all its code is known."""
+    wanted = graphs is True or (graphs == "auto" and is_known(network))
+    return wanted and reads_rates_on_device(optimizer)
 
 
 def is_known(network: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from sweeper.data.feature_cache import FeatureCache
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
+from sweeper.training.compiling import Compilation
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.fused import Together, train_together
 from sweeper.training.inputs import TrialData
@@ -219,3 +220,13 @@ def test_heads_that_are_trained_at_once_end_as_each_does_alone(tmp_path: Path, o
         for own, other in zip(comparable(seen[spec.number]), alone, strict=True):
             assert own["train/loss"] == pytest.approx(other["train/loss"], rel=0.02)
             assert own["val/loss"] == pytest.approx(other["val/loss"], rel=0.02)
+
+
+def test_the_steps_of_a_compiled_network_are_recorded_too(data: TrialData) -> None:
+    learner = build_learner(trial(), data, GPU, compilation=Compilation(wish=True))
+    learner.compiling.before_epoch(100)
+    pass_over(learner, 1)
+    pass_over(learner, 2)
+    assert learner.steps(GPU).recorded
+    assert not learner.compiling.forward.cannot_compile
+    learner.close()
