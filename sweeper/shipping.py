@@ -68,14 +68,14 @@ def export_trial(
     from sweeper.inference.source import ExportSource, Training
     from sweeper.inference.variants import VariantRequest
     from sweeper.modeling.registry import load_model_files
-    from sweeper.training.device import resolve_device
+    from sweeper.training.device import open_device
 
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has not finished an epoch; there is nothing to export")
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     _require_same_images(workspace, sweep, images)
-    device = resolve_device(sweep.device, 0)
+    device = open_device(sweep.device, 0)
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
         artifacts = fetch_artifacts(workspace, sweep.study, row, folder, tracking_uri)

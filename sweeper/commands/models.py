@@ -103,10 +103,10 @@ def _say_what_was_labelled(
 def device_named(name: str) -> torch.device:
     """Return a device. Raises ConfigError when this machine has none of that name."""
     from sweeper.errors import ConfigError, Problem
-    from sweeper.training.device import resolve_device
+    from sweeper.training.device import open_device
 
     try:
-        return resolve_device(name, 0)
+        return open_device(name, 0)
     except (ValueError, RuntimeError) as error:
         raise ConfigError([Problem("--device", "", str(error).splitlines()[0])]) from error
 

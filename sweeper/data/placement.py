@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
@@ -14,12 +15,16 @@ from torch import Tensor
 from sweeper.data.decode import Pixels
 from sweeper.data.feature_cache import Features
 from sweeper.data.splitting import Rows
+from sweeper.data.transfer import to_device
 
 RESIDENT_SHARE = 0.4
 """Share of the device's free memory that images may take; the rest is for the training."""
 
 AHEAD = 2
 """Batches that are read before they are asked for."""
+
+PIECE = 4096
+"""Samples that are copied to a device at once."""
 
 
 Samples = Pixels | Features
@@ -55,14 +60,14 @@ class ResidentSamples:
     def __init__(self, samples: Samples, rows: Rows, device: torch.device) -> None:
         kind = torch.from_numpy(samples[:0]).dtype
         self._samples = torch.empty((len(rows), *samples.shape[1:]), dtype=kind, device=device)
-        for start in range(0, len(rows), 4096):  # in pieces, to need no second copy on the host
-            part = slice(start, start + 4096)
-            self._samples[part].copy_(torch.from_numpy(samples[rows[part]]))
+        for start in range(0, len(rows), PIECE):  # in pieces, to need no second copy on the host
+            part = slice(start, start + PIECE)
+            self._samples[part].copy_(to_device(samples[rows[part]], device))
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
-        for batch in batches:
-            positions = torch.from_numpy(batch).to(self._samples.device, non_blocking=True)
-            yield self._samples.index_select(0, positions)
+        positions = to_device(np.concatenate(batches), self._samples.device)
+        for batch in torch.split(positions, [len(batch) for batch in batches]):
+            yield self._samples.index_select(0, batch)
 
 
 class MappedSamples:

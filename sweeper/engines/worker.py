@@ -105,7 +105,7 @@ class Worker:
         from sweeper.data.feature_cache import FeatureCache
         from sweeper.data.image_guard import ImageGuard
         from sweeper.modeling.registry import load_model_files
-        from sweeper.training.device import resolve_device
+        from sweeper.training.device import open_device
         from sweeper.training.features import FrozenFeatures
 
         self._connection = connection
@@ -116,7 +116,7 @@ class Worker:
         self._latency = any(goal.metric == "latency_ms" for goal in self._sweep.goals)
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        self._device = resolve_device(self._sweep.device, setup.slot)
+        self._device = open_device(self._sweep.device, setup.slot)
         load_model_files(self._sweep.model_files)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
         self._guard = ImageGuard(self._study_folder.images, self._sweep.dataset, self._workspace)
@@ -209,6 +209,7 @@ class Worker:
                 limits_file=self._limits_file(spec),
                 features=self._features,
                 compilation=self._compilation(spec),
+                graphs=self._sweep.cuda_graphs,
                 latency=self._latency,
             )
         except (ConnectionError, DiskError, OtherImages):

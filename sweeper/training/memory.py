@@ -1,6 +1,7 @@
 """How running out of memory is recognised, and what is freed then.
 
-CUDA's allocator raises a class of its own; Python and NumPy raise MemoryError. Torch's CPU allocator
+CUDA's allocator raises a class of its own; Python and NumPy raise MemoryError. What CUDA itself refuses, for a
+context, a stream or a kernel, is an AcceleratorError with CUDA's code for it. Torch's CPU allocator
 raises a plain RuntimeError, and so do oneDNN, cuBLAS and cuDNN when a buffer of theirs is refused.
 Their texts differ and change, so they decide nothing here: whoever sees a RuntimeError tries the same
 work in smaller parts, and when even the smallest fails, the allocator itself is asked. It reports
@@ -15,19 +16,33 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch.autograd.profiler_util import OUT_OF_MEMORY_EVENT_NAME
 from torch.nn import functional
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+CUDA_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
+_spare: list[Callable[[], bool]] = []
 _widths = itertools.count(9)
 
 
-def may_be_memory(error: Exception) -> bool:
+def is_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory has run out."""
+    if isinstance(error, torch.AcceleratorError):
+        return getattr(error, "error_code", None) == CUDA_OUT_OF_MEMORY
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def may_be_memory(error: BaseException) -> bool:
     """Tell whether an error is one of memory, or one by which a library may mean that."""
-    return isinstance(error, OUT_OF_MEMORY) or type(error) is RuntimeError
+    return is_memory(error) or type(error) is RuntimeError
+
+
+def drop_when_short(release: Callable[[], bool]) -> None:
+    """Call `release` when this process runs out of memory: it drops what only saves time, and tells whether it did."""
+    _spare.append(release)
 
 
 def was_refused_memory(step: Callable[[], object]) -> bool:
@@ -50,13 +65,24 @@ def was_refused_memory(step: Callable[[], object]) -> bool:
     return any(event.name == OUT_OF_MEMORY_EVENT_NAME for event in profiler.events() or ())  # type: ignore[no-untyped-call]
 
 
+def make_room(device: torch.device) -> bool:
+    """Drop what is only kept to save time, and give back what nothing refers to; True where anything was dropped."""
+    dropped = [release() for release in _spare]
+    free_memory(device)
+    return any(dropped)
+
+
 def free_memory(device: torch.device) -> None:
-    """Give back what nothing refers to any more, on the host and to the device."""
+    """Give back what nothing refers to any more, on the host and to the device.
+
+    A broken context refuses that too; `still_works` tells.
+    """
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
+    with suppress(RuntimeError):
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif device.type == "mps":
+            torch.mps.empty_cache()
 
 
 def still_works(device: torch.device) -> bool:
