@@ -8,6 +8,7 @@ SweeperError
 │   ├── StudyLocked         another driver is running it
 │   ├── StudyNotFound       no study of that name is stored
 │   ├── StudyChanged        the search space differs from the one it was started with
+│   ├── DeviceError         a device cannot train
 │   └── DiskError           what it keeps on disk cannot be written
 ├── TrackingError       5   MLflow cannot be reached or refuses what is sent
 ├── ExportError         6   an exported model does not reproduce the logged accuracy
@@ -83,6 +84,10 @@ class StudyNotFound(StudyError):
 
 class StudyChanged(StudyError):
     """The stored study was started with another search space, or on other images."""
+
+
+class DeviceError(StudyError):
+    """A device cannot train: it is broken, full or not there."""
 
 
 class DiskError(StudyError, OSError):

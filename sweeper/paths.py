@@ -103,6 +103,10 @@ class Workspace:
         name = f"{backbone}-{image_size}px-batch-{batch_size}-{trainable}-{device}"
         return self.state / "step-times" / f"{quote(name, safe=' ')}.json"
 
+    def device_lock(self, device: str) -> Path:
+        """Held while a worker places its images on a device."""
+        return self.state / "devices" / f"{quote(device, safe='')}.lock"
+
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.state / "studies" / name)
 

@@ -102,12 +102,12 @@ def _say_what_was_labelled(
 
 def device_named(name: str) -> torch.device:
     """Return a device. Raises ConfigError when this machine has none of that name."""
-    from sweeper.errors import ConfigError, Problem
+    from sweeper.errors import ConfigError, DeviceError, Problem
     from sweeper.training.device import open_device
 
     try:
         return open_device(name, 0)
-    except (ValueError, RuntimeError) as error:
+    except (DeviceError, ValueError, RuntimeError) as error:
         raise ConfigError([Problem("--device", "", str(error).splitlines()[0])]) from error
 
 

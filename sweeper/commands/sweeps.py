@@ -23,7 +23,7 @@ from sweeper.commands.terminal import say
 def run(
     space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
     overrides: OverridesOption = None,
-    workers: WorkersOption = "1",
+    workers: WorkersOption = None,
     warm_start_from: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
     ] = None,
@@ -79,6 +79,6 @@ def train(
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     fetch_start(workspace, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    result = run_and_tell(begun, workers="1", storage=storage, tracking_uri=tracking_uri, with_report=with_report)
+    result = run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
     if all(row.state is TrialState.FAILED for row in result.rows):
         raise StudyError(f"{sweep.study} could not be trained: {result.rows[0].reason}")

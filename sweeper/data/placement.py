@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +15,11 @@ from torch import Tensor
 
 from sweeper.data.decode import Pixels
 from sweeper.data.feature_cache import Features
+from sweeper.data.out_of_memory import is_memory
 from sweeper.data.splitting import Rows
 from sweeper.data.transfer import to_device
+
+logger = logging.getLogger(__name__)
 
 RESIDENT_SHARE = 0.4
 """Share of the device's free memory that images may take; the rest is for the training."""
@@ -39,12 +43,23 @@ class SampleSource(Protocol):
 
 
 def place_samples(samples: Samples, rows: Rows, device: torch.device, *, resident: bool | None = None) -> SampleSource:
-    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told."""
+    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told.
+
+    What others take of its memory meanwhile may be missing: then they are streamed all the same.
+    """
     if resident is None:
         resident = len(rows) * samples[0].nbytes <= _free_bytes(device)
     if not resident:
         return StreamedSamples(samples, rows, device)
-    return MappedSamples(samples, rows) if device.type == "cpu" else ResidentSamples(samples, rows, device)
+    if device.type == "cpu":
+        return MappedSamples(samples, rows)
+    try:
+        return ResidentSamples(samples, rows, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory(error):
+            raise
+        logger.warning("%d samples do not fit on %s and are streamed to it: %s", len(rows), device, error)
+        return StreamedSamples(samples, rows, device)
 
 
 def _free_bytes(device: torch.device) -> float:

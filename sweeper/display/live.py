@@ -48,7 +48,7 @@ class LiveTable:
         self._forecast: Forecast | None = None
         self._notes: dict[str, str] = {}
         self._decoded = (0, 0)
-        self._devices: dict[str, None] = {}
+        self._devices: dict[str, str] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def __enter__(self) -> LiveTable:
@@ -67,7 +67,7 @@ class LiveTable:
             self._live.console.print(Text(line, style="yellow" if warned else "dim"), soft_wrap=True)
 
     def worker_ready(self, device: str) -> None:
-        self._devices[device] = None
+        self._devices.setdefault(device.partition(" (")[0], device)  # what follows is another for each worker
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
@@ -103,6 +103,9 @@ class LiveTable:
     def worker_died(self, number: int | None, reason: str) -> None:
         self._notes["worker"] = f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}"
 
+    def slot_retired(self, reason: str, left: int) -> None:
+        self._notes[f"retired {left}"] = f"one worker less: {reason}; the sweep goes on with {left}"
+
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
 
@@ -122,7 +125,7 @@ class LiveTable:
             parts.append(_bar("decoding images", *self._decoded, f"{self._decoded[0]:,} of {self._decoded[1]:,}"))
         if self._sweep is not None and self._forecast is not None:
             parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
-        parts += [Text(f"on {', '.join(self._devices)}", style="dim")] * bool(self._devices)
+        parts += [Text(f"on {', '.join(self._devices.values())}", style="dim")] * bool(self._devices)
         parts += [Text(note, style="yellow") for note in self._notes.values()]
         return Group(*parts)
 

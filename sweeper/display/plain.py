@@ -47,8 +47,9 @@ class PlainLines:
             self._say(line)
 
     def worker_ready(self, device: str) -> None:
-        if device not in self._devices:
-            self._devices.add(device)
+        name = device.partition(" (")[0]  # what follows, free memory too, is another for each worker
+        if name not in self._devices:
+            self._devices.add(name)
             self._say(f"a worker is ready on {device}")
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
@@ -78,6 +79,9 @@ class PlainLines:
 
     def worker_died(self, number: int | None, reason: str) -> None:
         self._say(f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}")
+
+    def slot_retired(self, reason: str, left: int) -> None:
+        self._say(f"warning: one worker less: {reason}; the sweep goes on with {left}")
 
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")

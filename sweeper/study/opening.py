@@ -36,8 +36,8 @@ class Opening:
     warnings: tuple[str, ...]
 
 
-def opening(sweep: SweepConfig, prepared: Prepared, workers: str) -> Opening:
-    """Gather what a user should know of a study before it trains; `workers` is a number or `auto`."""
+def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Opening:
+    """Gather what a user should know of a study before it trains; `workers` as in `run_sweep`."""
     images, notes = prepared.images, prepared.index.notes
     facts = [
         ("goal", _goal(sweep)),
@@ -99,9 +99,17 @@ def _depth(sweep: SweepConfig, files: FileFacts) -> Iterator[tuple[str, str]]:
         yield "depth", f"{files.deep:,} images have more than 8 bits and do not say how many they use: {taken}"
 
 
-def _device(sweep: SweepConfig, workers: str) -> str:
+def _device(sweep: SweepConfig, workers: str | None) -> str:
     """Say where trials run, as far as that is known before the first worker answers."""
-    number = "as many workers as have room, found out on the first" if workers == "auto" else f"workers: {workers}"
+    match workers, sweep.device:
+        case "auto", _:
+            number = "as many workers as fit in memory, found out while trials run"
+        case None, "auto":
+            number = "one worker on each GPU, or one on the CPU"
+        case None, "cuda":
+            number = "one worker on each GPU"
+        case _:
+            number = f"{workers or 1} worker{'s' * (workers not in (None, '1'))}"
     return f"{sweep.device}; {number}"
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 import psutil
 import torch
 
+from sweeper.errors import DeviceError
+
 CUDA_PROCESS_MB = 600.0  # an allowance for the CUDA context and the libraries' workspaces
 
 
@@ -18,7 +20,7 @@ def open_device(wanted: str, slot: int) -> torch.device:
     """Return the device of a worker, by now this thread's current one; `auto` and `cuda` spread slots over all GPUs.
 
     Whatever torch does on the current device (pinned memory, random numbers, checks of optimizers) would otherwise
-    open a context of about 500 MB on the first GPU. Raises ValueError when the device is not there.
+    open a context of about 500 MB on the first GPU. Raises DeviceError when the device is not there.
     """
     device = _device_of(wanted, slot)
     make_current(device)
@@ -38,13 +40,21 @@ def _device_of(wanted: str, slot: int) -> torch.device:
     if wanted == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= gpus:
-        raise ValueError(f"device {wanted} was asked for and this machine has {gpus} CUDA devices; use auto or cpu")
+        raise DeviceError(f"device {wanted} was asked for and torch sees {gpus} CUDA devices; use auto or cpu")
     return torch.device(wanted)
 
 
 def device_name(device: torch.device) -> str:
     """Return the kind of device, of a GPU its model: what arithmetic and memory depend on."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def described(device: torch.device) -> str:
+    """Return the device with its model and what of its memory is free, for people."""
+    if device.type != "cuda":
+        return device.type
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{device} ({device_name(device)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free)"
 
 
 def devices_like(wanted: str) -> int:

@@ -19,11 +19,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweeper.config.hyperparameters import Frozen
+from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit
 from sweeper.files import file_lock, write_whole
 from sweeper.training.memory import (
     free_memory,
-    is_memory,
     make_room,
     may_be_memory,
     still_works,

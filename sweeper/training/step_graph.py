@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields
 
 import torch
+from packaging.version import Version
 from torch import Tensor, nn
 
 from sweeper.config.sweep import CudaGraphs
@@ -33,6 +34,9 @@ WARM_UP = 8
 
 KNOWN = ("torch", "timm", "torchvision", "sweeper")
 """Packages whose modules do the same in every step."""
+
+REGISTERS_GENERATORS = Version(torch.__version__) < Version("2.14")
+"""Later ones find out for themselves which random numbers are drawn while they record."""
 
 Shape = tuple[Hashable, ...]
 Work = Callable[[Batch], Tensor]
@@ -138,8 +142,9 @@ class StepGraph:
     def __init__(self, work: Work, batch: Batch, generators: Sequence[torch.Generator]) -> None:
         self._batch = Batch(*(None if tensor is None else tensor.clone() for tensor in _tensors(batch)))  # type: ignore[arg-type]
         self._graph = torch.cuda.CUDAGraph()
-        for generator in generators:
-            self._graph.register_generator_state(generator)
+        if REGISTERS_GENERATORS:
+            for generator in generators:
+                self._graph.register_generator_state(generator)
         # Other threads of this process may meanwhile write a checkpoint or read images ahead.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._result = work(self._batch)

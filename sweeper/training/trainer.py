@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sweeper.config.sweep import CudaGraphs, ObjectiveConfig
+from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
@@ -23,7 +24,6 @@ from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
-from sweeper.training.memory import is_memory
 from sweeper.training.progress import Progress
 from sweeper.training.task import Task, Validation
 from sweeper.training.tasks import build_task

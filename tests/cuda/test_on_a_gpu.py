@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.feature_cache import FeatureCache
+from sweeper.data.out_of_memory import is_memory
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
@@ -21,7 +22,7 @@ from sweeper.training.features import FrozenFeatures
 from sweeper.training.fused import Together, train_together
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
-from sweeper.training.memory import free_memory, is_memory, still_works
+from sweeper.training.memory import free_memory, still_works
 from tests.cuda.waiting import never_waits
 from tests.training.learnable import colored, comparable, run, spec_of
 

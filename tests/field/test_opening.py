@@ -21,13 +21,18 @@ __all__ = ["ask"]  # a fixture
 
 
 def opened(
-    root: Path, counts: dict[str, int], search: Mapping[str, Any] | None = None, size: int = 28, **content: Any
+    root: Path,
+    counts: dict[str, int],
+    search: Mapping[str, Any] | None = None,
+    size: int = 28,
+    workers: str | None = None,
+    **content: Any,
 ) -> Opening:
     write_class_folders(root / "d", counts, size=size)
     dataset = {"path": str(root / "d"), **content.pop("dataset", {})}
     given = {"study": "s", "dataset": dataset, "search": {"backbone": "test_resnet", **(search or {})}, **content}
     sweep = SweepConfig.model_validate(given)
-    return opening(sweep, prepare_dataset(sweep, Workspace(root), lambda *_: None), "1")
+    return opening(sweep, prepare_dataset(sweep, Workspace(root), lambda *_: None), workers)
 
 
 def facts(found: Opening) -> dict[str, list[str]]:
@@ -55,10 +60,26 @@ def test_splits_and_their_origin_sizes_steps_and_parameters_are_told(tmp_path: P
             "test none",
         ],
         "pictures": ["28 pixels on the shorter side; trained at 28 by crop"],
-        "device": ["auto; workers: 1"],
+        "device": ["auto; one worker on each GPU, or one on the CPU"],
         "steps": ["5 to 14 an epoch, by batch_size"],
         "searched": ["optimizer.lr: 0.1 to 1", "batch_size: 16 | 50"],
     }
+
+
+WORKERS = {
+    ("auto", None): "auto; one worker on each GPU, or one on the CPU",
+    ("cuda", None): "cuda; one worker on each GPU",
+    ("cuda:1", None): "cuda:1; 1 worker",
+    ("cpu", None): "cpu; 1 worker",
+    ("cpu", "3"): "cpu; 3 workers",
+    ("auto", "auto"): "auto; as many workers as fit in memory, found out while trials run",
+}
+
+
+@pytest.mark.parametrize(("device", "workers"), WORKERS)
+def test_workers_are_told_as_they_will_be(tmp_path: Path, device: str, workers: str | None) -> None:
+    told = facts(opened(tmp_path, {"a": 10, "b": 10}, SEARCH, workers=workers, device=device))
+    assert told["device"] == [WORKERS[device, workers]]
 
 
 def test_a_sound_study_is_begun_without_a_warning(tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ static void note(int kind) {
     fclose(log);
 }
 
+/* How often the host has waited for a GPU. */
+static unsigned long waits;
+unsigned long stand_in_waits(void) { return waits; }
+static error wait_for_gpu(void) { __sync_fetch_and_add(&waits, 1); return broken(); }
+
 int stand_in_is_open(int gpu) { return touched[gpu] != 0; }
 
 /* Memory: what each living process has taken of each GPU. */
@@ -152,7 +157,7 @@ error cudaSetDevice(int gpu) {
     note(CURRENT);
     return OK;
 }
-error cudaDeviceSynchronize(void) { return broken(); }
+error cudaDeviceSynchronize(void) { return wait_for_gpu(); }
 error cudaDeviceCanAccessPeer(int *can, int gpu, int other) { *can = 0; return OK; }
 error cudaDeviceGetStreamPriorityRange(int *least, int *greatest) { *least = 0; *greatest = -5; return OK; }
 error cudaDriverGetVersion(int *version) { *version = 13000; return OK; }
@@ -199,7 +204,7 @@ error cudaDeviceGetAttribute(int *value, int attribute, int gpu) {
 }
 
 /* Copies do copy; kernels do nothing. */
-error cudaMemcpy(void *to, const void *from, size_t bytes, int kind) { memcpy(to, from, bytes); return broken(); }
+error cudaMemcpy(void *to, const void *from, size_t bytes, int kind) { memcpy(to, from, bytes); return wait_for_gpu(); }
 error cudaMemcpyAsync(void *to, const void *from, size_t bytes, int kind, void *stream) {
     note(COPY);
     memcpy(to, from, bytes);
@@ -244,7 +249,7 @@ error cudaStreamCreateWithFlags(void **stream, unsigned flags) { *stream = mallo
 error cudaStreamCreateWithPriority(void **stream, unsigned flags, int priority) { *stream = malloc(1); return broken(); }
 error cudaStreamDestroy(void *stream) { free(stream); return OK; }
 error cudaStreamQuery(void *stream) { return OK; }
-error cudaStreamSynchronize(void *stream) { return broken(); }
+error cudaStreamSynchronize(void *stream) { return wait_for_gpu(); }
 error cudaStreamWaitEvent(void *stream, void *event, unsigned flags) { return OK; }
 error cudaStreamGetPriority(void *stream, int *priority) { *priority = 0; return OK; }
 error cudaEventCreate(void **event) { *event = malloc(1); return OK; }
@@ -253,7 +258,7 @@ error cudaEventDestroy(void *event) { free(event); return OK; }
 error cudaEventRecord(void *event, void *stream) { return OK; }
 error cudaEventRecordWithFlags(void *event, void *stream, unsigned flags) { return OK; }
 error cudaEventQuery(void *event) { return OK; }
-error cudaEventSynchronize(void *event) { return OK; }
+error cudaEventSynchronize(void *event) { return wait_for_gpu(); }
 error cudaEventElapsedTime(float *milliseconds, void *from, void *to) { *milliseconds = 1; return OK; }
 
 /* Graphs: a stream that is recorded says so; a graph that is launched does nothing. */
