@@ -143,7 +143,7 @@ def _depth_lines(facts: Facts) -> list[Line]:
     if not deep.size:
         return []
     largest = int(deep.max())
-    detail = f"largest value {largest:,}: {bits_of(largest)} of them are used, unless dataset.bits says otherwise"
+    detail = f"largest value {largest:,}: {bits_of(largest)} bits are taken, unless dataset.bits says otherwise"
     return [Line("images with more than 8 bits", len(deep), detail)]
 
 

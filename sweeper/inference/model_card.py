@@ -204,8 +204,7 @@ def limits(config: ExportConfig) -> str:
         "only images that no choice rested on give honest ones.\n"
         f"- Every image gets one of the {len(config.classes):,} classes, even one that shows none of them.\n"
         f"{probabilities(config)}\n"
-        "- Images unlike those of the data set above were not measured.\n"
-        "- The program above does not read 16-bit grey images as the training did, which scales them to 8 bits."
+        "- Images unlike those of the data set above were not measured."
     )
 
 

@@ -44,7 +44,7 @@ def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Open
         *(("images" if not place else "", line) for place, line in enumerate(_splits(images, notes))),
         ("pictures", _pictures(sweep, prepared.files)),
         *_depth(sweep, prepared.files),
-        *(("files", fact) for fact in notes.facts()),
+        *(("files" if not place else "", fact) for place, fact in enumerate(notes.facts())),
         ("device", _device(sweep, workers)),
         ("steps", _steps(sweep, len(images.splits["train"]))),
         *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),

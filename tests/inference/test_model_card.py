@@ -146,6 +146,7 @@ def test_the_card_tells_data_metrics_classes_limits_and_lineage(report: ExportRe
     assert f"| val/accuracy | {report.config.metrics['val/accuracy']:.4f} |" in card
     assert "| model.onnx |" in card
     assert "| Ärger |" in card
+    assert "does not read" not in card  # the program prepares every form as the training did
     assert "| MLflow run | 5f1e |" in card
 
 
