@@ -26,6 +26,7 @@ class _Rows:
     """The rows read so far, and what is wrong with the others."""
 
     files: NamedFiles
+    further: FurtherColumns
     paths: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     splits: list[Split | None] = field(default_factory=list)
@@ -33,7 +34,6 @@ class _Rows:
     skipped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
-    further: FurtherColumns = field(default_factory=FurtherColumns)
 
 
 def is_csv(path: Path) -> bool:
@@ -48,7 +48,8 @@ def read_csv(path: Path, dataset: DatasetConfig) -> Listing:
     """
     files, options = _files(path), dataset.csv
     folder = path if path.is_dir() else path.parent
-    rows = _Rows(NamedFiles(Path(os.path.normpath(folder / options.images)).absolute(), options.extension))
+    named = NamedFiles(Path(os.path.normpath(folder / options.images)).absolute(), options.extension)
+    rows = _Rows(named, FurtherColumns(dataset.group_column))
     for file, split in files.items():
         _read_file(file, split, dataset, rows)
     if rows.problems:
@@ -61,7 +62,7 @@ def read_csv(path: Path, dataset: DatasetConfig) -> Listing:
         classes=in_class_order(set(rows.labels)),
         skipped=rows.skipped,
         columns=rows.columns,
-        further=rows.further.columns(keep=dataset.group_column),
+        further=rows.further.columns(),
         files=tuple(files),
     )
 

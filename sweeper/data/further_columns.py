@@ -34,14 +34,15 @@ class _Growing:
 
 @dataclass
 class FurtherColumns:
-    """The columns of all files of a data set, by name."""
+    """The columns of all files of a data set, by name; `keep` is one that is asked for, whatever it holds."""
 
+    keep: str | None = None
     _columns: dict[str, _Growing] = field(default_factory=dict)
     _rows: int = 0
 
     def of_file(self, columns: Columns, rows: int) -> _OfFile:
         """Return what takes the rows of a file; `rows` is how many there are already."""
-        places = columns.others[:MOST_COLUMNS]
+        places = sorted(columns.others, key=lambda place: not self._wanted(columns.header[place]))[:MOST_COLUMNS]
         growing = [self._columns.setdefault(columns.header[place], _Growing()) for place in places]
         for column in growing:
             column.fill(rows)
@@ -51,13 +52,15 @@ class FurtherColumns:
         for name, column in self._columns.items():
             yield name, column.numbers
 
-    def columns(self, keep: str | None) -> tuple[Column, ...]:
+    def _wanted(self, name: str) -> bool:
+        return self.keep is not None and plain_name(name) == plain_name(self.keep)
+
+    def columns(self) -> tuple[Column, ...]:
         """Return the columns in which rows share values, and the one that is to be kept in any case."""
         found = []
         for name, column in self._columns.items():
             column.fill(self._rows)
-            wanted = keep is not None and plain_name(name) == plain_name(keep)
-            if wanted or 1 < len(column.numbers) <= MOST_DIFFERENT * self._rows:
+            if self._wanted(name) or 1 < len(column.numbers) <= MOST_DIFFERENT * self._rows:
                 found.append(Column(name, tuple(column.numbers), np.array(column.codes, dtype=np.int32)))
         return tuple(found)
 

@@ -66,9 +66,8 @@ class Notes:
             lines.append(f"rows without a label left out: {counted(self.skipped)} (dataset.missing_labels: skip)")
         if self.two_labels:
             groups = [" = ".join(group) for group in self.two_labels]
-            lines.append(
-                f"{len(groups):,} pictures are in several classes:\n{enumerated(groups)}\nCorrect their labels."
-            )
+            many = "1 picture is" if len(groups) == 1 else f"{len(groups):,} pictures are"
+            lines.append(f"{many} in several classes:\n{enumerated(groups)}\nCorrect the labels.")
         return lines + [_question(suspicion) for suspicion in self.suspicions]
 
 

@@ -62,6 +62,15 @@ def test_a_group_is_in_one_split_and_shares_hold_as_far_as_groups_allow(tmp_path
     assert not index.notes.suspicions
 
 
+def test_the_groups_may_stand_in_the_last_of_a_hundred_columns(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    rows = list(csv.reader((tmp_path / "d.csv").read_text().splitlines()))
+    wide = [[*row[:2], *(f"{place}-{row[0]}" for place in range(100)), row[2]] for row in rows]
+    with (tmp_path / "d.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(wide)
+    assert index_of(tmp_path, group_column="patient_id").notes.groups.startswith("20 groups by ")
+
+
 def test_a_column_that_looks_like_groups_is_asked_about_with_the_key(tmp_path: Path) -> None:
     write_patients(tmp_path)
     (warning,) = [line for line in index_of(tmp_path).notes.warnings() if "patient_id" in line]
