@@ -92,7 +92,7 @@ class TimmOptimizerConfig(Frozen):
     """Any other optimizer that timm's factory makes, by its name there."""
 
     name: str = Field(
-        description="Of timm's list. On a GPU such steps are not recorded as CUDA graphs, and adamp, sgdp, novograd and "
+        description="Of timm's list. On a GPU such steps are not recorded as CUDA graphs; adamp, sgdp, novograd and "
         "their variants wait for the GPU in each step."
     )
     lr: PositiveFloat = Field(1e-3, description="Learning rate.")
