@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.search.bulk_storage import BulkStorage
 
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
 
@@ -49,10 +50,10 @@ def _parsed(url: str) -> URL:
         ) from None
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> BulkStorage:
     """Return Optuna's storage at an address. Raises StudyError for what is none."""
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _parsed(url)
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    return BulkStorage(url, engine_kwargs=arguments)
