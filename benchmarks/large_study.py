@@ -245,7 +245,7 @@ def _write_folder(folder: TrialFolder, store: StudyStore, outcome: TrialOutcome 
         raise ValueError(f"trial {folder.number} was not finished")
     spec = TrialSpec(number=row.number, seed=0, epochs=store.sweep.budget.epochs, config=row.config)
     write_whole(folder.spec, spec.model_dump_json())
-    curve = store.curves()[row.number]
+    curve = store.curves([row.number])[row.number]
     history = [
         EpochMetrics(epoch=epoch, values=_metrics(value, epoch), timestamp_ms=epoch) for epoch, value in curve.items()
     ]

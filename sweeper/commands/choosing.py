@@ -185,7 +185,7 @@ def _run_id(store: MlflowStore, run: str) -> str:
     study, slash, number = run.partition("/")
     if not slash:
         return run
-    found = next((one.id for one in store.summaries(study) if one.tags.get(TRIAL_TAG) == number), None)
+    found = next((one.id for one in store.listing(study, TRIAL_TAG) if one.tag == number), None)
     if found is None:
         raise StudyError(f"MLflow has no run of {run}; write STUDY/NUMBER, or the id of a run as `mlflow ui` shows it")
     return found

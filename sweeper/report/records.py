@@ -14,7 +14,7 @@ from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.pareto import in_order
-from sweeper.tracking.delivery import SWEEP, TRIAL_TAG, read_epochs
+from sweeper.tracking.delivery import TRIAL_TAG, read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 
 CURVES = ("train/loss", "val/loss")
@@ -22,7 +22,7 @@ CURVES = ("train/loss", "val/loss")
 
 BEST = "best.csv"  # the confusion matrix of the best epoch
 
-MOST_CURVES = 200  # trials, those ranked first, whose losses are fetched too; the objective of all is in the storage
+MOST_CURVES = 200  # trials, those ranked first, whose losses are fetched too; the objective is in the storage
 AT_ONCE = 8  # requests to a server far away; a database of this machine takes them one by one anyway
 
 Curve = dict[int, float]  # by epoch
@@ -52,19 +52,20 @@ def read_record(workspace: Workspace, store: StudyStore, tracking: MlflowStore, 
 
 
 def read_records(
-    workspace: Workspace, store: StudyStore, tracking: MlflowStore, wanted: Sequence[TrialRow] | None = None
+    workspace: Workspace, store: StudyStore, tracking: MlflowStore, rows: Sequence[TrialRow]
 ) -> list[TrialRecord]:
-    """Return the trials of a study by number, or those wanted. Raises TrackingError when MLflow cannot be reached."""
-    study = store.sweep.study
-    runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
-    objectives = store.curves()
-    rows = store.rows() if wanted is None else wanted
+    """Return trials of a study in the order given. Raises TrackingError when MLflow cannot be reached."""
+    study, numbers = store.sweep.study, {row.number for row in rows}
+    listed = {run.tag: run.id for run in tracking.listing(study, TRIAL_TAG)}  # the later of two of the same trial
+    wanted = [listed[trial] for trial in map(str, numbers) if trial in listed]
+    runs = {int(run.tags[TRIAL_TAG]): run for run in tracking.summaries(study, wanted)}
+    objectives = store.curves(numbers)
     leaders = {row.number for row in in_order(rows, store.sweep)[:MOST_CURVES]}
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
         folder = workspace.study(study).trial(row.number)
-        run = runs.get(str(row.number))
+        run = runs.get(row.number)
         if row.ended_ms is not None and folder.outcome.exists():
             return _from_folder(row, curves, folder)
         if run is None:

@@ -16,7 +16,8 @@ from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.findings import Finding
 from sweeper.study.lock import study_lock
 from sweeper.tracking.delivery import STATE_TAG, STATUS, SWEEP, TRIAL_TAG, Delivery, StudyCard
-from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.run_listing import ListedRun
 
 
 def examine_study(
@@ -74,7 +75,7 @@ def _in_mlflow(store: StudyStore, workspace: Workspace, tracking_uri: str | None
         return
     try:
         mlflow = MlflowStore(tracking_uri_of(workspace, store.sweep.study, tracking_uri), workspace)
-        runs = mlflow.summaries(store.sweep.study)
+        runs = mlflow.listing(store.sweep.study, TRIAL_TAG)
     except TrackingError as error:
         yield Finding("MLflow", str(error), "start the server or name another with --tracking-uri")
         return
@@ -85,11 +86,11 @@ def _in_mlflow(store: StudyStore, workspace: Workspace, tracking_uri: str | None
 
 
 def _missing(
-    store: StudyStore, workspace: Workspace, card: StudyCard, mlflow: MlflowStore, runs: list[RunSummary]
+    store: StudyStore, workspace: Workspace, card: StudyCard, mlflow: MlflowStore, runs: list[ListedRun]
 ) -> Iterator[Finding]:
     """Find ended trials whose run is missing or incomplete."""
     folder = workspace.study(store.sweep.study)
-    recorded = {run.tags.get(TRIAL_TAG) for run in runs}
+    recorded = {run.tag for run in runs}
     for row in store.rows():
         trial = folder.trial(row.number)
         deliver = partial(_deliver, store, workspace, card, mlflow, row)
@@ -124,28 +125,27 @@ def _complete(trial: TrialFolder, row: TrialRow, store: StudyStore) -> None:
             write_whole(path, text)
 
 
-def _twice(mlflow: MlflowStore, runs: list[RunSummary]) -> Iterator[Finding]:
+def _twice(mlflow: MlflowStore, runs: list[ListedRun]) -> Iterator[Finding]:
     """Find runs of a trial that has an earlier one."""
     seen: set[str] = set()
     for run in runs:
-        trial = run.tags.get(TRIAL_TAG)
-        if trial in seen:
+        if run.tag in seen:
             what = f"the run {run.name} is there twice"
             yield Finding("MLflow", what, "--fix deletes the later one", partial(mlflow.delete_run, run.id))
-        elif trial:
-            seen.add(trial)
+        elif run.tag:
+            seen.add(run.tag)
 
 
-def _left_open(mlflow: MlflowStore, runs: list[RunSummary], rows: dict[int, TrialRow]) -> Iterator[Finding]:
+def _left_open(mlflow: MlflowStore, runs: list[ListedRun], rows: dict[int, TrialRow]) -> Iterator[Finding]:
     """Find runs that are marked as running, by a driver that died or by another tool."""
     for run in runs:
         if run.status == "RUNNING":
             yield Finding("MLflow", f"{run.name} is marked as running", "--fix closes it", _closing(mlflow, run, rows))
 
 
-def _closing(mlflow: MlflowStore, run: RunSummary, rows: dict[int, TrialRow]) -> Callable[[], None]:
+def _closing(mlflow: MlflowStore, run: ListedRun, rows: dict[int, TrialRow]) -> Callable[[], None]:
     """Return what closes a run: as its trial ended, else as interrupted."""
-    trial = run.tags.get(TRIAL_TAG, "")
+    trial = run.tag or ""
     row = rows.get(int(trial)) if trial.isdigit() else None
     ended = row.state if row is not None and row.state in STATUS else None
     whole = trial == SWEEP and all(row.ended_ms is not None for row in rows.values())
@@ -153,7 +153,7 @@ def _closing(mlflow: MlflowStore, run: RunSummary, rows: dict[int, TrialRow]) ->
     def close() -> None:
         if trial != SWEEP:
             mlflow.set_tags(run.id, {STATE_TAG: ended.value if ended else "interrupted"})
-        mlflow.end(run.id, "FINISHED" if whole else STATUS[ended] if ended else "KILLED", run.last_ms)
+        mlflow.end(run.id, "FINISHED" if whole else STATUS[ended] if ended else "KILLED", mlflow.last_ms(run.id))
 
     return close
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from sweeper.errors import TrackingError
 from sweeper.files import file_lock
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics
+from sweeper.tracking.run_listing import ListedRun, list_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +42,7 @@ OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
-MOST_RUNS = 50_000
+RUNS_AT_ONCE = 100  # read whole by one request
 OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
 
 
@@ -52,13 +53,12 @@ def default_tracking_uri(workspace: Workspace) -> str:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run with the last value of each metric, the time of the latest, and the address of its artifacts."""
+    """One run with the last value of each metric, and the address of its artifacts."""
 
     id: str
     name: str
     status: str
     tags: dict[str, str]
-    last_ms: int
     metrics: dict[str, float]
     artifacts: str
 
@@ -136,17 +136,40 @@ class MlflowStore:
             runs = self._client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
         return [str(run.info.run_id) for run in runs]
 
-    def summaries(self, study: str) -> list[RunSummary]:
-        """Return all runs of a study's experiment, oldest first; none where there is no such experiment."""
+    def require_answer(self) -> None:
+        """Raise TrackingError where nothing answers at this address."""
         with self._errors():
-            experiment = self._client.get_experiment_by_name(study) if study else None
+            self._client.search_experiments(max_results=1)
+
+    def listing(self, study: str, tag: str) -> list[ListedRun]:
+        """Return all runs of a study's experiment with the value of a tag, oldest first; none without an experiment."""
+        with self._errors():
+            experiment = self._client.get_experiment_by_name(study)
             if experiment is None:
                 self._client.search_experiments(max_results=1)  # answers only where there is a server
                 return []
-            runs = self._client.search_runs(
-                [experiment.experiment_id], max_results=MOST_RUNS, order_by=["attributes.start_time ASC"]
-            )
-        return [_summary(run) for run in runs]
+            return list_runs(self._client, experiment.experiment_id, tag)
+
+    def summaries(self, study: str, runs: Sequence[str]) -> list[RunSummary]:
+        """Return runs of a study's experiment by their ids, in any order."""
+        with self._errors():
+            experiment = self._client.get_experiment_by_name(study)
+            if experiment is None:
+                return []
+            return [
+                _summary(run)
+                for start in range(0, len(runs), RUNS_AT_ONCE)
+                for run in self._client.search_runs(
+                    [experiment.experiment_id],
+                    f"attributes.run_id IN ({', '.join(map(repr, runs[start : start + RUNS_AT_ONCE]))})",
+                )
+            ]
+
+    def last_ms(self, run: str) -> int:
+        """Return the time of a run's latest metric, or of its start."""
+        with self._errors():
+            found = self._client.get_run(run)
+        return int(max((metric.timestamp for metric in found.data._metric_objs), default=found.info.start_time))
 
     def delete_run(self, run: str) -> None:
         """Move a run to MLflow's trash."""
@@ -299,14 +322,12 @@ class MlflowStore:
 
 
 def _summary(run: Run) -> RunSummary:
-    last = max((metric.timestamp for metric in run.data._metric_objs), default=run.info.start_time)
     info, data = run.info, run.data
     return RunSummary(
         str(info.run_id),
         str(info.run_name),
         str(info.status),
         dict(data.tags),
-        int(last),
         dict(data.metrics),
         str(info.artifact_uri),
     )
