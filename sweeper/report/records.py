@@ -60,7 +60,8 @@ def read_records(
     wanted = [listed[trial] for trial in map(str, numbers) if trial in listed]
     runs = {int(run.tags[TRIAL_TAG]): run for run in tracking.summaries(study, wanted)}
     objectives = store.curves(numbers)
-    leaders = {row.number for row in in_order(rows, store.sweep)[:MOST_CURVES]}
+    leaders = [runs[row.number].id for row in in_order(rows, store.sweep)[:MOST_CURVES] if row.number in runs]
+    losses = tracking.curves(leaders, CURVES)
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
@@ -70,8 +71,7 @@ def read_records(
             return _from_folder(row, curves, folder)
         if run is None:
             return TrialRecord(row, curves)
-        losses = [name for name in CURVES if name in run.metrics and row.number in leaders]
-        return _from_run(row, {**tracking.curves(run.id, losses), **curves}, tracking, run)
+        return _from_run(row, {**losses.get(run.id, {}), **curves}, tracking, run)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as threads:
         return list(threads.map(read, rows))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from math import inf, nan
+from sys import intern
 from typing import Any, TypeVar
 
 from optuna.distributions import BaseDistribution, json_to_distribution
@@ -27,7 +28,7 @@ from sqlalchemy import ColumnElement, Connection, Row, String, and_, exists, fun
 MOST_NAMED = 500
 """Trials that a query names one by one; of more it says what they have in common."""
 
-AT_ONCE = 2000
+AT_ONCE = 500
 """Trials that are read in brief at a time: what the database gives is larger than what is kept of it."""
 
 NOT_FINITE = {"INF_POS": inf, "INF_NEG": -inf, "NAN": nan}
@@ -210,8 +211,9 @@ def _params(connection: Connection, chosen: _Chosen) -> tuple[ByTrial[Any], ByTr
     params: ByTrial[Any] = defaultdict(dict)
     distributions: ByTrial[BaseDistribution] = defaultdict(dict)
     for trial, name, value, text in _rows(connection, chosen, table, *columns, by=table.param_id):
-        distributions[trial][name] = distribution = distribution_of(text)
-        params[trial][name] = distribution.to_external_repr(value)
+        distribution, same = distribution_of(text), intern(name)
+        distributions[trial][same] = distribution
+        params[trial][same] = distribution.to_external_repr(value)
     return params, distributions
 
 

@@ -21,7 +21,7 @@ from sweeper.errors import TrackingError
 from sweeper.files import file_lock
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics
-from sweeper.tracking.run_listing import ListedRun, list_runs
+from sweeper.tracking.run_listing import ListedRun, list_runs, read_curves
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -238,12 +238,10 @@ class MlflowStore:
         parent = tags.get("mlflow.parentRunId")
         return LoggedRun(str(found.info.run_name), parent, dict(found.data.params), tags, tuple(found.data.metrics))
 
-    def curves(self, run: str, metrics: Iterable[str]) -> dict[str, dict[int, float]]:
-        """Return each of these metrics by its step, in order."""
+    def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, dict[int, float]]]:
+        """Return each of these metrics that a run has, by run, name and step, in order."""
         with self._errors():
-            found = {name: self._client.get_metric_history(run, name) for name in metrics}
-        in_order = {name: sorted(points, key=lambda point: point.step) for name, points in found.items()}
-        return {name: {point.step: point.value for point in points} for name, points in in_order.items()}
+            return read_curves(self._client, runs, metrics)
 
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""

@@ -7,14 +7,20 @@ needed is dropped at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import nan
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PAGE = 1000  # runs that a server is asked for at once
+PAGE = 1000  # runs that are asked for at once
+AT_ONCE = 8  # requests to a server
+
+Curve = dict[int, float]  # by step
+Point = tuple[str, str, int, float]  # run, name, step, value
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,18 @@ def list_runs(client: MlflowClient, experiment: str, tag: str) -> list[ListedRun
     store = client._tracking_client.store
     found = _in_database if isinstance(store, SqlAlchemyStore) else _on_server
     return list(found(client, experiment, tag))
+
+
+def read_curves(client: MlflowClient, runs: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, Curve]]:
+    """Return each of these metrics that a run has, by run, name and step, in order."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = client._tracking_client.store
+    found = _points_in_database if isinstance(store, SqlAlchemyStore) else _points_on_server
+    curves: dict[str, dict[str, Curve]] = {run: {} for run in runs}
+    for run, name, step, value in found(client, runs, metrics):
+        curves[run].setdefault(name, {})[step] = value
+    return {run: {name: dict(sorted(curve.items())) for name, curve in own.items()} for run, own in curves.items()}
 
 
 def _in_database(client: MlflowClient, experiment: str, tag: str) -> Iterator[ListedRun]:
@@ -65,3 +83,30 @@ def _on_server(client: MlflowClient, experiment: str, tag: str) -> Iterator[List
         token = runs.token
         if not token:
             return
+
+
+def _points_in_database(client: MlflowClient, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[Point]:
+    """Give the points of the runs, the later of two at a step last; MLflow itself would look through those of all."""
+    from mlflow.store.tracking.dbmodels.models import SqlMetric
+    from sqlalchemy import select
+
+    store: Any = client._tracking_client.store
+    table: Any = SqlMetric
+    for start in range(0, len(runs), PAGE):
+        query = (
+            select(table.run_uuid, table.key, table.step, table.value, table.is_nan)
+            .where(table.run_uuid.in_(runs[start : start + PAGE]), table.key.in_(metrics))
+            .order_by(table.timestamp)
+        )
+        with store.ManagedSessionMaker() as session:
+            for run, name, step, value, is_nan in session.execute(query):
+                yield run, name, step, nan if is_nan else value
+
+
+def _points_on_server(client: MlflowClient, runs: Sequence[str], metrics: Sequence[str]) -> Iterator[Point]:
+    wanted = [(run, name) for run in runs for name in metrics]
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="curves") as threads:
+        histories = threads.map(lambda one: client.get_metric_history(*one), wanted)
+        for (run, name), points in zip(wanted, histories, strict=True):
+            for point in points:
+                yield run, name, point.step, point.value
