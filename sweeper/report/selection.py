@@ -30,7 +30,8 @@ class Selection:
         if len(self.rows) == self.known:
             return ""
         others = len(self.rows) - self.ranked
-        latest = f" and the {others} latest without a rank, which failed or have not ended" if others else ""
+        unranked = f" and the {others} latest without a rank (failed, unfinished or outside the search space)"
+        latest = unranked if others else ""
         return (
             f"Of {self.known:,} trials this page shows {len(self.rows):,}: the {self.ranked:,} best{latest}. Tables, "
             "filter and charts are of these; the counts, the times, the line of the best value so far and the "
