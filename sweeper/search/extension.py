@@ -21,6 +21,7 @@ from sweeper.config.fitting import Fit, fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
 from sweeper.results import TrialOutcome, TrialState
+from sweeper.search.bulk_adding import add_trials
 from sweeper.search.distributions import distribution_of
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
@@ -84,8 +85,7 @@ def _rebuild(storage: optuna.storages.RDBStorage, old: optuna.Study, sweep: Swee
         storage=storage, study_name=sweep.study + BUILDING, directions=[goal.direction for goal in sweep.goals]
     )
     found = Extension()
-    for trial in old.get_trials(deepcopy=False):
-        new.add_trial(_moved(trial, sweep, found))
+    add_trials(storage, new._study_id, [_moved(trial, sweep, found) for trial in old.get_trials(deepcopy=False)])
     new.set_user_attr(SECONDS_USED, old.user_attrs.get(SECONDS_USED, 0.0))
     new.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
     found.aside = next(
