@@ -47,7 +47,9 @@ def this_workspace() -> Workspace:
 
 
 def storage_url(workspace: Workspace, storage: str | None) -> str:
-    return storage or f"sqlite:///{workspace.optuna_database}"
+    from sweeper.addresses import sqlite_address
+
+    return storage or sqlite_address(workspace.optuna_database)
 
 
 def open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.addresses import SQLITE, portable, sqlite_address, sqlite_file
 from sweeper.credentials import hide_credentials
 from sweeper.errors import TrackingError
 from sweeper.files import file_lock
@@ -47,7 +48,17 @@ OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
 
 def default_tracking_uri(workspace: Workspace) -> str:
     """Return where a bare `mlflow ui` in the working directory looks, unless the environment says otherwise."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.mlflow_database}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _address(workspace.mlflow_database, workspace)
+
+
+def _address(database: Path, workspace: Workspace) -> str:
+    """Return the address of a database in the working directory.
+
+    Before it opens one, MLflow makes the folder that it reads in the address, without unquoting it.
+    """
+    whole = sqlite_address(database)
+    is_plain = whole == f"{SQLITE}:///{database}"
+    return whole if is_plain or Path.cwd() != workspace.root else portable(whole, workspace.root)
 
 
 @dataclass(frozen=True)
@@ -93,14 +104,14 @@ class MlflowStore:
 
     @property
     def _is_our_database(self) -> bool:
-        return self.uri == f"sqlite:///{self._workspace.mlflow_database}"
+        return sqlite_file(self.uri, self._workspace.root) == self._workspace.mlflow_database
 
     def _create_database(self) -> None:
         """Build the database aside and move it into place: a kill halfway would break it for good."""
         database = self._workspace.mlflow_database
         if not self._is_our_database or database.exists():
             return
-        import mlflow
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with file_lock(self._workspace.database_lock, blocking=True):
             if database.exists():
@@ -109,7 +120,8 @@ class MlflowStore:
             shutil.rmtree(folder, ignore_errors=True)  # with the journal of a killed builder, which SQLite would replay
             folder.mkdir(parents=True)
             building = folder / database.name
-            mlflow.MlflowClient(tracking_uri=f"sqlite:///{building}").search_experiments(max_results=1)
+            # A client would write the folder's name into a statement as it is, quotes and all.
+            SqlAlchemyStore(_address(building, self._workspace), self._workspace.mlflow_artifacts.as_uri())
             building.replace(database)
             shutil.rmtree(folder)
 
