@@ -24,6 +24,7 @@ from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.distributions import distribution_of
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
+from sweeper.search.stored_sweep import changed_keys
 from sweeper.search.stored_trial import (
     ASIDE,
     CONFIG,
@@ -35,7 +36,7 @@ from sweeper.search.stored_trial import (
     SWEEP,
     stored_json,
 )
-from sweeper.search.study_store import StudyStore, changed_keys
+from sweeper.search.study_store import StudyStore
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"

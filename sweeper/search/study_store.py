@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property, wraps
@@ -11,7 +10,6 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from sweeper.config.fitting import fit
@@ -19,7 +17,7 @@ from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
-from sweeper.errors import StudyChanged, StudyError, StudyNotFound
+from sweeper.errors import StudyError, StudyNotFound
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
@@ -29,6 +27,7 @@ from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
 from sweeper.search.storage import open_storage, require_database, storage_errors
+from sweeper.search.stored_sweep import refuse_changes, stored_sweep
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
@@ -98,7 +97,7 @@ class StudyStore:
             )
             stored = study.user_attrs.get(SWEEP)
             if stored is not None:
-                _refuse_changes(sweep, _stored_sweep(stored, sweep.study))
+                refuse_changes(sweep, stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
         return cls(study, sweep, storage_url, storage.engine)
 
@@ -115,7 +114,7 @@ class StudyStore:
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
-        return cls(study, _stored_sweep(stored, name), storage_url)
+        return cls(study, stored_sweep(stored, name), storage_url)
 
     @staticmethod
     def names(storage_url: str) -> list[str]:
@@ -340,32 +339,6 @@ class StudyStore:
         if trial.state in FINISHED:
             self._ended[trial.number] = row
         return row
-
-
-def _stored_sweep(stored: Any, name: str) -> SweepConfig:
-    try:
-        return SweepConfig.model_validate(stored)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StudyError(
-            f"the search space stored with the study {name} is none of this version of sweeper "
-            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the version that ran it"
-        ) from None
-
-
-def _refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
-    if changed := changed_keys(sweep, stored):
-        raise StudyChanged(
-            f"the study {sweep.study} was started with other settings of: {', '.join(changed)}. "
-            "Its trials would not be comparable; give the new search space another `study:` name, or undo the change. "
-            f"An edited `search` goes on with: sweeper extend {sweep.study} FILE"
-        )
-
-
-def changed_keys(sweep: SweepConfig, stored: SweepConfig) -> list[str]:
-    """Return the settings that must stay while a study is continued and have not."""
-    new, old = sweep.fingerprint(), stored.fingerprint()
-    return [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]
 
 
 def _not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:
