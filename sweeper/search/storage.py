@@ -31,12 +31,18 @@ def storage_errors(url: str) -> Iterator[None]:
         ) from error
 
 
+def has_database(url: str) -> bool:
+    """Tell whether there is a database to ask; only of a file that is not there is it known that there is none."""
+    with storage_errors(url):
+        _parsed(url)
+    file = sqlite_file(url, Path.cwd())
+    return file is None or file.exists()
+
+
 def require_database(url: str) -> None:
     """Raise StudyNotFound where reading would make an empty database file."""
-    with storage_errors(url):
-        address = _parsed(url)
-    file = sqlite_file(address.render_as_string(hide_password=False), Path.cwd())
-    if file is not None and not file.exists():
+    if not has_database(url):
+        file = sqlite_file(url, Path.cwd())
         raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
 
 
