@@ -14,8 +14,10 @@ from sweeper import __version__
 from sweeper.commands import choosing, data, growing, models, reports, shipping, sweeps
 from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import (
+    AdoptOption,
     StorageOption,
     StudyArgument,
+    TrackingNameOption,
     TrackingOption,
     has_studies,
     open_study,
@@ -134,20 +136,26 @@ def best(
 
 
 @app.command()
-def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_uri: TrackingOption = None) -> None:
+def sync(
+    study: StudyArgument = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
+) -> None:
     """Deliver to MLflow what could not be delivered while the sweep ran."""
     from sweeper.study.sync import sync_study
 
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
-    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri)
+    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri, tracking_name)
     out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
 
 
 @app.command()
 def doctor(
     study: StudyArgument = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired.")] = False,
+    adopt: AdoptOption = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -163,7 +171,7 @@ def doctor(
     out.print(findings_table(findings))
     if study or has_studies(workspace, storage):
         name = open_study(workspace, storage, study).sweep.study
-        about = examine_study(workspace, url, name, tracking_uri, fix=fix)
+        about = examine_study(workspace, url, name, tracking_uri, fix=fix, adopt=adopt)
         out.print(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):

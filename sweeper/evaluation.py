@@ -21,6 +21,7 @@ from sweeper.metrics import Scores, scores
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
 from sweeper.study.preparation import dataset_name
@@ -80,7 +81,7 @@ def class_rows(report: SplitReport) -> list[tuple[str, float, float, float, int]
 
 def evaluate_trial(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     row: TrialRow,
     split: Split,
     *,
@@ -97,13 +98,14 @@ def evaluate_trial(
     from sweeper.inference.load import load_classifier
     from sweeper.modeling.registry import load_model_files
 
+    sweep = store.sweep
     require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
     load_model_files(sweep.model_files)
     images = _images_of_study(workspace, sweep, row.config, split, data, progress)
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
-        artifacts = fetch_artifacts(workspace, sweep.study, row, Path(folder), tracking_uri)
+        artifacts = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri)
         classifier = load_classifier(row.config, len(images.classes), artifacts.weights)
     evaluated = _evaluated(classifier, images, split, row.config, device)
     return _report(sweep.study, row, split, str(data or dataset_name(sweep)), images, *evaluated)
@@ -211,7 +213,12 @@ def write_report(report: SplitReport, files: EvaluationFolder) -> list[Path]:
 
 
 def record_in_mlflow(
-    workspace: Workspace, report: SplitReport, files: list[Path], now_ms: int, tracking_uri: str | None
+    workspace: Workspace,
+    store: StudyStore,
+    report: SplitReport,
+    files: list[Path],
+    now_ms: int,
+    tracking_uri: str | None,
 ) -> int:
     """Log a look at the test split to the trial's run; return how often it has been looked at.
 
@@ -221,6 +228,6 @@ def record_in_mlflow(
 
     if report.trial is None:
         raise StudyError(f"{report.model} is an export and has no run of its own; evaluate its study")
-    store, run = find_run(workspace, report.model, report.trial, tracking_uri)
+    mlflow, run = find_run(workspace, store, report.trial, tracking_uri)
     epoch = report.trial.best_epoch or 0
-    return record_test_look(store, run, report.evaluation.values, epoch, files, report.digest, now_ms)
+    return record_test_look(mlflow, run, report.evaluation.values, epoch, files, report.digest, now_ms)

@@ -186,7 +186,9 @@ def evaluate(
         out.print(scores_table(report))
         say(f"{model}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if report.trial is not None and split == "test":
-        looks = record_in_mlflow(workspace, report, files, int(time.time() * 1000), tracking_uri)
+        looks = record_in_mlflow(
+            workspace, open_study(workspace, storage, model), report, files, int(time.time() * 1000), tracking_uri
+        )
         warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
 
 
@@ -219,7 +221,7 @@ def _evaluate_autoencoder(
     row = winner_of(store)
     with progress_bar("decoding") as progress:
         report = evaluate_autoencoder(
-            workspace, store.sweep, row, split, device=on, tracking_uri=tracking_uri, progress=progress
+            workspace, store, row, split, device=on, tracking_uri=tracking_uri, progress=progress
         )
     files = write_quality(report, EvaluationFolder(to) if to else workspace.evaluation(study, split))
     if as_json:
@@ -228,7 +230,7 @@ def _evaluate_autoencoder(
         out.print(quality_table(report))
         say(f"{study}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if split == "test":
-        looks = record_quality(workspace, report, files, int(time.time() * 1000), tracking_uri)
+        looks = record_quality(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
         warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
 
 
@@ -254,5 +256,5 @@ def _evaluated(
         on = device_named(store.sweep.device if device == "auto" else device)
         row = winner_of(store)
         return evaluate_trial(
-            workspace, store.sweep, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
+            workspace, store, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
         )

@@ -34,6 +34,7 @@ def run_and_tell(
     tracking_uri: str | None,
     with_report: bool,
     warm_start_from: str | None = None,
+    adopt: bool = False,
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
     # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
@@ -57,6 +58,7 @@ def run_and_tell(
             engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
             observer=observer,
             leaders=leaders,
+            adopt=adopt,
         )
     out.print(ranked_table(result.rows, sweep, limit=20))
     say_disk_use(workspace)

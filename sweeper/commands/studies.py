@@ -18,6 +18,16 @@ StorageOption = Annotated[
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
+TrackingNameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
+    ),
+]
+AdoptOption = Annotated[
+    bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
+]
 AUTO = "auto"
 
 
@@ -38,6 +48,11 @@ OverridesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
 ]
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
+
+
+def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[str]:
+    """Return the overrides with the one that names the experiment."""
+    return [*(overrides or []), *([] if name is None else [f"tracking.name={name}"])]
 
 
 def this_workspace() -> Workspace:

@@ -133,16 +133,20 @@ class Lease:
         event.listen(self._engine, "commit", self._require_number)
 
     def _require_number(self, connection: Connection) -> None:
-        if not connection.info.pop(WROTE, False):
-            return
-        stored = read(connection, self._study, ATTRIBUTE, lock=True)
-        record = LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
-        if record.number != self.number:
-            by = f" by {record.holder}" if record.holder else ""
-            raise StudyTakenOver(
-                f"the study {self._name} has been taken over{by} while this process did not answer, and goes on there; "
-                "this process writes nothing more"
-            )
+        if connection.info.pop(WROTE, False):
+            require_number(connection, self._study, self._name, self.number)
+
+
+def require_number(connection: Connection, study: int, name: str, number: int | None) -> None:
+    """Raise StudyTakenOver unless the lease still has this number, and keep it so until the transaction ends."""
+    stored = read(connection, study, ATTRIBUTE, lock=True)
+    record = LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
+    if record.number != (number or 0):
+        by = f" by {record.holder}" if record.holder else ""
+        raise StudyTakenOver(
+            f"the study {name} has been taken over{by} while this process did not answer, and goes on there; this "
+            "process writes nothing more"
+        )
 
 
 def _note_a_change(connection: Connection, _c: Any, _s: Any, _p: Any, context: Any, _m: bool) -> None:

@@ -37,7 +37,6 @@ from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
     CONFIG,
-    CONFIRMATION,
     DECISION,
     ENDINGS,
     ENQUEUED,
@@ -158,6 +157,11 @@ class StudyStore:
         finally:
             self._let_go()
 
+    @property
+    def lease_number(self) -> int | None:
+        """The number that every write is held to; None while nobody holds the study through this object."""
+        return self._lease.number if self._lease else None
+
     def _let_go(self) -> None:
         lease, self._lease = self._lease, None
         if lease is not None:
@@ -170,6 +174,10 @@ class StudyStore:
         self._let_go()
         if self._keeps_log:
             end_log(self._engine)
+
+    @property
+    def url(self) -> str:
+        return self._url
 
     @property
     def sweep(self) -> SweepConfig:
@@ -195,15 +203,15 @@ class StudyStore:
     def add_seconds_used(self, seconds: float) -> None:
         self._study.set_user_attr(SECONDS_USED, self.seconds_used + seconds)
 
-    @property
-    def confirmation(self) -> dict[str, Any] | None:
-        """What the last confirmation of the leaders has found."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(CONFIRMATION)
+    @_guarded
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
+        found: dict[str, Any] | None = self._study.user_attrs.get(name)
         return found
 
     @_guarded
-    def note_confirmation(self, found: dict[str, Any]) -> None:
-        self._study.set_user_attr(CONFIRMATION, found)
+    def note(self, name: str, content: dict[str, Any]) -> None:
+        self._study.set_user_attr(name, content)
 
     @_guarded
     def requeue_interrupted(self) -> list[int]:

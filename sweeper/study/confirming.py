@@ -13,11 +13,12 @@ from sweeper.errors import StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
+from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import study_card, write_card
 from sweeper.study.confirmation import Confirmation, confirmation
 from sweeper.study.driver import Driver, EngineFactory, SweepResult
-from sweeper.study.lock import study_lock
+from sweeper.study.holding import held_study
 from sweeper.study.observer import Observer
 from sweeper.study.pareto import in_order
 from sweeper.study.preparation import prepare_dataset
@@ -54,13 +55,13 @@ def confirm_leaders(
     and StudyChanged when its images have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
-    with study_lock(study, sweep.study):
+    with held_study(workspace, store) as identity:
         rows = store.rows()
         leaders = leaders_of(in_order(rows, sweep), top)
         if not leaders:
             raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
-        card = study_card(sweep, dataset, study, tracking_uri)
+        card = study_card(sweep, dataset, study, tracking_uri, identity=identity)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)
@@ -78,7 +79,7 @@ def confirm_leaders(
         result = driver.run(engine)
         judged = judge.judgement()
         if judged is not None:
-            store.note_confirmation(judged.model_dump(mode="json"))
+            store.note(CONFIRMATION, judged.model_dump(mode="json"))
     return Confirmed(result, judged)
 
 
@@ -99,11 +100,11 @@ class _Judge:
 
     def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
         points = [point.model_dump() for point in _history(rows)]
-        write_whole(folder.sweep / "history.json", json.dumps(points))
-        write_whole(folder.sweep / "artifacts" / "repetitions.csv", _repetitions_csv(rows))
+        write_whole(folder.history, json.dumps(points))
+        write_whole(folder.artifacts / "repetitions.csv", _repetitions_csv(rows))
         judged = self.judgement()
         if judged is not None:
-            write_whole(folder.sweep / "artifacts" / "confirmation.json", judged.model_dump_json(indent=2))
+            write_whole(folder.artifacts / "confirmation.json", judged.model_dump_json(indent=2))
 
 
 def _history(rows: Sequence[TrialRow]) -> list[EpochMetrics]:

@@ -18,21 +18,27 @@ from typing import Any
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
-from sweeper.errors import DiskError, StudyError
+from sweeper.errors import DiskError, StudyError, StudyTakenOver
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
+from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, study_card
+from sweeper.study.card import read_card, stored_form, study_card
+from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.failure_streak import FailureStreak
+from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
+from sweeper.study.model_files import pin_model_files, tags_of
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.recorded import recorded_by
 from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
+from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox, Phase
 from sweeper.tracking.tensorboard import EventFiles, event_files
 
@@ -59,6 +65,7 @@ class SweepResult:
     stopped_because: str | None
     undelivered: int
     experiment: str | None  # its id in MLflow, unless that could never be reached
+    refused: str | None = None  # why MLflow does not take what is undelivered, where that stays so
 
 
 def run_sweep(
@@ -70,33 +77,43 @@ def run_sweep(
     engine: EngineFactory,
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
+    adopt: bool = False,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/start.py`), its trials go on from that.
-    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
+    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `adopt` takes
+    a study from the folder that it belongs to.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
-    runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
+    runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
+    StudyChanged when its search space differs and DatasetError when the images cannot be used.
     """
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
     with study_lock(folder, sweep.study):
+        claim = claim_study(workspace, storage_url, sweep.study, adopt=adopt)
+        require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
+        settle(claim, workspace)
         stored = read_card(folder)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-        if leaders and not store.begun:
-            store.enqueue({**sweep.enqueue, **leaders})
-        store.enqueue(sweep.enqueue)
-        source = read_start(folder)
-        card = study_card(sweep, dataset, folder, tracking_uri, weights, source.tags() if source else {})
-        outbox = Outbox(workspace, folder, card)
-        files, start = kept_files(weights, workspace), kept_start(workspace, folder)
-        driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
-        return driver.run(engine)
+            take_storage(claim, store)
+        with leased(store, claim.identity):
+            if leaders and not store.begun:
+                store.enqueue({**sweep.enqueue, **leaders})
+            store.enqueue(sweep.enqueue)
+            source = read_start(folder)
+            tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store))}
+            card = study_card(sweep, dataset, folder, tracking_uri, weights, tags, claim.identity)
+            store.note(CARD, stored_form(card, workspace.root))
+            outbox = Outbox(workspace, folder, card)
+            files, start = kept_files(weights, workspace), kept_start(workspace, folder)
+            driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
+            return driver.run(engine)
 
 
 class Driver:
@@ -147,6 +164,9 @@ class Driver:
                 with _stop_on_signals(self._interrupt):
                     self._run_trials(engine_factory)
             return self._finish()
+        except StudyTakenOver:  # the trials and their runs are another driver's now
+            self._outbox.abandon()
+            raise
         except Exception:
             self._abandon()
             raise
@@ -297,7 +317,8 @@ class Driver:
             undelivered = self._outbox.close(DELIVERY_PATIENCE_S, at_most_s, self._observer.delivering)
         except KeyboardInterrupt:  # it stays on disk
             self._interrupted, undelivered = True, self._outbox.left
-        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
+        refused = self._outbox.refused if undelivered else None
+        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment, refused)
 
     def _abandon(self) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""

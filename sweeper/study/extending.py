@@ -6,8 +6,9 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import Workspace
 from sweeper.search.extension import Extension, extend
+from sweeper.search.study_store import StudyStore
 from sweeper.study.card import write_search_space
-from sweeper.study.lock import study_lock
+from sweeper.study.holding import held_study
 from sweeper.study.preparation import refuse_impossible
 
 
@@ -18,9 +19,9 @@ def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> 
     when more has changed than may.
     """
     refuse_impossible(sweep)
-    folder = workspace.study(sweep.study)
-    with study_lock(folder, sweep.study), file_lock(workspace.database_lock, blocking=True):
-        found = extend(storage_url, sweep)
+    folder, store = workspace.study(sweep.study), StudyStore.load(storage_url, sweep.study)
+    with held_study(workspace, store), file_lock(workspace.database_lock, blocking=True):
+        found = extend(store, sweep)
         for number, outcome in found.left.items():
             if folder.trial(number).spec.exists():
                 write_whole(folder.trial(number).outcome, outcome.model_dump_json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.results import TrialRow
+from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.study.confirmation import Confirmation
 from sweeper.study.pareto import choose
@@ -16,5 +17,5 @@ def study_winner(store: StudyStore) -> TrialRow | None:
 
 def confirmed(store: StudyStore) -> Confirmation | None:
     """Return what the last confirmation of a study has found, or None."""
-    stored = store.confirmation
+    stored = store.noted(CONFIRMATION)
     return Confirmation.model_validate(stored) if stored else None

@@ -77,7 +77,7 @@ def test_a_lease_that_nobody_renews_is_taken_over_and_the_older_driver_changes_n
             lambda: first.finish(0, complete(0.9)),
             lambda: first.requeue_interrupted(),
             lambda: first.add_seconds_used(5),
-            lambda: first.note_confirmation({}),
+            lambda: first.note("confirmation", {}),
             lambda: first.next_group(1),
         ]
         for write in writes:
