@@ -25,7 +25,7 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, printable, say
+from sweeper.commands.terminal import err, out, printable, say, warn
 from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.errors import SweeperError
 
@@ -77,6 +77,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
+    from sweeper.study.no_winner import has_finished, without_winner
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
@@ -84,6 +85,8 @@ def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     ended = sum(row.ended_ms is not None for row in rows)
     out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
     out.print(status_table(rows, store.sweep))
+    if any(row.state.ended for row in rows) and not has_finished(rows):
+        warn(without_winner(store.sweep.study, rows))
     say_disk_use(workspace)
 
 

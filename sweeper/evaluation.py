@@ -24,6 +24,7 @@ from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def evaluate_trial(
     require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
+    require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = _images_of_study(workspace, sweep, row.config, split, data, progress)
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:

@@ -104,12 +104,17 @@ class Workspace:
         name = f"{backbone}-{image_size}px-batch-{batch_size}-{trainable}-{device}"
         return self.state / "step-times" / f"{quote(name, safe=' ')}.json"
 
+    @property
+    def studies(self) -> Path:
+        """The folders of all studies."""
+        return self.state / "studies"
+
     def study(self, name: str) -> StudyFolder:
-        return StudyFolder(self.state / "studies" / name)
+        return StudyFolder(self.studies / name)
 
     def earlier_study(self, name: str, identity: str) -> Path:
         """Where what an earlier study of the same name has left is put aside; no study can be called so."""
-        return self.state / "studies" / f"{name}~{identity}"
+        return self.studies / f"{name}~{identity}"
 
     def tensorboard(self, study: str) -> Path:
         """Event files, a folder for each trial."""

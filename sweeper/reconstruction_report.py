@@ -16,6 +16,7 @@ from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def evaluate_autoencoder(
     config, task = row.config, sweep.task
     if config is None or not isinstance(task, ReconstructionConfig):
         raise StudyError(f"trial {row.number} of {sweep.study} is no autoencoder's; evaluate another study")
+    require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
     if split not in images.splits:

@@ -18,6 +18,7 @@ from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name
 from sweeper.study.recorded import own_folder, recorded_as
 
@@ -74,6 +75,7 @@ def export_trial(
     sweep = store.sweep
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has not finished an epoch; there is nothing to export")
+    require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     _require_same_images(workspace, store, images)

@@ -116,6 +116,7 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
         return Path(model)
     folder = workspace.export(model)
     if not (folder / "config.json").is_file():
+        _require_a_winner(workspace, storage, model)
         raise StudyError(
             f"{model} is no folder of an export, and there is none in {folder}; if it is a study: "
             f"sweeper best {model} --export"
@@ -123,6 +124,18 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
     if has_studies(workspace, storage):
         _require_winner(workspace, storage, model, folder)
     return folder
+
+
+def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
+    """Raise NoWinner where this is a study of which no trial has finished."""
+    from sweeper.errors import StudyNotFound
+    from sweeper.study.winner import winner_of
+
+    try:
+        store = open_study(workspace, storage, study)
+    except StudyNotFound:
+        return
+    winner_of(store)
 
 
 def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:

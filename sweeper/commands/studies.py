@@ -93,14 +93,10 @@ def has_studies(workspace: Workspace, storage: str | None) -> bool:
 def winner_of(store: StudyStore, prefer: str | None = None, within: float | None = None) -> TrialRow:
     """Return the trial that a confirmation chose, else the best that has finished; or the one that is preferred.
 
-    Raises StudyError when none has finished, ConfigError for a metric that trials do not have.
+    Raises NoWinner when none has finished, ConfigError for a metric that trials do not have.
     """
-    from sweeper.errors import StudyError
+    from sweeper.study import winner
     from sweeper.study.pareto import choose
-    from sweeper.study.winner import study_winner
 
-    row = study_winner(store) if prefer is None else choose(store.rows(), store.sweep, prefer, within)
-    if row is None:
-        study = store.sweep.study
-        raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
-    return row
+    chosen = winner.winner_of(store)
+    return chosen if prefer is None else choose(store.rows(), store.sweep, prefer, within) or chosen

@@ -25,6 +25,7 @@ from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card
+from sweeper.study.no_winner import has_finished, without_winner
 from sweeper.study.recorded import own_folder, records_of
 from sweeper.study.winner import confirmed
 
@@ -51,7 +52,7 @@ def study_page(
         SCRIPTS,
         title=f"{sweep.study}: report",
         study=sweep.study,
-        confirmed=_confirmed(store),
+        confirmed=_confirmed(store) or _no_winner(store),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
         facts=_facts(workspace, store, records),
@@ -68,6 +69,13 @@ def _confirmed(store: StudyStore) -> str:
         f"Trained again with {len(winner.values)} fresh seeds, trial {winner.trial} leads with a mean of "
         f"{winner.mean:.4f}, and stands for the study; {found.verdict()}"
     )
+
+
+def _no_winner(store: StudyStore) -> str:
+    """Return why no trial has finished; nothing where one has, or none has ended yet."""
+    rows = store.rows()
+    ended = any(row.state.ended for row in rows)
+    return without_winner(store.sweep.study, rows) if ended and not has_finished(rows) else ""
 
 
 def _payload(

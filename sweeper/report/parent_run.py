@@ -8,6 +8,7 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.study.no_winner import without_winner
 from sweeper.study.recorded import records_of
 from sweeper.study.winner import study_winner
 from sweeper.tracking.tags import SWEEP, TRIAL_TAG
@@ -50,6 +51,8 @@ def note(store: StudyStore, page: str) -> str:
     if best is not None:
         name = f"trial-{best.number:04d}"
         lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} in epoch {best.best_epoch}.")
+    elif ended:
+        lines += ["", *without_winner(sweep.study, rows).splitlines()]
     lines += [
         "",
         f"- Artifacts, `{FOLDER}/{page}`: the report, with learning curves, confusion matrices and mistakes",

@@ -7,9 +7,9 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
@@ -19,6 +19,8 @@ from sweeper.study.card import study_card, write_card
 from sweeper.study.confirmation import Confirmation, confirmation
 from sweeper.study.driver import Driver, EngineFactory, SweepResult
 from sweeper.study.holding import held_study
+from sweeper.study.model_files import require_same_model_files
+from sweeper.study.no_winner import require_finished
 from sweeper.study.observer import Observer
 from sweeper.study.pareto import in_order
 from sweeper.study.preparation import prepare_dataset
@@ -51,15 +53,15 @@ def confirm_leaders(
     """Train the `top` leaders with `seeds` fresh seeds each, continuing where an earlier run ended.
 
     They go through the driver, the engine and the trainer of the search, to the end of the budget's epochs:
-    nothing is pruned. Raises StudyError when no trial has finished, StudyLocked while a driver runs the study
-    and StudyChanged when its images have changed.
+    nothing is pruned. Raises NoWinner when no trial has finished, StudyLocked while a driver runs the study
+    and StudyChanged when its images or model files have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
     with held_study(workspace, store) as identity:
         rows = store.rows()
+        require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)
-        if not leaders:
-            raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
+        require_same_model_files(store)
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         card = study_card(sweep, dataset, study, tracking_uri, identity=identity)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
@@ -75,6 +77,7 @@ def confirm_leaders(
             weights=kept_files(card.pretrained, workspace),
             start=kept_start(workspace, study),
             summary=judge.write_summary,
+            before_trials=partial(require_same_model_files, store),
         )
         result = driver.run(engine)
         judged = judge.judgement()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from types import FrameType, MappingProxyType
 from typing import Any
@@ -31,7 +32,7 @@ from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
-from sweeper.study.model_files import pin_model_files, tags_of
+from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
@@ -112,7 +113,10 @@ def run_sweep(
             store.note(CARD, stored_form(card, workspace.root))
             outbox = Outbox(workspace, folder, card)
             files, start = kept_files(weights, workspace), kept_start(workspace, folder)
-            driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
+            same = partial(require_same_model_files, store)
+            driver = Driver(
+                store, folder, outbox, observer, weights=files, start=start, events=events, before_trials=same
+            )
             return driver.run(engine)
 
 
@@ -121,7 +125,7 @@ class Driver:
 
     Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
     is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
-    parent run holds.
+    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun.
     """
 
     def __init__(
@@ -135,9 +139,11 @@ class Driver:
         start: TrialStart | None = None,
         events: EventFiles | None = None,
         summary: Summary = write_summary,
+        before_trials: Callable[[], object] = lambda: None,
     ):
         self._store = store
         self._summary = summary
+        self._before_trials = before_trials
         self._folder = folder
         self._outbox = outbox
         self._observer = observer
@@ -209,6 +215,7 @@ class Driver:
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._interrupted:
+            self._before_trials()
             asked = self._store.next_group(self._store.sweep.features.fuse)
             group = [self._with_beginning(spec) for spec in asked]
             if not group:

@@ -32,9 +32,9 @@ def pin_model_files(store: StudyStore) -> dict[str, str]:
 
 
 def digests_of(files: Sequence[str]) -> dict[str, str]:
-    """Return a digest of the content of each file. Raises StudyError where one cannot be read."""
+    """Return a digest of the content of each file that is there. Raises StudyError where one cannot be read."""
     try:
-        return {file: digest_of(Path(file)) for file in files}
+        return {file: digest_of(Path(file)) for file in files if Path(file).is_file()}
     except OSError as error:
         raise StudyError(f"a model file of the study cannot be read: {error}; bring it back") from error
 

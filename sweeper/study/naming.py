@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.winner import study_winner
+from sweeper.study.winner import winner_of
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import ID_TAG, STUDY_TAG, TRIAL_TAG
 
@@ -16,14 +16,13 @@ RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def trial_of(store: StudyStore, number: int | None) -> TrialRow:
-    """Return a trial of a study by its number, without one the winner. Raises StudyNotFound where there is none."""
+    """Return a trial of a study by its number, without one the winner. Raises StudyNotFound, NoWinner."""
     study, rows = store.sweep.study, store.rows()
     if number is None:
-        row, wanted = study_winner(store), f"no trial of {study} has finished"
-    else:
-        row, wanted = next((row for row in rows if row.number == number), None), f"{study} has no trial {number}"
+        return winner_of(store)
+    row = next((row for row in rows if row.number == number), None)
     if row is None:
-        raise StudyNotFound(f"{wanted}; see sweeper status {study}")
+        raise StudyNotFound(f"{study} has no trial {number}; see sweeper status {study}")
     return row
 
 

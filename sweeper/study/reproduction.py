@@ -16,6 +16,7 @@ from sweeper.errors import DiskError, StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.study.card import environment
+from sweeper.study.model_files import require_logged
 from sweeper.study.place import read_identity
 from sweeper.study.preparation import prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
@@ -38,6 +39,7 @@ class Logged:
     name: str
     study: str | None
     """The id of its study."""
+    tags: Mapping[str, str]
     sweep: SweepConfig
     spec: TrialSpec
     curves: Curves
@@ -105,11 +107,15 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         config=config,
         task=sweep.task,
     )
+    if not any(name.startswith(JUDGING) for name in logged.metrics):
+        why = logged.tags.get("sweeper.reason", "it has not finished an epoch")
+        raise StudyError(f"{logged.name} has no metrics that could come out again: {why}; name a trial that has some")
     pruned, threads = logged.tags.get(PRUNED_TAG), logged.tags.get(THREADS_TAG)
     return Logged(
         run=run,
         name=logged.name,
         study=logged.tags.get(ID_TAG),
+        tags=logged.tags,
         sweep=sweep,
         spec=spec,
         curves=store.curves(run, [name for name in logged.metrics if name.startswith(JUDGING)]),
@@ -128,7 +134,8 @@ def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
 
 
 def require_same_images(logged: Logged, workspace: Workspace) -> None:
-    """Raise StudyError when the images are others than the run was trained on."""
+    """Raise StudyError when the images are others than the run was trained on, or the network is."""
+    require_logged(logged.sweep.study, logged.tags, logged.sweep.model_files)
     size = logged.spec.config.image_size
     space = logged.sweep.search.model_copy(update={"image_size": size})
     sweep = logged.sweep.model_copy(update={"search": space})

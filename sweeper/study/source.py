@@ -11,6 +11,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.lineage import read_start
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
 from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
@@ -46,6 +47,7 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     run and cannot be reached.
     """
     store, row = _stored(workspace, storage_url, named, tracking_uri)
+    require_same_model_files(store)
     study = store.sweep.study
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sweeper.errors import NoWinner
 from sweeper.results import TrialRow
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.study.confirmation import Confirmation
+from sweeper.study.no_winner import without_winner
 from sweeper.study.pareto import choose
 
 
@@ -13,6 +15,14 @@ def study_winner(store: StudyStore) -> TrialRow | None:
     """Return the trial that the last confirmation chose, else the best of those that finished; None where none has."""
     rows, found = store.rows(), confirmed(store)
     return choose(rows, store.sweep) if found is None else rows[found.winner.trial]
+
+
+def winner_of(store: StudyStore) -> TrialRow:
+    """Return the same. Raises NoWinner, with the reasons, where none has finished."""
+    row = study_winner(store)
+    if row is None:
+        raise NoWinner(without_winner(store.sweep.study, store.rows()))
+    return row
 
 
 def confirmed(store: StudyStore) -> Confirmation | None:
