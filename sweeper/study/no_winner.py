@@ -31,7 +31,9 @@ def without_winner(study: str, rows: Sequence[TrialRow]) -> str:
     counts = Counter(row.state.value for row in ended)
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     reasons = [f"  {line}" for line in _reasons(ended)]
-    return "\n".join([f"no trial of {study} has finished ({told})", *reasons, f"next: {_next(ended)}"])
+    return "\n".join(
+        [f"no trial of {study} has finished; see sweeper status {study} ({told})", *reasons, f"next: {_next(ended)}"]
+    )
 
 
 def _reasons(ended: Sequence[TrialRow]) -> list[str]:
