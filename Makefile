@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow postgresql chromium chaos bench bench-gpu check lint types layers format schema clean
+.PHONY: help quickstart test test-slow postgresql chromium chaos bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -40,17 +40,9 @@ bench: .venv/bench.stamp  ## measure beside the ceiling and what people write to
 	$(foreach name,convolution compiled trial_cost packing fused whole_networks growth dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
 	$(BIN)/python -m benchmarks.page
 
-bench-gpu: .venv/bench.stamp  ## measure what a GPU can do (SMALL= CIFAR-10 as class folders, DATA= and WEIGHTS= as for bench)
-	$(BIN)/python -m benchmarks.ceiling --backbones resnet18 --sizes 64 --batch-sizes 256 --steps 100
-	$(BIN)/python -m benchmarks.ceiling --backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 100 --name ceiling_128
-	$(BIN)/python -m benchmarks.compiled --device cuda
-	$(BIN)/python -m benchmarks.fused --device cuda
-	$(BIN)/python -m benchmarks.whole_networks --device cuda --members 4 8 16
-	$(BIN)/python -m benchmarks.trial_cost --trials 100 --window 20
-	$(BIN)/python -m benchmarks.packing $(if $(SMALL),--data $(SMALL))
-	$(if $(SMALL),$(BIN)/python -m benchmarks.time_to_accuracy --data $(SMALL))
-	$(if $(WEIGHTS),$(BIN)/python -m benchmarks.frozen_backbone --device cuda --data $(DATA) --weights $(WEIGHTS))
-	$(BIN)/python -m benchmarks.page
+gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without network (IMAGES= CIFAR-10, OUT= a folder, PARTS=)
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu_check $(if $(IMAGES),--images $(IMAGES)) \
+		$(if $(OUT),--out $(OUT)) $(if $(PARTS),--only $(PARTS)) $(if $(FACTOR),--factor $(FACTOR))
 
 check: lint types layers test  ## everything CI runs
 

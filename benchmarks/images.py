@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sweeper.data.image_set import ImageSet
+
 SPLITS = ("train", "val")
 SOURCES = {"train": ("train",), "val": ("val", "test")}  # what a real folder may call them
 JPEG_QUALITY = 90
@@ -35,6 +37,10 @@ def gather(source: Path | None, into: Path, *, size: int, classes: int, train: i
     counts = {"train": train, "val": val}
     for split in SPLITS:
         folder = _split_of(source, split) if source else None
+        if folder and _holds(folder, counts[split], classes):
+            (into / split).parent.mkdir(parents=True, exist_ok=True)
+            (into / split).symlink_to(folder.resolve(), target_is_directory=True)
+            continue
         names = _classes(folder, classes) if folder else [f"class{number:03d}" for number in range(classes)]
         each = counts[split] // len(names)
         for label, name in enumerate(names):
@@ -48,6 +54,18 @@ def gather(source: Path | None, into: Path, *, size: int, classes: int, train: i
     return Images(into, f"{train:,} + {val:,} images of {classes} classes, {kind}")
 
 
+def pixels_only(size: int, classes: int, train: int, val: int) -> ImageSet:
+    """Return as many random images that no file holds: for what begins with decoded images, and does not learn."""
+    count = train + val
+    return ImageSet(
+        images=np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8),
+        labels=np.arange(count) % classes,
+        classes=tuple(f"class{number:03d}" for number in range(classes)),
+        splits={"train": np.arange(train), "val": np.arange(train, count)},
+        digest="0" * 32,
+    )
+
+
 def _split_of(source: Path, split: str) -> Path:
     """Return the folder of a split; where validation images lie in one folder, training ones stand in."""
     for name in SOURCES[split]:
@@ -55,6 +73,12 @@ def _split_of(source: Path, split: str) -> Path:
         if folder.is_dir() and any(path.is_dir() and path.name != "images" for path in folder.iterdir()):
             return folder
     return source / "train"
+
+
+def _holds(folder: Path, count: int, classes: int) -> bool:
+    """Tell whether a folder holds exactly so many images of so many classes, so that none need be copied."""
+    found = [sum(1 for _ in path.iterdir()) for path in folder.iterdir() if path.is_dir()]
+    return len(found) == classes and sum(found) == count
 
 
 def _classes(folder: Path, count: int) -> list[str]:

@@ -7,6 +7,7 @@ machine; their absolute values are those of that machine on that day.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.machine import conditions
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(os.environ.get("SWEEPER_RESULTS") or Path(__file__).parent / "results")
 ON_GPU = "gpu"  # the folder below it of what was measured on a machine with one
 Rows = dict[str, list[float]]
 """What was measured, by name and unit, once for each repeat."""

@@ -26,11 +26,12 @@ DEMAND = 2.0  # of a GPU, which one small network leaves mostly idle
 
 
 class Packed(NamedTuple):
-    """What a sweep reached: trials an hour in all, trials an hour once it ran, trials at once."""
+    """What a sweep reached: trials an hour in all, trials an hour once it ran, trials at once, use of the GPU."""
 
     whole: float
     running: float
     at_once: float
+    gpu_use: float | None
 
 
 def main() -> None:
@@ -67,6 +68,7 @@ def space_of(options: argparse.Namespace, images: Path) -> dict[str, Any]:
         "budget": {"trials": options.trials, "epochs": options.epochs},
         "pruner": {"name": "none"},
         "sampler": {"name": "random"},
+        "cuda_graphs": True,
         "model_files": [str(REPOSITORY / "models" / "small_resnet.py")],
         "search": {
             "backbone": options.backbone,
@@ -84,9 +86,11 @@ def run(folder: Path, space: dict[str, Any], workers: str, trials: int) -> Packe
     rows = StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", STUDY).rows()
     spans = [((row.ended_ms or 0) / 1000, row.outcome.seconds) for row in rows if row.outcome]
     ends = sorted(end for end, _ in spans)
-    ran = ends[-1] - min(end - seconds for end, seconds in spans)
+    began = min(end - seconds for end, seconds in spans)
     in_between = (len(ends) - 1) / (ends[-1] - ends[0])
-    return Packed(3600 * trials / watched.wall_s, 3600 * in_between, sum(seconds for _, seconds in spans) / ran)
+    at_once = sum(seconds for _, seconds in spans) / (ends[-1] - began)
+    used = watched.gpu_use_between(began, ends[-1])
+    return Packed(3600 * trials / watched.wall_s, 3600 * in_between, at_once, used)
 
 
 def section(found: dict[str, list[Packed]], options: argparse.Namespace) -> Section:
@@ -108,6 +112,11 @@ def section(found: dict[str, list[Packed]], options: argparse.Namespace) -> Sect
             ratios([sweep.running for sweep in packed], [sweep.running for sweep in one]),
         ),
     ]
+    for name, sweeps in (("one at a time", one), (f"--workers {options.workers}", packed)):
+        shares = [100 * sweep.gpu_use for sweep in sweeps if sweep.gpu_use is not None]
+        if shares:
+            title = f"the GPU computes while trials run, {name}"
+            rows.append(Measurement(title, "% of the time", shares, at_least=90))
     return Section(f"{options.trials} trials of {options.backbone}, {options.epochs} epochs each", rows)
 
 

@@ -115,6 +115,7 @@ def objective(trial: optuna.Trial, task: Task, train: ImageFolder, val: ImageFol
     trainer = lightning.Trainer(
         max_epochs=task.epochs,
         accelerator="auto",
+        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
         logger=logger,
         callbacks=[keeper, Pruning(trial)],
         enable_progress_bar=False,

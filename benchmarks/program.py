@@ -7,11 +7,13 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pynvml
 import yaml
 
 from sweeper.engines.worker import PROCESS_NAME
@@ -30,13 +32,20 @@ class Watched:
     driver_mb: list[tuple[float, float]] = field(default_factory=list)  # (seconds since the epoch, MB)
     worker_mb: list[tuple[float, float]] = field(default_factory=list)
     driver_cpu_s: list[tuple[float, float]] = field(default_factory=list)  # used so far, of the driver alone
+    gpu_use: list[tuple[float, float]] = field(default_factory=list)  # share of the time in which a GPU computed
+
+    def gpu_use_between(self, start: float, end: float) -> float | None:
+        """Return the mean share between two times, seconds since the epoch; None without a GPU."""
+        shares = [share for at, share in self.gpu_use if start <= at <= end]
+        return sum(shares) / len(shares) if shares else None
 
 
 def environment(threads: int | None = None) -> dict[str, str]:
     """Return an environment without the caller's MLflow settings, with this checkout first on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "OMP_"))}
     chosen = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    return {**kept, **chosen, "PYTHONPATH": str(REPOSITORY)}
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    return {**kept, **chosen, "PYTHONPATH": path}
 
 
 def write_space(folder: Path, space: dict[str, Any]) -> Path:
@@ -45,15 +54,16 @@ def write_space(folder: Path, space: dict[str, Any]) -> Path:
     return path
 
 
-def run_sweep(folder: Path, space: dict[str, Any], threads: int | None = None) -> Watched:
+def run_sweep(folder: Path, space: dict[str, Any], threads: int | None = None, *options: str) -> Watched:
     """Run `sweeper run` on a search space in a folder of its own. Raises CalledProcessError with its log's end."""
     space_file = write_space(folder, space)
-    return watch([sys.executable, "-m", "sweeper", "run", space_file.name], folder, threads)
+    return watch([sys.executable, "-m", "sweeper", "run", space_file.name, *options], folder, threads)
 
 
 def watch(command: list[str], folder: Path, threads: int | None = None) -> Watched:
     """Run a command to its end. Its output goes to output.txt in the folder."""
     watched = Watched()
+    gpu_shares = shares_of_first_gpu()
     log = folder / "output.txt"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
@@ -63,6 +73,7 @@ def watch(command: list[str], folder: Path, threads: int | None = None) -> Watch
         )
         while process.poll() is None:
             _sample(process, watched)
+            watched.gpu_use += gpu_shares()
             try:
                 process.wait(SAMPLE_S)
             except psutil.TimeoutExpired:
@@ -74,6 +85,16 @@ def watch(command: list[str], folder: Path, threads: int | None = None) -> Watch
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, log.read_text(errors="replace")[-2000:])
     return watched
+
+
+def shares_of_first_gpu() -> Callable[[], list[tuple[float, float]]]:
+    """Return what gives the share of the latest moments in which the first GPU computed, as its driver counts them."""
+    try:
+        pynvml.nvmlInit()
+        card = pynvml.nvmlDeviceGetHandleByIndex(0)
+    except pynvml.NVMLError:  # there is none
+        return list
+    return lambda: [(time.time(), pynvml.nvmlDeviceGetUtilizationRates(card).gpu / 100)]
 
 
 def _sample(process: psutil.Process, watched: Watched) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.ceiling import CLASSES, Case, time_epoch
+from benchmarks.ceiling import CLASSES, Case, time_trial
 from benchmarks.images import gather
 from benchmarks.measurements import Measurement, Result, Section
 from sweeper.config.dataset import DatasetConfig
@@ -87,7 +87,7 @@ def main() -> None:
                 data, case = TrialData(train, val, image_set.classes), Case(backbone, size, options.batch_size)
                 shares: dict[str, list[float]] = {}
                 for repeat in range(-1, options.repeats):  # the first one warms up
-                    time_epoch(case, data, CPU, folder / f"{backbone}-{repeat}")
+                    time_trial(case, data, CPU, folder / f"{backbone}-{repeat}", 1, graphs=False)
                     for part, share in train.share.items() if repeat >= 0 else ():
                         shares.setdefault(part, []).append(share)
                 title = f"{backbone}, {size} pixels, batch {options.batch_size}, {options.threads} threads"

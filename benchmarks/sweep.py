@@ -66,6 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--name", default="sweep", help="of the result, to keep one beside another")
     parser.add_argument("--without", nargs="+", choices=sorted(PEERS), default=[])
+    parser.add_argument("--workers", nargs="+", default=["1"], help="of sweeper: numbers or auto, each a contestant")
     return parser.parse_args()
 
 
@@ -84,15 +85,18 @@ def task_of(options: argparse.Namespace, images: Path) -> Task:
 
 
 def contestants_of(task: Task, options: argparse.Namespace) -> dict[str, Contestant]:
-    found: dict[str, Contestant] = {"sweeper": partial(run_sweeper, task)}
+    found: dict[str, Contestant] = {
+        "sweeper" if workers == "1" else f"sweeper --workers {workers}": partial(run_sweeper, task, workers)
+        for workers in options.workers
+    }
     for peer in (peer for peer in PEERS if peer not in options.without):
         for loaders in options.loaders:
             found[f"{peer}, {loaders} loaders"] = partial(run_peer, replace(task, loaders=loaders), PEERS[peer])
     return found
 
 
-def run_sweeper(task: Task, home: Path) -> Watched:
-    return run_sweep(home, space_of(task), task.threads)
+def run_sweeper(task: Task, workers: str, home: Path) -> Watched:
+    return run_sweep(home, space_of(task), task.threads, "--workers", workers)
 
 
 def run_peer(task: Task, module: str, home: Path) -> Watched:

@@ -1,6 +1,6 @@
 """Seconds until a network from nothing reaches an accuracy: one trial of the real program, with several seeds.
 
-    python -m benchmarks.time_to_accuracy --data FOLDER [--goal 0.94] [--backbone small_resnet_wide] [--epochs 30]
+    python -m benchmarks.time_to_accuracy --data FOLDER [--goal 0.94] [--backbone resnet9] [--epochs 18]
 
 FOLDER is CIFAR-10 as class folders (train/CLASS, test/CLASS): trained on all of train, judged on all of test, as
 published times are. The clock runs from the first batch to the end of the first evaluation at the goal, with
@@ -53,8 +53,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--goal", type=float, default=0.94)
-    parser.add_argument("--backbone", default="small_resnet_wide", help="of models/small_resnet.py or timm")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--backbone", default="resnet9", help="of models/resnet9.py, models/small_resnet.py or timm")
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--lr", type=float, default=0.4, help="the highest of one cycle, SGD with Nesterov momentum")
     parser.add_argument("--weight-decay", type=float, default=5e-4)
@@ -72,14 +72,15 @@ def space_of(options: argparse.Namespace, images: Path) -> dict[str, Any]:
         "budget": {"trials": options.seeds, "epochs": options.epochs},
         "pruner": {"name": "none"},
         "compile": options.compile,
-        "model_files": [str(REPOSITORY / "models" / "small_resnet.py")],
+        "cuda_graphs": not options.compile,
+        "model_files": [str(REPOSITORY / "models" / name) for name in ("resnet9.py", "small_resnet.py")],
         "search": {
             "backbone": options.backbone,
             "image_size": 32,
             "batch_size": options.batch_size,
             "optimizer": {"name": "sgd", "lr": options.lr, "momentum": 0.9, "nesterov": True},
             "weight_decay": options.weight_decay,
-            "label_smoothing": 0.1,
+            "label_smoothing": 0.2,
             "augment": {"crop_padding": 4, "flip": True},
             "scheduler": {"name": "one_cycle", "rise": 0.25},
         },

@@ -67,6 +67,7 @@ def space_of(options: argparse.Namespace) -> dict[str, Any]:
         "study": STUDY,
         "dataset": {"path": "digits"},
         "budget": {"trials": options.trials, "epochs": options.epochs},
+        "cuda_graphs": True,
         "model_files": [str(REPOSITORY / "models" / "small_resnet.py")],
         "search": {
             "backbone": "small_resnet",

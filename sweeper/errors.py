@@ -11,6 +11,7 @@ SweeperError
 │   ├── ForeignStudy        it belongs to another folder
 │   ├── NoWinner            none of its trials has finished
 │   ├── DamagedFile         a file that it keeps cannot be read
+│   ├── DeviceError         a device cannot train
 │   └── DiskError           what it keeps on disk cannot be written
 ├── TrackingError       5   MLflow cannot be reached
 │   └── TrackingRefused 7   MLflow answers, and will never take what is sent
@@ -97,6 +98,10 @@ class NoWinner(StudyError):
 
 class DamagedFile(StudyError):
     """A file that the study keeps is not what was written there."""
+
+
+class DeviceError(StudyError):
+    """A device cannot train: it is broken, full or not there."""
 
 
 class DiskError(StudyError, OSError):

@@ -90,6 +90,11 @@ class ClassificationMetrics:
         self._confusion = torch.zeros(classes * classes, dtype=torch.int64, device=device)
         self._classes = torch.arange(classes, device=device)
 
+    def reset(self) -> None:
+        """Forget what was counted."""
+        for part in (self._loss, self._top, self._confusion):
+            part.zero_()
+
     def update(
         self, logits: torch.Tensor, labels: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor | None = None
     ) -> None:
@@ -116,11 +121,16 @@ class ClassificationMetrics:
         Raises:
             ValueError: nothing was counted.
         """
-        return summary(*self._on_host())
+        return self.compute_all()[0]
 
     def confusion(self) -> Counts:
         """Return the confusion matrix [C, C]: rows true, columns predicted."""
         return self._on_host()[2]
+
+    def compute_all(self) -> tuple[dict[str, float], Counts]:
+        """Return what `compute` and `confusion` do, waiting for the device once."""
+        found = self._on_host()
+        return summary(*found), found[2]
 
     def _on_host(self) -> tuple[float, int, Counts]:
         """Return loss sum, top-5 hits and confusion matrix by a single copy."""
@@ -161,9 +171,14 @@ class StackedMetrics:
 
     def compute(self) -> list[tuple[dict[str, float], Counts]]:
         """Return the scores of each member and its confusion matrix [C, C]."""
-        losses, tops = self._loss.cpu().tolist(), self._top.cpu().tolist()
-        classes = len(self._classes)
-        confusions = self._confusion.cpu().numpy().reshape(len(losses), classes, classes)
+        import torch
+
+        members, classes = len(self._loss), len(self._classes)
+        # One copy for all; doubles hold counts up to 2 ** 53 exactly.
+        parts = [part.to(self._loss.dtype) for part in (self._loss, self._top, self._confusion)]
+        packed = torch.cat(parts).cpu().numpy()
+        losses, tops = packed[:members].tolist(), packed[members : 2 * members].astype(np.int64).tolist()
+        confusions = packed[2 * members :].astype(np.int64).reshape(members, classes, classes)
         return [
             (summary(loss, top, confusion), confusion)
             for loss, top, confusion in zip(losses, tops, confusions, strict=True)

@@ -109,6 +109,10 @@ class Workspace:
         """The folders of all studies."""
         return self.state / "studies"
 
+    def device_lock(self, device: str) -> Path:
+        """Held while a worker places its images on a device."""
+        return self.state / "devices" / f"{quote(device, safe='')}.lock"
+
     def study(self, name: str) -> StudyFolder:
         return StudyFolder(self.studies / name)
 

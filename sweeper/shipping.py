@@ -70,7 +70,7 @@ def export_trial(
     from sweeper.inference.source import ExportSource, Training
     from sweeper.inference.variants import VariantRequest
     from sweeper.modeling.registry import load_model_files
-    from sweeper.training.device import resolve_device
+    from sweeper.training.device import open_device
 
     sweep = store.sweep
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
@@ -79,7 +79,7 @@ def export_trial(
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     _require_same_images(workspace, store, images)
-    device, recorded = resolve_device(sweep.device, 0), recorded_as(workspace, store)
+    device, recorded = open_device(sweep.device, 0), recorded_as(workspace, store)
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
         artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper.commands.studies import (
-    AUTO,
     StorageOption,
     StudyArgument,
     TrackingOption,
     WorkersOption,
     open_study,
     this_workspace,
+    worker_count,
 )
 from sweeper.commands.terminal import out, progress_bar, say, warn
 
@@ -30,7 +30,7 @@ def confirm(
     study: StudyArgument = None,
     top: Annotated[int, typer.Option(min=1, help="How many leaders are trained again.")] = 5,
     seeds: Annotated[int, typer.Option(min=2, help="How often each is trained, each time with a fresh seed.")] = 5,
-    workers: WorkersOption = "1",
+    workers: WorkersOption = None,
     look_again: Annotated[
         bool, typer.Option("--look-again", help="Measure on the test split although it has been looked at.")
     ] = False,
@@ -59,7 +59,7 @@ def confirm(
             seeds=seeds,
             workspace=workspace,
             tracking_uri=tracking_uri_of(workspace, sweep.study, tracking_uri),
-            engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers), folder=folder),
+            engine=lambda: LocalEngine(sweep, workspace, worker_count(workers), folder=folder),
             observer=observer,
         )
     if result.judged is None:

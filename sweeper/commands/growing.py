@@ -29,7 +29,7 @@ def extend(
     study: Annotated[str, typer.Argument(help="Name of the study.")],
     space: Annotated[Path, typer.Argument(help="Its search space, edited: the same file or another.")],
     overrides: OverridesOption = None,
-    workers: WorkersOption = "1",
+    workers: WorkersOption = None,
     with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,

@@ -96,12 +96,12 @@ def _say_what_was_labelled(predictions: list[Prediction], csv: Path | None, sort
 
 def device_named(name: str) -> torch.device:
     """Return a device. Raises ConfigError when this machine has none of that name."""
-    from sweeper.errors import ConfigError, Problem
-    from sweeper.training.device import resolve_device
+    from sweeper.errors import ConfigError, DeviceError, Problem
+    from sweeper.training.device import open_device
 
     try:
-        return resolve_device(name, 0)
-    except (ValueError, RuntimeError) as error:
+        return open_device(name, 0)
+    except (DeviceError, ValueError, RuntimeError) as error:
         raise ConfigError([Problem("--device", "", str(error).splitlines()[0])]) from error
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import typer
 
 from sweeper.commands.reports import write_page_after_run
-from sweeper.commands.studies import AUTO, open_study, storage_url, this_workspace
+from sweeper.commands.studies import open_study, storage_url, this_workspace, worker_count
 from sweeper.commands.terminal import out, say
 from sweeper.credentials import hide_credentials
 
@@ -29,7 +29,7 @@ WARM_START = 5  # leaders of another study that a new one begins with
 def run_and_tell(
     sweep: SweepConfig,
     *,
-    workers: str,
+    workers: str | None,
     storage: str | None,
     tracking_uri: str | None,
     with_report: bool,
@@ -55,7 +55,7 @@ def run_and_tell(
             workspace=workspace,
             storage_url=storage_url(workspace, storage),
             tracking_uri=uri,
-            engine=lambda: LocalEngine(sweep, workspace, None if workers == AUTO else int(workers)),
+            engine=lambda: LocalEngine(sweep, workspace, worker_count(workers)),
             observer=observer,
             leaders=leaders,
             adopt=adopt,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,19 +28,33 @@ TrackingNameOption = Annotated[
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
 ]
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 
 
-def _workers(value: str) -> str:
-    if value != AUTO and not (value.isdecimal() and int(value) > 0):
+def _workers(value: str | None) -> str | None:
+    if value not in (None, AUTO) and not (value.isdecimal() and int(value) > 0):
         raise typer.BadParameter(f"should be a number of at least 1, or {AUTO}, got {value}")
     return value
 
 
 WorkersOption = Annotated[
-    str,
-    typer.Option(callback=_workers, metavar="N|auto", help="Trials at the same time; auto: as many as fit in memory."),
+    str | None,
+    typer.Option(
+        callback=_workers,
+        metavar="N|auto",
+        show_default="one on each GPU, or one on the CPU",
+        help="Trials at the same time; auto: as many as fit in memory.",
+    ),
 ]
+
+
+def worker_count(option: str | None) -> int | Literal["auto"] | None:
+    """Return the option as an engine takes it: None stands for one worker on each device."""
+    if option is None or option == AUTO:
+        return AUTO if option else None
+    return int(option)
+
+
 ReportOption = Annotated[
     bool, typer.Option("--report/--no-report", help="Write and log the study's report at the end.")
 ]

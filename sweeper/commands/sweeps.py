@@ -26,7 +26,7 @@ from sweeper.commands.terminal import say
 def run(
     space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
     overrides: OverridesOption = None,
-    workers: WorkersOption = "1",
+    workers: WorkersOption = None,
     warm_start_from: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
     ] = None,
@@ -89,4 +89,4 @@ def train(
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     fetch_start(workspace, url, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    run_and_tell(begun, workers="1", storage=storage, tracking_uri=tracking_uri, with_report=with_report)
+    run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

@@ -26,6 +26,7 @@ from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
 from sweeper.config.tracking import TrackingConfig
 
 Compile = Literal[False, True, "auto"]
+CudaGraphs = Literal[False, True, "auto"]
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -146,6 +147,12 @@ class SweepConfig(Frozen):
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
         "first long trial of a kind tries it, then those do whose steps repay the time; as it goes by the clock, such "
         "trials are repeated to within rounding only. Compiling needs a C++ compiler.",
+    )
+    cuda_graphs: CudaGraphs = Field(
+        "auto",
+        description="On an NVIDIA GPU, record the training step once and repeat it by one launch. auto: networks whose "
+        "modules are all of torch, torchvision or timm. true: networks of model files too; their code must not decide "
+        "anything from step to step.",
     )
     model_files: tuple[str, ...] = Field(
         (), description="Python files that register architectures; they are code and are run."

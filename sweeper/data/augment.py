@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
 from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.data.transfer import to_device
 
 RESIZED_CROP_RATIO = 4 / 3  # most that width and height may differ, as in Inception's training
 ERASED_AREA = (0.02, 1 / 3)  # of the image; aspect ratios up to 3.3 (arXiv 1708.04896)
@@ -28,9 +30,11 @@ class Normalize:
     """
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], size: int, device: torch.device) -> None:
-        deviation = torch.tensor(std, dtype=torch.float64)
-        self._scale = (1 / (255 * deviation)).float().repeat(size).to(device)
-        self._offset = (-torch.tensor(mean, dtype=torch.float64) / deviation).float().repeat(size).to(device)
+        deviation = np.array(std, dtype=np.float64)
+        scale, offset = 1 / (255 * deviation), -np.array(mean, dtype=np.float64) / deviation
+        self._scale, self._offset = (
+            to_device(np.tile(row, size).astype(np.float32), device) for row in (scale, offset)
+        )
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalise [B, S, S, 3], uint8 or float32, into float32 [B, 3, S, S], channels_last.

@@ -18,6 +18,7 @@ from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import place_samples
 from sweeper.data.sampling import epoch_order
 from sweeper.data.splitting import Rows
+from sweeper.data.transfer import to_device
 from sweeper.predictions import image_ids
 
 EVALUATED_AT_ONCE = 4  # training batches, on an accelerator
@@ -89,7 +90,7 @@ class DeviceImages:
         host, generator = chance(seed, epoch, self.device)
         order = epoch_order(self.host_labels, sampling, host)
         bounds = training_bounds(len(self), batch_size)
-        labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
+        labels = self.labels.index_select(0, to_device(order, self.device))
         normalize = Normalize(mean, std, image_size, self.device)
         for (start, end), pixels in zip(bounds, self._source.take([order[a:b] for a, b in bounds]), strict=True):
             images = augment_images(pixels, augment, image_size, normalize, generator)

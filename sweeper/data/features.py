@@ -14,6 +14,7 @@ from sweeper.data.feature_cache import Features
 from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import SampleSource, place_samples
 from sweeper.data.sampling import epoch_order
+from sweeper.data.transfer import to_device
 
 
 class DeviceFeatures:
@@ -49,7 +50,7 @@ class DeviceFeatures:
         host, _ = chance(seed, epoch, self.device)
         order = epoch_order(self._host_labels, sampling, host)
         bounds = training_bounds(len(self), batch_size)
-        labels = self.labels.index_select(0, torch.from_numpy(order).to(self.device, non_blocking=True))
+        labels = self.labels.index_select(0, to_device(order, self.device))
         source = self.view((epoch - 1) % self._views)
         for (start, end), features in zip(bounds, source.take([order[a:b] for a, b in bounds]), strict=True):
             mix = draw_mix(augment, end - start, 1, host)
@@ -72,7 +73,7 @@ class DeviceFeatures:
             [epoch_order(self._host_labels, part, host) for part, host in zip(samplings, hosts, strict=True)]
         )
         bounds = training_bounds(len(self), batch_size)
-        labels = self.labels[torch.from_numpy(orders).to(self.device, non_blocking=True)]
+        labels = self.labels[to_device(orders, self.device)]
         source = self.view((epoch - 1) % self._views)
         for (start, end), features in zip(
             bounds, source.take([orders[:, a:b].reshape(-1) for a, b in bounds]), strict=True

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.data.transfer import to_device
 
 Weights = npt.NDArray[np.float64]
 
@@ -33,8 +34,7 @@ class Mix:
 
     def weight_on(self, device: torch.device) -> Tensor:
         """Return the weights as float32 [B] on a device."""
-        weight = torch.from_numpy(self.weight.astype(np.float32))
-        return weight.to(device, non_blocking=True)
+        return to_device(self.weight.astype(np.float32), device)
 
     def images(self, images: Tensor) -> Tensor:
         """Mix float32 [B, 3, S, S], or blend features [B, D]."""
@@ -74,7 +74,7 @@ def draw_cutmix(alpha: float, count: int, size: int, rng: np.random.Generator) -
 
 def _patch(box: npt.NDArray[np.int64], images: Tensor) -> Tensor:
     """Return bool [B, 1, S, S]: true inside the patch."""
-    top, bottom, left, right = torch.from_numpy(box).to(images.device, non_blocking=True).unsqueeze(-1)
+    top, bottom, left, right = to_device(box, images.device).unsqueeze(-1)
     places = torch.arange(images.shape[-1], device=images.device)
     rows = (places >= top) & (places < bottom)
     columns = (places >= left) & (places < right)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
 from sweeper.data.decode import Pixels
 from sweeper.data.feature_cache import Features
+from sweeper.data.out_of_memory import is_memory
 from sweeper.data.splitting import Rows
+from sweeper.data.transfer import to_device
+
+logger = logging.getLogger(__name__)
 
 RESIDENT_SHARE = 0.4
 """Share of the device's free memory that images may take; the rest is for the training."""
 
 AHEAD = 2
 """Batches that are read before they are asked for."""
+
+PIECE = 4096
+"""Samples that are copied to a device at once."""
 
 
 Samples = Pixels | Features
@@ -34,12 +43,23 @@ class SampleSource(Protocol):
 
 
 def place_samples(samples: Samples, rows: Rows, device: torch.device, *, resident: bool | None = None) -> SampleSource:
-    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told."""
+    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told.
+
+    What others take of its memory meanwhile may be missing: then they are streamed all the same.
+    """
     if resident is None:
         resident = len(rows) * samples[0].nbytes <= _free_bytes(device)
     if not resident:
         return StreamedSamples(samples, rows, device)
-    return MappedSamples(samples, rows) if device.type == "cpu" else ResidentSamples(samples, rows, device)
+    if device.type == "cpu":
+        return MappedSamples(samples, rows)
+    try:
+        return ResidentSamples(samples, rows, device)
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory(error):
+            raise
+        logger.warning("%d samples do not fit on %s and are streamed to it: %s", len(rows), device, error)
+        return StreamedSamples(samples, rows, device)
 
 
 def _free_bytes(device: torch.device) -> float:
@@ -55,14 +75,14 @@ class ResidentSamples:
     def __init__(self, samples: Samples, rows: Rows, device: torch.device) -> None:
         kind = torch.from_numpy(samples[:0]).dtype
         self._samples = torch.empty((len(rows), *samples.shape[1:]), dtype=kind, device=device)
-        for start in range(0, len(rows), 4096):  # in pieces, to need no second copy on the host
-            part = slice(start, start + 4096)
-            self._samples[part].copy_(torch.from_numpy(samples[rows[part]]))
+        for start in range(0, len(rows), PIECE):  # in pieces, to need no second copy on the host
+            part = slice(start, start + PIECE)
+            self._samples[part].copy_(to_device(samples[rows[part]], device))
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
-        for batch in batches:
-            positions = torch.from_numpy(batch).to(self._samples.device, non_blocking=True)
-            yield self._samples.index_select(0, positions)
+        positions = to_device(np.concatenate(batches), self._samples.device)
+        for batch in torch.split(positions, [len(batch) for batch in batches]):
+            yield self._samples.index_select(0, batch)
 
 
 class MappedSamples:

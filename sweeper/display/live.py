@@ -92,6 +92,9 @@ class LiveTable:
     def worker_died(self, number: int | None, reason: str) -> None:
         self._notes["worker"] = f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}"
 
+    def slot_retired(self, reason: str, left: int) -> None:
+        self._notes[f"retired {left}"] = f"one worker less: {reason}; the sweep goes on with {left}"
+
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
 

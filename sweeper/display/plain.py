@@ -67,6 +67,9 @@ class PlainLines:
     def worker_died(self, number: int | None, reason: str) -> None:
         self._say(f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}")
 
+    def slot_retired(self, reason: str, left: int) -> None:
+        self._say(f"warning: one worker less: {reason}; the sweep goes on with {left}")
+
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")
 

@@ -7,21 +7,26 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Literal
 
 from sweeper.child_process import start_prepared
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.oom_kills import count_oom_kills
 from sweeper.engines.packing import Packing
 from sweeper.engines.protocol import (
+    CANNOT_START_EXIT,
     OUT_OF_MEMORY_EXIT,
+    DevicesSeen,
     DiskTrouble,
     EpochFinished,
     Event,
+    SlotRetired,
     TrialEnded,
     WorkerDied,
     WorkerReady,
@@ -32,6 +37,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
 MOST_WORKERS = 32
+MAX_FAILED_STARTS = 3  # of a slot, one after the other
 PATIENCE_S = 2.0  # with an idle worker that is to end
 
 
@@ -42,6 +48,9 @@ class Slot:
     process: BaseProcess
     connection: Connection
     log: Path
+    number: int
+    device: int
+    failed_starts: int = 0
     ready: bool = False
     numbers: list[int] = field(default_factory=list)
 
@@ -55,7 +64,8 @@ class LocalEngine:
 
     Args:
         sweep, workspace: What is run, and where.
-        workers: How many slots; None for as many as the device has room for, found out while trials run.
+        workers: How many slots; `auto` for as many as the devices have room for, found out while trials run; None for
+            one on each device.
         folder: Where the folders of the trials lie, by default that of the study.
         threads: Threads of each worker, by default its share of the cores.
         oom_kills: The kernel's count of processes it has killed for memory.
@@ -65,7 +75,7 @@ class LocalEngine:
         self,
         sweep: SweepConfig,
         workspace: Workspace,
-        workers: int | None,
+        workers: int | Literal["auto"] | None = None,
         *,
         folder: StudyFolder | None = None,
         threads: int | None = None,
@@ -75,79 +85,113 @@ class LocalEngine:
         self._workspace = workspace
         self._folder = folder or workspace.study(sweep.study)
         cores = os.cpu_count() or 1
-        most = workers or min(cores, MOST_WORKERS)
+        most = min(cores, MOST_WORKERS) if workers == "auto" else workers or 1
         # Workers share the cores evenly; with one worker the framework's own choice stands.
         self._threads = threads or (max(1, cores // most) if most > 1 else 0)
-        self._packing = Packing(most) if workers is None else None
+        self._workers = workers
+        self._packing = None
+        if not isinstance(workers, int):
+            self._packing = Packing(most) if workers == "auto" else Packing(MOST_WORKERS, each=1)
         self._oom_kills = oom_kills
         self._known_oom_kills = oom_kills() or 0
-        self._slots = [self._start(slot) for slot in range(workers or 1)]
+        self._slots = [self._start(slot, slot) for slot in range(workers if isinstance(workers, int) else 1)]
 
-    def _start(self, slot: int) -> Slot:
+    def _start(self, number: int, device: int, failed_starts: int = 0) -> Slot:
         ours, theirs = multiprocessing.Pipe()
         setup = WorkerSetup(
             sweep=self._sweep.model_dump_json(by_alias=True),
             root=str(self._workspace.root),
             folder=str(self._folder.path),
-            slot=slot,
+            slot=number,
             threads=self._threads,
-            shares_device=self._packing is not None,
+            device=device,
+            workers=None if self._workers == "auto" else self._workers or 1,
         )
-        log = self._folder.worker_logs / f"worker-{slot}.log"
-        process = start_prepared(worker_main, (theirs, setup, log), f"sweeper-worker-{slot}")
+        log = self._folder.worker_logs / f"worker-{number}.log"
+        process = start_prepared(worker_main, (theirs, setup, log), f"sweeper-worker-{number}")
         theirs.close()
-        return Slot(process, ours, log)
+        return Slot(process, ours, log, number, device, failed_starts)
 
     @property
     def idle(self) -> int:
-        free = sum(slot.idle for slot in self._slots)
-        busy = sum(bool(slot.numbers) for slot in self._slots)
-        return free if self._packing is None else max(0, min(free, self._packing.trials - busy))
+        return len(self._open_slots())
+
+    def _open_slots(self) -> list[Slot]:
+        """Return the slots that may take a trial now: no more on a device than have room there."""
+        free = [slot for slot in self._slots if slot.idle]
+        if self._packing is None:
+            return free
+        busy = Counter(slot.device for slot in self._slots if slot.numbers)
+        found: list[Slot] = []
+        for slot in free:
+            if busy[slot.device] < self._packing.on(slot.device) and busy.total() < self._packing.trials:
+                busy[slot.device] += 1
+                found.append(slot)
+        return found
 
     def submit(self, group: Sequence[TrialSpec]) -> None:
-        slot = next(slot for slot in self._slots if slot.idle)
+        slot = self._open_slots()[0]
         slot.numbers = [spec.number for spec in group]
         with contextlib.suppress(ConnectionError):  # it died while idle; `events` will say so
             slot.connection.send(tuple(group))
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         ready = wait([slot.connection for slot in self._slots], timeout_s)
-        for index, slot in enumerate(self._slots):
+        for slot in list(self._slots):
             if slot.connection in ready:
-                yield from self._receive(index)
+                yield from self._receive(slot)
 
-    def _receive(self, index: int) -> list[Event]:
-        slot = self._slots[index]
+    def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: WorkerReady | EpochFinished | TrialEnded | DiskTrouble = slot.connection.recv()
+            event: DevicesSeen | WorkerReady | EpochFinished | TrialEnded | DiskTrouble = slot.connection.recv()
         except (EOFError, ConnectionError):
-            return self._replace(index)
-        slot.ready = True
+            return self._replace(slot)
+        if isinstance(event, DevicesSeen):
+            if self._packing is not None:
+                self._packing.devices_seen(event.count)
+                self._fill(self._packing)
+            return []
+        slot.ready, slot.failed_starts = True, 0
         if isinstance(event, TrialEnded):
             slot.numbers.remove(event.number)
         if self._packing is not None:
-            self._pack(self._packing, event)
+            self._pack(self._packing, slot, event)
         return [event]
 
-    def _pack(self, packing: Packing, event: Event) -> None:
+    def _pack(self, packing: Packing, slot: Slot, event: Event) -> None:
         """Learn from an event how many trials have room, and start workers for them."""
         if isinstance(event, WorkerReady):
-            packing.worker_ready(event.room)
+            packing.worker_ready(slot.device, event.room)
         elif isinstance(event, EpochFinished):
             packing.epoch_finished(event.metrics.values["memory/peak_mb"])
-        while len(self._slots) < packing.trials:
-            self._slots.append(self._start(len(self._slots)))
+        self._fill(packing)
 
-    def _replace(self, index: int) -> list[Event]:
-        """Start a new worker in place of a dead one."""
-        slot = self._slots[index]
+    def _fill(self, packing: Packing) -> None:
+        while (device := packing.next_device(slot.device for slot in self._slots)) is not None:
+            number = 1 + max((slot.number for slot in self._slots), default=-1)
+            self._slots.append(self._start(number, device))
+
+    def _replace(self, slot: Slot) -> list[Event]:
+        """Start a new worker in place of a dead one, unless too many have died there before they were ready."""
         slot.process.join()
         slot.connection.close()
         exitcode = slot.process.exitcode
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -signal.SIGKILL and self._kernel_has_killed())
-        self._slots[index] = self._start(index)
         reason = how_it_ended(exitcode, slot.log, for_memory=for_memory)
-        return [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]
+        died: list[Event] = [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]
+        failed = 0 if slot.ready else slot.failed_starts + 1
+        if failed == MAX_FAILED_STARTS:
+            return [*died, self._retire(slot, reason)]
+        self._slots[self._slots.index(slot)] = self._start(slot.number, slot.device, failed)
+        return died
+
+    def _retire(self, slot: Slot, reason: str) -> SlotRetired:
+        """Go on without a slot, and with no more workers on its device than are left there."""
+        self._slots.remove(slot)
+        if self._packing is not None:
+            self._packing.at_most(slot.device, sum(other.device == slot.device for other in self._slots))
+            self._fill(self._packing)
+        return SlotRetired(reason, len(self._slots))
 
     def _kernel_has_killed(self) -> bool:
         """Tell whether the kernel has killed for memory once more than we know of; that kill is then accounted for."""
@@ -182,10 +226,16 @@ def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -
     """Say in words how a process ended: the signal, or the last line it printed."""
     if exitcode == OUT_OF_MEMORY_EXIT:
         return "its worker was refused memory and could not go on"
+    if exitcode == CANNOT_START_EXIT:
+        return last_line(log)
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         hint = ", most likely by the kernel for want of memory" if for_memory else ""
         return f"its worker was killed by {name}{hint}"
+    said = last_line(log)
+    return f"its worker ended with exit code {exitcode}{said and ': '}{said}"
+
+
+def last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    said = f": {lines[-1]}" if lines else ""
-    return f"its worker ended with exit code {exitcode}{said}"
+    return lines[-1] if lines else ""

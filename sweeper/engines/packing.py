@@ -1,13 +1,15 @@
-"""How many trials share a device: as many as fit in its memory, found out while they run.
+"""How many workers there are, and on which device each: one on every device, or as many as its memory has room for.
 
 A small network leaves most of a GPU idle, and several trials at once fill it. What a trial takes is
-not known before it has run, so one runs alone for an epoch; from then on the largest that any trial
-of the study has taken counts for all. Should that be too little, a batch that does not fit is cut.
+not known before it has run, so one runs alone on each device for an epoch; from then on the largest that any
+trial of the study has taken counts for all. If that is too little, a batch that does not fit is cut.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 SHARE = 0.9
 """Of the free memory; the rest is for what is not foreseen."""
@@ -23,25 +25,37 @@ class DeviceRoom:
     free_mb: float
     process_mb: float = 0.0
     """What a process takes on the device that is not in the peak of its trials."""
-    devices: int = 1
-    """How many like it the workers are spread over."""
+    device: str = ""
+    """Its name."""
 
 
 @dataclass
 class Packing:
-    """Says how many trials may run at once.
+    """Says how many trials may run at once on each device. Devices are numbered from 0.
 
     Args:
         most: Trials on all devices together, however small they are.
+        each: Most on one device; None for as many as have room.
     """
 
     most: int
-    room: DeviceRoom | None = None
+    each: int | None = None
+    devices: int = 1
+    rooms: dict[int, DeviceRoom] = field(default_factory=dict)
+    bounds: dict[int, int] = field(default_factory=dict)
     peak_mb: float = 0.0
 
-    def worker_ready(self, room: DeviceRoom) -> None:
-        """Take in what the first worker finds; later ones find what others have left."""
-        self.room = self.room or room
+    def devices_seen(self, count: int) -> None:
+        """Take in how many devices the machine has."""
+        self.devices = count
+
+    def worker_ready(self, device: int, room: DeviceRoom) -> None:
+        """Take in what the first worker of a device finds; later ones find what others have left."""
+        self.rooms.setdefault(device, room)
+
+    def at_most(self, device: int, workers: int) -> None:
+        """Take in that no more workers than these can start on a device."""
+        self.bounds[device] = workers
 
     def epoch_finished(self, peak_mb: float) -> None:
         """Take in what a trial has taken, in MB."""
@@ -50,11 +64,21 @@ class Packing:
     @property
     def trials(self) -> int:
         """How many trials may run at once, on all devices together."""
-        if self.room is None:
-            return 1
-        return max(1, min(self.most, self.room.devices * self._on_each(self.room)))
+        return max(1, min(self.most, sum(self.on(device) for device in range(self.devices))))
 
-    def _on_each(self, room: DeviceRoom) -> int:
-        if not self.peak_mb:
-            return 1
-        return max(1, int(SHARE * room.free_mb / (FRAGMENTATION * self.peak_mb + room.process_mb)))
+    def on(self, device: int) -> int:
+        """How many of them may run on one device."""
+        room = self.rooms.get(device)
+        fit = 1
+        if room is not None and self.peak_mb:
+            fit = max(1, int(SHARE * room.free_mb / (FRAGMENTATION * self.peak_mb + room.process_mb)))
+        bounds = (bound for bound in (self.each, self.bounds.get(device)) if bound is not None)
+        return min([fit, *bounds])
+
+    def next_device(self, taken: Iterable[int]) -> int | None:
+        """Return the device for one more worker beside those that there are; None where there are enough."""
+        workers = Counter(taken)
+        with_room = [device for device in range(self.devices) if workers[device] < self.on(device)]
+        if workers.total() >= self.trials or not with_room:
+            return None
+        return min(with_room, key=lambda device: (workers[device], device))

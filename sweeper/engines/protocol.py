@@ -19,12 +19,24 @@ class WorkerSetup:
     folder: str
     slot: int
     threads: int
-    shares_device: bool = False
-    """Other workers come to the same device while memory lasts: what does not fit now may fit another time."""
+    device: int = 0
+    """Which of the devices, where the search space names none by its number."""
+    workers: int | None = None
+    """How many there are; None for as many as fit in memory."""
 
+
+CANNOT_START_EXIT = 76
+"""Exit code of a worker whose device cannot train; the last line it printed says why."""
 
 OUT_OF_MEMORY_EXIT = 77
 """Exit code of a worker that was refused memory and is of no more use after it."""
+
+
+@dataclass(frozen=True)
+class DevicesSeen:
+    """A worker has counted the devices that workers are spread over."""
+
+    count: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,15 @@ class WorkerDied:
 
 
 @dataclass(frozen=True)
+class SlotRetired:
+    """Workers die in a slot before they can take a trial, again and again; no more are started there."""
+
+    reason: str
+    left: int
+    """How many slots go on."""
+
+
+@dataclass(frozen=True)
 class DiskTrouble:
     """A worker cannot write what its trial must leave on disk; the trial is not at fault."""
 
@@ -68,7 +89,7 @@ class DiskTrouble:
     message: str
 
 
-Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied | DiskTrouble
+Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied | SlotRetired | DiskTrouble
 
 
 class Engine(Protocol):

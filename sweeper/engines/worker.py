@@ -19,14 +19,16 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
 from sweeper.engines.packing import DeviceRoom
 from sweeper.engines.protocol import (
+    CANNOT_START_EXIT,
     OUT_OF_MEMORY_EXIT,
+    DevicesSeen,
     DiskTrouble,
     EpochFinished,
     TrialEnded,
     WorkerReady,
     WorkerSetup,
 )
-from sweeper.errors import DatasetError, DiskError
+from sweeper.errors import DatasetError, DeviceError, DiskError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
@@ -50,7 +52,11 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     _die_with_parent()
     _die_before_parent()
     _write_output_to(log)
-    worker = Worker(connection, setup)
+    try:
+        worker = Worker(connection, setup)
+    except DeviceError as error:
+        print(error, flush=True)  # noqa: T201  # into the log, for the driver to pass on
+        sys.exit(CANNOT_START_EXIT)
     connection.send(WorkerReady(worker.room()))
     while (group := connection.recv()) is not None:
         try:
@@ -101,28 +107,40 @@ class Worker:
         import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
         from sweeper.data.feature_cache import FeatureCache
         from sweeper.modeling.registry import load_model_files
-        from sweeper.training.device import resolve_device
+        from sweeper.training.device import devices_like, open_device
         from sweeper.training.features import FrozenFeatures
+        from sweeper.training.memory import drop_when_short, require_working
 
         self._connection = connection
-        self._shares_device = setup.shares_device
         self._sweep = SweepConfig.model_validate_json(setup.sweep)
         self._workspace = Workspace(Path(setup.root))
         self._study_folder = StudyFolder(Path(setup.folder))
         self._latency = any(goal.metric == "latency_ms" for goal in self._sweep.goals)
         if setup.threads:
             torch.set_num_threads(setup.threads)
-        self._device = resolve_device(self._sweep.device, setup.slot)
+        devices = devices_like(self._sweep.device)
+        connection.send(DevicesSeen(devices))
+        self._shares_device = setup.workers is None or setup.workers > devices
+        self._device = open_device(self._sweep.device, setup.device)
         load_model_files(self._sweep.model_files)
+        require_working(self._device)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
         self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
+        drop_when_short(self._drop_spare)
+
+    def _drop_spare(self) -> bool:
+        """Drop the images of earlier trials and all features and backbones that are kept for later ones."""
+        spare = len(self._data) - 1
+        for _ in range(spare):
+            self._data.popitem(last=False)
+        return self._features.drop() or spare > 0
 
     def room(self) -> DeviceRoom:
         """Return what there is on the device for trials."""
-        from sweeper.training.device import devices_like, free_memory_mb, process_memory_mb
+        from sweeper.training.device import described, free_memory_mb, process_memory_mb
 
         device = self._device
-        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), devices_like(self._sweep.device))
+        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), described(device))
 
     def run(self, group: Sequence[TrialSpec]) -> None:
         """Train trials, from their checkpoints where there are any; leave their outcomes on disk and tell of each end.
@@ -202,6 +220,7 @@ class Worker:
                 limits_file=self._limits_file(spec),
                 features=self._features,
                 compilation=self._compilation(spec),
+                graphs=self._sweep.cuda_graphs,
                 latency=self._latency,
             )
         except (ConnectionError, DiskError):
@@ -251,7 +270,9 @@ class Worker:
             while len(self._data) >= KEPT_IMAGE_SETS:
                 self._data.popitem(last=False)
             images = prepare_images(self._sweep.dataset, size, self._workspace)
-            train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))
+            # One worker at a time, since each takes a share of the memory that it finds free.
+            with file_lock(self._workspace.device_lock(str(self._device)), blocking=True):
+                train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))
             self._data[size] = TrialData(train, val, images.titles)
         self._data.move_to_end(size)
         return self._data[size]

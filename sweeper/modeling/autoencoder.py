@@ -23,6 +23,8 @@ class Autoencoder(nn.Module):
         self.backbone = backbone
         self.mean = mean
         self.std = std
+        for name, values in (("_mean", mean), ("_std", std)):  # on the network's device, and in no file of weights
+            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return each image and what became of it on the scale 0 to 1, [B, 2, 3, H, W]; the second may leave it."""
@@ -36,8 +38,8 @@ class Autoencoder(nn.Module):
 
     def to_unit(self, images: Tensor) -> Tensor:
         """Undo the normalisation of images [..., 3, H, W]."""
-        mean, std = (images.new_tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return images * std + mean
+        mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
+        return images * std.to(images.dtype) + mean.to(images.dtype)
 
 
 def build_autoencoder(

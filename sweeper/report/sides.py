@@ -21,7 +21,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
 from sweeper.study.recorded import records_of
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
-from sweeper.training.device import resolve_device
+from sweeper.training.device import open_device
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class SideFinder:
 
     def _evaluated(self, side: Side, row: TrialRow) -> Side:
         store = self._store(side.name.rpartition("/")[0])
-        on = resolve_device(store.sweep.device if self.device == "auto" else self.device, 0)
+        on = open_device(store.sweep.device if self.device == "auto" else self.device, 0)
         report = evaluate_trial(
             self.workspace, store, row, self.split, data=self.data, device=on, tracking_uri=self.tracking_uri
         )
@@ -131,5 +131,5 @@ class SideFinder:
             return Side(**{**vars(side), "name": str(folder)})
         params = flatten(lineage.hyperparameters.model_dump(mode="json"))
         bare = Side(str(folder), params, {}, {}, config.classes, None, None)
-        on = resolve_device(self.device, 0)
+        on = open_device(self.device, 0)
         return self._on_data(bare, evaluate_export(self.workspace, folder, self.split, data=self.data, device=on))

@@ -18,7 +18,16 @@ from types import FrameType, MappingProxyType
 from typing import Any
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import (
+    DiskTrouble,
+    Engine,
+    EpochFinished,
+    Event,
+    SlotRetired,
+    TrialEnded,
+    WorkerDied,
+    WorkerReady,
+)
 from sweeper.errors import DiskError, StudyError, StudyTakenOver
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
@@ -47,7 +56,6 @@ logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # how often a trial may lose its worker
 MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
-MAX_FAILED_STARTS = 3  # workers that die before they can take a trial
 DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last trial
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
 POLL_S = 0.5
@@ -153,7 +161,6 @@ class Driver:
         self._live: set[int] = set()
         self._interrupted = False
         self._stop_reason: str | None = None
-        self._failed_starts = 0
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
 
@@ -248,9 +255,11 @@ class Driver:
             case TrialEnded(number, outcome):
                 self._end_trial(number, outcome)
             case WorkerReady():
-                self._failed_starts = 0
+                pass
             case WorkerDied(number, reason, for_memory):
                 self._lose_worker(number, reason, for_memory)
+            case SlotRetired(reason, left):
+                self._lose_slot(reason, left)
             case DiskTrouble(_, message):
                 raise DiskError(message)
 
@@ -272,18 +281,9 @@ class Driver:
             self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
-        """Put the trial of a dead worker back in line; after too many deaths it has failed, or does not fit.
-
-        Raises StudyError when workers cannot even start.
-        """
+        """Put the trial of a dead worker back in line; after too many deaths it has failed, or does not fit."""
         self._observer.worker_died(number, reason)
         if number is None:
-            self._failed_starts += 1
-            if self._failed_starts >= MAX_FAILED_STARTS:
-                raise StudyError(
-                    f"no worker can start: {reason}. All they printed stands in {self._folder.worker_logs}; "
-                    "when that is mended, run the same command again to go on"
-                )
             return
         most = MAX_MEMORY_KILLS if for_memory else MAX_ATTEMPTS
         if self._store.count_attempt(number, for_memory=for_memory) < most:
@@ -291,6 +291,15 @@ class Driver:
             self._live.discard(number)
         else:
             self._give_up(number, f"{reason}, {most} times", for_memory)
+
+    def _lose_slot(self, reason: str, left: int) -> None:
+        """Go on with the slots that are left. Raises StudyError where there is none."""
+        if not left:
+            raise StudyError(
+                f"no worker can start: {reason}. All they printed stands in {self._folder.worker_logs}; "
+                "when that is repaired, run the same command again to go on"
+            )
+        self._observer.slot_retired(reason, left)
 
     def _give_up(self, number: int, reason: str, for_memory: bool) -> None:
         """End a trial that no worker lived to end."""

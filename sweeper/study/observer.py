@@ -25,6 +25,9 @@ class Observer(Protocol):
 
     def worker_died(self, number: int | None, reason: str) -> None: ...
 
+    def slot_retired(self, reason: str, left: int) -> None:
+        """No worker can start in a slot, for a reason; so many slots go on."""
+
     def stopping(self, reason: str) -> None:
         """No more trials are started, and why."""
 

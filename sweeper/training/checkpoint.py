@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor
 
 from sweeper.errors import TrialError
-from sweeper.files import write_whole
+from sweeper.files import whole_file, write_whole
 from sweeper.paths import TrialFolder
+from sweeper.predictions import Predictions, write_predictions
 from sweeper.results import EpochMetrics
 from sweeper.training.progress import Progress
 
 
-def save_checkpoint(folder: TrialFolder, state: dict[str, Any], progress: Progress) -> None:
-    """Write `state` and the progress, then the history beside it, then drop weights that are no longer best.
+@dataclass(frozen=True)
+class Record:
+    """What a finished epoch leaves in the folder of its trial.
 
-    The order matters: after a crash the checkpoint is never behind what was told to others.
+    `state` waits for a learner's state to be on the host. Of an epoch that is the best so far, `weights` and
+    `optimizer` tell whether these are kept beside the checkpoint, and `predictions` are what it says about the
+    validation images.
     """
-    buffer = io.BytesIO()
-    torch.save({**state, "progress": progress.state_dict()}, buffer)
-    write_whole(folder.checkpoint, buffer.getvalue())
-    settle(folder, progress)
+
+    state: Callable[[], dict[str, Any]]
+    progress: Progress
+    weights: bool = False
+    optimizer: bool = False
+    predictions: Predictions | None = None
+
+    def write(self, folder: TrialFolder) -> None:
+        """Write all of it: the checkpoint after the files that belong to it, then the history beside it.
+
+        The order matters: after a crash the checkpoint is never behind what was told to others.
+        """
+        state, epoch = self.state(), self.progress.epochs
+        if self.weights:
+            save_weights(folder, state["model"], epoch)
+        if self.optimizer:
+            with whole_file(folder.optimizer_of(epoch)) as file:
+                torch.save(state["optimizer"], file)
+        if self.predictions is not None:
+            write_predictions(folder.predictions_of(epoch), self.predictions)
+        with whole_file(folder.checkpoint) as file:
+            torch.save({**state, "progress": self.progress.state_dict()}, file)
+        settle(folder, self.progress)
 
 
 def settle(folder: TrialFolder, progress: Progress) -> None:
@@ -39,23 +63,21 @@ def settle(folder: TrialFolder, progress: Progress) -> None:
             file.unlink()
 
 
-def load_checkpoint(folder: TrialFolder, device: torch.device) -> dict[str, Any] | None:
-    """Return the last checkpoint, `progress` restored, or None where there is none.
+def load_checkpoint(folder: TrialFolder) -> dict[str, Any] | None:
+    """Return the last checkpoint on the host, `progress` restored, or None where there is none.
 
     Raises TrialError when it holds more than tensors and plain values, since reading it could run code.
     """
     if not folder.checkpoint.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(folder.checkpoint, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(folder.checkpoint, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise TrialError(
             f"{folder.checkpoint} is no checkpoint of sweeper and is refused, since reading it could run code; "
             "remove it, and the trial starts from the beginning"
         ) from error
-    state["progress"] = Progress.from_state_dict(
-        torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.cpu(), state["progress"])
-    )
+    state["progress"] = Progress.from_state_dict(state["progress"])
     return state
 
 
@@ -71,14 +93,7 @@ def read_history(folder: TrialFolder) -> list[EpochMetrics]:
     return [EpochMetrics.model_validate(metrics) for metrics in json.loads(folder.history.read_bytes())]
 
 
-def save_optimizer(folder: TrialFolder, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    """Write the optimizer's state as it is beside the weights of the same epoch."""
-    buffer = io.BytesIO()
-    torch.save(optimizer.state_dict(), buffer)
-    write_whole(folder.optimizer_of(epoch), buffer.getvalue())
-
-
-def save_weights(folder: TrialFolder, model: nn.Module, epoch: int) -> None:
-    """Write the model's weights and buffers as safetensors."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def save_weights(folder: TrialFolder, state: Mapping[str, Tensor], epoch: int) -> None:
+    """Write a model's weights and buffers as safetensors."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_whole(folder.weights_of(epoch), save(tensors))

@@ -27,6 +27,9 @@ class ClassificationMeter:
 
     metrics: ClassificationMetrics
 
+    def reset(self) -> None:
+        self.metrics.reset()
+
     def update(self, outputs: Tensor, batch: Batch, losses: Tensor) -> None:
         self.metrics.update(outputs, batch.labels, losses)
 

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import psutil
 import torch
 
+from sweeper.errors import DeviceError
+
 CUDA_PROCESS_MB = 600.0  # an allowance for the CUDA context and the libraries' workspaces
 
 
-def resolve_device(wanted: str, slot: int) -> torch.device:
-    """Return the device of a worker: `auto` and `cuda` spread the slots over all GPUs.
+def open_device(wanted: str, slot: int) -> torch.device:
+    """Return the device of a worker, by now this thread's current one; `auto` and `cuda` spread slots over all GPUs.
 
-    Raises ValueError when the device is not there.
+    Whatever torch does on the current device (pinned memory, random numbers, checks of optimizers) would otherwise
+    open a context of about 500 MB on the first GPU. Raises DeviceError when the device is not there.
     """
+    device = _device_of(wanted, slot)
+    make_current(device)
+    return device
+
+
+def make_current(device: torch.device) -> None:
+    """Let this thread work on a GPU; the current device is each thread's own."""
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+
+
+def _device_of(wanted: str, slot: int) -> torch.device:
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted in ("auto", "cuda") and gpus:
         return torch.device("cuda", slot % gpus)
     if wanted == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= gpus:
-        raise ValueError(f"device {wanted} was asked for and this machine has {gpus} CUDA devices; use auto or cpu")
+        raise DeviceError(f"device {wanted} was asked for and torch sees {gpus} CUDA devices; use auto or cpu")
     return torch.device(wanted)
 
 
@@ -33,8 +49,16 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
+def described(device: torch.device) -> str:
+    """Return the device with its model and what of its memory is free, for people."""
+    if device.type != "cuda":
+        return device.type
+    free, total = torch.cuda.mem_get_info(device)
+    return f"{device} ({device_name(device)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free)"
+
+
 def devices_like(wanted: str) -> int:
-    """Return over how many devices `resolve_device` spreads the slots."""
+    """Return over how many devices `open_device` spreads the slots."""
     return max(1, torch.cuda.device_count()) if wanted in ("auto", "cuda") and torch.cuda.is_available() else 1
 
 
@@ -50,9 +74,14 @@ def process_memory_mb(device: torch.device) -> float:
     return CUDA_PROCESS_MB if device.type == "cuda" else 0.0
 
 
+@lru_cache
 def precision(device: torch.device) -> Literal["float32", "bfloat16"]:
-    """bfloat16 on CUDA devices that have it, float32 everywhere else."""
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    """bfloat16 on CUDA devices with arithmetic for it (compute capability 8 and up), float32 everywhere else.
+
+    Older ones (V100, T4) only emulate it.
+    """
+    native = device.type == "cuda" and (torch.version.hip or torch.cuda.get_device_properties(device).major >= 8)
+    return "bfloat16" if native else "float32"
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -63,4 +63,5 @@ def evaluate_predictions(predict: Predict, batches: Iterable[Batch], classes: in
         logits = predict(batch.inputs)
         metrics.update(logits, batch.labels, functional.cross_entropy(logits, batch.labels, reduction="none"))
         tops.append(TopClasses.of(logits, batch.labels))
-    return Evaluation(dict(metrics.compute()), metrics.confusion(), TopClasses.joined(tops))
+    values, confusion = metrics.compute_all()
+    return Evaluation(values, confusion, TopClasses.joined(tops))

@@ -84,6 +84,13 @@ class FrozenFeatures:
         self._backbones: OrderedDict[str, FrozenBackbone] = OrderedDict()
         self._splits: OrderedDict[str, DeviceFeatures] = OrderedDict()
 
+    def drop(self) -> bool:
+        """Keep nothing for later trials, and tell whether anything was kept; what a trial uses it still holds."""
+        kept = bool(self._backbones or self._splits)
+        self._backbones.clear()
+        self._splits.clear()
+        return kept
+
     def serve(self, config: TrialConfig, data: TrialData) -> bool:
         """Tell whether a trial learns from features.
 

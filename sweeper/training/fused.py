@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,21 +30,27 @@ from sweeper.metrics import StackedMetrics
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
-from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.classification import Classification
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
 from sweeper.training.features import FeatureInputs, FrozenFeatures, pixel_changes
 from sweeper.training.fused_head import FusedHead
-from sweeper.training.fused_optim import build_fused_optimizer
+from sweeper.training.fused_loss import StackedLoss, bounds_of_gradients, clip, stacked_loss
+from sweeper.training.fused_optim import FusedOptimizer, build_fused_optimizer
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
-from sweeper.training.loss import Loss, focal
+from sweeper.training.memory import make_room
 from sweeper.training.progress import Progress
+from sweeper.training.step_graph import Recorder
 from sweeper.training.tasks import build_task
-from sweeper.training.top_classes import TopClasses, keep_predictions
+from sweeper.training.top_classes import TopClasses
 from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
 
 logger = logging.getLogger(__name__)
+
+WRITERS = 8
+STACK_WARM_UP = 3
+"""Steps of an epoch that come before one is recorded: a stack is made anew for each epoch."""
 
 Report = Callable[[int, EpochMetrics], bool]
 """Takes a trial's number and a finished epoch, and answers whether to prune."""
@@ -112,8 +120,19 @@ def train_together(
 ) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
     """Train trials of one `stack_key` to their ends, from their last checkpoints, and yield each as it ends.
 
-    Should a stack fail as a whole, for want of memory or otherwise, its members go on one by one.
+    If a stack fails as a whole, for memory or otherwise, its members go on one by one.
     """
+    left = yield from _as_a_stack(trials, together)  # by itself, so that nothing here holds what the stack has held
+    if left:
+        logger.warning("%d trials cannot be trained together; they go on one by one", len(left))
+        make_room(together.device)
+        yield from _one_by_one(left, together)
+
+
+def _as_a_stack(
+    trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
+) -> Generator[tuple[TrialSpec, TrialOutcome], None, list[tuple[TrialSpec, TrialFolder]]]:
+    """Train trials at once and yield each as it ends; return those that are left if that fails."""
     living: list[Member] = []
     for spec, folder in trials:
         member = _open(spec, folder, together)
@@ -129,21 +148,31 @@ def train_together(
         # Those that a crash has left behind catch up first: epochs are then reported in the same order as without it.
         least = min(member.progress.epochs for member in living)
         due = [member for member in living if member.progress.epochs == least]
-        try:
-            epoch = _run_epoch(due, together)
-        except Exception:  # whatever a stack cannot do, the ordinary trainer can, or can say why not
-            logger.exception("%d trials cannot be trained together; they go on one by one", len(due))
-            yield from _one_by_one(living, together)
-            return
-        for member, finished in zip(due, epoch, strict=True):
-            if (outcome := _take_in(member, finished, together)) is not None:
+        epoch = _try_epoch(due, together)
+        if epoch is None:
+            return [(member.spec, member.folder) for member in living]
+        records = [_take_in(member, finished, together) for member, finished in zip(due, epoch, strict=True)]
+        _write(due, records)
+        for member, finished, record in zip(due, epoch, records, strict=True):
+            if (outcome := _report(member, finished, record, together)) is not None:
                 living.remove(member)
                 yield member.spec, outcome
+    return []
+
+
+def _try_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch] | None:
+    """Run one epoch of all members; None where a stack cannot, and the ordinary trainer can or says why not."""
+    try:
+        return _run_epoch(members, together)
+    except Exception as error:
+        logger.exception("an epoch of %d trials at once failed", len(members))
+        traceback.clear_frames(error.__traceback__)  # they hold the weights and activations of all of them
+        return None
 
 
 def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome:
     """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built."""
-    state = load_checkpoint(folder, together.device)
+    state = load_checkpoint(folder)
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     try:
@@ -179,49 +208,66 @@ class FinishedEpoch:
     top: TopClasses
 
 
-def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> TrialOutcome | None:
-    """Checkpoint and report a member's epoch; return its outcome when it ends with it."""
+def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> Record | TrialError:
+    """Let a member go on from its epoch; return what that leaves on disk, or why the trial fails."""
     metrics, learner, progress = finished.metrics, member.learner, member.progress
     try:
         require_finite(metrics.values, metrics.epoch, metrics.values["lr"])
     except TrialError as error:
-        return _leave(member, progress.outcome(TrialState.FAILED, str(error)), together)
+        return error
     learner.schedule.after_epoch(metrics.values)
     progress.seconds += metrics.values["time/epoch_s"]
     progress.steps += together.data.steps(member.spec.config.batch_size)
-    if progress.add(metrics, finished.confusion, together.objective):
-        learner.keep_best(member.folder, metrics.epoch)
-        keep_predictions(member.folder, finished.top, together.data.val, metrics.epoch)
-    save_checkpoint(member.folder, learner.state_dict(), progress)
-    return _ending(member, together, together.report(member.spec.number, metrics))
+    best = progress.add(metrics, finished.confusion, together.objective)
+    predictions = finished.top.named(together.data.val) if best else None
+    return learner.record(progress, predictions, together.device, best=best)
 
 
-def _one_by_one(members: Sequence[Member], together: Together) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
-    for member in members:
-        number = member.spec.number
+def _write(members: Sequence[Member], records: Sequence[Record | TrialError]) -> None:
+    """Write what the epoch leaves for all members, several at a time: a disk takes as long for eight as for one."""
+    with ThreadPoolExecutor(WRITERS, "stack-writer") as writers:
+        pairs = zip(members, records, strict=True)
+        work = [writers.submit(record.write, member.folder) for member, record in pairs if isinstance(record, Record)]
+        for written in work:
+            written.result()
+
+
+def _report(
+    member: Member, finished: FinishedEpoch, record: Record | TrialError, together: Together
+) -> TrialOutcome | None:
+    """Report a member's epoch; return its outcome when it ends with it."""
+    if isinstance(record, TrialError):
+        return _leave(member, member.progress.outcome(TrialState.FAILED, str(record)), together)
+    return _ending(member, together, together.report(member.spec.number, finished.metrics))
+
+
+def _one_by_one(
+    trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
+) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
+    for spec, folder in trials:
+        number = spec.number
         outcome = train(
-            member.spec,
+            spec,
             together.data,
             objective=together.objective,
             patience=together.patience,
             device=together.device,
-            folder=member.folder,
+            folder=folder,
             on_epoch=lambda metrics, number=number: together.report(number, metrics),  # type: ignore[misc]
             limits_file=together.limits_file,
             features=together.features,
             latency=together.latency,
         )
-        yield member.spec, outcome
+        yield spec, outcome
 
 
 def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch]:
     """Train and evaluate one epoch of all members. Each counts with its share of the time."""
     device, epoch = together.device, members[0].progress.epochs + 1
     seeds = [epoch_seed(member.spec.seed, epoch) for member in members]
-    generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
     reset_peak_memory(device)
     started = time.perf_counter()
-    head = FusedHead([member.head for member in members], generators)
+    head = FusedHead([member.head for member in members], seeds)
     trained = _train_epoch(members, head, together, epoch)
     training_s = (time.perf_counter() - started) / len(members)
     validated, top = _evaluate(members[0], head, together, len(members))
@@ -257,8 +303,9 @@ def _train_epoch(
     )
     metrics = StackedMetrics(len(members), len(together.data.classes), device)
     loss = stacked_loss([member.task.loss for member in members], device)
-    bounds = _bounds_of_gradients(configs, device)
-    parameters = list(head.parameters.values())
+    bounds = bounds_of_gradients(configs, device)
+    step = StackStep(head, optimizer, loss, bounds, metrics, device)
+    recorder = Recorder(step, device, STACK_WARM_UP, head.generators) if device.type == "cuda" else None
     train_features = members[0].inputs.features[0]
     batches = train_features.stacked_batches(
         configs[0].batch_size,
@@ -267,17 +314,34 @@ def _train_epoch(
         epoch,
         [config.class_balance.sampling for config in configs],
     )
-    for step, batch in enumerate(batches):
-        with autocast(device):
-            logits = head(batch.inputs, training=True).float()
-        losses = loss(logits, batch)
-        gradients = list(torch.autograd.grad(losses.sum() / losses.shape[1], parameters))
-        if bounds is not None:
-            clip(gradients, bounds)
-        optimizer.step(gradients, step)
-        metrics.update(logits.detach(), batch.labels, losses.detach())
+    for batch in batches:
+        step(batch) if recorder is None else recorder(batch, otherwise=step)
     optimizer.write_back()
     return metrics.compute()
+
+
+@dataclass(frozen=True)
+class StackStep:
+    """One step of all members."""
+
+    head: FusedHead
+    optimizer: FusedOptimizer
+    loss: StackedLoss
+    bounds: Tensor | None
+    metrics: StackedMetrics
+    device: torch.device
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Make the step and return the losses, [K, B]."""
+        with autocast(self.device):
+            logits = self.head(batch.inputs, training=True).float()
+        losses = self.loss(logits, batch)
+        gradients = list(torch.autograd.grad(losses.sum() / losses.shape[1], list(self.head.parameters.values())))
+        if self.bounds is not None:
+            clip(gradients, self.bounds)
+        self.optimizer.step(gradients)
+        self.metrics.update(logits.detach(), batch.labels, losses.detach())
+        return losses.detach()
 
 
 def _rates(members: Sequence[Member], steps: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -304,59 +368,3 @@ def _evaluate(
         metrics.update(logits, labels, losses)
         tops.append(TopClasses.of(logits, labels))
     return metrics.compute(), TopClasses.joined(tops)
-
-
-@dataclass(frozen=True)
-class StackedLoss:
-    """The losses of all members at once. Each has its label smoothing and its gamma, [K, 1].
-
-    `class_weights` are [K, C], None where no member has any; `gamma` is None where no member's loss is focal.
-    """
-
-    smoothing: Tensor
-    gamma: Tensor | None
-    class_weights: Tensor | None
-
-    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Return the losses [K, B] of logits [K, B, C]; of mixed inputs, weighted between both labels."""
-        surprise = -functional.log_softmax(logits, dim=2)
-        if self.gamma is not None:
-            surprise = focal(-surprise, self.gamma.unsqueeze(2))
-        even = surprise.mean(2)
-
-        def toward(labels: Tensor) -> Tensor:
-            losses = torch.lerp(surprise.gather(2, labels.unsqueeze(2)).squeeze(2), even, self.smoothing)
-            return losses if self.class_weights is None else losses * self.class_weights.gather(1, labels)
-
-        losses = toward(batch.labels)
-        if batch.mixed_labels is None or batch.mix_weight is None:
-            return losses
-        return batch.mix_weight * losses + (1 - batch.mix_weight) * toward(batch.mixed_labels)
-
-
-def stacked_loss(losses: Sequence[Loss], device: torch.device) -> StackedLoss:
-    """Stack the members' losses; a weight of 1 and a gamma of 0 leave a member's numbers as they are."""
-    given = next((loss.class_weights for loss in losses if loss.class_weights is not None), None)
-    weights = None
-    if given is not None:
-        even = torch.ones_like(given)
-        weights = torch.stack([even if loss.class_weights is None else loss.class_weights for loss in losses])
-    gamma = torch.tensor([loss.gamma for loss in losses], device=device)[:, None]
-    smoothing = torch.tensor([loss.label_smoothing for loss in losses], device=device)[:, None]
-    return StackedLoss(smoothing, gamma if any(loss.gamma for loss in losses) else None, weights)
-
-
-def _bounds_of_gradients(configs: Sequence[TrialConfig], device: torch.device) -> Tensor | None:
-    """Return the largest norm of each member's gradients, [K], infinite without one; None where no member has one."""
-    bounds = [config.gradient_clip for config in configs]
-    if all(bound is None for bound in bounds):
-        return None
-    return torch.tensor([float("inf") if bound is None else bound for bound in bounds], device=device)
-
-
-def clip(gradients: Sequence[Tensor], bounds: Tensor) -> None:
-    """Scale each member's gradients [K, ...] so that their norm together keeps its bound, [K]."""
-    squares = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients])
-    shares = (bounds / (squares.sum(0).sqrt() + 1e-6)).clamp(max=1.0)  # 1e-6 as torch's clip_grad_norm_ has it
-    for gradient in gradients:
-        gradient.mul_(shares.view(-1, *(1 for _ in gradient.shape[1:])))

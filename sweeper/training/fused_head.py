@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sweeper.data.transfer import to_device
 
 State = dict[str, Tensor]
 
@@ -20,24 +23,26 @@ class FusedHead:
 
     Args:
         heads: Of the members; `write_back` gives them what was learned.
-        generators: Of the members' dropout masks, on their device.
+        seeds: Of the members' dropout masks.
     """
 
-    def __init__(self, heads: Sequence[nn.Sequential], generators: Sequence[torch.Generator]):
+    def __init__(self, heads: Sequence[nn.Sequential], seeds: Sequence[int]):
         self._heads = heads
-        self._generators = generators
         self.parameters: State = _stacked([dict(head.named_parameters()) for head in heads])
         self.buffers: State = _stacked([dict(head.named_buffers()) for head in heads])
         for parameter in self.parameters.values():
             parameter.requires_grad_()
-        self._dropout = [[_rate(head, name) for head in heads] for name in _linears(heads[0])]
+        device = next(iter(self.parameters.values())).device
+        dropout = CpuDropout if device.type == "cpu" else DeviceDropout
+        self._dropout = [dropout([_rate(head, name) for head in heads], device) for name in _linears(heads[0])]
+        self.generators = dropout.generators(seeds, device)
 
     def __call__(self, inputs: Tensor, *, training: bool) -> Tensor:
         """Return the class scores [K, B, C] of features [K, B, D]."""
         values = inputs
-        for (name, layer), rates in zip(_linears(self._heads[0]).items(), self._dropout, strict=True):
-            if training and any(rates):
-                values = values * self._masks(values, rates)
+        for (name, layer), dropout in zip(_linears(self._heads[0]).items(), self._dropout, strict=True):
+            if training and any(dropout.rates):
+                values = values * dropout.masks(values, self.generators)
             values = self._multiplied(values, name)
             if layer != "_out":
                 values = self._activated(self._normalized(values, f"norm{layer}", training), f"activation{layer}")
@@ -46,16 +51,6 @@ class FusedHead:
     def _multiplied(self, values: Tensor, name: str) -> Tensor:
         weight, bias = self.parameters[f"{name}.weight"].transpose(1, 2), self.parameters.get(f"{name}.bias")
         return torch.bmm(values, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), values, weight)
-
-    def _masks(self, values: Tensor, rates: Sequence[float]) -> Tensor:
-        """Draw each member's mask from its own random numbers, as `nn.Dropout` does on the CPU."""
-        masks = torch.empty(values.shape, device=values.device)
-        for mask, rate, generator in zip(masks, rates, self._generators, strict=True):
-            if rate:
-                mask.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
-            else:
-                mask.fill_(1)
-        return masks
 
     def _normalized(self, values: Tensor, name: str, training: bool) -> Tensor:
         layer = getattr(self._heads[0], name, None)
@@ -85,9 +80,50 @@ class FusedHead:
     @torch.no_grad()
     def write_back(self) -> None:
         """Give every head its weights and batch statistics as they are now."""
-        for member, head in enumerate(self._heads):
-            for name, tensor in [*head.named_parameters(), *head.named_buffers()]:
-                tensor.copy_((self.parameters | self.buffers)[name][member])
+        for name, stacked in (self.parameters | self.buffers).items():
+            own = [
+                head.get_parameter(name) if name in self.parameters else head.get_buffer(name) for head in self._heads
+            ]
+            torch._foreach_copy_(own, list(stacked))
+
+
+class CpuDropout:
+    """Each member's masks come from its own random numbers, as those of `nn.Dropout` do."""
+
+    def __init__(self, rates: Sequence[float], device: torch.device):  # noqa: ARG002 (there is but one CPU)
+        self.rates = rates
+
+    @staticmethod
+    def generators(seeds: Sequence[int], device: torch.device) -> list[torch.Generator]:
+        return [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def masks(self, values: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return what values [K, B, D] are multiplied with."""
+        masks = torch.empty(values.shape)
+        for mask, rate, generator in zip(masks, self.rates, generators, strict=True):
+            if rate:
+                mask.bernoulli_(1 - rate, generator=generator).div_(1 - rate)
+            else:
+                mask.fill_(1)
+        return masks
+
+
+class DeviceDropout:
+    """All masks come from one generator: two launches for all members, where their own would take two for each."""
+
+    def __init__(self, rates: Sequence[float], device: torch.device):
+        self.rates = rates
+        self._kept = to_device(np.array([[[1 - rate]] for rate in rates], dtype=np.float32), device)
+
+    @staticmethod
+    def generators(seeds: Sequence[int], device: torch.device) -> list[torch.Generator]:
+        seed = int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1)
+        return [torch.Generator(device).manual_seed(seed)]
+
+    def masks(self, values: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return what values [K, B, D] are multiplied with."""
+        masks = torch.empty(values.shape, device=values.device)
+        return masks.bernoulli_(self._kept, generator=generators[0]).div_(self._kept)
 
 
 def _stacked(states: Sequence[State]) -> State:

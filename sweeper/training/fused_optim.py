@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, SgdConfig
+from sweeper.data.transfer import to_device
 
 Rates = npt.NDArray[np.float64]
 
@@ -25,8 +26,8 @@ CPU_BLOCK = 1 << 16
 class FusedOptimizer(Protocol):
     """Steps all members at once."""
 
-    def step(self, gradients: Sequence[Tensor], step: int) -> None:
-        """Make a step of the epoch, counted from 0, with gradients [K, ...]."""
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        """Make the next step of the epoch with gradients [K, ...]."""
 
     def write_back(self) -> None:
         """Give each member's optimizer its state as it is now."""
@@ -76,10 +77,11 @@ class StackedWeight:
 
     def write_back(self, steps: int | None) -> None:
         """Give every member's optimizer its rows, and the number of its steps where it counts them."""
+        copies = {name: _rows_apart(rows) for name, rows in self.kept.items()}
         for member, (optimizer, own) in enumerate(zip(self._optimizers, self._own, strict=True)):
-            state: dict[str, Any] = {name: rows[member].clone().view_as(own) for name, rows in self.kept.items()}
+            state: dict[str, Any] = {name: rows[member].view_as(own) for name, rows in copies.items()}
             if steps is not None:
-                state["step"] = torch.tensor(float(steps), dtype=torch.float32, device=own.device)
+                state["step"] = torch.full((), float(steps), dtype=torch.float32, device=own.device)
             optimizer.state[own] = state
 
     def blocks(self, gradient: Tensor) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
@@ -97,6 +99,24 @@ class StackedWeight:
         ]
 
 
+class EpochSteps:
+    """Which step of the epoch it is: on a GPU counted there, so that a recorded step knows."""
+
+    def __init__(self, device: torch.device):
+        self._on_host = 0
+        self._on_device = None if device.type == "cpu" else torch.zeros(1, dtype=torch.int64, device=device)
+
+    def row(self, table: Tensor) -> Tensor:
+        """Return today's row of a table [steps, ...]."""
+        return table[self._on_host] if self._on_device is None else table.index_select(0, self._on_device)[0]
+
+    def advance(self) -> None:
+        if self._on_device is None:
+            self._on_host += 1
+        else:
+            self._on_device += 1
+
+
 class FusedAdam:
     """Adam (arXiv 1412.6980) and AdamW (arXiv 1711.05101), with AMSGrad where the members have it."""
 
@@ -107,6 +127,7 @@ class FusedAdam:
         device = weights[0].value.device
         first, second = (np.array([config.betas[i] for config in configs]) for i in (0, 1))
         count = np.arange(steps + 1, steps + len(rates) + 1)[:, None]
+        self._steps_of_epoch = EpochSteps(device)
         self._size = _column(-rates / (1 - first**count), device)
         self._spread = _column(1 / np.sqrt(1 - second**count), device)
         self._decay = [_column(weight.decay, device) for weight in weights]
@@ -118,13 +139,23 @@ class FusedAdam:
                 weight.recall(name)
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], step: int) -> None:
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        now = self._steps_of_epoch
+        size, spread = now.row(self._size), now.row(self._spread)
         for weight, gradient, decay, keep in zip(self._weights, gradients, self._decay, self._keep, strict=True):
             for value, slope, kept in weight.blocks(gradient):
-                self._update(value, slope, kept, decay, keep[step], step)
+                self._update(value, slope, kept, decay, now.row(keep), size, spread)
+        now.advance()
 
     def _update(
-        self, value: Tensor, slope: Tensor, kept: dict[str, Tensor], decay: Tensor, keep: Tensor, step: int
+        self,
+        value: Tensor,
+        slope: Tensor,
+        kept: dict[str, Tensor],
+        decay: Tensor,
+        keep: Tensor,
+        size: Tensor,
+        spread_factor: Tensor,
     ) -> None:
         if self._decoupled:
             value.mul_(keep)
@@ -134,8 +165,8 @@ class FusedAdam:
         spread = kept["exp_avg_sq"].mul_(self._second).addcmul_(slope * self._new_second, slope)
         if self._amsgrad:
             spread = torch.maximum(kept["max_exp_avg_sq"], spread, out=kept["max_exp_avg_sq"])
-        divisor = spread.sqrt().mul_(self._spread[step]).add_(self._eps)
-        value.addcdiv_(kept["exp_avg"] * self._size[step], divisor)
+        divisor = spread.sqrt().mul_(spread_factor).add_(self._eps)
+        value.addcdiv_(kept["exp_avg"] * size, divisor)
 
     def write_back(self) -> None:
         for weight in self._weights:
@@ -149,6 +180,7 @@ class FusedSgd:
         self._weights = weights
         self._moves, self._nesterov = configs[0].momentum > 0, configs[0].nesterov
         device = weights[0].value.device
+        self._steps_of_epoch = EpochSteps(device)
         self._size = _column(-rates, device)
         self._decay = [_column(weight.decay, device) for weight in weights]
         self._momentum = _column([config.momentum for config in configs], device)
@@ -156,18 +188,27 @@ class FusedSgd:
             weight.recall("momentum_buffer")
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], step: int) -> None:
+    def step(self, gradients: Sequence[Tensor]) -> None:
+        size = self._steps_of_epoch.row(self._size)
         for weight, gradient, decay in zip(self._weights, gradients, self._decay, strict=True):
             for value, slope, kept in weight.blocks(gradient):
                 slope = torch.addcmul(slope, value, decay)
                 if self._moves:
                     moved = kept["momentum_buffer"].mul_(self._momentum).add_(slope)
                     slope = torch.addcmul(slope, moved, self._momentum) if self._nesterov else moved
-                value.addcmul_(slope, self._size[step])
+                value.addcmul_(slope, size)
+        self._steps_of_epoch.advance()
 
     def write_back(self) -> None:
         for weight in self._weights if self._moves else []:
             weight.write_back(None)
+
+
+def _rows_apart(rows: Tensor) -> list[Tensor]:
+    """Return a copy of each row, in memory of its own; on a GPU all of them by one launch."""
+    copies = [torch.empty_like(row) for row in rows]
+    torch._foreach_copy_(copies, list(rows))
+    return copies
 
 
 def _decay_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> float:
@@ -179,4 +220,4 @@ def _decay_of(optimizer: torch.optim.Optimizer, parameter: nn.Parameter) -> floa
 
 def _column(values: Any, device: torch.device) -> Tensor:
     """Return float32 [..., K, 1] of values [..., K]."""
-    return torch.from_numpy(np.asarray(values, dtype=np.float32)).to(device).unsqueeze(-1)
+    return to_device(np.asarray(values, dtype=np.float32), device).unsqueeze(-1)

@@ -49,6 +49,12 @@ def compute_gradients(
     return micro_batches.fit("training", count, attempt, rewind)
 
 
+def whole_gradients(forward: Forward, batch: Batch, losses_of: Losses) -> Scored:
+    """Set the gradients of the mean loss of a batch that is known to fit."""
+    forward.network.zero_grad(set_to_none=True)
+    return _backward(forward, batch, losses_of, len(batch.labels))
+
+
 def _backward(forward: Forward, part: Batch, losses_of: Losses, count: int) -> Scored:
     """Add the gradients of a part of a batch of `count` images."""
     with autocast(forward.device):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
+
+from sweeper.data.transfer import to_device
 
 WINDOW, SIGMA = 11, 1.5  # pixels
 LUMINANCE, CONTRAST = 0.01**2, 0.03**2  # keep the quotients finite, for values from 0 to 1
@@ -46,14 +50,17 @@ def _under_window(values: Tensor) -> Tensor:
     As two products with banded matrices, which on a CPU take images of 32 pixels faster than convolutions do.
     """
     height, width = values.shape[-2:]
-    return _bands(height, values) @ values @ _bands(width, values).T
+    rows, columns = (_bands(side, values.dtype, values.device) for side in (height, width))
+    return rows @ values @ columns.T
 
 
-def _bands(length: int, like: Tensor) -> Tensor:
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)
+def _bands(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the weights of every place of the window along one side, [length - 10, length]."""
-    places = torch.arange(WINDOW, dtype=like.dtype, device=like.device) - WINDOW // 2
+    places = torch.arange(WINDOW, dtype=dtype) - WINDOW // 2
     weights = torch.exp(-places.square() / (2 * SIGMA**2))
-    bands = like.new_zeros(length - WINDOW + 1, length)
+    bands = torch.zeros(length - WINDOW + 1, length, dtype=dtype)
     for row in range(len(bands)):
         bands[row, row : row + WINDOW] = weights / weights.sum()
-    return bands
+    return to_device(bands.numpy(), device)

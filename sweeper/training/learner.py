@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sweeper.config.sweep import CudaGraphs
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
+from sweeper.predictions import Predictions
 from sweeper.results import TrialSpec
-from sweeper.training.checkpoint import save_optimizer, save_weights
+from sweeper.training.checkpoint import Record, save_weights
 from sweeper.training.compiling import PLAIN, Compilation, Compiling
 from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.forward import Forward
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
+from sweeper.training.progress import Progress
 from sweeper.training.schedule import LearningRate
+from sweeper.training.snapshot import HostMemory
 from sweeper.training.start import load_head, load_optimizer
+from sweeper.training.step import TrainingStep
+from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
 
@@ -43,26 +49,50 @@ class Learner:
     compiling: Compiling
     limits_file: Path | None
     keep_optimizer: bool = False
+    gradient_clip: float | None = None
     best_head: dict[str, torch.Tensor] | None = None
+    _steps: Steps | None = None
+    _memory: HostMemory = field(default_factory=HostMemory)
 
     @property
     def on_features(self) -> bool:
         return self.inputs.network is not self.model
 
-    def keep_best(self, folder: TrialFolder, epoch: int) -> None:
-        """Keep the weights as they are now, those of the best epoch so far."""
-        if self.on_features:
+    def record(
+        self, progress: Progress, predictions: Predictions | None, device: torch.device, *, best: bool
+    ) -> Record:
+        """Return what the epoch that `progress` ends with leaves on disk; learning may go on at once."""
+        if best and self.on_features:
             self.best_head = {name: tensor.clone() for name, tensor in self.inputs.network.state_dict().items()}
-        else:
-            save_weights(folder, self.model, epoch)
-        if self.keep_optimizer:
-            save_optimizer(folder, self.optimizer, epoch)
+        return Record(
+            self._memory.snapshot(self.state_dict(), device),
+            progress.copy(),
+            weights=best and not self.on_features,
+            optimizer=best and self.keep_optimizer,
+            predictions=predictions if best else None,
+        )
 
     def write_best(self, folder: TrialFolder, epoch: int | None) -> None:
         """Write the best weights, whole, of a trial that has ended, where that was left to the end."""
         if self.best_head is not None and epoch is not None:
             self.inputs.network.load_state_dict(self.best_head)
-            save_weights(folder, self.model, epoch)
+            save_weights(folder, self.model.state_dict(), epoch)
+
+    def steps(self, device: torch.device) -> Steps:
+        """Return what makes the training steps; a learner of a stack never needs it."""
+        if self._steps is None:
+            meter, forward = self.task.meter(device), self.compiling.forward
+            step = TrainingStep(
+                forward, self.task.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip
+            )
+            self._steps = Steps(step)
+        return self._steps
+
+    def close(self) -> None:
+        """Give back what only training needs."""
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
 
     def remember_limits(self) -> None:
         """Keep for later trials how many images fit in memory at once."""
@@ -93,6 +123,7 @@ def build_learner(
     limits_file: Path | None = None,
     features: FrozenFeatures | None = None,
     compilation: Compilation = PLAIN,
+    graphs: CudaGraphs = "auto",
 ) -> Learner:
     """Build model, optimizer and schedule; the same seed gives the same weights."""
     config, task = spec.config, build_task(spec, data, device)
@@ -114,8 +145,19 @@ def build_learner(
     smallest = smallest_part(inputs.network.train())
     limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
     sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
-    compiling = Compiling(Forward(inputs.network, device), compilation, config.batch_size)
-    return Learner(task, model, inputs, optimizer, schedule, sizes, compiling, limits_file, spec.keep_optimizer)
+    forward = Forward(inputs.network, device, can_record(inputs.network, optimizer, graphs))
+    return Learner(
+        task,
+        model,
+        inputs,
+        optimizer,
+        schedule,
+        sizes,
+        Compiling(forward, compilation, config.batch_size),
+        limits_file,
+        spec.keep_optimizer,
+        config.gradient_clip,
+    )
 
 
 def _on_features(

@@ -23,6 +23,7 @@ from sweeper.config.hyperparameters import (
 from sweeper.data.batches import Batch
 from sweeper.data.sampling import class_shares
 from sweeper.data.splitting import Rows
+from sweeper.data.transfer import to_device
 
 SMALLEST_MISS = 1e-7
 """Of 1 - p, whose powers below 1 have no slope at 0."""
@@ -70,7 +71,7 @@ def build_loss(config: TrialConfig, labels: Rows, classes: int, device: torch.de
     return Loss(
         config.label_smoothing,
         balance.loss.gamma if isinstance(balance.loss, FocalConfig) else 0.0,
-        None if weights is None else torch.from_numpy(weights).to(device),
+        None if weights is None else to_device(weights, device),
     )
 
 

@@ -1,7 +1,7 @@
 """How running out of memory is recognised, and what is freed then.
 
-CUDA's allocator raises a class of its own; Python and NumPy raise MemoryError. Torch's CPU allocator
-raises a plain RuntimeError, and so do oneDNN, cuBLAS and cuDNN when a buffer of theirs is refused.
+What says so by its class is `data/out_of_memory.py`. Torch's CPU allocator raises a plain RuntimeError, and so do
+oneDNN, cuBLAS and cuDNN when a buffer of theirs is refused.
 Their texts differ and change, so they decide nothing here: whoever sees a RuntimeError tries the same
 work in smaller parts, and when even the smallest fails, the allocator itself is asked. It reports
 every refusal to torch's profiler, so the step is repeated once under it (`was_refused_memory`).
@@ -15,19 +15,27 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch.autograd.profiler_util import OUT_OF_MEMORY_EVENT_NAME
 from torch.nn import functional
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
+from sweeper.data.out_of_memory import is_memory
+from sweeper.errors import DeviceError
 
+_spare: list[Callable[[], bool]] = []
 _widths = itertools.count(9)
 
 
-def may_be_memory(error: Exception) -> bool:
+def may_be_memory(error: BaseException) -> bool:
     """Tell whether an error is one of memory, or one by which a library may mean that."""
-    return isinstance(error, OUT_OF_MEMORY) or type(error) is RuntimeError
+    return is_memory(error) or type(error) is RuntimeError
+
+
+def drop_when_short(release: Callable[[], bool]) -> None:
+    """Call `release` when this process runs out of memory: it drops what only saves time, and tells whether it did."""
+    _spare.append(release)
 
 
 def was_refused_memory(step: Callable[[], object]) -> bool:
@@ -50,31 +58,58 @@ def was_refused_memory(step: Callable[[], object]) -> bool:
     return any(event.name == OUT_OF_MEMORY_EVENT_NAME for event in profiler.events() or ())  # type: ignore[no-untyped-call]
 
 
+def make_room(device: torch.device) -> bool:
+    """Drop what is only kept to save time, and give back what nothing refers to; True where anything was dropped."""
+    dropped = [release() for release in _spare]
+    free_memory(device)
+    return any(dropped)
+
+
 def free_memory(device: torch.device) -> None:
-    """Give back what nothing refers to any more, on the host and to the device."""
+    """Give back what nothing refers to any more, on the host and to the device.
+
+    A broken context refuses that too; `still_works` tells.
+    """
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
+    with suppress(RuntimeError):
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        elif device.type == "mps":
+            torch.mps.empty_cache()
 
 
 def still_works(device: torch.device) -> bool:
     """Tell whether a tiny network can still be trained in this process.
 
     After a failed kernel a CUDA context takes no work any more, and a library may keep an error as oneDNN
-    does: then only a new process helps. The images are of another width each time, since oneDNN keeps
-    the primitives it has.
+    does: then only a new process helps.
     """
-
-    def step() -> None:
-        images = torch.ones(2, 3, 9, next(_widths), device=device)
-        weights = torch.ones(4, 3, 3, 3, device=device, requires_grad=True)
-        functional.conv2d(images, weights).sum().backward()  # type: ignore[no-untyped-call]
-
     try:
-        with torch.inference_mode(False), torch.enable_grad():
-            step()
+        train_a_little(device)
     except (RuntimeError, MemoryError):
         return False
     return True
+
+
+def require_working(device: torch.device) -> None:
+    """Raise DeviceError, with what is known of the cause, where not even a tiny network can be trained."""
+    try:
+        train_a_little(device)
+    except (RuntimeError, MemoryError) as error:
+        why = str(error).partition("\n")[0]
+        if is_memory(error):
+            why = "its memory is full; end the process that holds it, or name another device with `device:`"
+        raise DeviceError(f"{device} cannot train: {why}") from error
+
+
+def train_a_little(device: torch.device) -> None:
+    """Make one training step of a tiny network and wait for it.
+
+    The images are of another width each time, since oneDNN keeps the primitives it has.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        images = torch.ones(2, 3, 9, next(_widths), device=device)
+        weights = torch.ones(4, 3, 3, 3, device=device, requires_grad=True)
+        functional.conv2d(images, weights).sum().backward()  # type: ignore[no-untyped-call]
+        if weights.grad is not None:
+            weights.grad.sum().item()

@@ -19,11 +19,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweeper.config.hyperparameters import Frozen
+from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit
 from sweeper.files import file_lock, write_whole
 from sweeper.training.memory import (
-    OUT_OF_MEMORY,
     free_memory,
+    make_room,
     may_be_memory,
     still_works,
     was_refused_memory,
@@ -94,6 +95,9 @@ class MicroBatches:
                 if not may_be_memory(error):
                     raise
                 traceback.clear_frames(error.__traceback__)  # they hold the activations
+                if make_room(self.device):
+                    rewind()
+                    continue  # the same once more, with the memory of what was kept for later trials
                 self._ask_whether_refused(error, lambda cut=cut: attempt(cut), rewind)  # type: ignore[misc]
                 smaller = _smaller(cut, count, smallest)
                 if self.memory_was_refused and (smaller is None or not still_works(self.device)):
@@ -105,11 +109,10 @@ class MicroBatches:
             self.limits = self.limits.lowered(phase, smaller)
 
     def _ask_whether_refused(self, error: Exception, again: Callable[[], object], rewind: Callable[[], None]) -> None:
-        """Free what the failed attempt held, and note whether it failed for memory."""
-        free_memory(self.device)
+        """Note whether an attempt failed for memory."""
         if not self.memory_was_refused:
             rewind()
-            self.memory_was_refused = isinstance(error, OUT_OF_MEMORY) or was_refused_memory(again)
+            self.memory_was_refused = is_memory(error) or was_refused_memory(again)
             free_memory(self.device)
 
     def state_dict(self) -> dict[str, Any]:

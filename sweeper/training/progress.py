@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy.typing as npt
@@ -61,6 +61,10 @@ class Progress:
             seconds=self.seconds,
             timestamp_ms=last,
         )
+
+    def copy(self) -> Self:
+        """Return what does not change while the trial goes on."""
+        return replace(self, history=list(self.history), exhibits=dict(self.exhibits))
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, so that a checkpoint loads without unpickling code."""

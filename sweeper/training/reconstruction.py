@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.batches import Batch
+from sweeper.data.transfer import to_device
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.backbones import Backbone
@@ -38,23 +39,26 @@ class QualityMeter:
     def __init__(self, device: torch.device, *, similarity: bool):
         precise = torch.float32 if device.type == "mps" else torch.float64
         self._names = ("loss", "psnr", "ssim") if similarity else ("loss", "psnr")
-        self._sums = torch.zeros(len(self._names), dtype=precise, device=device)
-        self._count = 0
+        self._sums = torch.zeros(len(self._names) + 1, dtype=precise, device=device)  # the last counts images
+
+    def reset(self) -> None:
+        self._sums.zero_()
 
     @torch.no_grad()
-    def update(self, outputs: Tensor, batch: Batch, losses: Tensor) -> None:
+    def update(self, outputs: Tensor, batch: Batch, losses: Tensor) -> None:  # noqa: ARG002 (of a task with labels)
         images, restored = outputs[:, 0], outputs[:, 1].clamp(0, 1)
         found = [losses, psnr(mean_squared_error(images, restored))]
         if len(self._names) > len(found):
             found.append(ssim(images, restored))
+        found.append(torch.ones_like(losses))
         self._sums += torch.stack(found).sum(1, dtype=self._sums.dtype)
-        self._count += len(batch.labels)
 
     def compute(self) -> dict[str, float]:
         """Return the means over all images. Raises ValueError where nothing was counted."""
-        if not self._count:
+        *sums, count = self._sums.tolist()
+        if not count:
             raise ValueError("no image was reconstructed; there is nothing to judge")
-        return {name: total / self._count for name, total in zip(self._names, self._sums.tolist(), strict=True)}
+        return {name: total / count for name, total in zip(self._names, sums, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,8 @@ class Reconstruction:
         for batch in batches:
             outputs = predict(batch.inputs)
             meter.update(outputs, batch, self.losses(outputs, batch))
-            shown.append(_as_bytes(outputs[_spread(len(outputs), self.config.images)]))
-        candidates = torch.cat(shown)
-        picked = candidates[_spread(len(candidates), self.config.images)]
-        return Validation(meter.compute(), picked.cpu().numpy())
+            shown.append(_as_bytes(_picked(outputs, self.config.images)))
+        return Validation(meter.compute(), _picked(torch.cat(shown), self.config.images).cpu().numpy())
 
     def shows(self, epoch: int) -> bool:
         return epoch % self.config.every == 0
@@ -95,9 +97,10 @@ class Reconstruction:
         write_whole(folder.reconstructions / f"{name}.png", picture(exhibit))
 
 
-def _spread(count: int, most: int) -> list[int]:
-    """Return at most so many places, evenly over `count`: a split often stands in the order of its classes."""
-    return sorted(set(np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()))
+def _picked(rows: Tensor, most: int) -> Tensor:
+    """Return at most `most` of the rows [N, ...], evenly spaced: a split often stands in the order of its classes."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64))
+    return rows.index_select(0, to_device(places, rows.device))
 
 
 def _as_bytes(pairs: Tensor) -> Tensor:

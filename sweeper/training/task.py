@@ -32,7 +32,10 @@ class Validation:
 
 
 class Meter(Protocol):
-    """Collects the metrics of a training pass; `update` never waits for the device."""
+    """Collects the metrics of training passes; `update` never waits for the device and keeps nothing on the host."""
+
+    def reset(self) -> None:
+        """Forget what was counted, before a pass."""
 
     def update(self, outputs: Tensor, batch: Batch, losses: Tensor) -> None:
         """Count a batch: what the network made of it, float32 [B, ...], and the loss of each image, [B]."""

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from sweeper.data.batches import DeviceImages
-from sweeper.paths import TrialFolder
-from sweeper.predictions import MOST_CLASSES, Predictions, write_predictions
+from sweeper.predictions import MOST_CLASSES, Predictions
 
 
 @dataclass(frozen=True)
@@ -52,14 +51,12 @@ class TopClasses:
         """Return them on the host with the names and labels of the split that they were made of."""
         return Predictions(
             images=images.ids,
-            labels=images.labels.cpu().numpy(),
+            labels=images.host_labels,
             classes=self.classes.cpu().numpy(),
             probabilities=self.probabilities.float().cpu().numpy(),
             true=self.true.float().cpu().numpy(),
         )
 
-
-def keep_predictions(folder: TrialFolder, top: TopClasses, images: DeviceImages, epoch: int) -> None:
-    """Write what the best epoch so far says about the validation images, where these have names."""
-    if len(images.ids) == len(images):
-        write_predictions(folder.predictions_of(epoch), top.predictions(images))
+    def named(self, images: DeviceImages) -> Predictions | None:
+        """Return the same, where the images of the split have names."""
+        return self.predictions(images) if len(images.ids) == len(images) else None

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from sweeper.config.sweep import ObjectiveConfig
+from sweeper.config.sweep import CudaGraphs, ObjectiveConfig
+from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
-from sweeper.training.checkpoint import load_checkpoint, save_checkpoint, settle
+from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.compiling import PLAIN, Compilation
 from sweeper.training.cost import count_parameters, latency_ms
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
+from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.features import FrozenFeatures
-from sweeper.training.gradients import StepStart, compute_gradients
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
-from sweeper.training.memory import OUT_OF_MEMORY
 from sweeper.training.progress import Progress
 from sweeper.training.task import Task, Validation
 from sweeper.training.tasks import build_task
-from sweeper.training.top_classes import keep_predictions
 
 OnEpoch = Callable[[EpochMetrics], bool]
 
@@ -47,6 +46,7 @@ def train(
     limits_file: Path | None = None,
     features: FrozenFeatures | None = None,
     compilation: Compilation = PLAIN,
+    graphs: CudaGraphs = "auto",
     latency: bool = False,
 ) -> TrialOutcome:
     """Train a trial to its end, from its last checkpoint where there is one.
@@ -55,36 +55,28 @@ def train(
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
     want of memory as pruned and not feasible. `limits_file` remembers for later trials how many images
     fit in memory at once. `features` has what frozen backbones make of the images. `compilation` says
-    whether the network is compiled.
+    whether the network is compiled, `graphs` whether steps are recorded on a GPU.
     `latency`: measure at the end how long the network takes for one image.
     """
-    state = load_checkpoint(folder, device)
+    state = load_checkpoint(folder)
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     learner: Learner | None = None
     try:
-        learner = build_learner(spec, data, device, limits_file, features, compilation)
+        learner = build_learner(spec, data, device, limits_file, features, compilation, graphs)
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
-        pruned = any(on_epoch(metrics) for metrics in progress.history)
-        while not pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
-            metrics, validated = _run_epoch(spec, learner, data, progress, device)
-            if learner.task.shows(metrics.epoch):
-                learner.task.keep(validated.exhibit, f"epoch-{metrics.epoch:04d}", folder)
-            if progress.add(metrics, validated.exhibit, objective):
-                learner.keep_best(folder, metrics.epoch)
-                if validated.top is not None:
-                    keep_predictions(folder, validated.top, data.val, metrics.epoch)
-            save_checkpoint(folder, learner.state_dict(), progress)
-            learner.remember_limits()
-            pruned = on_epoch(metrics)
+        state = None  # as large as network and optimizer together
+        pruned = _train_epochs(spec, learner, data, progress, objective, patience, device, folder, on_epoch)
         outcome = progress.outcome(TrialState.PRUNED if pruned else TrialState.COMPLETE)
     except DoesNotFit as error:
         config = spec.config
         why = f"{error} ({config.backbone} at {config.image_size} pixels, batch size {config.batch_size})"
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
-    except OUT_OF_MEMORY as error:  # outside the part of a step that can be cut
-        why = str(error).partition("\n")[0] or "Python was refused memory"
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory(error):
+            raise
+        why = str(error).partition("\n")[0] or "Python was refused memory"  # outside the part of a step that can be cut
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
@@ -109,6 +101,7 @@ def leave(
     threads = torch.get_num_threads() if device.type == "cpu" else None
     trained: dict[str, Any] = {"device": device.type, "precision": precision(device), "threads": threads}
     if learner is not None:
+        learner.close()
         learner.write_best(folder, progress.best_epoch)
         costs = {"parameters": float(count_parameters(learner.model))}
         if latency and outcome.state is TrialState.COMPLETE:
@@ -117,17 +110,75 @@ def leave(
     return outcome.model_copy(update=trained)
 
 
+def _train_epochs(
+    spec: TrialSpec,
+    learner: Learner,
+    data: TrialData,
+    progress: Progress,
+    objective: ObjectiveConfig,
+    patience: int | None,
+    device: torch.device,
+    folder: TrialFolder,
+    on_epoch: OnEpoch,
+) -> bool:
+    """Train until the epochs are used up, the objective stalls or `on_epoch` prunes; return whether it did."""
+    if any(on_epoch(metrics) for metrics in progress.history):
+        return True
+    with EpochWriter(device) as writer:
+        while not writer.pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
+            try:
+                finished = _run_epoch(spec, learner, data, progress, device, writer)
+            except (TrialError, RuntimeError, MemoryError):
+                if writer.wait():  # the trial had ended before
+                    break
+                raise
+            if writer.wait() or finished is None:
+                break
+            metrics, validated = finished
+            best = progress.add(metrics, validated.exhibit, objective)
+            predictions = validated.top.named(data.val) if best and validated.top is not None else None
+            record = learner.record(progress, predictions, device, best=best)
+            learner.remember_limits()
+            writer.submit(partial(_leave_epoch, record, metrics, validated, learner.task, folder, on_epoch))
+        return writer.wait()
+
+
+def _leave_epoch(
+    record: Record,
+    metrics: EpochMetrics,
+    validated: Validation,
+    task: Task,
+    folder: TrialFolder,
+    on_epoch: OnEpoch,
+) -> bool:
+    """Write what an epoch leaves, then report it; return whether to prune."""
+    if task.shows(metrics.epoch):
+        task.keep(validated.exhibit, f"epoch-{metrics.epoch:04d}", folder)
+    record.write(folder)
+    return on_epoch(metrics)
+
+
 def _run_epoch(
-    spec: TrialSpec, learner: Learner, data: TrialData, progress: Progress, device: torch.device
-) -> tuple[EpochMetrics, Validation]:
-    """Train and evaluate one epoch. Everything random in it follows from (seed, epoch)."""
+    spec: TrialSpec,
+    learner: Learner,
+    data: TrialData,
+    progress: Progress,
+    device: torch.device,
+    writer: EpochWriter,
+) -> tuple[EpochMetrics, Validation] | None:
+    """Train and evaluate one epoch; None where the trial turns out to be pruned meanwhile.
+
+    Everything random in it follows from (seed, epoch).
+    """
     epoch, config = progress.epochs + 1, spec.config
     torch.manual_seed(epoch_seed(spec.seed, epoch))
     reset_peak_memory(device)
     steps = data.steps(config.batch_size)
     learner.compiling.before_epoch((spec.epochs - progress.epochs) * steps)
     started = time.perf_counter()
-    trained = _train_epoch(spec, learner, progress, epoch, device)
+    trained = _train_epoch(learner, progress, epoch, device, writer)
+    if trained is None:
+        return None
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started
     learner.compiling.after_epoch(steps, training_s)
@@ -149,28 +200,22 @@ def _run_epoch(
 
 
 def _train_epoch(
-    spec: TrialSpec, learner: Learner, progress: Progress, epoch: int, device: torch.device
-) -> Mapping[str, float]:
+    learner: Learner, progress: Progress, epoch: int, device: torch.device, writer: EpochWriter
+) -> Mapping[str, float] | None:
     """Make one pass over the training images and return the running training metrics."""
-    forward, network, meter = learner.compiling.forward, learner.inputs.network, learner.task.meter(device)
-    network.train()
-    start = StepStart(network, device)
+    learner.inputs.network.train()
+    steps = learner.steps(device)
+    steps.meter.reset()
     for batch in learner.inputs.train(epoch):
+        if writer.pruned:
+            return None
         learner.schedule.before_step(progress.steps)
-        scored = compute_gradients(forward, batch, learner.task.losses, learner.micro_batches, start)
+        losses = steps(batch)
         # Reading the loss waits for the device: free on a CPU, left to the end of the epoch on a GPU.
-        if device.type == "cpu" and not torch.isfinite(loss := scored.losses.mean()):
+        if device.type == "cpu" and not torch.isfinite(loss := losses.mean()):
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))
-        _update(learner, spec.config.gradient_clip)
-        meter.update(scored.outputs, batch, scored.losses)
         progress.steps += 1
-    return meter.compute()
-
-
-def _update(learner: Learner, gradient_clip: float | None) -> None:
-    if gradient_clip is not None:
-        nn.utils.clip_grad_norm_(learner.inputs.network.parameters(), gradient_clip)
-    learner.optimizer.step()
+    return steps.meter.compute()
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -12,6 +12,7 @@ from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data.batches import Batch, DeviceImages, training_bounds
 from sweeper.data.image_set import ImageSet
 from sweeper.data.placement import MappedSamples, ResidentSamples, StreamedSamples, place_samples
+from tests.cuda.waiting import never_waits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVERYTHING = AugmentConfig(
@@ -182,9 +183,6 @@ def test_cuda_epoch_never_waits_for_the_device(augment: AugmentConfig) -> None:
     epochs = []
     for images in placed:
         train(images, augment)
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with never_waits():
             epochs.append(train(images, augment))
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
     assert_same(*epochs)

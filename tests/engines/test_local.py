@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from sweeper.config.sweep import FeaturesConfig, SweepConfig
-from sweeper.engines.local import MOST_WORKERS, LocalEngine
-from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.local import MAX_FAILED_STARTS, MOST_WORKERS, LocalEngine
+from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from tests.pictures import write_split_folders
@@ -137,7 +137,7 @@ def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_
 
 
 def test_as_many_workers_as_have_room_start_once_a_trial_is_measured(sweep: SweepConfig, tmp_path: Path) -> None:
-    engine = LocalEngine(sweep, Workspace(tmp_path), workers=None)
+    engine = LocalEngine(sweep, Workspace(tmp_path), workers="auto")
     try:
         wait_for(engine, WorkerReady)
         assert (engine.idle, len(engine._slots)) == (1, 1)
@@ -151,12 +151,17 @@ def test_as_many_workers_as_have_room_start_once_a_trial_is_measured(sweep: Swee
         engine.close()
 
 
-def test_a_worker_that_cannot_start_says_why(sweep: SweepConfig, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_says_why_and_its_slot_is_given_up_after_three(
+    sweep: SweepConfig, tmp_path: Path
+) -> None:
     engine = LocalEngine(sweep.model_copy(update={"device": "cuda:99"}), Workspace(tmp_path), workers=1)
+    events: list[Event] = []
     try:
-        died = wait_for(engine, WorkerDied)
+        while not events or not isinstance(events[-1], SlotRetired):
+            events += engine.events(1)
     finally:
         engine.close()
-    assert isinstance(died, WorkerDied)
-    assert died.number is None
-    assert "cuda:99" in died.reason
+    died = [event for event in events if isinstance(event, WorkerDied)]
+    assert [event.number for event in died] == [None] * MAX_FAILED_STARTS
+    assert died[0].reason == "device cuda:99 was asked for and torch sees 0 CUDA devices; use auto or cpu"
+    assert events[-1] == SlotRetired(died[0].reason, left=0)

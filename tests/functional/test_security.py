@@ -44,7 +44,7 @@ def test_a_checkpoint_with_a_live_payload_is_refused(tmp_path: Path) -> None:
     folder.path.mkdir(parents=True)
     torch.save({"model": {}, "progress": Payload(marker)}, folder.checkpoint)
     with pytest.raises(TrialError, match=r"checkpoint\.pt .* refused.*remove it"):
-        load_checkpoint(folder, CPU)
+        load_checkpoint(folder)
     assert not marker.exists()
     torch.load(folder.checkpoint, weights_only=False)
     assert marker.exists()  # the payload is live

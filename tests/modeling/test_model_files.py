@@ -32,6 +32,14 @@ def test_our_networks_take_images_of_8_to_64_pixels(name, features, size):
     assert backbone.mean == (0.5, 0.5, 0.5)
 
 
+def test_resnet9_takes_images_of_32_pixels_and_has_a_last_stage():
+    assert build_backbone("resnet9", False, 0.1, 32).features == 512
+    model = build_classifier(TrialConfig(backbone="resnet9", image_size=32, trainable="last_stage"), 10)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 6_573_130
+    learning = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
+    assert {name.rpartition("stages.")[2][0] for name in learning} == {"2"}
+
+
 def test_our_networks_have_a_last_stage():
     model = build_classifier(TrialConfig(backbone="small_resnet", image_size=16, trainable="last_stage"), 10)
     names = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}

@@ -10,7 +10,7 @@ import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.packing import DeviceRoom
-from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
@@ -98,6 +98,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.stopped_because = ""
+        self.retired: list[tuple[str, int]] = []
 
     def preparing(self, done: int, total: int) -> None: ...
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None: ...
@@ -105,6 +106,10 @@ class Silent:
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None: ...
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None: ...
     def worker_died(self, number: int | None, reason: str) -> None: ...
+
+    def slot_retired(self, reason: str, left: int) -> None:
+        self.retired.append((reason, left))
+
     def tracking_trouble(self, message: str | None) -> None: ...
     def delivering(self, left: int) -> None: ...
 
@@ -132,11 +137,13 @@ def dies(spec: TrialSpec) -> Iterator[Event]:
     yield WorkerDied(spec.number, "its worker was killed by SIGKILL")
 
 
-def drive(folder: Path, engine: ScriptedEngine, sweep: SweepConfig) -> tuple[SweepResult, Notices]:
+def drive(
+    folder: Path, engine: ScriptedEngine, sweep: SweepConfig, observer: Silent | None = None
+) -> tuple[SweepResult, Notices]:
     workspace = Workspace(folder)
     store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
     notices = Notices()
-    driver = Driver(store, workspace.study("s"), notices, Silent())  # type: ignore[arg-type]
+    driver = Driver(store, workspace.study("s"), notices, observer or Silent())  # type: ignore[arg-type]
     return driver.run(lambda: engine), notices
 
 
@@ -178,11 +185,28 @@ def test_workers_that_cannot_start_stop_the_study_with_their_reason(tmp_path: Pa
     class Broken(ScriptedEngine):
         def events(self, timeout_s: float) -> Iterator[Event]:
             yield WorkerDied(None, "its worker ended with exit code 1: no such device")
+            yield SlotRetired("its worker ended with exit code 1: no such device", left=0)
 
     engine = Broken(completes)
     with pytest.raises(StudyError, match="no such device"):
         drive(tmp_path, engine, sweep_of())
     assert engine.closed
+
+
+def test_a_slot_in_which_no_worker_can_start_is_told_of_and_the_others_go_on(tmp_path: Path) -> None:
+    class HalfBroken(ScriptedEngine):
+        told = False
+
+        def events(self, timeout_s: float) -> Iterator[Event]:
+            if not self.told:
+                self.told = True
+                yield SlotRetired("cuda:1 cannot train: its memory is full", left=1)
+            yield from super().events(timeout_s)
+
+    watching = Silent()
+    result, _ = drive(tmp_path, HalfBroken(completes), sweep_of(trials=2), observer=watching)
+    assert all(row.state.ended and row.state is not TrialState.FAILED for row in result.rows)
+    assert watching.retired == [("cuda:1 cannot train: its memory is full", 1)]
 
 
 def test_a_timeout_starts_no_more_trials_and_counts_over_restarts(tmp_path: Path) -> None:

@@ -24,12 +24,28 @@ CPU = torch.device("cpu")
 TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 
 
-def colored(train: int = 60, val: int = 30, classes: int = 3, size: int = 8, noise: float = 60) -> TrialData:
+def colored(
+    train: int = 60,
+    val: int = 30,
+    classes: int = 3,
+    size: int = 8,
+    noise: float = 60,
+    device: torch.device = CPU,
+    resident: bool | None = None,
+) -> TrialData:
     """Return noisy squares whose color is their class."""
-    return squares(np.arange(train + val) % classes, train, classes, size, noise)
+    return squares(np.arange(train + val) % classes, train, classes, size, noise, device, resident)
 
 
-def squares(labels: Rows, train: int, classes: int, size: int = 8, noise: float = 60) -> TrialData:
+def squares(
+    labels: Rows,
+    train: int,
+    classes: int,
+    size: int = 8,
+    noise: float = 60,
+    device: torch.device = CPU,
+    resident: bool | None = None,
+) -> TrialData:
     """Return such squares with these labels, [N], the first ones for training."""
     random = np.random.default_rng(0)
     colors = np.eye(3)[labels % 3] * 120 + (labels // 3)[:, None] * 40
@@ -43,7 +59,8 @@ def squares(labels: Rows, train: int, classes: int, size: int = 8, noise: float 
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
         paths=[f"{row}.png" for row in range(len(labels))],
     )
-    return TrialData(DeviceImages(images, "train", CPU), DeviceImages(images, "val", CPU), images.classes)
+    placed = (DeviceImages(images, split, device, resident=resident) for split in ("train", "val"))
+    return TrialData(*placed, images.classes)
 
 
 def spec_of(epochs: int = 3, number: int = 0, seed: int = 7, **changes: Any) -> TrialSpec:
