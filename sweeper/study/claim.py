@@ -140,10 +140,12 @@ class _Case:
         if self.adopt:
             before = [place for place in (local.place.id, stored.place.id) if not identity.stands_for(place)]
             identity = identity.model_copy(update={"formerly": (*identity.formerly, *dict.fromkeys(before))})
-        if not (self.override or identity.stands_for(stored.place.id)):
-            copied = found is Whereabouts.COPIED
+        taken_away = local.place.id in stored.formerly  # with --adopt, by a folder that uses the storage from outside
+        override = self.adopt or (self.override and not taken_away)
+        if not (override or identity.stands_for(stored.place.id)):
+            copied = found is Whereabouts.COPIED and not taken_away
             raise ForeignStudy(_is_a_copy(self.study, local) if copied else _belongs_elsewhere(self.study, stored))
-        return Claim(self.study, identity, self.override, news=_news(self.study, local, self.here, found))
+        return Claim(self.study, identity, override, news=_news(self.study, local, self.here, found))
 
 
 def _placed(local: Identity, here: Place, found: Whereabouts) -> Identity:

@@ -41,10 +41,11 @@ def examine_study(
             settle(claim, workspace)
             take_storage(claim, store)
             held.enter_context(leased(store, claim.identity))
-        findings += _mended(damaged_files(workspace, store, tracking_uri), fix=fix)
-        if all(finding.sound for finding in findings):
+        damaged = _mended(damaged_files(workspace, store, tracking_uri), fix=fix)
+        findings += damaged
+        if all(finding.sound for finding in damaged):
             findings += _mended(_on_disk(store, workspace), fix=fix)
-            findings += _mended(examine_runs(workspace, store, tracking_uri), fix=fix)
+            findings += _mended(examine_runs(workspace, store, tracking_uri, claim.identity), fix=fix)
     return findings or [Finding("study", f"the trials, runs and files of {study} agree")]
 
 

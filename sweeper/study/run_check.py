@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from sweeper.errors import StudyError, TrackingError, TrackingRefused
 from sweeper.files import write_whole
+from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialRow, TrialSpec, TrialState
 from sweeper.search.samplers import trial_seed
@@ -25,13 +26,16 @@ from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG
 SUBJECT = "MLflow"
 
 
-def examine_runs(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> Iterator[Finding]:
-    """Yield where a study's trials and its runs disagree."""
+def examine_runs(
+    workspace: Workspace, store: StudyStore, tracking_uri: str | None, identity: Identity
+) -> Iterator[Finding]:
+    """Yield where a study's trials and its runs disagree; `identity` is what the study is in this folder."""
     study = store.sweep.study
-    card = read_card(workspace.study(study))
-    if card is None:
+    stored = read_card(workspace.study(study))
+    if stored is None:
         yield Finding(SUBJECT, "the study was not run in this folder; its runs were not looked at")
         return
+    card = stored.model_copy(update={"identity": identity})
     try:
         mlflow = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace, relocates=False)
         elsewhere = old_places(workspace.mlflow_database) if mlflow.is_ours else []
