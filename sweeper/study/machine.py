@@ -102,7 +102,7 @@ def _tracking(workspace: Workspace, uri: str) -> Finding:
     if _is_to_be_made(uri, workspace.mlflow_database, workspace):
         return Finding("tracking", f"{where}: none yet; `sweeper run` makes one")
     try:
-        MlflowStore(uri, workspace).require_answer()
+        MlflowStore(uri, workspace, relocates=False).require_answer()
     except SweeperError as error:
         return Finding("tracking", str(error), "start the server, or name another with --tracking-uri")
     return Finding("tracking", f"{where} answers")

@@ -50,7 +50,7 @@ def tracking_error(error: Exception, uri: str, *, connecting: bool = False, read
 
     `connecting`: nothing had been asked of a server yet. `reading`: of something by its name, which may be wrong.
     """
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
     missing = reading and getattr(error, "error_code", None) in MISSING
     remedy = None if missing else _remedy(error, uri, connecting=connecting)
     if remedy is None:
@@ -62,6 +62,7 @@ def tracking_error(error: Exception, uri: str, *, connecting: bool = False, read
 def _remedy(error: Exception, uri: str, *, connecting: bool) -> str | None:
     """Return what to change where a repetition changes nothing, else None."""
     from mlflow.exceptions import InvalidUrlException, MlflowException
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
     from requests.exceptions import HTTPError
 
     chain = list(_chain(error))
@@ -75,7 +76,8 @@ def _remedy(error: Exception, uri: str, *, connecting: bool) -> str | None:
         return None
     if connecting and ("://" not in uri or uri.partition(":")[0] == "file"):
         return NO_FILE_STORE
-    if isinstance(error, InvalidUrlException) or (connecting and len(chain) == 1):
+    nonsense = isinstance(error, InvalidUrlException | UnsupportedModelRegistryStoreURIException)
+    if nonsense or (connecting and len(chain) == 1):
         return NO_SUCH_STORE
     return REMEDIES.get(str(error.error_code))
 
