@@ -72,10 +72,11 @@ def run_and_tell(
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
     """Return the configurations of another study's leaders by their names, and say what of them does not fit.
 
-    Raises StudyNotFound, and ConfigError for a grid, which tries every combination anyway.
+    Raises StudyNotFound, NoWinner, and ConfigError for a grid, which tries every combination anyway.
     """
     from sweeper.config.fitting import fit
     from sweeper.errors import ConfigError, Problem
+    from sweeper.study.no_winner import require_finished
     from sweeper.study.pareto import in_order
     from sweeper.study.repetitions import leaders_of
 
@@ -83,6 +84,7 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
         rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
         raise ConfigError([Problem("--warm-start-from", "", rule)])
     store = open_study(workspace, storage, study)
+    require_finished(study, store.rows())
     rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
     leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
     say(f"warm start: {len(leaders)} leaders of {study} come first in {sweep.study}, unless it has begun")

@@ -120,14 +120,14 @@ class Here:
         write_confusion(trial.confusion / "best.csv", np.eye(2, dtype=np.int64), ["cat", "dog"])
         write_whole(trial.weights_of(1), self.weights)
         outcome = TrialOutcome(state=TrialState.COMPLETE, epochs=2, best_epoch=1, best_value=0.5, timestamp_ms=9)
-        yield self._ended(spec, outcome)
+        yield self.ended(spec, outcome)
 
     def fails(self, spec: TrialSpec) -> Iterator[Event]:
         """Leave what a trial leaves that fails at once."""
         reason = f"the loss was NaN in step {spec.number}"
-        yield self._ended(spec, TrialOutcome(state=TrialState.FAILED, reason=reason, timestamp_ms=9))
+        yield self.ended(spec, TrialOutcome(state=TrialState.FAILED, reason=reason, timestamp_ms=9))
 
-    def _ended(self, spec: TrialSpec, outcome: TrialOutcome) -> TrialEnded:
+    def ended(self, spec: TrialSpec, outcome: TrialOutcome) -> TrialEnded:
         write_whole(self.folder.trial(spec.number).outcome, outcome.model_dump_json())
         return TrialEnded(spec.number, outcome)
 
