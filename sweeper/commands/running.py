@@ -34,7 +34,6 @@ def run_and_tell(
     tracking_uri: str | None,
     with_report: bool,
     warm_start_from: str | None = None,
-    adopt: bool = False,
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
     # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
@@ -58,7 +57,6 @@ def run_and_tell(
             engine=lambda: LocalEngine(sweep, workspace, worker_count(workers)),
             observer=observer,
             leaders=leaders,
-            adopt=adopt,
         )
     if any(row.value is not None for row in result.rows):
         out.print(ranked_table(result.rows, sweep, limit=20))

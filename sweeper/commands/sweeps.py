@@ -9,7 +9,6 @@ import typer
 
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import (
-    AdoptOption,
     OverridesOption,
     ReportOption,
     StorageOption,
@@ -31,7 +30,6 @@ def run(
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
     ] = None,
     with_report: ReportOption = True,
-    adopt: AdoptOption = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
     tracking_name: TrackingNameOption = None,
@@ -47,7 +45,6 @@ def run(
         tracking_uri=tracking_uri,
         with_report=with_report,
         warm_start_from=warm_start_from,
-        adopt=adopt,
     )
 
 

@@ -38,9 +38,9 @@ def examine_study(
             return [Finding("study", str(error), f"sweeper doctor {study} --adopt, where it should go on here")]
         findings += _place(claim, fix=fix or adopt)
         if fix or adopt:
+            held.enter_context(leased(store, claim.identity))
             settle(claim, workspace)
             take_storage(claim, store)
-            held.enter_context(leased(store, claim.identity))
         damaged = _mended(damaged_files(workspace, store, tracking_uri), fix=fix)
         findings += damaged
         if all(finding.sound for finding in damaged):

@@ -86,13 +86,11 @@ def run_sweep(
     engine: EngineFactory,
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
-    adopt: bool = False,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/start.py`), its trials go on from that.
-    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `adopt` takes
-    a study from the folder that it belongs to.
+    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
@@ -102,7 +100,7 @@ def run_sweep(
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
     with study_lock(folder, sweep.study):
-        claim = claim_study(workspace, storage_url, sweep.study, adopt=adopt)
+        claim = claim_study(workspace, storage_url, sweep.study)
         require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
         settle(claim, workspace)
         stored = read_card(folder)
@@ -110,8 +108,8 @@ def run_sweep(
         dataset = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-            take_storage(claim, store)
         with leased(store, claim.identity):
+            take_storage(claim, store)
             if leaders and not store.begun:
                 store.enqueue({**sweep.enqueue, **leaders})
             store.enqueue(sweep.enqueue)

@@ -15,18 +15,18 @@ from sweeper.study.lock import study_lock
 
 
 @contextmanager
-def held_study(workspace: Workspace, store: StudyStore, *, adopt: bool = False) -> Iterator[Identity]:
+def held_study(workspace: Workspace, store: StudyStore) -> Iterator[Identity]:
     """Hold a study that is stored, and give its identity.
 
-    `adopt` takes it from the folder that it belongs to. Raises StudyLocked while another process runs it, here or
-    elsewhere, ForeignStudy where it belongs to another folder, DamagedFile.
+    Raises StudyLocked while another process runs it, here or elsewhere, ForeignStudy where it belongs to another
+    folder, DamagedFile.
     """
     study = store.sweep.study
     with study_lock(workspace.study(study), study):
-        claim = claim_study(workspace, store.url, study, adopt=adopt)
-        settle(claim, workspace)
-        take_storage(claim, store)
+        claim = claim_study(workspace, store.url, study)
         with leased(store, claim.identity):
+            settle(claim, workspace)
+            take_storage(claim, store)
             yield claim.identity
 
 

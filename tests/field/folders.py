@@ -95,7 +95,6 @@ class Here:
         tracking: str | None = None,
         storage: str | None = None,
         script: Script | None = None,
-        adopt: bool = False,
         name: str | None = None,
         **more: Any,
     ) -> SweepResult:
@@ -107,7 +106,6 @@ class Here:
                 tracking_uri=tracking or self.tracking,
                 engine=lambda: ScriptedEngine(script or self.trains),
                 observer=Silent(),
-                adopt=adopt,
             )
 
     def trains(self, spec: TrialSpec) -> Iterator[Event]:
@@ -138,10 +136,15 @@ class Here:
             found = fetch_artifacts(self.workspace, store, store.rows()[number], into, tracking)
         return found.weights.read_bytes()
 
-    def wrong(self, *, fix: bool = False, adopt: bool = False, tracking: str | None = None) -> list[str]:
+    def adopt(self, *, storage: str | None = None) -> None:
+        """Let the study belong to this folder."""
+        with chdir(self.root):
+            examine_study(self.workspace, storage or self.storage, "s", None, fix=False, adopt=True)
+
+    def wrong(self, *, fix: bool = False, tracking: str | None = None) -> list[str]:
         """Return what the doctor finds."""
         with chdir(self.root):
-            found = examine_study(self.workspace, self.storage, "s", tracking, fix=fix, adopt=adopt)
+            found = examine_study(self.workspace, self.storage, "s", tracking, fix=fix)
         return [finding.what for finding in found if not finding.sound]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import Event
-from sweeper.errors import ForeignStudy, StudyTakenOver, TrackingRefused
+from sweeper.errors import ForeignStudy, StudyLocked, StudyTakenOver, TrackingRefused
 from sweeper.identity import Identity
 from sweeper.results import TrialSpec
 from sweeper.search import lease
@@ -101,10 +101,30 @@ def test_one_storage_is_one_folders(anna: Here, ben: Here) -> None:
         ben.run(2, storage=anna.storage)
     assert content(ben.root) == before
     assert len(anna.store.rows()) == 1
-    ben.run(2, storage=anna.storage, adopt=True)
+    ben.adopt(storage=anna.storage)
+    ben.run(2, storage=anna.storage)
     with pytest.raises(ForeignStudy, match=r"belongs to another folder"):
         anna.run(3, storage=f"{anna.storage}?timeout=20")
     assert [row.number for row in anna.store.rows()] == [0, 1]
+
+
+def test_a_study_that_is_being_run_is_not_adopted(anna: Here, ben: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LOOK_S", 0.02)
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    refused: list[str] = []
+
+    def meanwhile(spec: TrialSpec) -> Iterator[Event]:
+        with pytest.raises(StudyLocked, match=r"is being run by process \d+") as error:
+            ben.adopt(storage=anna.storage)
+        refused.append(str(error.value))
+        yield from anna.trains(spec)
+
+    anna.run(1, script=meanwhile)
+    assert len(refused) == 1
+    assert not ben.folder.identity.exists()
+    assert anna.run(2).undelivered == 0
+    with pytest.raises(ForeignStudy):
+        ben.run(2, storage=anna.storage)
 
 
 def test_a_driver_that_another_has_taken_over_from_stops_at_its_next_write(
@@ -153,7 +173,8 @@ def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_told_to
     assert sorted(runs(server)) == ["s", "trial-0000"]
     (_, refused) = copy.wrong()
     assert "of which this one is a copy" in refused
-    copy.run(2, tracking=server, adopt=True)
+    copy.adopt()
+    copy.run(2, tracking=server)
     with pytest.raises(TrackingRefused, match=r"recorded from another folder"):
         here.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000", "trial-0001"]
