@@ -96,6 +96,8 @@ def races_of(folder: Path, options: argparse.Namespace) -> list[Race]:
 
 def race(client: mlflow.MlflowClient, run: str, options: argparse.Namespace) -> Race:
     accuracies = client.get_metric_history(run, "val/accuracy")
+    if not accuracies:  # the trial failed in its first epoch
+        return Race(None, None, 0.0, 0.0)
     first_epoch_s = client.get_metric_history(run, "time/epoch_s")[0].value
     throughput = [point.value for point in client.get_metric_history(run, "images_per_s")]
     before = list(takewhile(lambda point: point.value < options.goal, accuracies))

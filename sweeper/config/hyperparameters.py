@@ -91,7 +91,10 @@ class SgdConfig(Frozen):
 class TimmOptimizerConfig(Frozen):
     """Any other optimizer that timm's factory makes, by its name there."""
 
-    name: str
+    name: str = Field(
+        description="Of timm's list. On a GPU such steps are not recorded as CUDA graphs; adamp, sgdp, novograd and "
+        "their variants wait for the GPU in each step."
+    )
     lr: PositiveFloat = Field(1e-3, description="Learning rate.")
     head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
     options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the optimizer.")

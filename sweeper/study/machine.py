@@ -18,6 +18,7 @@ from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.disk import disk_use
 from sweeper.study.findings import Finding
+from sweeper.study.nvidia import NvidiaCards, nvidia_cards
 from sweeper.tracking.mlflow_store import MlflowStore
 
 LEAST_FREE_DISK_GB = 2.0
@@ -63,9 +64,24 @@ def _device() -> Finding:
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         return Finding("device", ", ".join(names))
-    if torch.version.cuda and shutil.which("nvidia-smi"):
-        return Finding("device", "there is an NVIDIA driver and torch cannot use it", "check `nvidia-smi` and torch")
+    cards = nvidia_cards()
+    if cards.count:
+        return Finding("device", *unused_cards(cards, torch.version.cuda))
     return Finding("device", f"the CPU, {psutil.cpu_count()} cores")
+
+
+def unused_cards(cards: NvidiaCards, cuda_of_torch: str | None) -> tuple[str, str]:
+    """Say why torch cannot use the NVIDIA cards that are there, and what to do."""
+    what = ", ".join(cards.names) or f"{cards.count} NVIDIA cards"
+    if cards.cuda is None:
+        return f"{what}, and their driver does not answer", "install NVIDIA's driver, or restart after its update"
+    driver = f"{cards.cuda // 1000}.{cards.cuda % 1000 // 10}"
+    if cuda_of_torch is None:
+        return f"{what}, and this torch is a build for the CPU", "install a build of torch for CUDA: pip install torch"
+    if int(cuda_of_torch.partition(".")[0]) > cards.cuda // 1000:
+        why = f"{what}, and their driver runs CUDA up to {driver}, while this torch needs CUDA {cuda_of_torch}"
+        return why, "update NVIDIA's driver, or install a build of torch for an older CUDA"
+    return f"{what}, and torch cannot use them", "run `nvidia-smi`, and look whether CUDA_VISIBLE_DEVICES hides them"
 
 
 def _disk(workspace: Workspace) -> Finding:

@@ -48,6 +48,12 @@ class Forward:
         """Go through the network operation by operation again."""
         self._compiled = None
 
+    def close(self) -> None:
+        """Give back what compiled code and its CUDA graphs hold."""
+        if self._compiled is not None:
+            self.plain()
+            torch.compiler.reset()
+
     def __call__(self, inputs: Tensor) -> Tensor:
         if self._compiled is not None and len(inputs) == self._batch_size:
             try:

@@ -90,6 +90,7 @@ class Learner:
 
     def close(self) -> None:
         """Give back what only training needs."""
+        self.compiling.forward.close()
         if self._steps is not None:
             self._steps.close()
             self._steps = None

@@ -101,12 +101,13 @@ def leave(
     threads = torch.get_num_threads() if device.type == "cpu" else None
     trained: dict[str, Any] = {"device": device.type, "precision": precision(device), "threads": threads}
     if learner is not None:
+        compiled = learner.compiling.forward.compiled
         learner.close()
         learner.write_best(folder, progress.best_epoch)
         costs = {"parameters": float(count_parameters(learner.model))}
         if latency and outcome.state is TrialState.COMPLETE:
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
-        trained |= {"on_features": learner.on_features, "compiled": learner.compiling.forward.compiled, "costs": costs}
+        trained |= {"on_features": learner.on_features, "compiled": compiled, "costs": costs}
     return outcome.model_copy(update=trained)
 
 

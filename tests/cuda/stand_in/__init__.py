@@ -13,6 +13,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 KERNELS = HERE / "without_kernels.py"
 """A model file for search spaces that are run on the stand-in."""
+SITE = HERE / "site"
+"""A folder that, on PYTHONPATH, prepares every other process for it."""
 
 
 class CannotBuild(Exception):
