@@ -88,12 +88,16 @@ def _opened(database: Path, mode: str) -> sqlite3.Connection:
 
 def _located(address: str, ours: int) -> Location | None:
     """Take the path of an experiment's files apart, at the folder that MLflow keeps all of them in."""
-    parts = urlsplit(address) if address.startswith("file:") else None
-    path = Path(unquote(parts.path)) if parts else Path(address)
+    path = _path(address)
     if not path.is_absolute() or MLFLOW_ARTIFACTS not in path.parts:
         return None
     base = next(folder for folder in [path, *path.parents] if folder.name == MLFLOW_ARTIFACTS)
     return Location(base, path.relative_to(base), bool(ours))
+
+
+def _path(address: str) -> Path:
+    """Return the path of an address of MLflow's, which may be a plain path."""
+    return Path(unquote(urlsplit(address).path)) if address.startswith("file:") else Path(address)
 
 
 def _is_here_now(location: Location, here: Path) -> bool:
@@ -109,8 +113,11 @@ def _renamings(old: list[Path], here: Path) -> Iterator[tuple[str, str]]:
 
 
 def _replace(connection: sqlite3.Connection, table: str, column: str, before: str, after: str) -> None:
-    connection.execute(
-        f"UPDATE {table} SET {column} = :after || substr({column}, length(:before) + 1) "  # noqa: S608 (constants above)
-        f"WHERE {column} = :before OR substr({column}, 1, length(:before) + 1) = :before || '/'",
-        {"before": before, "after": after},
+    """Replace the beginning of the addresses in a column, but not where the files are in the old place alone."""
+    found = connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL")  # noqa: S608
+    addresses = [address for (address,) in found if address == before or address.startswith(f"{before}/")]
+    changed = [(after + address.removeprefix(before), address) for address in addresses]
+    connection.executemany(
+        f"UPDATE {table} SET {column} = ? WHERE {column} = ?",  # noqa: S608 (constants above)
+        [(new, old) for new, old in changed if _path(new).exists() or not _path(old).exists()],
     )

@@ -148,6 +148,18 @@ def test_experiments_whose_files_lie_elsewhere_on_purpose_keep_their_place(here:
     assert places["cloud"] == "s3://bucket/mlruns/cloud"
 
 
+def test_files_that_an_earlier_version_wrote_to_the_old_place_after_a_move_are_found_there(
+    here: Here, tmp_path: Path
+) -> None:
+    here.run(2)
+    left = runs(here.tracking)["trial-0001"].info.run_id
+    moved = here.moved(tmp_path / "moved")
+    (here.root / "mlruns" / "s").mkdir(parents=True)
+    (moved.root / "mlruns" / "s" / left).rename(here.root / "mlruns" / "s" / left)
+    assert moved.weights_of(0, tmp_path / "first") == b"here"
+    assert moved.weights_of(1, tmp_path / "second") == b"here"
+
+
 def test_a_folder_moved_while_its_records_wait_delivers_them_from_the_new_place(here: Here, tmp_path: Path) -> None:
     assert here.run(1, tracking="http://127.0.0.1:9").undelivered > 0
     moved = here.moved(tmp_path / "moved")
