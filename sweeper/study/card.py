@@ -49,7 +49,7 @@ def study_card(
         _require_same_images(sweep, stored, dataset)
         now = {
             "identity": identity,
-            "experiment": sweep.tracking.name,
+            "experiment": sweep.tracking.name or stored.experiment,
             "tracking_uri": tracking_uri,
             "pretrained": {**stored.pretrained, **(pretrained or {})},
         }

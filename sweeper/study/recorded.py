@@ -24,8 +24,11 @@ def own_folder(workspace: Workspace, store: StudyStore) -> StudyFolder:
 
 def recorded_by(claim: Claim, folder: StudyFolder, name: str | None) -> Recorded:
     """Return which records in MLflow a study is to write, before it is opened."""
-    run = None if claim.earlier else read_record(folder.parent_run)
-    return Recorded.to_write(claim.study, claim.identity, name, run.run_id if run else None)
+    if claim.earlier:
+        return Recorded.to_write(claim.study, claim.identity, name)
+    card, run = read_card(folder), read_record(folder.parent_run)
+    called = name or (card.experiment if card else None)
+    return Recorded.to_write(claim.study, claim.identity, called, run.run_id if run else None)
 
 
 def recorded_as(workspace: Workspace, store: StudyStore) -> Recorded:

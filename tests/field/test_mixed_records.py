@@ -18,6 +18,7 @@ from sweeper.search import lease
 from sweeper.search.lease import Holder
 from sweeper.study.extending import extend_study
 from sweeper.study.place import read_identity
+from sweeper.study.recorded import recorded_as
 from sweeper.study.sync import sync_study
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import ModelRegistry, ServableExport
@@ -285,5 +286,7 @@ def test_what_waits_on_disk_is_delivered_under_another_name_where_the_name_is_ta
     with pytest.raises(TrackingRefused, match=r"study s on this server belongs to another folder"):
         sync_study(ben.workspace, ben.storage, "s", server)
     assert sync_study(ben.workspace, ben.storage, "s", server, "bens") == 1
+    assert ben.run(1, tracking=server).undelivered == 0
+    assert recorded_as(ben.workspace, ben.store).called == "bens"  # as its model will be, too
     assert sorted(runs(server, "bens")) == ["s", "trial-0000"]
     assert ben.weights_of(0, tmp_path / "fetched", server) == b"ben"
