@@ -121,12 +121,14 @@ class _Case:
         comes_after = gone or self.adopt
         identity = stored.moved_to(self.here) if comes_after else stored.model_copy(update={"place": self.here})
         of_another = self.has_run and not was_here
-        return Claim(self.study, identity, self.override, "earlier" if of_another else None)
+        news = _handed_over(self.study, place) if self.adopt else None
+        return Claim(self.study, identity, self.override, "earlier" if of_another else None, news)
 
     def of_another_study(self, local: Identity, stored: Identity) -> Claim:
         """Refuse to mix two studies in one folder; adopting the stored one puts the other aside."""
         if self.adopt:
-            return Claim(self.study, stored.moved_to(self.here), override=True, earlier=local.id)
+            news = _handed_over(self.study, stored.place)
+            return Claim(self.study, stored.moved_to(self.here), override=True, earlier=local.id, news=news)
         raise ForeignStudy(
             f"{self.shown_folder} holds another study {self.study} ({local}) than this storage does ({stored}): name "
             "the storage that it was begun in with --storage, give yours another `study:` name, or run it in another "
@@ -137,15 +139,18 @@ class _Case:
         """Go on with a study that this folder has run, or that was copied here from one that has."""
         found = whereabouts(local.place, self.here, self.study)
         identity = _placed(local, self.here, found)
-        if self.adopt:
-            before = [place for place in (local.place.id, stored.place.id) if not identity.stands_for(place)]
-            identity = identity.model_copy(update={"formerly": (*identity.formerly, *dict.fromkeys(before))})
+        news = _news(self.study, local, self.here, found)
+        before = [place for place in (local.place, stored.place) if self.adopt and not identity.stands_for(place.id)]
+        if before:
+            news = _handed_over(self.study, before[-1])
+            ids = dict.fromkeys(place.id for place in before)
+            identity = identity.model_copy(update={"formerly": (*identity.formerly, *ids)})
         taken_away = local.place.id in stored.formerly  # with --adopt, by a folder that uses the storage from outside
         override = self.adopt or (self.override and not taken_away)
         if not (override or identity.stands_for(stored.place.id)):
             copied = found is Whereabouts.COPIED and not taken_away
             raise ForeignStudy(_is_a_copy(self.study, local) if copied else _belongs_elsewhere(self.study, stored))
-        return Claim(self.study, identity, override, news=_news(self.study, local, self.here, found))
+        return Claim(self.study, identity, override, news=news)
 
 
 def _placed(local: Identity, here: Place, found: Whereabouts) -> Identity:
@@ -167,6 +172,11 @@ def _news(study: str, local: Identity, here: Place, found: Whereabouts) -> str |
     return (
         f"this folder was {local.place.folder} when the study {study} was last run; its records are looked up here now"
     )
+
+
+def _handed_over(study: str, before: Place) -> str:
+    whose = f"{before.folder} of {before.user} on {before.host}"
+    return f"the study {study} belongs to this folder from now on, and no more to {whose}"
 
 
 def _belongs_elsewhere(study: str, stored: Identity) -> str:

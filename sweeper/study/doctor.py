@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 
 from sweeper.errors import ForeignStudy, SweeperError
@@ -39,7 +40,7 @@ def examine_study(
         findings += _place(claim, fix=fix or adopt)
         if fix or adopt:
             held.enter_context(leased(store, claim.identity))
-            settle(claim, workspace)
+            settle(replace(claim, news=None), workspace)  # told below
             take_storage(claim, store)
         damaged = _mended(damaged_files(workspace, store, tracking_uri), fix=fix)
         findings += damaged

@@ -136,10 +136,11 @@ class Here:
             found = fetch_artifacts(self.workspace, store, store.rows()[number], into, tracking)
         return found.weights.read_bytes()
 
-    def adopt(self, *, storage: str | None = None) -> None:
-        """Let the study belong to this folder."""
+    def adopt(self, *, storage: str | None = None) -> list[str]:
+        """Let the study belong to this folder, and return what is said of it."""
         with chdir(self.root):
-            examine_study(self.workspace, storage or self.storage, "s", None, fix=False, adopt=True)
+            found = examine_study(self.workspace, storage or self.storage, "s", None, fix=False, adopt=True)
+        return [finding.what for finding in found]
 
     def wrong(self, *, fix: bool = False, tracking: str | None = None) -> list[str]:
         """Return what the doctor finds."""

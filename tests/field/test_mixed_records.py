@@ -102,7 +102,7 @@ def test_one_storage_is_one_folders(anna: Here, ben: Here) -> None:
         ben.run(2, storage=anna.storage)
     assert content(ben.root) == before
     assert len(anna.store.rows()) == 1
-    ben.adopt(storage=anna.storage)
+    assert f"belongs to this folder from now on, and no more to {anna.root} of" in ben.adopt(storage=anna.storage)[0]
     ben.run(2, storage=anna.storage)
     with pytest.raises(ForeignStudy, match=r"belongs to another folder"):
         anna.run(3, storage=f"{anna.storage}?timeout=20")
@@ -174,7 +174,7 @@ def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_told_to
     assert sorted(runs(server)) == ["s", "trial-0000"]
     (_, refused) = copy.wrong()
     assert "of which this one is a copy" in refused
-    copy.adopt()
+    assert f"belongs to this folder from now on, and no more to {here.root} of" in copy.adopt()[0]
     copy.run(2, tracking=server)
     with pytest.raises(TrackingRefused, match=r"recorded from another folder"):
         here.run(2, tracking=server)
