@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.data import placement
 from sweeper.data.batches import Batch, DeviceImages, training_bounds
 from sweeper.data.image_set import ImageSet
 from sweeper.data.placement import MappedSamples, ResidentSamples, StreamedSamples, place_samples
@@ -186,3 +187,13 @@ def test_cuda_epoch_never_waits_for_the_device(augment: AugmentConfig) -> None:
         with never_waits():
             epochs.append(train(images, augment))
     assert_same(*epochs)
+
+
+def test_images_that_do_not_fit_on_the_device_after_all_are_streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(placement, "ResidentSamples", refused)
+    images = image_set()
+    placed = place_samples(images.images, images.splits["train"], torch.device("cuda", 0), resident=True)
+    assert isinstance(placed, StreamedSamples)

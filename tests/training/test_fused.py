@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -343,6 +345,34 @@ def test_a_stack_that_fails_as_a_whole_goes_on_one_by_one(
         _, expected = alone(spec, tmp_path / f"alone-{spec.number}", data, features)
         assert outcomes[spec.number].state is TrialState.COMPLETE
         close(histories[spec.number][-3:], expected)
+
+
+def test_what_a_failed_stack_held_is_free_while_its_trials_go_on_one_by_one(
+    tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Any]] = []
+
+    class Watched(fused.FusedHead):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            held.append(weakref.ref(next(iter(self.parameters.values()))))
+
+    def refused(*_: Any) -> None:
+        raise torch.OutOfMemoryError("no room for two")
+
+    alive: list[bool] = []
+
+    def one(*arguments: Any, **options: Any) -> TrialOutcome:
+        gc.collect()
+        alive.append(any(weight() is not None for weight in held))
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(fused, "FusedHead", Watched)
+    monkeypatch.setattr(fused.StackedMetrics, "update", refused)
+    monkeypatch.setattr(fused, "train", one)
+    fuse(various(weights, 2), tmp_path, data, features)
+    assert len(held) == 1
+    assert alive == [False, False]
 
 
 def test_trials_are_stacked_only_where_all_that_cannot_be_data_agrees(weights: str) -> None:
