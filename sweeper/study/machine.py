@@ -109,7 +109,7 @@ def _storage(workspace: Workspace, url: str) -> Finding:
     try:
         count = len(StudyStore.names(url))
     except SweeperError as error:
-        return Finding("storage", str(error), "mend that or name another with --storage")
+        return Finding("storage", str(error), "repair that or name another with --storage")
     return Finding("storage", f"{where}: {count} studies")
 
 
