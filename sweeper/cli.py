@@ -25,8 +25,9 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, printable, say, warn
+from sweeper.commands.terminal import err, out, say, warn
 from sweeper.credentials import hide_credentials, log_without_credentials
+from sweeper.display.printable import printable
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:

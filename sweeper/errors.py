@@ -3,6 +3,7 @@
 SweeperError
 ├── ConfigError         2   the search space or the command line is wrong; lists every problem
 ├── DatasetError        3   the images or their labels cannot be used
+├── OtherImages             the images have changed while a study runs; its driver tells it as StudyChanged
 ├── StudyError          4   the study cannot be opened, continued or asked for what was wanted
 │   ├── StudyLocked         another driver is running it
 │   ├── StudyTakenOver      another driver has gone on with it, since this one did not answer
@@ -64,6 +65,12 @@ class DatasetError(SweeperError):
     """The data set cannot be read as described."""
 
     exit_code = 3
+
+
+class OtherImages(SweeperError):
+    """The images are others than those that a study began with."""
+
+    exit_code = 4
 
 
 class StudyError(SweeperError):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.sweep import SweepConfig
 from sweeper.confusion import write_confusion
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
@@ -25,7 +24,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name
+from sweeper.study.preparation import dataset_name, require_same_images
 
 if TYPE_CHECKING:
     import torch
@@ -105,7 +104,7 @@ def evaluate_trial(
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
     require_same_model_files(store)
     load_model_files(sweep.model_files)
-    images = _images_of_study(workspace, sweep, row.config, split, data, progress)
+    images = _images_of_study(workspace, store, row.config, split, data, progress)
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
         artifacts = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri)
         classifier = load_classifier(row.config, len(images.classes), artifacts.weights)
@@ -115,21 +114,22 @@ def evaluate_trial(
 
 def _images_of_study(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     config: TrialConfig,
     split: Split,
     data: Path | None,
     progress: Progress | None,
 ) -> ImageSet:
-    from sweeper.data.index import build_index
     from sweeper.data.other_images import other_images
     from sweeper.data.prepare import prepare_images
 
-    if data is not None:
-        classes = build_index(sweep.dataset, workspace).classes
-        other = DatasetConfig(path=str(data), resize=sweep.dataset.resize, stored_size=sweep.dataset.stored_size)
-        return other_images(other, split, classes, config.image_size, workspace, progress)
+    sweep = store.sweep
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
+    if data is not None:
+        told = {"resize", "stored_size", "labels", "missing_labels"}
+        other = DatasetConfig(path=str(data), **sweep.dataset.model_dump(include=told))
+        return other_images(other, split, images.classes, config.image_size, workspace, images.depth, progress)
+    require_same_images(workspace, store, images.digest)
     if split not in images.splits:
         raise DatasetError(
             f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}; name labelled "
@@ -148,13 +148,15 @@ def evaluate_export(
     progress: Progress | None = None,
 ) -> SplitReport:
     """Evaluate an export on a split of a data set. Raises ExportError, and DatasetError as above."""
+    from sweeper.data.decode import Depth
     from sweeper.data.other_images import other_images
     from sweeper.inference.load import load_export
 
     export = load_export(folder)
     config = export.config
     dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
-    images = other_images(dataset, split, config.classes, config.image_size, workspace, progress)
+    depth = Depth(**config.depth.model_dump())
+    images = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
     network = config.network().model_copy(update={"batch_size": config.lineage.hyperparameters.batch_size})
     evaluated = _evaluated(export.classifier, images, split, network, device)
     return _report(str(folder), None, split, str(data), images, *evaluated)

@@ -208,6 +208,11 @@ class StudyFolder:
         """What every run of the study records."""
         return self.sweep / "card.json"
 
+    @property
+    def images(self) -> Path:
+        """Which images there were when the study last began or went on, and their state."""
+        return self.path / "images.npz"
+
     def folds(self, key: str) -> FoldsFolder:
         """What `sweeper data label-errors` has done so far, by what it depends on."""
         return FoldsFolder(self.path / f"folds-{key}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from sweeper.errors import StudyError
 from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
+from sweeper.inference.label_program import PICTURE
 from sweeper.paths import Workspace
 from sweeper.study.card import tracking_uri_of
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -52,6 +53,7 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
     weights_beside = [folder / name for name in config.files if name.startswith(f"{files.onnx.name}.")]
     return ServableExport(
         files=[files.config, files.onnx, *weights_beside, files.card],
+        picture=files.picture if files.picture.is_dir() else PICTURE,
         digest=_digest(files),
         classes=len(config.classes),
         image_size=config.stored_size,

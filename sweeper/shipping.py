@@ -101,6 +101,7 @@ def export_trial(
             ),
             model_files=tuple(Path(file) for file in sweep.model_files),
             run_id=artifacts.run_id,
+            depth=images.depth,
         )
         if sweep.task.name != CLASSIFICATION.name:
             return export_autoencoder(source, DeviceImages(images, "val", device), destination)

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,8 @@ from sweeper.commands.studies import StorageOption, StudyArgument, open_study, t
 from sweeper.commands.terminal import out, progress_bar, say, warn
 
 if TYPE_CHECKING:
-    from sweeper.config.dataset import CsvConfig
+    from sweeper.config.dataset import DatasetConfig
+    from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
 
 app = typer.Typer(
@@ -45,26 +46,60 @@ def split(
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Folder of the lists, by default SOURCE-splits.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
+    group_column: Annotated[
+        str | None, typer.Option(help="Column, such as patient_id, whose images with one value stay in one list.")
+    ] = None,
+    group_from: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="The same, from the path of each image.")
+    ] = None,
+    labels: Annotated[
+        Literal["as_written", "normalize"], typer.Option(help="normalize: classes that look alike are one.")
+    ] = "as_written",
+    missing_labels: Annotated[
+        Literal["error", "skip", "keep"], typer.Option(help="What a row does whose label is nan, None, NA or empty.")
+    ] = "error",
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
     csv_images: CsvImagesOption = ".",
     extension: ExtensionOption = "",
 ) -> None:
-    """Write train.csv, valid.csv and perhaps test.csv: stratified, seeded, copies of an image on one side."""
-    from sweeper.config.dataset import CsvConfig
+    """Write train.csv, valid.csv and perhaps test.csv: stratified, seeded, copies and groups on one side."""
     from sweeper.curation.split import draw, told, write_splits
 
-    val = _val_fraction(train_fraction, val_fraction, test_fraction)
-    csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    listing = _listing(source, csv, class_codes)
-    drawn = draw(listing, val, test_fraction, seed)
+    dataset = _dataset(
+        path=str(source),
+        csv={"path_column": path_column, "label_column": label_column, "images": csv_images, "extension": extension},
+        val_fraction=_val_fraction(train_fraction, val_fraction, test_fraction),
+        test_fraction=test_fraction,
+        split_seed=seed,
+        group_column=group_column,
+        group_from=group_from,
+        labels=labels,
+        missing_labels=missing_labels,
+    )
+    listing = _listing(dataset, class_codes)
+    drawn = draw(listing, dataset, this_workspace().cache)
     folder = to or source.with_name(f"{source.absolute().name.removesuffix('.csv')}-splits")
-    base = write_splits(listing, drawn.splits, folder, force=force)
+    base = write_splits(listing, drawn, folder, force=force)
     for line in told(drawn):
         warn(line)
     counts = ", ".join(f"{len(rows):,} {name}" for name, rows in drawn.splits.items())
     say(f"{counts} images of {len(listing.classes):,} classes listed in {folder}")
-    say(f"next, in a search space: dataset: {_dataset_section(folder, base)}")
+    say(f"next, in a search space: dataset: {_dataset_section(folder, base, drawn.groups)}")
+
+
+def _dataset(**options: Any) -> DatasetConfig:
+    """Return what the options say of a data set. Raises ConfigError for one that cannot be."""
+    from pydantic import ValidationError
+
+    from sweeper.config.dataset import DatasetConfig
+    from sweeper.errors import ConfigError, Problem
+
+    try:
+        return DatasetConfig.model_validate(options)
+    except ValidationError as error:
+        named = [("--" + "-".join(map(str, part["loc"])).replace("_", "-"), part["msg"]) for part in error.errors()]
+        raise ConfigError([Problem(key, "", text.removeprefix("Value error, ")) for key, text in named]) from None
 
 
 def _val_fraction(train: float | None, val: float | None, test: float) -> float:
@@ -79,27 +114,27 @@ def _val_fraction(train: float | None, val: float | None, test: float) -> float:
     return share
 
 
-def _listing(source: Path, csv: CsvConfig, class_codes: Path | None) -> Listing:
+def _listing(dataset: DatasetConfig, class_codes: Path | None) -> Listing:
     """Read the images and labels, names in place of codes."""
     from dataclasses import replace
 
-    from sweeper.config.dataset import DatasetConfig
     from sweeper.curation.class_codes import decoded_labels, read_class_codes
     from sweeper.data.index import read_listing
     from sweeper.data.listing import in_class_order
 
-    listing = read_listing(DatasetConfig(path=str(source), csv=csv), this_workspace())
+    listing = read_listing(dataset, this_workspace())
     if class_codes is None:
         return listing
     names = decoded_labels(listing.class_names, read_class_codes(class_codes), class_codes)
     return replace(listing, class_names=names, classes=in_class_order(set(names)))
 
 
-def _dataset_section(folder: Path, base: Path) -> str:
+def _dataset_section(folder: Path, base: Path, groups: Grouping | None) -> str:
     """Return what stands under `dataset:` in a search space that uses the lists."""
     images = os.path.relpath(base, folder.resolve())
     where = "" if images == "." else f", csv: {{images: {shlex.quote(images)}}}"
-    return f"{{path: {shlex.quote(str(folder))}{where}}}"
+    column = f", group_column: {groups.column or 'group'}" if groups else ""
+    return f"{{path: {shlex.quote(str(folder))}{where}{column}}}"
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +18,8 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import out, printable, progress_bar, say, warn
+from sweeper.commands.terminal import out, progress_bar, say, warn
+from sweeper.display.printable import printable
 
 if TYPE_CHECKING:
     import torch
@@ -61,18 +62,18 @@ def predict(
     inputs = find_inputs(images, CsvConfig(path_column=path_column, images=csv_images, extension=extension))
     export = load_export(folder)
     size = batch_size or export.config.lineage.hyperparameters.batch_size
-    stream = predict_images(export, inputs, top=top, batch_size=size, device=device_named(device))
+    stream = predict_images(export, inputs.images, top=top, batch_size=size, device=device_named(device))
     with progress_bar("labelling") as progress:
         predictions = []
         for prediction in _copied(stream, sort_into):
             predictions.append(prediction)
-            progress(len(predictions), len(inputs))
+            progress(len(predictions), len(inputs.images))
     table = predictions_csv(predictions, top)
     if csv:
         write_whole(csv, table.encode(errors="surrogateescape"))
     else:
         out.out(printable(table), end="", highlight=False)
-    _say_what_was_labelled(predictions, csv, sort_into)
+    _say_what_was_labelled(predictions, inputs.others, csv, sort_into)
 
 
 def _copied(predictions: Iterable[Prediction], sort_into: Path | None) -> Iterator[Prediction]:
@@ -86,11 +87,16 @@ def _copied(predictions: Iterable[Prediction], sort_into: Path | None) -> Iterat
         yield prediction
 
 
-def _say_what_was_labelled(predictions: list[Prediction], csv: Path | None, sort_into: Path | None) -> None:
+def _say_what_was_labelled(
+    predictions: list[Prediction], others: Mapping[str, int], csv: Path | None, sort_into: Path | None
+) -> None:
+    from sweeper.data.scan import counted
+
     labelled = sum(bool(prediction.classes) for prediction in predictions)
     places = [f"table in {csv}"] * bool(csv) + [f"copies in {sort_into}"] * bool(sort_into)
     bad = len(predictions) - labelled
     told = [f"{labelled:,} images labelled", *([f"{bad:,} unreadable, see the column reason"] if bad else []), *places]
+    told += [f"{sum(others.values()):,} files left out, no images that are read: {counted(others)}"] * bool(others)
     warn("; ".join(told))
 
 

@@ -46,6 +46,7 @@ def run_and_tell(
 
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
+    refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
     with view(out) as observer:
@@ -57,6 +58,7 @@ def run_and_tell(
             engine=lambda: LocalEngine(sweep, workspace, worker_count(workers)),
             observer=observer,
             leaders=leaders,
+            workers=workers,
         )
     if any(row.value is not None for row in result.rows):
         out.print(ranked_table(result.rows, sweep, limit=20))
@@ -65,6 +67,24 @@ def run_and_tell(
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
     _say_what_next(result, sweep, uri)
     return result
+
+
+def refuse_single_images(sweep: SweepConfig) -> None:
+    """Raise ConfigError, naming the branches, where a batch of one image is possible and would fail in training."""
+    from sweeper.config.searched import smallest
+    from sweeper.config.task import reconstructs
+    from sweeper.data.listing import enumerated
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.modeling.name_check import untrainable_on_one_apart
+
+    if reconstructs(sweep.task.name) or smallest(sweep.search.batch_size) > 1:
+        return
+    failing = untrainable_on_one_apart(sweep.model_dump_json(by_alias=True))
+    if failing:
+        rule = "a batch of 1 image cannot be trained where batch normalisation learns from the spread of its inputs"
+        remedy = "Take 2 images or more, or networks and heads without batch normalisation."
+        told = f"{rule}:\n{enumerated(failing)}\n{remedy}"
+        raise ConfigError([Problem("search space", "search.batch_size", told)])
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:

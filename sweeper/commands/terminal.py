@@ -9,15 +9,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sweeper.display.printable import printable
+
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
 out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True)
-
-
-def printable(text: str) -> str:
-    """Escape what would steer the terminal: file names and labels may hold any character."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(text: str) -> None:

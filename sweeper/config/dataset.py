@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from sweeper.config.hyperparameters import Frozen, ImageSide
 
 
+def is_an_expression(value: str) -> str:
+    try:
+        found = re.compile(value)
+    except re.error as error:
+        raise ValueError(f"should be a regular expression, and {error}, got {value!r}") from None
+    if found.groups > 1:
+        raise ValueError(f"has {found.groups} groups in brackets, and one or none names the group; use (?:…)")
+    return value
+
+
 class CsvConfig(Frozen):
-    """How a CSV data set is laid out. Columns that are not named are recognised by common names."""
+    """How a CSV data set is laid out. Columns that are not named are recognised by common names, in any case."""
 
     path_column: str | None = Field(None, description="Column with the image's path or name.")
     label_column: str | None = Field(None, description="Column with the class.")
-    split_column: str | None = Field(None, description="Column with train, val or test, where one file holds all.")
+    split_column: str | Literal[False] | None = Field(
+        None, description="Column with train, val or test, where one file holds all; false: there is none."
+    )
     images: str = Field(".", description="Folder of the images, relative to the CSV file.")
     extension: str = Field("", description="Appended to every name, such as .jpg, where names come without.")
 
@@ -36,12 +49,37 @@ class DatasetConfig(Frozen):
     layout: Literal["auto", "folder", "tiny-imagenet", "csv"] = "auto"
     csv: CsvConfig = CsvConfig()
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="Share of the training images that becomes the validation split where there is none."
+        0.2,
+        description="Share that becomes the validation split where there is none; copies of an image stay together.",
     )
     test_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="Share that becomes the test split, where the images come as one tree."
     )
     split_seed: NonNegativeInt = 0
+    group_column: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Column of a CSV data set, such as patient_id: images with the same value stay in one split.",
+    )
+    group_from: Annotated[str, Field(min_length=1), AfterValidator(is_an_expression)] | None = Field(
+        None,
+        description="The same from the path of each image, relative to the data set, by a regular expression: what its "
+        "brackets match, or all of it. `/(p\\d+)_` groups a/p7_1.png and a/p7_2.png.",
+    )
+    on_leak: Literal["warn", "error", "drop"] = Field(
+        "warn",
+        description="What is done about copies of an image, or images of a group, in several given splits: tell, "
+        "refuse, or leave them out of train, and out of val where they are in test.",
+    )
+    labels: Literal["as_written", "normalize"] = Field(
+        "as_written",
+        description="normalize: classes that differ in case, blanks, invisible characters, Unicode forms, or as 1, 1.0 "
+        "and 01 do, are one.",
+    )
+    missing_labels: Literal["error", "skip", "keep"] = Field(
+        "error",
+        description="What a row of a CSV data set does whose label is nan, None, NA or the like: refused, left out, or "
+        "taken as a class of that name. An empty label is never a class.",
+    )
     exclude: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="A CSV or text file of images that are not trained on, as `sweeper data clean` writes it."
     )
@@ -55,10 +93,28 @@ class DatasetConfig(Frozen):
     stored_size: ImageSide | None = Field(
         None, description="Side of the decoded images in the cache; without it the image_size of each trial."
     )
+    bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        None,
+        description="How many bits of images with more than 8 are used, such as 12: the largest value of so many is "
+        "white. Without it a file's own tag says so, else the largest value in the data set.",
+    )
     on_bad_image: Literal["error", "skip"] = Field("error", description="What an unreadable image does.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.path is None) == (self.builtin is None):
             raise ValueError("name exactly one source: path (a folder or a CSV file) or builtin (digits)")
+        return self
+
+    @model_validator(mode="after")
+    def _one_grouping(self) -> Self:
+        if self.group_column and self.group_from:
+            raise ValueError("group_column and group_from both say what belongs together; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _images_left_for_training(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            taken = f"val_fraction {self.val_fraction:g} and test_fraction {self.test_fraction:g}"
+            raise ValueError(f"{taken} leave no images for training; their sum should be below 1")
         return self

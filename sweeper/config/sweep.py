@@ -43,13 +43,15 @@ class ObjectiveConfig(Frozen):
     """The number by which trials are compared: its best epoch counts."""
 
     metric: Metric = Field("val/accuracy", description="Of a reconstruction val/psnr, unless named.")
-    direction: Literal["maximize", "minimize"] = Field("maximize", description="minimize is right for a loss.")
+    direction: Literal["maximize", "minimize"] = Field(
+        "maximize", description="Follows from the metric: minimize for a loss. Any other is refused."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _loss_is_minimized(cls, value: Any) -> Any:
-        if isinstance(value, dict) and str(value.get("metric", "")).endswith("/loss"):
-            return {"direction": "minimize", **value}
+        if isinstance(value, dict):
+            return {"direction": right_direction(str(value.get("metric", ""))), **value}
         return value
 
     def better(self, value: float, than: float | None) -> bool:
@@ -62,6 +64,11 @@ class ObjectiveConfig(Frozen):
 COSTS = ("parameters", "latency_ms", "train_seconds")
 
 
+def right_direction(metric: str) -> Literal["maximize", "minimize"]:
+    """Return in which direction a metric or a cost gets better."""
+    return "minimize" if metric.endswith("/loss") or metric in COSTS else "maximize"
+
+
 class GoalConfig(Frozen):
     """One of several objectives: a metric of a trial's best epoch, or a cost."""
 
@@ -69,14 +76,16 @@ class GoalConfig(Frozen):
         description="parameters: of the whole network; latency_ms: one image at a time, on the trial's device; "
         "train_seconds: all epochs of the trial."
     )
-    direction: Literal["maximize", "minimize"] = Field("maximize", description="minimize for a loss or a cost.")
+    direction: Literal["maximize", "minimize"] = Field(
+        "maximize", description="Follows from the metric: minimize for a loss or a cost. Any other is refused."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _costs_are_minimized(cls, value: Any) -> Any:
         given = {"metric": value} if isinstance(value, str) else value
         metric = str(given.get("metric", "")) if isinstance(given, dict) else ""
-        return {"direction": "minimize", **given} if metric.endswith("/loss") or metric in COSTS else given
+        return {"direction": right_direction(metric), **given} if isinstance(given, dict) else given
 
 
 class BudgetConfig(Frozen):

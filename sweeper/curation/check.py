@@ -12,6 +12,10 @@ import numpy as np
 from sweeper.curation.duplicates import NEAR_BITS, Group, Kind, duplicate_groups
 from sweeper.curation.facts import Facts, Progress, gather
 from sweeper.curation.source import Source
+from sweeper.data.decode import bits_of
+from sweeper.data.labels import written
+from sweeper.data.notes import Notes
+from sweeper.data.scan import counted
 
 LONGEST_SHAPE = 3.0
 """Ratio of the sides from which a shape is odd."""
@@ -21,6 +25,9 @@ ODD_AREA = 16.0
 
 IMBALANCE = 10.0
 """Ratio of the largest to the smallest class from which balance is worth a setting of its own."""
+
+SHOWN = 5
+"""Groups of look-alike classes that a line names."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +119,32 @@ def lines(report: CheckReport) -> list[Line]:
         Line("unreadable", len(report.facts.bad), "files that are no whole image", serious=True),
         *_copy_lines(report.groups),
         Line("classes missing in a split", sum(map(len, report.missing.values())), _missing(report), serious=True),
+        *_note_lines(report.source.notes),
         *_balance_lines(report),
+        *_depth_lines(report.facts),
         Line("odd sizes", len(report.odd), _sizes(report.facts)),
         Line("modes", len(set(report.facts.modes) - {""}), _modes(report.facts)),
     ]
+
+
+def _note_lines(notes: Notes) -> list[Line]:
+    alike = "; ".join(written(names) for names in notes.look_alikes[:SHOWN])
+    questions = "; ".join(f"{found.crossing:,} values of {found.name}" for found in notes.suspicions)
+    return [
+        Line("classes that look alike", len(notes.look_alikes), alike, serious=True),
+        Line("rows without a label", sum(notes.skipped.values()), counted(notes.skipped), serious=True),
+        Line("groups in several splits, perhaps", len(notes.suspicions), questions),
+        Line("files that are no images that are read", sum(notes.others.values()), counted(notes.others)),
+    ]
+
+
+def _depth_lines(facts: Facts) -> list[Line]:
+    deep = facts.largest[facts.largest > 0]
+    if not deep.size:
+        return []
+    largest = int(deep.max())
+    detail = f"largest value {largest:,}: {bits_of(largest)} bits are taken, unless dataset.bits says otherwise"
+    return [Line("images with more than 8 bits", len(deep), detail)]
 
 
 def _copy_lines(groups: Sequence[Group]) -> list[Line]:

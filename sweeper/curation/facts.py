@@ -23,8 +23,9 @@ CHUNK_IMAGES = 64
 class Facts:
     """Columns over the N images of a source; those of unreadable files are empty.
 
-    `size` is int32 [N, 2], width and height; `looks` uint64 [N]; `thumbnails` uint8 [N, 16, 16].
-    `bad` maps rows that are no readable image to the reason.
+    `size` is int32 [N, 2], width and height; `looks` uint64 [N]; `thumbnails` uint8 [N, 16, 16]; `largest` int32 [N],
+    the largest value of images with more than 8 bits that do not say how many they use. `bad` maps rows that are no
+    readable image to the reason.
     """
 
     size: npt.NDArray[np.int32]
@@ -34,6 +35,7 @@ class Facts:
     pixel_digests: list[bytes]
     looks: npt.NDArray[np.uint64]
     thumbnails: npt.NDArray[np.uint8]
+    largest: npt.NDArray[np.int32]
     bad: dict[int, str]
 
 
@@ -48,6 +50,7 @@ def gather(source: Source, progress: Progress | None = None) -> Facts:
         pixel_digests=[b""] * count,
         looks=np.zeros(count, np.uint64),
         thumbnails=np.zeros((count, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8),
+        largest=np.zeros(count, np.int32),
         bad={},
     )
     for row, seen in enumerate(_seen(source)):
@@ -65,6 +68,7 @@ def _store(facts: Facts, row: int, seen: WholeImage | str) -> None:
     facts.modes[row], facts.formats[row] = seen.mode, seen.format
     facts.file_digests[row], facts.pixel_digests[row] = seen.file_digest, seen.pixel_digest
     facts.looks[row], facts.thumbnails[row] = seen.look, seen.thumbnail
+    facts.largest[row] = seen.largest
 
 
 def _seen(source: Source) -> Iterator[WholeImage | str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.config.loading import load_sweep
 from sweeper.data.index import ImageIndex, build_index, read_listing
+from sweeper.data.labels import look_alikes
+from sweeper.data.listing import Listing
+from sweeper.data.notes import Notes
+from sweeper.data.scan import counted
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 
@@ -25,6 +29,8 @@ class Source:
     labels: Sequence[str]
     splits: Sequence[str]
     classes: tuple[str, ...]
+    notes: Notes = field(default_factory=Notes)
+    """What was noticed while they were listed."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -35,12 +41,11 @@ class Source:
     def of_splits(self, wanted: Sequence[str]) -> Source:
         """Return the images of these splits."""
         rows = [row for row, split in enumerate(self.splits) if split in wanted]
-        return Source(
-            self.root,
-            [self.paths[row] for row in rows],
-            [self.labels[row] for row in rows],
-            [self.splits[row] for row in rows],
-            self.classes,
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            splits=[self.splits[row] for row in rows],
         )
 
 
@@ -51,11 +56,22 @@ def read_source(path: Path, csv: CsvConfig, workspace: Workspace) -> Source:
     """
     if path.suffix.lower() in (".yaml", ".yml"):
         return _of_index(build_index(load_sweep(path).dataset, workspace))
-    listing = read_listing(DatasetConfig(path=str(path), csv=csv), workspace)
+    listing = read_listing(DatasetConfig(path=str(path), csv=csv, missing_labels="skip"), workspace)
     if not listing.paths:
-        raise DatasetError(f"{path}: no images found; name class folders, a CSV file or a search space")
+        beside = f", but {counted(listing.others)}" if listing.others else ""
+        raise DatasetError(f"{path}: no images found{beside}; name class folders, a CSV file or a search space")
     splits = [split or WHOLE for split in listing.split_names]
-    return Source(listing.root, listing.paths, listing.class_names, splits, listing.classes)
+    return Source(listing.root, listing.paths, listing.class_names, splits, listing.classes, _noticed(listing))
+
+
+def _noticed(listing: Listing) -> Notes:
+    """Return what can be said of images that no study has split."""
+    return Notes(
+        columns=listing.columns,
+        others=listing.others,
+        skipped=listing.skipped,
+        look_alikes=look_alikes(listing.classes),
+    )
 
 
 def _of_index(index: ImageIndex) -> Source:
@@ -64,4 +80,4 @@ def _of_index(index: ImageIndex) -> Source:
         for row in rows.tolist():
             splits[row] = split
     labels = [index.classes[label] for label in index.labels.tolist()]
-    return Source(index.root, index.paths, labels, splits, index.classes)
+    return Source(index.root, index.paths, labels, splits, index.classes, index.notes)

@@ -1,6 +1,6 @@
 """Drawing train, validation and test lists once, before anything else is done to a data set.
 
-Copies of an image stay on one side: a score on images that were trained on says nothing.
+They are the splits that a study of the same settings would draw; here they are written down.
 """
 
 from __future__ import annotations
@@ -9,15 +9,21 @@ import csv
 import io
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sweeper.curation.same_content import same_content
+from sweeper.config.dataset import DatasetConfig
+from sweeper.data.copies import copies
+from sweeper.data.fingerprint import file_states
+from sweeper.data.groups import Grouping, grouping
+from sweeper.data.index import label_numbers
 from sweeper.data.listing import Listing, Split, enumerated
-from sweeper.data.splitting import Rows, Splits, split_by_fraction
+from sweeper.data.notes import Notes
+from sweeper.data.splits import drawn_splits
+from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
 from sweeper.files import write_whole
 
@@ -26,21 +32,20 @@ FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "te
 
 @dataclass(frozen=True)
 class DrawnSplits:
-    """Rows of a listing by split, and what had to be done with them.
+    """Rows of a listing by split, and what was noticed of them.
 
-    `copies` counts images that have the same bytes as an earlier one; `rare` are the classes with too few
-    different images for every split, with their number; `two_labels` lists groups of equal files that
-    are in more than one class.
+    `rare` are the classes with too few different images for every split, with their number; `groups` what images
+    belong together by.
     """
 
     splits: Splits
-    copies: int
+    notes: Notes
     rare: dict[str, int]
-    two_labels: tuple[tuple[str, ...], ...]
+    groups: Grouping | None = None
 
 
-def draw(listing: Listing, val_fraction: float, test_fraction: float, seed: int) -> DrawnSplits:
-    """Split a listing, the same share of each class, files of the same content together.
+def draw(listing: Listing, dataset: DatasetConfig, cache: Path) -> DrawnSplits:
+    """Split a listing as a study does: the same share of each class, copies and groups together.
 
     A class of one image is trained on; of two, one is in the test split where there is one.
 
@@ -48,28 +53,16 @@ def draw(listing: Listing, val_fraction: float, test_fraction: float, seed: int)
         DatasetError: the listing is split already, or a split would be empty.
     """
     _require_unsplit(listing)
-    numbers = {name: number for number, name in enumerate(listing.classes)}
-    labels = np.array([numbers[name] for name in listing.class_names], dtype=np.int64)
-    first = same_content(listing.root, listing.paths)
-    heads = np.unique(first)
-    drawn = _draw_heads(labels, heads, val_fraction, test_fraction, np.random.default_rng(seed))
-    splits: Splits = {split: np.flatnonzero(np.isin(first, rows)) for split, rows in drawn.items()}
+    labels = label_numbers(listing)
+    first = copies(listing.root, listing.paths, file_states(listing.root, listing.paths), cache)
+    splits, notes = drawn_splits(listing, labels, first, dataset)
     _require_images(splits, listing.root)
-    different = Counter(labels[heads].tolist())
-    rare = {name: different[number] for name, number in numbers.items() if 0 < different[number] < len(splits)}
-    return DrawnSplits(splits, len(first) - len(heads), rare, _two_labels(listing, labels, first))
+    return DrawnSplits(splits, notes, _rare(listing, labels, first, len(splits)), grouping(listing, dataset))
 
 
-def _draw_heads(
-    labels: Rows, heads: Rows, val_fraction: float, test_fraction: float, rng: np.random.Generator
-) -> Splits:
-    """Split one image of each content; both fractions are of all images, and test is drawn first."""
-    drawn: Splits = {"train": heads}
-    if test_fraction:
-        drawn["train"], drawn["test"] = split_by_fraction(labels, drawn["train"], test_fraction, rng)
-    rest = val_fraction / (1 - test_fraction)
-    drawn["train"], drawn["val"] = split_by_fraction(labels, drawn["train"], rest, rng)
-    return drawn
+def _rare(listing: Listing, labels: Rows, first: Rows, splits: int) -> dict[str, int]:
+    different = Counter(labels[np.unique(first)].tolist())
+    return {name: different[number] for number, name in enumerate(listing.classes) if 0 < different[number] < splits}
 
 
 def _require_unsplit(listing: Listing) -> None:
@@ -90,28 +83,26 @@ def _require_images(splits: Splits, root: Path) -> None:
         )
 
 
-def _two_labels(listing: Listing, labels: Rows, first: Rows) -> tuple[tuple[str, ...], ...]:
-    odd = np.unique(first[labels != labels[first]])
-    return tuple(tuple(listing.paths[row] for row in np.flatnonzero(first == head).tolist()) for head in odd.tolist())
-
-
-def write_splits(listing: Listing, splits: Splits, folder: Path, *, force: bool) -> Path:
+def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: bool) -> Path:
     """Write train.csv, valid.csv and perhaps test.csv into a folder; return the folder that their paths start from.
 
     That is the folder itself where all images lie below it, so that a search space need only name it;
-    otherwise it is the folder of the images.
+    otherwise it is the folder of the images. Groups have a column of their own.
 
     Raises:
         DatasetError: a file is there already and `force` is not set, or another split would be left from before.
     """
+    splits, groups = drawn.splits, drawn.groups
     targets: dict[Split, Path] = {split: folder / name for split, name in FILES.items() if split in splits}
     _require_replaceable(targets, folder, force)
     base = folder.resolve() if listing.root.resolve().is_relative_to(folder.resolve()) else listing.root
     start = os.path.relpath(listing.root.resolve(), base.resolve())
     for split, path in targets.items():
         names = [os.path.normpath(os.path.join(start, listing.paths[row])) for row in splits[split]]  # noqa: PTH118
-        content = _table(names, [listing.class_names[row] for row in splits[split]])
-        write_whole(path, content.encode(errors="surrogateescape"))
+        columns = {"path": names, "label": [listing.class_names[row] for row in splits[split]]}
+        if groups is not None:
+            columns[groups.column or "group"] = [groups.values[groups.numbers[row]] for row in splits[split]]
+        write_whole(path, _table(columns).encode(errors="surrogateescape"))
     return base
 
 
@@ -125,26 +116,21 @@ def _require_replaceable(targets: dict[Split, Path], folder: Path, force: bool) 
         raise DatasetError(f"{', '.join(left)}: would count as a split beside the new ones; move it, or name --to")
 
 
-def _table(names: Sequence[str], labels: Sequence[str]) -> str:
+def _table(columns: Mapping[str, Sequence[str]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "label"))
-    writer.writerows(zip(names, labels, strict=True))
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
 
 
 def told(drawn: DrawnSplits) -> list[str]:
     """Return what a user should know of how the images were split."""
-    lines = []
-    if drawn.copies:
-        lines.append(f"{drawn.copies:,} images are exact copies of others and stay on the side of the first")
+    lines = [*drawn.notes.facts(), *drawn.notes.warnings()]
     if drawn.rare:
         names = [f"{name}: {count}" for name, count in sorted(drawn.rare.items(), key=lambda pair: pair[::-1])]
         lines.append(
             f"{len(drawn.rare):,} classes have fewer different images than there are splits, and lack one of them:\n"
             + enumerated(names)
         )
-    if drawn.two_labels:
-        groups = [" = ".join(group) for group in drawn.two_labels]
-        lines.append(f"{len(groups):,} pictures are in several classes:\n{enumerated(groups)}\nCorrect their labels.")
     return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from sweeper.child_process import live_with_parent
+from sweeper.data.decoding_pool import decoding_pool, decoding_processes
 from sweeper.errors import DatasetError
 
 T = TypeVar("T")
@@ -28,10 +27,9 @@ def ahead(function: Callable[[T], R], items: Iterable[T], *, parallel: bool) -> 
     if not parallel:
         yield from map(function, items)
         return
-    # Processes, since Pillow's warnings are filtered by `decode`, which no two threads may do at once;
-    # spawned, since a forked child of a process with threads (torch, MLflow) may deadlock.
-    count = len(os.sched_getaffinity(0))
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=live_with_parent)
+    # Processes, since Pillow's warnings are filtered by `decode`, which no two threads may do at once.
+    count = decoding_processes()
+    pool = decoding_pool(count)
     try:
         yield from _in_order(pool, function, items, most=2 * count)
     except BrokenProcessPool as error:

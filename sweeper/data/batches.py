@@ -16,7 +16,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.data.listing import Split
 from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import place_samples
-from sweeper.data.sampling import epoch_order
+from sweeper.data.sampling import epoch_order, training_bounds
 from sweeper.data.splitting import Rows
 from sweeper.data.transfer import to_device
 from sweeper.predictions import image_ids
@@ -156,14 +156,6 @@ def _pixels_of(image_set: ImageSet, rows: Rows) -> str:
     if not image_set.pixels:
         return ""
     return f"{image_set.pixels}-{hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest()}"
-
-
-def training_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Return where each training batch starts and ends; none of a larger batch size has one image only."""
-    starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and batch_size > 1 and count % batch_size == 1:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], count], strict=True))
 
 
 def chance(seed: int, epoch: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:

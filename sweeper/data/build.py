@@ -7,18 +7,18 @@ nothing but a digest and the reasons for failures travels between them.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from sweeper.child_process import live_with_parent
-from sweeper.data.decode import BadImage, Resize, decode
+from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, Resize, bits_of, decode_square
+from sweeper.data.decoding_pool import decoding_pool
 from sweeper.data.fingerprint import FileStates
 from sweeper.errors import DatasetError
 
@@ -26,29 +26,50 @@ Progress = Callable[[int, int], None]
 
 CHUNK_IMAGES = 64
 PARALLEL_FROM_BYTES = 4 << 20  # below, starting processes takes longer than decoding
+DIGEST_BYTES = 16
+ALL_BITS = 16
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some consecutive rows of the cache: what to decode and where to write it."""
+    """Some rows of the cache: what to decode, how, and where to write it."""
 
     target: Path
     offset: int
-    first_row: int
     root: Path
+    rows: tuple[int, ...]
     paths: tuple[str, ...]
     unreadable: dict[int, str]
     size: int
     resize: Resize
+    depth: Depth
 
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """One digest a file, in order, and the reason for every row that could not be decoded."""
+    """Of every row of a chunk the digest of its file, width and height of it, and the largest value where that counts.
 
-    first_row: int
+    `bad` has the reason for every row that could not be decoded.
+    """
+
+    rows: tuple[int, ...]
     digests: tuple[bytes, ...]
+    facts: tuple[tuple[int, int, int], ...]
     bad: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of N files.
+
+    `digests` has DIGEST_BYTES of each. `facts` is int64 [N, 3]: width, height and, of an image with more than 8 bits
+    that does not say how many it uses, the largest value; 0 for others. `bits` is by how many such images were read.
+    """
+
+    digests: bytes
+    facts: npt.NDArray[np.int64]
+    bad: dict[int, str]
+    bits: int
 
 
 def build_images(
@@ -58,27 +79,77 @@ def build_images(
     states: FileStates,
     size: int,
     resize: Resize,
+    depth: Depth | None,
     progress: Progress | None,
-) -> tuple[str, dict[int, str]]:
+) -> Built:
     """Decode the images into `target`, a .npy file of uint8 [N, size, size, 3].
 
-    Returns the content digest and the reason for every row that is no readable image; such a row
-    is black. `progress` is called with the images done and all. Raises `DatasetError` when a
-    decoding process is killed, `OSError` when the disk is full.
+    A row that is no readable image is black. Images with more than 8 bits are read by `depth`; without it by the
+    smallest one that holds all of their values, for which they are decoded twice. `progress` is called with the
+    images done and all. Raises `DatasetError` when a decoding process is killed, `OSError` when the disk is full.
     """
     offset = _reserve(target, (len(paths), size, size, 3))
-    chunks = list(_chunks(target, offset, root, paths, states.unreadable, size, resize))
-    decoded: list[DecodedChunk] = []
-    done = 0
-    for chunk in _decoded(chunks, parallel=states.total_bytes >= PARALLEL_FROM_BYTES):
-        decoded.append(chunk)
-        done += len(chunk.digests)
-        if progress:
-            progress(done, len(paths))
+    plan = _Plan(target, offset, root, paths, states, size, resize)
+    built = _gathered(plan, plan.chunks(range(len(paths)), depth or FULL_DEPTH), progress)
+    deep = np.flatnonzero(built.facts[:, 2]).tolist()
+    told = depth.bits if depth else None
+    found = told or (bits_of(int(built.facts[:, 2].max())) if deep else ALL_BITS)
+    if told is None and found < ALL_BITS:
+        for chunk in _decoded(list(plan.chunks(deep, Depth(found))), parallel=plan.parallel):
+            built.bad.update(chunk.bad)
     _flush(target)
-    decoded.sort(key=lambda chunk: chunk.first_row)
-    content = hashlib.blake2b(b"".join(digest for chunk in decoded for digest in chunk.digests), digest_size=16)
-    return content.hexdigest(), {row: reason for chunk in decoded for row, reason in chunk.bad.items()}
+    return replace(built, bits=found)
+
+
+def _gathered(plan: _Plan, chunks: Iterator[Chunk], progress: Progress | None) -> Built:
+    """Decode all rows once and put together what is told of each."""
+    count = len(plan.paths)
+    digests = bytearray(DIGEST_BYTES * count)
+    facts = np.zeros((count, 3), dtype=np.int64)
+    bad: dict[int, str] = {}
+    done = 0
+    for chunk in _decoded(list(chunks), parallel=plan.parallel):
+        for row, digest in zip(chunk.rows, chunk.digests, strict=True):
+            digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest
+        facts[list(chunk.rows)] = chunk.facts
+        bad |= chunk.bad
+        done += len(chunk.rows)
+        if progress:
+            progress(done, count)
+    return Built(bytes(digests), facts, bad, ALL_BITS)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is decoded into which file."""
+
+    target: Path
+    offset: int
+    root: Path
+    paths: Sequence[str]
+    states: FileStates
+    size: int
+    resize: Resize
+
+    @property
+    def parallel(self) -> bool:
+        return self.states.total_bytes >= PARALLEL_FROM_BYTES
+
+    def chunks(self, rows: Sequence[int], depth: Depth) -> Iterator[Chunk]:
+        unreadable = self.states.unreadable
+        for first in range(0, len(rows), CHUNK_IMAGES):
+            part = tuple(rows[first : first + CHUNK_IMAGES])
+            yield Chunk(
+                target=self.target,
+                offset=self.offset,
+                root=self.root,
+                rows=part,
+                paths=tuple(self.paths[row] for row in part),
+                unreadable={row: unreadable[row] for row in part if row in unreadable},
+                size=self.size,
+                resize=self.resize,
+                depth=depth,
+            )
 
 
 def _reserve(target: Path, shape: tuple[int, ...]) -> int:
@@ -91,36 +162,11 @@ def _reserve(target: Path, shape: tuple[int, ...]) -> int:
     return offset
 
 
-def _chunks(
-    target: Path,
-    offset: int,
-    root: Path,
-    paths: Sequence[str],
-    unreadable: dict[int, str],
-    size: int,
-    resize: Resize,
-) -> Iterator[Chunk]:
-    for first in range(0, len(paths), CHUNK_IMAGES):
-        rows = range(first, min(first + CHUNK_IMAGES, len(paths)))
-        yield Chunk(
-            target=target,
-            offset=offset + first * size * size * 3,
-            first_row=first,
-            root=root,
-            paths=tuple(paths[first : rows.stop]),
-            unreadable={row: unreadable[row] for row in rows if row in unreadable},
-            size=size,
-            resize=resize,
-        )
-
-
 def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
     if not parallel:
         yield from map(decode_chunk, chunks)
         return
-    workers = min(len(os.sched_getaffinity(0)), len(chunks))
-    # spawned, since a forked child of a process with threads (torch, MLflow) may deadlock
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=live_with_parent)
+    pool = decoding_pool(len(chunks))
     try:
         for future in as_completed([pool.submit(decode_chunk, chunk) for chunk in chunks]):
             yield future.result()
@@ -136,21 +182,23 @@ def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
 def decode_chunk(chunk: Chunk) -> DecodedChunk:
     """Decode the files of a chunk and write the pixels at their place."""
     pixels = np.zeros((len(chunk.paths), chunk.size, chunk.size, 3), dtype=np.uint8)
-    digests, bad = [], {}
-    for place, path in enumerate(chunk.paths):
-        data = b""
+    digests, facts, bad = [], [], {}
+    for place, (row, path) in enumerate(zip(chunk.rows, chunk.paths, strict=True)):
+        data, fact = b"", (0, 0, 0)
         try:
-            data = _read(chunk, place, path)
-            pixels[place] = decode(data, chunk.size, chunk.resize)
+            data = _read(chunk, row, path)
+            found = decode_square(data, chunk.size, chunk.resize, chunk.depth)
+            pixels[place], fact = found.pixels, (*found.of_file, found.largest)
         except BadImage as error:
-            bad[chunk.first_row + place] = str(error)
-        digests.append(hashlib.blake2b(data, digest_size=16).digest())
+            bad[row] = str(error)
+        digests.append(hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest())
+        facts.append(fact)
     _write(chunk, pixels)
-    return DecodedChunk(chunk.first_row, tuple(digests), bad)
+    return DecodedChunk(chunk.rows, tuple(digests), tuple(facts), bad)
 
 
-def _read(chunk: Chunk, place: int, path: str) -> bytes:
-    reason = chunk.unreadable.get(chunk.first_row + place)
+def _read(chunk: Chunk, row: int, path: str) -> bytes:
+    reason = chunk.unreadable.get(row)
     if reason:
         raise BadImage(reason)
     try:
@@ -161,11 +209,18 @@ def _read(chunk: Chunk, place: int, path: str) -> bytes:
         raise BadImage(str(error.strerror)) from error
 
 
-def _write(chunk: Chunk, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+def _write(chunk: Chunk, pixels: npt.NDArray[np.uint8]) -> None:
     """Write without mapping the file: a disk that fills up is then an error and no crash (SIGBUS)."""
+    each = pixels[0].nbytes
+    in_a_row = chunk.rows[-1] - chunk.rows[0] == len(chunk.rows) - 1
     with chunk.target.open("r+b") as file:
-        file.seek(chunk.offset)
-        file.write(pixels.data)
+        if in_a_row:
+            file.seek(chunk.offset + chunk.rows[0] * each)
+            file.write(pixels.data)
+            return
+        for row, image in zip(chunk.rows, pixels, strict=True):
+            file.seek(chunk.offset + row * each)
+            file.write(image.data)
 
 
 def _flush(target: Path) -> None:

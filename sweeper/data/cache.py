@@ -3,8 +3,9 @@
 An entry is found by the fingerprint of the files (names, sizes, times) and named by the digest of
 their content:
 
-    FINGERPRINT.json            which entry holds these files, and which of them are no images
-    DIGEST-SIZE-RESIZE-V.npy    uint8 [N, SIZE, SIZE, 3], V the decoder's version
+    FINGERPRINT.json            which entry holds these files, which of them are no images, and what all are like
+    FINGERPRINT.digests         16 bytes a file, by which it is known when its time has changed and not its content
+    DIGEST-SIZE-RESIZE-BITS-V.npy   uint8 [N, SIZE, SIZE, 3], V the decoder's version
     FINGERPRINT.PID.partial     an entry being built
     FINGERPRINT.lock            held while it is; the kernel frees it when the builder is killed
 """
@@ -12,6 +13,7 @@ their content:
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -22,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.data.build import Progress, build_images
-from sweeper.data.decode import DECODER_VERSION, Pixels, Resize
+from sweeper.data.build import DIGEST_BYTES, Built, Progress, build_images
+from sweeper.data.decode import DECODER_VERSION, Depth, Pixels, Resize
+from sweeper.data.file_facts import FileFacts
 from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
@@ -39,6 +42,9 @@ class CachedImages:
     bad: dict[int, str]
     name: str
     """Of the decoded bytes: from the digest, their size and how they were decoded."""
+    files: FileFacts
+    digests: bytes
+    """16 bytes a file."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,17 @@ class _Entry:
 
     digest: str
     bad: tuple[tuple[int, str], ...]
+    files: FileFacts
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """The cache in one folder, for images of one size."""
+    """The cache in one folder, for images of one size; without `depth` the data tell how many bits are used."""
 
     folder: Path
     size: int
     resize: Resize
+    depth: Depth | None = None
 
     def open(self, index: ImageIndex, *, skip_bad: bool, progress: Progress | None = None) -> CachedImages:
         """Return the decoded images of an index, decoding them first if that has not been done.
@@ -63,57 +71,58 @@ class ImageCache:
         Rows come in the order of the index. Raises `DatasetError` with the list of files that are no
         readable images, unless `skip_bad`; then they are black and named in the result.
         """
-        states = file_states(index.root, index.paths)
-        key = fingerprint(index.root, index.paths, states, self.size, self.resize)
+        key = self._key(index, index.states)
         found = self._load(key, len(index.paths))
         if found is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._building(key):
                 found = self._load(key, len(index.paths))  # another process may just have built it
                 if found is None:
-                    entry = self._build(key, index, states, progress, skip_bad=skip_bad)
-                    found = self._map(entry, len(index.paths))
+                    entry = self._build(key, index, progress, skip_bad=skip_bad)
+                    found = self._map(key, entry, len(index.paths))
         if found.bad and not skip_bad:
             raise bad_images(index, found.bad)
         return found
+
+    def _key(self, index: ImageIndex, states: FileStates) -> str:
+        return fingerprint(index.root, index.paths, states, self.size, self.resize, self.depth)
 
     def _load(self, key: str, count: int) -> CachedImages | None:
         """Return the entry of a key, or None where there is none or it is damaged."""
         try:
             stored = json.loads((self.folder / f"{key}.json").read_text())
-            entry = _Entry(str(stored["digest"]), tuple((int(row), str(reason)) for row, reason in stored["bad"]))
-            return self._map(entry, count)
+            bad = tuple((int(row), str(reason)) for row, reason in stored["bad"])
+            return self._map(key, _Entry(str(stored["digest"]), bad, FileFacts(**stored["files"])), count)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def _map(self, entry: _Entry, count: int) -> CachedImages:
-        path = self._images(entry.digest)
+    def _map(self, key: str, entry: _Entry, count: int) -> CachedImages:
+        path = self._images(entry.digest, entry.files.bits)
+        digests = (self.folder / f"{key}.digests").read_bytes()
         # copy-on-write, since torch warns about read-only arrays; nobody writes
         images: Pixels = np.lib.format.open_memmap(path, mode="c")
         if images.shape != (count, self.size, self.size, 3) or images.dtype != np.uint8:
             raise ValueError(f"{path}: not the images it is named for")
-        return CachedImages(images, entry.digest, dict(entry.bad), path.stem)
+        if len(digests) != DIGEST_BYTES * count:
+            raise ValueError(f"{key}.digests: not of the files it is named for")
+        return CachedImages(images, entry.digest, dict(entry.bad), path.stem, entry.files, digests)
 
-    def _images(self, digest: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{32}", digest):
-            raise ValueError(f"not a digest: {digest!r}")
-        return self.folder / f"{digest}-{self.size}-{self.resize}-{DECODER_VERSION}.npy"
+    def _images(self, digest: str, bits: int) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{32}", digest) or not isinstance(bits, int):
+            raise ValueError(f"not a digest and a number: {digest!r}, {bits!r}")
+        return self.folder / f"{digest}-{self.size}-{self.resize}-{bits}-{DECODER_VERSION}.npy"
 
-    def _build(
-        self, key: str, index: ImageIndex, states: FileStates, progress: Progress | None, *, skip_bad: bool
-    ) -> _Entry:
+    def _build(self, key: str, index: ImageIndex, progress: Progress | None, *, skip_bad: bool) -> _Entry:
         partial = self.folder / f"{key}.{os.getpid()}.partial"
         try:
-            digest, bad = build_images(partial, index.root, index.paths, states, self.size, self.resize, progress)
-            if bad and not skip_bad:
-                raise bad_images(index, bad)
-            states = file_states(index.root, index.paths)
-            if fingerprint(index.root, index.paths, states, self.size, self.resize) != key:
+            built = build_images(
+                partial, index.root, index.paths, index.states, self.size, self.resize, self.depth, progress
+            )
+            if built.bad and not skip_bad:
+                raise bad_images(index, built.bad)
+            if self._key(index, file_states(index.root, index.paths)) != key:
                 raise DatasetError(f"{index.root}: files changed while they were being decoded; run again")
-            os.replace(partial, self._images(digest))  # noqa: PTH105
-            entry = _Entry(digest, tuple(bad.items()))
-            self._store(key, entry)
-            return entry
+            return self._keep(key, partial, built)
         except OSError as error:
             raise DatasetError(
                 f"{self.folder}: {len(index.paths):,} decoded images need "
@@ -123,14 +132,22 @@ class ImageCache:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _store(self, key: str, entry: _Entry) -> None:
-        """Write the entry last: until it is there, the images beside it are not found."""
-        partial = self.folder / f"{key}.{os.getpid()}.json.partial"
-        with partial.open("w") as file:
-            json.dump(asdict(entry), file)
+    def _keep(self, key: str, partial: Path, built: Built) -> _Entry:
+        """Put what was built in its place, the entry last: until it is there, the others are not found."""
+        digest = hashlib.blake2b(built.digests, digest_size=DIGEST_BYTES).hexdigest()
+        entry = _Entry(digest, tuple(sorted(built.bad.items())), FileFacts.of(built.facts, built.bits))
+        os.replace(partial, self._images(digest, built.bits))  # noqa: PTH105
+        self._store(f"{key}.digests", built.digests)
+        self._store(f"{key}.json", json.dumps(asdict(entry)).encode())
+        return entry
+
+    def _store(self, name: str, content: bytes) -> None:
+        partial = self.folder / f"{name.partition('.')[0]}.{os.getpid()}.{name.rpartition('.')[2]}.partial"
+        with partial.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, self.folder / f"{key}.json")  # noqa: PTH105
+        os.replace(partial, self.folder / name)  # noqa: PTH105
 
     @contextmanager
     def _building(self, key: str) -> Iterator[None]:
@@ -158,6 +175,6 @@ def bad_images(index: ImageIndex, bad: dict[int, str]) -> DatasetError:
     """Make the error that lists the files that are no readable images."""
     lines = [f"{index.paths[row]}: {reason}" for row, reason in sorted(bad.items())]
     return DatasetError(
-        f"{index.root}: every file with an image's name must be a readable image, {len(bad):,} are not:\n"
+        f"{index.root}: every image file must be readable, {len(bad):,} are not:\n"
         f"{enumerated(lines, limit=20)}\nReplace or remove them, or leave them out with dataset.on_bad_image: skip."
     )

@@ -4,61 +4,78 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sweeper.config.dataset import CsvConfig
+from sweeper.config.dataset import CsvConfig, DatasetConfig
+from sweeper.data.csv_columns import PATH_COLUMNS, Columns, find_columns, pick
+from sweeper.data.further_columns import FurtherColumns
+from sweeper.data.labels import is_missing
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
+from sweeper.data.named_files import NamedFiles
 from sweeper.errors import DatasetError
 
-PATH_COLUMNS = ("path", "image", "file", "filename", "image_id", "image_name", "img")
-LABEL_COLUMNS = ("label", "class", "target", "category")
 LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
 SPLIT_FILES: dict[str, Split] = {"train.csv": "train", "val.csv": "val", "valid.csv": "val", "test.csv": "test"}
-
-
-@dataclass(frozen=True)
-class _Columns:
-    path: str
-    label: str
-    split: str | None
 
 
 @dataclass
 class _Rows:
     """The rows read so far, and what is wrong with the others."""
 
-    images: Path
+    files: NamedFiles
+    further: FurtherColumns
     paths: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     splits: list[Split | None] = field(default_factory=list)
-    first_seen: dict[str, str] = field(default_factory=dict)
+    first_seen: dict[str, tuple[str, int]] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 def is_csv(path: Path) -> bool:
     return (path.suffix.lower() == ".csv" and not path.is_dir()) or (path / "train.csv").is_file()
 
 
-def read_csv(path: Path, options: CsvConfig) -> Listing:
+def read_csv(path: Path, dataset: DatasetConfig) -> Listing:
     """List the images that a CSV file names, or those of a folder's train.csv, val.csv and test.csv.
 
     Labels are taken as text. Raises `DatasetError` with all rows that cannot be used: files that are
-    missing or lie outside the images folder, empty labels, unknown splits, files named twice.
+    missing or lie outside the images folder, missing labels, unknown splits, files named twice.
     """
-    files = _files(path)
+    files, options = _files(path), dataset.csv
     folder = path if path.is_dir() else path.parent
-    rows = _Rows(images=Path(os.path.normpath(folder / options.images)).absolute())
+    named = NamedFiles(Path(os.path.normpath(folder / options.images)).absolute(), options.extension)
+    rows = _Rows(named, FurtherColumns(dataset.group_column))
     for file, split in files.items():
-        _read_file(file, split, options, rows)
+        _read_file(file, split, dataset, rows)
     if rows.problems:
-        raise DatasetError(
-            f"{path}: {len(rows.problems):,} rows cannot be used:\n{enumerated(rows.problems)}\n"
-            f"Correct or remove these rows; names are looked up in {rows.images} (dataset.csv.images)"
-            + (f" with {options.extension!r} appended." if options.extension else ".")
-        )
-    return Listing(rows.images, rows.paths, rows.labels, rows.splits, in_class_order(set(rows.labels)))
+        raise DatasetError(_told(path, rows, options))
+    return Listing(
+        root=rows.files.folder,
+        paths=rows.paths,
+        class_names=rows.labels,
+        split_names=rows.splits,
+        classes=in_class_order(set(rows.labels)),
+        skipped=rows.skipped,
+        columns=rows.columns,
+        further=rows.further.columns(),
+        files=tuple(files),
+    )
+
+
+def _told(path: Path, rows: _Rows, options: CsvConfig) -> str:
+    appended = f" with {options.extension!r} appended" if options.extension else ""
+    missing = any("the label is missing" in problem for problem in rows.problems)
+    told = (
+        f"{path}: {len(rows.problems):,} rows cannot be used:\n{enumerated(rows.problems)}\n"
+        f"Correct or remove these rows; names are looked up in {rows.files.folder} (dataset.csv.images){appended}."
+    )
+    choice = " Rows without a label: dataset.missing_labels: skip leaves them out, keep takes the word for a class."
+    return told + choice * missing
 
 
 @dataclass(frozen=True)
@@ -77,20 +94,20 @@ def read_names(file: Path, options: CsvConfig) -> list[NamedImage]:
     """
     lines = _lines(file)
     header = [name.strip() for name in next(lines, (0, []))[1]]
-    column = _column(header, options.path_column, PATH_COLUMNS)
-    if column is None:
-        wanted = _wanted(options.path_column, PATH_COLUMNS)
-        raise DatasetError(f"{file}: line 1 has the columns {header} and none is {wanted} for the image; name it")
-    folder = Path(os.path.normpath(file.parent / options.images)).absolute()
-    rows = (dict(zip(header, values, strict=False)) for _, values in lines)
-    return [_named_image(folder, row.get(column, "").strip() + options.extension) for row in rows]
+    problems: list[str] = []
+    place = pick(header, options.path_column, PATH_COLUMNS, "image", "--path-column", problems)
+    if place is None or problems:
+        raise DatasetError(f"{file}: line 1 has the columns {header}:\n{enumerated(problems)}")
+    files = NamedFiles(Path(os.path.normpath(file.parent / options.images)).absolute(), options.extension)
+    return [_named_image(files, _cell(values, place)) for _, values in lines]
 
 
-def _named_image(folder: Path, name: str) -> NamedImage:
-    path = _inside(folder, name)
+def _named_image(files: NamedFiles, name: str) -> NamedImage:
+    path = files.path_of(name)
     if path is None:
-        return NamedImage(name, "", "lies outside the images folder")
-    return NamedImage(name, str(folder / path), "" if _exists(folder / path) else "there is no such file")
+        return NamedImage(name + files.extension, "", "lies outside the images folder")
+    reason = "" if files.exist(path) else "there is no such file"
+    return NamedImage(name + files.extension, str(files.folder / path), reason)
 
 
 def _files(path: Path) -> dict[Path, Split | None]:
@@ -108,13 +125,29 @@ def _files(path: Path) -> dict[Path, Split | None]:
     return files
 
 
-def _read_file(file: Path, split: Split | None, options: CsvConfig, rows: _Rows) -> None:
+def _read_file(file: Path, split: Split | None, dataset: DatasetConfig, rows: _Rows) -> None:
     lines = _lines(file)
     header = [name.strip() for name in next(lines, (0, []))[1]]
-    columns = _columns(file, header, options)
+    columns = find_columns(file, header, dataset.csv, split_is_known=split is not None)
+    rows.columns |= columns.named()
+    further = rows.further.of_file(columns, len(rows.paths))
     for number, values in lines:
-        row = dict(zip(header, values, strict=False))
-        _read_row(f"{file.name} line {number}", row, columns, split, options, rows)
+        if _read_row((file.name, number), values, columns, split, dataset, rows):
+            further.add(values)
+    if columns.split is None and split is None and dataset.csv.split_column is None:
+        _refuse_unused_split(file, rows)
+
+
+def _refuse_unused_split(file: Path, rows: _Rows) -> None:
+    """Raise `DatasetError` for a column that holds train, val and test and is called otherwise."""
+    for name, values in rows.further.values():
+        found = sorted(filter(None, values))
+        splits = {SPLIT_NAMES.get(value.lower()) for value in found}
+        if len(splits) > 1 and None not in splits:
+            raise DatasetError(
+                f"{file}: the column {name!r} holds {', '.join(found)} and is not called split; use it by "
+                f"dataset.csv.split_column: {name}, or leave it by dataset.csv.split_column: false"
+            )
 
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -124,84 +157,62 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
             first = stream.readline()
             stream.seek(0)
             reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
-            yield from ((reader.line_num, values) for values in reader if any(value.strip() for value in values))
+            for values in reader:
+                if values and (values[0].strip() or any(value.strip() for value in values)):
+                    yield reader.line_num, values
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); save it as UTF-8 text with commas") from error
 
 
-def _columns(file: Path, header: list[str], options: CsvConfig) -> _Columns:
-    path = _column(header, options.path_column, PATH_COLUMNS)
-    label = _column(header, options.label_column, LABEL_COLUMNS)
-    split = options.split_column or ("split" if "split" in header else None)
-    problems = []
-    if path is None:
-        problems.append(
-            f"no column {_wanted(options.path_column, PATH_COLUMNS)} for the image; name it: csv.path_column"
-        )
-    if label is None:
-        problems.append(
-            f"no column {_wanted(options.label_column, LABEL_COLUMNS)} for the class; name it: csv.label_column"
-        )
-    if split is not None and split not in header:
-        problems.append(f"no column {split!r} for the split; correct csv.split_column")
-    if path is None or label is None or problems:
-        raise DatasetError(f"{file}: line 1 has the columns {header}:\n{enumerated(problems)}")
-    return _Columns(path, label, split)
-
-
-def _column(header: list[str], named: str | None, common: tuple[str, ...]) -> str | None:
-    if named is not None:
-        return named if named in header else None
-    by_lower = {name.lower(): name for name in reversed(header)}
-    return next((by_lower[name] for name in common if name in by_lower), None)
-
-
-def _wanted(named: str | None, common: tuple[str, ...]) -> str:
-    return repr(named) if named else "/".join(common)
+def _cell(values: Sequence[str], place: int) -> str:
+    return values[place].strip() if place < len(values) else ""
 
 
 def _read_row(
-    where: str, row: dict[str, str], columns: _Columns, split: Split | None, options: CsvConfig, rows: _Rows
-) -> None:
-    name, label = row.get(columns.path, "").strip(), row.get(columns.label, "").strip()
+    place: tuple[str, int],
+    values: list[str],
+    columns: Columns,
+    split: Split | None,
+    dataset: DatasetConfig,
+    rows: _Rows,
+) -> bool:
+    """Take a row in, or what is wrong with it; return whether it was taken."""
+    name, label = _cell(values, columns.path), _cell(values, columns.label)
+    if is_missing(label) and (not label or dataset.missing_labels != "keep"):
+        if dataset.missing_labels == "skip":
+            rows.skipped[label or "empty"] += 1
+        else:
+            rows.problems.append(f"{_written(place)}: {_missing(label)}")
+        return False
     if columns.split is not None and split is None:
-        split = SPLIT_NAMES.get(row.get(columns.split, "").strip().lower())
+        written = _cell(values, columns.split)
+        split = SPLIT_NAMES.get(written.lower())
         if split is None:
-            rows.problems.append(f"{where}: split {row.get(columns.split, '')!r} is none of train, val, test")
-            return
-    path = _inside(rows.images, name + options.extension)
-    problem = _problem(rows, name + options.extension, path, label)
-    if problem or path is None:
-        rows.problems.append(f"{where}: {problem}")
-        return
-    rows.first_seen[path] = where
+            rows.problems.append(f"{_written(place)}: split {written!r} is none of train, val, test")
+            return False
+    path = rows.files.path_of(name)
+    if path is None or path in rows.first_seen or not rows.files.exist(path):
+        rows.problems.append(f"{_written(place)}: {_problem(rows, name + rows.files.extension, path)}")
+        return False
+    rows.first_seen[path] = place
     rows.paths.append(path)
     rows.labels.append(label)
     rows.splits.append(split)
+    return True
 
 
-def _problem(rows: _Rows, name: str, path: str | None, label: str) -> str | None:
+def _written(place: tuple[str, int]) -> str:
+    return f"{place[0]} line {place[1]}"
+
+
+def _missing(label: str) -> str:
+    return f"the label is missing ({label!r})" if label else "the label is empty"
+
+
+def _problem(rows: _Rows, name: str, path: str | None) -> str:
     shown = repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
     if path is None:
         return f"{shown} lies outside the images folder"
-    if not label:
-        return "the label is empty"
     if path in rows.first_seen:
-        return f"{shown} is a duplicate of {rows.first_seen[path]}"
-    if not _exists(rows.images / path):
-        return f"there is no file {shown}"
-    return None
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
-        return False
-
-
-def _inside(folder: Path, name: str) -> str | None:
-    """Return a name relative to the folder, or None when it leads out of it: `../../etc/passwd`."""
-    path = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118 - pathlib keeps the `..`
-    inside = os.path.join(folder, "")  # noqa: PTH118
-    return path[len(inside) :] if path.startswith(inside) else None
+        return f"{shown} is a duplicate of {_written(rows.first_seen[path])}"
+    return f"there is no file {shown}"

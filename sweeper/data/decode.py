@@ -1,149 +1,78 @@
-"""One image file to one square of pixels, whatever its format, colour mode and orientation.
+"""One image file to one square of pixels: by `picture`, or the quick way where a file is as plain as most are.
 
 Runs in the decoding processes and when predicting: PIL and NumPy only, no torch.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from contextlib import AbstractContextManager, nullcontext
+from multiprocessing.synchronize import Lock
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sweeper.data.picture.depth import Depth, bits_of
+from sweeper.data.picture.formats import BadImage
+from sweeper.data.picture.rgb import Decoded, Resize, decoded, square
 from sweeper.data.plain_jpeg import decode_plain_jpeg
 
-Pixels = npt.NDArray[np.uint8]
-Resize = Literal["crop", "squash", "pad"]
+__all__ = ["BadImage", "Depth", "Resize", "bits_of"]
 
-DECODER_VERSION = 1
+Pixels = npt.NDArray[np.uint8]
+
+DECODER_VERSION = 2
 """Part of every cache key: raise it whenever `decode` gives other pixels than before."""
 
-MAX_PIXELS = 100_000_000
-"""A larger image is taken for a decompression bomb: a few kilobytes that would fill the memory."""
+LARGE_PIXELS = 1 << 24
+"""Of images above this only one is decoded at a time, whatever the number of processes: it may take a gigabyte."""
 
-DRAFT_FACTOR = 2
-"""A JPEG is decoded at no less than this times the side wanted, and filtered down from there."""
+FULL_DEPTH = Depth()
+OWN_DEPTH = Depth(bits=None)
+"""Of single pictures that are looked at: each in its own range."""
+
+_turn: AbstractContextManager[Any] = nullcontext()
 
 
-class BadImage(ValueError):
-    """The bytes are no image that can be decoded; the message is the reason."""
+def take_turns(lock: Lock) -> None:
+    """Let this process decode large images only while it holds a lock that others wait for."""
+    global _turn
+    _turn = lock
 
 
-def decode(data: bytes, size: int, resize: Resize) -> Pixels:
+def _room(pixels: int) -> AbstractContextManager[Any]:
+    return _turn if pixels > LARGE_PIXELS else nullcontext()
+
+
+class Square(NamedTuple):
+    """An image as uint8 [S, S, 3], RGB; width and height of its file.
+
+    `largest` is the largest value of an image with more than 8 bits that does not say how many it uses; else 0.
+    """
+
+    pixels: Pixels
+    of_file: tuple[int, int]
+    largest: int
+
+
+def decode(data: bytes, size: int, resize: Resize, depth: Depth = OWN_DEPTH) -> Pixels:
     """Decode an image file into uint8 [size, size, 3], RGB.
 
     `resize` says how other shapes become square: cut the middle, distort, or add black borders.
     Raises `BadImage` when the bytes are empty, truncated, too large or no image.
     """
-    if not data:
-        raise BadImage("the file is empty")
+    return decode_square(data, size, resize, depth).pixels
+
+
+def decode_square(data: bytes, size: int, resize: Resize, depth: Depth) -> Square:
+    """Decode an image file as `decode` does, and tell what is known of the file."""
     plain = decode_plain_jpeg(data, size)
-    return _decode_any(data, size, resize) if plain is None else plain
+    if plain is not None:
+        return Square(plain, (size, size), 0)
+    found = decoded(data, size, depth, _room)
+    return Square(np.array(square(found.image, size, resize)), found.size, found.largest)
 
 
-def _decode_any(data: bytes, size: int, resize: Resize) -> Pixels:
-    with _reasons():
-        return np.array(_square(_upright(_opened(data, size)), size, resize))
-
-
-@dataclass(frozen=True)
-class Whole:
-    """An image at its full size, upright and in RGB, and the mode and format of its file."""
-
-    image: Image.Image
-    mode: str
-    format: str
-
-
-def decode_whole(data: bytes) -> Whole:
+def decode_whole(data: bytes) -> Decoded:
     """Decode all pixels of an image file at their full size. Raises `BadImage` as `decode` does."""
-    if not data:
-        raise BadImage("the file is empty")
-    with _reasons():
-        opened = _opened(data, MAX_PIXELS)  # a size that no image is reduced to
-        return Whole(_upright(opened), opened.mode, opened.format or "")
-
-
-@contextmanager
-def _reasons() -> Iterator[None]:
-    """Let every failure of Pillow be a `BadImage` with the reason."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL warns about odd metadata; the pixels are what counts
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            yield
-        except BadImage:
-            raise
-        except UnidentifiedImageError as error:
-            raise BadImage("not an image in a known format") from error
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise BadImage(f"more than {MAX_PIXELS:,} pixels, taken for a decompression bomb") from error
-        except Exception as error:  # damaged files raise nearly anything from within PIL's parsers
-            raise BadImage(f"damaged: {error}") from error
-
-
-def _opened(data: bytes, size: int) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(data))
-    if image.width * image.height > MAX_PIXELS:
-        raise BadImage(f"{image.width} x {image.height} is more than {MAX_PIXELS:,} pixels, taken for a bomb")
-    if min(image.size) >= 2 * DRAFT_FACTOR * size:
-        image.draft(None, (DRAFT_FACTOR * size, DRAFT_FACTOR * size))  # a JPEG only; others ignore it
-    image.load()
-    return image
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Return the image in RGB, turned as its EXIF orientation says."""
-    if image.mode != "RGB" or image.has_transparency_data:
-        image = _in_rgb(image)
-    return ImageOps.exif_transpose(image) if image.getexif() else image
-
-
-def _in_rgb(image: Image.Image) -> Image.Image:
-    exif = image.getexif()
-    if image.mode == "F":
-        raise BadImage("32-bit floating point pixels have no agreed white; store 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = _to_8_bits(image)
-    if image.has_transparency_data:
-        image = _on_white(image)
-    converted = image.convert("RGB")
-    converted.getexif().update(exif)
-    return converted
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits: 65535 is white. PIL's own conversion clips at 255 instead."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise BadImage("32-bit grey with values beyond 16 bits; store 8 or 16 bits")
-    return Image.fromarray(((values * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Lay a transparent image on white, as the pages are for which cut-outs and drawings are made.
-
-    On black a black drawing on a transparent ground, a common kind, would vanish.
-    """
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-
-
-def _square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
-    width, height = image.size
-    if (width, height) == (size, size):
-        return image
-    if resize == "pad":
-        return ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color="black")
-    box: tuple[float, float, float, float] = (0, 0, width, height)
-    if resize == "crop":
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+    return decoded(data, None, OWN_DEPTH, _room)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from sweeper.data.ahead import ahead, worth_processes
-from sweeper.data.decode import BadImage, Pixels, Resize, decode
+from sweeper.data.decode import OWN_DEPTH, BadImage, Depth, Pixels, Resize, decode
 from sweeper.data.image_file import read_image_file
 
 
@@ -26,19 +26,22 @@ class DecodedBatch:
     bad: dict[int, str]
 
 
-def decoded_batches(paths: Sequence[str], size: int, resize: Resize, batch_size: int) -> Iterator[DecodedBatch]:
+def decoded_batches(
+    paths: Sequence[str], size: int, resize: Resize, batch_size: int, depth: Depth = OWN_DEPTH
+) -> Iterator[DecodedBatch]:
     """Decode files to squares of `size` pixels exactly as the cache does, in order, a few batches ahead."""
     batches = ((start, tuple(paths[start : start + batch_size])) for start in range(0, len(paths), batch_size))
-    yield from ahead(partial(_decode_batch, size=size, resize=resize), batches, parallel=worth_processes(paths))
+    decode_batch = partial(_decode_batch, size=size, resize=resize, depth=depth)
+    yield from ahead(decode_batch, batches, parallel=worth_processes(paths))
 
 
-def _decode_batch(batch: tuple[int, Sequence[str]], size: int, resize: Resize) -> DecodedBatch:
+def _decode_batch(batch: tuple[int, Sequence[str]], size: int, resize: Resize, depth: Depth) -> DecodedBatch:
     pixels: list[Pixels] = []
     rows: list[int] = []
     bad: dict[int, str] = {}
     for row, path in enumerate(batch[1], start=batch[0]):
         try:
-            pixels.append(decode(read_image_file(path), size, resize))
+            pixels.append(decode(read_image_file(path), size, resize, depth))
             rows.append(row)
         except BadImage as error:
             bad[row] = str(error)

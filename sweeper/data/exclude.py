@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.data.csv_layout import PATH_COLUMNS
+from sweeper.data.csv_columns import PATH_COLUMNS, pick
 from sweeper.data.listing import Listing, enumerated
 from sweeper.data.splitting import Splits
 from sweeper.errors import DatasetError
@@ -50,8 +50,10 @@ def _listed_paths(file: Path) -> list[str]:
         header, *rows = [row for row in csv.reader(text.splitlines(keepends=True)) if row] or [[]]
     except csv.Error as error:
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); correct it (dataset.exclude)") from error
-    names = [name.strip().lower() for name in header]
-    place = next((names.index(name) for name in PATH_COLUMNS if name in names), None)
+    problems: list[str] = []
+    place = pick([name.strip() for name in header], None, PATH_COLUMNS, "image", "path", problems)
     if place is None:
         raise DatasetError(f"{file}: line 1 has the columns {header} and none is {'/'.join(PATH_COLUMNS)}; name one so")
+    if problems:
+        raise DatasetError(f"{file}: {'; '.join(problems)}")
     return [row[place].strip() for row in rows if len(row) > place and row[place].strip()]

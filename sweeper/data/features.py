@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from sweeper.config.hyperparameters import AugmentConfig
-from sweeper.data.batches import Batch, chance, mixed, training_bounds
+from sweeper.data.batches import Batch, chance, mixed
 from sweeper.data.feature_cache import Features
 from sweeper.data.mixing import Mix, draw_mix
 from sweeper.data.placement import SampleSource, place_samples
-from sweeper.data.sampling import epoch_order
+from sweeper.data.sampling import epoch_order, training_bounds
 from sweeper.data.transfer import to_device
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.data.decode import DECODER_VERSION, Resize
+from sweeper.data.decode import DECODER_VERSION, Depth, Resize
 
 MAX_FILE_BYTES = 1 << 28  # 256 MiB: no photograph, and too much to read in several processes at once
 
@@ -32,6 +32,13 @@ class FileStates:
     @property
     def total_bytes(self) -> int:
         return int(self.table[:, 0].sum())
+
+    def of(self, rows: npt.NDArray[np.int64]) -> FileStates:
+        """Return the states of some files; `rows` are sorted."""
+        if not self.unreadable:
+            return FileStates(self.table[rows])
+        places = ((place, self.unreadable.get(row)) for place, row in enumerate(rows.tolist()))
+        return FileStates(self.table[rows], {place: reason for place, reason in places if reason})
 
 
 def file_states(root: Path, paths: Sequence[str]) -> FileStates:
@@ -53,9 +60,20 @@ def file_states(root: Path, paths: Sequence[str]) -> FileStates:
     return FileStates(table, unreadable)
 
 
-def fingerprint(root: Path, paths: Sequence[str], states: FileStates, size: int, resize: Resize) -> str:
-    """Return 32 hexadecimal digits that change when any file, the size or the decoder changes."""
-    digest = hashlib.blake2b(f"{DECODER_VERSION} {size} {resize} {root.resolve()}\0".encode(errors="surrogateescape"))
+def fingerprint(
+    root: Path, paths: Sequence[str], states: FileStates, size: int, resize: Resize, depth: Depth | None
+) -> str:
+    """Return 32 hexadecimal digits that change when any file, the decoder or what it is told changes."""
+    return _digest(f"{DECODER_VERSION} {size} {resize} {depth}", root, paths, states)
+
+
+def files_key(root: Path, paths: Sequence[str], states: FileStates) -> str:
+    """Return 32 hexadecimal digits that change when any file does."""
+    return _digest("files", root, paths, states)
+
+
+def _digest(what: str, root: Path, paths: Sequence[str], states: FileStates) -> str:
+    digest = hashlib.blake2b(f"{what} {root.resolve()}\0".encode(errors="surrogateescape"))
     digest.update("\0".join(paths).encode(errors="surrogateescape"))
     digest.update(states.table.tobytes())
     return digest.hexdigest()[:32]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
-from sweeper.data.scan import find_images, holds_images, subfolders
+from sweeper.data.scan import find_files, holds_images, subfolders
 from sweeper.errors import DatasetError
 
 
@@ -17,12 +18,17 @@ class _Images:
     paths: list[str] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
     split_names: list[Split | None] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
 
     def add_class(self, root: Path, folder: str, name: str, split: Split | None) -> None:
-        found = find_images(root / folder)
-        self.paths += [f"{folder}/{path}" for path in found]
-        self.class_names += [name] * len(found)
-        self.split_names += [split] * len(found)
+        found = find_files(root / folder)
+        self.paths += [f"{folder}/{path}" for path in found.images]
+        self.class_names += [name] * len(found.images)
+        self.split_names += [split] * len(found.images)
+        self.others += found.others
+
+    def listing(self, root: Path, classes: tuple[str, ...]) -> Listing:
+        return Listing(root, self.paths, self.class_names, self.split_names, classes, others=self.others)
 
 
 def read_folders(root: Path) -> Listing:
@@ -68,7 +74,7 @@ def _read_splits(root: Path, splits: dict[Split, str]) -> Listing:
         refuse_unknown_classes(root / folder, set(names) - set(classes))
         for name in names:
             images.add_class(root, f"{folder}/{name}", name, split)
-    return Listing(root, images.paths, images.class_names, images.split_names, classes)
+    return images.listing(root, classes)
 
 
 def _read_tree(root: Path) -> Listing:
@@ -82,7 +88,7 @@ def _read_tree(root: Path) -> Listing:
     images = _Images()
     for name in classes:
         images.add_class(root, name, name, None)
-    return Listing(root, images.paths, images.class_names, images.split_names, classes)
+    return images.listing(root, classes)
 
 
 def refuse_unknown_classes(where: Path, unknown: set[str]) -> None:

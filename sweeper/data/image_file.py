@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from collections.abc import Sequence
 
 from sweeper.data.decode import BadImage
 from sweeper.data.fingerprint import MAX_FILE_BYTES
@@ -25,3 +27,15 @@ def read_image_file(path: str) -> bytes:
         if isinstance(error, BadImage):
             raise
         raise BadImage(f"no name of a file: {error}") from error
+
+
+def file_digests(paths: Sequence[str]) -> list[bytes]:
+    """Return 16 bytes that name the content of each file; nothing for one that cannot be read."""
+    return [_digest(path) for path in paths]
+
+
+def _digest(path: str) -> bytes:
+    try:
+        return hashlib.blake2b(read_image_file(path), digest_size=16).digest()
+    except BadImage:
+        return b""

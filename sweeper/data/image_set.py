@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweeper.data.decode import Pixels
+from sweeper.data.decode import FULL_DEPTH, Depth, Pixels
 from sweeper.data.index import ImageIndex
 from sweeper.data.splitting import Rows, Splits
 
@@ -23,6 +23,7 @@ class ImageSet:
     `pixels` names the decoded bytes themselves: it changes with any byte of any file, the size and the
     way of decoding; what is computed from them is kept under it, and not at all where it is empty.
     `paths` [N] are the files, relative to the root of the data set; empty for pixels that come from none.
+    `depth` is how images with more than 8 bits were read.
     """
 
     images: Pixels
@@ -33,6 +34,7 @@ class ImageSet:
     titles: tuple[str, ...] = ()
     pixels: str = ""
     paths: Sequence[str] = ()
+    depth: Depth = FULL_DEPTH
 
     @property
     def image_size(self) -> int:

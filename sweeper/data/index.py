@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
+from sweeper.data.copies import copies
 from sweeper.data.csv_layout import is_csv, read_csv
 from sweeper.data.digits import write_digits
 from sweeper.data.exclude import without_excluded
+from sweeper.data.fingerprint import FileStates, file_states
 from sweeper.data.folder_layout import read_folders, split_folders
+from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
-from sweeper.data.scan import holds_images, subfolders
-from sweeper.data.splitting import Rows, Splits, draw_splits, limit_splits
+from sweeper.data.notes import Notes
+from sweeper.data.scan import counted, holds_images, subfolders
+from sweeper.data.splits import drawn_splits
+from sweeper.data.splitting import Rows, Splits, limit_splits
 from sweeper.data.tiny_imagenet_layout import is_tiny_imagenet, read_tiny_imagenet
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
@@ -23,10 +28,12 @@ from sweeper.paths import Workspace
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """Which images there are, before any of them is read.
+    """Which images there are, before any of them is decoded.
 
     `paths` are relative to `root`; `labels` is int64 [N], an index into `classes`; `splits` maps
-    train, val and, where there is one, test to sorted row numbers. Every row is in some split.
+    train, val and, where there is one, test to sorted row numbers. Every row is in some split. `states` are those of
+    the files, `notes` what was noticed about them. `left_out` are images that are in no split, by a limit or a list,
+    and `lists` the files that say which images there are.
     """
 
     root: Path
@@ -34,6 +41,10 @@ class ImageIndex:
     labels: Rows
     classes: tuple[str, ...]
     splits: Splits
+    states: FileStates
+    notes: Notes = field(default_factory=Notes)
+    left_out: Sequence[str] = ()
+    lists: tuple[Path, ...] = ()
 
 
 def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
@@ -43,27 +54,38 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     Raises `DatasetError` when the layout, the labels or the splits cannot be used.
     """
     listing = read_listing(dataset, workspace)
-    where = str(_located(dataset.path, workspace)) if dataset.path else str(listing.root)
-    if not listing.paths:
-        raise DatasetError(f"{where}: no images found; check dataset.path and dataset.layout")
-    _refuse_unwritable(listing)
+    where = where_from(dataset, workspace, listing)
+    require_images(listing, where)
     classes = listing.classes[: dataset.limit.classes]
-    numbers = {name: number for number, name in enumerate(listing.classes)}
-    labels = np.array([numbers[name] for name in listing.class_names], dtype=np.int64)
-    drawn = draw_splits(listing, labels, dataset)
-    if dataset.exclude:  # after the splits are drawn, which are then the same with and without a list
-        drawn = without_excluded(
-            drawn, listing, workspace.root / Path(dataset.exclude).expanduser(), dataset.exclude_from
-        )
+    states = file_states(listing.root, listing.paths)
+    same = copies(listing.root, listing.paths, states, workspace.cache)
+    labels = label_numbers(listing)
+    drawn, notes = drawn_splits(listing, labels, same, dataset)
+    excluded = [workspace.root / Path(dataset.exclude).expanduser()] if dataset.exclude else []
+    for file in excluded:  # after the splits are drawn, which are then the same with and without a list
+        drawn = without_excluded(drawn, listing, file, dataset.exclude_from)
     kept = {split: rows[labels[rows] < len(classes)] for split, rows in drawn.items()}
     splits = limit_splits(kept, labels, dataset.limit, dataset.split_seed)
     check_splits(splits, labels, classes, where=where)
-    return _compact(listing, labels, classes, splits)
+    index = _compact(listing, labels, classes, splits, states)
+    return replace(index, notes=notes, lists=(*listing.files, *excluded))
 
 
 def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:
     """Find the images of a data set, in the order of their paths, before any split is drawn. Raises `DatasetError`."""
-    return _in_path_order(_read(dataset, workspace))
+    listing = _read(dataset, workspace).in_path_order()
+    return merged(listing) if dataset.labels == "normalize" else listing
+
+
+def where_from(dataset: DatasetConfig, workspace: Workspace, listing: Listing) -> str:
+    """Return what messages call a data set."""
+    return str(_located(dataset.path, workspace)) if dataset.path else str(listing.root)
+
+
+def label_numbers(listing: Listing) -> Rows:
+    """Return the number of each image's class, int64 [N]."""
+    numbers = {name: number for number, name in enumerate(listing.classes)}
+    return np.array([numbers[name] for name in listing.class_names], dtype=np.int64)
 
 
 def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
@@ -91,7 +113,7 @@ def _located(name: str, workspace: Workspace) -> Path:
 def _read_path(path: Path, dataset: DatasetConfig) -> Listing:
     layout = _recognised(path) if dataset.layout == "auto" else dataset.layout
     if layout == "csv":
-        return read_csv(path, dataset.csv)
+        return read_csv(path, dataset)
     if not path.is_dir():
         raise DatasetError(f"{path}: the {layout} layout is read from a folder, this is a file; correct dataset.path")
     return read_tiny_imagenet(path) if layout == "tiny-imagenet" else read_folders(path)
@@ -129,25 +151,17 @@ def _refuse_stray_classes(path: Path) -> None:
         )
 
 
-def _refuse_unwritable(listing: Listing) -> None:
-    """Raise `DatasetError` for class names that no file of UTF-8 text, such as a confusion matrix, can hold."""
+def require_images(listing: Listing, where: str) -> None:
+    """Raise `DatasetError` without images, and for class names that no file of UTF-8 text can hold."""
+    if not listing.paths:
+        beside = f"; there are {counted(listing.others)}, of which none is read" if listing.others else ""
+        raise DatasetError(f"{where}: no images found{beside}; check dataset.path and dataset.layout")
     unwritable = [ascii(name) for name in listing.classes if any("\ud800" <= c <= "\udfff" for c in name)]
     if unwritable:
         raise DatasetError(
             f"{listing.root}: the names of classes must be UTF-8, {len(unwritable):,} are not:\n"
             f"{enumerated(unwritable)}\nRename these folders."
         )
-
-
-def _in_path_order(listing: Listing) -> Listing:
-    order = sorted(range(len(listing.paths)), key=listing.paths.__getitem__)
-    return Listing(
-        root=listing.root,
-        paths=[listing.paths[row] for row in order],
-        class_names=[listing.class_names[row] for row in order],
-        split_names=[listing.split_names[row] for row in order],
-        classes=listing.classes,
-    )
 
 
 def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: str) -> None:
@@ -169,7 +183,9 @@ def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: 
             )
 
 
-def _compact(listing: Listing, labels: Rows, classes: tuple[str, ...], splits: Splits) -> ImageIndex:
+def _compact(
+    listing: Listing, labels: Rows, classes: tuple[str, ...], splits: Splits, states: FileStates
+) -> ImageIndex:
     """Drop the rows that are in no split, so that a limited data set is decoded only as far as it is used."""
     used = np.sort(np.concatenate(list(splits.values())))
     return ImageIndex(
@@ -178,4 +194,6 @@ def _compact(listing: Listing, labels: Rows, classes: tuple[str, ...], splits: S
         labels=labels[used],
         classes=classes,
         splits={split: np.searchsorted(used, rows) for split, rows in splits.items()},
+        states=states.of(used),
+        left_out=[listing.paths[row] for row in np.setdiff1d(np.arange(len(listing.paths)), used).tolist()],
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 Split = Literal["train", "val", "test"]
 
@@ -23,12 +26,24 @@ SPLIT_NAMES: dict[str, Split] = {
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a CSV data set that is neither path nor label nor split: `codes` [N] are places in `values`."""
+
+    name: str
+    values: tuple[str, ...]
+    codes: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
 class Listing:
     """The images of a data set as found, before any split is drawn.
 
     `paths`, `class_names` and `split_names` run in parallel, one item an image. Paths are relative
     to `root`. A split of None means that the images come as one and are still to be split.
-    `classes` holds every class in its order, including those without an image.
+    `classes` holds every class in its order, including those without an image. `others` counts files that
+    are no images by their kind, `skipped` rows without a label by what stood there. `columns` says which columns of
+    a CSV file were taken for what, `further` holds those of the others that might group images, and `files` are the
+    lists that were read. `merged` are classes that were written in several ways and made one.
     """
 
     root: Path
@@ -36,6 +51,23 @@ class Listing:
     class_names: Sequence[str]
     split_names: Sequence[Split | None]
     classes: tuple[str, ...]
+    others: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    further: tuple[Column, ...] = ()
+    files: tuple[Path, ...] = ()
+    merged: tuple[tuple[str, ...], ...] = ()
+
+    def in_path_order(self) -> Listing:
+        """Return the same images in the order of their paths."""
+        order = sorted(range(len(self.paths)), key=self.paths.__getitem__)
+        return replace(
+            self,
+            paths=[self.paths[row] for row in order],
+            class_names=[self.class_names[row] for row in order],
+            split_names=[self.split_names[row] for row in order],
+            further=tuple(replace(column, codes=column.codes[order]) for column in self.further),
+        )
 
 
 def enumerated(items: Sequence[str], limit: int = 10) -> str:

@@ -10,8 +10,11 @@ import numpy as np
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.build import Progress
 from sweeper.data.cache import ImageCache
+from sweeper.data.decode import Depth
+from sweeper.data.fingerprint import file_states
 from sweeper.data.image_set import ImageSet, digest_of
 from sweeper.data.index import ImageIndex, read_listing
+from sweeper.data.labels import plain
 from sweeper.data.listing import Listing, Split, enumerated
 from sweeper.data.titles import class_titles
 from sweeper.errors import DatasetError
@@ -24,9 +27,10 @@ def other_images(
     classes: Sequence[str],
     size: int,
     workspace: Workspace,
+    depth: Depth,
     progress: Progress | None = None,
 ) -> ImageSet:
-    """Return one split of a data set, its labels as indices into `classes`.
+    """Return one split of a data set, its labels as indices into `classes`, its pixels by the `depth` of the training.
 
     Where the data set names no splits, all of its images are taken. Not every class need occur.
 
@@ -34,28 +38,34 @@ def other_images(
         DatasetError: it has other splits and not this one, or a class that is not among `classes`.
     """
     listing = read_listing(dataset, workspace)
-    index = _index(listing, split, tuple(classes), str(dataset.path))
-    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize)
+    index = _index(listing, split, tuple(classes), str(dataset.path), normalize=dataset.labels == "normalize")
+    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, depth)
     cached = cache.open(index, skip_bad=False, progress=progress)
     titles = class_titles(index.root, index.classes)
     digest = digest_of(index, cached.digest)
     return ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles, paths=index.paths)
 
 
-def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str) -> ImageIndex:
+def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str, *, normalize: bool) -> ImageIndex:
     named = {name for name in listing.split_names if name}
     wanted = [row for row, name in enumerate(listing.split_names) if name == split or not named]
     if not wanted:
         there = f"it has {', '.join(sorted(named))}" if named else "it has no images at all"
         raise DatasetError(f"{where}: there is no {split} split: {there}; name another split or folder")
-    _require_known({listing.class_names[row] for row in wanted}, classes, where)
+    names = [listing.class_names[row] for row in wanted]
+    if normalize:  # as the model's classes were, whose spelling counts
+        known = {plain(name): name for name in classes}
+        names = [known.get(plain(name), name) for name in names]
+    _require_known(set(names), classes, where)
     number = {name: place for place, name in enumerate(classes)}
+    paths = [listing.paths[row] for row in wanted]
     return ImageIndex(
         root=listing.root,
-        paths=[listing.paths[row] for row in wanted],
-        labels=np.array([number[listing.class_names[row]] for row in wanted], dtype=np.int64),
+        paths=paths,
+        labels=np.array([number[name] for name in names], dtype=np.int64),
         classes=classes,
         splits={split: np.arange(len(wanted))},
+        states=file_states(listing.root, paths),
     )
 
 

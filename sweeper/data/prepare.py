@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.build import Progress
 from sweeper.data.cache import ImageCache
+from sweeper.data.decode import Depth
+from sweeper.data.file_facts import FileFacts
 from sweeper.data.image_set import ImageSet, digest_of
 from sweeper.data.index import ImageIndex, build_index, check_splits
 from sweeper.data.listing import enumerated
@@ -17,6 +19,17 @@ from sweeper.data.titles import class_titles
 from sweeper.paths import Workspace
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image set, and what is known of the files that it comes from."""
+
+    images: ImageSet
+    index: ImageIndex
+    files: FileFacts
+    digests: bytes
+    """16 bytes a file of the index."""
 
 
 def prepare_images(
@@ -28,12 +41,27 @@ def prepare_images(
     call, from any process, maps the result into memory. Raises `DatasetError` when files, labels or
     splits cannot be used.
     """
-    index = build_index(dataset, workspace)
-    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize)
+    return prepare(dataset, size, workspace, progress).images
+
+
+def prepare(
+    dataset: DatasetConfig,
+    size: int,
+    workspace: Workspace,
+    progress: Progress | None = None,
+    index: ImageIndex | None = None,
+) -> Prepared:
+    """Do as `prepare_images` does, and tell what was noticed of the files; `index` is theirs where it is known.
+
+    Raises `DatasetError` likewise.
+    """
+    index = index or build_index(dataset, workspace)
+    given = Depth(dataset.bits, tags_first=False) if dataset.bits else None
+    cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, given)
     cached = cache.open(index, skip_bad=dataset.on_bad_image == "skip", progress=progress)
     if cached.bad:
         index = _without(index, cached.bad)
-    return ImageSet(
+    images = ImageSet(
         images=cached.images,
         labels=index.labels,
         classes=index.classes,
@@ -42,7 +70,9 @@ def prepare_images(
         titles=class_titles(index.root, index.classes),
         pixels=cached.name,
         paths=index.paths,
+        depth=given or Depth(cached.files.bits),
     )
+    return Prepared(images, index, cached.files, cached.digests)
 
 
 def _without(index: ImageIndex, bad: dict[int, str]) -> ImageIndex:

@@ -1,4 +1,4 @@
-"""In which order an epoch takes the training images, and how often those of each class."""
+"""In which order and batches an epoch takes the training images, and how often those of each class."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def epoch_order(labels: Rows, sampling: float, rng: np.random.Generator) -> Rows
     draws = whole_draws(class_shares(counts, sampling), len(labels), rng)
     drawn = [_in_turn(rows, count, rng) for rows, count in zip(members, draws.tolist(), strict=True) if count]
     return rng.permutation(np.concatenate(drawn))
+
+
+def training_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return where each training batch starts and ends; none of a larger batch size has one image only."""
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and batch_size > 1 and count % batch_size == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], count], strict=True))
 
 
 def whole_draws(shares: Shares, count: int, rng: np.random.Generator) -> Rows:

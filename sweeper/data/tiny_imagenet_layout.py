@@ -34,7 +34,8 @@ def read_tiny_imagenet(root: Path) -> Listing:
     paths, names = zip(*train, *val, strict=True) if train or val else ((), ())
     splits: list[Split] = ["train"] * len(train)
     splits += ["val"] * len(val)
-    return Listing(root, paths, names, splits, classes)
+    files = [file for file in (root / CLASSES_FILE, root / "val" / ANNOTATIONS_FILE) if file.is_file()]
+    return Listing(root, paths, names, splits, classes, files=tuple(files))
 
 
 def _classes(root: Path) -> tuple[str, ...]:

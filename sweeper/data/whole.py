@@ -27,7 +27,8 @@ class WholeImage:
     """Facts of a readable image.
 
     `file_digest` names its bytes, `pixel_digest` its upright RGB pixels and size. `look` is a hash of its look,
-    63 bits, of which few differ between near copies. `thumbnail` is uint8 [16, 16] grey.
+    63 bits, of which few differ between near copies. `thumbnail` is uint8 [16, 16] grey. `largest` is the largest
+    value of an image with more than 8 bits that does not say how many it uses; else 0.
     """
 
     width: int
@@ -38,6 +39,7 @@ class WholeImage:
     pixel_digest: bytes
     look: int
     thumbnail: Thumbnail
+    largest: int = 0
 
 
 def look_at(data: bytes) -> WholeImage:
@@ -54,6 +56,7 @@ def look_at(data: bytes) -> WholeImage:
         pixel_digest=hashlib.blake2b(pixels.data, digest_size=16, salt=str(pixels.shape).encode()[:16]).digest(),
         look=look_hash(grey),
         thumbnail=np.asarray(grey.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)),
+        largest=whole.largest,
     )
 
 

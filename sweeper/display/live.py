@@ -15,8 +15,10 @@ from rich.text import Text
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.forecast import Forecast
+from sweeper.display.opening import WARNING, opening_lines
 from sweeper.display.tables import COLORS, duration, score, sending, short
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.study.opening import Opening
 
 SHOWN_ENDED = 8
 
@@ -46,6 +48,7 @@ class LiveTable:
         self._forecast: Forecast | None = None
         self._notes: dict[str, str] = {}
         self._decoded = (0, 0)
+        self._devices: dict[str, str] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
     def __enter__(self) -> LiveTable:
@@ -57,6 +60,14 @@ class LiveTable:
 
     def preparing(self, done: int, total: int) -> None:
         self._decoded = (done, total)
+
+    def opening(self, opening: Opening) -> None:
+        for line in opening_lines(opening):
+            warned = line.startswith(WARNING)
+            self._live.console.print(Text(line, style="yellow" if warned else "dim"), soft_wrap=True)
+
+    def worker_ready(self, device: str) -> None:
+        self._devices.setdefault(device.partition(" (")[0], device)  # what follows is another for each worker
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
@@ -114,6 +125,7 @@ class LiveTable:
             parts.append(_bar("decoding images", *self._decoded, f"{self._decoded[0]:,} of {self._decoded[1]:,}"))
         if self._sweep is not None and self._forecast is not None:
             parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
+        parts += [Text(f"on {', '.join(self._devices.values())}", style="dim")] * bool(self._devices)
         parts += [Text(note, style="yellow") for note in self._notes.values()]
         return Group(*parts)
 

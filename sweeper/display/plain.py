@@ -8,8 +8,10 @@ from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.forecast import Forecast
+from sweeper.display.opening import opening_lines
 from sweeper.display.tables import duration, score, sending
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+from sweeper.study.opening import Opening
 
 BETWEEN_DELIVERY_NEWS_S = 5.0
 
@@ -23,6 +25,7 @@ class PlainLines:
         self._decoded_tenth = 0
         self._trouble: str | None = None
         self._told_of_delivery: float | None = None
+        self._devices: set[str] = set()
 
     def __enter__(self) -> PlainLines:
         return self
@@ -38,6 +41,16 @@ class PlainLines:
         if tenth != self._decoded_tenth:
             self._decoded_tenth = tenth
             self._say(f"decoding images: {done:,} of {total:,}")
+
+    def opening(self, opening: Opening) -> None:
+        for line in opening_lines(opening):
+            self._say(line)
+
+    def worker_ready(self, device: str) -> None:
+        name = device.partition(" (")[0]  # what follows, free memory too, is another for each worker
+        if name not in self._devices:
+            self._devices.add(name)
+            self._say(f"a worker is ready on {device}")
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep

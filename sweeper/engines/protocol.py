@@ -89,7 +89,15 @@ class DiskTrouble:
     message: str
 
 
-Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied | SlotRetired | DiskTrouble
+@dataclass(frozen=True)
+class ImagesChanged:
+    """A worker has found other images than the study began with; what it would train could not be compared."""
+
+    number: int
+    message: str
+
+
+Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied | SlotRetired | DiskTrouble | ImagesChanged
 
 
 class Engine(Protocol):

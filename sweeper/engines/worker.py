@@ -24,11 +24,12 @@ from sweeper.engines.protocol import (
     DevicesSeen,
     DiskTrouble,
     EpochFinished,
+    ImagesChanged,
     TrialEnded,
     WorkerReady,
     WorkerSetup,
 )
-from sweeper.errors import DatasetError, DeviceError, DiskError
+from sweeper.errors import DatasetError, DeviceError, DiskError, OtherImages
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
@@ -63,6 +64,8 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
             worker.run(group)
         except DiskError as error:
             connection.send(DiskTrouble(group[0].number, str(error)))
+        except OtherImages as error:
+            connection.send(ImagesChanged(group[0].number, str(error)))
 
 
 def _take_name() -> None:
@@ -106,6 +109,7 @@ class Worker:
 
         import sweeper.training.trainer  # noqa: F401  # so that a worker that is ready starts trials at once
         from sweeper.data.feature_cache import FeatureCache
+        from sweeper.data.image_guard import ImageGuard
         from sweeper.modeling.registry import load_model_files
         from sweeper.training.device import devices_like, open_device
         from sweeper.training.features import FrozenFeatures
@@ -125,6 +129,7 @@ class Worker:
         load_model_files(self._sweep.model_files)
         require_working(self._device)
         self._data: OrderedDict[int, TrialData] = OrderedDict()
+        self._guard = ImageGuard(self._study_folder.images, self._sweep.dataset, self._workspace)
         self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
         drop_when_short(self._drop_spare)
 
@@ -148,6 +153,7 @@ class Worker:
         What can be trained at once is; where the sweep does not ask for groups, a group is a single trial.
         """
         group = [spec.with_weights() for spec in group]
+        self._guard.check()
         with ExitStack() as locks:  # a worker of a dead driver may still be ending
             for spec in group:
                 locks.enter_context(file_lock(self._folder(spec).lock, blocking=True))
@@ -223,8 +229,8 @@ class Worker:
                 graphs=self._sweep.cuda_graphs,
                 latency=self._latency,
             )
-        except (ConnectionError, DiskError):
-            raise  # the driver is gone, or the disk is full; the trial is not at fault
+        except (ConnectionError, DiskError, OtherImages):
+            raise  # the driver is gone, the disk is full, or the images have changed; the trial is not at fault
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
@@ -270,6 +276,7 @@ class Worker:
             while len(self._data) >= KEPT_IMAGE_SETS:
                 self._data.popitem(last=False)
             images = prepare_images(self._sweep.dataset, size, self._workspace)
+            self._guard.require(images.digest)
             # One worker at a time, since each takes a share of the memory that it finds free.
             with file_lock(self._workspace.device_lock(str(self._device)), blocking=True):
                 train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))

@@ -18,9 +18,10 @@ from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
 from sweeper.files import write_whole
 from sweeper.inference.export import copy_model_files
-from sweeper.inference.export_config import Lineage, TensorShape, library_versions, lineage_of
+from sweeper.inference.export_config import DepthConfig, Lineage, TensorShape, library_versions, lineage_of
 from sweeper.inference.folder import ExportFolder, require_replaceable, staged
 from sweeper.inference.formats import read_onnx, recording, trace, write_onnx
+from sweeper.inference.label_program import write_picture
 from sweeper.inference.load import load_autoencoder
 from sweeper.inference.source import ExportSource, Training
 from sweeper.inference.verify import LARGEST_DIFFERENCE, full_precision
@@ -48,6 +49,8 @@ class AutoencoderConfig(Frozen):
     image_size: int
     stored_size: int
     resize: Resize
+    interpolation: Literal["bicubic"] = "bicubic"
+    depth: DepthConfig = DepthConfig()
     input: TensorShape
     outputs: dict[str, TensorShape]
     metrics: dict[str, float]
@@ -126,6 +129,7 @@ def export_autoencoder(source: ExportSource, val: DeviceImages, destination: Pat
         model = load_autoencoder(source.config, files.weights)
         for name, (part, output) in PARTS.items():
             _write_part(part(model), source, output, files.path / name)
+        write_picture(files.picture)
         model.to(val.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         checks = verify_autoencoder(source, model, val, files)
         write_whole(files.verification, json.dumps([dataclasses.asdict(check) for check in checks], indent=2) + "\n")
@@ -200,6 +204,7 @@ def _describe(
         image_size=size,
         stored_size=source.stored_size,
         resize=source.resize,
+        depth=DepthConfig(**source.depth._asdict()),
         input=TensorShape(name="images", layout="NCHW", shape=shape),
         outputs={
             ENCODER: TensorShape(name=FEATURES, layout="NC", shape=("batch", features)),
@@ -228,6 +233,7 @@ def _card(config: AutoencoderConfig, checks: tuple[QualityCheck, ...], images: i
         f"- `{ENCODER}`: normalised images [N, 3, S, S] to features [N, {values}]\n"
         f"- `{WHOLE}`: the same to reconstructions [N, 3, S, S] on the scale 0 to 1\n"
         "- `model.safetensors`: the weights; `search.pretrained` of a search space takes this file\n\n"
-        f"Pixels are scaled to 0 to 1, then {scale}.\n\n"
+        f"Pixels are scaled to 0 to 1, then {scale}: `prepared(data, config)` of the folder `picture` does so with the "
+        "bytes of an image file and `config.json`; it needs Pillow and NumPy.\n\n"
         f"## Checked\n\n{told}\n"
     )

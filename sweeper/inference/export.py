@@ -17,6 +17,7 @@ from sweeper.inference.calibration import calibrate
 from sweeper.inference.export_config import ExportConfig, describe_export, networks_of, write_config
 from sweeper.inference.folder import ExportFolder, require_replaceable, staged
 from sweeper.inference.formats import recording, trace, write_onnx, write_program
+from sweeper.inference.label_program import write_label_program
 from sweeper.inference.load import load_network
 from sweeper.inference.model_card import model_card
 from sweeper.inference.source import ACCURACY, ExportSource
@@ -84,6 +85,7 @@ def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) ->
     model = load_network(networks_of(source), len(source.classes), source.weights)
     shutil.copyfile(source.weights, files.weights)
     _write_formats(model, source.config.image_size, files, seconds)
+    write_label_program(files.label_program, files.picture)
     written = {*files.files(), files.config.name, files.card.name, files.verification.name}
     config = describe_export(source, model, model_files, tuple(sorted(written)))
     write_config(files.config, config)

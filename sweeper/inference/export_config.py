@@ -82,11 +82,19 @@ class Variant(Frozen):
         return next(item for item in self.tried if item.method == self.method)
 
 
+class DepthConfig(Frozen):
+    """How images with more than 8 bits are read: 2 ** bits - 1 is white, and a file's own tag counts first or never."""
+
+    bits: int = 16
+    tags_first: bool = True
+
+
 class ExportConfig(Frozen):
     """What config.json says.
 
-    An image becomes a square of `stored_size` pixels by the rule `resize`, then one of `image_size`,
-    then (value / 255 - mean) / std in every channel. Logits divided by the temperature of `calibration`
+    An image becomes a square of `stored_size` pixels by the rule `resize`, then one of `image_size`, both times by
+    `interpolation`, then (value / 255 - mean) / std in every channel. Images with more than 8 bits are read by `depth`.
+    Logits divided by the temperature of `calibration`
     are those of probabilities. A `soup` is one network with the mean of its members' weights; an `ensemble`
     holds the networks of all its `members`; `architecture` and `head` are the winner's. `files` lists all
     that belongs to the export.
@@ -102,6 +110,8 @@ class ExportConfig(Frozen):
     image_size: int
     stored_size: int
     resize: Resize
+    interpolation: Literal["bicubic"] = "bicubic"
+    depth: DepthConfig = DepthConfig()
     input: TensorShape
     output: TensorShape
     metrics: dict[str, float]
@@ -153,6 +163,7 @@ def describe_export(
         image_size=size,
         stored_size=source.stored_size,
         resize=source.resize,
+        depth=DepthConfig(**source.depth._asdict()),
         input=TensorShape(name="images", layout="NCHW", shape=("batch", len(model.mean), size, size)),
         output=TensorShape(name="logits", layout="NC", shape=("batch", classes)),
         metrics=dict(source.metrics),

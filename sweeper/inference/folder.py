@@ -53,6 +53,16 @@ class ExportFolder:
         return self.path / "README.md"
 
     @property
+    def label_program(self) -> Path:
+        """Labels images without this package."""
+        return self.path / "label.py"
+
+    @property
+    def picture(self) -> Path:
+        """The folder of the programs that prepare an image."""
+        return self.path / "picture"
+
+    @property
     def verification(self) -> Path:
         return self.path / "verification.json"
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sweeper.data.augment import Normalize, evaluation_images
+from sweeper.data.decode import Depth
 from sweeper.data.decoded_batches import DecodedBatch, decoded_batches
 from sweeper.inference.inputs import InputImage
 from sweeper.inference.load import LoadedExport
@@ -44,7 +45,8 @@ def predict_images(
     network = _Network(export, device, min(top, len(export.config.classes)))
     readable = [image for image in images if not image.reason]
     config = export.config
-    batches = decoded_batches([image.path for image in readable], config.stored_size, config.resize, batch_size)
+    paths, depth = [image.path for image in readable], Depth(**config.depth.model_dump())
+    batches = decoded_batches(paths, config.stored_size, config.resize, batch_size, depth)
     predicted = (prediction for batch in batches for prediction in network.label(batch, readable))
     for image in images:
         yield Prediction(image, reason=image.reason) if image.reason else next(predicted)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
-from sweeper.data.decode import Resize
+from sweeper.data.decode import FULL_DEPTH, Depth, Resize
 
 ACCURACY = "val/accuracy"
 """The logged metric that every format must reproduce."""
@@ -62,8 +62,9 @@ class ExportSource:
 
     `dataset` is a data set card as plain JSON (`name`, `digest`, `images` of each split). `metrics`
     are those logged for the best epoch, ACCURACY among them. Images were decoded to squares of
-    `stored_size` pixels by the rule `resize`; the trial's `image_size` is what the network takes. Of a
-    soup or an ensemble the trial is the winner; weights and metrics are those of all its `members` together.
+    `stored_size` pixels by the rule `resize`, those with more than 8 bits read by `depth`; the trial's
+    `image_size` is what the network takes. Of a soup or an ensemble the trial is the winner; weights and
+    metrics are those of all its `members` together.
     """
 
     study: str
@@ -83,6 +84,7 @@ class ExportSource:
     """None of a study that an earlier version of sweeper began."""
     model_name: str | None = None
     """What the model is called in a registry, where that is not the study's name."""
+    depth: Depth = FULL_DEPTH
     form: Form = "single"
     members: tuple[Member, ...] = ()
     merges: tuple[MergeTry, ...] = ()

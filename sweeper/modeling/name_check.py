@@ -1,4 +1,4 @@
-"""Checking the names in a search space without timm and torch in this process.
+"""Asking timm and torch about a search space without having them in this process.
 
 They take seconds to import and most of a gigabyte, which a driver would hold for as long as the study
 runs. So a short-lived process imports them, while this one does what it must do in any case.
@@ -10,31 +10,44 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import TypeVar
 
 from sweeper.child_process import live_with_parent, prepare_processes, start_prepared
 from sweeper.config.names import NamesUsed
 
+T = TypeVar("T")
+A = TypeVar("A")
 Problems = list[tuple[str, str]]
 
 
 def check_apart(used: NamesUsed, meanwhile: Callable[[], object]) -> Problems:
     """Return a key and a message for every name that cannot be used; `meanwhile` is called in between."""
+    return ask_apart(check, used, meanwhile)
+
+
+def untrainable_on_one_apart(content: str) -> list[str]:
+    """Return the branches of a search space, given as JSON, that cannot be trained on a single image."""
+    return ask_apart(untrainable_on_one, content, lambda: None)
+
+
+def ask_apart(question: Callable[[A], T], about: A, meanwhile: Callable[[], object]) -> T:
+    """Return the answer to a question that needs torch, from a process of its own."""
     if "torch" in sys.modules:  # there is nothing to be spared
-        return check(used)
+        return question(about)
     prepare_processes()
     meanwhile()
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = start_prepared(_answer, (theirs, used), "sweeper-names")
+    process = start_prepared(_answer, (theirs, question, about), "sweeper-names")
     theirs.close()
     try:
-        problems: Problems = ours.recv()
+        answer: T = ours.recv()
     except EOFError:  # it was killed, or failed as this process is to fail
-        return check(used)
+        return question(about)
     finally:
         process.kill()
         process.join()
         ours.close()
-    return problems
+    return answer
 
 
 def check(used: NamesUsed) -> Problems:
@@ -43,6 +56,12 @@ def check(used: NamesUsed) -> Problems:
     return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
 
 
-def _answer(connection: Connection, used: NamesUsed) -> None:
+def untrainable_on_one(content: str) -> list[str]:
+    from sweeper.modeling import single_images
+
+    return single_images.untrainable_on_one(content)
+
+
+def _answer(connection: Connection, question: Callable[[A], T], about: A) -> None:
     live_with_parent()
-    connection.send(check(used))
+    connection.send(question(about))

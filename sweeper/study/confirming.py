@@ -23,7 +23,7 @@ from sweeper.study.model_files import require_same_model_files
 from sweeper.study.no_winner import require_finished
 from sweeper.study.observer import Observer
 from sweeper.study.pareto import in_order
-from sweeper.study.preparation import prepare_dataset
+from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
 from sweeper.study.repetitions import Repetitions, leaders_of
 from sweeper.study.start import kept_start
@@ -62,8 +62,8 @@ def confirm_leaders(
         require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)
         require_same_model_files(store)
-        dataset = prepare_dataset(sweep, workspace, observer.preparing)
-        card = study_card(sweep, dataset, study, tracking_uri, identity=identity)
+        prepared = prepare_dataset(sweep, workspace, observer.preparing)
+        card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri, identity=identity)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)
@@ -79,7 +79,8 @@ def confirm_leaders(
             summary=judge.write_summary,
             before_trials=partial(require_same_model_files, store),
         )
-        result = driver.run(engine)
+        with images_guarded(study.confirmation, prepared):
+            result = driver.run(engine)
         judged = judge.judgement()
         if judged is not None:
             store.note(CONFIRMATION, judged.model_dump(mode="json"))

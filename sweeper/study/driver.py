@@ -23,12 +23,13 @@ from sweeper.engines.protocol import (
     Engine,
     EpochFinished,
     Event,
+    ImagesChanged,
     SlotRetired,
     TrialEnded,
     WorkerDied,
     WorkerReady,
 )
-from sweeper.errors import DiskError, StudyError, StudyTakenOver
+from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
@@ -43,7 +44,8 @@ from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
-from sweeper.study.preparation import prepare_dataset, refuse_impossible
+from sweeper.study.opening import opening
+from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.start import kept_start
@@ -86,11 +88,13 @@ def run_sweep(
     engine: EngineFactory,
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: str | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/start.py`), its trials go on from that.
-    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
+    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers` is how
+    many the engine has: a number, `auto`, or None for one on each device.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
@@ -105,7 +109,7 @@ def run_sweep(
         settle(claim, workspace)
         stored = read_card(folder)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
-        dataset = prepare_dataset(sweep, workspace, observer.preparing)
+        prepared = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):
@@ -115,15 +119,18 @@ def run_sweep(
             store.enqueue(sweep.enqueue)
             source = read_start(folder)
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store))}
+            dataset = dataset_card(sweep, prepared)
             card = study_card(sweep, dataset, folder, tracking_uri, weights, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
+            observer.opening(opening(sweep, prepared, workers))
             outbox = Outbox(workspace, folder, card)
             files, start = kept_files(weights, workspace), kept_start(workspace, folder)
             same = partial(require_same_model_files, store)
             driver = Driver(
                 store, folder, outbox, observer, weights=files, start=start, events=events, before_trials=same
             )
-            return driver.run(engine)
+            with images_guarded(folder, prepared):
+                return driver.run(engine)
 
 
 class Driver:
@@ -252,14 +259,16 @@ class Driver:
                 self._observer.epoch_finished(number, metrics)
             case TrialEnded(number, outcome):
                 self._end_trial(number, outcome)
-            case WorkerReady():
-                pass
+            case WorkerReady(room):
+                self._observer.worker_ready(room.device)
             case WorkerDied(number, reason, for_memory):
                 self._lose_worker(number, reason, for_memory)
             case SlotRetired(reason, left):
                 self._lose_slot(reason, left)
             case DiskTrouble(_, message):
                 raise DiskError(message)
+            case ImagesChanged(_, message):
+                raise StudyChanged(message)
 
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
         if self._events is not None:  # before the study counts it as finished: nobody would write it later

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+from sweeper.study.opening import Opening
 
 
 class Observer(Protocol):
@@ -13,6 +14,12 @@ class Observer(Protocol):
 
     def preparing(self, done: int, total: int) -> None:
         """So many images of the data set have been decoded."""
+
+    def opening(self, opening: Opening) -> None:
+        """The study is about to begin or to go on: what it does, and what it takes for granted."""
+
+    def worker_ready(self, device: str) -> None:
+        """A worker can take trials, on this device."""
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         """The study is open; `rows` are the trials of earlier runs."""

@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sweeper.config.contradictions import plateau_metrics
 from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
-from sweeper.data.prepare import prepare_images
-from sweeper.errors import ConfigError, Problem
-from sweeper.paths import Workspace
+from sweeper.data.image_guard import ImagesAtStart
+from sweeper.data.index import build_index
+from sweeper.data.prepare import Prepared, prepare
+from sweeper.errors import ConfigError, Problem, StudyChanged
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import read_card
+from sweeper.study.recorded import own_folder
 
 MOST_SIZES = 8
 
 
-def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> DatasetCard:
-    """Decode what is not in the cache yet and describe the data set.
+def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> Prepared:
+    """Decode what is not in the cache yet; returns the images in the largest size of the search space.
 
-    Raises DatasetError when images or labels cannot be used.
+    Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
+    all trials on these classes.
     """
-    image_sets = [prepare_images(sweep.dataset, size, workspace, progress) for size in decoded_sizes(sweep)]
-    return describe(image_sets[-1], dataset_name(sweep))
+    index = build_index(sweep.dataset, workspace)
+    refuse_constant_metrics(sweep, len(index.classes))
+    prepared = [prepare(sweep.dataset, size, workspace, progress, index) for size in decoded_sizes(sweep)]
+    return prepared[-1]
+
+
+@contextmanager
+def images_guarded(folder: StudyFolder, prepared: Prepared) -> Iterator[None]:
+    """Let the workers know, while the block runs, which images there are: they notice when these change.
+
+    Raises DiskError.
+    """
+    ImagesAtStart.of(prepared).write(folder.images)
+    try:
+        yield
+    finally:
+        folder.images.unlink(missing_ok=True)
+
+
+def dataset_card(sweep: SweepConfig, prepared: Prepared) -> DatasetCard:
+    """Return what is recorded of the data set of a study."""
+    return describe(prepared.images, dataset_name(sweep))
+
+
+def refuse_constant_metrics(sweep: SweepConfig, classes: int) -> None:
+    """Raise ConfigError where trials are compared by a top-k accuracy of k or fewer classes, which is always 1."""
+    named = [("objective.metric", goal.metric) for goal in sweep.goals]
+    named += [("search.scheduler.metric", metric) for metric in plateau_metrics(sweep.search.scheduler)]
+    rule = f"is 1 for every trial with {classes} classes, and tells none from another; use val/accuracy or val/loss"
+    problems = [
+        Problem("search space", key, f"{metric} {rule}")
+        for key, metric in named
+        if (found := re.search(r"/top(\d+)_accuracy$", metric)) and classes <= int(found[1])
+    ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def refuse_impossible(sweep: SweepConfig) -> None:
@@ -32,6 +75,16 @@ def refuse_impossible(sweep: SweepConfig) -> None:
     decoded_sizes(sweep)
     if isinstance(sweep.sampler, GridConfig):
         grid(sweep.search, sweep.seed)
+
+
+def require_same_images(workspace: Workspace, store: StudyStore, digest: str) -> None:
+    """Raise StudyChanged when a study's images are others than its trials were judged by."""
+    sweep, card = store.sweep, read_card(own_folder(workspace, store))
+    if card is not None and card.dataset["digest"] != digest:
+        raise StudyChanged(
+            f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began (digest {digest}, "
+            f"then {card.dataset['digest']}); bring the old images back, or name the new ones with --data"
+        )
 
 
 def decoded_sizes(sweep: SweepConfig) -> list[int]:

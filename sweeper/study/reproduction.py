@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, TrialEnded, WorkerDied
+from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, ImagesChanged, TrialEnded, WorkerDied
 from sweeper.errors import DiskError, StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
@@ -139,7 +139,7 @@ def require_same_images(logged: Logged, workspace: Workspace) -> None:
     size = logged.spec.config.image_size
     space = logged.sweep.search.model_copy(update={"image_size": size})
     sweep = logged.sweep.model_copy(update={"search": space})
-    digest = prepare_dataset(sweep, workspace, lambda _done, _total: None).digest
+    digest = prepare_dataset(sweep, workspace, lambda _done, _total: None).images.digest
     if logged.digest and digest != logged.digest:
         raise StudyError(
             f"the run {logged.run} was trained on other images (digest {logged.digest}, now {digest}); "
@@ -177,6 +177,8 @@ def train_again(logged: Logged, engine: Engine) -> tuple[TrialOutcome, list[Epoc
                     raise StudyError(f"{logged.name} could not be trained again: {reason}; try it once more")
                 case DiskTrouble(_, message):
                     raise DiskError(message)
+                case ImagesChanged(_, message):
+                    raise StudyError(message)
 
 
 def compare(logged: Logged, outcome: TrialOutcome, history: Sequence[EpochMetrics]) -> Reproduction:

@@ -52,11 +52,13 @@ class RegisteredVersion:
 class ServableExport:
     """What the registry takes from an export.
 
-    `files` are what a served model reads, `config.json` and `model.onnx` among them; `digest` names their
-    content; `image_size` is that of the input example; `description` is Markdown.
+    `files` are what a served model reads, `config.json` and `model.onnx` among them, and `picture` is the folder
+    of the programs that prepare an image for it; `digest` names their content; `image_size` is that of the input
+    example; `description` is Markdown.
     """
 
     files: Sequence[Path]
+    picture: Path
     digest: str
     classes: int
     image_size: int
@@ -208,6 +210,7 @@ def save_served(export: ServableExport, folder: Path, model: Model | None = None
         staged.mkdir()
         for file in export.files:
             shutil.copyfile(file, staged / file.name)
+        shutil.copytree(export.picture, staged / "picture", ignore=shutil.ignore_patterns("__pycache__"))
         mlflow.pyfunc.save_model(
             path=str(folder),
             mlflow_model=model,

@@ -1,15 +1,18 @@
 """A classifier as MLflow serves it: image files in, classes and probabilities out.
 
 MLflow stores this very file with the model and runs it where the model is loaded, so that it imports neither
-sweeper nor torch. It prepares images by the rules of `data.decode`; a test holds the two to the same pixels.
+sweeper nor torch. Images are prepared by the folder `picture` beside the export, as in training.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
+import importlib.util
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import mlflow
@@ -18,10 +21,6 @@ import onnxruntime
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModel
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-MAX_PIXELS = 100_000_000
-"""A larger image is taken for a decompression bomb, as in training."""
 
 AT_ONCE = 64
 """Images that go through the network together, however many one request holds."""
@@ -36,6 +35,7 @@ class ServedClassifier(PythonModel):
     def load_context(self, context: Any) -> None:
         folder = Path(context.artifacts["export"])
         self._config = json.loads((folder / "config.json").read_bytes())
+        self._prepare = program_in(folder / "picture").prepared
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         self._session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
@@ -62,11 +62,21 @@ class ServedClassifier(PythonModel):
         return np.asarray(powers / powers.sum(1, keepdims=True))
 
     def _prepared(self, data: bytes, row: int) -> np.ndarray[Any, Any]:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise MlflowException.invalid_parameter_value(f"image {row} of the request {not_bytes(data)}")
         try:
-            return prepared(bytes(data), self._config)
-        except Exception as error:  # damaged files raise nearly anything from within Pillow's parsers
-            why = "not an image in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-            raise MlflowException.invalid_parameter_value(f"image {row} of the request cannot be read: {why}") from None
+            return np.asarray(self._prepare(bytes(data), self._config))
+        except ValueError as error:
+            problem = f"image {row} of the request cannot be read: {error}"
+            raise MlflowException.invalid_parameter_value(problem) from None
+
+
+def not_bytes(data: Any) -> str:
+    """Say what is to be sent in place of a path or anything else; a server looks no files up."""
+    return (
+        f"is {type(data).__name__} {str(data)[:80]!r}, and the column `image` holds the bytes of image files: "
+        "open(path, 'rb').read(), in JSON as base64"
+    )
 
 
 def table(probabilities: Sequence[np.ndarray[Any, Any]], classes: Sequence[str], top: int) -> pd.DataFrame:
@@ -82,59 +92,18 @@ def table(probabilities: Sequence[np.ndarray[Any, Any]], classes: Sequence[str],
     )
 
 
-def prepared(data: bytes, config: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    """Turn an image file into the network's input, float32 [3, S, S]."""
-    image = square(upright(opened(data, config["stored_size"])), config["stored_size"], config["resize"])
-    side = config["image_size"]
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-    pixels = (np.asarray(image) / 255 - config["mean"]) / config["std"]
-    return np.asarray(pixels.transpose(2, 0, 1), np.float32)
-
-
-def opened(data: bytes, size: int) -> Image.Image:
-    image: Image.Image = Image.open(io.BytesIO(data))
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
-    if min(image.size) >= 4 * size:
-        image.draft(None, (2 * size, 2 * size))  # a large JPEG is decoded at reduced size, as in training
-    image.load()
-    return image
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Return the image in RGB, on white where it is transparent, turned as its EXIF orientation says."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise ValueError("32-bit floating point pixels have no agreed white; send 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        image = in_8_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def in_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey: 65535 is white."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ValueError("32-bit grey with values beyond 16 bits; send 8 or 16 bits")
-    return Image.fromarray(((values * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))
-
-
-def square(image: Image.Image, size: int, resize: str) -> Image.Image:
-    """Cut the middle out (crop), distort (squash) or add black borders (pad)."""
-    if image.size == (size, size):
-        return image
-    if resize == "pad":
-        return ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color="black")
-    box: tuple[float, float, float, float] = (0, 0, image.width, image.height)
-    if resize == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
+def program_in(folder: Path) -> ModuleType:
+    """Import the folder beside the export that prepares images, under a name that no other model has."""
+    name = f"picture_{hashlib.sha256(str(folder).encode()).hexdigest()[:16]}"
+    found = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if found is None or found.loader is None:
+        raise ImportError(f"{folder} holds no program that prepares images; register the export again")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # for its own parts, which import each other
+    found.loader.exec_module(module)
+    return module
 
 
 mlflow.models.set_model(ServedClassifier())

@@ -15,12 +15,17 @@ from hypothesis import strategies as st
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.curation import split
 from sweeper.curation.class_codes import decoded_labels, read_class_codes
-from sweeper.curation.split import draw, told, write_splits
+from sweeper.curation.split import DrawnSplits, draw, told, write_splits
 from sweeper.data.index import build_index, read_listing
 from sweeper.data.listing import Listing
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 from tests.pictures import write_class_folders, write_picture
+
+
+def drawn_from(listing: Listing, val: float, test: float, seed: int) -> DrawnSplits:
+    dataset = DatasetConfig(path=str(listing.root), val_fraction=val, test_fraction=test, split_seed=seed)
+    return draw(listing, dataset, Path("/dev/null/kept"))
 
 
 def listed(path: Path, **csv_options: str) -> Listing:
@@ -47,9 +52,9 @@ def test_every_image_is_in_one_split_and_copies_are_together(
         Path("d"), [str(n) for n in range(len(names))], names, [None] * len(names), tuple(sorted(set(names)))
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(split, "same_content", lambda root, paths: first)
-        splits = draw(listing, val, test, seed).splits
-        again = draw(listing, val, test, seed).splits
+        patch.setattr(split, "copies", lambda *_: first)
+        splits = drawn_from(listing, val, test, seed).splits
+        again = drawn_from(listing, val, test, seed).splits
     side = {row: name for name, rows in splits.items() for row in rows.tolist()}
     assert sorted(row for rows in splits.values() for row in rows.tolist()) == list(range(len(names)))
     assert all(side[row] == side[head] for row, head in enumerate(first.tolist()))
@@ -62,8 +67,8 @@ def test_the_lists_are_a_data_set_and_copies_and_rare_classes_are_told(tmp_path:
     for copy in range(5):
         (root / "cat" / f"copy{copy}.png").write_bytes((root / "cat/0003.png").read_bytes())
     (root / "dog/copy.png").write_bytes((root / "cat/0004.png").read_bytes())
-    drawn = draw(listed(root), 0.25, 0.0, seed=1)
-    base = write_splits(listed(root), drawn.splits, tmp_path, force=False)
+    drawn = drawn_from(listed(root), 0.25, 0.0, 1)
+    base = write_splits(listed(root), drawn, tmp_path, force=False)
     assert base == tmp_path.resolve()
     index = build_index(DatasetConfig(path=str(tmp_path), layout="csv"), workspace)
     assert {name: len(rows) for name, rows in index.splits.items()} == {n: len(r) for n, r in drawn.splits.items()}
@@ -77,7 +82,7 @@ def test_the_lists_are_a_data_set_and_copies_and_rare_classes_are_told(tmp_path:
 
 def test_images_outside_the_folder_of_the_lists_are_named_from_their_own(tmp_path: Path, workspace: Workspace) -> None:
     root = write_class_folders(tmp_path / "d", {"cat": 4, "dog": 4})
-    base = write_splits(listed(root), draw(listed(root), 0.25, 0.25, 0).splits, tmp_path / "lists", force=False)
+    base = write_splits(listed(root), drawn_from(listed(root), 0.25, 0.25, 0), tmp_path / "lists", force=False)
     dataset = DatasetConfig(path=str(tmp_path / "lists"), csv=CsvConfig(images="../d"))
     assert base == root
     assert {name: len(rows) for name, rows in build_index(dataset, workspace).splits.items()} == {
@@ -89,7 +94,7 @@ def test_images_outside_the_folder_of_the_lists_are_named_from_their_own(tmp_pat
 
 def test_lists_are_replaced_only_by_force_and_no_old_split_stays_beside_them(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "d", {"cat": 4, "dog": 4})
-    splits = draw(listed(root), 0.25, 0.0, 0).splits
+    splits = drawn_from(listed(root), 0.25, 0.0, 0)
     write_splits(listed(root), splits, tmp_path, force=False)
     with pytest.raises(DatasetError, match="--force"):
         write_splits(listed(root), splits, tmp_path, force=False)
@@ -103,7 +108,7 @@ def test_lists_are_replaced_only_by_force_and_no_old_split_stays_beside_them(tmp
 def test_a_data_set_with_splits_is_not_split_again(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "d", {"train/cat": 2, "train/dog": 2, "val/cat": 1})
     with pytest.raises(DatasetError, match=r"split already \(4 train, 1 val\)"):
-        draw(listed(root), 0.2, 0.0, 0)
+        drawn_from(listed(root), 0.2, 0.0, 0)
 
 
 @pytest.mark.parametrize("text", ['{"cat": 0, "dog": 1}', '{"0": "cat", "1": "dog"}'])
@@ -141,7 +146,7 @@ def test_paths_with_commas_quotes_and_line_breaks_survive(tmp_path: Path, worksp
         write_picture(tmp_path / "d" / "cat" / f"{names[seed % 3]}{seed}.png", seed)
         write_picture(tmp_path / "d" / "d;g" / f"{names[seed % 3]}{seed}.png", 100 + seed)
     listing = listed(tmp_path / "d")
-    write_splits(listing, draw(listing, 0.3, 0.0, 0).splits, tmp_path, force=False)
+    write_splits(listing, drawn_from(listing, 0.3, 0.0, 0), tmp_path, force=False)
     text = (tmp_path / "train.csv").read_text() + (tmp_path / "valid.csv").read_text()
     rows = csv.DictReader(io.StringIO(text, newline=""))
     assert {row["path"] for row in rows} == {"path", *(f"d/{path}" for path in listing.paths)}  # with the second header

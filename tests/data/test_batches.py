@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data import placement
-from sweeper.data.batches import Batch, DeviceImages, training_bounds
+from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.placement import MappedSamples, ResidentSamples, StreamedSamples, place_samples
+from sweeper.data.sampling import training_bounds
 from tests.cuda.waiting import never_waits
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

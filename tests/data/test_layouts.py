@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.data.csv_layout import _inside
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.listing import enumerated, in_class_order
+from sweeper.data.named_files import inside
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 from tests.pictures import write_class_folders, write_picture, write_split_folders
@@ -304,7 +304,7 @@ def test_train_csv_beside_class_folders_must_be_decided(tmp_path: Path, workspac
 
 @given(st.lists(st.sampled_from(["..", ".", "a", "etc", "", "/"]), max_size=8).map("/".join))
 def test_no_name_leads_out_of_the_images_folder(name: str) -> None:
-    path = _inside(Path("/data/images"), name)
+    path = inside(Path("/data/images"), name)
     if path is not None:
         assert os.path.normpath(f"/data/images/{path}").startswith("/data/images/")
         assert not path.startswith(("/", ".."))

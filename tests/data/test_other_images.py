@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.dataset import DatasetConfig
+from sweeper.data.decode import FULL_DEPTH
 from sweeper.data.image_set import ImageSet
 from sweeper.data.other_images import other_images
 from sweeper.errors import DatasetError
@@ -15,7 +16,7 @@ CLASSES = ("bird", "cat", "dog")
 
 
 def read(path: Path, workspace: Workspace, split: str = "test") -> ImageSet:
-    return other_images(DatasetConfig(path=str(path)), split, CLASSES, 8, workspace)  # type: ignore[arg-type]
+    return other_images(DatasetConfig(path=str(path)), split, CLASSES, 8, workspace, FULL_DEPTH)  # type: ignore[arg-type]
 
 
 def test_labels_count_in_the_classes_of_the_model(tmp_path: Path, workspace: Workspace) -> None:

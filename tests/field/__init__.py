@@ -1,0 +1,1 @@
+"""Faults found with other people's data and bug reports: one file a kind, with the right value."""

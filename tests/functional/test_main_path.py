@@ -108,7 +108,7 @@ def test_the_winner_is_exported_and_every_format_gives_the_logged_accuracy(folde
     assert "registered as version 1 of tiny: mlflow models serve -m models:/tiny@best" in done.stdout
     assert "ensemble" in done.stdout
     export = folder / "exports" / "tiny"
-    names = {"README.md", "config.json", "model.fp16.onnx", "model.onnx"}
+    names = {"README.md", "config.json", "label.py", "picture", "model.fp16.onnx", "model.onnx"}
     names |= {"model.pt2", "model.safetensors", "verification.json"}
     assert {path.name for path in export.iterdir()} == names
     trial = json.loads((export / "config.json").read_text())["lineage"]["trial"]

@@ -42,10 +42,15 @@ def test_export_has_exactly_the_files_it_lists(report: ExportReport) -> None:
     assert ExportFolder(report.folder).files() == (
         "README.md",
         "config.json",
+        "label.py",
         "model.onnx",
         "model.pt2",
         "model.safetensors",
         "model_files/small_resnet.py",
+        "picture/__init__.py",
+        "picture/depth.py",
+        "picture/formats.py",
+        "picture/rgb.py",
         "verification.json",
     )
     assert report.config.files == ExportFolder(report.folder).files()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,10 @@ from PIL import Image
 from sweeper.data.augment import Normalize, evaluation_images
 from sweeper.data.decode import Resize, decode
 from sweeper.inference.export import ExportReport
-from sweeper.inference.export_config import ExportConfig
+from sweeper.inference.export_config import ExportConfig, write_config
+from sweeper.inference.label_program import LABEL_PROGRAM
 from sweeper.inference.load import load_export
 from sweeper.inference.model_card import escaped, model_card
-from sweeper.inference.snippet import snippet
 
 
 def program_in(readme: Path) -> str:
@@ -46,6 +47,8 @@ def picture_file(path: Path) -> Path:
             image = image.convert("L")
         case "palette":
             image = image.convert("P")
+        case "deep":  # 16-bit grey
+            image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
         case "cmyk":
             image = image.convert("CMYK")
         case "transparent":
@@ -62,17 +65,18 @@ def pixels_in_validation(file: Path, config: ExportConfig) -> torch.Tensor:
     return evaluation_images(decoded, config.image_size, normalize)
 
 
-def run_snippet(config: ExportConfig, folder: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    program = folder.parent / "label.py"
-    program.write_text(snippet(config))
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", [str(program), str(file)])
-    with pytest.warns(ResourceWarning):  # ten lines leave closing files to Python
-        return runpy.run_path(str(program))
+def run_program(config: ExportConfig, export: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run the program of an export with another configuration, and return its variables."""
+    folder = file.parent / "export"
+    shutil.copytree(export, folder)
+    write_config(folder / "config.json", config)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "picture", raising=False)
+    monkeypatch.setattr(sys, "argv", ["label.py", str(file)])
+    return runpy.run_path(str(folder / "label.py"))
 
 
 def test_the_program_in_the_readme_labels_an_image_without_sweeper(folder: Path, tmp_path: Path) -> None:
-    (folder / "label.py").write_text(program_in(folder / "README.md"))
     file = picture_file(tmp_path / "image.png")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     blocked = (
@@ -98,15 +102,14 @@ def test_the_program_in_the_readme_labels_an_image_without_sweeper(folder: Path,
 @pytest.mark.parametrize("resize", ["crop", "squash", "pad"])
 @pytest.mark.parametrize(
     "name",
-    ["plain.png", "large.jpg", "turned.jpg", "grey.png", "palette.png", "cmyk.jpg", "transparent.png"],
+    ["plain.png", "large.jpg", "turned.jpg", "grey.png", "palette.png", "cmyk.jpg", "transparent.png", "deep.png"],
 )
 def test_the_program_prepares_images_exactly_as_validation_does(
     report: ExportReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resize: Resize, name: str
 ) -> None:
     config = report.config.model_copy(update={"resize": resize})
     file = picture_file(tmp_path / name)
-    (tmp_path / "export").symlink_to(report.folder)
-    found = run_snippet(config, tmp_path / "export", file, monkeypatch)
+    found = run_program(config, report.folder, file, monkeypatch)
     torch.testing.assert_close(torch.from_numpy(found["images"]), pixels_in_validation(file, config), rtol=0, atol=1e-5)
 
 
@@ -115,16 +118,16 @@ def test_the_program_resizes_twice_where_training_did(
 ) -> None:
     config = report.config.model_copy(update={"stored_size": 40})
     file = picture_file(tmp_path / "plain.png")
-    (tmp_path / "export").symlink_to(report.folder)
-    found = run_snippet(config, tmp_path / "export", file, monkeypatch)
+    found = run_program(config, report.folder, file, monkeypatch)
     one_level = 1.01 / (255 * min(config.std))
     torch.testing.assert_close(
         torch.from_numpy(found["images"]), pixels_in_validation(file, config), rtol=0, atol=one_level
     )
 
 
-def test_the_program_is_about_ten_lines(report: ExportReport) -> None:
-    assert len(snippet(report.config).splitlines()) <= 17
+def test_the_program_is_about_ten_lines_and_stands_in_the_export(report: ExportReport) -> None:
+    assert len(LABEL_PROGRAM.splitlines()) <= 17
+    assert (report.folder / "label.py").read_text() == program_in(report.folder / "README.md") == LABEL_PROGRAM
 
 
 def test_the_card_tells_data_metrics_classes_limits_and_lineage(report: ExportReport) -> None:
@@ -143,6 +146,7 @@ def test_the_card_tells_data_metrics_classes_limits_and_lineage(report: ExportRe
     assert f"| val/accuracy | {report.config.metrics['val/accuracy']:.4f} |" in card
     assert "| model.onnx |" in card
     assert "| Ärger |" in card
+    assert "does not read" not in card  # the program prepares every form as the training did
     assert "| MLflow run | 5f1e |" in card
 
 

@@ -40,7 +40,7 @@ def validation(tmp_path_factory: pytest.TempPathFactory) -> list[InputImage]:
     folder = tmp_path_factory.mktemp("val")
     for number, pixels in enumerate(make_images(16)):
         Image.fromarray(pixels).save(folder / f"{number:04d}.png")
-    return find_inputs([str(folder)], CsvConfig())
+    return find_inputs([str(folder)], CsvConfig()).images
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 25])
@@ -84,11 +84,11 @@ def test_folders_patterns_csv_files_and_single_files_are_inputs(tmp_path: Path) 
     for name in ("a/1.png", "a/deep/2.png", "b/3.jpg"):
         write_picture(tmp_path / name, 1)
     (tmp_path / "list.csv").write_text("id;image_name\n7;a/1\n8;a/none\n9;../outside\n")
-    folder = find_inputs([str(tmp_path / "a")], CsvConfig())
+    folder = find_inputs([str(tmp_path / "a")], CsvConfig()).images
     assert [Path(image.path).name for image in folder] == ["1.png", "2.png"]
-    pattern = find_inputs([str(tmp_path / "**/*.jpg"), str(tmp_path / "b/3.jpg")], CsvConfig())
+    pattern = find_inputs([str(tmp_path / "**/*.jpg"), str(tmp_path / "b/3.jpg")], CsvConfig()).images
     assert [Path(image.path).name for image in pattern] == ["3.jpg"]
-    listed = find_inputs([str(tmp_path / "list.csv")], CsvConfig(extension=".png"))
+    listed = find_inputs([str(tmp_path / "list.csv")], CsvConfig(extension=".png")).images
     assert [image.name for image in listed] == ["a/1.png", "a/none.png", "../outside.png"]
     assert [image.reason for image in listed] == ["", "there is no such file", "lies outside the images folder"]
 

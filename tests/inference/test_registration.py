@@ -27,6 +27,7 @@ from PIL import Image
 
 from sweeper.commands.shipping import _register_if_possible
 from sweeper.data.decode import Resize, decode
+from sweeper.data.picture import prepared
 from sweeper.errors import StudyError, TrackingError
 from sweeper.inference.export import ExportReport
 from sweeper.inference.export_config import read_config, write_config
@@ -36,7 +37,6 @@ from sweeper.registration import register_export, servable
 from sweeper.tracking import served_model
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import example_image, save_served
-from sweeper.tracking.served_model import prepared
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import STUDY_TAG, TRIAL_TAG
 from tests.inference.test_model_card import picture_file, pixels_in_validation
@@ -122,8 +122,6 @@ def test_a_server_that_is_away_is_told_as_that(workspace: Workspace, export: Pat
 )
 def test_served_images_are_prepared_exactly_as_in_training(tmp_path: Path, resize: Resize, name: str) -> None:
     file = picture_file(tmp_path / name)
-    if name == "deep.png":  # 16-bit grey
-        Image.fromarray(np.asarray(Image.open(file).convert("L")).astype(np.uint16) * 257).save(file)
     config = {"stored_size": 16, "image_size": 16, "resize": resize, "mean": [0.0] * 3, "std": [1.0] * 3}
     pixels = np.rint(prepared(file.read_bytes(), config) * 255).astype(np.uint8)
     np.testing.assert_array_equal(pixels.transpose(1, 2, 0), decode(file.read_bytes(), 16, resize))

@@ -1,0 +1,40 @@
+"""Processes that decode images: as many as cores and memory allow, large images one at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Lock
+
+from sweeper.child_process import live_with_parent
+from sweeper.data.decode import take_turns
+
+PROCESS_BYTES = 300 << 20
+"""What a process takes that decodes images of up to LARGE_PIXELS."""
+
+LARGE_BYTES = 1300 << 20
+"""What the one takes that decodes an image of MAX_PIXELS, of the format that needs most (WebP)."""
+
+
+def decoding_pool(at_most: int) -> ProcessPoolExecutor:
+    """Return processes for decoding, at most so many.
+
+    They are spawned, since a forked child of a process with threads (torch, MLflow) may deadlock.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    count = max(1, min(decoding_processes(), at_most))
+    return ProcessPoolExecutor(count, spawn, initializer=_begin, initargs=(spawn.Lock(),))
+
+
+def decoding_processes() -> int:
+    """Return how many processes may decode at the same time."""
+    import psutil  # not in the processes themselves, which start the sooner for it
+
+    room = (psutil.virtual_memory().available - LARGE_BYTES) // PROCESS_BYTES
+    return max(1, min(len(os.sched_getaffinity(0)), room))
+
+
+def _begin(lock: Lock) -> None:
+    live_with_parent()
+    take_turns(lock)

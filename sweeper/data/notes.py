@@ -1,0 +1,82 @@
+"""What was noticed while a data set was listed and split: it is told before the training, and refused where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sweeper.data.groups import Suspicion
+from sweeper.data.labels import written
+from sweeper.data.leaks import Leak
+from sweeper.data.listing import Split, enumerated
+from sweeper.data.scan import counted
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Facts about files, labels and splits of a data set."""
+
+    origin: Mapping[Split, str] = field(default_factory=dict)
+    """Where each split comes from."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Which column of a CSV file was taken for what."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Files beside the images that are none, by their kind."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Rows without a label that were left out, by what stood there."""
+    look_alikes: tuple[tuple[str, ...], ...] = ()
+    """Classes that differ in nothing that can be seen or meant."""
+    merged: tuple[tuple[str, ...], ...] = ()
+    """Such classes that were made one."""
+    copies: int = 0
+    """Images with the same bytes as an earlier one."""
+    two_labels: tuple[tuple[str, ...], ...] = ()
+    """Files of equal bytes in several classes."""
+    groups: str = ""
+    """What images belong together by."""
+    leaks: tuple[Leak, ...] = ()
+    dropped: int = 0
+    """Images left out of train and val for being in a later split too."""
+    suspicions: tuple[Suspicion, ...] = ()
+
+    def facts(self) -> list[str]:
+        """Return what a user may want to know and need not act upon."""
+        columns = ", ".join(f"{what} = {name}" for what, name in self.columns.items())
+        lines = [f"columns: {columns}"] if columns else []
+        if self.others:
+            lines.append(f"files that are no images that are read, and left out: {counted(self.others)}")
+        if self.groups:
+            lines.append(f"{self.groups} stay in one split")
+        if self.copies:
+            together = "" if any(leak.kind == "copies" for leak in self.leaks) else ", in the same split as these"
+            lines.append(f"{self.copies:,} images are exact copies of others{together}")
+        if self.merged:
+            lines.append(f"classes made one (dataset.labels: normalize):\n{enumerated([*map(written, self.merged)])}")
+        if self.dropped:
+            lines.append(f"{self.dropped:,} images left out, which are in a later split too (dataset.on_leak: drop)")
+        return lines
+
+    def warnings(self) -> list[str]:
+        """Return what may make a score worth less than it seems, with the remedy."""
+        lines = [] if self.dropped else [f"{leak}; {_remedy(leak)}" for leak in self.leaks]
+        if self.look_alikes:
+            alike = enumerated([*map(written, self.look_alikes)])
+            lines.append(f"classes look alike; dataset.labels: normalize makes each line one class:\n{alike}")
+        if self.skipped:
+            lines.append(f"rows without a label left out: {counted(self.skipped)} (dataset.missing_labels: skip)")
+        if self.two_labels:
+            groups = [" = ".join(group) for group in self.two_labels]
+            many = "1 picture is" if len(groups) == 1 else f"{len(groups):,} pictures are"
+            lines.append(f"{many} in several classes:\n{enumerated(groups)}\nCorrect the labels.")
+        return lines + [_question(suspicion) for suspicion in self.suspicions]
+
+
+def _remedy(leak: Leak) -> str:
+    return f"a score on them is too good: dataset.on_leak: drop leaves them out of {leak.split}"
+
+
+def _question(found: Suspicion) -> str:
+    return (
+        f"do images with the same {found.name} belong together? {found.crossing:,} of its {found.values:,} values "
+        f"are in several splits, and then scores are too good; {found.key} keeps each in one"
+    )

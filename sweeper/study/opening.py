@@ -1,0 +1,177 @@
+"""What a study is about to do, and what it takes for granted about its data: gathered before the first trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.searched import largest, options, searched, smallest
+from sweeper.config.space import IntRange
+from sweeper.config.sweep import SweepConfig
+from sweeper.data.file_facts import FileFacts
+from sweeper.data.image_set import ImageSet
+from sweeper.data.listing import enumerated
+from sweeper.data.notes import Notes
+from sweeper.data.prepare import Prepared
+from sweeper.data.sampling import training_bounds
+
+FEW_TO_JUDGE_BY = 50
+"""Validation images below which one of them moves the accuracy by more than 2 %."""
+
+ENLARGED, REDUCED = 1.5, 6.0
+"""How many times larger or smaller than the pictures an image_size that nobody chose is told of."""
+
+MOST_CLASSES_TOLD = 10
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What is told before the first trial: facts, each with its subject, and warnings with their remedy."""
+
+    facts: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Opening:
+    """Gather what a user should know of a study before it trains; `workers` as in `run_sweep`."""
+    images, notes = prepared.images, prepared.index.notes
+    facts = [
+        ("goal", _goal(sweep)),
+        *(("images" if not place else "", line) for place, line in enumerate(_splits(images, notes))),
+        ("pictures", _pictures(sweep, prepared.files)),
+        *_depth(sweep, prepared.files),
+        *(("files" if not place else "", fact) for place, fact in enumerate(notes.facts())),
+        ("device", _device(sweep, workers)),
+        ("steps", _steps(sweep, len(images.splits["train"]))),
+        *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
+    ]
+    warnings = [
+        *notes.warnings(),
+        *_absent_classes(images),
+        *_few_to_judge_by(images),
+        *_large_batches(sweep, len(images.splits["train"])),
+        *_nothing_searched(sweep),
+        *_image_size_by_default(sweep, prepared.files),
+    ]
+    return Opening(tuple(facts), tuple(warnings))
+
+
+def _goal(sweep: SweepConfig) -> str:
+    goals = ", ".join(f"{goal.metric} ({goal.direction}d)" for goal in sweep.goals)
+    trials, epochs = sweep.budget.trials, sweep.budget.epochs
+    return f"{goals}; {trials:,} trial{'s' * (trials > 1)} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
+
+
+def _splits(images: ImageSet, notes: Notes) -> Iterator[str]:
+    """Tell of each split its images, its classes and where it comes from."""
+    for split, rows in images.splits.items():
+        counts = np.bincount(images.labels[rows], minlength=len(images.classes))
+        low, high = counts[counts > 0].min(), counts.max()
+        spread = f"{low:,} to {high:,}" if low < high else f"{low:,}"
+        origin = notes.origin.get(split, "given")
+        yield f"{split} {len(rows):,} of {(counts > 0).sum():,} classes, {spread} each: {origin}"
+    if "test" not in images.splits:
+        yield "test none"
+
+
+def _pictures(sweep: SweepConfig, files: FileFacts) -> str:
+    sides = f"{files.smallest_side:,} to {files.largest_side:,}, mostly about {files.median_side:,}"
+    if files.smallest_side == files.largest_side:
+        sides = f"{files.median_side:,}"
+    stored, shape = sweep.dataset.stored_size, sweep.dataset.resize
+    kept = f"kept at {stored}, " if stored else ""
+    return f"{sides} pixels on the shorter side; {kept}trained at {_sizes(sweep)} by {shape}"
+
+
+def _sizes(sweep: SweepConfig) -> str:
+    low, high = smallest(sweep.search.image_size), largest(sweep.search.image_size)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _depth(sweep: SweepConfig, files: FileFacts) -> Iterator[tuple[str, str]]:
+    if files.deep:
+        why = "as dataset.bits says" if sweep.dataset.bits else f"since their largest value is {files.largest:,}"
+        taken = f"{files.bits} are taken, {why}; {(1 << files.bits) - 1:,} is white (dataset.bits)"
+        yield "depth", f"{files.deep:,} images have more than 8 bits and do not say how many they use: {taken}"
+
+
+def _device(sweep: SweepConfig, workers: str | None) -> str:
+    """Say where trials run, as far as that is known before the first worker answers."""
+    match workers, sweep.device:
+        case "auto", _:
+            number = "as many workers as fit in memory, found out while trials run"
+        case None, "auto":
+            number = "one worker on each GPU, or one on the CPU"
+        case None, "cuda":
+            number = "one worker on each GPU"
+        case _:
+            number = f"{workers or 1} worker{'s' * (workers not in (None, '1'))}"
+    return f"{sweep.device}; {number}"
+
+
+def _steps(sweep: SweepConfig, images: int) -> str:
+    sizes = smallest(sweep.search.batch_size), largest(sweep.search.batch_size)
+    most, fewest = (len(training_bounds(images, size)) for size in sizes)
+    return f"{fewest:,} an epoch" if fewest == most else f"{fewest:,} to {most:,} an epoch, by batch_size"
+
+
+def _searched(sweep: SweepConfig) -> list[str]:
+    return [f"{name}: {values}" for name, values in searched(sweep.search)] or ["nothing"]
+
+
+def _absent_classes(images: ImageSet) -> Iterator[str]:
+    for split, rows in images.splits.items():
+        counts = np.bincount(images.labels[rows], minlength=len(images.classes))
+        absent = [name for name, count in zip(images.classes, counts.tolist(), strict=True) if not count]
+        if absent:
+            yield (
+                f"{len(absent):,} of {len(images.classes):,} classes have no {split} image, so that nothing is known "
+                f"of them there; add some:\n{enumerated(absent, MOST_CLASSES_TOLD)}"
+            )
+
+
+def _few_to_judge_by(images: ImageSet) -> Iterator[str]:
+    count = len(images.splits["val"])
+    if count < FEW_TO_JUDGE_BY:
+        yield (
+            f"{count:,} validation images judge the trials, and each moves the accuracy by {1 / count:.1%}: "
+            "differences of a few images are chance; use more, or train the leaders again with `sweeper confirm`"
+        )
+
+
+def _large_batches(sweep: SweepConfig, images: int) -> Iterator[str]:
+    sizes = sorted({size for option in options(sweep.search.batch_size) for size in _ends(option) if size > images})
+    if sizes:
+        yield (
+            f"batch_size {', '.join(map(str, sizes))} is more than the {images:,} training images: such a trial makes "
+            "one step an epoch; use smaller batches"
+        )
+
+
+def _ends(option: Any) -> tuple[int, ...]:
+    return option.bounds if isinstance(option, IntRange) else (option,)
+
+
+def _nothing_searched(sweep: SweepConfig) -> Iterator[str]:
+    if sweep.budget.trials > 1 and not any(True for _ in searched(sweep.search)):
+        yield (
+            f"nothing is searched: all {sweep.budget.trials} trials have the same settings and differ by their seed; "
+            "give something under search a range or a choice, or set budget.trials: 1"
+        )
+
+
+def _image_size_by_default(sweep: SweepConfig, files: FileFacts) -> Iterator[str]:
+    """Tell of a size that nobody chose and that is far from that of the pictures."""
+    size = TrialConfig.model_fields["image_size"].default
+    chosen = "image_size" in sweep.search.model_fields_set or sweep.dataset.stored_size
+    if chosen or not files.median_side or files.median_side / REDUCED <= size <= files.median_side * ENLARGED:
+        return
+    how = "enlarged" if size > files.median_side else "reduced"
+    yield (
+        f"search.image_size is not set, and the pictures of {files.median_side:,} pixels are {how} to {size}, its "
+        f"default; set search.image_size, for instance to {max(8, min(files.median_side, 224))}"
+    )
