@@ -84,7 +84,7 @@ def test_the_alias_of_a_registered_model_is_never_moved_by_another_study(
 ) -> None:
     anna.run(tracking=server)
     ben.run(tracking=server, name="bens")
-    export = ServableExport([], "d", 2, 8, "description", {})
+    export = ServableExport([], tmp_path, "d", classes=2, image_size=8, description="", tags={})
     client = mlflow.MlflowClient(server)
     client.create_registered_model("s", tags={ID_TAG: identity_of(anna).id})
     made = client.create_model_version("s", source=(tmp_path / "m").as_uri())
