@@ -37,6 +37,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
 MOST_WORKERS = 32
+CRASHES = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"}
 MAX_FAILED_STARTS = 3  # of a slot, one after the other
 PATIENCE_S = 2.0  # with an idle worker that is to end
 
@@ -230,6 +231,8 @@ def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -
         return last_line(log)
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
+        if name in CRASHES:
+            return f"its worker crashed ({name}): a fault in compiled code, of torch or a library below it"
         hint = ", most likely by the kernel for want of memory" if for_memory else ""
         return f"its worker was killed by {name}{hint}"
     said = last_line(log)
