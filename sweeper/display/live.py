@@ -16,7 +16,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
-from sweeper.display.tables import COLORS, duration, score, sending, short
+from sweeper.display.tables import COLORS, duration, score, sending, short, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.study.opening import Opening
 
@@ -92,16 +92,21 @@ class LiveTable:
         if self._sweep.objective.better(value, line.value):
             line.value = value
         line.epochs, line.loss = metrics.epoch, metrics.values["train/loss"]
+        self._notes.pop(f"silent {number}", None)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         if self._forecast is not None:
             self._forecast.trial_ended(number, outcome)
         line = self._lines[number]
+        self._notes.pop(f"silent {number}", None)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.reason = outcome.reason or ""
 
     def worker_died(self, number: int | None, reason: str) -> None:
         self._notes["worker"] = f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}"
+
+    def trial_silent(self, number: int, seconds: float) -> None:
+        self._notes[f"silent {number}"] = f"{self._noun} {number}: {silent_for(seconds)}"
 
     def slot_retired(self, reason: str, left: int) -> None:
         self._notes[f"retired {left}"] = f"one worker less: {reason}; the sweep goes on with {left}"

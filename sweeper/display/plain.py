@@ -9,7 +9,7 @@ from rich.console import Console
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
-from sweeper.display.tables import duration, score, sending
+from sweeper.display.tables import duration, score, sending, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
 from sweeper.study.opening import Opening
 
@@ -79,6 +79,9 @@ class PlainLines:
 
     def worker_died(self, number: int | None, reason: str) -> None:
         self._say(f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}")
+
+    def trial_silent(self, number: int, seconds: float) -> None:
+        self._say(f"{self._noun} {number}: {silent_for(seconds)}")
 
     def slot_retired(self, reason: str, left: int) -> None:
         self._say(f"warning: one worker less: {reason}; the sweep goes on with {left}")
