@@ -269,9 +269,11 @@ def label_errors(
     from sweeper.curation.clean import candidates_csv, candidates_sheet
     from sweeper.files import write_whole
     from sweeper.label_errors import find_label_errors
+    from sweeper.study.model_files import require_same_model_files
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
+    require_same_model_files(store)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)

@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -17,6 +16,7 @@ from pydantic import (
 from sweeper.config.bounds import Epochs, Seconds, Seed, Trials, Wait, Whole
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
+from sweeper.config.plain_name import PlainName
 from sweeper.config.pruner import MedianConfig, PrunerConfig
 from sweeper.config.sampler import SamplerConfig, TpeConfig
 from sweeper.config.space import searchable
@@ -107,12 +107,6 @@ class BudgetConfig(Frozen):
     )
 
 
-def is_a_plain_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise ValueError("should be 1 to 100 letters, digits, dots, dashes and underscores, since it names folders")
-    return value
-
-
 class FeaturesConfig(Frozen):
     """How heads on frozen backbones are trained: from features, computed once for all trials."""
 
@@ -134,7 +128,7 @@ class FeaturesConfig(Frozen):
 class SweepConfig(Frozen):
     """A search-space file: what is searched, on which data, by which means and for how long."""
 
-    study: Annotated[str, AfterValidator(is_a_plain_name)] = Field(description="Name of the study.")
+    study: PlainName = Field(description="Name of the study.")
     task: TaskConfig = CLASSIFICATION
     dataset: DatasetConfig
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -153,7 +147,7 @@ class SweepConfig(Frozen):
         description="Keep the optimizer's state beside the best weights of each trial, for `sweeper train "
         "--with-optimizer`; Adam's takes twice the space of the weights.",
     )
-    enqueue: dict[Annotated[str, AfterValidator(is_a_plain_name)], dict[str, Any]] = Field(
+    enqueue: dict[PlainName, dict[str, Any]] = Field(
         {},
         description="Configurations to try first, by names of your own, each with keys of `search` and plain values in "
         "the search space; what one leaves out the sampler chooses.",

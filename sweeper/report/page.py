@@ -18,16 +18,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import sweeper
-from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.paths import Workspace
 from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
 from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.card import read_card
+from sweeper.study.no_winner import has_finished, without_winner
+from sweeper.study.recorded import own_folder, records_of
 from sweeper.study.winner import confirmed
-from sweeper.tracking.mlflow_store import MlflowStore
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
 LIBRARIES = ("torch", "timm", "optuna", "mlflow", "numpy")
@@ -41,9 +41,9 @@ def study_page(
     Args:
         hourly_price: What an hour of a worker costs, in any currency; without it only time is told.
     """
-    tracking = MlflowStore(tracking_uri_of(workspace, store.sweep.study, tracking_uri), workspace)
-    records = read_records(workspace, store, tracking)
-    payload = _payload(workspace, store, records, class_names(records, tracking))
+    logged = records_of(workspace, store, tracking_uri)
+    records = read_records(workspace, store, logged)
+    payload = _payload(workspace, store, records, class_names(records, logged.store))
     payload["price"] = hourly_price
     sweep = store.sweep
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
@@ -52,10 +52,10 @@ def study_page(
         SCRIPTS,
         title=f"{sweep.study}: report",
         study=sweep.study,
-        confirmed=_confirmed(store),
+        confirmed=_confirmed(store) or _no_winner(store),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
-        facts=_facts(workspace, sweep, records),
+        facts=_facts(workspace, store, records),
     )
 
 
@@ -69,6 +69,13 @@ def _confirmed(store: StudyStore) -> str:
         f"Trained again with {len(winner.values)} fresh seeds, trial {winner.trial} leads with a mean of "
         f"{winner.mean:.4f}, and stands for the study; {found.verdict()}"
     )
+
+
+def _no_winner(store: StudyStore) -> str:
+    """Return why no trial has finished; nothing where one has, or none has ended yet."""
+    rows = store.rows()
+    ended = any(row.state.ended for row in rows)
+    return without_winner(store.sweep.study, rows) if ended and not has_finished(rows) else ""
 
 
 def _payload(
@@ -92,9 +99,9 @@ def _payload(
     }
 
 
-def _facts(workspace: Workspace, sweep: SweepConfig, records: list[TrialRecord]) -> dict[str, dict[str, str]]:
+def _facts(workspace: Workspace, store: StudyStore, records: list[TrialRecord]) -> dict[str, dict[str, str]]:
     """Return the data set and the environment, by heading."""
-    card = read_card(workspace.study(sweep.study))
+    sweep, card = store.sweep, read_card(own_folder(workspace, store))
     dataset = {"source": sweep.dataset.builtin or str(sweep.dataset.path)}
     environment = {
         "page written": time.strftime("%Y-%m-%d %H:%M:%S %Z"),

@@ -14,8 +14,11 @@ from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.pareto import in_order
-from sweeper.tracking.delivery import SWEEP, TRIAL_TAG, read_epochs
+from sweeper.study.recorded import own_folder
+from sweeper.tracking.delivery import read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.study_records import StudyRecords
+from sweeper.tracking.tags import SWEEP, TRIAL_TAG
 
 CURVES = ("train/loss", "val/loss")
 """Curves that are shown beside the objective."""
@@ -45,25 +48,25 @@ class TrialRecord:
     classes: tuple[str, ...] = ()
 
 
-def read_record(workspace: Workspace, store: StudyStore, tracking: MlflowStore, row: TrialRow) -> TrialRecord:
+def read_record(workspace: Workspace, store: StudyStore, logged: StudyRecords, row: TrialRow) -> TrialRecord:
     """Return one trial. Raises TrackingError when MLflow cannot be reached."""
-    (record,) = read_records(workspace, store, tracking, [row])
+    (record,) = read_records(workspace, store, logged, [row])
     return record
 
 
 def read_records(
-    workspace: Workspace, store: StudyStore, tracking: MlflowStore, wanted: Sequence[TrialRow] | None = None
+    workspace: Workspace, store: StudyStore, logged: StudyRecords, wanted: Sequence[TrialRow] | None = None
 ) -> list[TrialRecord]:
     """Return the trials of a study by number, or those wanted. Raises TrackingError when MLflow cannot be reached."""
-    study = store.sweep.study
-    runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
+    tracking, own = logged.store, own_folder(workspace, store)
+    runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in logged.summaries()}
     objectives = store.curves()
     rows = store.rows() if wanted is None else wanted
     leaders = {row.number for row in in_order(rows, store.sweep)[:MOST_CURVES]}
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
-        folder = workspace.study(study).trial(row.number)
+        folder = own.trial(row.number)
         run = runs.get(str(row.number))
         if row.ended_ms is not None and folder.outcome.exists():
             return _from_folder(row, curves, folder)
