@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     pass
 
 
+LISTED_TRIALS = 200
+
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
     no_args_is_help=True,
@@ -75,16 +77,22 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
+def status(
+    study: StudyArgument = None,
+    every: Annotated[bool, typer.Option("--all", help=f"List every trial, not the latest {LISTED_TRIALS}.")] = False,
+    storage: StorageOption = None,
+) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
     from sweeper.study.no_winner import has_finished, without_winner
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
-    rows = store.rows()
-    ended = sum(row.ended_ms is not None for row in rows)
-    out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
+    rows = store.rows() if every else store.latest_rows(LISTED_TRIALS)
+    ended, known = store.count_ended()
+    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
+    if len(rows) < known:
+        say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     out.print(status_table(rows, store.sweep))
     if any(row.state.ended for row in rows) and not has_finished(rows):
         warn(without_winner(store.sweep.study, rows))

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.search.bulk_storage import BulkStorage
 
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
 
@@ -56,7 +57,7 @@ def _parsed(url: str) -> URL:
         ) from None
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> BulkStorage:
     """Return Optuna's storage at an address. Raises StudyError for what is none."""
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -64,4 +65,4 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     if "{SCHEMA_VERSION}" not in url:  # the one pair of braces that Optuna fills in; it stumbles over all others
         url = url.replace("{", "{{").replace("}", "}}")
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    return BulkStorage(url, engine_kwargs=arguments)

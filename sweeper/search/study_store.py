@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -22,6 +22,7 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
 from sweeper.search.journal import begin_log, end_log
@@ -83,6 +84,7 @@ class StudyStore:
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
         self._ended: dict[int, TrialRow] = {}  # these rows change no more
+        self._settled = -1  # up to this id of Optuna's all trials have ended, and their rows are known
         self._common_space = new_common_space()
 
     @classmethod
@@ -127,9 +129,8 @@ class StudyStore:
         """Return the names of all studies, the latest first."""
         require_database(storage_url)
         with storage_errors(storage_url):
-            summaries = optuna.get_all_study_summaries(open_storage(storage_url), include_best_trial=False)
-        summaries.sort(key=lambda summary: (summary.datetime_start is not None, summary.datetime_start), reverse=True)
-        return [summary.study_name for summary in summaries if ASIDE not in summary.study_name]
+            names = open_storage(storage_url).study_names()
+        return [name for name in names if ASIDE not in name]
 
     @property
     def identity(self) -> Identity | None:
@@ -365,19 +366,46 @@ class StudyStore:
         return not isinstance(self._sweep.sampler, CmaEsConfig)
 
     @_guarded
-    def curves(self) -> dict[int, dict[int, float]]:
-        """Return the objective after each epoch of every trial, by number and epoch."""
-        return {trial.number: dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)}
+    def curves(self, numbers: Collection[int]) -> dict[int, dict[int, float]]:
+        """Return the objective after each epoch of some trials, by number and epoch."""
+        return self._bulk.curves(self._study._study_id, numbers)
 
     @_guarded
     def importances(self) -> dict[str, float]:
         """Return how much each parameter tells the best tenth of the trials from the rest, summing to 1."""
-        return importances(self._study)
+        return importances(self._study, list(self._bulk.complete_trials(self._study._study_id)))
 
     @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
-        return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
+        if self._lease is not None:  # Optuna has read them all for its sampler
+            return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return self._rows_to_read()
+
+    def _rows_to_read(self) -> list[TrialRow]:
+        """Return all trials, for one who only reads: in brief, and of those that have ended each once."""
+        found, settled = dict(self._ended), True
+        for trial in self._bulk.brief_trials(self._study._study_id, self._settled, OUTCOME):
+            found[trial.number] = self._row(trial)
+            settled &= trial.state in FINISHED
+            self._settled = trial._trial_id if settled else self._settled
+        return [found[number] for number in sorted(found)]
+
+    @_guarded
+    def count_ended(self) -> tuple[int, int]:
+        """Return how many trials have ended, and how many there are, without reading them."""
+        return self._bulk.count_ended(self._study._study_id)
+
+    @_guarded
+    def latest_rows(self, most: int) -> list[TrialRow]:
+        """Return by number the latest trials and the first that have not ended, at most so many of each."""
+        return [self._row(trial) for trial in self._bulk.latest_trials(self._study._study_id, most)]
+
+    @property
+    def _bulk(self) -> BulkStorage:
+        cache: Any = self._study._storage
+        bulk: BulkStorage = cache._backend  # Optuna's cache, above it, would read all trials whole
+        return bulk
 
     def _row(self, trial: FrozenTrial) -> TrialRow:
         known = self._ended.get(trial.number)

@@ -118,7 +118,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         tags=logged.tags,
         sweep=sweep,
         spec=spec,
-        curves=store.curves(run, [name for name in logged.metrics if name.startswith(JUDGING)]),
+        curves=store.curves([run], [name for name in logged.metrics if name.startswith(JUDGING)])[run],
         stopped_at=int(pruned) if pruned else None,
         threads=int(threads) if threads else None,
         digest=logged.tags.get(DIGEST_TAG, ""),

@@ -18,8 +18,9 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.findings import Finding
 from sweeper.tracking.delivery import Delivery, StudyCard
-from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.relocation import old_places, relocate
+from sweeper.tracking.run_listing import ListedRun
 from sweeper.tracking.study_records import StudyRecords
 from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG
 
@@ -41,7 +42,7 @@ def examine_runs(
         elsewhere = old_places(workspace.mlflow_database) if mlflow.is_ours else []
         records = StudyRecords(mlflow, card.recorded(workspace.study(study)))
         records.examine()
-        check = _Check(workspace, store, card, mlflow, records.summaries())
+        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG))
     except TrackingRefused as error:
         yield Finding(SUBJECT, str(error), f"do what it says, then sweeper sync {study}")
         return
@@ -71,7 +72,7 @@ class _Check:
     store: StudyStore
     card: StudyCard
     mlflow: MlflowStore
-    runs: Sequence[RunSummary]
+    runs: Sequence[ListedRun]
 
     @property
     def folder(self) -> StudyFolder:
@@ -82,7 +83,7 @@ class _Check:
         return {row.number: row for row in self.store.rows()}
 
     @cached_property
-    def own(self) -> list[RunSummary]:
+    def own(self) -> list[ListedRun]:
         """The runs of this study: those that bear its id, or no id where it has none yet."""
         identity = self.card.identity
         marked = [run for run in self.runs if identity is not None and run.tags.get(ID_TAG) == identity.id]
@@ -130,7 +131,7 @@ class _Check:
                 what = f"{run.name} is marked as running"
                 yield Finding(SUBJECT, what, "--fix closes it", self._closing(run))
 
-    def _closing(self, run: RunSummary) -> Callable[[], None]:
+    def _closing(self, run: ListedRun) -> Callable[[], None]:
         """Return what closes a run: as its trial ended, else as interrupted."""
         trial = run.tags.get(TRIAL_TAG, "")
         row = self.rows.get(int(trial)) if trial.isdigit() else None
@@ -140,7 +141,8 @@ class _Check:
         def close() -> None:
             if trial != SWEEP:
                 self.mlflow.set_tags(run.id, {STATE_TAG: ended.value if ended else "interrupted"})
-            self.mlflow.end(run.id, "FINISHED" if whole else STATUS[ended] if ended else "KILLED", run.last_ms)
+            status = "FINISHED" if whole else STATUS[ended] if ended else "KILLED"
+            self.mlflow.end(run.id, status, self.mlflow.last_ms(run.id))
 
         return close
 

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
 from sweeper.tracking.refusal import tracking_error
 from sweeper.tracking.relocation import relocate
+from sweeper.tracking.run_listing import read_curves
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +45,6 @@ OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
-MOST_RUNS = 50_000
 OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
 
 
@@ -70,13 +70,12 @@ def _address(database: Path, workspace: Workspace) -> str:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run with the last value of each metric, the time of the latest, and the address of its artifacts."""
+    """One run with the last value of each metric, and the address of its artifacts."""
 
     id: str
     name: str
     status: str
     tags: dict[str, str]
-    last_ms: int
     metrics: dict[str, float]
     artifacts: str
 
@@ -172,6 +171,12 @@ class MlflowStore:
         with self._errors():
             self._client.search_experiments(max_results=1)
 
+    def last_ms(self, run: str) -> int:
+        """Return the time of a run's latest metric, or of its start."""
+        with self._errors(reading=True):
+            found = self._client.get_run(run)
+        return int(max((metric.timestamp for metric in found.data._metric_objs), default=found.info.start_time))
+
     def delete_run(self, run: str) -> None:
         """Move a run to MLflow's trash."""
         with self._errors():
@@ -247,12 +252,10 @@ class MlflowStore:
             tuple(found.data.metrics),
         )
 
-    def curves(self, run: str, metrics: Iterable[str]) -> dict[str, dict[int, float]]:
-        """Return each of these metrics by its step, in order."""
+    def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, dict[int, float]]]:
+        """Return each of these metrics that a run has, by run, name and step, in order."""
         with self._errors(reading=True):
-            found = {name: self._client.get_metric_history(run, name) for name in metrics}
-        in_order = {name: sorted(points, key=lambda point: point.step) for name, points in found.items()}
-        return {name: {point.step: point.value for point in points} for name, points in in_order.items()}
+            return read_curves(self._client, runs, metrics)
 
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""
@@ -345,14 +348,12 @@ class MlflowStore:
 
 
 def summary(run: Run) -> RunSummary:
-    last = max((metric.timestamp for metric in run.data._metric_objs), default=run.info.start_time)
     info, data = run.info, run.data
     return RunSummary(
         str(info.run_id),
         str(info.run_name),
         str(info.status),
         dict(data.tags),
-        int(last),
         dict(data.metrics),
         str(info.artifact_uri),
     )

@@ -5,13 +5,14 @@ An experiment belongs to one study, and to one folder. Where another has the nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from sweeper.errors import TrackingRefused
 from sweeper.identity import Identity
-from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MOST_RUNS, MlflowStore, RunSummary, summary
+from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MlflowStore, RunSummary, summary
+from sweeper.tracking.run_listing import ListedRun, list_runs
 from sweeper.tracking.tags import (
     HOST_TAG,
     ID_TAG,
@@ -25,6 +26,10 @@ from sweeper.tracking.tags import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
+
+
+MOST_RUNS = 50_000
+RUNS_AT_ONCE = 100  # read whole by one request
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,27 @@ class StudyRecords:
         recorded = self.recorded if mine is not None else self.recorded.without_id()
         return self.store.find_run(str(found.experiment_id), recorded.tags(kind, number))
 
-    def summaries(self) -> list[RunSummary]:
-        """Return all runs of the study's experiment, oldest first; none where there is no such experiment."""
+    def listing(self, *tags: str) -> list[ListedRun]:
+        """Return all runs of the study's experiment with these tags, oldest first; none without an experiment."""
         experiment = self.find()
         if experiment is None:
             return []
         with self.store.client() as client:
-            return [summary(run) for run in _runs_in(client, experiment)]
+            return list_runs(client, experiment, tags)
+
+    def summaries(self, runs: Sequence[str]) -> list[RunSummary]:
+        """Return runs of the study's experiment by their ids, in any order."""
+        experiment = self.find()
+        if experiment is None:
+            return []
+        with self.store.client() as client:
+            return [
+                summary(run)
+                for start in range(0, len(runs), RUNS_AT_ONCE)
+                for run in client.search_runs(
+                    [experiment], f"attributes.run_id IN ({', '.join(map(repr, runs[start : start + RUNS_AT_ONCE]))})"
+                )
+            ]
 
     def examine(self) -> None:
         """Raise TrackingRefused where `begin` would; nothing is written."""

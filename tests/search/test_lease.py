@@ -88,7 +88,7 @@ def test_a_lease_that_nobody_renews_is_taken_over_and_the_older_driver_changes_n
         run_to_end(second)
     rows = StudyStore.load(url, "s").rows()
     assert [row.number for row in rows] == list(range(6))
-    assert StudyStore.load(url, "s").curves()[0] == {1: 0.1}
+    assert StudyStore.load(url, "s").curves([0])[0] == {1: 0.1}
     assert StudyStore.load(url, "s").seconds_used == 0
 
 
