@@ -14,8 +14,10 @@ from sweeper import __version__
 from sweeper.commands import choosing, data, growing, models, reports, shipping, sweeps
 from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import (
+    AdoptOption,
     StorageOption,
     StudyArgument,
+    TrackingNameOption,
     TrackingOption,
     has_studies,
     open_study,
@@ -23,7 +25,7 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, say
+from sweeper.commands.terminal import err, out, say, warn
 from sweeper.credentials import hide_credentials, log_without_credentials
 from sweeper.display.printable import printable
 from sweeper.errors import SweeperError
@@ -82,6 +84,7 @@ def status(
 ) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
+    from sweeper.study.no_winner import has_finished, without_winner
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
@@ -91,6 +94,8 @@ def status(
     if len(rows) < known:
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     out.print(status_table(rows, store.sweep))
+    if any(row.state.ended for row in rows) and not has_finished(rows):
+        warn(without_winner(store.sweep.study, rows))
     say_disk_use(workspace)
 
 
@@ -143,20 +148,26 @@ def best(
 
 
 @app.command()
-def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_uri: TrackingOption = None) -> None:
+def sync(
+    study: StudyArgument = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
+) -> None:
     """Deliver to MLflow what could not be delivered while the sweep ran."""
     from sweeper.study.sync import sync_study
 
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
-    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri)
+    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri, tracking_name)
     out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
 
 
 @app.command()
 def doctor(
     study: StudyArgument = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired.")] = False,
+    adopt: AdoptOption = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -172,7 +183,7 @@ def doctor(
     out.print(findings_table(findings))
     if study or has_studies(workspace, storage):
         name = open_study(workspace, storage, study).sweep.study
-        about = examine_study(workspace, url, name, tracking_uri, fix=fix)
+        about = examine_study(workspace, url, name, tracking_uri, fix=fix, adopt=adopt)
         out.print(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):

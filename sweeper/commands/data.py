@@ -93,13 +93,14 @@ def _dataset(**options: Any) -> DatasetConfig:
     from pydantic import ValidationError
 
     from sweeper.config.dataset import DatasetConfig
+    from sweeper.config.wording import rule_of
     from sweeper.errors import ConfigError, Problem
 
     try:
         return DatasetConfig.model_validate(options)
     except ValidationError as error:
-        named = [("--" + "-".join(map(str, part["loc"])).replace("_", "-"), part["msg"]) for part in error.errors()]
-        raise ConfigError([Problem(key, "", text.removeprefix("Value error, ")) for key, text in named]) from None
+        named = [("--" + "-".join(map(str, part["loc"])).replace("_", "-"), rule_of(part)) for part in error.errors()]
+        raise ConfigError([Problem(key, "", text) for key, text in named]) from None
 
 
 def _val_fraction(train: float | None, val: float | None, test: float) -> float:
@@ -268,9 +269,11 @@ def label_errors(
     from sweeper.curation.clean import candidates_csv, candidates_sheet
     from sweeper.files import write_whole
     from sweeper.label_errors import find_label_errors
+    from sweeper.study.model_files import require_same_model_files
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
+    require_same_model_files(store)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)

@@ -18,7 +18,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import sweeper
-from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.paths import Workspace
 from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
@@ -27,9 +26,10 @@ from sweeper.report.records import TrialRecord, class_names, read_records
 from sweeper.report.selection import select, totals_payload
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.card import read_card
+from sweeper.study.no_winner import has_finished, without_winner
+from sweeper.study.recorded import own_folder, records_of
 from sweeper.study.winner import confirmed
-from sweeper.tracking.mlflow_store import MlflowStore
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
 LIBRARIES = ("torch", "timm", "optuna", "mlflow", "numpy")
@@ -43,12 +43,12 @@ def study_page(
     Args:
         hourly_price: What an hour of a worker costs, in any currency; without it only time is told.
     """
-    tracking = MlflowStore(tracking_uri_of(workspace, store.sweep.study, tracking_uri), workspace)
+    logged = records_of(workspace, store, tracking_uri)
     importances = store.importances()  # first: what it takes of the memory serves the rows then
     rows = store.rows()
     shown = select(rows, store.sweep)
-    records = read_records(workspace, store, tracking, shown.rows)
-    payload = _payload(workspace, store, rows, records, class_names(records, tracking))
+    records = read_records(workspace, store, logged, shown.rows)
+    payload = _payload(workspace, store, rows, records, class_names(records, logged.store))
     payload |= {"importances": importances, "price": hourly_price}
     sweep = store.sweep
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
@@ -57,11 +57,11 @@ def study_page(
         SCRIPTS,
         title=f"{sweep.study}: report",
         study=sweep.study,
-        confirmed=_confirmed(store),
+        confirmed=_confirmed(store) or _no_winner(store, rows),
         shown=shown.note(),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
-        facts=_facts(workspace, sweep, rows),
+        facts=_facts(workspace, store, rows),
     )
 
 
@@ -75,6 +75,12 @@ def _confirmed(store: StudyStore) -> str:
         f"Trained again with {len(winner.values)} fresh seeds, trial {winner.trial} leads with a mean of "
         f"{winner.mean:.4f}, and stands for the study; {found.verdict()}"
     )
+
+
+def _no_winner(store: StudyStore, rows: list[TrialRow]) -> str:
+    """Return why no trial has finished; nothing where one has, or none has ended yet."""
+    ended = any(row.state.ended for row in rows)
+    return without_winner(store.sweep.study, rows) if ended and not has_finished(rows) else ""
 
 
 def _payload(
@@ -102,9 +108,9 @@ def _payload(
     }
 
 
-def _facts(workspace: Workspace, sweep: SweepConfig, rows: list[TrialRow]) -> dict[str, dict[str, str]]:
+def _facts(workspace: Workspace, store: StudyStore, rows: list[TrialRow]) -> dict[str, dict[str, str]]:
     """Return the data set and the environment, by heading."""
-    card = read_card(workspace.study(sweep.study))
+    sweep, card = store.sweep, read_card(own_folder(workspace, store))
     dataset = {"source": sweep.dataset.builtin or str(sweep.dataset.path)}
     environment = {
         "page written": time.strftime("%Y-%m-%d %H:%M:%S %Z"),

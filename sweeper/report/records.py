@@ -14,8 +14,11 @@ from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.pareto import in_order
-from sweeper.tracking.delivery import TRIAL_TAG, read_epochs
+from sweeper.study.recorded import own_folder
+from sweeper.tracking.delivery import read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.study_records import StudyRecords
+from sweeper.tracking.tags import TRIAL_TAG
 
 CURVES = ("train/loss", "val/loss")
 """Curves that are shown beside the objective."""
@@ -45,27 +48,27 @@ class TrialRecord:
     classes: tuple[str, ...] = ()
 
 
-def read_record(workspace: Workspace, store: StudyStore, tracking: MlflowStore, row: TrialRow) -> TrialRecord:
+def read_record(workspace: Workspace, store: StudyStore, logged: StudyRecords, row: TrialRow) -> TrialRecord:
     """Return one trial. Raises TrackingError when MLflow cannot be reached."""
-    (record,) = read_records(workspace, store, tracking, [row])
+    (record,) = read_records(workspace, store, logged, [row])
     return record
 
 
 def read_records(
-    workspace: Workspace, store: StudyStore, tracking: MlflowStore, rows: Sequence[TrialRow]
+    workspace: Workspace, store: StudyStore, logged: StudyRecords, rows: Sequence[TrialRow]
 ) -> list[TrialRecord]:
     """Return trials of a study in the order given. Raises TrackingError when MLflow cannot be reached."""
-    study, numbers = store.sweep.study, {row.number for row in rows}
-    listed = {run.tag: run.id for run in tracking.listing(study, TRIAL_TAG)}  # the later of two of the same trial
+    tracking, own, numbers = logged.store, own_folder(workspace, store), {row.number for row in rows}
+    listed = {run.tags.get(TRIAL_TAG): run.id for run in logged.listing(TRIAL_TAG)}  # the later of two of one trial
     wanted = [listed[trial] for trial in map(str, numbers) if trial in listed]
-    runs = {int(run.tags[TRIAL_TAG]): run for run in tracking.summaries(study, wanted)}
+    runs = {int(run.tags[TRIAL_TAG]): run for run in logged.summaries(wanted)}
     objectives = store.curves(numbers)
     leaders = [runs[row.number].id for row in in_order(rows, store.sweep)[:MOST_CURVES] if row.number in runs]
     losses = tracking.curves(leaders, CURVES)
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
-        folder = workspace.study(study).trial(row.number)
+        folder = own.trial(row.number)
         run = runs.get(row.number)
         if row.ended_ms is not None and folder.outcome.exists():
             return _from_folder(row, curves, folder)

@@ -10,6 +10,7 @@ import optuna
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.search.bulk_storage import BulkStorage
@@ -31,12 +32,18 @@ def storage_errors(url: str) -> Iterator[None]:
         ) from error
 
 
+def has_database(url: str) -> bool:
+    """Tell whether there is a database to ask; only of a file that is not there is it known that there is none."""
+    with storage_errors(url):
+        _parsed(url)
+    file = sqlite_file(url, Path.cwd())
+    return file is None or file.exists()
+
+
 def require_database(url: str) -> None:
     """Raise StudyNotFound where reading would make an empty database file."""
-    with storage_errors(url):
-        address = _parsed(url)
-    file = address.database if address.drivername.startswith("sqlite") else None
-    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).exists():
+    if not has_database(url):
+        file = sqlite_file(url, Path.cwd())
         raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
 
 
@@ -55,5 +62,7 @@ def open_storage(url: str) -> BulkStorage:
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _parsed(url)
+    if "{SCHEMA_VERSION}" not in url:  # the one pair of braces that Optuna fills in; it stumbles over all others
+        url = url.replace("{", "{{").replace("}", "}}")
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     return BulkStorage(url, engine_kwargs=arguments)

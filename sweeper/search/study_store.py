@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -11,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.fitting import fit
 from sweeper.config.pruner import PlateauConfig
@@ -18,11 +20,14 @@ from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
 from sweeper.search.journal import begin_log, end_log
+from sweeper.search.lease import Holder, Lease
+from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
@@ -33,7 +38,6 @@ from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
     CONFIG,
-    CONFIRMATION,
     DECISION,
     ENDINGS,
     ENQUEUED,
@@ -71,10 +75,12 @@ def _guarded(method: Callable[Concatenate[StudyStore, P], R]) -> Callable[Concat
 class StudyStore:
     """A study and its trials. Only the driver that holds the study's lock may write."""
 
-    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str, writes_to: Engine | None = None):
+    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str, engine: Engine, *, keeps_log: bool = False):
         self._study = study
         self._url = url
-        self._writes_to = writes_to
+        self._engine = engine
+        self._keeps_log = keeps_log
+        self._lease: Lease | None = None
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
         self._ended: dict[int, TrialRow] = {}  # these rows change no more
@@ -101,7 +107,7 @@ class StudyStore:
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
-        return cls(study, sweep, storage_url, storage.engine)
+        return cls(study, sweep, storage_url, storage.engine, keeps_log=True)
 
     @classmethod
     def load(cls, storage_url: str, name: str) -> Self:
@@ -116,7 +122,7 @@ class StudyStore:
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
-        return cls(study, stored_sweep(stored, name), storage_url)
+        return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
 
     @staticmethod
     def names(storage_url: str) -> list[str]:
@@ -126,11 +132,53 @@ class StudyStore:
             names = open_storage(storage_url).study_names()
         return [name for name in names if ASIDE not in name]
 
+    @property
+    def identity(self) -> Identity | None:
+        """The study's id and the place it belongs to; None where an earlier version of sweeper began it."""
+        with storage_errors(self._url):
+            return stored_identity(self._engine, self._study._study_id)
+
+    @_guarded
+    def take_for(self, identity: Identity, *, override: bool = False) -> None:
+        """Let the study belong to a place. Raises ForeignStudy where it belongs to another, unless `override`."""
+        take_for(self._engine, self._study._study_id, self._sweep.study, identity, override=override)
+
+    @contextmanager
+    def held(self, holder: Holder, is_dead: Callable[[Holder], bool]) -> Iterator[None]:
+        """Be the only one to write to the study, wherever it is stored, until the block or `close` ends it.
+
+        Raises StudyLocked while another process runs it.
+        """
+        with storage_errors(self._url):
+            lease = Lease(self._engine, self._study._study_id, self._sweep.study)
+            lease.take(holder, is_dead)
+        self._lease = lease
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    @property
+    def lease_number(self) -> int | None:
+        """The number that every write is held to; None while nobody holds the study through this object."""
+        return self._lease.number if self._lease else None
+
+    def _let_go(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            with suppress(SQLAlchemyError):  # it runs out by itself
+                lease.release()
+
     @_guarded
     def close(self) -> None:
         """Leave the storage as others expect to find it; nothing more is written."""
-        if self._writes_to is not None:
-            end_log(self._writes_to)
+        self._let_go()
+        if self._keeps_log:
+            end_log(self._engine)
+
+    @property
+    def url(self) -> str:
+        return self._url
 
     @property
     def sweep(self) -> SweepConfig:
@@ -156,15 +204,15 @@ class StudyStore:
     def add_seconds_used(self, seconds: float) -> None:
         self._study.set_user_attr(SECONDS_USED, self.seconds_used + seconds)
 
-    @property
-    def confirmation(self) -> dict[str, Any] | None:
-        """What the last confirmation of the leaders has found."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(CONFIRMATION)
+    @_guarded
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
+        found: dict[str, Any] | None = self._study.user_attrs.get(name)
         return found
 
     @_guarded
-    def note_confirmation(self, found: dict[str, Any]) -> None:
-        self._study.set_user_attr(CONFIRMATION, found)
+    def note(self, name: str, content: dict[str, Any]) -> None:
+        self._study.set_user_attr(name, content)
 
     @_guarded
     def requeue_interrupted(self) -> list[int]:
@@ -330,7 +378,7 @@ class StudyStore:
     @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
-        if self._writes_to is not None:  # Optuna has read them all for its sampler
+        if self._lease is not None:  # Optuna has read them all for its sampler
             return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
         return self._rows_to_read()
 

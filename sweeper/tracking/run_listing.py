@@ -25,21 +25,22 @@ Point = tuple[str, str, int, float]  # run, name, step, value
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One run, and the value of one of its tags; None where it has no such tag."""
+    """One run: where its files are, and those of its tags that were asked for."""
 
     id: str
     name: str
     status: str
-    tag: str | None
+    artifacts: str
+    tags: dict[str, str]
 
 
-def list_runs(client: MlflowClient, experiment: str, tag: str) -> list[ListedRun]:
+def list_runs(client: MlflowClient, experiment: str, tags: Sequence[str]) -> list[ListedRun]:
     """Return all runs of an experiment that are not deleted, oldest first."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = client._tracking_client.store
     found = _in_database if isinstance(store, SqlAlchemyStore) else _on_server
-    return list(found(client, experiment, tag))
+    return list(found(client, experiment, tags))
 
 
 def read_curves(client: MlflowClient, runs: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, Curve]]:
@@ -54,32 +55,38 @@ def read_curves(client: MlflowClient, runs: Sequence[str], metrics: Sequence[str
     return {run: {name: dict(sorted(curve.items())) for name, curve in own.items()} for run, own in curves.items()}
 
 
-def _in_database(client: MlflowClient, experiment: str, tag: str) -> Iterator[ListedRun]:
+def _in_database(client: MlflowClient, experiment: str, tags: Sequence[str]) -> Iterator[ListedRun]:
     from mlflow.entities import LifecycleStage
     from mlflow.store.tracking.dbmodels.models import SqlRun, SqlTag
-    from sqlalchemy import and_, select
+    from sqlalchemy import select
 
     store: Any = client._tracking_client.store
-    tagged = and_(SqlTag.run_uuid == SqlRun.run_uuid, SqlTag.key == tag)
+    wanted: Any = (SqlRun.experiment_id == int(experiment), SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
+    tag: Any = SqlTag
+    tagged = select(tag.run_uuid, tag.key, tag.value).join(SqlRun, tag.run_uuid == SqlRun.run_uuid).where(*wanted)
     query: Any = (
-        select(SqlRun.run_uuid, SqlRun.name, SqlRun.status, SqlTag.value)
-        .outerjoin(SqlTag, tagged)
-        .where(SqlRun.experiment_id == int(experiment), SqlRun.lifecycle_stage == LifecycleStage.ACTIVE)
+        select(SqlRun.run_uuid, SqlRun.name, SqlRun.status, SqlRun.artifact_uri)
+        .where(*wanted)
         .order_by(SqlRun.start_time, SqlRun.run_uuid)  # as MLflow orders what began at the same time
     )
+    found: dict[str, dict[str, str]] = {}
     with store.ManagedSessionMaker() as session:
-        for run in session.execute(query):
-            yield ListedRun(*run)
+        for run, key, value in session.execute(tagged.where(tag.key.in_(tags))):
+            found.setdefault(run, {})[key] = value
+        for run, name, status, artifacts in session.execute(query):
+            yield ListedRun(run, name, status, artifacts, found.get(run, {}))
 
 
-def _on_server(client: MlflowClient, experiment: str, tag: str) -> Iterator[ListedRun]:
+def _on_server(client: MlflowClient, experiment: str, tags: Sequence[str]) -> Iterator[ListedRun]:
     token: str | None = None
     while True:
         runs = client.search_runs(
             [experiment], max_results=PAGE, order_by=["attributes.start_time ASC"], page_token=token
         )
         for run in runs:
-            yield ListedRun(run.info.run_id, run.info.run_name, run.info.status, run.data.tags.get(tag))
+            info, known = run.info, run.data.tags
+            found = {tag: known[tag] for tag in tags if tag in known}
+            yield ListedRun(info.run_id, info.run_name, info.status, info.artifact_uri, found)
         token = runs.token
         if not token:
             return

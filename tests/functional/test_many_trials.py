@@ -31,6 +31,7 @@ from sweeper.study.doctor import examine_study
 from sweeper.study.pareto import in_order
 from sweeper.tracking.delivery import TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.study_records import Recorded, StudyRecords
 
 FEW, MANY = 60, 900
 
@@ -168,15 +169,15 @@ def test_what_the_page_tells_of_all_trials_is_of_all(store: StudyStore) -> None:
 
 
 def test_every_run_is_listed_with_its_trial(many: Workspace) -> None:
-    listed = MlflowStore(f"sqlite:///{many.mlflow_database}", many).listing(STUDY, TRIAL_TAG)
-    assert [run.tag for run in listed] == ["sweep", *map(str, range(MANY))]
+    listed = StudyRecords(MlflowStore(f"sqlite:///{many.mlflow_database}", many), Recorded(STUDY)).listing(TRIAL_TAG)
+    assert [run.tags[TRIAL_TAG] for run in listed] == ["sweep", *map(str, range(MANY))]
     assert [run.name for run in listed[1:3]] == ["trial-0000", "trial-0001"]
     assert {run.status for run in listed} == {"FINISHED"}
 
 
 def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None:
     store = MlflowStore(f"sqlite:///{many.mlflow_database}", many)
-    runs = [run.id for run in store.listing(STUDY, TRIAL_TAG)[1:4]]
+    runs = [run.id for run in StudyRecords(store, Recorded(STUDY)).listing(TRIAL_TAG)[1:4]]
     names = ("train/loss", "val/loss", "none")
     found = store.curves(runs, names)
     with store.client() as client:
@@ -190,7 +191,8 @@ def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None
 def test_the_doctor_finds_the_one_run_of_many_that_is_missing(places_of: dict[int, Workspace]) -> None:
     place = places_of[FEW]
     store = MlflowStore(f"sqlite:///{place.mlflow_database}", place)
-    lost = next(run.id for run in store.listing(STUDY, TRIAL_TAG) if run.tag == "7")
+    listed = StudyRecords(store, Recorded(STUDY)).listing(TRIAL_TAG)
+    lost = next(run.id for run in listed if run.tags.get(TRIAL_TAG) == "7")
     store.delete_run(lost)
     found = examine_study(place, f"sqlite:///{place.optuna_database}", STUDY, None, fix=False)
     with store.client() as client:

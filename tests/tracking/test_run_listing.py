@@ -10,6 +10,7 @@ import pytest
 from sweeper.paths import Workspace
 from sweeper.tracking import run_listing
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.study_records import Recorded, StudyRecords
 from tests.tracking.server import MlflowServer, mlflow_server
 
 
@@ -23,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 def runs(server: MlflowServer) -> list[str]:
     """Five runs, of which the fourth has no trial's number; a sixth is deleted."""
     store = MlflowStore(server.uri, Workspace(server.root))
-    experiment = store.experiment("s")
+    experiment = StudyRecords(store, Recorded("s")).begin()
     made = []
     for number in range(6):
         tags = {"trial": str(number)} if number != 3 else {}
@@ -47,22 +48,24 @@ def test_all_runs_are_listed_with_their_tag_oldest_first(
     store: MlflowStore, runs: list[str], monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     monkeypatch.setattr(run_listing, "PAGE", page)
-    found = store.listing("s", "trial")
-    assert [(run.id, run.tag) for run in found] == list(zip(runs, ["0", "1", "2", None, "4"], strict=True))
+    found = StudyRecords(store, Recorded("s")).listing("trial")
+    assert [(run.id, run.tags.get("trial")) for run in found] == list(
+        zip(runs, ["0", "1", "2", None, "4"], strict=True)
+    )
     assert {run.status for run in found} == {"RUNNING"}
     assert [run.name for run in found] == [f"trial-{number}" for number in range(5)]
 
 
 def test_no_run_is_listed_where_there_is_no_experiment(store: MlflowStore) -> None:
-    assert store.listing("none", "trial") == []
+    assert StudyRecords(store, Recorded("none")).listing("trial") == []
 
 
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_runs_are_read_by_their_ids(
     store: MlflowStore, runs: list[str], monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr("sweeper.tracking.mlflow_store.RUNS_AT_ONCE", at_once)
-    found = {run.id: run.metrics["other"] for run in store.summaries("s", runs[1:4])}
+    monkeypatch.setattr("sweeper.tracking.study_records.RUNS_AT_ONCE", at_once)
+    found = {run.id: run.metrics["other"] for run in StudyRecords(store, Recorded("s")).summaries(runs[1:4])}
     assert found == dict.fromkeys(runs[1:4], 0.0)
 
 
