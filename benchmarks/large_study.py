@@ -25,6 +25,7 @@ from optuna.trial import FrozenTrial
 from sweeper.config.sweep import SweepConfig
 from sweeper.confusion import write_confusion
 from sweeper.files import write_whole
+from sweeper.identity import Identity
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.predictions import Predictions, image_ids, write_predictions
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
@@ -32,6 +33,8 @@ from sweeper.search.bulk_adding import add_trials
 from sweeper.search.stored_trial import CONFIG, DECISION, ENDINGS, OUTCOME, PRUNED_AT
 from sweeper.search.study_store import StudyStore
 from sweeper.search.suggest import suggest
+from sweeper.study.claim import claim_study, settle, take_storage
+from sweeper.study.lock import study_lock
 from sweeper.study.summary import write_summary
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -61,11 +64,16 @@ def write_large_study(workspace: Workspace, trials: int, epochs: int = 10, *, ru
     """Write a study and, with `runs`, an MLflow run of each of its trials; return the study, opened to be read."""
     sweep = large_sweep(trials, epochs)
     url = f"sqlite:///{workspace.optuna_database}"
-    StudyStore.create_or_load(url, sweep).close()
+    with study_lock(workspace.study(sweep.study), sweep.study):
+        claim = claim_study(workspace, url, sweep.study)
+        settle(claim, workspace)
+        begun = StudyStore.create_or_load(url, sweep)
+        take_storage(claim, begun)
+        begun.close()
     _insert_trials(url, sweep, trials)
     store = StudyStore.load(url, sweep.study)
     if runs:
-        _write_runs(workspace, store)
+        _write_runs(workspace, store, claim.identity)
     return store
 
 
@@ -195,13 +203,14 @@ def _metrics(accuracy: float, epoch: int) -> dict[str, float]:
     return {**losses, **scores, **costs}
 
 
-def _write_runs(workspace: Workspace, store: StudyStore) -> None:
+def _write_runs(workspace: Workspace, store: StudyStore, identity: Identity) -> None:
     """Deliver the parent run and the first trial, and copy the latter under the numbers of all others."""
     uri = f"sqlite:///{workspace.mlflow_database}"
     folder = workspace.study(store.sweep.study)
     rows = store.rows()
     card = StudyCard(
         study=store.sweep.study,
+        identity=identity,
         tracking_uri=uri,
         start_ms=int(BEGAN.timestamp() * 1000),
         params={"seed": 0},

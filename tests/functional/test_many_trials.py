@@ -29,9 +29,8 @@ from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.doctor import examine_study
 from sweeper.study.pareto import in_order
+from sweeper.study.recorded import records_of
 from sweeper.tracking.delivery import TRIAL_TAG
-from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.study_records import Recorded, StudyRecords
 
 FEW, MANY = 60, 900
 
@@ -168,19 +167,20 @@ def test_what_the_page_tells_of_all_trials_is_of_all(store: StudyStore) -> None:
         assert max(before) == value
 
 
-def test_every_run_is_listed_with_its_trial(many: Workspace) -> None:
-    listed = StudyRecords(MlflowStore(f"sqlite:///{many.mlflow_database}", many), Recorded(STUDY)).listing(TRIAL_TAG)
+def test_every_run_is_listed_with_its_trial(many: Workspace, store: StudyStore) -> None:
+    listed = records_of(many, store, None).listing(TRIAL_TAG)
     assert [run.tags[TRIAL_TAG] for run in listed] == ["sweep", *map(str, range(MANY))]
     assert [run.name for run in listed[1:3]] == ["trial-0000", "trial-0001"]
     assert {run.status for run in listed} == {"FINISHED"}
 
 
-def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None:
-    store = MlflowStore(f"sqlite:///{many.mlflow_database}", many)
-    runs = [run.id for run in StudyRecords(store, Recorded(STUDY)).listing(TRIAL_TAG)[1:4]]
+def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace, store: StudyStore) -> None:
+    logged = records_of(many, store, None)
+    runs = [run.id for run in logged.listing(TRIAL_TAG)[1:4]]
+    assert len(runs) == 3
     names = ("train/loss", "val/loss", "none")
-    found = store.curves(runs, names)
-    with store.client() as client:
+    found = logged.store.curves(runs, names)
+    with logged.store.client() as client:
         for run_id in runs:
             for name in names[:2]:
                 points = client.get_metric_history(run_id, name)
@@ -189,13 +189,12 @@ def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None
 
 
 def test_the_doctor_finds_the_one_run_of_many_that_is_missing(places_of: dict[int, Workspace]) -> None:
-    place = places_of[FEW]
-    store = MlflowStore(f"sqlite:///{place.mlflow_database}", place)
-    listed = StudyRecords(store, Recorded(STUDY)).listing(TRIAL_TAG)
-    lost = next(run.id for run in listed if run.tags.get(TRIAL_TAG) == "7")
-    store.delete_run(lost)
-    found = examine_study(place, f"sqlite:///{place.optuna_database}", STUDY, None, fix=False)
-    with store.client() as client:
+    place, url = places_of[FEW], f"sqlite:///{places_of[FEW].optuna_database}"
+    logged = records_of(place, StudyStore.load(url, STUDY), None)
+    lost = next(run.id for run in logged.listing(TRIAL_TAG) if run.tags.get(TRIAL_TAG) == "7")
+    logged.store.delete_run(lost)
+    found = examine_study(place, url, STUDY, None, fix=False)
+    with logged.store.client() as client:
         client.restore_run(lost)
     assert [finding.what for finding in found] == ["trial 7 has no run"]
 
