@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow.store.tracking.dbmodels.models import SqlRun
+from optuna.storages._rdb.models import TrialModel
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from sqlalchemy import Engine, event
 from typer.testing import CliRunner
@@ -26,6 +31,7 @@ from sweeper.paths import Workspace
 from sweeper.report.page import study_page
 from sweeper.report.selection import MOST_OTHERS, MOST_RANKED, places, select, totals_payload
 from sweeper.results import TrialState
+from sweeper.search import bulk_storage
 from sweeper.search.study_store import StudyStore
 from sweeper.study.doctor import examine_study
 from sweeper.study.pareto import in_order
@@ -92,6 +98,47 @@ def test_a_command_sends_no_more_queries_for_many_trials(
         run(place, monkeypatch, *command.split())
         counts[trials] = len(queries)
     assert counts[MANY] <= counts[FEW] + more
+
+
+@pytest.fixture
+def loaded() -> Iterator[Counter[str]]:
+    """How many trials and runs Optuna and MLflow have made objects of, with all that belongs to each."""
+    counts: Counter[str] = Counter()
+
+    def note(kind: Any) -> Any:
+        return lambda *_: counts.update([kind.__name__])
+
+    noting = {kind: note(kind) for kind in (TrialModel, SqlRun)}
+    for kind, listener in noting.items():
+        event.listen(kind, "load", listener)
+    yield counts
+    for kind, listener in noting.items():
+        event.remove(kind, "load", listener)
+
+
+@pytest.mark.parametrize(
+    ("command", "runs"),
+    [
+        ("status", 0),
+        ("best", 0),
+        ("doctor", 10),
+        ("diff large/0 large/1", 10),
+        ("report --no-log --to page.html", MOST_RANKED + MOST_OTHERS + 10),
+    ],
+)
+def test_only_the_runs_of_trials_that_are_shown_are_read_whole(
+    many: Workspace, loaded: Counter[str], monkeypatch: pytest.MonkeyPatch, command: str, runs: int
+) -> None:
+    run(many, monkeypatch, *command.split())
+    assert loaded["SqlRun"] <= runs
+    assert loaded["TrialModel"] == 0
+
+
+def test_status_makes_only_the_trials_that_it_lists(many: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(bulk_storage, "FrozenTrial", lambda **told: made.append(told) or FrozenTrial(**told))
+    run(many, monkeypatch, "status")
+    assert len(made) == LISTED_TRIALS
 
 
 def test_status_lists_the_latest_trials_and_says_so(many: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
