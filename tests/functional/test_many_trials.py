@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from mlflow.store.tracking.dbmodels.models import SqlRun
 from optuna.storages._rdb.models import TrialModel
@@ -173,6 +174,13 @@ def test_a_reader_reads_no_ended_trial_twice(store: StudyStore, queries: list[st
     queries.clear()
     assert store.rows() == first
     assert len(queries) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of branches with few trials
+def test_importances_are_those_that_optuna_finds_of_whole_trials(many: Workspace, store: StudyStore) -> None:
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{many.optuna_database}")
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    assert store.importances() == optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def test_the_page_shows_the_best_trials_and_says_so(many: Workspace, store: StudyStore) -> None:
