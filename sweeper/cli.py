@@ -25,7 +25,7 @@ from sweeper.commands.studies import (
 )
 from sweeper.commands.terminal import err, out, say
 from sweeper.credentials import hide_credentials, log_without_credentials
-from sweeper.display.printable import printable
+from sweeper.printable import printable
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:

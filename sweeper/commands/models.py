@@ -19,7 +19,7 @@ from sweeper.commands.studies import (
     winner_of,
 )
 from sweeper.commands.terminal import out, progress_bar, say, warn
-from sweeper.display.printable import printable
+from sweeper.printable import printable
 
 if TYPE_CHECKING:
     import torch

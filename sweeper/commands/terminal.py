@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sweeper.display.printable import printable
+from sweeper.printable import printable
 
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 

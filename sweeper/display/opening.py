@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.display.printable import printable
+from sweeper.printable import printable
 from sweeper.study.opening import Opening
 
 WARNING = "warning: "
