@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -23,9 +22,8 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, say
-from sweeper.credentials import hide_credentials, log_without_credentials
-from sweeper.printable import printable
+from sweeper.commands.terminal import refuse, say, show, write, write_json
+from sweeper.credentials import log_without_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
@@ -47,8 +45,7 @@ def main() -> None:
     try:
         app()
     except SweeperError as error:
-        message = printable(hide_credentials(f"error: {error}"))
-        err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+        refuse(f"error: {error}")
         sys.exit(error.exit_code)
 
 
@@ -68,7 +65,7 @@ app.add_typer(data.app, name="data")
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if show:
-        out.print(__version__, highlight=False)
+        say(__version__)
         raise typer.Exit
 
 
@@ -81,8 +78,8 @@ def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
     store = open_study(workspace, storage, study)
     rows = store.rows()
     ended = sum(row.ended_ms is not None for row in rows)
-    out.print(f"study {store.sweep.study}: {ended} of {store.budget} trials ended", highlight=False)
-    out.print(status_table(rows, store.sweep))
+    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
+    show(status_table(rows, store.sweep))
     say_disk_use(workspace)
 
 
@@ -120,15 +117,14 @@ def best(
     store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
     row, found = winner_of(store, prefer, within), None if prefer else confirmed(store)
-    out.print(
+    say(
         f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
-        f"in epoch {row.best_epoch}",
-        highlight=False,
+        f"in epoch {row.best_epoch}"
     )
     for line in confirmed_lines(found, sum(row.ended_ms is not None for row in rows)) if found else ():
         say(line)
-    out.print(params_table(row, rows))
-    out.print(ranked_table(rows, sweep, limit=5))
+    show(params_table(row, rows))
+    show(ranked_table(rows, sweep, limit=5))
     if export or to:
         asked = shipping.Asked(fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance)
         shipping.export(workspace, store, row, asked, to, tracking_uri, register=register)
@@ -142,7 +138,7 @@ def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_ur
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
     count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri)
-    out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
+    say(f"study {name}: {count} trials were waiting; MLflow has everything now")
 
 
 @app.command()
@@ -161,11 +157,11 @@ def doctor(
     workspace = this_workspace()
     url = storage_url(workspace, storage)
     findings = examine_machine(workspace, url, tracking_uri or default_tracking_uri(workspace))
-    out.print(findings_table(findings))
+    show(findings_table(findings))
     if study or has_studies(workspace, storage):
         name = open_study(workspace, storage, study).sweep.study
         about = examine_study(workspace, url, name, tracking_uri, fix=fix)
-        out.print(findings_table(about))
+        show(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):
         raise typer.Exit(1)
@@ -181,4 +177,7 @@ def schema(
     from sweeper.config.reference import markdown as reference
     from sweeper.config.sweep import json_schema
 
-    out.out(reference() if markdown else json.dumps(json_schema(), indent=2), highlight=False)
+    if markdown:
+        write(f"{reference()}\n")
+    else:
+        write_json(json_schema())

@@ -36,7 +36,9 @@ OUTRIGHT = re.compile(
 )
 """In connection strings, which are no addresses: `host=db password='a b'`, `AccountName=x;AccountKey=y`."""
 
-HEADER = re.compile(r"(?i)\b((?:authorization['\"]?\s*[:=]\s*['\"]?)?(?:basic|bearer)\s+)[\w.~+/=-]{8,}")
+HEADER = re.compile(
+    r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer|token)\s+)?|\bbearer\s+(?=\S*\d))[\w.~+/=-]{8,}"
+)
 
 
 def hide_credentials(text: str) -> str:
@@ -57,11 +59,18 @@ class HidingFormatter(logging.Formatter):
 
 
 def log_without_credentials(level: int, line: str) -> None:
-    """Send log records and the traceback of an unexpected error to stderr, with all credentials hidden."""
+    """Send log records, warnings and the traceback of an unexpected error to stderr, with all credentials hidden."""
     handler = logging.StreamHandler()
     handler.setFormatter(HidingFormatter(line))
     logging.basicConfig(level=level, handlers=[handler])
+    logging.captureWarnings(True)
     sys.excepthook = _tell_traceback
+
+
+def hide_in(*libraries: str) -> None:
+    """Let the log handlers that libraries have brought along hide the same."""
+    for handler in (handler for name in libraries for handler in logging.getLogger(name).handlers):
+        handler.setFormatter(HidingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
 
 def _tell_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

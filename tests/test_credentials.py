@@ -54,6 +54,7 @@ SECRETS = {
     "query within an address": "http://h/?next=http%3A%2F%2Fo%3Fsig%3Ds3cr%26a%3D1",
     "libpq": "connection to host=db user=me password='s3cr s3cr' failed",
     "header": "{'Authorization': 'Bearer s3cr.s3cr-s3cr'}",
+    "bearer alone": "the server said: Bearer s3cr.s3cr-s3cr is too old",
     "basic header": "Authorization: Basic s3crs3cr==",
 }
 
@@ -71,6 +72,7 @@ def test_what_is_no_secret_is_kept() -> None:
     assert hide_credentials(f"{kept}&sig=x") == f"{kept}&sig=***"
     plain = "trial 3: optimizer.adamw.lr=0.01 search.batch_size=64 monkey=1 design=2"
     assert hide_credentials(plain) == plain
+    assert hide_credentials("basic augmentation, bearer documents") == "basic augmentation, bearer documents"
 
 
 def test_the_reason_of_a_trial_is_stored_without_them() -> None:

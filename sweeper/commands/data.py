@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sweeper.commands.studies import StorageOption, StudyArgument, open_study, this_workspace, winner_of
-from sweeper.commands.terminal import out, progress_bar, say, warn
+from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
     from sweeper.config.dataset import DatasetConfig
@@ -167,9 +166,9 @@ def check(
     with progress_bar("looking at images") as progress:
         report = check_source(images, near_bits, progress)
     if as_json:
-        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+        write_json(report.as_json())
     else:
-        out.print(check_table(report))
+        show(check_table(report))
         for paragraph in examples(report):
             say(paragraph)
     if html:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +17,7 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import out, progress_bar, say, warn
-from sweeper.printable import printable
+from sweeper.commands.terminal import progress_bar, say, show, warn, write, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +70,7 @@ def predict(
     if csv:
         write_whole(csv, table.encode(errors="surrogateescape"))
     else:
-        out.out(printable(table), end="", highlight=False)
+        write(table)
     _say_what_was_labelled(predictions, inputs.others, csv, sort_into)
 
 
@@ -186,10 +184,10 @@ def evaluate(
     name = Path(model).resolve().name if report.trial is None else model
     files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(name, split))
     if as_json:
-        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+        write_json(report.as_json())
     else:
-        out.print(classes_table(report))
-        out.print(scores_table(report))
+        show(classes_table(report))
+        show(scores_table(report))
         say(f"{model}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if report.trial is not None and split == "test":
         looks = record_in_mlflow(workspace, report, files, int(time.time() * 1000), tracking_uri)
@@ -229,9 +227,9 @@ def _evaluate_autoencoder(
         )
     files = write_quality(report, EvaluationFolder(to) if to else workspace.evaluation(study, split))
     if as_json:
-        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+        write_json(report.as_json())
     else:
-        out.print(quality_table(report))
+        show(quality_table(report))
         say(f"{study}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if split == "test":
         looks = record_quality(workspace, report, files, int(time.time() * 1000), tracking_uri)

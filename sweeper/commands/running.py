@@ -12,8 +12,7 @@ import typer
 
 from sweeper.commands.reports import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace, worker_count
-from sweeper.commands.terminal import out, say
-from sweeper.credentials import hide_credentials
+from sweeper.commands.terminal import out, say, show
 
 if TYPE_CHECKING:
     from sweeper.config.names import NamesUsed
@@ -60,7 +59,7 @@ def run_and_tell(
             leaders=leaders,
             workers=workers,
         )
-    out.print(ranked_table(result.rows, sweep, limit=20))
+    show(ranked_table(result.rows, sweep, limit=20))
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
@@ -129,7 +128,7 @@ def say_disk_use(workspace: Workspace) -> None:
     use = disk_use(workspace)
     features = f"{size(use.features)} features of frozen backbones, " if use.features else ""
     parts = f"{size(use.images)} decoded images, {features}{size(use.trials)} unfinished or undelivered trials"
-    out.print(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})", highlight=False, soft_wrap=True)
+    say(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})")
 
 
 def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -> None:
@@ -137,21 +136,21 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -
     study = sweep.study
     states = [row.state.value for row in result.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    out.print(f"study {study}: {counts or 'no trials'}", highlight=False)
+    say(f"study {study}: {counts or 'no trials'}")
     if result.stopped_because:
-        out.print(f"stopped: {result.stopped_because}", highlight=False, markup=False)
+        say(f"stopped: {result.stopped_because}")
     if result.undelivered:
-        out.print(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}", highlight=False)
+        say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
     if result.interrupted:
-        command = hide_credentials(shlex.join(["sweeper", *sys.argv[1:]]))  # with every override: they name the study
-        out.print(f"interrupted; the same command goes on: {command}", highlight=False, markup=False, soft_wrap=True)
+        command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
+        say(f"interrupted; the same command goes on: {command}")
         raise typer.Exit(INTERRUPTED)
-    out.print(f"next: sweeper status {study}   sweeper best {study} --export", highlight=False)
+    say(f"next: sweeper status {study}   sweeper best {study} --export")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "
-        trials = f"{hide_credentials(page)}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
-        out.print(f"      {start}{trials}", highlight=False, markup=False, soft_wrap=True)
+        trials = f"{page}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
+        say(f"      {start}{trials}")
 
 
 def _best_first(objective: ObjectiveConfig) -> str:

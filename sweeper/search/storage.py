@@ -10,7 +10,7 @@ import optuna
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.credentials import hide_credentials
+from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
 
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
@@ -53,6 +53,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
     """Return Optuna's storage at an address. Raises StudyError for what is none."""
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    hide_in("optuna")
     _parsed(url)
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     return optuna.storages.RDBStorage(url, engine_kwargs=arguments)

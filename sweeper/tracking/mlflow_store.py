@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.credentials import hide_credentials
+from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import TrackingError
 from sweeper.files import file_lock
 from sweeper.paths import Workspace
@@ -88,6 +88,7 @@ class MlflowStore:
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
+            hide_in("mlflow", "alembic")
             self._create_database()
             self._client = mlflow.MlflowClient(tracking_uri=uri)
 
