@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.files import write_whole
+from sweeper.outputs import Kind
 
 Confusion = npt.NDArray[np.int64]  # [C, C]: rows true, columns predicted
 
 CORNER = "true \\ predicted"
+CONFUSION = Kind("confusion matrix", re.compile(re.escape(CORNER.encode()) + b"[,\n]"))
 
 
 def write_confusion(path: Path, confusion: Confusion, classes: Sequence[str]) -> None:

@@ -16,8 +16,10 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.confusion import write_confusion
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
+from sweeper.evaluation_files import CLASS_COLUMNS, outputs_of
 from sweeper.files import write_whole
 from sweeper.metrics import Scores, scores
+from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
@@ -64,11 +66,8 @@ class SplitReport:
             "digest": self.digest,
             "images": self.images,
             "metrics": self.evaluation.values,
-            "classes": [dict(zip(("class", *COLUMNS), row, strict=True)) for row in class_rows(self)],
+            "classes": [dict(zip(("class", *CLASS_COLUMNS), row, strict=True)) for row in class_rows(self)],
         }
-
-
-COLUMNS = ("precision", "recall", "f1", "images")
 
 
 def class_rows(report: SplitReport) -> list[tuple[str, float, float, float, int]]:
@@ -198,14 +197,18 @@ def _report(
 
 
 def write_report(report: SplitReport, files: EvaluationFolder) -> list[Path]:
-    """Write the confusion matrix as CSV and picture, the scores of each class, and all numbers as JSON."""
+    """Write the confusion matrix as CSV and picture, the scores of each class, and all numbers as JSON.
+
+    Raises ConfigError where one of them would replace a file that is not ours.
+    """
     from sweeper.tracking.confusion_picture import draw_confusion
 
+    require_free(outputs_of(files))
     write_confusion(files.confusion, report.evaluation.confusion, report.classes)
     draw_confusion(report.evaluation.confusion, report.titles, report.split, files.picture)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("class", *COLUMNS))
+    writer.writerow(("class", *CLASS_COLUMNS))
     writer.writerows(class_rows(report))
     write_whole(files.classes, text.getvalue())
     write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")

@@ -18,6 +18,8 @@ EXPORTS = "exports"
 EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
+WRITTEN_LISTS = ".sweeper-lists.json"
+"""Beside the lists of `sweeper data split`: by what it knows them again."""
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,8 +15,11 @@ from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
     from sweeper.config.dataset import DatasetConfig
+    from sweeper.curation.clean import Candidate
+    from sweeper.curation.source import Source
     from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
+    from sweeper.outputs import Output
 
 app = typer.Typer(
     help="Split, check and clean a data set; nothing is ever deleted.",
@@ -159,8 +163,11 @@ def check(
     from sweeper.curation.page import html_page
     from sweeper.curation.source import read_source
     from sweeper.display.check import check_table, examples
-    from sweeper.files import write_whole
+    from sweeper.outputs import PAGE, Output
 
+    output = Output(html, PAGE, "--html", (source,)) if html else None
+    if output:
+        output.require_free()
     csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
     images = read_source(source, csv, this_workspace())
     with progress_bar("looking at images") as progress:
@@ -171,8 +178,8 @@ def check(
         show(check_table(report))
         for paragraph in examples(report):
             say(paragraph)
-    if html:
-        write_whole(html, html_page(report).encode(errors="backslashreplace"))
+    if output:
+        output.write(html_page(report).encode(errors="backslashreplace"))
         warn(f"page with pictures: {html}")
     if report.serious:
         raise typer.Exit(1)
@@ -207,13 +214,13 @@ def clean(
     """
     from sweeper.commands.models import device_named
     from sweeper.config.dataset import CsvConfig
-    from sweeper.curation.clean import candidates_csv, candidates_sheet, find_candidates
+    from sweeper.curation.clean import find_candidates
     from sweeper.curation.features import image_features
-    from sweeper.curation.source import WHOLE, read_source
-    from sweeper.files import write_whole
+    from sweeper.curation.source import WHOLE, dataset_of, read_source
 
-    known = _known_weights(backbone, weights, pretrained)
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    outputs = _candidate_outputs(csv, sheet, dataset_of(source, options), source)
+    known = _known_weights(backbone, weights, pretrained)
     images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
     with progress_bar("features") as progress:
@@ -227,12 +234,34 @@ def clean(
             progress=progress,
         )
     candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
-    write_whole(csv, candidates_csv(candidates).encode(errors="surrogateescape"))
-    write_whole(sheet, candidates_sheet(images, candidates[:SHEET_IMAGES]))
+    _write_candidates(outputs, images, candidates)
     if found.bad:
         warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
     say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+
+
+def _candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
+    """Return where a list of images and their pictures go.
+
+    Raises ConfigError where one of them would replace what is not ours, or what is read.
+    """
+    from sweeper.curation.clean import CANDIDATES
+    from sweeper.data.index import lists_of
+    from sweeper.outputs import PICTURE, Output, require_free
+
+    read = (*inputs, *lists_of(dataset, this_workspace()))
+    outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
+    require_free(outputs)
+    return outputs
+
+
+def _write_candidates(outputs: tuple[Output, Output], source: Source, candidates: Sequence[Candidate]) -> None:
+    from sweeper.curation.clean import candidates_csv, candidates_sheet
+
+    table, sheet = outputs
+    table.write(candidates_csv(candidates).encode(errors="surrogateescape"))
+    sheet.write(candidates_sheet(source, candidates[:SHEET_IMAGES]))
 
 
 def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> bool | str:
@@ -264,16 +293,14 @@ def label_errors(
     Takes as long as so many trials. The test split is not touched, and nothing is deleted.
     """
     from sweeper.commands.models import device_named
-    from sweeper.curation.clean import candidates_csv, candidates_sheet
-    from sweeper.files import write_whole
     from sweeper.label_errors import find_label_errors
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
+    outputs = _candidate_outputs(csv, sheet, store.sweep.dataset)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
-    write_whole(csv, candidates_csv(found.candidates).encode(errors="surrogateescape"))
-    write_whole(sheet, candidates_sheet(found.source, found.candidates[:SHEET_IMAGES]))
+    _write_candidates(outputs, found.source, found.candidates)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

@@ -50,12 +50,15 @@ def predict(
 ) -> None:
     """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
     from sweeper.config.dataset import CsvConfig
-    from sweeper.files import write_whole
     from sweeper.inference.inputs import find_inputs
     from sweeper.inference.load import load_export
     from sweeper.inference.predict import predict_images
-    from sweeper.inference.predictions_csv import predictions_csv
+    from sweeper.inference.predictions_csv import PREDICTIONS, predictions_csv
+    from sweeper.outputs import Output
 
+    output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images))) if csv else None
+    if output:
+        output.require_free()
     folder = exported_model(this_workspace(), storage, model)
     inputs = find_inputs(images, CsvConfig(path_column=path_column, images=csv_images, extension=extension))
     export = load_export(folder)
@@ -67,8 +70,8 @@ def predict(
             predictions.append(prediction)
             progress(len(predictions), len(inputs.images))
     table = predictions_csv(predictions, top)
-    if csv:
-        write_whole(csv, table.encode(errors="surrogateescape"))
+    if output:
+        output.write(table.encode(errors="surrogateescape"))
     else:
         write(table)
     _say_what_was_labelled(predictions, inputs.others, csv, sort_into)
@@ -177,6 +180,7 @@ def evaluate(
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
+    _require_free(to)
     if not _is_export(model) and reconstructs(open_study(workspace, storage, model).sweep.task):
         _evaluate_autoencoder(workspace, model, split, data, to, as_json, device, storage, tracking_uri)
         return
@@ -192,6 +196,16 @@ def evaluate(
     if report.trial is not None and split == "test":
         looks = record_in_mlflow(workspace, report, files, int(time.time() * 1000), tracking_uri)
         warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
+
+
+def _require_free(to: Path | None) -> None:
+    """Raise ConfigError, before the long work, where its files would replace what is not ours."""
+    from sweeper.evaluation_files import outputs_of
+    from sweeper.outputs import require_free
+    from sweeper.paths import EvaluationFolder
+
+    if to:
+        require_free(outputs_of(EvaluationFolder(to)))
 
 
 def _is_export(model: str) -> bool:

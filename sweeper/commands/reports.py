@@ -49,12 +49,14 @@ def write_page(
     log: bool,
 ) -> Path:
     """Write a study's page, log it and return its path. Raises TrackingError."""
-    from sweeper.files import write_whole
+    from sweeper.outputs import PAGE, Output
     from sweeper.report.page import study_page
     from sweeper.report.parent_run import log_page
 
     path = to or workspace.report(store.sweep.study)
-    write_whole(path, study_page(workspace, store, tracking_uri, hourly_price))
+    output = Output(path, PAGE, "--to")
+    output.require_free()
+    output.write(study_page(workspace, store, tracking_uri, hourly_price))
     if log:
         log_page(workspace, store, path, tracking_uri)
     return path
@@ -91,12 +93,15 @@ def diff(
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
     from sweeper.display.difference import difference_tables, verdict
-    from sweeper.files import write_whole
+    from sweeper.outputs import PAGE, Output
     from sweeper.report.difference import difference
     from sweeper.report.difference_page import difference_page
     from sweeper.report.sides import SideFinder
 
     workspace = this_workspace()
+    output = Output(page, PAGE, "--page") if page else None
+    if output:
+        output.require_free()
     finder = SideFinder(workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device)
     with waiting("reading both"):
         found = difference(finder.find(a), finder.find(b))
@@ -108,8 +113,8 @@ def diff(
     else:
         say(verdict(found.paired))
         _name_images(workspace, found)
-    if page:
-        write_whole(page, difference_page(workspace, found))
+    if output:
+        output.write(difference_page(workspace, found))
         say(f"page: {page}")
 
 

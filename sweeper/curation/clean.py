@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,10 @@ from sweeper.curation.features import Features
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
 from sweeper.curation.source import Source
 from sweeper.errors import DatasetError
+from sweeper.outputs import Kind, marked
 
 COLUMNS = ("path", "class", "score", "method", "suggested_label")
+CANDIDATES = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))
 
 
 @dataclass(frozen=True)
@@ -82,5 +85,5 @@ def candidates_sheet(source: Source, candidates: Sequence[Candidate]) -> bytes:
         for c in candidates
     ]
     stream = io.BytesIO()
-    contact_sheet(entries).save(stream, "PNG")
+    contact_sheet(entries).save(stream, "PNG", pnginfo=marked())
     return stream.getvalue()

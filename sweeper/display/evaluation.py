@@ -6,7 +6,8 @@ from rich.table import Table
 
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import score
-from sweeper.evaluation import COLUMNS, SplitReport, class_rows
+from sweeper.evaluation import SplitReport, class_rows
+from sweeper.evaluation_files import CLASS_COLUMNS
 from sweeper.reconstruction_report import QualityReport
 
 
@@ -35,7 +36,7 @@ def classes_table(report: SplitReport) -> Table:
     """Return precision, recall, F1 and images of every class, the lowest F1 first."""
     table = new_table()
     add_column(table, "class", fold=True)
-    for heading in COLUMNS:
+    for heading in CLASS_COLUMNS:
         add_column(table, heading, right=True)
     rows = zip(report.titles, class_rows(report), strict=True)
     for title, (_, precision, recall, f1, images) in sorted(rows, key=lambda pair: (pair[1][3], pair[0])):

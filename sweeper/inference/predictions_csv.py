@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from sweeper.inference.predict import Prediction
+from sweeper.outputs import Kind
+
+PREDICTIONS = Kind("table of predictions", re.compile(rb"path,class,probability,(?:class_2,|reason\n)"))
 
 
 def predictions_csv(predictions: Iterable[Prediction], top: int) -> str:
