@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from sweeper.files import write_whole
 from sweeper.outputs import Kind
+from sweeper.spreadsheet import read_row, table
 
 Confusion = npt.NDArray[np.int64]  # [C, C]: rows true, columns predicted
 
@@ -22,15 +22,12 @@ CONFUSION = Kind("confusion matrix", re.compile(re.escape(CORNER.encode()) + b"[
 
 def write_confusion(path: Path, confusion: Confusion, classes: Sequence[str]) -> None:
     """Write one row for each true class, one column for each predicted one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([CORNER, *classes])
-    writer.writerows([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
-    write_whole(path, text.getvalue())
+    rows = [[name, *row] for name, row in zip(classes, confusion.tolist(), strict=True)]
+    write_whole(path, table([[CORNER, *classes], *rows]))
 
 
 def read_confusion(path: Path) -> tuple[Confusion, list[str]]:
     """Read what `write_confusion` wrote: the matrix and the class names."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), header[1:]
+    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), read_row(header[1:])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import tempfile
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
+from sweeper.spreadsheet import table
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
 from sweeper.study.preparation import dataset_name, require_same_images
@@ -206,11 +205,7 @@ def write_report(report: SplitReport, files: EvaluationFolder) -> list[Path]:
     require_free(outputs_of(files))
     write_confusion(files.confusion, report.evaluation.confusion, report.classes)
     draw_confusion(report.evaluation.confusion, report.titles, report.split, files.picture)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("class", *CLASS_COLUMNS))
-    writer.writerows(class_rows(report))
-    write_whole(files.classes, text.getvalue())
+    write_whole(files.classes, table([("class", *CLASS_COLUMNS), *class_rows(report)]))
     write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
     return [files.confusion, files.picture, files.classes, files.scores]
 

@@ -260,7 +260,7 @@ def _write_candidates(outputs: tuple[Output, Output], source: Source, candidates
     from sweeper.curation.clean import candidates_csv, candidates_sheet
 
     table, sheet = outputs
-    table.write(candidates_csv(candidates).encode(errors="surrogateescape"))
+    table.write(candidates_csv(candidates))
     sheet.write(candidates_sheet(source, candidates[:SHEET_IMAGES]))
 
 

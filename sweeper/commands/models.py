@@ -71,7 +71,7 @@ def predict(
             progress(len(predictions), len(inputs.images))
     table = predictions_csv(predictions, top)
     if output:
-        output.write(table.encode(errors="surrogateescape"))
+        output.write(table)
     else:
         write(table)
     _say_what_was_labelled(predictions, inputs.others, csv, sort_into)

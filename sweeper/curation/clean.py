@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from sweeper.curation.outliers import Method, compact, outlier_scores, suggested
 from sweeper.curation.source import Source
 from sweeper.errors import DatasetError
 from sweeper.outputs import Kind, marked
+from sweeper.spreadsheet import table
 
 COLUMNS = ("path", "class", "score", "method", "suggested_label")
 CANDIDATES = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))
@@ -71,11 +71,7 @@ def find_candidates(
 
 def candidates_csv(candidates: Sequence[Candidate]) -> str:
     """Return a line for each candidate, worst first: `dataset.exclude` takes it as it is."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)
-    return text.getvalue()
+    return table([COLUMNS, *((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)])
 
 
 def candidates_sheet(source: Source, candidates: Sequence[Candidate]) -> bytes:

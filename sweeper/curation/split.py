@@ -5,11 +5,9 @@ They are the splits that a study of the same settings would draw; here they are 
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
 from sweeper.files import part_of
 from sweeper.paths import WRITTEN_LISTS
+from sweeper.spreadsheet import table
 
 FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 
@@ -107,7 +106,7 @@ def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: b
         columns = {"path": names, "label": [listing.class_names[row] for row in splits[split]]}
         if groups is not None:
             columns[groups.column or "group"] = [groups.values[groups.numbers[row]] for row in splits[split]]
-        written.write(path, _table(columns).encode(errors="surrogateescape"))
+        written.write(path, table([tuple(columns), *zip(*columns.values(), strict=True)]).encode())
     return base
 
 
@@ -132,14 +131,6 @@ def _require_not_read(targets: Iterable[Path], read: Sequence[Path]) -> None:
     own = [str(path) for path in targets if path.exists() and any(path.samefile(other) for other in read)]
     if own:
         raise DatasetError(f"{', '.join(own)}: is what is split here, and never replaced; name another folder: --to")
-
-
-def _table(columns: Mapping[str, Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
 
 
 def told(drawn: DrawnSplits) -> list[str]:
