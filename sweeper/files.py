@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sweeper.errors import DiskError
 
@@ -50,6 +51,49 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+SEAL = b"\nsealed by sweeper "
+DIGEST_BYTES = 16
+
+
+class Damaged(Exception):
+    """A file does not hold what was written."""
+
+
+@contextmanager
+def sealed_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write as `whole_file` does; it ends with a digest of its content."""
+    with whole_file(path) as file:
+        writer = _Sealing(file)
+        yield writer  # type: ignore[misc]
+        file.write(SEAL + writer.digest.hexdigest().encode())
+
+
+class _Sealing:
+    """Hands on what is written and sums it up."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+
+    def write(self, content: Any) -> int:
+        self.digest.update(content)
+        return self._file.write(content)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def read_sealed(path: Path) -> tuple[bytes, bool]:
+    """Return the content of a file, and whether it bears a seal. Raises Damaged when the seal is another content's."""
+    content = path.read_bytes()
+    end = len(content) - len(SEAL) - 2 * DIGEST_BYTES
+    if end < 0 or content[end : end + len(SEAL)] != SEAL:
+        return content, False
+    if hashlib.blake2b(content[:end], digest_size=DIGEST_BYTES).hexdigest().encode() != content[end + len(SEAL) :]:
+        raise Damaged(f"{path} is damaged: its content is not what was written")
+    return content[:end], True
 
 
 @contextmanager

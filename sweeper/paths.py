@@ -294,6 +294,11 @@ class TrialFolder:
         return self.path / "checkpoint.pt"
 
     @property
+    def checkpoint_before(self) -> Path:
+        """The checkpoint of the epoch before, should the last one be damaged."""
+        return self.path / "checkpoint-before.pt"
+
+    @property
     def history(self) -> Path:
         """The metrics of every finished epoch."""
         return self.path / "history.json"

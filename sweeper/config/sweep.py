@@ -99,6 +99,11 @@ class BudgetConfig(Frozen):
     patience: PositiveInt | None = Field(
         None, description="Stop a trial after so many epochs without a better objective; without it, never."
     )
+    stuck_after: Annotated[PositiveFloat | None, BeforeValidator(duration)] = Field(
+        None,
+        description="Seconds, or a duration like 30m, after which a worker without an epoch is ended and its trial "
+        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch.",
+    )
     max_consecutive_failures: PositiveInt = Field(
         5, description="Stop the study after so many failed trials in a row with the same reason."
     )

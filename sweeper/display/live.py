@@ -15,7 +15,7 @@ from sweeper.display import cells
 from sweeper.display.cells import add_column, add_row, bar, cell, new_table
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
-from sweeper.display.tables import COLORS, duration, score, sending, short
+from sweeper.display.tables import COLORS, duration, score, sending, short, silent_for
 from sweeper.printable import one_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.study.opening import Opening
@@ -92,17 +92,22 @@ class LiveTable:
         if self._sweep.objective.better(value, line.value):
             line.value = value
         line.epochs, line.loss = metrics.epoch, metrics.values["train/loss"]
+        self._notes.pop(f"silent {number}", None)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         if self._forecast is not None:
             self._forecast.trial_ended(number, outcome)
         line = self._lines[number]
+        self._notes.pop(f"silent {number}", None)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.reason = outcome.reason or ""
 
     def worker_died(self, number: int | None, reason: str) -> None:
         who = f"{self._noun} {number}" if number is not None else "idle worker"
         self._notes["worker"] = f"{who}: {one_line(reason)}"
+
+    def trial_silent(self, number: int, seconds: float) -> None:
+        self._notes[f"silent {number}"] = f"{self._noun} {number}: {silent_for(seconds)}"
 
     def slot_retired(self, reason: str, left: int) -> None:
         self._notes[f"retired {left}"] = f"one worker less: {one_line(reason)}; the sweep goes on with {left}"

@@ -10,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
-from sweeper.display.tables import duration, score, sending
+from sweeper.display.tables import duration, score, sending, silent_for
 from sweeper.printable import one_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
 from sweeper.study.opening import Opening
@@ -82,6 +82,9 @@ class PlainLines:
     def worker_died(self, number: int | None, reason: str) -> None:
         who = f"{self._noun} {number}" if number is not None else "idle worker"
         self._say(f"{who}: {one_line(reason)}")
+
+    def trial_silent(self, number: int, seconds: float) -> None:
+        self._say(f"{self._noun} {number}: {silent_for(seconds)}")
 
     def slot_retired(self, reason: str, left: int) -> None:
         self._say(f"warning: one worker less: {one_line(reason)}; the sweep goes on with {left}")

@@ -201,6 +201,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def silent_for(seconds: float) -> str:
+    """Say that a trial reports nothing, and what may be the cause."""
+    return f"no epoch for {duration(seconds)}; its worker may be stopped, or its disk or GPU may hang"
+
+
 def sending(left: int) -> str:
     """Say how many runs are still to arrive in MLflow after the last trial."""
     return f"sending to MLflow: {left} runs left"

@@ -53,6 +53,7 @@ class Slot:
     device: int
     failed_starts: int = 0
     ready: bool = False
+    given_up: str = ""
     numbers: list[int] = field(default_factory=list)
 
     @property
@@ -178,7 +179,8 @@ class LocalEngine:
         slot.connection.close()
         exitcode = slot.process.exitcode
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -signal.SIGKILL and self._kernel_has_killed())
-        reason = how_it_ended(exitcode, slot.log, for_memory=for_memory)
+        for_memory = for_memory and not slot.given_up
+        reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         died: list[Event] = [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]
         failed = 0 if slot.ready else slot.failed_starts + 1
         if failed == MAX_FAILED_STARTS:
@@ -204,6 +206,11 @@ class LocalEngine:
         slot = next(slot for slot in self._slots if number in slot.numbers)
         with contextlib.suppress(ConnectionError):
             slot.connection.send(prune)
+
+    def give_up(self, number: int, reason: str) -> None:
+        slot = next(slot for slot in self._slots if number in slot.numbers)
+        slot.given_up = reason
+        slot.process.kill()  # which reaches a stopped process too
 
     def close(self) -> None:
         """End the workers: an idle one by itself, which tidies up after libraries, any other at once."""

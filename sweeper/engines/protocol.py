@@ -119,5 +119,8 @@ class Engine(Protocol):
     def answer(self, number: int, *, prune: bool) -> None:
         """Answer the `EpochFinished` of a trial."""
 
+    def give_up(self, number: int, reason: str) -> None:
+        """End the worker of a trial; `events` then tells that it died, and of this reason."""
+
     def close(self) -> None:
         """End all workers at once; what they were on can be continued from its checkpoints."""

@@ -189,11 +189,13 @@ class Worker:
 
     def _end(self, spec: TrialSpec, outcome: TrialOutcome) -> None:
         """Leave the outcome of a trial on disk and tell of it."""
+        from sweeper.training.checkpoint import remove_checkpoints
+
         folder = self._folder(spec)
         if outcome.state is TrialState.FAILED or not outcome.feasible:
             self._require_a_working_device(outcome)
         write_whole(folder.outcome, outcome.model_dump_json())
-        folder.checkpoint.unlink(missing_ok=True)
+        remove_checkpoints(folder)
         self._connection.send(TrialEnded(spec.number, outcome))
 
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:

@@ -42,6 +42,7 @@ from sweeper.study.observer import Observer
 from sweeper.study.opening import opening
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.silence import Silence
 from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.outbox import Outbox, Phase
@@ -145,6 +146,7 @@ class Driver:
         self._live: set[int] = set()
         self._interrupted = False
         self._stop_reason: str | None = None
+        self._silence = Silence(store.sweep.budget.stuck_after)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
 
@@ -186,12 +188,20 @@ class Driver:
                 self._summarize()  # when the workers are busy again
                 for event in engine.events(POLL_S):
                     self._handle(engine, event)
+                self._look_after_silent_trials(engine)
                 self._observer.tracking_trouble(self._outbox.trouble)
             self._store.add_seconds_used(time.monotonic() - started)
         finally:
             engine.close()
             if self._events is not None:
                 self._events.close()
+
+    def _look_after_silent_trials(self, engine: Engine) -> None:
+        """Tell of trials from which nothing has come for long, and give up those for which it has been too long."""
+        for number, seconds in self._silence.news():
+            self._observer.trial_silent(number, seconds)
+        for number in self._silence.overdue():
+            engine.give_up(number, f"no epoch came from its worker for {self._store.sweep.budget.stuck_after:g} s")
 
     def _more_to_start(self) -> bool:
         return self._stop_reason is None and self._store.remaining() > 0
@@ -208,6 +218,7 @@ class Driver:
             if not group:
                 return
             self._live.update(spec.number for spec in group)
+            self._silence.group_started([spec.number for spec in group])
             for spec in group:
                 write_whole(self._folder.trial(spec.number).spec, spec.model_dump_json())
                 self._observer.trial_started(spec)
@@ -228,6 +239,7 @@ class Driver:
                 value = metrics.values[self._store.sweep.objective.metric]
                 prune = self._store.report(number, metrics.epoch, value, metrics.values.get("lr"))
                 engine.answer(number, prune=prune)
+                self._silence.epoch_finished(number)
                 self._outbox.notify(number, Phase.RUNNING)
                 if self._events is not None:
                     self._events.epoch_finished(number, metrics)
@@ -250,6 +262,7 @@ class Driver:
             self._events.trial_ended(number, outcome)
         self._store.finish(number, outcome)
         self._live.discard(number)
+        self._silence.trial_ended(number)
         self._outbox.notify(number, Phase.ENDED)
         self._summary_clock.trial_ended()
         self._observer.trial_ended(number, outcome)
@@ -271,6 +284,7 @@ class Driver:
         if self._store.count_attempt(number, for_memory=for_memory) < most:
             self._store.requeue(number)
             self._live.discard(number)
+            self._silence.trial_ended(number)
         else:
             self._give_up(number, f"{reason}, {most} times", for_memory)
 

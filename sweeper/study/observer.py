@@ -32,6 +32,9 @@ class Observer(Protocol):
 
     def worker_died(self, number: int | None, reason: str) -> None: ...
 
+    def trial_silent(self, number: int, seconds: float) -> None:
+        """No epoch has come from a trial for much longer than usual; told again when the time has doubled."""
+
     def slot_retired(self, reason: str, left: int) -> None:
         """No worker can start in a slot, for a reason; so many slots go on."""
 

@@ -1,11 +1,18 @@
-"""A checkpoint to continue from, and the best weights so far. Each file appears whole or not at all."""
+"""A checkpoint to continue from, and the best weights so far. Each file appears whole or not at all.
+
+The checkpoint of the epoch before stays until there is a newer one: should a disk damage the last, the trial goes on
+from there.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,11 +20,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sweeper.errors import TrialError
-from sweeper.files import whole_file, write_whole
+from sweeper.files import Damaged, read_sealed, sealed_file, whole_file, write_whole
 from sweeper.paths import TrialFolder
 from sweeper.predictions import Predictions, write_predictions
 from sweeper.results import EpochMetrics
 from sweeper.training.progress import Progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,37 +57,77 @@ class Record:
                 torch.save(state["optimizer"], file)
         if self.predictions is not None:
             write_predictions(folder.predictions_of(epoch), self.predictions)
-        with whole_file(folder.checkpoint) as file:
+        if folder.checkpoint.exists():
+            folder.checkpoint.replace(folder.checkpoint_before)
+        with sealed_file(folder.checkpoint) as file:
             torch.save({**state, "progress": self.progress.state_dict()}, file)
-        settle(folder, self.progress)
+        write_history(folder, self.progress)
+        keep_only(folder, {self.progress.best_epoch, self.progress.best_before})
 
 
 def settle(folder: TrialFolder, progress: Progress) -> None:
-    """Bring what lies beside the checkpoint in line with it; a crash may have come between the two."""
+    """Bring what lies beside a checkpoint in line with it: a crash may have come between the two, or it is the last."""
     write_history(folder, progress)
-    best = progress.best_epoch or 0
-    kept = (folder.weights_of(best), folder.optimizer_of(best), folder.predictions_of(best))
+    keep_only(folder, {progress.best_epoch})
+
+
+def keep_only(folder: TrialFolder, epochs: Collection[int | None]) -> None:
+    """Remove what is kept of other epochs than these."""
+    files = (folder.weights_of, folder.optimizer_of, folder.predictions_of)
+    kept = {file(epoch) for epoch in epochs if epoch is not None for file in files}
     for file in (*folder.weights.glob("epoch-*"), *folder.predictions.glob("epoch-*")):
         if file not in kept:
             file.unlink()
 
 
-def load_checkpoint(folder: TrialFolder) -> dict[str, Any] | None:
-    """Return the last checkpoint on the host, `progress` restored, or None where there is none.
+def remove_checkpoints(folder: TrialFolder) -> None:
+    """Remove what a trial that has ended need not go on from."""
+    folder.checkpoint.unlink(missing_ok=True)
+    folder.checkpoint_before.unlink(missing_ok=True)
 
-    Raises TrialError when it holds more than tensors and plain values, since reading it could run code.
+
+def load_checkpoint(folder: TrialFolder) -> dict[str, Any] | None:
+    """Return the last checkpoint on the host that is whole, `progress` restored, or None where there is none.
+
+    Raises TrialError when one holds more than tensors and plain values, since reading it could run code.
     """
-    if not folder.checkpoint.exists():
-        return None
+    for file in (folder.checkpoint, folder.checkpoint_before):
+        if not file.exists():
+            continue
+        try:
+            state = _read(file)
+            require_best(folder, state)
+        except Damaged as error:
+            logger.warning("%s; the trial goes on from what is there besides, or from the beginning", error)
+            file.unlink()
+        else:
+            return state
+    return None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read one checkpoint. Raises Damaged, and TrialError for what was never a checkpoint of ours."""
+    content, sealed = read_sealed(file)
     try:
-        state: dict[str, Any] = torch.load(folder.checkpoint, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state["progress"] = Progress.from_state_dict(state["progress"])
     except pickle.UnpicklingError as error:
         raise TrialError(
-            f"{folder.checkpoint} is no checkpoint of sweeper and is refused, since reading it could run code; "
+            f"{file} is no checkpoint of sweeper and is refused, since reading it could run code; "
             "remove it, and the trial starts from the beginning"
         ) from error
-    state["progress"] = Progress.from_state_dict(state["progress"])
+    except Exception as error:  # torch's reader fails in many ways on half a file
+        if sealed:
+            raise
+        raise Damaged(f"{file} is cut short or damaged: {str(error).partition(chr(10))[0]}") from error
     return state
+
+
+def require_best(folder: TrialFolder, state: Mapping[str, Any]) -> None:
+    """Raise Damaged where the best weights, which a checkpoint only names, are gone."""
+    best = state["progress"].best_epoch
+    if best is not None and state.get("best_head") is None and not folder.weights_of(best).exists():
+        raise Damaged(f"{folder.weights_of(best)}, the best weights so far, is gone")
 
 
 def write_history(folder: TrialFolder, progress: Progress) -> None:

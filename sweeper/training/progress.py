@@ -19,6 +19,7 @@ class Progress:
     history: list[EpochMetrics] = field(default_factory=list)
     best_epoch: int | None = None
     best_value: float | None = None
+    best_before: int | None = None  # the best epoch before the last one: that of the checkpoint before
     exhibits: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # of the first, the best and the last epoch
     steps: int = 0  # optimizer updates
     seconds: float = 0.0
@@ -33,6 +34,7 @@ class Progress:
         """Take in a finished epoch; True when it is the best so far."""
         value = metrics.values[objective.metric]
         best = objective.better(value, self.best_value)
+        self.best_before = self.best_epoch
         self.history.append(metrics)
         self.exhibits["last"] = exhibit
         self.exhibits.setdefault("first", exhibit)
@@ -72,6 +74,7 @@ class Progress:
             "history": [metrics.model_dump() for metrics in self.history],
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
+            "best_before": self.best_before,
             "exhibits": {name: torch.from_numpy(exhibit) for name, exhibit in self.exhibits.items()},
             "steps": self.steps,
             "seconds": self.seconds,

@@ -96,6 +96,7 @@ def leave(
     latency: bool = False,
 ) -> TrialOutcome:
     """Write what a trial that has ended leaves behind, and add to its outcome how it was trained and what it costs."""
+    settle(folder, progress)
     for name, exhibit in progress.exhibits.items():
         task.keep(exhibit, name, folder)
     threads = torch.get_num_threads() if device.type == "cpu" else None

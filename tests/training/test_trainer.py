@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,67 @@ def test_an_infinite_loss_in_validation_alone_fails_the_trial_too(
     outcome, history = run(spec_of(), tmp_path)
     assert (outcome.state, outcome.best_value, history) == (TrialState.FAILED, None, [])
     assert "val/loss became nan in epoch 1" in (outcome.reason or "")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, float]]]:
+    """A trial of four epochs, and what it reported."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    _, history = run(spec_of(epochs=4, optimizer={"name": "sgd", "lr": 0.3}), folder, colored(noise=150))
+    return folder, comparable(history)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, killed after its third epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+
+    def die(metrics: EpochMetrics) -> bool:
+        if metrics.epoch == 3:
+            raise Killed
+        return False
+
+    with pytest.raises(Killed):
+        run(spec_of(epochs=4, optimizer={"name": "sgd", "lr": 0.3}), folder, colored(noise=150), on_epoch=die)
+    return folder
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    last=st.sampled_from(["whole", "cut", "flipped", "empty", "gone"]),
+    before=st.sampled_from(["whole", "cut", "flipped"]),
+    place=st.floats(0, 0.999),
+)
+def test_a_damaged_checkpoint_costs_epochs_and_never_the_trial_or_a_digit(
+    tmp_path_factory: pytest.TempPathFactory,
+    killed: Path,
+    undisturbed: tuple[Path, list[dict[str, float]]],
+    last: str,
+    before: str,
+    place: float,
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "trial"
+    shutil.copytree(killed, folder)
+    for file, how in ((TrialFolder(folder).checkpoint, last), (TrialFolder(folder).checkpoint_before, before)):
+        damage(file, how, place)
+    spec = spec_of(epochs=4, optimizer={"name": "sgd", "lr": 0.3})
+    outcome, history = run(spec, folder, colored(noise=150))
+    assert outcome.state is TrialState.COMPLETE
+    assert comparable(history) == undisturbed[1]
+    (mine,), (expected,) = ((path / "artifacts" / "weights").iterdir() for path in (folder, undisturbed[0]))
+    assert (mine.name, mine.read_bytes()) == (expected.name, expected.read_bytes())
+
+
+def damage(file: Path, how: str, place: float) -> None:
+    content = bytearray(file.read_bytes())
+    at = int(place * len(content))
+    match how:
+        case "cut":
+            file.write_bytes(content[:at])
+        case "flipped":
+            content[at] ^= 4
+            file.write_bytes(content)
+        case "empty":
+            file.write_bytes(b"")
+        case "gone":
+            file.unlink()
