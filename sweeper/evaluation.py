@@ -151,7 +151,7 @@ def evaluate_export(
     dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
     depth = Depth(**config.depth.model_dump())
     images = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
-    network = config.network().model_copy(update={"batch_size": config.lineage.hyperparameters.batch_size})
+    network = config.network().model_copy(update={"batch_size": config.batch_size})
     evaluated = _evaluated(export.classifier, images, split, network, device)
     return _report(str(folder), None, split, str(data), images, *evaluated)
 

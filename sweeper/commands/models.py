@@ -62,7 +62,7 @@ def predict(
     folder = exported_model(this_workspace(), storage, model)
     inputs = find_inputs(images, CsvConfig(path_column=path_column, images=csv_images, extension=extension))
     export = load_export(folder)
-    size = batch_size or export.config.lineage.hyperparameters.batch_size
+    size = batch_size or export.config.batch_size
     stream = predict_images(export, inputs.images, top=top, batch_size=size, device=device_named(device))
     with progress_bar("labelling") as progress:
         predictions = []
