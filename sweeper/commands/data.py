@@ -96,13 +96,14 @@ def _dataset(**options: Any) -> DatasetConfig:
     from pydantic import ValidationError
 
     from sweeper.config.dataset import DatasetConfig
+    from sweeper.config.wording import rule_of
     from sweeper.errors import ConfigError, Problem
 
     try:
         return DatasetConfig.model_validate(options)
     except ValidationError as error:
-        named = [("--" + "-".join(map(str, part["loc"])).replace("_", "-"), part["msg"]) for part in error.errors()]
-        raise ConfigError([Problem(key, "", text.removeprefix("Value error, ")) for key, text in named]) from None
+        named = [("--" + "-".join(map(str, part["loc"])).replace("_", "-"), rule_of(part)) for part in error.errors()]
+        raise ConfigError([Problem(key, "", text) for key, text in named]) from None
 
 
 def _val_fraction(train: float | None, val: float | None, test: float) -> float:

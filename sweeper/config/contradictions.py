@@ -7,7 +7,8 @@ from typing import Any
 
 from sweeper.config.document import Key
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
-from sweeper.config.searched import options, smallest
+from sweeper.config.pruner import HyperbandConfig, PatientConfig, SuccessiveHalvingConfig
+from sweeper.config.searched import lowest, options, smallest
 from sweeper.config.sweep import SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
 
@@ -26,19 +27,52 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
         if metric not in measured:
             yield key, f"{metric} is not measured by the task {name}, only {', '.join(measured)}"
     yield from _directions(sweep)
+    yield from _of_training(sweep)
+    yield from _of_epochs(sweep)
     if isinstance(sweep.task, ReconstructionConfig):
         yield from _of_reconstruction(sweep.search)
 
 
 def _directions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     """Yield every objective that would rank the worst first."""
-    named: list[tuple[Key, Any]] = [(("objectives", index), goal) for index, goal in enumerate(sweep.objectives)]
-    for key, goal in named or [(("objective",), sweep.objective)]:
+    for key, goal in _goals(sweep):
         right = right_direction(goal.metric)
         if goal.direction != right:
             better = "higher" if right == "maximize" else "lower"
             rule = f"{goal.metric} is better the {better} it is: direction: {right}, which is the default"
             yield (*key, "direction"), f"{rule}; got {goal.direction}, which would rank the worst first"
+
+
+def _of_training(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield every objective that would rank what has learned its training images by heart."""
+    for key, goal in _goals(sweep):
+        if goal.metric.startswith("train/"):
+            rule = f"{goal.metric} is measured on the training images, where the most overfitted trial wins"
+            yield (*key, "metric"), f"{rule}; use {goal.metric.replace('train/', 'val/')}"
+
+
+def _of_epochs(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield every number of epochs that a trial never reaches, and by which it would train otherwise than it says."""
+    budget = sweep.budget.epochs
+    places: list[tuple[Key, Any]] = [(("pruner",), sweep.pruner)]
+    places += [(("pruner", "pruner"), sweep.pruner.pruner)] if isinstance(sweep.pruner, PatientConfig) else []
+    for place, pruner in places:
+        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > budget:
+            yield (*place, "min_epochs"), f"{_at_most(budget)}, got {pruner.min_epochs:,}: nothing would be pruned"
+    for scheduler in options(sweep.search.scheduler):
+        if (warmup := lowest(scheduler.warmup_epochs)) > budget:
+            rule = f"warmup_epochs {_at_most(budget)}, got {warmup:g}: the learning rate would never be reached"
+            yield ("search", "scheduler"), rule
+
+
+def _at_most(budget: int) -> str:
+    return f"should be at most budget.epochs, {budget:,}"
+
+
+def _goals(sweep: SweepConfig) -> list[tuple[Key, Any]]:
+    """Return where each objective stands, and what it says."""
+    named: list[tuple[Key, Any]] = [(("objectives", index), goal) for index, goal in enumerate(sweep.objectives)]
+    return named or [(("objective",), sweep.objective)]
 
 
 def _of_reconstruction(search: Any) -> Iterator[tuple[Key, str]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from sweeper.config.hyperparameters import Frozen, ImageSide
+from sweeper.config.bounds import Images, ImageSide, Real, Seed, Share, Whole
+from sweeper.config.hyperparameters import Frozen
 
 
 def is_an_expression(value: str) -> str:
@@ -35,10 +36,10 @@ class CsvConfig(Frozen):
 class LimitConfig(Frozen):
     """Use a part of the data, drawn by the split seed; for trying things out."""
 
-    classes: Annotated[int, Field(ge=2)] | None = Field(None, description="The first so many classes.")
-    train_images: PositiveInt | None = Field(None, description="So many training images, the same share of each class.")
-    val_images: PositiveInt | None = Field(None, description="So many validation images, likewise.")
-    test_images: PositiveInt | None = Field(None, description="So many test images, likewise.")
+    classes: Annotated[Whole, Field(ge=2, le=1_000_000)] | None = Field(None, description="The first so many classes.")
+    train_images: Images | None = Field(None, description="So many training images, the same share of each class.")
+    val_images: Images | None = Field(None, description="So many validation images, likewise.")
+    test_images: Images | None = Field(None, description="So many test images, likewise.")
 
 
 class DatasetConfig(Frozen):
@@ -48,14 +49,14 @@ class DatasetConfig(Frozen):
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
     layout: Literal["auto", "folder", "tiny-imagenet", "csv"] = "auto"
     csv: CsvConfig = CsvConfig()
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+    val_fraction: Share = Field(
         0.2,
         description="Share that becomes the validation split where there is none; copies of an image stay together.",
     )
-    test_fraction: Annotated[float, Field(ge=0, lt=1)] = Field(
+    test_fraction: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0, description="Share that becomes the test split, where the images come as one tree."
     )
-    split_seed: NonNegativeInt = 0
+    split_seed: Seed = 0
     group_column: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="Column of a CSV data set, such as patient_id: images with the same value stay in one split.",
@@ -93,7 +94,7 @@ class DatasetConfig(Frozen):
     stored_size: ImageSide | None = Field(
         None, description="Side of the decoded images in the cache; without it the image_size of each trial."
     )
-    bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
+    bits: Annotated[Whole, Field(ge=8, le=16)] | None = Field(
         None,
         description="How many bits of images with more than 8 are used, such as 12: the largest value of so many is "
         "white. Without it a file's own tag says so, else the largest value in the data set.",
@@ -104,6 +105,12 @@ class DatasetConfig(Frozen):
     def _one_source(self) -> Self:
         if (self.path is None) == (self.builtin is None):
             raise ValueError("name exactly one source: path (a folder or a CSV file) or builtin (digits)")
+        return self
+
+    @model_validator(mode="after")
+    def _layout_of_a_path(self) -> Self:
+        if self.builtin and self.layout != "auto":
+            raise ValueError(f"layout: {self.layout} describes a path, and builtin: {self.builtin} has none; remove it")
         return self
 
     @model_validator(mode="after")

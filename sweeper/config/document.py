@@ -131,7 +131,7 @@ def read_document(text: str, source: str) -> Document:
     except yaml.YAMLError as error:
         line = _line_of(error, text)
         document.data = {}
-        document.problems.append(Problem(f"{source}:{line}" if line else source, "", f"no YAML: {_one_line(error)}"))
+        document.problems.append(Problem(f"{source}:{line}", "", f"no YAML: {_one_line(error)}"))
         return document
     document.problems.extend(_duplicates(node, source))
     if not isinstance(document.data, dict):
@@ -141,7 +141,7 @@ def read_document(text: str, source: str) -> Document:
         )
         document.data = {}
         return document
-    document.places = {key: f"{source}:{line}" for key, line in _lines(node, ())}
+    document.places = {(): f"{source}:1"} | {key: f"{source}:{line}" for key, line in _lines(node, ())}
     return document
 
 
@@ -200,11 +200,11 @@ def _duplicates(node: yaml.Node, source: str, seen: set[int] | None = None) -> I
             yield from _duplicates(child, source, seen)
 
 
-def _line_of(error: yaml.YAMLError, text: str) -> int | None:
+def _line_of(error: yaml.YAMLError, text: str) -> int:
     if isinstance(error, yaml.reader.ReaderError):
         return text.count("\n", 0, error.position) + 1
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    return mark.line + 1 if mark else None
+    return mark.line + 1 if mark else 1
 
 
 def _one_line(error: yaml.YAMLError) -> str:

@@ -96,7 +96,7 @@ def _fit_choice(options: Sequence[Any], name: str, given: Any, key: Key) -> Fit:
     )
     if tried[best].misfits and not _named_like(options[best], given):
         shown = given.get("name", given) if isinstance(given, Mapping) else given
-        return _misfit(key, f"{shown!r} is none of the options, {', '.join(map(str, labels))}")
+        return _misfit(key, f"{shown!r} is not among the options {', '.join(map(str, labels))}")
     return Fit({name: labels[best]}, {name: tuple(labels)}).take_in(tried[best])
 
 
@@ -115,7 +115,7 @@ def _fit_model(node: BaseModel, name: str, given: Any, key: Key) -> Fit:
         if part in fields:
             found.take_in(_fit(fields[part], inside, value, (*key, part)))
         else:
-            found.take_in(_misfit((*key, part), f"is no key here; there are {', '.join(fields)}"))
+            found.take_in(_misfit((*key, part), f"unknown key; there are {', '.join(fields)}"))
     return found
 
 

@@ -15,20 +15,35 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     Tag,
 )
 
+from sweeper.config.bounds import (
+    Alpha,
+    BatchSize,
+    Beta,
+    Change,
+    Decay,
+    Divisor,
+    Epochs,
+    EpochsOrNone,
+    Epsilon,
+    Fraction,
+    ImageSide,
+    LearningRate,
+    LeastRate,
+    Norm,
+    PartOfEpochs,
+    Probability,
+    Rate,
+    RateFactor,
+    Real,
+    Share,
+    Whole,
+    Width,
+)
 from sweeper.config.weights import is_a_source
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-ImageSide = Annotated[int, Field(ge=8, le=4096)]
 ClassificationMetric = Literal[
     "train/loss",
     "train/accuracy",
@@ -61,7 +76,9 @@ def name_of(value: Any) -> Any:
 class HeadConfig(Frozen):
     """The layers between the backbone's pooled features and the class scores."""
 
-    hidden: tuple[PositiveInt, ...] = Field((), description="Sizes of the hidden layers; empty for none.")
+    hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
+        (), description="Sizes of the hidden layers; empty for none."
+    )
     activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
     dropout: Rate = Field(0.0, description="Dropout before every linear layer of the head.")
     norm: Literal["none", "batch", "layer"] = Field("none", description="Normalisation after every hidden layer.")
@@ -71,10 +88,10 @@ class AdamConfig(Frozen):
     """Adam and AdamW (decoupled weight decay)."""
 
     name: Literal["adam", "adamw"]
-    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
-    head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
+    lr: LearningRate = Field(1e-3, description="Learning rate.")
+    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: PositiveFloat = 1e-8
+    eps: Epsilon = 1e-8
     amsgrad: bool = False
 
 
@@ -82,8 +99,8 @@ class SgdConfig(Frozen):
     """Stochastic gradient descent with momentum."""
 
     name: Literal["sgd"]
-    lr: PositiveFloat = Field(0.05, description="Learning rate.")
-    head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
+    lr: LearningRate = Field(0.05, description="Learning rate.")
+    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
     momentum: Rate = 0.9
     nesterov: bool = Field(True, description="Nesterov momentum; has no effect when momentum is 0.")
 
@@ -92,11 +109,12 @@ class TimmOptimizerConfig(Frozen):
     """Any other optimizer that timm's factory makes, by its name there."""
 
     name: str = Field(
+        min_length=1,
         description="Of timm's list. On a GPU such steps are not recorded as CUDA graphs; adamp, sgdp, novograd and "
-        "their variants wait for the GPU in each step."
+        "their variants wait for the GPU in each step.",
     )
-    lr: PositiveFloat = Field(1e-3, description="Learning rate.")
-    head_lr_factor: PositiveFloat = Field(1.0, description="The head learns at lr times this.")
+    lr: LearningRate = Field(1e-3, description="Learning rate.")
+    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
     options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the optimizer.")
 
 
@@ -113,7 +131,7 @@ OptimizerConfig = Annotated[
 
 
 class SchedulerBase(Frozen):
-    warmup_epochs: NonNegativeFloat = Field(0.0, description="Epochs of linear warm-up from 0 to the learning rate.")
+    warmup_epochs: PartOfEpochs = Field(0.0, description="Epochs of linear warm-up from 0 to the learning rate.")
 
 
 class ReduceOnPlateauConfig(SchedulerBase):
@@ -121,18 +139,18 @@ class ReduceOnPlateauConfig(SchedulerBase):
 
     name: Literal["reduce_on_plateau"]
     metric: Metric = "val/loss"
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    patience: NonNegativeInt = Field(5, description="Epochs without improvement that are tolerated.")
-    threshold: NonNegativeFloat = Field(1e-4, description="Relative change that counts as an improvement.")
-    cooldown: NonNegativeInt = Field(0, description="Epochs to wait after a reduction before counting again.")
-    min_lr: NonNegativeFloat = 0.0
+    factor: Share = 0.1
+    patience: EpochsOrNone = Field(5, description="Epochs without improvement that are tolerated.")
+    threshold: Change = Field(1e-4, description="Relative change that counts as an improvement.")
+    cooldown: EpochsOrNone = Field(0, description="Epochs to wait after a reduction before counting again.")
+    min_lr: LeastRate = 0.0
 
 
 class StepConfig(SchedulerBase):
     """Multiply the learning rate by `factor` every `every` epochs."""
 
     name: Literal["step"]
-    every: PositiveInt = Field(10, description="Epochs between two reductions.")
+    every: Epochs = Field(10, description="Epochs between two reductions.")
     factor: Fraction = 0.1
 
 
@@ -147,16 +165,16 @@ class CosineConfig(SchedulerBase):
     """Half a cosine from the learning rate down to `min_lr` over the whole trial, by step."""
 
     name: Literal["cosine"]
-    min_lr: NonNegativeFloat = 0.0
+    min_lr: LeastRate = 0.0
 
 
 class OneCycleConfig(SchedulerBase):
     """Rise to the learning rate, then fall far below it, by step (Smith and Topin, arXiv 1708.07120)."""
 
     name: Literal["one_cycle"]
-    rise: Annotated[float, Field(gt=0, lt=1)] = Field(0.3, description="Fraction of the trial in which the rate rises.")
-    initial_divisor: Annotated[float, Field(ge=1)] = Field(25.0, description="The first rate is lr divided by this.")
-    final_divisor: Annotated[float, Field(ge=1)] = Field(1e4, description="The last rate is the first divided by this.")
+    rise: Annotated[Real, Field(gt=0, lt=1)] = Field(0.3, description="Fraction of the trial in which the rate rises.")
+    initial_divisor: Divisor = Field(25.0, description="The first rate is lr divided by this.")
+    final_divisor: Divisor = Field(1e4, description="The last rate is the first divided by this.")
 
 
 class ConstantConfig(SchedulerBase):
@@ -175,16 +193,18 @@ SchedulerConfig = Annotated[
 class AugmentConfig(Frozen):
     """Random changes to training images, drawn anew for every sample. Everything is off by default."""
 
-    crop_padding: NonNegativeInt = Field(0, description="Pixels of reflected border from which a random crop is cut.")
+    crop_padding: Annotated[Whole, Field(ge=0, le=4096)] = Field(
+        0, description="Pixels of reflected border from which a random crop is cut."
+    )
     random_resized_crop: Fraction | None = Field(
         None, description="Smallest share of the area that a random crop, resized to full size, keeps."
     )
     flip: bool = Field(False, description="Mirror half of the images left to right.")
-    rotation: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="Rotate by up to this many degrees.")
+    rotation: Annotated[Real, Field(ge=0, le=180)] = Field(0.0, description="Rotate by up to this many degrees.")
     color_jitter: Probability = Field(0.0, description="Strength of random brightness, contrast and saturation.")
     erasing: Probability = Field(0.0, description="Probability of blanking a random rectangle of an image.")
-    mixup: NonNegativeFloat = Field(0.0, description="Alpha of mixup (arXiv 1710.09412); 0 switches it off.")
-    cutmix: NonNegativeFloat = Field(0.0, description="Alpha of CutMix (arXiv 1905.04899); 0 switches it off.")
+    mixup: Alpha = Field(0.0, description="Alpha of mixup (arXiv 1710.09412); 0 switches it off.")
+    cutmix: Alpha = Field(0.0, description="Alpha of CutMix (arXiv 1905.04899); 0 switches it off.")
 
 
 class NoWeightsConfig(Frozen):
@@ -216,7 +236,7 @@ class FocalConfig(Frozen):
     """Cross-entropy times (1 - p)^gamma: what is known already counts less (Lin et al., arXiv 1708.02002)."""
 
     name: Literal["focal"]
-    gamma: NonNegativeFloat = Field(2.0, description="0 is cross-entropy.")
+    gamma: Alpha = Field(2.0, description="0 is cross-entropy.")
 
 
 WeightsConfig = Annotated[
@@ -243,7 +263,7 @@ class ClassBalanceConfig(Frozen):
 class TrialConfig(Frozen):
     """All hyperparameters of one trial."""
 
-    backbone: str = Field(description="A timm architecture or one registered by a file of `model_files`.")
+    backbone: str = Field(min_length=1, description="A timm architecture or one registered by a file of `model_files`.")
     pretrained: Annotated[bool | str, AfterValidator(is_a_source)] = Field(
         False,
         description="true: weights from the model hub; a path: a safetensors or torch checkpoint; study:NAME/best or "
@@ -253,12 +273,12 @@ class TrialConfig(Frozen):
     drop_rate: Rate = Field(0.0, description="Dropout rate handed to the backbone.")
     head: HeadConfig = HeadConfig()
     optimizer: OptimizerConfig = AdamConfig(name="adamw")
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Decay = 0.0
     decay_norm_and_bias: bool = Field(False, description="Apply weight decay to normalisation layers and biases too.")
-    batch_size: PositiveInt = Field(128, description="Images in one optimizer step.")
+    batch_size: BatchSize = Field(128, description="Images in one optimizer step.")
     image_size: ImageSide = Field(64, description="Side of the square training images, in pixels.")
     label_smoothing: Rate = 0.0
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()
-    gradient_clip: PositiveFloat | None = Field(None, description="Largest allowed norm of all gradients together.")
+    gradient_clip: Norm | None = Field(None, description="Largest allowed norm of all gradients together.")
     scheduler: SchedulerConfig = ReduceOnPlateauConfig(name="reduce_on_plateau")

@@ -18,6 +18,7 @@ from sweeper.config.fitting import fit
 from sweeper.config.names import NamesUsed, dotted
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
+from sweeper.config.wording import rule_of
 from sweeper.errors import ConfigError, Problem
 
 NameCheck = Callable[[NamesUsed], Iterable[tuple[str, str]]]
@@ -60,8 +61,11 @@ def _text_of(path: Path) -> str:
         near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], 1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise ConfigError([Problem(str(path), "", f"there is no such search space{hint}")]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem(str(path), "", f"cannot be read as UTF-8 text: {error}")]) from None
+    except UnicodeDecodeError as error:
+        line = bytes(error.object).count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(f"{path}:{line}", "", f"is no UTF-8 text: byte {error.start}")]) from None
+    except OSError as error:
+        raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror or error}")]) from None
 
 
 def _validate(document: Document) -> tuple[SweepConfig | None, list[Problem]]:
@@ -138,35 +142,36 @@ def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) ->
     got = f", got {short(item['input'])}"
     match item["type"]:
         case "extra_forbidden":
-            return "is no key here" + nearest(
+            return "unknown key" + nearest(
                 str(key[-1]), dict.fromkeys(name for model in models for name in _fields(model))
             )
-        case "missing":
-            return "is missing and has no default"
         case "union_tag_invalid":
             allowed = [name.strip(" '") for name in str(item["ctx"]["expected_tags"]).split(",")]
-            return f"{short(item['ctx']['tag'])} is none of {', '.join(allowed)}" + nearest(
+            return f"should be one of {', '.join(allowed)}, got {short(item['ctx']['tag'])}" + meant(
                 str(item["ctx"]["tag"]), allowed
             )
         case "union_tag_not_found":
             return f"needs a `name`{got}"
         case "literal_error":
             allowed = [name.strip(" '") for name in str(item["ctx"]["expected"]).replace(" or ", ", ").split(",")]
-            return f"{short(item['input'])} is none of {', '.join(allowed)}" + nearest(str(item["input"]), allowed)
-        case "value_error":
-            return item["msg"].removeprefix("Value error, ")
+            return f"should be one of {', '.join(allowed)}{got}" + meant(str(item["input"]), allowed)
+        case "value_error" | "missing":
+            return rule_of(item)
         case _:
-            rule = item["msg"].removeprefix("Input ")
-            return rule[0].lower() + rule[1:] + got
+            return rule_of(item) + got
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """Return `: did you mean ...?` with the closest allowed name, or the names there are."""
     names = [str(candidate) for candidate in allowed]
-    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    if near:
-        return f": did you mean {near[0]}?"
-    return f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
+    listed = f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
+    return meant(name, names) or listed
+
+
+def meant(name: str, allowed: Iterable[str]) -> str:
+    """Return `: did you mean ...?` with the closest allowed name, if one is close."""
+    near = difflib.get_close_matches(name, list(allowed), 1, cutoff=0.5)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 def _position(problem: Problem) -> tuple[bool, int]:

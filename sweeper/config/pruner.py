@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Discriminator, Field
 
+from sweeper.config.bounds import Change, Epochs, EpochsOrNone, Real, TrialsOrNone, Whole
 from sweeper.config.hyperparameters import Frozen, named
 
 
@@ -13,33 +14,33 @@ class MedianConfig(Frozen):
     """Prune a trial whose best value is worse than the median of earlier trials at the same epoch."""
 
     name: Literal["median"]
-    startup_trials: NonNegativeInt = Field(5, description="Trials that are never pruned.")
-    warmup_epochs: NonNegativeInt = Field(0, description="Epochs in which nothing is pruned.")
-    interval_epochs: PositiveInt = 1
+    startup_trials: TrialsOrNone = Field(5, description="Trials that are never pruned.")
+    warmup_epochs: EpochsOrNone = Field(0, description="Epochs in which nothing is pruned.")
+    interval_epochs: Epochs = 1
 
 
 class PercentileConfig(MedianConfig):
     """As median, but keep only the best `percentile` per cent."""
 
     name: Literal["percentile"]  # type: ignore[assignment]
-    percentile: Annotated[float, Field(ge=0, le=100)] = 25.0
+    percentile: Annotated[Real, Field(ge=0, le=100)] = 25.0
 
 
 class SuccessiveHalvingConfig(Frozen):
     """Asynchronous successive halving (arXiv 1810.05934)."""
 
     name: Literal["successive_halving"]
-    min_epochs: PositiveInt = 1
-    reduction_factor: Annotated[int, Field(ge=2)] = 4
-    min_early_stopping_rate: NonNegativeInt = 0
+    min_epochs: Epochs = 1
+    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 4
+    min_early_stopping_rate: Annotated[Whole, Field(ge=0, le=100)] = 0
 
 
 class HyperbandConfig(Frozen):
     """Hyperband (arXiv 1603.06560); the longest training is `budget.epochs`."""
 
     name: Literal["hyperband"]
-    min_epochs: PositiveInt = 1
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    min_epochs: Epochs = 1
+    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 3
 
 
 class NoPrunerConfig(Frozen):
@@ -57,8 +58,8 @@ class PatientConfig(Frozen):
     """Let another pruner act only on a trial that has not improved for `patience` epochs."""
 
     name: Literal["patient"]
-    patience: PositiveInt = 3
-    min_delta: NonNegativeFloat = 0.0
+    patience: Epochs = 3
+    min_delta: Change = 0.0
     pruner: InnerPruner = MedianConfig(name="median")
 
 
@@ -66,12 +67,12 @@ class PlateauConfig(Frozen):
     """Let another pruner compare trials at the ends of phases, which follow the learning rate (docs/pruning.md)."""
 
     name: Literal["plateau"]
-    first_epochs: PositiveInt = Field(3, description="Epochs in the first phase, whatever the learning rate does.")
-    phase_epochs: PositiveInt | None = Field(
+    first_epochs: Epochs = Field(3, description="Epochs in the first phase, whatever the learning rate does.")
+    phase_epochs: Epochs | None = Field(
         None,
         description="A further phase ends after each so many epochs at the latest; half of budget.epochs if null.",
     )
-    grace_epochs: PositiveInt = Field(
+    grace_epochs: Epochs = Field(
         5, description="Epochs at a reduced learning rate before the phase ends, so that its effect shows."
     )
     pruner: InnerPruner = Field(

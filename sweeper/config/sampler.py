@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Discriminator, Field
 
+from sweeper.config.bounds import Trials, TrialsOrNone, Whole
 from sweeper.config.hyperparameters import Frozen, named
 
 
@@ -13,7 +14,7 @@ class TpeConfig(Frozen):
     """Tree-structured Parzen estimator."""
 
     name: Literal["tpe"]
-    startup_trials: NonNegativeInt = Field(10, description="Random trials before the model is used.")
+    startup_trials: TrialsOrNone = Field(10, description="Random trials before the model is used.")
     multivariate: bool | None = Field(None, description="Model parameters jointly; by default Optuna decides.")
 
 
@@ -25,14 +26,14 @@ class GpConfig(Frozen):
     """Gaussian process."""
 
     name: Literal["gp"]
-    startup_trials: NonNegativeInt = Field(10, description="Random trials before the model is used.")
+    startup_trials: TrialsOrNone = Field(10, description="Random trials before the model is used.")
 
 
 class CmaEsConfig(Frozen):
     """CMA-ES, for numeric parameters; the others are drawn at random."""
 
     name: Literal["cmaes"]
-    startup_trials: PositiveInt = Field(1, description="Random trials before the strategy starts.")
+    startup_trials: Trials = Field(1, description="Random trials before the strategy starts.")
 
 
 class QmcConfig(Frozen):
@@ -46,7 +47,9 @@ class NsgaConfig(Frozen):
     """NSGA-II, an evolutionary search; made for several objectives."""
 
     name: Literal["nsga2"]
-    population: Annotated[int, Field(ge=2)] = Field(20, description="Trials of a generation; the first is random.")
+    population: Annotated[Whole, Field(ge=2, le=100_000)] = Field(
+        20, description="Trials of a generation; the first is random."
+    )
 
 
 class GridConfig(Frozen):

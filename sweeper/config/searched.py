@@ -44,9 +44,15 @@ def options(value: Any) -> tuple[Any, ...]:
     return value.choice if isinstance(value, Choice) else (value,)
 
 
+def lowest(value: Any) -> float:
+    """Return the lowest number that a field may be."""
+    ranges = FloatRange | IntRange
+    return min(option.bounds[0] if isinstance(option, ranges) else option for option in options(value))
+
+
 def smallest(value: Any) -> int:
     """Return the smallest whole number that a field may be."""
-    return min(option.bounds[0] if isinstance(option, IntRange) else int(option) for option in options(value))
+    return int(lowest(value))
 
 
 def largest(value: Any) -> int:

@@ -25,7 +25,9 @@ from pydantic import (
     model_validator,
 )
 
+from sweeper.config.bounds import Real, Whole
 from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.wording import rule_of
 
 T = TypeVar("T")
 
@@ -33,9 +35,9 @@ T = TypeVar("T")
 class FloatRange(Frozen):
     """A real number between two bounds, both included."""
 
-    bounds: tuple[float, float] = Field(alias="float", description="Lowest and highest value.")
+    bounds: tuple[Real, Real] = Field(alias="float", description="Lowest and highest value.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
-    step: Annotated[float, Field(gt=0)] | None = Field(None, description="Distance between two values.")
+    step: Annotated[Real, Field(gt=0)] | None = Field(None, description="Distance between two values.")
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> Self:
@@ -46,9 +48,9 @@ class FloatRange(Frozen):
 class IntRange(Frozen):
     """A whole number between two bounds, both included."""
 
-    bounds: tuple[int, int] = Field(alias="int", description="Lowest and highest value.")
+    bounds: tuple[Whole, Whole] = Field(alias="int", description="Lowest and highest value.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
-    step: Annotated[int, Field(gt=0)] = Field(1, description="Distance between two values.")
+    step: Annotated[Whole, Field(gt=0)] = Field(1, description="Distance between two values.")
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> Self:
@@ -60,6 +62,14 @@ class Choice(Frozen, Generic[T]):
     """One of several options; options that are objects may hold distributions of their own."""
 
     choice: tuple[T, ...] = Field(min_length=1, description="The options.")
+
+    @model_validator(mode="after")
+    def _options_differ(self) -> Self:
+        first: dict[str, int] = {}
+        for number, option in enumerate(self.choice, 1):
+            if (other := first.setdefault(repr(option), number)) != number:
+                raise ValueError(f"options {other} and {number} are equal; remove one of them")
+        return self
 
 
 def check_range(distribution: FloatRange | IntRange) -> None:
@@ -152,8 +162,7 @@ def _bounds_obey(annotation: Any) -> Callable[[Any], Any]:
             try:
                 adapter.validate_python(bound)
             except ValidationError as error:
-                rule = error.errors()[0]["msg"].removeprefix("Input ")
-                raise ValueError(f"a bound {rule}, got {bound:g}") from None
+                raise ValueError(f"a bound {rule_of(error.errors()[0])}, got {bound:g}") from None
         return distribution
 
     return check

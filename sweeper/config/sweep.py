@@ -8,14 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from sweeper.config.bounds import Epochs, Seconds, Seed, Trials, Wait, Whole
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
 from sweeper.config.plain_name import PlainName
@@ -91,20 +89,20 @@ class GoalConfig(Frozen):
 class BudgetConfig(Frozen):
     """How much may be tried."""
 
-    trials: PositiveInt = Field(20, description="Trials in the study, over all runs of the command.")
-    epochs: PositiveInt = Field(10, description="Longest training of one trial.")
-    timeout: Annotated[PositiveFloat | None, BeforeValidator(duration)] = Field(
+    trials: Trials = Field(20, description="Trials in the study, over all runs of the command.")
+    epochs: Epochs = Field(10, description="Longest training of one trial.")
+    timeout: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
         None, description="Seconds, or a duration like 8h, after which no new trial starts."
     )
-    patience: PositiveInt | None = Field(
+    patience: Epochs | None = Field(
         None, description="Stop a trial after so many epochs without a better objective; without it, never."
     )
-    stuck_after: Annotated[PositiveFloat | None, BeforeValidator(duration)] = Field(
+    stuck_after: Annotated[Wait | None, BeforeValidator(duration)] = Field(
         None,
         description="Seconds, or a duration like 30m, after which a worker without an epoch is ended and its trial "
         "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch.",
     )
-    max_consecutive_failures: PositiveInt = Field(
+    max_consecutive_failures: Trials = Field(
         5, description="Stop the study after so many failed trials in a row with the same reason."
     )
 
@@ -117,10 +115,10 @@ class FeaturesConfig(Frozen):
         description="With `trainable: head` and pretrained weights, train the head on the backbone's stored output. "
         "Trials with CutMix, which needs pixels, go through the backbone.",
     )
-    views: PositiveInt = Field(
+    views: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         4, description="Augmented views kept of each training image, taken in turn by epoch; one where nothing changes."
     )
-    fuse: PositiveInt = Field(
+    fuse: Annotated[Whole, Field(ge=1, le=1024)] = Field(
         1,
         description="Trials that are suggested together, and trained at once as far as they have features, batch size "
         "and shape of the head in common; 1 suggests each with the knowledge of all before it.",
@@ -154,7 +152,7 @@ class SweepConfig(Frozen):
         description="Configurations to try first, by names of your own, each with keys of `search` and plain values in "
         "the search space; what one leaves out the sampler chooses.",
     )
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     compile: Compile = Field(
         False,

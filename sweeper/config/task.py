@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Discriminator, Field, PositiveInt
+from pydantic import BeforeValidator, Discriminator, Field
 
+from sweeper.config.bounds import Epochs, Whole
 from sweeper.config.hyperparameters import ClassificationMetric, Frozen, Metric, ReconstructionMetric, name_of, named
 
 
@@ -19,10 +20,10 @@ class ReconstructionConfig(Frozen):
     """Give every image back through a narrow latent: a backbone with a decoder, judged by its mean squared error."""
 
     name: Literal["reconstruction"]
-    every: PositiveInt = Field(
+    every: Epochs = Field(
         5, description="Epochs between two pictures of reconstructions; those of the first, best and last always are."
     )
-    images: Annotated[int, Field(ge=1, le=64)] = Field(10, description="Validation images in a picture.")
+    images: Annotated[Whole, Field(ge=1, le=64)] = Field(10, description="Validation images in a picture.")
 
 
 TaskConfig = Annotated[ClassificationConfig | ReconstructionConfig, Discriminator("name"), BeforeValidator(named)]

@@ -33,6 +33,8 @@ def study_reference(pretrained: bool | str) -> StudyReference | None:
 
 
 def is_a_source(pretrained: bool | str) -> bool | str:
-    """Return a value of `pretrained` as it is. Raises ValueError as above."""
+    """Return a value of `pretrained` as it is. Raises ValueError for an empty text, and as above."""
+    if pretrained == "":
+        raise ValueError("should be true, false, a path or study:NAME/best, got ''")
     study_reference(pretrained)
     return pretrained

@@ -83,5 +83,11 @@ def enumerated(items: Sequence[str], limit: int = 10) -> str:
 def in_class_order(names: set[str]) -> tuple[str, ...]:
     """Sort class names, as numbers where all of them are whole numbers, so that 10 follows 9."""
     if all(name.isascii() and name.isdigit() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
+        return tuple(sorted(names, key=_by_number))
     return tuple(sorted(names))
+
+
+def _by_number(name: str) -> tuple[int, str, str]:
+    """Order digits by the number they write, however many they are."""
+    digits = name.lstrip("0")
+    return len(digits), digits, name

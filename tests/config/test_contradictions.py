@@ -60,3 +60,42 @@ def test_images_smaller_than_the_window_of_ssim_and_metrics_of_the_other_task_ar
         load_sweep(file, ["search.image_size={int: [8, 16]}"])
     with pytest.raises(ConfigError, match="val/psnr is not measured by the task classification"):
         load_sweep(file, ["task=classification", "objective.metric=val/psnr"])
+
+
+CLASSIFIED = """study: s
+dataset: {builtin: digits}
+search: {backbone: r}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("objective.metric=train/accuracy", "train/accuracy is measured on the training images"),
+        ("objectives=[val/accuracy, train/loss]", "train/loss is measured on the training images"),
+        ("pruner={name: hyperband, min_epochs: 11}", "should be at most budget.epochs, 10, got 11"),
+        ("pruner={name: patient, pruner: {name: successive_halving, min_epochs: 11}}", "nothing would be pruned"),
+        ("search.scheduler={name: cosine, warmup_epochs: 10.5}", "got 10.5: the learning rate would never be reached"),
+        ("search.scheduler={name: cosine, warmup_epochs: {float: [11, 12]}}", "got 11"),
+        ("dataset.layout=csv", "layout: csv describes a path, and builtin: digits has none"),
+        ("search.batch_size={choice: [8, 16, 8]}", "options 1 and 3 are equal"),
+        ("search.optimizer={choice: [sgd, {name: sgd, lr: 0.05}]}", "options 1 and 2 are equal"),
+        ("dataset={path: d, val_fraction: 0.2, test_fraction: 0.9}", "leave no images for training"),
+        ("objective={metric: val/loss, direction: maximize}", "would rank the worst first"),
+        ("budget.trials=true", "should be a number, got true"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_with_the_rule(
+    tmp_path: Path, override: str, rule: str
+) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, [override])
+    assert rule in str(caught.value)
+
+
+def test_a_warm_up_of_all_epochs_is_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    assert load_sweep(file, ["search.scheduler={name: cosine, warmup_epochs: 10}"])

@@ -57,13 +57,13 @@ def test_what_is_not_given_stays_open() -> None:
         ({"batch_size": 12}, r"batch_size: 12 is outside the search space, \[8, 64\] in steps of 8"),
         ({"weight_decay": 1.0}, r"weight_decay: 1 is outside the search space, \[1e-05, 0.01\]"),
         ({"weight_decay": "much"}, "weight_decay: 'much' is no number"),
-        ({"backbone": "c"}, "backbone: 'c' is none of the options, a, b"),
+        ({"backbone": "c"}, "backbone: 'c' is not among the options a, b"),
         ({"optimizer": {"name": "sgd", "lr": 9}}, r"optimizer.lr: 9 is outside the search space, \[0.01, 0.3\]"),
-        ({"optimizer": {"name": "adam"}}, "optimizer: 'adam' is none of the options"),
-        ({"optimizer": {"name": "sgd", "rate": 9}}, "optimizer.rate: is no key here; there are name, lr"),
+        ({"optimizer": {"name": "adam"}}, "optimizer: 'adam' is not among the options"),
+        ({"optimizer": {"name": "sgd", "rate": 9}}, "optimizer.rate: unknown key; there are name, lr"),
         ({"scheduler": "constant"}, "scheduler.name: 'constant' is not 'cosine', which the search space has fixed"),
-        ({"head": 3}, "head: 3 is none of the options"),
-        ({"bogus": 3}, "bogus: is no key here"),
+        ({"head": 3}, "head: 3 is not among the options"),
+        ({"bogus": 3}, "bogus: unknown key"),
     ],
 )
 def test_what_does_not_fit_is_told_with_its_place_and_the_rest_still_fits(given: dict[str, Any], said: str) -> None:

@@ -90,7 +90,7 @@ def test_bounds_of_a_field_hold_for_both_ends_of_a_range_and_for_choices(tmp_pat
     )
     told = {problem.key: problem.message for problem in problems_of(tmp_path, text)}
     assert "should be less than 1, got 2" in told["search.drop_rate.float"]
-    assert "greater than 0" in told["search.batch_size.choice[1]"]
+    assert "should be at least 1, got 0" in told["search.batch_size.choice[1]"]
 
 
 def test_a_logarithmic_range_from_zero_is_refused(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ enqueue:
         ("8", "enqueue.other.drop"),
     ]
     message = problems_of(tmp_path, text)[0].message
-    assert message == "'c' is none of the options, a, b; change it here, or widen it under `search`"
+    assert message == "'c' is not among the options a, b; change it here, or widen it under `search`"
 
 
 def test_objectives_that_exclude_something_are_told_at_their_line(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_numbered_classes_stand_in_the_order_of_their_numbers(tmp_path: Path, wo
     write_class_folders(tmp_path / "d", {str(number): 2 for number in range(11)})
     assert index_of(tmp_path / "d", workspace).classes == tuple(map(str, range(11)))
     assert in_class_order({"10", "9", "x"}) == ("10", "9", "x")
+    assert in_class_order({"9" * 5000, "10", "09", "9"}) == ("09", "9", "10", "9" * 5000)
 
 
 def test_nested_folders_belong_to_their_class_and_hidden_files_to_none(tmp_path: Path, workspace: Workspace) -> None:

@@ -139,7 +139,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_goes_on_in_smaller_parts(
 
 
 def test_a_sweep_whose_trials_all_explode_stops_and_says_why_without_a_score(tmp_path: Path) -> None:
-    write_space(tmp_path, trials=6, lr=1e30, size=8, batch_size=64, images=256)
+    write_space(tmp_path, trials=6, lr=1e3, size=8, batch_size=64, images=256)
     done = sweeper("run", "space.yaml", folder=tmp_path)
     assert "stopped: 2 trials in a row failed for the same reason: " in done.stdout
     assert [(row.state, row.value) for row in rows(tmp_path)] == [(TrialState.FAILED, None)] * 2

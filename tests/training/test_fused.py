@@ -275,8 +275,9 @@ def test_patience_ends_each_member_where_it_would_alone(
 def test_a_member_whose_loss_explodes_fails_alone(
     tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures
 ) -> None:
-    rates = ({"optimizer": {"name": "sgd", "lr": rate}} for rate in (0.01, 1e30, 0.02))
-    specs = members(weights, *rates, head={"hidden": [8]})
+    rates = ((0.01, 0.0), (1e3, 1e3), (0.02, 0.0))  # the second multiplies its weights by a million in each step
+    changes = ({"optimizer": {"name": "sgd", "lr": rate}, "weight_decay": decay} for rate, decay in rates)
+    specs = members(weights, *changes, head={"hidden": [8]})
     outcomes, histories = fuse(specs, tmp_path / "with", data, features)
     assert outcomes[1].state is TrialState.FAILED
     assert "learning rate" in (outcomes[1].reason or "")
