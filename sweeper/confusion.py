@@ -27,7 +27,16 @@ def write_confusion(path: Path, confusion: Confusion, classes: Sequence[str]) ->
 
 
 def read_confusion(path: Path) -> tuple[Confusion, list[str]]:
-    """Read what `write_confusion` wrote: the matrix and the class names."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), read_row(header[1:])
+    """Read what `write_confusion` wrote: the matrix and the class names. Raises ValueError for a file that is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        names = read_row(header[1:])
+        matrix = np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64)
+        if header[0] != CORNER or [read_row(row[:1]) for row in rows] != [[name] for name in names]:
+            raise ValueError("its rows and columns are not of the same classes")
+        if matrix.shape != (len(names), len(names)) or matrix.min(initial=0) < 0:
+            raise ValueError("it is no square of counts")
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
+        raise ValueError(f"{path} holds no confusion matrix of sweeper ({error}); it may be damaged") from error
+    return matrix, names

@@ -236,7 +236,7 @@ class FoldsFolder:
 
     def judged(self, fold: int) -> Path:
         """The probabilities of the classes of a fold's images, float64 [H, C]."""
-        return self.path / f"judged-{fold:04d}.npy"
+        return self.path / f"judged-{fold:04d}.npz"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 import pydantic
 
 import sweeper
-from sweeper.config.hyperparameters import Frozen, HeadConfig, ImageSide, TrialConfig
+from sweeper.config.bounds import ImageSide
+from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
@@ -27,10 +28,11 @@ from sweeper.inference.export_bounds import (
     InnerName,
     Means,
 )
-from sweeper.inference.seal import digests_of, require_sealed, seal_of
+from sweeper.inference.seal import digests_of, require_sealed
 from sweeper.inference.source import ACCURACY, ExportSource, Form, Member, MergeTry, Training
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.printable import one_line
+from sweeper.seal import seal_of
 
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
 

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import ExportError
-
-SEAL = "seal"
-"""The key in config.json; what stands under it is the digest of everything else."""
+from sweeper.seal import SEAL, seal_of
 
 NETWORKS = "model."
 """How the names of the files begin that hold the network in one form or another."""
-
-
-def seal_of(content: Mapping[str, Any]) -> str:
-    """Return the digest of a configuration, whatever its seal."""
-    rest = {key: value for key, value in content.items() if key != SEAL}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def require_sealed(path: Path, content: Mapping[str, Any]) -> None:
