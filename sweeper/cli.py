@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -25,9 +24,8 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import err, out, say, warn
-from sweeper.credentials import hide_credentials, log_without_credentials
-from sweeper.display.printable import printable
+from sweeper.commands.terminal import refuse, say, show, warn, write, write_json
+from sweeper.credentials import log_without_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
@@ -51,8 +49,7 @@ def main() -> None:
     try:
         app()
     except SweeperError as error:
-        message = printable(hide_credentials(f"error: {error}"))
-        err.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+        refuse(f"error: {error}")
         sys.exit(error.exit_code)
 
 
@@ -72,7 +69,7 @@ app.add_typer(data.app, name="data")
 @app.callback(invoke_without_command=True)
 def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if show:
-        out.print(__version__, highlight=False)
+        say(__version__)
         raise typer.Exit
 
 
@@ -93,7 +90,7 @@ def status(
     say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
     if len(rows) < known:
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
-    out.print(status_table(rows, store.sweep))
+    show(status_table(rows, store.sweep))
     if any(row.state.ended for row in rows) and not has_finished(rows):
         warn(without_winner(store.sweep.study, rows))
     say_disk_use(workspace)
@@ -133,15 +130,14 @@ def best(
     store = open_study(workspace, storage, study)
     sweep, rows = store.sweep, store.rows()
     row, found = winner_of(store, prefer, within), None if prefer else confirmed(store)
-    out.print(
+    say(
         f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
-        f"in epoch {row.best_epoch}",
-        highlight=False,
+        f"in epoch {row.best_epoch}"
     )
     for line in confirmed_lines(found, sum(row.ended_ms is not None for row in rows)) if found else ():
         say(line)
-    out.print(params_table(row, rows))
-    out.print(ranked_table(rows, sweep, limit=5))
+    show(params_table(row, rows))
+    show(ranked_table(rows, sweep, limit=5))
     if export or to:
         asked = shipping.Asked(fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance)
         shipping.export(workspace, store, row, asked, to, tracking_uri, register=register)
@@ -160,7 +156,7 @@ def sync(
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
     count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri, tracking_name)
-    out.print(f"study {name}: {count} trials were waiting; MLflow has everything now", highlight=False)
+    say(f"study {name}: {count} trials were waiting; MLflow has everything now")
 
 
 @app.command()
@@ -180,11 +176,11 @@ def doctor(
     workspace = this_workspace()
     url = storage_url(workspace, storage)
     findings = examine_machine(workspace, url, tracking_uri or default_tracking_uri(workspace))
-    out.print(findings_table(findings))
+    show(findings_table(findings))
     if study or has_studies(workspace, storage):
         name = open_study(workspace, storage, study).sweep.study
         about = examine_study(workspace, url, name, tracking_uri, fix=fix, adopt=adopt)
-        out.print(findings_table(about))
+        show(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):
         raise typer.Exit(1)
@@ -200,4 +196,7 @@ def schema(
     from sweeper.config.reference import markdown as reference
     from sweeper.config.sweep import json_schema
 
-    out.out(reference() if markdown else json.dumps(json_schema(), indent=2), highlight=False)
+    if markdown:
+        write(f"{reference()}\n")
+    else:
+        write_json(json_schema())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,23 +11,32 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.files import write_whole
+from sweeper.outputs import Kind
+from sweeper.spreadsheet import read_row, table
 
 Confusion = npt.NDArray[np.int64]  # [C, C]: rows true, columns predicted
 
 CORNER = "true \\ predicted"
+CONFUSION = Kind("confusion matrix", re.compile(re.escape(CORNER.encode()) + b"[,\n]"))
 
 
 def write_confusion(path: Path, confusion: Confusion, classes: Sequence[str]) -> None:
     """Write one row for each true class, one column for each predicted one."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([CORNER, *classes])
-    writer.writerows([name, *row] for name, row in zip(classes, confusion.tolist(), strict=True))
-    write_whole(path, text.getvalue())
+    rows = [[name, *row] for name, row in zip(classes, confusion.tolist(), strict=True)]
+    write_whole(path, table([[CORNER, *classes], *rows]))
 
 
 def read_confusion(path: Path) -> tuple[Confusion, list[str]]:
-    """Read what `write_confusion` wrote: the matrix and the class names."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    return np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64), header[1:]
+    """Read what `write_confusion` wrote: the matrix and the class names. Raises ValueError for a file that is none."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        names = read_row(header[1:])
+        matrix = np.array([[int(cell) for cell in row[1:]] for row in rows], dtype=np.int64)
+        if header[0] != CORNER or [read_row(row[:1]) for row in rows] != [[name] for name in names]:
+            raise ValueError("its rows and columns are not of the same classes")
+        if matrix.shape != (len(names), len(names)) or matrix.min(initial=0) < 0:
+            raise ValueError("it is no square of counts")
+    except (OSError, ValueError, OverflowError, csv.Error) as error:
+        raise ValueError(f"{path} holds no confusion matrix of sweeper ({error}); it may be damaged") from error
+    return matrix, names

@@ -16,7 +16,7 @@ SweeperError
 │   └── DiskError           what it keeps on disk cannot be written
 ├── TrackingError       5   MLflow cannot be reached
 │   └── TrackingRefused 7   MLflow answers, and will never take what is sent
-├── ExportError         6   an exported model does not reproduce the logged accuracy
+├── ExportError         6   an export does not reproduce the logged accuracy, is damaged, or is none
 └── TrialError              fails one trial and never the study
     ├── NonFiniteLoss
     ├── DoesNotFit          too large for the memory: no failure, the sampler learns to avoid it

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import tempfile
 from dataclasses import dataclass
@@ -15,12 +13,15 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.confusion import write_confusion
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
+from sweeper.evaluation_files import CLASS_COLUMNS, outputs_of
 from sweeper.files import write_whole
 from sweeper.metrics import Scores, scores
+from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
+from sweeper.spreadsheet import table
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
 from sweeper.study.model_files import require_same_model_files
@@ -65,11 +66,8 @@ class SplitReport:
             "digest": self.digest,
             "images": self.images,
             "metrics": self.evaluation.values,
-            "classes": [dict(zip(("class", *COLUMNS), row, strict=True)) for row in class_rows(self)],
+            "classes": [dict(zip(("class", *CLASS_COLUMNS), row, strict=True)) for row in class_rows(self)],
         }
-
-
-COLUMNS = ("precision", "recall", "f1", "images")
 
 
 def class_rows(report: SplitReport) -> list[tuple[str, float, float, float, int]]:
@@ -157,7 +155,7 @@ def evaluate_export(
     dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
     depth = Depth(**config.depth.model_dump())
     images = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
-    network = config.network().model_copy(update={"batch_size": config.lineage.hyperparameters.batch_size})
+    network = config.network().model_copy(update={"batch_size": config.batch_size})
     evaluated = _evaluated(export.classifier, images, split, network, device)
     return _report(str(folder), None, split, str(data), images, *evaluated)
 
@@ -202,16 +200,16 @@ def _report(
 
 
 def write_report(report: SplitReport, files: EvaluationFolder) -> list[Path]:
-    """Write the confusion matrix as CSV and picture, the scores of each class, and all numbers as JSON."""
+    """Write the confusion matrix as CSV and picture, the scores of each class, and all numbers as JSON.
+
+    Raises ConfigError where one of them would replace a file that is not ours.
+    """
     from sweeper.tracking.confusion_picture import draw_confusion
 
+    require_free(outputs_of(files))
     write_confusion(files.confusion, report.evaluation.confusion, report.classes)
     draw_confusion(report.evaluation.confusion, report.titles, report.split, files.picture)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("class", *COLUMNS))
-    writer.writerows(class_rows(report))
-    write_whole(files.classes, text.getvalue())
+    write_whole(files.classes, table([("class", *CLASS_COLUMNS), *class_rows(report)]))
     write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
     return [files.confusion, files.picture, files.classes, files.scores]
 

@@ -115,7 +115,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises DiskError for any OSError in the block.
     """
-    beside = path.with_name(path.name + ".part")
+    beside = part_of(path)
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -128,6 +128,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             beside.unlink(missing_ok=True)  # a full disk gets its space back
             raise
         _sync_folder(path.parent)
+
+
+def part_of(path: Path) -> Path:
+    """Return where a file stands while it is not whole."""
+    return path.with_name(path.name + ".part")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from sweeper.arrays import packed, unpacked
 from sweeper.config.sweep import SweepConfig
 from sweeper.curation.clean import Candidate
 from sweeper.curation.confident import Labels, Probabilities, suspects
@@ -24,7 +26,7 @@ from sweeper.data.index import build_index
 from sweeper.data.prepare import prepare_images
 from sweeper.data.splitting import Splits
 from sweeper.errors import StudyError, StudyLocked
-from sweeper.files import AlreadyLocked, file_lock, whole_file
+from sweeper.files import AlreadyLocked, file_lock, write_whole
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.modeling.weights import read_weights
@@ -93,17 +95,26 @@ def find_label_errors(
         for fold in range(folds):
             held = np.sort(order[fold::folds])
             told = _scaled(progress, fold, folds, sweep.budget.epochs)
-            if not files.judged(fold).exists():
+            found = _known(files.judged(fold), (len(held), len(images.classes)))
+            if found is None:
                 found = _judged(sweep, config, images, rows, held, fold, device, told, files.trial(fold))
-                with whole_file(files.judged(fold)) as file:
-                    np.save(file, found)
+                write_whole(files.judged(fold), packed(probabilities=found))
                 shutil.rmtree(files.trial(fold).path)
-            probabilities[held] = np.load(files.judged(fold))
+            probabilities[held] = found
         shutil.rmtree(files.path)
     labels = images.labels[rows]
     source = _source(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return LabelErrors(source, _candidates(source, rows, probabilities, labels), len(rows), accuracy)
+
+
+def _known(judged: Path, shape: tuple[int, int]) -> Probabilities | None:
+    """Return the probabilities of a fold that was judged before; None where it was not or its file is damaged."""
+    try:
+        (found,) = unpacked(judged.read_bytes(), "probabilities")
+    except (OSError, ValueError):
+        return None
+    return found if found.shape == shape else None
 
 
 @contextmanager

@@ -19,6 +19,8 @@ EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
 STATE = ".sweeper"
+WRITTEN_LISTS = ".sweeper-lists.json"
+"""Beside the lists of `sweeper data split`: by what it knows them again."""
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255
@@ -274,7 +276,7 @@ class FoldsFolder:
 
     def judged(self, fold: int) -> Path:
         """The probabilities of the classes of a fold's images, float64 [H, C]."""
-        return self.path / f"judged-{fold:04d}.npy"
+        return self.path / f"judged-{fold:04d}.npz"
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ confusion matrix, calibration, the worst mistakes and the comparison of two mode
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sweeper.arrays import packed, unpacked
 from sweeper.confusion import Confusion
 from sweeper.errors import StudyError
 from sweeper.files import write_whole
@@ -69,28 +69,39 @@ def image_ids(paths: Iterable[str]) -> Ids:
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write predictions as .npz: whole numbers in 16 bits, probabilities in half precision."""
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream,
+    content = packed(
         images=predictions.images,
         labels=predictions.labels.astype(np.uint16),
         classes=predictions.classes.astype(np.uint16),
         probabilities=predictions.probabilities.astype(np.float16),
         true=predictions.true.astype(np.float16),
     )
-    write_whole(path, stream.getvalue())
+    write_whole(path, content)
 
 
 def read_predictions(path: Path) -> Predictions:
     """Read what `write_predictions` wrote. Raises StudyError for a file that is none."""
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return Predictions(
-                images=stored["images"],
-                labels=stored["labels"].astype(np.int64),
-                classes=stored["classes"].astype(np.int64),
-                probabilities=stored["probabilities"].astype(np.float32),
-                true=stored["true"].astype(np.float32),
-            )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        images, labels, *shares = unpacked(path.read_bytes(), "images", "labels", "classes", "probabilities", "true")
+        _require_fitting(images, labels, *shares)
+    except (OSError, ValueError) as error:
         raise StudyError(f"{path} holds no predictions of sweeper ({error}); it may be damaged") from error
+    classes, probabilities, true = shares
+    return Predictions(
+        images=images,
+        labels=labels.astype(np.int64),
+        classes=classes.astype(np.int64),
+        probabilities=probabilities.astype(np.float32),
+        true=true.astype(np.float32),
+    )
+
+
+def _require_fitting(images: Any, labels: Any, classes: Any, probabilities: Any, true: Any) -> None:
+    """Raise ValueError for arrays of other kinds or lengths."""
+    kinds = [array.dtype.kind for array in (images, labels, classes, probabilities, true)]
+    if kinds != ["u", "u", "u", "f", "f"]:
+        raise ValueError(f"arrays of the kinds {', '.join(kinds)}")
+    if not (images.shape == labels.shape == true.shape == (len(labels),) == classes.shape[:1]):
+        raise ValueError("arrays of several lengths")
+    if classes.ndim != 2 or classes.shape != probabilities.shape or not classes.shape[1]:
+        raise ValueError("other classes than probabilities")

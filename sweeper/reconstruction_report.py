@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
+from sweeper.evaluation_files import outputs_of
 from sweeper.files import write_whole
+from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
@@ -94,9 +96,13 @@ def evaluate_autoencoder(
 
 
 def write_quality(report: QualityReport, files: EvaluationFolder) -> list[Path]:
-    """Write all numbers as JSON, and some images above their reconstructions."""
+    """Write all numbers as JSON, and some images above their reconstructions.
+
+    Raises ConfigError where one of them would replace a file that is not ours.
+    """
     from sweeper.training.reconstruction import picture
 
+    require_free(outputs_of(files))
     write_whole(files.reconstructions, picture(report.validation.exhibit))
     write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
     return [files.reconstructions, files.scores]

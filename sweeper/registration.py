@@ -9,6 +9,7 @@ from sweeper.errors import StudyError
 from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
 from sweeper.inference.label_program import PICTURE
+from sweeper.inference.seal import require_as_written
 from sweeper.paths import Workspace
 from sweeper.study.card import tracking_uri_of
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -50,10 +51,13 @@ def _run_of(workspace: Workspace, store: MlflowStore, config: ExportConfig) -> s
 def servable(folder: Path, config: ExportConfig) -> ServableExport:
     """Return what the registry takes from an export."""
     files, lineage = ExportFolder(folder), config.lineage
-    weights_beside = [folder / name for name in config.files if name.startswith(f"{files.onnx.name}.")]
+    weights_beside = [name for name in config.files if name.startswith(f"{files.onnx.name}.")]
+    names = (files.config.name, files.onnx.name, *weights_beside, files.card.name)
+    for name in names:
+        require_as_written(files.inside(name), config.digests.get(name))
     return ServableExport(
-        files=[files.config, files.onnx, *weights_beside, files.card],
-        picture=files.picture if files.picture.is_dir() else PICTURE,
+        files=[folder / name for name in names],
+        picture=PICTURE,  # our own: what an export brings along is not run
         digest=_digest(files),
         classes=len(config.classes),
         image_size=config.stored_size,

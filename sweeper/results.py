@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, computed_field
+from pydantic import AfterValidator, ConfigDict, Field, computed_field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
+from sweeper.credentials import hide_credentials
 
 
 class TrialStart(Frozen):
@@ -110,7 +111,7 @@ class TrialOutcome(Frozen):
     best_epoch: int | None = None
     best_value: float | None = None
     best_metrics: dict[str, float] = Field({})
-    reason: str | None = None
+    reason: Annotated[str, AfterValidator(hide_credentials)] | None = None
     seconds: float = 0.0
     timestamp_ms: int = 0
     device: str = "cpu"

@@ -16,7 +16,7 @@ from sweeper.commands.studies import (
     this_workspace,
     worker_count,
 )
-from sweeper.commands.terminal import out, progress_bar, say, warn
+from sweeper.commands.terminal import out, progress_bar, say, show, warn
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
@@ -65,7 +65,7 @@ def confirm(
     if result.judged is None:
         say(f"unfinished ({result.run.stopped_because or 'interrupted'}); the same command goes on")
         raise typer.Exit(INTERRUPTED)
-    out.print(confirmation_table(result.judged))
+    show(confirmation_table(result.judged))
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)
     _look(workspace, store, result.judged.winner.trial, tracking_uri, again=look_again)
@@ -170,7 +170,7 @@ def reproduce(
         finally:
             engine.close()
     if found.deviations:
-        out.print(reproduction_table(found, tolerance))
+        show(reproduction_table(found, tolerance))
     for line in reproduction_lines(found, tolerance):
         say(line)
     if not found.matches(tolerance):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sweeper.commands.studies import StorageOption, StudyArgument, open_study, this_workspace, winner_of
-from sweeper.commands.terminal import out, progress_bar, say, warn
+from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
     from sweeper.config.dataset import DatasetConfig
+    from sweeper.curation.clean import Candidate
+    from sweeper.curation.source import Source
     from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
+    from sweeper.outputs import Output
 
 app = typer.Typer(
     help="Split, check and clean a data set; nothing is ever deleted.",
@@ -161,20 +164,23 @@ def check(
     from sweeper.curation.page import html_page
     from sweeper.curation.source import read_source
     from sweeper.display.check import check_table, examples
-    from sweeper.files import write_whole
+    from sweeper.outputs import PAGE, Output
 
+    output = Output(html, PAGE, "--html", (source,)) if html else None
+    if output:
+        output.require_free()
     csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
     images = read_source(source, csv, this_workspace())
     with progress_bar("looking at images") as progress:
         report = check_source(images, near_bits, progress)
     if as_json:
-        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+        write_json(report.as_json())
     else:
-        out.print(check_table(report))
+        show(check_table(report))
         for paragraph in examples(report):
             say(paragraph)
-    if html:
-        write_whole(html, html_page(report).encode(errors="backslashreplace"))
+    if output:
+        output.write(html_page(report).encode(errors="backslashreplace"))
         warn(f"page with pictures: {html}")
     if report.serious:
         raise typer.Exit(1)
@@ -209,13 +215,13 @@ def clean(
     """
     from sweeper.commands.models import device_named
     from sweeper.config.dataset import CsvConfig
-    from sweeper.curation.clean import candidates_csv, candidates_sheet, find_candidates
+    from sweeper.curation.clean import find_candidates
     from sweeper.curation.features import image_features
-    from sweeper.curation.source import WHOLE, read_source
-    from sweeper.files import write_whole
+    from sweeper.curation.source import WHOLE, dataset_of, read_source
 
-    known = _known_weights(backbone, weights, pretrained)
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    outputs = _candidate_outputs(csv, sheet, dataset_of(source, options), source)
+    known = _known_weights(backbone, weights, pretrained)
     images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
     with progress_bar("features") as progress:
@@ -229,12 +235,34 @@ def clean(
             progress=progress,
         )
     candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
-    write_whole(csv, candidates_csv(candidates).encode(errors="surrogateescape"))
-    write_whole(sheet, candidates_sheet(images, candidates[:SHEET_IMAGES]))
+    _write_candidates(outputs, images, candidates)
     if found.bad:
         warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
     say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+
+
+def _candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
+    """Return where a list of images and their pictures go.
+
+    Raises ConfigError where one of them would replace what is not ours, or what is read.
+    """
+    from sweeper.curation.clean import CANDIDATES
+    from sweeper.data.index import lists_of
+    from sweeper.outputs import PICTURE, Output, require_free
+
+    read = (*inputs, *lists_of(dataset, this_workspace()))
+    outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
+    require_free(outputs)
+    return outputs
+
+
+def _write_candidates(outputs: tuple[Output, Output], source: Source, candidates: Sequence[Candidate]) -> None:
+    from sweeper.curation.clean import candidates_csv, candidates_sheet
+
+    table, sheet = outputs
+    table.write(candidates_csv(candidates))
+    sheet.write(candidates_sheet(source, candidates[:SHEET_IMAGES]))
 
 
 def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> bool | str:
@@ -266,18 +294,16 @@ def label_errors(
     Takes as long as so many trials. The test split is not touched, and nothing is deleted.
     """
     from sweeper.commands.models import device_named
-    from sweeper.curation.clean import candidates_csv, candidates_sheet
-    from sweeper.files import write_whole
     from sweeper.label_errors import find_label_errors
     from sweeper.study.model_files import require_same_model_files
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     require_same_model_files(store)
+    outputs = _candidate_outputs(csv, sheet, store.sweep.dataset)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
-    write_whole(csv, candidates_csv(found.candidates).encode(errors="surrogateescape"))
-    write_whole(sheet, candidates_sheet(found.source, found.candidates[:SHEET_IMAGES]))
+    _write_candidates(outputs, found.source, found.candidates)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -18,8 +17,7 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import out, progress_bar, say, warn
-from sweeper.display.printable import printable
+from sweeper.commands.terminal import progress_bar, say, show, warn, write, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -52,16 +50,19 @@ def predict(
 ) -> None:
     """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
     from sweeper.config.dataset import CsvConfig
-    from sweeper.files import write_whole
     from sweeper.inference.inputs import find_inputs
     from sweeper.inference.load import load_export
     from sweeper.inference.predict import predict_images
-    from sweeper.inference.predictions_csv import predictions_csv
+    from sweeper.inference.predictions_csv import PREDICTIONS, predictions_csv
+    from sweeper.outputs import Output
 
+    output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images))) if csv else None
+    if output:
+        output.require_free()
     folder = exported_model(this_workspace(), storage, model)
     inputs = find_inputs(images, CsvConfig(path_column=path_column, images=csv_images, extension=extension))
     export = load_export(folder)
-    size = batch_size or export.config.lineage.hyperparameters.batch_size
+    size = batch_size or export.config.batch_size
     stream = predict_images(export, inputs.images, top=top, batch_size=size, device=device_named(device))
     with progress_bar("labelling") as progress:
         predictions = []
@@ -69,10 +70,10 @@ def predict(
             predictions.append(prediction)
             progress(len(predictions), len(inputs.images))
     table = predictions_csv(predictions, top)
-    if csv:
-        write_whole(csv, table.encode(errors="surrogateescape"))
+    if output:
+        output.write(table)
     else:
-        out.out(printable(table), end="", highlight=False)
+        write(table)
     _say_what_was_labelled(predictions, inputs.others, csv, sort_into)
 
 
@@ -192,6 +193,7 @@ def evaluate(
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
+    _require_free(to)
     if not _is_export(model) and reconstructs(open_study(workspace, storage, model).sweep.task):
         _evaluate_autoencoder(workspace, model, split, data, to, as_json, device, storage, tracking_uri)
         return
@@ -199,16 +201,26 @@ def evaluate(
     name = Path(model).resolve().name if report.trial is None else model
     files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(name, split))
     if as_json:
-        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+        write_json(report.as_json())
     else:
-        out.print(classes_table(report))
-        out.print(scores_table(report))
+        show(classes_table(report))
+        show(scores_table(report))
         say(f"{model}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if report.trial is not None and split == "test":
         looks = record_in_mlflow(
             workspace, open_study(workspace, storage, model), report, files, int(time.time() * 1000), tracking_uri
         )
         warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
+
+
+def _require_free(to: Path | None) -> None:
+    """Raise ConfigError, before the long work, where its files would replace what is not ours."""
+    from sweeper.evaluation_files import outputs_of
+    from sweeper.outputs import require_free
+    from sweeper.paths import EvaluationFolder
+
+    if to:
+        require_free(outputs_of(EvaluationFolder(to)))
 
 
 def _is_export(model: str) -> bool:
@@ -244,9 +256,9 @@ def _evaluate_autoencoder(
         )
     files = write_quality(report, EvaluationFolder(to) if to else workspace.evaluation(study, split))
     if as_json:
-        out.out(json.dumps(report.as_json(), indent=2), highlight=False)
+        write_json(report.as_json())
     else:
-        out.print(quality_table(report))
+        show(quality_table(report))
         say(f"{study}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if split == "test":
         looks = record_quality(workspace, store, report, files, int(time.time() * 1000), tracking_uri)

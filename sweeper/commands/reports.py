@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sweeper.commands.studies import StorageOption, StudyArgument, TrackingOption, open_study, this_workspace
-from sweeper.commands.terminal import err, out, say, warn
+from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
@@ -34,7 +34,7 @@ def report(
     """Write one HTML file about a study, which needs neither network nor server: trials, charts, mistakes, cost."""
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
-    with err.status("reading the trials and writing the page"):
+    with waiting("reading the trials and writing the page"):
         path = write_page(workspace, store, to, tracking_uri, hourly_price, log=log)
     say(f"report of {store.sweep.study}: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
@@ -49,12 +49,14 @@ def write_page(
     log: bool,
 ) -> Path:
     """Write a study's page, log it and return its path. Raises TrackingError."""
-    from sweeper.files import write_whole
+    from sweeper.outputs import PAGE, Output
     from sweeper.report.page import study_page
     from sweeper.report.parent_run import log_page
 
     path = to or workspace.report(store.sweep.study)
-    write_whole(path, study_page(workspace, store, tracking_uri, hourly_price))
+    output = Output(path, PAGE, "--to")
+    output.require_free()
+    output.write(study_page(workspace, store, tracking_uri, hourly_price))
     if log:
         log_page(workspace, store, path, tracking_uri)
     return path
@@ -91,30 +93,34 @@ def diff(
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
     from sweeper.display.difference import difference_tables, verdict
-    from sweeper.files import write_whole
+    from sweeper.outputs import PAGE, Output
     from sweeper.report.difference import difference
     from sweeper.report.difference_page import difference_page
     from sweeper.report.sides import SideFinder
 
     workspace = this_workspace()
+    output = Output(page, PAGE, "--page") if page else None
+    if output:
+        output.require_free()
     finder = SideFinder(workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device)
-    with err.status("reading both"):
+    with waiting("reading both"):
         found = difference(finder.find(a), finder.find(b))
     say(f"A: {found.a.name}\nB: {found.b.name}")
     for table in difference_tables(found):
-        out.print(table)
+        show(table)
     if found.paired is None:
         warn(f"not compared image by image: {found.why_not}")
     else:
         say(verdict(found.paired))
         _name_images(workspace, found)
-    if page:
-        write_whole(page, difference_page(workspace, found))
+    if output:
+        output.write(difference_page(workspace, found))
         say(f"page: {page}")
 
 
 def _name_images(workspace: Workspace, found: Difference) -> None:
     """Name the first images that changed."""
+    from sweeper.printable import one_line
     from sweeper.report.pictures import find_files
 
     paired, dataset = found.paired, found.a.dataset
@@ -122,7 +128,7 @@ def _name_images(workspace: Workspace, found: Difference) -> None:
         return
     paths = find_files(dataset, workspace, paired.a.images).paths
     for title, images in (("newly right", paired.newly_right), ("newly wrong", paired.newly_wrong)):
-        names = [paths[image] for image in images[:NAMED_IMAGES].tolist() if paths[image]]
+        names = [one_line(paths[image]) for image in images[:NAMED_IMAGES].tolist() if paths[image]]
         if names:
             more = f" and {len(images) - len(names):,} more" if len(images) > len(names) else ""
             say(f"{title} in B: {', '.join(names)}{more}")

@@ -12,8 +12,7 @@ import typer
 
 from sweeper.commands.reports import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace, worker_count
-from sweeper.commands.terminal import out, say
-from sweeper.credentials import hide_credentials
+from sweeper.commands.terminal import out, say, show
 
 if TYPE_CHECKING:
     from sweeper.config.names import NamesUsed
@@ -61,7 +60,7 @@ def run_and_tell(
             workers=workers,
         )
     if any(row.value is not None for row in result.rows):
-        out.print(ranked_table(result.rows, sweep, limit=20))
+        show(ranked_table(result.rows, sweep, limit=20))
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
@@ -138,7 +137,7 @@ def say_disk_use(workspace: Workspace) -> None:
     }
     told = ", ".join(f"{size(count)} {what}" for what, count in parts.items() if count)
     held = f" ({told})" if told else ""
-    out.print(f"disk: {workspace.state.name} holds {size(use.total)}{held}", highlight=False, soft_wrap=True)
+    say(f"disk: {workspace.state.name} holds {size(use.total)}{held}")
 
 
 def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -> None:
@@ -153,22 +152,22 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -
     study = sweep.study
     states = [row.state.value for row in result.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    out.print(f"study {study}: {counts or 'no trials'}", highlight=False)
+    say(f"study {study}: {counts or 'no trials'}")
     if result.stopped_because:
-        out.print(f"stopped: {result.stopped_because}", highlight=False, markup=False)
+        say(f"stopped: {result.stopped_because}")
     if result.undelivered and not result.refused:
-        out.print(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}", highlight=False)
+        say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
     if result.interrupted:
-        command = hide_credentials(shlex.join(["sweeper", *sys.argv[1:]]))  # with every override: they name the study
-        out.print(f"interrupted; the same command goes on: {command}", highlight=False, markup=False, soft_wrap=True)
+        command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
+        say(f"interrupted; the same command goes on: {command}")
         raise typer.Exit(INTERRUPTED)
     require_finished(study, result.rows)
-    out.print(f"next: sweeper status {study}   sweeper best {study} --export", highlight=False)
+    say(f"next: sweeper status {study}   sweeper best {study} --export")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "
-        trials = f"{hide_credentials(page)}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
-        out.print(f"      {start}{trials}", highlight=False, markup=False, soft_wrap=True)
+        trials = f"{page}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
+        say(f"      {start}{trials}")
     if result.undelivered and result.refused:
         raise TrackingRefused(
             f"{result.undelivered} runs are not in MLflow, and stay on disk until this is changed: {result.refused}\n"

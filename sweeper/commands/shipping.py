@@ -10,7 +10,7 @@ import typer
 
 from sweeper.commands.models import exported_model
 from sweeper.commands.studies import StorageOption, TrackingNameOption, TrackingOption, this_workspace
-from sweeper.commands.terminal import err, out, say, warn
+from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
     from sweeper.inference.export import ExportReport
@@ -91,10 +91,10 @@ def export(
         rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
         raise StudyError(f"{store.sweep.study} gives images back: {rule}")
     destination = to or workspace.export(store.sweep.study)
-    with err.status("exporting and checking every format"):
+    with waiting("exporting and checking every format"):
         report = export_trial(workspace, store, row, destination, tracking_uri, asked.extras(store, row))
     if not isinstance(report, ExportReport):
-        out.print(quality_table(report))
+        show(quality_table(report))
         say(f"exported to {destination}; its README.md says how to use it")
         return
     _say_what_was_exported(report)
@@ -107,7 +107,7 @@ def _say_what_was_exported(report: ExportReport) -> None:
 
     for tried in report.config.merges:
         say(merge_line(tried))
-    out.print(verification_table(report))
+    show(verification_table(report))
     calibration = report.config.calibration
     if calibration and calibration.reason:
         say(f"not calibrated: {calibration.reason}")
@@ -117,7 +117,7 @@ def _say_what_was_exported(report: ExportReport) -> None:
             f"{calibration.ece:.4f} before, {calibration.calibrated_ece:.4f} after"
         )
     if report.config.variants:
-        out.print(variants_table(report.config.variants))
+        show(variants_table(report.config.variants))
     for variant in report.config.variants:
         if not variant.kept:
             why = variant.best.failure or f"it loses {variant.best.lost:.2%} accuracy"
@@ -131,7 +131,7 @@ def _register_if_possible(workspace: Workspace, folder: Path, to: Path | None, t
     from sweeper.registration import register_export
 
     try:
-        with err.status("registering"):
+        with waiting("registering"):
             version = register_export(workspace, folder, tracking_uri)
     except (TrackingError, StudyError) as error:
         warn(f"not registered: {error}. Later: sweeper register {folder if to else folder.name}")

@@ -1,36 +1,71 @@
-"""Where commands print: results to standard output, everything else to standard error."""
+"""Where commands print: results to standard output, everything else to standard error.
+
+What is printed is text as it is: names, reasons and messages of others are never markup (`display/cells.py`).
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from sweeper.display.printable import printable
+from sweeper.display.cells import message
 
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
-out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
-err = Console(stderr=True)
+out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False, highlight=False)
+err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 def say(text: str) -> None:
     """Print a line as it is."""
-    out.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    out.print(message(text), soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print a line beside the results."""
-    err.print(printable(text), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    err.print(message(text, "yellow"), soft_wrap=True)
+
+
+def refuse(text: str) -> None:
+    """Print what is wrong."""
+    err.print(message(text, "red"), soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    out.print(table)
+
+
+def write(text: str) -> None:
+    """Write text for other programs, names of files that are no UTF-8 too; a terminal shows it as any other."""
+    if out.is_terminal:
+        out.print(message(text), end="", soft_wrap=True)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+
+
+def write_json(content: Any) -> None:
+    """Write JSON in ASCII alone, so that no terminal is steered by it."""
+    out.file.write(json.dumps(content, indent=2).replace("\x7f", "\\u007f") + "\n")
+
+
+def waiting(what: str) -> AbstractContextManager[Any]:
+    """Show what is being done while the block runs."""
+    return err.status(message(what))
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while the block runs; give a function that takes how many are done and how many there are."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bars:
         bar = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -30,7 +30,7 @@ def read_class_codes(file: Path) -> dict[str, str]:
 def _pairs(file: Path) -> dict[str, str]:
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{file}: cannot be read as JSON ({error}); check the file") from error
     if not isinstance(content, dict) or not content:
         raise DatasetError(f'{file}: needs a JSON object such as {{"cat": 0}} or {{"0": "cat"}}')

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +14,11 @@ from sweeper.curation.features import Features
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
 from sweeper.curation.source import Source
 from sweeper.errors import DatasetError
+from sweeper.outputs import Kind, marked
+from sweeper.spreadsheet import table
 
 COLUMNS = ("path", "class", "score", "method", "suggested_label")
+CANDIDATES = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,7 @@ def find_candidates(
 
 def candidates_csv(candidates: Sequence[Candidate]) -> str:
     """Return a line for each candidate, worst first: `dataset.exclude` takes it as it is."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)
-    return text.getvalue()
+    return table([COLUMNS, *((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)])
 
 
 def candidates_sheet(source: Source, candidates: Sequence[Candidate]) -> bytes:
@@ -82,5 +81,5 @@ def candidates_sheet(source: Source, candidates: Sequence[Candidate]) -> bytes:
         for c in candidates
     ]
     stream = io.BytesIO()
-    contact_sheet(entries).save(stream, "PNG")
+    contact_sheet(entries).save(stream, "PNG", pnginfo=marked())
     return stream.getvalue()

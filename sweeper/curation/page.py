@@ -15,6 +15,7 @@ from sweeper.curation.duplicates import Group
 from sweeper.curation.source import Source
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
+from sweeper.printable import one_line
 
 PICTURE_SIDE = 128
 MOST_GROUPS = 200
@@ -27,7 +28,11 @@ WORDS = {"bytes": "equal bytes", "pixels": "equal pixels", "near": "nearly the s
 def html_page(report: CheckReport) -> str:
     """Return the page; of many groups the first, which are the worst."""
     pages = Environment(
-        loader=PackageLoader("sweeper.curation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("sweeper.curation", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: one_line(value) if isinstance(value, str) else value,
     )
     source = report.source
     return pages.get_template("page.html").render(

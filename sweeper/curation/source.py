@@ -49,14 +49,26 @@ class Source:
         )
 
 
+def dataset_of(path: Path, csv: CsvConfig) -> DatasetConfig:
+    """Return the data set of a search space (.yaml), or the one that a folder or CSV file is."""
+    if _is_search_space(path):
+        return load_sweep(path).dataset
+    return DatasetConfig(path=str(path), csv=csv, missing_labels="skip")
+
+
+def _is_search_space(path: Path) -> bool:
+    return path.suffix.lower() in (".yaml", ".yml")
+
+
 def read_source(path: Path, csv: CsvConfig, workspace: Workspace) -> Source:
     """Read a folder, a CSV file, or the data set of a search space (.yaml).
 
     Raises DatasetError for images or labels that cannot be used, ConfigError for a wrong search space.
     """
-    if path.suffix.lower() in (".yaml", ".yml"):
-        return _of_index(build_index(load_sweep(path).dataset, workspace))
-    listing = read_listing(DatasetConfig(path=str(path), csv=csv, missing_labels="skip"), workspace)
+    dataset = dataset_of(path, csv)
+    if _is_search_space(path):
+        return _of_index(build_index(dataset, workspace))
+    listing = read_listing(dataset, workspace)
     if not listing.paths:
         beside = f", but {counted(listing.others)}" if listing.others else ""
         raise DatasetError(f"{path}: no images found{beside}; name class folders, a CSV file or a search space")

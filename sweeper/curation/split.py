@@ -5,17 +5,16 @@ They are the splits that a study of the same settings would draw; here they are 
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
+from sweeper.curation.written_lists import WrittenLists
 from sweeper.data.copies import copies
 from sweeper.data.fingerprint import file_states
 from sweeper.data.groups import Grouping, grouping
@@ -25,7 +24,9 @@ from sweeper.data.notes import Notes
 from sweeper.data.splits import drawn_splits
 from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
-from sweeper.files import write_whole
+from sweeper.files import part_of
+from sweeper.paths import WRITTEN_LISTS
+from sweeper.spreadsheet import table
 
 FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 
@@ -90,11 +91,14 @@ def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: b
     otherwise it is the folder of the images. Groups have a column of their own.
 
     Raises:
-        DatasetError: a file is there already and `force` is not set, or another split would be left from before.
+        DatasetError: a file is there already and `force` is not set or it is not ours, or another split would be
+            left from before.
     """
     splits, groups = drawn.splits, drawn.groups
     targets: dict[Split, Path] = {split: folder / name for split, name in FILES.items() if split in splits}
-    _require_replaceable(targets, folder, force)
+    written = WrittenLists(folder / WRITTEN_LISTS)
+    _require_replaceable(targets, folder, written, force)
+    _require_not_read(targets.values(), listing.files)
     base = folder.resolve() if listing.root.resolve().is_relative_to(folder.resolve()) else listing.root
     start = os.path.relpath(listing.root.resolve(), base.resolve())
     for split, path in targets.items():
@@ -102,26 +106,31 @@ def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: b
         columns = {"path": names, "label": [listing.class_names[row] for row in splits[split]]}
         if groups is not None:
             columns[groups.column or "group"] = [groups.values[groups.numbers[row]] for row in splits[split]]
-        write_whole(path, _table(columns).encode(errors="surrogateescape"))
+        written.write(path, table([tuple(columns), *zip(*columns.values(), strict=True)]).encode())
     return base
 
 
-def _require_replaceable(targets: dict[Split, Path], folder: Path, force: bool) -> None:
-    there = [str(path) for path in targets.values() if path.exists()]
+def _require_replaceable(targets: dict[Split, Path], folder: Path, written: WrittenLists, force: bool) -> None:
+    there = [str(path) for path in targets.values() if os.path.lexists(path)]
     if there and not force:
         raise DatasetError(f"{', '.join(there)}: already there; add --force to replace, or name another folder: --to")
+    parts = [str(part) for path in targets.values() if os.path.lexists(part := part_of(path))]
+    foreign = parts + [path for path in there if not written.holds(Path(path))]
+    if foreign:
+        raise DatasetError(
+            f"{', '.join(foreign)}: no list that sweeper data split wrote, or changed since, and left alone; "
+            "move it, or name another folder: --to"
+        )
     others = [str(path) for name in (*FILES.values(), "val.csv") if (path := folder / name) not in targets.values()]
     left = [path for path in others if Path(path).exists()]
     if left:
         raise DatasetError(f"{', '.join(left)}: would count as a split beside the new ones; move it, or name --to")
 
 
-def _table(columns: Mapping[str, Sequence[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+def _require_not_read(targets: Iterable[Path], read: Sequence[Path]) -> None:
+    own = [str(path) for path in targets if path.exists() and any(path.samefile(other) for other in read)]
+    if own:
+        raise DatasetError(f"{', '.join(own)}: is what is split here, and never replaced; name another folder: --to")
 
 
 def told(drawn: DrawnSplits) -> list[str]:

@@ -5,7 +5,7 @@ their content:
 
     FINGERPRINT.json            which entry holds these files, which of them are no images, and what all are like
     FINGERPRINT.digests         16 bytes a file, by which it is known when its time has changed and not its content
-    DIGEST-SIZE-RESIZE-BITS-V.npy   uint8 [N, SIZE, SIZE, 3], V the decoder's version
+    DIGEST-SIZE-RESIZE-BITS-V.npy   uint8 [N, SIZE, SIZE, 3], V the decoder's version; its digest in .npy.witness
     FINGERPRINT.PID.partial     an entry being built
     FINGERPRINT.lock            held while it is; the kernel frees it when the builder is killed
 """
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -31,6 +30,8 @@ from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
 from sweeper.errors import DatasetError
+from sweeper.seal import sealed, unsealed
+from sweeper.witness import require_as_written, vouch
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ImageCache:
     def _load(self, key: str, count: int) -> CachedImages | None:
         """Return the entry of a key, or None where there is none or it is damaged."""
         try:
-            stored = json.loads((self.folder / f"{key}.json").read_text())
+            stored = unsealed((self.folder / f"{key}.json").read_bytes())
             bad = tuple((int(row), str(reason)) for row, reason in stored["bad"])
             return self._map(key, _Entry(str(stored["digest"]), bad, FileFacts(**stored["files"])), count)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
@@ -99,11 +100,12 @@ class ImageCache:
     def _map(self, key: str, entry: _Entry, count: int) -> CachedImages:
         path = self._images(entry.digest, entry.files.bits)
         digests = (self.folder / f"{key}.digests").read_bytes()
+        require_as_written(path)
         # copy-on-write, since torch warns about read-only arrays; nobody writes
         images: Pixels = np.lib.format.open_memmap(path, mode="c")
         if images.shape != (count, self.size, self.size, 3) or images.dtype != np.uint8:
             raise ValueError(f"{path}: not the images it is named for")
-        if len(digests) != DIGEST_BYTES * count:
+        if len(digests) != DIGEST_BYTES * count or _joint(digests) != entry.digest:
             raise ValueError(f"{key}.digests: not of the files it is named for")
         return CachedImages(images, entry.digest, dict(entry.bad), path.stem, entry.files, digests)
 
@@ -134,11 +136,12 @@ class ImageCache:
 
     def _keep(self, key: str, partial: Path, built: Built) -> _Entry:
         """Put what was built in its place, the entry last: until it is there, the others are not found."""
-        digest = hashlib.blake2b(built.digests, digest_size=DIGEST_BYTES).hexdigest()
+        digest = _joint(built.digests)
         entry = _Entry(digest, tuple(sorted(built.bad.items())), FileFacts.of(built.facts, built.bits))
         os.replace(partial, self._images(digest, built.bits))  # noqa: PTH105
+        vouch(self._images(digest, built.bits))
         self._store(f"{key}.digests", built.digests)
-        self._store(f"{key}.json", json.dumps(asdict(entry)).encode())
+        self._store(f"{key}.json", sealed(asdict(entry)))
         return entry
 
     def _store(self, name: str, content: bytes) -> None:
@@ -169,6 +172,10 @@ class ImageCache:
                 except BlockingIOError:
                     continue  # its builder is alive
                 partial.unlink(missing_ok=True)
+
+
+def _joint(digests: bytes) -> str:
+    return hashlib.blake2b(digests, digest_size=DIGEST_BYTES).hexdigest()
 
 
 def bad_images(index: ImageIndex, bad: dict[int, str]) -> DatasetError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sweeper.arrays import packed, unpacked
 from sweeper.data.fingerprint import FileStates, files_key
 from sweeper.data.image_file import file_digests
 from sweeper.data.splitting import Rows
@@ -31,20 +31,20 @@ def copies(root: Path, paths: Sequence[str], states: FileStates, cache: Path) ->
     if first is None:
         first = same_content(root, paths, states)
         later = np.flatnonzero(first != np.arange(len(first)))
-        stream = io.BytesIO()
-        np.save(stream, np.stack([later, first[later]]))
         with suppress(DiskError):  # it is then looked up again
-            write_whole(kept, stream.getvalue())
+            write_whole(kept, packed(count=np.array(len(first)), copies=np.stack([later, first[later]])))
     return first
 
 
 def _known(kept: Path, count: int) -> Rows | None:
     """Return what an earlier look has found; None where there was none or its file is damaged."""
     try:
-        later, before = np.load(io.BytesIO(kept.read_bytes()), allow_pickle=False)
+        known, (later, before) = unpacked(kept.read_bytes(), "count", "copies")
+        if int(known) != count:
+            return None
         first = np.arange(count)
         first[later] = before
-    except (OSError, ValueError, EOFError, IndexError, TypeError):
+    except (OSError, ValueError, IndexError, TypeError):
         return None
     return first
 

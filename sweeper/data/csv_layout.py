@@ -16,6 +16,7 @@ from sweeper.data.labels import is_missing
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
 from sweeper.data.named_files import NamedFiles
 from sweeper.errors import DatasetError
+from sweeper.spreadsheet import read_row
 
 LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
 SPLIT_FILES: dict[str, Split] = {"train.csv": "train", "val.csv": "val", "valid.csv": "val", "test.csv": "test"}
@@ -93,7 +94,7 @@ def read_names(file: Path, options: CsvConfig) -> list[NamedImage]:
     Raises `DatasetError` when the file cannot be read or has no such column.
     """
     lines = _lines(file)
-    header = [name.strip() for name in next(lines, (0, []))[1]]
+    header = next(lines, (0, []))[1]
     problems: list[str] = []
     place = pick(header, options.path_column, PATH_COLUMNS, "image", "--path-column", problems)
     if place is None or problems:
@@ -127,7 +128,7 @@ def _files(path: Path) -> dict[Path, Split | None]:
 
 def _read_file(file: Path, split: Split | None, dataset: DatasetConfig, rows: _Rows) -> None:
     lines = _lines(file)
-    header = [name.strip() for name in next(lines, (0, []))[1]]
+    header = next(lines, (0, []))[1]
     columns = find_columns(file, header, dataset.csv, split_is_known=split is not None)
     rows.columns |= columns.named()
     further = rows.further.of_file(columns, len(rows.paths))
@@ -158,14 +159,15 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
             stream.seek(0)
             reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
             for values in reader:
-                if values and (values[0].strip() or any(value.strip() for value in values)):
+                values = read_row(values)
+                if any(values):
                     yield reader.line_num, values
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); save it as UTF-8 text with commas") from error
 
 
 def _cell(values: Sequence[str], place: int) -> str:
-    return values[place].strip() if place < len(values) else ""
+    return values[place] if place < len(values) else ""
 
 
 def _read_row(

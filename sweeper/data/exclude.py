@@ -13,6 +13,7 @@ from sweeper.data.csv_columns import PATH_COLUMNS, pick
 from sweeper.data.listing import Listing, enumerated
 from sweeper.data.splitting import Splits
 from sweeper.errors import DatasetError
+from sweeper.spreadsheet import read_cell
 
 
 def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: Sequence[str]) -> Splits:
@@ -56,4 +57,4 @@ def _listed_paths(file: Path) -> list[str]:
         raise DatasetError(f"{file}: line 1 has the columns {header} and none is {'/'.join(PATH_COLUMNS)}; name one so")
     if problems:
         raise DatasetError(f"{file}: {'; '.join(problems)}")
-    return [row[place].strip() for row in rows if len(row) > place and row[place].strip()]
+    return [read_cell(row[place].strip()) for row in rows if len(row) > place and row[place].strip()]

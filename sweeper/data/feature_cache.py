@@ -5,6 +5,7 @@ all, and ends in its own name, by which one that was cut short or put there by o
 
     KEY.npy         float32 [N, D], in the order of the split, and KEY after the numbers
     KEY.npy.part    one being computed
+    KEY.npy.witness by which one that was damaged later is known
     KEY.lock        held while it is; the kernel frees it when the builder is killed
 """
 
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.files import file_lock, whole_file
+from sweeper.witness import require_as_written, vouch
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class FeatureCache:
 
     def _map(self, key: FeatureKey) -> Features:
         path = self._path(key)
+        require_as_written(path)
         with path.open("rb") as file:
             file.seek(-min(len(key.name), path.stat().st_size), 2)
             ending = file.read()
@@ -101,6 +104,7 @@ class FeatureCache:
             if written != key.rows:
                 raise ValueError(f"{self._path(key)}: {key.rows} rows of features were expected, {written} came")
             file.write(key.name.encode())
+        vouch(self._path(key))
 
 
 def _append(file: BinaryIO, part: Features) -> int:

@@ -74,5 +74,5 @@ class _OfFile:
 
     def add(self, values: list[str]) -> None:
         for place, column in self._places:
-            column.add(values[place].strip() if place < len(values) else "")
+            column.add(values[place] if place < len(values) else "")
         self._all._rows += 1

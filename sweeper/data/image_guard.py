@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from sweeper.arrays import unpacked
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.build import DIGEST_BYTES
 from sweeper.data.fingerprint import FileStates, file_states
@@ -24,6 +25,7 @@ from sweeper.errors import DatasetError, OtherImages
 from sweeper.files import whole_file
 from sweeper.paths import Workspace
 
+KEPT = ("digest", "root", "paths", "table", "digests", "left_out", "lists", "list_digests", "complete")
 SHARE_OF_TIME = 0.1
 """Most of a worker's time that is spent on looking; what was loaded before a change is not touched by it."""
 
@@ -80,20 +82,20 @@ class ImagesAtStart:
     def read(cls, path: Path) -> ImagesAtStart | None:
         """Return what was kept; None where nothing was, or its file is damaged."""
         try:
-            with np.load(path, allow_pickle=False) as kept:
-                names = {name: _unpacked(kept[name].tobytes()) for name in ("root", "paths", "left_out", "lists")}
-                return cls(
-                    digest=str(kept["digest"]),
-                    root=Path(names["root"][0]),
-                    paths=names["paths"],
-                    table=kept["table"],
-                    digests=kept["digests"].tobytes(),
-                    left_out=names["left_out"],
-                    lists=names["lists"],
-                    list_digests=kept["list_digests"].tobytes(),
-                    complete=bool(kept["complete"]),
-                )
-        except (OSError, ValueError, KeyError, EOFError, IndexError):
+            kept = dict(zip(KEPT, unpacked(path.read_bytes(), *KEPT), strict=True))
+            names = {name: _unpacked(kept[name].tobytes()) for name in ("root", "paths", "left_out", "lists")}
+            return cls(
+                digest=str(kept["digest"]),
+                root=Path(names["root"][0]),
+                paths=names["paths"],
+                table=kept["table"],
+                digests=kept["digests"].tobytes(),
+                left_out=names["left_out"],
+                lists=names["lists"],
+                list_digests=kept["list_digests"].tobytes(),
+                complete=bool(kept["complete"]),
+            )
+        except (OSError, ValueError, IndexError):
             return None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.copies import copies
-from sweeper.data.csv_layout import is_csv, read_csv
+from sweeper.data.csv_layout import SPLIT_FILES, is_csv, read_csv
 from sweeper.data.digits import write_digits
 from sweeper.data.exclude import without_excluded
 from sweeper.data.fingerprint import FileStates, file_states
@@ -75,6 +75,13 @@ def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:
     """Find the images of a data set, in the order of their paths, before any split is drawn. Raises `DatasetError`."""
     listing = _read(dataset, workspace).in_path_order()
     return merged(listing) if dataset.labels == "normalize" else listing
+
+
+def lists_of(dataset: DatasetConfig, workspace: Workspace) -> tuple[Path, ...]:
+    """Return the lists that a data set is read from, as far as they are there, without reading them."""
+    named = [workspace.root / Path(name).expanduser() for name in (dataset.path, dataset.exclude) if name]
+    within = [path / name for path in named for name in SPLIT_FILES]
+    return tuple(path for path in (*named, *within) if path.is_file())
 
 
 def where_from(dataset: DatasetConfig, workspace: Workspace, listing: Listing) -> str:

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from sweeper.printable import one_line
+
 Split = Literal["train", "val", "test"]
 
 SPLIT_NAMES: dict[str, Split] = {
@@ -71,8 +73,8 @@ class Listing:
 
 
 def enumerated(items: Sequence[str], limit: int = 10) -> str:
-    """Write the first items on a line each, and how many more there are."""
-    lines = [f"  {item}" for item in items[:limit]]
+    """Write the first items, which may hold any names, on a line each, and how many more there are."""
+    lines = [f"  {one_line(item)}" for item in items[:limit]]
     if len(items) > limit:
         lines.append(f"  and {len(items) - limit:,} more")
     return "\n".join(lines)

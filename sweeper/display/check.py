@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 from sweeper.curation.check import CheckReport, lines
 from sweeper.data.listing import enumerated
+from sweeper.display.cells import add_column, add_row, new_table
 
 
 def check_table(report: CheckReport) -> Table:
     """Return a line for everything that was looked at."""
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("what", no_wrap=True)
-    table.add_column("found", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table = new_table()
+    add_column(table, "what")
+    add_column(table, "found", right=True)
+    add_column(table, "", fold=True)
     for line in lines(report):
         wrong = line.serious and line.count
         style = "red" if wrong else "" if line.count else "dim"
-        table.add_row(line.subject, f"{line.count:,}", escape(line.detail), style=style)
+        add_row(table, line.subject, f"{line.count:,}", line.detail, style=style)
     return table
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import duration, score
 from sweeper.study.confirmation import Confirmation, Leader
 from sweeper.study.final_look import Look
@@ -14,7 +14,7 @@ from sweeper.study.final_look import Look
 
 def confirmation_table(found: Confirmation) -> Table:
     """Return the leaders by their mean over fresh seeds."""
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     headings = (
         "rank",
         "trial",
@@ -27,12 +27,12 @@ def confirmation_table(found: Confirmation) -> Table:
         "time",
     )
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+        add_column(table, heading, right=True)
     for rank, leader in enumerate(found.leaders, 1):
         seeds = f"{len(leader.values)}" + (f", {leader.failed} failed" if leader.failed else "")
         cells = [str(rank), str(leader.trial), score(leader.mean), score(leader.deviation), _interval(leader), seeds]
         p = "-" if leader.p is None else f"{leader.p:.2g}"
-        table.add_row(*cells, score(leader.searched), p, duration(leader.seconds))
+        add_row(table, *cells, score(leader.searched), p, duration(leader.seconds))
     return table
 
 

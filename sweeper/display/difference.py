@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
+from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import score, short
 from sweeper.report.difference import Difference, Paired
 
@@ -41,12 +40,12 @@ def verdict(paired: Paired) -> str:
 
 def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]], right: int = 3) -> Table:
     """Return a table whose last columns are numbers."""
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left")
+    table = new_table(title)
     for place, head in enumerate(heads):
         numeric = place >= len(heads) - right
-        table.add_column(head, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        add_column(table, head, right=numeric, fold=not numeric)
     for row in rows:
-        table.add_row(*map(escape, row))
+        add_row(table, *row)
     return table
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.display import cells
+from sweeper.display.cells import add_column, add_row, bar, cell, new_table
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
 from sweeper.display.tables import COLORS, duration, score, sending, short, silent_for
+from sweeper.printable import one_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.study.opening import Opening
 
@@ -64,7 +64,7 @@ class LiveTable:
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):
             warned = line.startswith(WARNING)
-            self._live.console.print(Text(line, style="yellow" if warned else "dim"), soft_wrap=True)
+            self._live.console.print(cells.message(line, "yellow" if warned else "dim"), soft_wrap=True)
 
     def worker_ready(self, device: str) -> None:
         self._devices.setdefault(device.partition(" (")[0], device)  # what follows is another for each worker
@@ -107,13 +107,14 @@ class LiveTable:
         return [line for line in self._lines.values() if line.state.ended]
 
     def worker_died(self, number: int | None, reason: str) -> None:
-        self._notes["worker"] = f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}"
+        who = f"{self._noun} {number}" if number is not None else "idle worker"
+        self._notes["worker"] = f"{who}: {one_line(reason)}"
 
     def trial_silent(self, number: int, seconds: float) -> None:
         self._notes[f"silent {number}"] = f"{self._noun} {number}: {silent_for(seconds)}"
 
     def slot_retired(self, reason: str, left: int) -> None:
-        self._notes[f"retired {left}"] = f"one worker less: {reason}; the sweep goes on with {left}"
+        self._notes[f"retired {left}"] = f"one worker less: {one_line(reason)}; the sweep goes on with {left}"
 
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
@@ -122,7 +123,7 @@ class LiveTable:
         if message is None:
             self._notes.pop("tracking", None)
         else:
-            self._notes["tracking"] = f"{message}; what is recorded waits on disk"
+            self._notes["tracking"] = f"{one_line(message)}; what is recorded waits on disk"
 
     def delivering(self, left: int) -> None:
         if left:
@@ -131,30 +132,30 @@ class LiveTable:
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []
         if self._decoded[0] < self._decoded[1]:
-            parts.append(_bar("decoding images", *self._decoded, f"{self._decoded[0]:,} of {self._decoded[1]:,}"))
+            parts.append(bar("decoding images", *self._decoded, f"{self._decoded[0]:,} of {self._decoded[1]:,}"))
         if self._sweep is not None and self._forecast is not None:
             parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
-        parts += [Text(f"on {', '.join(self._devices.values())}", style="dim")] * bool(self._devices)
-        parts += [Text(note, style="yellow") for note in self._notes.values()]
+        parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)
+        parts += [cells.message(note, "yellow") for note in self._notes.values()]
         return Group(*parts)
 
     def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:
         left = f"{duration(forecast.seconds_left)} left" if forecast.seconds_left is not None else ""
         trials = f"{forecast.ended}/{forecast.budget} {self._noun}s"
         best = f"best {sweep.objective.metric} {score(forecast.best)}"
-        return _bar(f"[bold]{sweep.study}[/]", forecast.ended, forecast.budget, trials, best, left)
+        return bar(sweep.study, forecast.ended, forecast.budget, trials, best, left)
 
     def _table(self, sweep: SweepConfig) -> Table:
-        table = Table(box=SIMPLE_HEAD)
+        table = new_table()
         for heading in (self._noun, "state", "epoch", f"best {sweep.objective.metric}", "train/loss", "time"):
-            table.add_column(heading, justify="left" if heading == "state" else "right", no_wrap=True)
-        table.add_column("configuration", overflow="ellipsis", no_wrap=True)
+            add_column(table, heading, right=heading != "state")
+        add_column(table, "configuration")
         running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]
         for line in [*self._ended(), *running]:
             seconds = line.seconds if line.state.ended else time.monotonic() - line.started
-            state = f"[{COLORS[line.state]}]{line.state}[/]"
-            cells = [str(line.number), state, f"{line.epochs}/{sweep.budget.epochs}", score(line.value)]
-            table.add_row(*cells, score(line.loss), duration(seconds), line.reason or line.about)
+            state = cell(line.state.value, COLORS[line.state])
+            about = (str(line.number), state, f"{line.epochs}/{sweep.budget.epochs}", score(line.value))
+            add_row(table, *about, score(line.loss), duration(seconds), line.reason or line.about)
         return table
 
 
@@ -162,10 +163,3 @@ def _about(config: TrialConfig) -> str:
     """Say in one line what tells most trials apart."""
     optimizer = config.optimizer
     return f"{config.backbone}, {optimizer.name} lr {short(optimizer.lr)}, batch {config.batch_size}"
-
-
-def _bar(title: str, done: int, total: int, *facts: str) -> Table:
-    """Return one line: a title, a progress bar and what there is to say beside it."""
-    line = Table.grid(padding=(0, 2))
-    line.add_row(title, ProgressBar(total=total, completed=done, width=30), *facts)
-    return line

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sweeper.display.printable import printable
 from sweeper.study.opening import Opening
 
 WARNING = "warning: "
@@ -12,7 +11,7 @@ def opening_lines(opening: Opening) -> list[str]:
     """Return a line for each fact, its subject in a column of its own, and then the warnings."""
     width = max((len(subject) for subject, _ in opening.facts), default=0)
     facts = [f"{subject:<{width}}  {_indented(text, width + 2)}" for subject, text in opening.facts]
-    return [printable(line) for line in (*facts, *(f"{WARNING}{text}" for text in opening.warnings))]
+    return [*facts, *(f"{WARNING}{text}" for text in opening.warnings)]
 
 
 def _indented(text: str, columns: int) -> str:

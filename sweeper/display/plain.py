@@ -7,9 +7,11 @@ import time
 from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
 from sweeper.display.tables import duration, score, sending, silent_for
+from sweeper.printable import one_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
 from sweeper.study.opening import Opening
 
@@ -34,7 +36,7 @@ class PlainLines:
         pass
 
     def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(cells.message(line), soft_wrap=True)
 
     def preparing(self, done: int, total: int) -> None:
         tenth = 10 * done // max(total, 1)
@@ -70,7 +72,7 @@ class PlainLines:
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         self._forecast.trial_ended(number, outcome)
-        result = outcome.reason or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
+        result = one_line(outcome.reason or "") or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
         left = duration(self._forecast.seconds_left)
         done = (
             f"{self._forecast.ended} of {self._forecast.budget} {self._noun}s done, best {score(self._forecast.best)}"
@@ -78,20 +80,22 @@ class PlainLines:
         self._say(f"{self._noun} {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}, {left} left")
 
     def worker_died(self, number: int | None, reason: str) -> None:
-        self._say(f"{self._noun} {number}: {reason}" if number is not None else f"idle worker: {reason}")
+        who = f"{self._noun} {number}" if number is not None else "idle worker"
+        self._say(f"{who}: {one_line(reason)}")
 
     def trial_silent(self, number: int, seconds: float) -> None:
         self._say(f"{self._noun} {number}: {silent_for(seconds)}")
 
     def slot_retired(self, reason: str, left: int) -> None:
-        self._say(f"warning: one worker less: {reason}; the sweep goes on with {left}")
+        self._say(f"warning: one worker less: {one_line(reason)}; the sweep goes on with {left}")
 
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")
 
     def tracking_trouble(self, message: str | None) -> None:
         if message != self._trouble:
-            self._say(f"{message}; what is recorded waits on disk" if message else "MLflow can be reached again")
+            trouble = f"{one_line(message)}; what is recorded waits on disk" if message else None
+            self._say(trouble or "MLflow can be reached again")
             self._trouble = message
 
     def delivering(self, left: int) -> None:

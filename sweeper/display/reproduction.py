@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.study.reproduction import Reproduction
 
 
 def reproduction_table(found: Reproduction, tolerance: float) -> Table:
     """Return the metrics that came out otherwise, each at the epoch where it is farthest off."""
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     for heading in ("metric", "epoch", "logged", "again", "difference", "within tolerance"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right", no_wrap=True)
+        add_column(table, heading, right=heading != "metric")
     for one in found.deviations:
         again = "-" if one.again is None else f"{one.again:.6f}"
         off = "-" if one.again is None else f"{one.again - one.logged:+.2e}"
         within = "yes" if one.within(tolerance) else "no"
-        table.add_row(one.metric, str(one.epoch), f"{one.logged:.6f}", again, off, within)
+        add_row(table, one.metric, str(one.epoch), f"{one.logged:.6f}", again, off, within)
     return table
 
 

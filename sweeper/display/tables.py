@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sweeper.config.flat import flatten
 from sweeper.config.sweep import SweepConfig
+from sweeper.display.cells import add_column, add_row, cell, new_table
 from sweeper.results import TrialRow, TrialState
 from sweeper.study.pareto import in_order, pareto_front
 
@@ -40,78 +40,82 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
     names = _told_apart_by(order)
     others = [goal.metric for goal in sweep.goals if goal.metric != sweep.objective.metric]
     front = pareto_front(rows, sweep.goals) if others else frozenset()
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     for heading in ("rank", "trial", sweep.objective.metric, *others, *["front"] * bool(others), "best epoch", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("parameters", overflow="fold")
+        add_column(table, heading, right=True)
+    add_column(table, "state")
+    add_column(table, "parameters", fold=True)
     for rank, row in enumerate(order, 1):
         cells = [str(rank), str(row.number), score(row.value), *(_value(row, metric) for metric in others)]
         cells += ["*" if row.number in front else ""] * bool(others)
         cells += [_epochs(row, sweep), duration(row.seconds)]
-        table.add_row(*cells, _state(row), _parameters(row, names))
+        add_row(table, *cells, _state(row), _parameters(row, names))
     return table
 
 
 def status_table(rows: Sequence[TrialRow], sweep: SweepConfig) -> Table:
     """Return every trial by number, with its state and why it is so."""
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("trial", justify="right")
-    table.add_column("state", no_wrap=True)
+    table = new_table()
+    add_column(table, "trial", right=True)
+    add_column(table, "state")
     for heading in (f"best {sweep.objective.metric}", "epoch", "duration"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+        add_column(table, heading, right=True)
+    add_column(table, "reason", fold=True)
     for row in rows:
         epoch = f"{row.epochs}/{sweep.budget.epochs}"
-        table.add_row(str(row.number), _state(row), score(row.value), epoch, duration(row.seconds), _reason(row))
+        add_row(table, str(row.number), _state(row), score(row.value), epoch, duration(row.seconds), _reason(row))
     return table
 
 
 def params_table(row: TrialRow, rows: Sequence[TrialRow]) -> Table:
     """Return all hyperparameters of a trial; those in which the trials differ stand out."""
-    table = Table(box=SIMPLE_HEAD, show_header=False)
+    table = new_table(header=False)
+    add_column(table, "")
+    add_column(table, "", fold=True)
     searched = _told_apart_by(rows)
     for name, value in _settings(row).items():
-        table.add_row(name, short(value), style="bold" if name in searched else "dim")
+        add_row(table, name, short(value), style="bold" if name in searched else "dim")
     return table
 
 
 def verification_table(report: ExportReport) -> Table:
     """Return what each format of an export scores on the validation split, beside the logged accuracy."""
     check = report.verification
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     for heading in ("format", "val/accuracy", "predictions changed", "allowed"):
-        table.add_column(heading, justify="left" if heading == "format" else "right", no_wrap=True)
-    table.add_row("logged", f"{check.weights.logged:.6f}", "", "")
+        add_column(table, heading, right=heading != "format")
+    add_row(table, "logged", f"{check.weights.logged:.6f}", "", "")
     weights = check.weights
-    table.add_row(weights.file, f"{weights.accuracy:.6f}", str(weights.off), str(weights.allowed))
+    add_row(table, weights.file, f"{weights.accuracy:.6f}", str(weights.off), str(weights.allowed))
     for item in check.formats:
-        table.add_row(item.file, f"{item.accuracy:.6f}", str(item.changed), str(item.allowed))
+        add_row(table, item.file, f"{item.accuracy:.6f}", str(item.changed), str(item.allowed))
     return table
 
 
 def quality_table(report: AutoencoderReport) -> Table:
     """Return what each file of an autoencoder's export gives on the validation split, and by how much it differs."""
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     for heading in ("file", "val/psnr", "expected", "difference", "allowed"):
-        table.add_column(heading, justify="left" if heading == "file" else "right", no_wrap=True)
+        add_column(table, heading, right=heading != "file")
     for check in report.checks:
         numbers = (f"{check.difference:.2g}", f"{check.allowed:g}")
-        table.add_row(check.file, score(check.value), score(check.expected), *numbers)
+        add_row(table, check.file, score(check.value), score(check.expected), *numbers)
     return table
 
 
 def variants_table(variants: Sequence[Variant]) -> Table:
     """Return what smaller ONNX files cost and save, by the best method for each."""
-    table = Table(box=SIMPLE_HEAD)
+    table = new_table()
     for heading in ("file", "method", "accuracy lost", "size", "one image", "kept"):
-        table.add_column(heading, no_wrap=True)
+        add_column(table, heading)
     for variant in variants:
         best = variant.best
-        lost = escape(best.failure) if best.failure else f"{best.lost:.2%} ± {best.margin:.2%}"
+        lost = best.failure if best.failure else f"{best.lost:.2%} ± {best.margin:.2%}"
         sizes = f"{size(variant.bytes)} of {size(variant.full_bytes)}" if variant.kept else ""
         times = f"{variant.milliseconds:.2f} ms, was {variant.full_milliseconds:.2f}" if variant.kept else ""
-        table.add_row(variant.file, variant.method, lost, sizes, times, "yes" if variant.kept else "[red]LEFT OUT[/]")
+        add_row(
+            table, variant.file, variant.method, lost, sizes, times, "yes" if variant.kept else cell("LEFT OUT", "red")
+        )
     return table
 
 
@@ -130,14 +134,14 @@ def merge_line(tried: MergeTry) -> str:
 
 def findings_table(findings: Sequence[Finding]) -> Table:
     """Return what the doctor looked at, what is wrong with it and what mends it."""
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    table.add_column("found", overflow="fold")
-    table.add_column("remedy", overflow="fold")
+    table = new_table()
+    add_column(table, "")
+    add_column(table, "what")
+    add_column(table, "found", fold=True)
+    add_column(table, "remedy", fold=True)
     for finding in findings:
-        mark = "[green]ok[/]" if finding.sound else "[red]wrong[/]"
-        table.add_row(mark, finding.subject, escape(finding.what), escape(finding.remedy or ""))
+        mark = cell("ok", "green") if finding.sound else cell("wrong", "red")
+        add_row(table, mark, finding.subject, finding.what, finding.remedy or "")
     return table
 
 
@@ -173,8 +177,8 @@ def _parameters(row: TrialRow, names: Sequence[str]) -> str:
     return " ".join(f"{name}={short(settings[name])}" for name in names if name in settings)
 
 
-def _state(row: TrialRow) -> str:
-    return f"[{COLORS[row.state]}]{row.state}[/]"
+def _state(row: TrialRow) -> Text:
+    return cell(row.state.value, COLORS[row.state])
 
 
 def _reason(row: TrialRow) -> str:

@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from sweeper.config.hyperparameters import Frozen
+from sweeper.inference.export_bounds import Temperature
 
 Logits = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
@@ -36,7 +37,7 @@ class Calibration(Frozen):
     images that the temperature has not seen. `reason` says why the temperature was left at 1.
     """
 
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
     images: int
     ece: float
     calibrated_ece: float

@@ -66,7 +66,7 @@ def export_model(
         if variants:
             with _timed("variants", seconds):
                 config = _with_variants(files, config, verification, val, variants)
-        write_config(files.config, config)
+        config = write_config(files.config, config)
         write_verification(files.verification, verification)
         write_whole(files.card, model_card(config, verification))
     return ExportReport(destination, config, verification, seconds)
@@ -88,8 +88,7 @@ def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) ->
     write_label_program(files.label_program, files.picture)
     written = {*files.files(), files.config.name, files.card.name, files.verification.name}
     config = describe_export(source, model, model_files, tuple(sorted(written)))
-    write_config(files.config, config)
-    return config
+    return write_config(files.config, config)
 
 
 def _calibrated(config: ExportConfig, verification: Verification, val: DeviceImages) -> ExportConfig:

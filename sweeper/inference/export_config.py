@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pydantic
 
 import sweeper
+from sweeper.config.bounds import ImageSide
 from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
+from sweeper.config.plain_name import PlainName
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
 from sweeper.files import write_whole
 from sweeper.inference.calibration import Calibration
-from sweeper.inference.source import ExportSource, Form, Member, MergeTry, Training
+from sweeper.inference.export_bounds import (
+    BATCH_BYTES,
+    LARGEST_FILE,
+    Bits,
+    Classes,
+    Deviations,
+    Digest,
+    InnerName,
+    Means,
+)
+from sweeper.inference.seal import digests_of, require_sealed
+from sweeper.inference.source import ACCURACY, ExportSource, Form, Member, MergeTry, Training
 from sweeper.modeling.ensemble import AnyClassifier
+from sweeper.printable import one_line
+from sweeper.seal import seal_of
 
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
+
+CHANNELS = 3
+MOST_TOLD = 3
+"""Mistakes that a message names."""
 
 
 class TensorShape(Frozen):
@@ -33,12 +53,12 @@ class TensorShape(Frozen):
 class Lineage(Frozen):
     """Where the model comes from."""
 
-    study: str
+    study: PlainName
     study_id: str | None = None
     """None of a study that an earlier version of sweeper began."""
     model_name: str | None = None
     """What the model is called in a registry, where that is not the study's name."""
-    trial: int
+    trial: pydantic.NonNegativeInt
     run_id: str | None
     best_epoch: int
     dataset: dict[str, Any]
@@ -85,7 +105,7 @@ class Variant(Frozen):
 class DepthConfig(Frozen):
     """How images with more than 8 bits are read: 2 ** bits - 1 is white, and a file's own tag counts first or never."""
 
-    bits: int = 16
+    bits: Bits = 16
     tags_first: bool = True
 
 
@@ -97,18 +117,18 @@ class ExportConfig(Frozen):
     Logits divided by the temperature of `calibration`
     are those of probabilities. A `soup` is one network with the mean of its members' weights; an `ensemble`
     holds the networks of all its `members`; `architecture` and `head` are the winner's. `files` lists all
-    that belongs to the export.
+    that belongs to the export; `digests` are those of its networks, `seal` that of all else in here.
     """
 
     format: Literal["sweeper-export"] = "sweeper-export"
     version: Literal[1] = 1
     architecture: str
     head: HeadConfig
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int
-    stored_size: int
+    classes: Classes
+    mean: Means
+    std: Deviations
+    image_size: ImageSide
+    stored_size: ImageSide
     resize: Resize
     interpolation: Literal["bicubic"] = "bicubic"
     depth: DepthConfig = DepthConfig()
@@ -116,14 +136,32 @@ class ExportConfig(Frozen):
     output: TensorShape
     metrics: dict[str, float]
     lineage: Lineage
-    model_files: tuple[str, ...]
+    model_files: tuple[InnerName, ...]
     libraries: dict[str, str]
-    files: tuple[str, ...]
+    files: tuple[InnerName, ...]
     calibration: Calibration | None = None
     variants: tuple[Variant, ...] = ()
     form: Form = "single"
     members: tuple[Member, ...] = ()
     merges: tuple[MergeTry, ...] = ()
+    digests: dict[InnerName, Digest] = pydantic.Field({})
+    seal: Digest | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if not len(self.mean) == len(self.std) == CHANNELS:
+            raise ValueError(f"mean and std should have {CHANNELS} values, one a channel")
+        if not 0 <= self.metrics.get(ACCURACY, -1) <= 1:
+            raise ValueError(f"metrics should have {ACCURACY} between 0 and 1")
+        if self.form != "single" and not self.members:
+            raise ValueError(f"a {self.form} should name its members")
+        return self
+
+    @property
+    def batch_size(self) -> int:
+        """How many images go through the network at once: as in training, and no more than memory should hold."""
+        most = BATCH_BYTES // (4 * CHANNELS * self.image_size**2)
+        return min(self.lineage.hyperparameters.batch_size, max(1, most))
 
     @property
     def temperature(self) -> float:
@@ -197,26 +235,52 @@ def library_versions() -> dict[str, str]:
     return own | {name: version(name) for name in LIBRARIES}
 
 
-def write_config(path: Path, config: ExportConfig) -> None:
-    write_whole(path, config.model_dump_json(indent=2) + "\n")
-
-
-def _require_classifier(path: Path, content: bytes) -> None:
-    if b'"task": "reconstruction"' in content:
-        raise ExportError(f"{path.parent} is the export of an autoencoder, which names no classes; name a classifier's")
+def write_config(path: Path, config: ExportConfig) -> ExportConfig:
+    """Write a config.json and return what it says, with the digests of the networks that lie beside it."""
+    named = config.model_copy(update={"digests": digests_of(path.parent, config.files)})
+    sealed = named.model_copy(update={"seal": seal_of(named.model_dump(mode="json"))})
+    write_whole(path, sealed.model_dump_json(indent=2) + "\n")
+    return sealed
 
 
 def read_config(path: Path) -> ExportConfig:
-    """Read a config.json. Raises ExportError when it is not that of an export."""
+    """Read a config.json. Raises ExportError when it is not that of an export, or not as it was written."""
+    content = _content(path)
+    if b'"task": "reconstruction"' in content:
+        raise ExportError(f"{path.parent} is the export of an autoencoder, which names no classes; name a classifier's")
     try:
-        content = path.read_bytes()
-        _require_classifier(path, content)
-        return ExportConfig.model_validate_json(content)
+        config = ExportConfig.model_validate_json(content)
+        require_sealed(path, json.loads(content))
+    except pydantic.ValidationError as error:
+        raise ExportError(
+            f"{path} is not the configuration of an export, or of a newer sweeper than {sweeper.__version__}: "
+            f"{_told(error)}; export the trial again"
+        ) from error
+    return config
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise ExportError(f"{path.parent} is no export: config.json is no regular file")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ExportError(f"{path} is no configuration of an export: it is larger than {LARGEST_FILE:,} bytes")
+        return path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path.parent} is no export: config.json cannot be read ({error.strerror})") from error
-    except pydantic.ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
-        raise ExportError(
-            f"{path} is not the configuration of an export, or of a newer sweeper than {sweeper.__version__}: {found}; "
-            "export the trial again"
-        ) from error
+
+
+def _told(error: pydantic.ValidationError) -> str:
+    """Return the first mistakes on one line."""
+    mistakes = error.errors(include_url=False, include_input=False)
+    found = [": ".join(filter(None, (_key(part["loc"]), _rule(part["msg"])))) for part in mistakes[:MOST_TOLD]]
+    more = f"; and {len(mistakes) - MOST_TOLD:,} more" if len(mistakes) > MOST_TOLD else ""
+    return one_line("; ".join(found)) + more
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part)[:80] for part in location)
+
+
+def _rule(message: str) -> str:
+    return message.removeprefix("Value error, ").removeprefix("Input ")[:200]

@@ -71,6 +71,13 @@ class ExportFolder:
         """Copies of the files that define architectures of the user's own."""
         return self.path / "model_files"
 
+    def inside(self, name: str) -> Path:
+        """Return a file by its name. Raises ExportError where it leads elsewhere: an export may be a stranger's."""
+        path = self.path / name
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise ExportError(f"{self.config} names the file {name!r} outside the export; export again")
+        return path
+
     def files(self) -> tuple[str, ...]:
         """Return the names of all files in the folder, with / between their parts."""
         found = (path for path in self.path.rglob("*") if not path.is_dir())
@@ -101,7 +108,7 @@ def _files_of_export(folder: ExportFolder) -> frozenset[str]:
     """Return the files that the export in a folder lists as its own; none where there is no export."""
     try:
         config = json.loads(folder.config.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return frozenset()
     ours = isinstance(config, dict) and config.get("format") == FORMAT and isinstance(config.get("files"), list)
     return frozenset(map(str, config["files"])) if ours else frozenset()

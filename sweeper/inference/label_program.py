@@ -20,7 +20,8 @@ for name in sys.argv[1:]:
     images = prepared(pathlib.Path(name).read_bytes(), config)[None]
     logits = session.run(["logits"], {"images": images})[0][0]
     powers = numpy.exp((logits - logits.max()) / config["calibration"]["temperature"])
-    print(config["classes"][logits.argmax()], f"{powers.max() / powers.sum():.4f}")
+    label = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in config["classes"][logits.argmax()])
+    print(label, f"{powers.max() / powers.sum():.4f}")
 """
 """Prints the class of each image and its probability."""
 

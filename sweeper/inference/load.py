@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -15,10 +15,12 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ConfigError, ExportError, ModelError
 from sweeper.inference.export_config import ExportConfig, read_config
 from sweeper.inference.folder import ExportFolder
+from sweeper.inference.seal import require_as_written
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
-from sweeper.modeling.registry import load_model_files
+from sweeper.modeling.registry import backbone_problems, load_model_files
+from sweeper.printable import one_line
 
 T = TypeVar("T", bound=nn.Module)
 
@@ -42,19 +44,38 @@ def load_export(folder: Path) -> LoadedExport:
     files = ExportFolder(folder)
     config = read_config(files.config)
     try:
-        load_model_files([_inside(folder, name) for name in config.model_files])
+        load_model_files([files.inside(name) for name in config.model_files])
     except (ConfigError, OSError) as error:
         raise ExportError(f"the model files of {folder} cannot be loaded: {error}") from error
+    _require_known([network.backbone for network in config.networks()], files)
+    _require_sizes(config, files)
     classifier = load_network(config.networks(), len(config.classes), files.weights)
+    require_as_written(files.weights, config.digests.get(files.weights.name))
     return LoadedExport(classifier, config)
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Return a model file of an export; an export may not have code run that lies elsewhere."""
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ExportError(f"{folder / 'config.json'} names the model file {name!r} outside the export; export again")
-    return path
+def _require_known(architectures: Sequence[str], files: ExportFolder) -> None:
+    """Raise ExportError for architectures that are not known here: none is asked for on the network."""
+    problems = [problem for name in architectures for problem in backbone_problems(name)]
+    if problems:
+        raise ExportError(
+            f"{files.config}: {one_line(problems[0][:200])}; an export brings architectures of its own as model files"
+        )
+
+
+def _require_sizes(config: ExportConfig, files: ExportFolder) -> None:
+    """Raise ExportError, before memory is taken for them, for sizes of layers that the weights do not have."""
+    try:
+        with safe_open(files.weights, framework="np") as tensors:
+            sizes = {size for name in tensors.keys() for size in tensors.get_slice(name).get_shape()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ExportError(f"{files.weights} cannot be read: {error}; check that the file is there and whole") from error
+    wanted = {len(config.classes), *(size for network in config.networks() for size in network.head.hidden)}
+    if wanted - sizes:
+        raise ExportError(
+            f"{files.weights} does not fit {config.architecture} with this head: no layer in it has the size "
+            f"{max(wanted - sizes):,}; check that it belongs to this config.json"
+        )
 
 
 def load_classifier(network: TrialConfig, classes: int, weights: Path) -> Classifier:

@@ -9,6 +9,7 @@ from sweeper.inference.export_config import ExportConfig, Variant, VariantTry
 from sweeper.inference.label_program import LABEL_PROGRAM
 from sweeper.inference.verify import Verification
 from sweeper.metrics import scores
+from sweeper.printable import one_line
 
 RULES = {
     "crop": "the middle is cut out of images that are not square",
@@ -236,4 +237,4 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return one_line(cell.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " "))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Iterable
 
 from sweeper.inference.predict import Prediction
+from sweeper.outputs import Kind
+from sweeper.spreadsheet import table
+
+PREDICTIONS = Kind("table of predictions", re.compile(rb"path,class,probability,(?:class_2,|reason\n)"))
 
 
 def predictions_csv(predictions: Iterable[Prediction], top: int) -> str:
@@ -14,12 +17,9 @@ def predictions_csv(predictions: Iterable[Prediction], top: int) -> str:
 
     With `top` above 1 the columns class_2, probability_2 and so on follow the first.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     more = [f"{name}_{place}" for place in range(2, top + 1) for name in ("class", "probability")]
-    writer.writerow(["path", "class", "probability", *more, "reason"])
-    writer.writerows(_row(prediction, top) for prediction in predictions)
-    return text.getvalue()
+    header = ["path", "class", "probability", *more, "reason"]
+    return table([header, *(_row(prediction, top) for prediction in predictions)])
 
 
 def _row(prediction: Prediction, top: int) -> list[str]:

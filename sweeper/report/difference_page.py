@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any
 
 from sweeper.paths import Workspace
+from sweeper.printable import one_line
 from sweeper.report.difference import Difference, Paired
 from sweeper.report.page import render
 from sweeper.report.payload import blob, curve_payload, packed
@@ -46,7 +47,7 @@ def _images(workspace: Workspace, side: Side, paired: Paired) -> dict[str, Any]:
         "count": len(paired.a),
         "wide": count > 256,
         "labels": blob(packed(paired.a.labels, count)),
-        "names": blob("\n".join(paths).encode(errors="replace")),
+        "names": blob("\n".join(map(one_line, paths)).encode()),
         "off": [blob(packed((s.predicted - s.labels) % count, count)) for s in (paired.a, paired.b)],
         "pictures": pictures(files, shown) if files else {},
     }

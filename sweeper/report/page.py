@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -20,6 +21,7 @@ from markupsafe import Markup
 import sweeper
 from sweeper.credentials import hide_credentials
 from sweeper.paths import Workspace
+from sweeper.printable import one_line, printable
 from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
 from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
@@ -138,18 +140,32 @@ def _version(name: str) -> str:
         return "-"
 
 
-def render(template: str, scripts: tuple[str, ...], **content: Any) -> str:
+def render(template: str, scripts: tuple[str, ...], payload: Mapping[str, Any], **content: Any) -> str:
     """Put a page together from a template, the shared styles and scripts, and Plotly."""
     pages = Environment(
-        loader=PackageLoader("sweeper.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("sweeper.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=lambda value: printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
     )
     pages.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}  # in our order, not sorted
     return pages.get_template(template).render(
         style=_asset("page.css"),
         scripts=[_asset(name) for name in scripts],
         plotly=_plotly(),
+        payload=_shown(payload),
         **content,
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return plain JSON whose texts, keys too, are each one line that can be shown."""
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, Mapping):
+        return {one_line(str(key)): _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _asset(name: str) -> Markup:

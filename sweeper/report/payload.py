@@ -12,6 +12,7 @@ import numpy as np
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.predictions import Predictions
+from sweeper.printable import one_line
 from sweeper.report.calibration import calibration
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
@@ -121,7 +122,7 @@ def images_payload(
         "count": len(first),
         "wide": classes > 256,
         "labels": blob(packed(first.labels, classes)),
-        "names": blob("\n".join(paths).encode(errors="replace")),
+        "names": blob("\n".join(map(one_line, paths)).encode()),
         "trials": dict(_within_bounds(told, classes)),
         "pictures": pictures(files, shown) if files else {},
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.confusion import Confusion, read_confusion
+from sweeper.errors import StudyError
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
@@ -130,7 +131,10 @@ def confusion_of_run(tracking: MlflowStore, run: RunSummary) -> tuple[Confusion 
 def _matrix(path: Path) -> tuple[Confusion | None, tuple[str, ...]]:
     if not path.exists():
         return None, ()
-    matrix, classes = read_confusion(path)
+    try:
+        matrix, classes = read_confusion(path)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
     return matrix, tuple(classes)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.addresses import sqlite_file
-from sweeper.credentials import hide_credentials
+from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.search.bulk_storage import BulkStorage
 
@@ -61,6 +61,7 @@ def open_storage(url: str) -> BulkStorage:
     """Return Optuna's storage at an address. Raises StudyError for what is none."""
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    hide_in("optuna")
     _parsed(url)
     if "{SCHEMA_VERSION}" not in url:  # the one pair of braces that Optuna fills in; it stumbles over all others
         url = url.replace("{", "{{").replace("}", "}}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
+from sweeper.spreadsheet import Cell, table
 from sweeper.study.card import study_card, write_card
 from sweeper.study.confirmation import Confirmation, confirmation
 from sweeper.study.driver import Driver, EngineFactory, SweepResult
@@ -121,10 +120,9 @@ def _history(rows: Sequence[TrialRow]) -> list[EpochMetrics]:
 
 
 def _repetitions_csv(rows: Sequence[TrialRow]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        cells = [row.params["trial"], row.params["seed"], row.state.value, row.value, row.best_epoch]
-        writer.writerow([*cells, row.epochs, row.seconds, row.reason])
-    return text.getvalue()
+    return table([COLUMNS, *map(_cells, rows)])
+
+
+def _cells(row: TrialRow) -> list[Cell]:
+    about = [row.params["trial"], row.params["seed"], row.state.value, row.value, row.best_epoch]
+    return [*about, row.epochs, row.seconds, row.reason]

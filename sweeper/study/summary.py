@@ -5,8 +5,6 @@ All of it follows from the study's storage, so that it may be written late, and 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections import Counter
@@ -16,6 +14,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialRow, TrialState
+from sweeper.spreadsheet import Cell, table
 from sweeper.study.pareto import choose
 from sweeper.study.ranking import ranked
 
@@ -84,12 +83,10 @@ def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:
     rest = [row for row in rows if row.number not in ranks]
     params = sorted({name for row in rows for name in row.params})
     costs = sorted({name for row in rows if row.outcome for name in row.outcome.costs})
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *costs, *params])
+    lines: list[list[Cell]] = [[*COLUMNS, *costs, *params]]
     for rank, row in enumerate([*order, *rest], 1):
-        cells = [rank if rank <= len(order) else "", row.number, row.state.value, row.value, row.best_epoch]
+        cells: list[Cell] = [rank if rank <= len(order) else "", row.number, row.state.value, row.value, row.best_epoch]
         cells += [row.epochs, row.seconds, row.reason]
         cells += [row.outcome.costs.get(name) if row.outcome else None for name in costs]
-        writer.writerow([*cells, *(row.params.get(name, "") for name in params)])
-    return text.getvalue()
+        lines.append([*cells, *(row.params.get(name, "") for name in params)])
+    return table(lines)

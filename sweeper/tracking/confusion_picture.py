@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sweeper.confusion import Confusion
+from sweeper.outputs import marked
 from sweeper.tracking.lettering import MONOSPACED, PLAIN, font, one_line, text_image
 
 CELL = 45  # pixels of a class, up to so many classes:
@@ -53,7 +54,7 @@ def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, pat
     pairs = text_image(worst_pairs(confusion, classes), MONOSPACED, scale.text)
     names = _labels([_short(name) for name in classes], scale)
     picture = _compose(_matrix(confusion, scale), names, heading, pairs, scale)
-    picture.save(path, compress_level=1)
+    picture.save(path, compress_level=1, pnginfo=marked())
 
 
 def _compose(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.addresses import SQLITE, portable, sqlite_address, sqlite_file
-from sweeper.credentials import hide_credentials
+from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import TrackingError
 from sweeper.files import file_lock
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
@@ -111,6 +111,7 @@ class MlflowStore:
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
+            hide_in("mlflow", "alembic")
             self._create_database()
             if relocates and self.is_ours:
                 self._relocate_database()

@@ -42,7 +42,10 @@ class Compilation:
         """Return what earlier trials have measured."""
         if self.file is None or not self.file.exists():
             return StepTimes()
-        return StepTimes.model_validate_json(self.file.read_bytes())
+        try:
+            return StepTimes.model_validate_json(self.file.read_bytes())
+        except ValueError:  # damaged: they are measured again
+            return StepTimes()
 
     def remember(self, times: StepTimes) -> None:
         """Keep times for later trials; those of several workers replace each other."""

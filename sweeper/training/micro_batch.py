@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from pydantic import PositiveInt
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -40,8 +41,8 @@ Parts = list[slice]
 class Limits(Frozen):
     """The most images that go through the network at once; None where no limit has been met."""
 
-    training: int | None = None
-    evaluation: int | None = None
+    training: PositiveInt | None = None
+    evaluation: PositiveInt | None = None
 
     def lowered(self, phase: Phase, limit: int) -> Limits:
         return self.model_copy(update={phase: limit})
@@ -157,7 +158,10 @@ def smallest_part(model: nn.Module) -> int:
 
 def recall_limits(file: Path | None) -> Limits:
     """Return the limits that earlier trials have met."""
-    return Limits.model_validate_json(file.read_bytes()) if file is not None and file.exists() else Limits()
+    try:
+        return Limits.model_validate_json(file.read_bytes()) if file is not None and file.exists() else Limits()
+    except ValueError:  # damaged: they are learned again
+        return Limits()
 
 
 def remember_limits(file: Path, limits: Limits) -> None:

@@ -18,6 +18,7 @@ from sweeper.data.transfer import to_device
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.backbones import Backbone
+from sweeper.outputs import marked
 from sweeper.paths import TrialFolder
 from sweeper.training.evaluate import predictor
 from sweeper.training.image_quality import mean_squared_error, psnr, ssim
@@ -111,7 +112,7 @@ def _as_bytes(pairs: Tensor) -> Tensor:
 def picture(pairs: Exhibit) -> bytes:
     """Return the grid of pairs of images as a PNG file."""
     png = io.BytesIO()
-    grid(pairs).save(png, "PNG")
+    grid(pairs).save(png, "PNG", pnginfo=marked())
     return png.getvalue()
 
 

@@ -20,6 +20,7 @@ from sweeper.data.index import build_index, read_listing
 from sweeper.data.listing import Listing
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
+from sweeper.spreadsheet import read_cell
 from tests.pictures import write_class_folders, write_picture
 
 
@@ -149,4 +150,7 @@ def test_paths_with_commas_quotes_and_line_breaks_survive(tmp_path: Path, worksp
     write_splits(listing, drawn_from(listing, 0.3, 0.0, 0), tmp_path, force=False)
     text = (tmp_path / "train.csv").read_text() + (tmp_path / "valid.csv").read_text()
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    assert {row["path"] for row in rows} == {"path", *(f"d/{path}" for path in listing.paths)}  # with the second header
+    assert {read_cell(row["path"]) for row in rows} == {
+        "path",
+        *(f"d/{path}" for path in listing.paths),
+    }  # with the second header

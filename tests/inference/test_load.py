@@ -60,6 +60,7 @@ def test_a_newer_format_is_refused(folder: Path) -> None:
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
+    del config["seal"]
     config["head"]["hidden"] = [8]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ExportError, match="does not fit small_resnet with this head"):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import ExportError
 from sweeper.inference.export import ExportReport
-from sweeper.inference.export_config import ExportConfig
+from sweeper.inference.export_config import ExportConfig, read_config, write_config
 from sweeper.inference.formats import read_onnx, read_program
 from sweeper.inference.load import load_export
 from sweeper.inference.source import Training
@@ -50,6 +50,7 @@ def negate_weights(path: Path) -> None:
     tensors = load_file(path)
     tensors["head.linear_out.weight"] *= -1
     save_file(tensors, path)
+    write_config(path.parent / "config.json", read_config(path.parent / "config.json"))  # as if it had been written so
 
 
 @pytest.fixture(scope="module")
