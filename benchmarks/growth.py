@@ -1,4 +1,4 @@
-"""How cost grows with images, classes, image size and workers; with trials: `benchmarks.trial_cost`.
+"""How cost grows with images, classes, image size and workers (with trials: `trial_cost`, `many_trials`).
 
     python -m benchmarks.growth [--repeats 3]
 

@@ -13,8 +13,10 @@ from sweeper import __version__
 from sweeper.commands import choosing, data, growing, models, reports, shipping, sweeps
 from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import (
+    AdoptOption,
     StorageOption,
     StudyArgument,
+    TrackingNameOption,
     TrackingOption,
     has_studies,
     open_study,
@@ -22,13 +24,15 @@ from sweeper.commands.studies import (
     this_workspace,
     winner_of,
 )
-from sweeper.commands.terminal import refuse, say, show, write, write_json
+from sweeper.commands.terminal import refuse, say, show, warn, write, write_json
 from sweeper.credentials import log_without_credentials
 from sweeper.errors import SweeperError
 
 if TYPE_CHECKING:
     pass
 
+
+LISTED_TRIALS = 200
 
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
@@ -70,16 +74,25 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command()
-def status(study: StudyArgument = None, storage: StorageOption = None) -> None:
+def status(
+    study: StudyArgument = None,
+    every: Annotated[bool, typer.Option("--all", help=f"List every trial, not the latest {LISTED_TRIALS}.")] = False,
+    storage: StorageOption = None,
+) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
+    from sweeper.study.no_winner import has_finished, without_winner
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
-    rows = store.rows()
-    ended = sum(row.ended_ms is not None for row in rows)
+    rows = store.rows() if every else store.latest_rows(LISTED_TRIALS)
+    ended, known = store.count_ended()
     say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
+    if len(rows) < known:
+        say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     show(status_table(rows, store.sweep))
+    if any(row.state.ended for row in rows) and not has_finished(rows):
+        warn(without_winner(store.sweep.study, rows))
     say_disk_use(workspace)
 
 
@@ -131,20 +144,26 @@ def best(
 
 
 @app.command()
-def sync(study: StudyArgument = None, storage: StorageOption = None, tracking_uri: TrackingOption = None) -> None:
+def sync(
+    study: StudyArgument = None,
+    storage: StorageOption = None,
+    tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
+) -> None:
     """Deliver to MLflow what could not be delivered while the sweep ran."""
     from sweeper.study.sync import sync_study
 
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
-    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri)
+    count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri, tracking_name)
     say(f"study {name}: {count} trials were waiting; MLflow has everything now")
 
 
 @app.command()
 def doctor(
     study: StudyArgument = None,
-    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair what can be repaired.")] = False,
+    adopt: AdoptOption = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -160,7 +179,7 @@ def doctor(
     show(findings_table(findings))
     if study or has_studies(workspace, storage):
         name = open_study(workspace, storage, study).sweep.study
-        about = examine_study(workspace, url, name, tracking_uri, fix=fix)
+        about = examine_study(workspace, url, name, tracking_uri, fix=fix, adopt=adopt)
         show(findings_table(about))
         findings += about
     if not all(finding.sound for finding in findings):

@@ -6,11 +6,16 @@ SweeperError
 ├── OtherImages             the images have changed while a study runs; its driver tells it as StudyChanged
 ├── StudyError          4   the study cannot be opened, continued or asked for what was wanted
 │   ├── StudyLocked         another driver is running it
+│   ├── StudyTakenOver      another driver has gone on with it, since this one did not answer
 │   ├── StudyNotFound       no study of that name is stored
-│   ├── StudyChanged        the search space differs from the one it was started with
+│   ├── StudyChanged        the search space, the images or a model file differ from those it was started with
+│   ├── ForeignStudy        it belongs to another folder
+│   ├── NoWinner            none of its trials has finished
+│   ├── DamagedFile         a file that it keeps cannot be read
 │   ├── DeviceError         a device cannot train
 │   └── DiskError           what it keeps on disk cannot be written
-├── TrackingError       5   MLflow cannot be reached or refuses what is sent
+├── TrackingError       5   MLflow cannot be reached
+│   └── TrackingRefused 7   MLflow answers, and will never take what is sent
 ├── ExportError         6   an export does not reproduce the logged accuracy, is damaged, or is none
 └── TrialError              fails one trial and never the study
     ├── NonFiniteLoss
@@ -78,12 +83,28 @@ class StudyLocked(StudyError):
     """Another driver holds the study."""
 
 
+class StudyTakenOver(StudyError):
+    """Another driver has taken the study over; this one must change nothing more."""
+
+
 class StudyNotFound(StudyError):
     """No study of this name is stored."""
 
 
 class StudyChanged(StudyError):
-    """The stored study was started with another search space, or on other images."""
+    """The stored study was started with another search space, other images or another model file."""
+
+
+class ForeignStudy(StudyError):
+    """The study belongs to another folder than this one."""
+
+
+class NoWinner(StudyError):
+    """No trial of the study has finished."""
+
+
+class DamagedFile(StudyError):
+    """A file that the study keeps is not what was written there."""
 
 
 class DeviceError(StudyError):
@@ -95,9 +116,15 @@ class DiskError(StudyError, OSError):
 
 
 class TrackingError(SweeperError):
-    """MLflow cannot be reached or refuses what it is sent."""
+    """MLflow cannot be reached, or does not answer as it should."""
 
     exit_code = 5
+
+
+class TrackingRefused(TrackingError):
+    """MLflow answers and will not take what it is sent, however often it is tried; the message says what to change."""
+
+    exit_code = 7
 
 
 class ExportError(SweeperError):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.sweep import SweepConfig
 from sweeper.confusion import write_confusion
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
@@ -21,9 +20,11 @@ from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
 from sweeper.spreadsheet import table
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.classifiers import require_classifiers
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def class_rows(report: SplitReport) -> list[tuple[str, float, float, float, int]
 
 def evaluate_trial(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     row: TrialRow,
     split: Split,
     *,
@@ -95,13 +96,15 @@ def evaluate_trial(
     from sweeper.inference.load import load_classifier
     from sweeper.modeling.registry import load_model_files
 
+    sweep = store.sweep
     require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
+    require_same_model_files(store)
     load_model_files(sweep.model_files)
-    images = _images_of_study(workspace, sweep, row.config, split, data, progress)
+    images = _images_of_study(workspace, store, row.config, split, data, progress)
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
-        artifacts = fetch_artifacts(workspace, sweep.study, row, Path(folder), tracking_uri)
+        artifacts = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri)
         classifier = load_classifier(row.config, len(images.classes), artifacts.weights)
     evaluated = _evaluated(classifier, images, split, row.config, device)
     return _report(sweep.study, row, split, str(data or dataset_name(sweep)), images, *evaluated)
@@ -109,7 +112,7 @@ def evaluate_trial(
 
 def _images_of_study(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     config: TrialConfig,
     split: Split,
     data: Path | None,
@@ -118,12 +121,13 @@ def _images_of_study(
     from sweeper.data.other_images import other_images
     from sweeper.data.prepare import prepare_images
 
+    sweep = store.sweep
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
     if data is not None:
         told = {"resize", "stored_size", "labels", "missing_labels"}
         other = DatasetConfig(path=str(data), **sweep.dataset.model_dump(include=told))
         return other_images(other, split, images.classes, config.image_size, workspace, images.depth, progress)
-    require_same_images(workspace, sweep, images.digest)
+    require_same_images(workspace, store, images.digest)
     if split not in images.splits:
         raise DatasetError(
             f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}; name labelled "
@@ -211,7 +215,12 @@ def write_report(report: SplitReport, files: EvaluationFolder) -> list[Path]:
 
 
 def record_in_mlflow(
-    workspace: Workspace, report: SplitReport, files: list[Path], now_ms: int, tracking_uri: str | None
+    workspace: Workspace,
+    store: StudyStore,
+    report: SplitReport,
+    files: list[Path],
+    now_ms: int,
+    tracking_uri: str | None,
 ) -> int:
     """Log a look at the test split to the trial's run; return how often it has been looked at.
 
@@ -221,6 +230,6 @@ def record_in_mlflow(
 
     if report.trial is None:
         raise StudyError(f"{report.model} is an export and has no run of its own; evaluate its study")
-    store, run = find_run(workspace, report.model, report.trial, tracking_uri)
+    mlflow, run = find_run(workspace, store, report.trial, tracking_uri)
     epoch = report.trial.best_epoch or 0
-    return record_test_look(store, run, report.evaluation.values, epoch, files, report.digest, now_ms)
+    return record_test_look(mlflow, run, report.evaluation.values, epoch, files, report.digest, now_ms)

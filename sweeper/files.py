@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from sweeper.errors import DiskError
+from sweeper.errors import DamagedFile, DiskError
+
+T = TypeVar("T")
 
 
 class AlreadyLocked(Exception):
@@ -41,6 +43,17 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
             file.write(owner)
             file.flush()
         yield
+
+
+def read_parsed(path: Path, parse: Callable[[bytes], T]) -> T:
+    """Return what a file holds that was written whole. Raises DamagedFile where that is no longer what was written."""
+    try:
+        return parse(path.read_bytes())
+    except ValueError as error:  # pydantic's is one, and so is that of text which is no UTF-8
+        raise DamagedFile(
+            f"{path} is damaged ({str(error).splitlines()[0]}); sweeper doctor STUDY --fix repairs it or says what is "
+            "lost"
+        ) from error
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

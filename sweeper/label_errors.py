@@ -80,7 +80,7 @@ def find_label_errors(
     require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; choose another study")
-    config = with_kept_weights(row.config, sweep.study, workspace)
+    config = with_kept_weights(row.config, workspace.study(sweep.study), workspace)
     if (start := read_start(workspace.study(sweep.study))) is not None:
         raise StudyError(
             f"{sweep.study} goes on from weights of {start.study}, which have seen the labels that are to be judged; "

@@ -20,6 +20,7 @@ TENSORBOARD = "tensorboard"
 REPORTS = "reports"
 WRITTEN_LISTS = ".sweeper-lists.json"
 """Beside the lists of `sweeper data split`: by what it knows them again."""
+STATE = ".sweeper"
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255
@@ -47,7 +48,7 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        return self.root / ".sweeper"
+        return self.root / STATE
 
     @property
     def mlflow_database(self) -> Path:
@@ -105,12 +106,21 @@ class Workspace:
         name = f"{backbone}-{image_size}px-batch-{batch_size}-{trainable}-{device}"
         return self.state / "step-times" / f"{quote(name, safe=' ')}.json"
 
+    @property
+    def studies(self) -> Path:
+        """The folders of all studies."""
+        return self.state / "studies"
+
     def device_lock(self, device: str) -> Path:
         """Held while a worker places its images on a device."""
         return self.state / "devices" / f"{quote(device, safe='')}.lock"
 
     def study(self, name: str) -> StudyFolder:
-        return StudyFolder(self.state / "studies" / name)
+        return StudyFolder(self.studies / name)
+
+    def earlier_study(self, name: str, identity: str) -> Path:
+        """Where what an earlier study of the same name has left is put aside; no study can be called so."""
+        return self.studies / f"{name}~{identity}"
 
     def tensorboard(self, study: str) -> Path:
         """Event files, a folder for each trial."""
@@ -162,13 +172,38 @@ class StudyFolder:
     path: Path
 
     @property
+    def root(self) -> Path:
+        """The working directory that it lies in."""
+        return next(folder.parent for folder in self.path.parents if folder.name == STATE)
+
+    @property
     def lock(self) -> Path:
         return self.path / "driver.lock"
+
+    @property
+    def identity(self) -> Path:
+        """The study's id, and where this folder was when it was last used."""
+        return self.path / "identity.json"
 
     @property
     def sweep(self) -> Path:
         """What the parent run holds: the configuration, and later the summary."""
         return self.path / "sweep"
+
+    @property
+    def parent_run(self) -> Path:
+        """The MLflow run that this is recorded in, and what has been delivered to it."""
+        return self.sweep / "run.json"
+
+    @property
+    def history(self) -> Path:
+        """How the best value rose: the metrics of the parent run."""
+        return self.sweep / "history.json"
+
+    @property
+    def artifacts(self) -> Path:
+        """Laid out as in the parent run."""
+        return self.sweep / "artifacts"
 
     @property
     def card(self) -> Path:
@@ -197,6 +232,11 @@ class StudyFolder:
     def confirmation(self) -> StudyFolder:
         """Where its leaders are trained again; laid out alike."""
         return StudyFolder(self.path / "confirmation")
+
+    @property
+    def of_study(self) -> StudyFolder:
+        """Of a confirmation: the folder of the study whose leaders they are."""
+        return StudyFolder(self.path.parent)
 
     @property
     def repetitions(self) -> Path:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.config.sweep import SweepConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
@@ -17,7 +16,9 @@ from sweeper.files import write_whole
 from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class QualityReport:
 
 def evaluate_autoencoder(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     row: TrialRow,
     split: Split,
     *,
@@ -74,16 +75,18 @@ def evaluate_autoencoder(
     from sweeper.training.micro_batch import MicroBatches
     from sweeper.training.reconstruction import Reconstruction
 
+    sweep = store.sweep
     config, task = row.config, sweep.task
     if config is None or not isinstance(task, ReconstructionConfig):
         raise StudyError(f"trial {row.number} of {sweep.study} is no autoencoder's; evaluate another study")
+    require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
-    require_same_images(workspace, sweep, images.digest)
+    require_same_images(workspace, store, images.digest)
     if split not in images.splits:
         raise DatasetError(f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}")
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
-        artifacts = fetch_artifacts(workspace, sweep.study, row, Path(folder), tracking_uri)
+        artifacts = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri)
         model = load_autoencoder(config, artifacts.weights)
     model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     part = DeviceImages(images, split, device)
@@ -106,7 +109,12 @@ def write_quality(report: QualityReport, files: EvaluationFolder) -> list[Path]:
 
 
 def record_quality(
-    workspace: Workspace, report: QualityReport, files: list[Path], now_ms: int, tracking_uri: str | None
+    workspace: Workspace,
+    store: StudyStore,
+    report: QualityReport,
+    files: list[Path],
+    now_ms: int,
+    tracking_uri: str | None,
 ) -> int:
     """Log a look at the test split to the trial's run; return how often it has been looked at.
 
@@ -114,6 +122,6 @@ def record_quality(
     """
     from sweeper.tracking.test_looks import record_test_look
 
-    store, run = find_run(workspace, report.study, report.trial, tracking_uri)
+    mlflow, run = find_run(workspace, store, report.trial, tracking_uri)
     epoch = report.trial.best_epoch or 0
-    return record_test_look(store, run, report.validation.values, epoch, files, report.digest, now_ms)
+    return record_test_look(mlflow, run, report.validation.values, epoch, files, report.digest, now_ms)

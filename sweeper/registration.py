@@ -12,31 +12,38 @@ from sweeper.inference.label_program import PICTURE
 from sweeper.inference.seal import require_as_written
 from sweeper.paths import Workspace
 from sweeper.study.card import tracking_uri_of
-from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import ModelRegistry, RegisteredVersion, ServableExport
+from sweeper.tracking.study_records import Recorded, StudyRecords
+from sweeper.tracking.tags import DIGEST_TAG, ID_TAG, STUDY_TAG, TRIAL_TAG
 
 
-def register_export(workspace: Workspace, folder: Path, tracking_uri: str | None) -> RegisteredVersion:
-    """Register an export under its study's name, with the alias `best`, as a model of its trial's run.
+def register_export(
+    workspace: Workspace, folder: Path, tracking_uri: str | None, name: str | None = None
+) -> RegisteredVersion:
+    """Register an export under its study's name, or another one, with the alias `best`, as a model of its trial's run.
 
     Raises ExportError when the folder is no export, StudyError when its trial has no run there,
-    TrackingError when MLflow cannot be reached or has no registry.
+    TrackingError when MLflow cannot be reached or has no registry, TrackingRefused where the name is another study's.
     """
     config = read_config(ExportFolder(folder).config)
     lineage = config.lineage
     store = MlflowStore(tracking_uri_of(workspace, lineage.study, tracking_uri), workspace)
-    return ModelRegistry(store).register(lineage.study, _run_of(store, config), servable(folder, config))
+    run = _run_of(workspace, store, config)
+    called = name or lineage.model_name or lineage.study
+    return ModelRegistry(store).register(called, run, servable(folder, config), lineage.study_id)
 
 
-def _run_of(store: MlflowStore, config: ExportConfig) -> str:
+def _run_of(workspace: Workspace, store: MlflowStore, config: ExportConfig) -> str:
     lineage = config.lineage
-    tags = {STUDY_TAG: lineage.study, TRIAL_TAG: str(lineage.trial)}
-    run = lineage.run_id or store.find_run(store.experiment(lineage.study), tags)
+    recorded = Recorded(lineage.study, lineage.study_id, lineage.model_name, adopted=True)
+    run = lineage.run_id or StudyRecords(store, recorded).find_run(TRIAL_TAG, str(lineage.trial))
     if run is None:
+        waits = workspace.study(lineage.study).trial(lineage.trial).path.is_dir()
+        way = f"sweeper sync {lineage.study}" if waits else f"sweeper doctor {lineage.study} --fix"
         raise StudyError(
-            f"trial {lineage.trial} of {lineage.study} has no MLflow run at this address; bring it there: "
-            f"sweeper sync {lineage.study}"
+            f"trial {lineage.trial} of {lineage.study} has no MLflow run at {store.shown_uri}; name the right address "
+            f"with --tracking-uri, or bring it there: {way}"
         )
     return run
 
@@ -58,8 +65,9 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
         f"{config.metrics['val/accuracy']:.2%} of the validation images labelled rightly.",
         tags={
             STUDY_TAG: lineage.study,
+            **({ID_TAG: lineage.study_id} if lineage.study_id else {}),
             TRIAL_TAG: str(lineage.trial),
-            "sweeper.dataset_digest": str(lineage.dataset.get("digest", "")),
+            DIGEST_TAG: str(lineage.dataset.get("digest", "")),
             "sweeper.val_accuracy": f"{config.metrics['val/accuracy']:.6f}",
         },
     )

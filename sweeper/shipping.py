@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.config.sweep import SweepConfig
 from sweeper.config.task import CLASSIFICATION
 from sweeper.errors import ExportError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name
+from sweeper.study.recorded import own_folder, recorded_as
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
@@ -48,7 +50,7 @@ class Extras:
 
 def export_trial(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     row: TrialRow,
     destination: Path,
     tracking_uri: str | None,
@@ -70,17 +72,21 @@ def export_trial(
     from sweeper.modeling.registry import load_model_files
     from sweeper.training.device import open_device
 
+    sweep = store.sweep
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has not finished an epoch; there is nothing to export")
+    require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
-    _require_same_images(workspace, sweep, images)
-    device = open_device(sweep.device, 0)
+    _require_same_images(workspace, store, images)
+    device, recorded = open_device(sweep.device, 0), recorded_as(workspace, store)
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
-        artifacts = fetch_artifacts(workspace, sweep.study, row, folder, tracking_uri)
+        artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)
         source = ExportSource(
             study=sweep.study,
+            study_id=recorded.id,
+            model_name=recorded.name,
             trial=row.number,
             config=row.config,
             classes=images.classes,
@@ -101,7 +107,7 @@ def export_trial(
             return export_autoencoder(source, DeviceImages(images, "val", device), destination)
         val, train = DeviceImages(images, "val", device), DeviceImages(some_of_training(images), "train", device)
         if extras.merges:
-            leaders = _leaders(workspace, sweep, source, extras.others, folder, tracking_uri)
+            leaders = _leaders(workspace, store, source, extras.others, folder, tracking_uri)
             source = merged(source, leaders, extras.merges, val, train, folder)
         variants = VariantRequest(extras.variants, train, extras.tolerance) if extras.variants else None
         return export_model(source, val, destination, variants)
@@ -109,7 +115,7 @@ def export_trial(
 
 def _leaders(
     workspace: Workspace,
-    sweep: SweepConfig,
+    store: StudyStore,
     winner: ExportSource,
     others: Sequence[TrialRow],
     folder: Path,
@@ -121,7 +127,7 @@ def _leaders(
     leaders = [Leader(winner.trial, winner.config, winner.weights, winner.run_id)]
     for row in others:
         try:
-            found = fetch_artifacts(workspace, sweep.study, row, folder / f"trial-{row.number}", tracking_uri)
+            found = fetch_artifacts(workspace, store, row, folder / f"trial-{row.number}", tracking_uri)
             weights = found.weights
         except StudyError as error:
             logger.warning("trial %d is left out: %s", row.number, error)
@@ -137,9 +143,9 @@ def some_of_training(images: ImageSet) -> ImageSet:
     return replace(images, splits={"train": rows})
 
 
-def _require_same_images(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> None:
+def _require_same_images(workspace: Workspace, store: StudyStore, images: ImageSet) -> None:
     """Refuse to judge an export by other images than the trial was judged by."""
-    card = read_card(workspace.study(sweep.study))
+    sweep, card = store.sweep, read_card(own_folder(workspace, store))
     logged = card.dataset["digest"] if card else images.digest
     if images.digest != logged:
         raise ExportError(

@@ -14,6 +14,7 @@ from sweeper.evaluation import SplitReport, evaluate_trial, write_report
 from sweeper.metrics import scores
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow, TrialState
+from sweeper.search.study_store import StudyStore
 from sweeper.training.evaluate import Evaluation
 from tests.pictures import write_split_folders
 
@@ -35,10 +36,11 @@ ROW = TrialRow(
 def test_a_study_without_a_test_split_is_answered_with_what_to_do(tmp_path: Path) -> None:
     write_split_folders(tmp_path / "d")
     space = {"study": "s", "dataset": {"path": str(tmp_path / "d")}, "search": {"backbone": "test_resnet"}}
+    store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", SweepConfig.model_validate(space))
     with pytest.raises(DatasetError, match=r"no test split, only train, val; name labelled images .* --data"):
         evaluate_trial(
             Workspace(tmp_path),
-            SweepConfig.model_validate(space),
+            store,
             ROW,
             "test",
             data=None,

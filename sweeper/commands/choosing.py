@@ -98,7 +98,7 @@ def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri:
     with progress_bar("decoding") as progress:
         report = evaluate_trial(
             workspace,
-            sweep,
+            store,
             store.rows()[winner],
             "test",
             data=None,
@@ -128,7 +128,7 @@ def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -
     files = sorted(path for path in workspace.evaluation(store.sweep.study, "test").path.glob("*") if path.is_file())
     for look in looks(folder):
         if not look.recorded:
-            mlflow, run = find_run(workspace, store.sweep.study, rows[look.trial], tracking_uri)
+            mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)
             epoch = rows[look.trial].best_epoch or 0
             record_test_look(mlflow, run, look.metrics, epoch, files, look.digest, look.when_ms)
             forced = {"sweeper.test_look_forced": "true"} if look.forced else {}
@@ -161,7 +161,7 @@ def reproduce(
     workspace.state.mkdir(exist_ok=True)
     store = MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace)
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=workspace.state) as temporary:
-        logged = with_beginning(read_logged(store, _run_id(store, run), Path(temporary)), workspace)
+        logged = with_beginning(read_logged(store, _run_id(workspace, store, run), Path(temporary)), workspace)
         require_same_images(logged, workspace)
         folder = StudyFolder(Path(temporary) / "study")
         engine = LocalEngine(logged.sweep, workspace, 1, folder=folder, threads=logged.threads)
@@ -177,15 +177,22 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _run_id(store: MlflowStore, run: str) -> str:
-    """Return a run's id, given as it is or as STUDY/NUMBER. Raises StudyError where there is none."""
+def _run_id(workspace: Workspace, store: MlflowStore, run: str) -> str:
+    """Return a run's id, given as it is or as STUDY/NUMBER: of this folder's study, else of the one named so there.
+
+    Raises StudyError where there is none.
+    """
     from sweeper.errors import StudyError
-    from sweeper.tracking.delivery import TRIAL_TAG
+    from sweeper.study.place import read_identity
+    from sweeper.tracking.study_records import Recorded, StudyRecords, named
+    from sweeper.tracking.tags import TRIAL_TAG
 
     study, slash, number = run.partition("/")
     if not slash:
         return run
-    found = next((one.id for one in store.summaries(study) if one.tags.get(TRIAL_TAG) == number), None)
+    known = read_identity(workspace.study(study))
+    recorded = named(store, study) if known is None else Recorded(study, known.id, adopted=known.adopted)
+    found = StudyRecords(store, recorded).find_run(TRIAL_TAG, number)
     if found is None:
         raise StudyError(f"MLflow has no run of {run}; write STUDY/NUMBER, or the id of a run as `mlflow ui` shows it")
     return found

@@ -295,9 +295,11 @@ def label_errors(
     """
     from sweeper.commands.models import device_named
     from sweeper.label_errors import find_label_errors
+    from sweeper.study.model_files import require_same_model_files
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
+    require_same_model_files(store)
     outputs = _candidate_outputs(csv, sheet, store.sweep.dataset)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:

@@ -12,10 +12,12 @@ from sweeper.commands.studies import (
     OverridesOption,
     ReportOption,
     StorageOption,
+    TrackingNameOption,
     TrackingOption,
     WorkersOption,
     storage_url,
     this_workspace,
+    with_tracking_name,
 )
 from sweeper.commands.terminal import say
 
@@ -31,6 +33,7 @@ def extend(
     with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
 ) -> None:
     """Continue a study with an edited search space: a wider range, another backbone, optimizer, sampler or pruner.
 
@@ -41,7 +44,7 @@ def extend(
     from sweeper.errors import ConfigError, Problem
     from sweeper.study.extending import extend_study
 
-    sweep = load_sweep(space, overrides or [], check_names)
+    sweep = load_sweep(space, with_tracking_name(overrides, tracking_name), check_names)
     if sweep.study != study:
         rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
         raise ConfigError([Problem(str(space), "study", rule)])

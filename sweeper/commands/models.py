@@ -123,6 +123,7 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
         return Path(model)
     folder = workspace.export(model)
     if not (folder / "config.json").is_file():
+        _require_a_winner(workspace, storage, model)
         raise StudyError(
             f"{model} is no folder of an export, and there is none in {folder}; if it is a study: "
             f"sweeper best {model} --export"
@@ -130,6 +131,18 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
     if has_studies(workspace, storage):
         _require_winner(workspace, storage, model, folder)
     return folder
+
+
+def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
+    """Raise NoWinner where this is a study of which no trial has finished."""
+    from sweeper.errors import StudyNotFound
+    from sweeper.study.winner import winner_of
+
+    try:
+        store = open_study(workspace, storage, study)
+    except StudyNotFound:
+        return
+    winner_of(store)
 
 
 def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:
@@ -194,7 +207,9 @@ def evaluate(
         show(scores_table(report))
         say(f"{model}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if report.trial is not None and split == "test":
-        looks = record_in_mlflow(workspace, report, files, int(time.time() * 1000), tracking_uri)
+        looks = record_in_mlflow(
+            workspace, open_study(workspace, storage, model), report, files, int(time.time() * 1000), tracking_uri
+        )
         warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
 
 
@@ -237,7 +252,7 @@ def _evaluate_autoencoder(
     row = winner_of(store)
     with progress_bar("decoding") as progress:
         report = evaluate_autoencoder(
-            workspace, store.sweep, row, split, device=on, tracking_uri=tracking_uri, progress=progress
+            workspace, store, row, split, device=on, tracking_uri=tracking_uri, progress=progress
         )
     files = write_quality(report, EvaluationFolder(to) if to else workspace.evaluation(study, split))
     if as_json:
@@ -246,7 +261,7 @@ def _evaluate_autoencoder(
         show(quality_table(report))
         say(f"{study}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
     if split == "test":
-        looks = record_quality(workspace, report, files, int(time.time() * 1000), tracking_uri)
+        looks = record_quality(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
         warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
 
 
@@ -272,5 +287,5 @@ def _evaluated(
         on = device_named(store.sweep.device if device == "auto" else device)
         row = winner_of(store)
         return evaluate_trial(
-            workspace, store.sweep, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
+            workspace, store, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
         )

@@ -59,7 +59,8 @@ def run_and_tell(
             leaders=leaders,
             workers=workers,
         )
-    show(ranked_table(result.rows, sweep, limit=20))
+    if any(row.value is not None for row in result.rows):
+        show(ranked_table(result.rows, sweep, limit=20))
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
@@ -88,10 +89,11 @@ def refuse_single_images(sweep: SweepConfig) -> None:
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
     """Return the configurations of another study's leaders by their names, and say what of them does not fit.
 
-    Raises StudyNotFound, and ConfigError for a grid, which tries every combination anyway.
+    Raises StudyNotFound, NoWinner, and ConfigError for a grid, which tries every combination anyway.
     """
     from sweeper.config.fitting import fit
     from sweeper.errors import ConfigError, Problem
+    from sweeper.study.no_winner import require_finished
     from sweeper.study.pareto import in_order
     from sweeper.study.repetitions import leaders_of
 
@@ -99,6 +101,7 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
         rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
         raise ConfigError([Problem("--warm-start-from", "", rule)])
     store = open_study(workspace, storage, study)
+    require_finished(study, store.rows())
     rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
     leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
     say(f"warm start: {len(leaders)} leaders of {study} come first in {sweep.study}, unless it has begun")
@@ -126,31 +129,50 @@ def say_disk_use(workspace: Workspace) -> None:
     from sweeper.study.disk import disk_use
 
     use = disk_use(workspace)
-    features = f"{size(use.features)} features of frozen backbones, " if use.features else ""
-    parts = f"{size(use.images)} decoded images, {features}{size(use.trials)} unfinished or undelivered trials"
-    say(f"disk: {workspace.state.name} holds {size(use.total)} ({parts})")
+    parts = {
+        "decoded images": use.images,
+        "features of frozen backbones": use.features,
+        "weights that studies begin from": use.weights,
+        "unfinished or undelivered trials": use.trials,
+    }
+    told = ", ".join(f"{size(count)} {what}" for what, count in parts.items() if count)
+    held = f" ({told})" if told else ""
+    say(f"disk: {workspace.state.name} holds {size(use.total)}{held}")
 
 
 def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -> None:
-    """Close a run with the outcome, where to look and what to do; exit 130 after an interruption."""
+    """Close a run with the outcome, where to look and what to do.
+
+    Exit 130 after an interruption. Raises NoWinner where no trial has finished, TrackingRefused where MLflow takes no
+    more.
+    """
+    from sweeper.errors import TrackingRefused
+    from sweeper.study.no_winner import require_finished
+
     study = sweep.study
     states = [row.state.value for row in result.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     say(f"study {study}: {counts or 'no trials'}")
     if result.stopped_because:
         say(f"stopped: {result.stopped_because}")
-    if result.undelivered:
+    if result.undelivered and not result.refused:
         say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
     if result.interrupted:
         command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
         say(f"interrupted; the same command goes on: {command}")
         raise typer.Exit(INTERRUPTED)
+    require_finished(study, result.rows)
     say(f"next: sweeper status {study}   sweeper best {study} --export")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "
         trials = f"{page}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
         say(f"      {start}{trials}")
+    if result.undelivered and result.refused:
+        raise TrackingRefused(
+            f"{result.undelivered} runs are not in MLflow, and stay on disk until this is changed: {result.refused}\n"
+            f"then: sweeper sync {study}"
+        )
 
 
 def _best_first(objective: ObjectiveConfig) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper.commands.models import exported_model
-from sweeper.commands.studies import StorageOption, TrackingOption, this_workspace
+from sweeper.commands.studies import StorageOption, TrackingNameOption, TrackingOption, this_workspace
 from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def export(
         raise StudyError(f"{store.sweep.study} gives images back: {rule}")
     destination = to or workspace.export(store.sweep.study)
     with waiting("exporting and checking every format"):
-        report = export_trial(workspace, store.sweep, row, destination, tracking_uri, asked.extras(store, row))
+        report = export_trial(workspace, store, row, destination, tracking_uri, asked.extras(store, row))
     if not isinstance(report, ExportReport):
         show(quality_table(report))
         say(f"exported to {destination}; its README.md says how to use it")
@@ -143,6 +143,7 @@ def register(
     model: Annotated[str, typer.Argument(help="An export's folder, or a study whose winner has been exported.")],
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
 ) -> None:
     """Register an export in MLflow's model registry as the newest version of its study, with the alias `best`.
 
@@ -152,7 +153,7 @@ def register(
 
     workspace = this_workspace()
     folder = exported_model(workspace, storage, model)
-    _say_registered(register_export(workspace, folder, tracking_uri))
+    _say_registered(register_export(workspace, folder, tracking_uri, tracking_name))
 
 
 def _say_registered(version: RegisteredVersion) -> None:

@@ -18,6 +18,16 @@ StorageOption = Annotated[
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
+TrackingNameOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
+    ),
+]
+AdoptOption = Annotated[
+    bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
+]
 AUTO: Literal["auto"] = "auto"
 
 
@@ -54,6 +64,11 @@ OverridesOption = Annotated[
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
 
 
+def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[str]:
+    """Return the overrides with the one that names the experiment."""
+    return [*(overrides or []), *([] if name is None else [f"tracking.name={name}"])]
+
+
 def this_workspace() -> Workspace:
     from sweeper.paths import Workspace
 
@@ -61,7 +76,9 @@ def this_workspace() -> Workspace:
 
 
 def storage_url(workspace: Workspace, storage: str | None) -> str:
-    return storage or f"sqlite:///{workspace.optuna_database}"
+    from sweeper.addresses import sqlite_address
+
+    return storage or sqlite_address(workspace.optuna_database)
 
 
 def open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
@@ -90,14 +107,10 @@ def has_studies(workspace: Workspace, storage: str | None) -> bool:
 def winner_of(store: StudyStore, prefer: str | None = None, within: float | None = None) -> TrialRow:
     """Return the trial that a confirmation chose, else the best that has finished; or the one that is preferred.
 
-    Raises StudyError when none has finished, ConfigError for a metric that trials do not have.
+    Raises NoWinner when none has finished, ConfigError for a metric that trials do not have.
     """
-    from sweeper.errors import StudyError
+    from sweeper.study import winner
     from sweeper.study.pareto import choose
-    from sweeper.study.winner import study_winner
 
-    row = study_winner(store) if prefer is None else choose(store.rows(), store.sweep, prefer, within)
-    if row is None:
-        study = store.sweep.study
-        raise StudyError(f"no trial of {study} has finished; see `sweeper status {study}`")
-    return row
+    chosen = winner.winner_of(store)
+    return chosen if prefer is None else choose(store.rows(), store.sweep, prefer, within) or chosen

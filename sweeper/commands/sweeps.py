@@ -12,10 +12,12 @@ from sweeper.commands.studies import (
     OverridesOption,
     ReportOption,
     StorageOption,
+    TrackingNameOption,
     TrackingOption,
     WorkersOption,
     storage_url,
     this_workspace,
+    with_tracking_name,
 )
 from sweeper.commands.terminal import say
 
@@ -30,11 +32,12 @@ def run(
     with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
     from sweeper.config.loading import load_sweep
 
-    sweep = load_sweep(space, overrides or [], check_names)
+    sweep = load_sweep(space, with_tracking_name(overrides, tracking_name), check_names)
     run_and_tell(
         sweep,
         workers=workers,
@@ -59,26 +62,28 @@ def train(
     with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
+    tracking_name: TrackingNameOption = None,
 ) -> None:
     """Go on from a trial's best weights with other settings, as a study of its own; again, after an interruption.
 
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
     names it.
     """
-    from sweeper.errors import StudyError
-    from sweeper.results import TrialState
     from sweeper.study.continuation import continued_sweep
     from sweeper.study.source import find_source
     from sweeper.study.start import fetch_start, started_from
 
     workspace = this_workspace()
-    found = find_source(workspace, storage_url(workspace, storage), source, tracking_uri)
+    url = storage_url(workspace, storage)
+    found = find_source(workspace, url, source, tracking_uri)
     sweep = continued_sweep(
-        found, overrides or [], epochs=epochs, with_optimizer=with_optimizer, check_names=check_names
+        found,
+        with_tracking_name(overrides, tracking_name),
+        epochs=epochs,
+        with_optimizer=with_optimizer,
+        check_names=check_names,
     )
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
-    fetch_start(workspace, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
+    fetch_start(workspace, url, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    result = run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
-    if all(row.state is TrialState.FAILED for row in result.rows):
-        raise StudyError(f"{sweep.study} could not be trained: {result.rows[0].reason}")
+    run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pydantic import Field
 
 from sweeper.config.hyperparameters import Frozen
+from sweeper.config.plain_name import PlainName
 
 
 class TrackingConfig(Frozen):
-    """Records beside those in MLflow. May be changed while a study is continued."""
+    """How trials are recorded. May be changed while a study is continued."""
+
+    name: PlainName | None = Field(
+        None,
+        description="What the experiment and the model are called in MLflow, by default as the study: for a server on "
+        "which another study has that name. Counts where they are made; they are found by the study's id.",
+    )
 
     tensorboard: bool = Field(
         False,

@@ -19,7 +19,8 @@ class Forecast:
         self._objective = objective
         self._running: set[int] = set()
         self._at_once = 1
-        self._seconds = [row.seconds for row in done if row.seconds]
+        timed = [row.seconds for row in done if row.seconds]
+        self._seconds, self._timed = sum(timed), len(timed)
         for row in done:
             self._keep_best(row.state, row.value)
 
@@ -32,7 +33,8 @@ class Forecast:
         """Count a trial that has ended."""
         self._running.discard(number)
         self.ended += 1
-        self._seconds.append(outcome.seconds)
+        self._seconds += outcome.seconds
+        self._timed += 1
         self._keep_best(outcome.state, outcome.best_value)
 
     def _keep_best(self, state: TrialState, value: float | None) -> None:
@@ -42,6 +44,6 @@ class Forecast:
     @property
     def seconds_left(self) -> float | None:
         """Seconds until the budget is used up, as many trials at once as so far; None before the first has ended."""
-        if not self._seconds:
+        if not self._timed:
             return None
-        return (self.budget - self.ended) * sum(self._seconds) / len(self._seconds) / self._at_once
+        return (self.budget - self.ended) * self._seconds / self._timed / self._at_once

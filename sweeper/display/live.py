@@ -72,11 +72,10 @@ class LiveTable:
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
-        for row in rows:
-            if row.state.ended:
-                line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
-                line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
-                self._lines[row.number] = line
+        for row in [row for row in rows if row.state.ended][-SHOWN_ENDED:]:
+            line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
+            line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
+            self._lines[row.number] = line
 
     def trial_started(self, spec: TrialSpec) -> None:
         if self._forecast is not None:
@@ -101,6 +100,11 @@ class LiveTable:
         self._notes.pop(f"silent {number}", None)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.reason = outcome.reason or ""
+        for earlier in self._ended()[:-SHOWN_ENDED]:
+            del self._lines[earlier.number]
+
+    def _ended(self) -> list[Line]:
+        return [line for line in self._lines.values() if line.state.ended]
 
     def worker_died(self, number: int | None, reason: str) -> None:
         who = f"{self._noun} {number}" if number is not None else "idle worker"
@@ -147,8 +151,7 @@ class LiveTable:
             add_column(table, heading, right=heading != "state")
         add_column(table, "configuration")
         running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]
-        ended = [line for line in self._lines.values() if line.state.ended]
-        for line in [*ended[-SHOWN_ENDED:], *running]:
+        for line in [*self._ended(), *running]:
             seconds = line.seconds if line.state.ended else time.monotonic() - line.started
             state = cell(line.state.value, COLORS[line.state])
             about = (str(line.number), state, f"{line.epochs}/{sweep.budget.epochs}", score(line.value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -146,11 +147,25 @@ def findings_table(findings: Sequence[Finding]) -> Table:
 
 def _told_apart_by(rows: Sequence[TrialRow]) -> list[str]:
     """Return the hyperparameters that have different values in these trials, in the order of the configuration."""
-    values: dict[str, set[str]] = {}
+    seen: dict[str, Any] = {}
+    apart: set[str] = set()
     for row in rows:
-        for name, value in _settings(row).items():
-            values.setdefault(name, set()).add(repr(value))
-    return [name for name, seen in values.items() if len(seen) > 1]
+        if row.config_json is not None:
+            _compare(json.loads(row.config_json), seen, apart)
+    return [name for name in flatten(seen) if name in apart]
+
+
+def _compare(config: dict[str, Any], seen: dict[str, Any], apart: set[str], within: str = "") -> None:
+    """Add the names of values that differ from those seen first; parts that are equal are not looked into."""
+    for key, value in config.items():
+        first = seen.setdefault(key, value)
+        if value == first:
+            continue
+        if isinstance(value, dict) and isinstance(first, dict):
+            seen[key] = first = dict(first)
+            _compare(value, first, apart, f"{within}{key}.")
+        else:
+            apart.add(f"{within}{key}")
 
 
 def _settings(row: TrialRow) -> dict[str, Any]:

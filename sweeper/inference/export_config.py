@@ -54,6 +54,10 @@ class Lineage(Frozen):
     """Where the model comes from."""
 
     study: PlainName
+    study_id: str | None = None
+    """None of a study that an earlier version of sweeper began."""
+    model_name: PlainName | None = None
+    """What the model is called in a registry, where that is not the study's name."""
     trial: pydantic.NonNegativeInt
     run_id: str | None
     best_epoch: int
@@ -214,6 +218,8 @@ def describe_export(
 def lineage_of(source: ExportSource) -> Lineage:
     return Lineage(
         study=source.study,
+        study_id=source.study_id,
+        model_name=source.model_name,
         trial=source.trial,
         run_id=source.run_id,
         best_epoch=source.best_epoch,

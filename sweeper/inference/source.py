@@ -80,6 +80,10 @@ class ExportSource:
     training: Training
     model_files: tuple[Path, ...] = ()
     run_id: str | None = None
+    study_id: str | None = None
+    """None of a study that an earlier version of sweeper began."""
+    model_name: str | None = None
+    """What the model is called in a registry, where that is not the study's name."""
     depth: Depth = FULL_DEPTH
     form: Form = "single"
     members: tuple[Member, ...] = ()

@@ -12,6 +12,7 @@ from timm.models import is_model_pretrained
 from torch import nn
 
 from sweeper.errors import ModelError
+from sweeper.modeling.hub import is_out_of_reach, out_of_reach
 from sweeper.modeling.weights import load_weights
 
 USUAL_CLASSIFIERS = ("fc", "head", "classifier")
@@ -67,6 +68,8 @@ def create(name: str, pretrained: bool, drop_rate: float, image_size: int, *, de
             options["img_size"] = image_size
         module: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
     except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
+        if pretrained and is_out_of_reach(error):
+            raise ModelError(out_of_reach(name, error)) from error
         weights = " with weights from the model hub" if pretrained else ""
         weights += " with a decoder" if decoder else ""
         raise ModelError(f"{name} cannot be built{weights} for {image_size}-pixel images: {error}") from error

@@ -19,17 +19,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import sweeper
-from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.paths import Workspace
 from sweeper.printable import one_line, printable
 from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
 from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
+from sweeper.report.selection import select, totals_payload
+from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.card import read_card
+from sweeper.study.no_winner import has_finished, without_winner
+from sweeper.study.recorded import own_folder, records_of
 from sweeper.study.winner import confirmed
-from sweeper.tracking.mlflow_store import MlflowStore
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
 LIBRARIES = ("torch", "timm", "optuna", "mlflow", "numpy")
@@ -43,10 +45,13 @@ def study_page(
     Args:
         hourly_price: What an hour of a worker costs, in any currency; without it only time is told.
     """
-    tracking = MlflowStore(tracking_uri_of(workspace, store.sweep.study, tracking_uri), workspace)
-    records = read_records(workspace, store, tracking)
-    payload = _payload(workspace, store, records, class_names(records, tracking))
-    payload["price"] = hourly_price
+    logged = records_of(workspace, store, tracking_uri)
+    importances = store.importances()  # first: what it takes of the memory serves the rows then
+    rows = store.rows()
+    shown = select(rows, store.sweep)
+    records = read_records(workspace, store, logged, shown.rows)
+    payload = _payload(workspace, store, rows, records, class_names(records, logged.store))
+    payload |= {"importances": importances, "price": hourly_price}
     sweep = store.sweep
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return render(
@@ -54,10 +59,11 @@ def study_page(
         SCRIPTS,
         title=f"{sweep.study}: report",
         study=sweep.study,
-        confirmed=_confirmed(store),
+        confirmed=_confirmed(store) or _no_winner(store, rows),
+        shown=shown.note(),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
-        facts=_facts(workspace, sweep, records),
+        facts=_facts(workspace, store, rows),
     )
 
 
@@ -73,8 +79,18 @@ def _confirmed(store: StudyStore) -> str:
     )
 
 
+def _no_winner(store: StudyStore, rows: list[TrialRow]) -> str:
+    """Return why no trial has finished; nothing where one has, or none has ended yet."""
+    ended = any(row.state.ended for row in rows)
+    return without_winner(store.sweep.study, rows) if ended and not has_finished(rows) else ""
+
+
 def _payload(
-    workspace: Workspace, store: StudyStore, records: list[TrialRecord], classes: tuple[str, ...]
+    workspace: Workspace,
+    store: StudyStore,
+    rows: list[TrialRow],
+    records: list[TrialRecord],
+    classes: tuple[str, ...],
 ) -> dict[str, Any]:
     sweep = store.sweep
     predictions = next((record.predictions for record in records if record.predictions is not None), None)
@@ -87,16 +103,16 @@ def _payload(
         "epochs": sweep.budget.epochs,
         "classes": classes,
         "params": params_payload(records),
-        "trials": trials_payload(records, sweep),
-        "importances": store.importances(),
+        "trials": trials_payload(records, rows, sweep),
+        "all": totals_payload(rows, sweep),
         "images": images_payload(records, sweep, len(classes), found),
         "confusions": confusions_payload(records),
     }
 
 
-def _facts(workspace: Workspace, sweep: SweepConfig, records: list[TrialRecord]) -> dict[str, dict[str, str]]:
+def _facts(workspace: Workspace, store: StudyStore, rows: list[TrialRow]) -> dict[str, dict[str, str]]:
     """Return the data set and the environment, by heading."""
-    card = read_card(workspace.study(sweep.study))
+    sweep, card = store.sweep, read_card(own_folder(workspace, store))
     dataset = {"source": sweep.dataset.builtin or str(sweep.dataset.path)}
     environment = {
         "page written": time.strftime("%Y-%m-%d %H:%M:%S %Z"),
@@ -105,7 +121,7 @@ def _facts(workspace: Workspace, sweep: SweepConfig, records: list[TrialRecord])
         "machine": f"{platform.system()} {platform.machine()}",
         **{name: _version(name) for name in LIBRARIES},
     }
-    devices = {f"{r.row.outcome.device}, {r.row.outcome.precision}" for r in records if r.row.outcome is not None}
+    devices = {f"{row.outcome.device}, {row.outcome.precision}" for row in rows if row.outcome is not None}
     environment["trained on"] = "; ".join(sorted(devices)) or "-"
     if card is not None:
         profile = card.dataset["profile"]

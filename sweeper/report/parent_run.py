@@ -8,10 +8,10 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import tracking_uri_of
+from sweeper.study.no_winner import without_winner
+from sweeper.study.recorded import records_of
 from sweeper.study.winner import study_winner
-from sweeper.tracking.delivery import STUDY_TAG, SWEEP, TRIAL_TAG
-from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.tags import SWEEP, TRIAL_TAG
 
 NOTE = "mlflow.note.content"  # what MLflow's page shows as the description of a run
 FOLDER = "report"
@@ -20,12 +20,15 @@ FOLDER = "report"
 def log_page(workspace: Workspace, store: StudyStore, page: Path, tracking_uri: str | None) -> None:
     """Log a study's page, and describe the parent run. Raises StudyError where there is none, TrackingError."""
     study = store.sweep.study
-    tracking = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
-    run = tracking.find_run(tracking.experiment(study), {STUDY_TAG: study, TRIAL_TAG: SWEEP})
+    logged = records_of(workspace, store, tracking_uri)
+    run = logged.find_run(TRIAL_TAG, SWEEP)
     if run is None:
-        raise StudyError(f"the study {study} has no run at this MLflow address; bring it there: sweeper sync {study}")
-    tracking.log_artifact(run, page, FOLDER)
-    tracking.set_tags(run, {NOTE: note(store, page.name), **outcome_tags(store)})
+        raise StudyError(
+            f"the study {study} has no run at {logged.store.shown_uri}; name the right address with --tracking-uri, or "
+            f"bring it there: sweeper sync {study}"
+        )
+    logged.store.log_artifact(run, page, FOLDER)
+    logged.store.set_tags(run, {NOTE: note(store, page.name), **outcome_tags(store)})
 
 
 def outcome_tags(store: StudyStore) -> dict[str, str]:
@@ -48,6 +51,8 @@ def note(store: StudyStore, page: str) -> str:
     if best is not None:
         name = f"trial-{best.number:04d}"
         lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} in epoch {best.best_epoch}.")
+    elif ended:
+        lines += ["", *without_winner(sweep.study, rows).splitlines()]
     lines += [
         "",
         f"- Artifacts, `{FOLDER}/{page}`: the report, with learning curves, confusion matrices and mistakes",

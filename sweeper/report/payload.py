@@ -16,6 +16,8 @@ from sweeper.printable import one_line
 from sweeper.report.calibration import calibration
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
+from sweeper.report.selection import places
+from sweeper.results import TrialRow
 from sweeper.study.pareto import in_order
 
 LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow
@@ -29,10 +31,15 @@ def blob(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content, 6)).decode()
 
 
-def trials_payload(records: Sequence[TrialRecord], sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Return one object a trial, by number, with its rank from 1 where it has one."""
-    ranks = _ranks(records, sweep)
-    return [_trial(record, ranks.get(record.row.number), sweep.objective.metric) for record in records]
+def trials_payload(
+    records: Sequence[TrialRecord], rows: Sequence[TrialRow], sweep: SweepConfig
+) -> list[dict[str, Any]]:
+    """Return one object a trial shown, with its rank from 1, where it has one, and when it ended, among all `rows`."""
+    ranks, ended = _ranks(records, sweep), places(rows)
+    return [
+        {**_trial(record, ranks.get(record.row.number), sweep.objective.metric), "place": ended.get(record.row.number)}
+        for record in records
+    ]
 
 
 def _ranks(records: Sequence[TrialRecord], sweep: SweepConfig) -> dict[int, int]:

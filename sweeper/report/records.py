@@ -15,15 +15,18 @@ from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.pareto import in_order
-from sweeper.tracking.delivery import SWEEP, TRIAL_TAG, read_epochs
+from sweeper.study.recorded import own_folder
+from sweeper.tracking.delivery import read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.study_records import StudyRecords
+from sweeper.tracking.tags import TRIAL_TAG
 
 CURVES = ("train/loss", "val/loss")
 """Curves that are shown beside the objective."""
 
 BEST = "best.csv"  # the confusion matrix of the best epoch
 
-MOST_CURVES = 200  # trials, those ranked first, whose losses are fetched too; the objective of all is in the storage
+MOST_CURVES = 200  # trials, those ranked first, whose losses are fetched too; the objective is in the storage
 AT_ONCE = 8  # requests to a server far away; a database of this machine takes them one by one anyway
 
 Curve = dict[int, float]  # by epoch
@@ -46,32 +49,33 @@ class TrialRecord:
     classes: tuple[str, ...] = ()
 
 
-def read_record(workspace: Workspace, store: StudyStore, tracking: MlflowStore, row: TrialRow) -> TrialRecord:
+def read_record(workspace: Workspace, store: StudyStore, logged: StudyRecords, row: TrialRow) -> TrialRecord:
     """Return one trial. Raises TrackingError when MLflow cannot be reached."""
-    (record,) = read_records(workspace, store, tracking, [row])
+    (record,) = read_records(workspace, store, logged, [row])
     return record
 
 
 def read_records(
-    workspace: Workspace, store: StudyStore, tracking: MlflowStore, wanted: Sequence[TrialRow] | None = None
+    workspace: Workspace, store: StudyStore, logged: StudyRecords, rows: Sequence[TrialRow]
 ) -> list[TrialRecord]:
-    """Return the trials of a study by number, or those wanted. Raises TrackingError when MLflow cannot be reached."""
-    study = store.sweep.study
-    runs = {run.tags.get(TRIAL_TAG, SWEEP): run for run in tracking.summaries(study)}
-    objectives = store.curves()
-    rows = store.rows() if wanted is None else wanted
-    leaders = {row.number for row in in_order(rows, store.sweep)[:MOST_CURVES]}
+    """Return trials of a study in the order given. Raises TrackingError when MLflow cannot be reached."""
+    tracking, own, numbers = logged.store, own_folder(workspace, store), {row.number for row in rows}
+    listed = {run.tags.get(TRIAL_TAG): run.id for run in logged.listing(TRIAL_TAG)}  # the later of two of one trial
+    wanted = [listed[trial] for trial in map(str, numbers) if trial in listed]
+    runs = {int(run.tags[TRIAL_TAG]): run for run in logged.summaries(wanted)}
+    objectives = store.curves(numbers)
+    leaders = [runs[row.number].id for row in in_order(rows, store.sweep)[:MOST_CURVES] if row.number in runs]
+    losses = tracking.curves(leaders, CURVES)
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
-        folder = workspace.study(study).trial(row.number)
-        run = runs.get(str(row.number))
+        folder = own.trial(row.number)
+        run = runs.get(row.number)
         if row.ended_ms is not None and folder.outcome.exists():
             return _from_folder(row, curves, folder)
         if run is None:
             return TrialRecord(row, curves)
-        losses = [name for name in CURVES if name in run.metrics and row.number in leaders]
-        return _from_run(row, {**tracking.curves(run.id, losses), **curves}, tracking, run)
+        return _from_run(row, {**losses.get(run.id, {}), **curves}, tracking, run)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as threads:
         return list(threads.map(read, rows))

@@ -15,13 +15,12 @@
 
   function overview() {
     const best = ranked.find((trial) => trial.state === "complete");
-    const states = ["complete", "pruned", "failed"].map((state) => [state, trials.filter((trial) => trial.state === state).length]);
-    const seconds = trials.reduce((sum, trial) => sum + (trial.ended == null ? 0 : trial.seconds ?? 0), 0);
+    const { states, seconds } = data.all;
     byId("headline").textContent = best
       ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} in epoch ${best.bestEpoch} of ${best.epochs}, with ${describe(best)}.`
       : "No trial has finished yet.";
-    byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(`${states.reduce((sum, [, n]) => sum + n, 0)} of ${data.budget}`, "trials ended"),
-      ...states.map(([state, count]) => tile(count, state)), tile(duration(seconds), "of training in all"));
+    byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(`${data.all.ended} of ${data.budget}`, "trials ended"),
+      ...["complete", "pruned", "failed"].map((state) => tile(states[state], state)), tile(duration(seconds), "of training in all"));
   }
   function describe(trial) {
     return Object.entries(trial.params).map(([name, value]) => `${name} ${short(value)}`).join(", ");
@@ -51,27 +50,33 @@
     const columns = byId("brief").checked ? basic : [...basic, ...further];
     table = sortableTable(byId("table"), columns, shown, { mark: (trial) => trial.number === selected, more: byId("more") });
   }
+  function found() {
+    const here = data.all.trials > trials.length ? `${trials.length} shown of ${data.all.trials} trials` : `${trials.length} trials`;
+    return shown.length === trials.length ? here : `${shown.length} of ${here}`;
+  }
   function filter() {
     const keep = rowFilter(byId("filter").value, [...basic, ...further]);
     shown = trials.filter(keep);
-    byId("found").textContent = shown.length === trials.length ? `${trials.length} trials` : `${shown.length} of ${trials.length} trials`;
+    byId("found").textContent = found();
     table.rows = shown;
     table.show();
     redrawAll();
   }
 
   // Charts of the search.
-  function history() {
-    const ended = shown.filter((trial) => trial.ended != null).sort((a, b) => a.ended - b.ended);
-    const place = new Map(ended.map((trial, index) => [trial, index + 1]));
+  function risesOf(ended) {
     const steps = [];
-    let best = null;
     for (const trial of ended) {
-      if (trial.state === "complete" && trial.value != null && (best == null || better(trial.value, best))) best = trial.value;
-      if (best != null) steps.push([place.get(trial), best]);
+      if (trial.state === "complete" && trial.value != null && (!steps.length || better(trial.value, steps.at(-1)[1]))) steps.push([trial.place, trial.value]);
     }
+    return steps;
+  }
+  function history() {
+    const ended = shown.filter((trial) => trial.place != null).sort((a, b) => a.place - b.place);
+    const steps = shown.length === trials.length ? [...data.all.steps] : risesOf(ended);
+    if (steps.length) steps.push([data.all.ended, steps.at(-1)[1]]);
     const line = { type: "scatter", mode: "lines", name: "best so far", x: steps.map(([x]) => x), y: steps.map(([, y]) => y), line: { shape: "hv", color: color("good"), width: 2 }, hoverinfo: "skip" };
-    return { data: [...byState(ended, (trial) => place.get(trial), (trial) => trial.value), line],
+    return { data: [...byState(ended, (trial) => trial.place, (trial) => trial.value), line],
       layout: { xaxis: { title: { text: "trials ended" } }, yaxis: { title: { text: data.metric } } } };
   }
   function importance() {
@@ -136,7 +141,8 @@
   }
   function pareto() {
     const cost = byId("cost-axis").value, kept = front(cost);
-    byId("front").textContent = kept.length ? `On the front: ${kept.map((trial) => `trial ${trial.number} (${score(trial.value)} at ${short(trial.costs[cost])})`).join(", ")}.` : "";
+    const among = data.all.trials > trials.length ? `Among the ${trials.length} trials shown, on the front:` : "On the front:";
+    byId("front").textContent = kept.length ? `${among} ${kept.map((trial) => `trial ${trial.number} (${score(trial.value)} at ${short(trial.costs[cost])})`).join(", ")}.` : "";
     const line = { type: "scatter", mode: "lines+markers", name: "Pareto front", x: kept.map((trial) => trial.costs[cost]), y: kept.map((trial) => trial.value), customdata: kept.map((trial) => trial.number),
       line: { shape: "hv", color: color("good"), width: 2 }, marker: { size: 11, symbol: "circle-open", color: color("good"), line: { width: 2 } }, hovertemplate: "trial %{customdata}<br>%{x}<br>%{y}<extra></extra>" };
     return { data: [...byState(shown, (trial) => trial.costs[cost], (trial) => trial.value), line], layout: { xaxis: { title: { text: cost } }, yaxis: { title: { text: data.metric } } } };
@@ -149,10 +155,7 @@
     return { data: spent, layout: { barmode: "stack", bargap: 0.1, xaxis: { title: { text: "trial" } }, yaxis: { title: { text: "training seconds" } } } };
   }
   function costTiles() {
-    const ended = trials.filter((trial) => trial.ended != null && trial.seconds != null && trial.epochs);
-    const seconds = ended.reduce((sum, trial) => sum + trial.seconds, 0);
-    const lost = trials.filter((trial) => trial.state === "failed").reduce((sum, trial) => sum + (trial.seconds ?? 0), 0);
-    const saved = ended.filter((trial) => trial.state === "pruned").reduce((sum, trial) => sum + (trial.seconds / trial.epochs) * (data.epochs - trial.epochs), 0);
+    const { seconds, lost, saved } = data.all;
     byId("cost-tiles").append(tile(duration(seconds), "trained"), tile(duration(saved), "saved by pruning, at each trial's pace"), tile(duration(lost), "lost to failed trials"));
     if (data.price != null) byId("cost-tiles").append(tile(((seconds / 3600) * data.price).toFixed(2), `at ${data.price} an hour`));
     const costs = names("costs").sort((a, b) => (b === "training seconds") - (a === "training seconds"));
@@ -243,7 +246,7 @@
     startTheme();
     overview();
     buildTable();
-    byId("found").textContent = `${trials.length} trials`;
+    byId("found").textContent = found();
     byId("filter").addEventListener("input", settled(filter));
     byId("brief").addEventListener("change", () => { buildTable(); filter(); });
     redraws.push(chart(byId("history"), history, select));

@@ -18,8 +18,8 @@ from sweeper.predictions import Predictions
 from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import tracking_uri_of
 from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
+from sweeper.study.recorded import records_of
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.training.device import open_device
 
@@ -61,7 +61,7 @@ class SideFinder:
         if ExportFolder(Path(name)).config.is_file():
             return self._export(Path(name))
         if RUN_ID.fullmatch(name):
-            return self._trial(*trial_of_run(self._tracking(None), name))
+            return self._trial_of_run(name)
         study, slash, number = name.rpartition("/")
         if slash and number.isdecimal():
             return self._trial(study, int(number))
@@ -72,17 +72,18 @@ class SideFinder:
             self._stores[study] = self.open_store(study)
         return self._stores[study]
 
-    def _tracking(self, study: str | None) -> MlflowStore:
-        named = self.tracking_uri or default_tracking_uri(self.workspace)
-        uri = tracking_uri_of(self.workspace, study, self.tracking_uri) if study else named
-        return MlflowStore(uri, self.workspace)
+    def _trial_of_run(self, run: str) -> Side:
+        tracking = MlflowStore(self.tracking_uri or default_tracking_uri(self.workspace), self.workspace)
+        found = trial_of_run(tracking, run)
+        found.require_study(self._store(found.study))
+        return self._trial(found.study, found.number)
 
     def _trial(self, study: str, number: int | None) -> Side:
         store = self._store(study)
         row = trial_of(store, number)
-        tracking = self._tracking(study)
-        record = read_record(self.workspace, store, tracking, row)
-        classes = record.classes or (confusion_of_run(tracking, record.run)[1] if record.run else ())
+        logged = records_of(self.workspace, store, self.tracking_uri)
+        record = read_record(self.workspace, store, logged, row)
+        classes = record.classes or (confusion_of_run(logged.store, record.run)[1] if record.run else ())
         side = Side(
             name=f"{study}/{row.number}",
             params=flatten(row.config.model_dump(mode="json")) if row.config else {},
@@ -95,10 +96,10 @@ class SideFinder:
         return side if self.data is None else self._evaluated(side, row)
 
     def _evaluated(self, side: Side, row: TrialRow) -> Side:
-        sweep = self._store(side.name.rpartition("/")[0]).sweep
-        on = open_device(sweep.device if self.device == "auto" else self.device, 0)
+        store = self._store(side.name.rpartition("/")[0])
+        on = open_device(store.sweep.device if self.device == "auto" else self.device, 0)
         report = evaluate_trial(
-            self.workspace, sweep, row, self.split, data=self.data, device=on, tracking_uri=self.tracking_uri
+            self.workspace, store, row, self.split, data=self.data, device=on, tracking_uri=self.tracking_uri
         )
         return self._on_data(side, report)
 

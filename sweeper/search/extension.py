@@ -9,36 +9,45 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from sweeper.config.fitting import Fit, fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.distributions import distribution_of
+from sweeper.search.lease import ATTRIBUTE as LEASE
+from sweeper.search.lease import LeaseRecord, require_number
+from sweeper.search.ownership import ATTRIBUTE as IDENTITY
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
+from sweeper.search.stored_sweep import changed_keys
 from sweeper.search.stored_trial import (
     ASIDE,
+    CARD,
     CONFIG,
     FINISHED,
     GIVEN,
+    MODEL_FILES,
     OUTCOME,
     OUTSIDE,
     SECONDS_USED,
     SWEEP,
     stored_json,
 )
-from sweeper.search.study_store import StudyStore, changed_keys
+from sweeper.search.study_store import StudyStore
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"
+KEPT = {SECONDS_USED, IDENTITY, CARD, MODEL_FILES}
+"""What the new study has from the old one, beside the trials."""
 
 
 @dataclass
@@ -54,13 +63,12 @@ class Extension:
     """The name under which the old study is kept; None where nothing had changed."""
 
 
-def extend(storage_url: str, sweep: SweepConfig) -> Extension:
-    """Give a study an edited search space. Only the holder of its lock may.
+def extend(old: StudyStore, sweep: SweepConfig) -> Extension:
+    """Give a study an edited search space. Only the holder of its lock may, whose lease stays with the old study.
 
-    Raises StudyNotFound, and StudyChanged when more has changed than the space, the sampler and the pruner:
-    trials on other data, of other length or with another objective could not be compared.
+    Raises StudyChanged when more has changed than the space, the sampler and the pruner: trials on other data, of
+    other length or with another objective could not be compared. StudyTakenOver.
     """
-    old = StudyStore.load(storage_url, sweep.study)
     changed = changed_keys(sweep, old.sweep)
     if forbidden := [key for key in changed if key not in MAY_CHANGE]:
         raise StudyChanged(
@@ -70,12 +78,14 @@ def extend(storage_url: str, sweep: SweepConfig) -> Extension:
         )
     if not changed:
         return Extension()
-    with storage_errors(storage_url):
-        storage = open_storage(storage_url)
-        return _rebuild(storage, optuna.load_study(study_name=sweep.study, storage=storage), sweep)
+    with storage_errors(old.url):
+        storage = open_storage(old.url)
+        return _rebuild(storage, optuna.load_study(study_name=sweep.study, storage=storage), sweep, old.lease_number)
 
 
-def _rebuild(storage: optuna.storages.RDBStorage, old: optuna.Study, sweep: SweepConfig) -> Extension:
+def _rebuild(
+    storage: optuna.storages.RDBStorage, old: optuna.Study, sweep: SweepConfig, lease: int | None
+) -> Extension:
     names = {study.study_name for study in storage.get_all_studies()}
     if sweep.study + BUILDING in names:  # left by a kill
         optuna.delete_study(study_name=sweep.study + BUILDING, storage=storage)
@@ -85,18 +95,25 @@ def _rebuild(storage: optuna.storages.RDBStorage, old: optuna.Study, sweep: Swee
     found = Extension()
     for trial in old.get_trials(deepcopy=False):
         new.add_trial(_moved(trial, sweep, found))
-    new.set_user_attr(SECONDS_USED, old.user_attrs.get(SECONDS_USED, 0.0))
+    for name in KEPT & old.user_attrs.keys():
+        new.set_user_attr(name, old.user_attrs[name])
+    if lease is not None:
+        new.set_user_attr(LEASE, LeaseRecord(number=lease).model_dump(mode="json"))  # the next number is its own again
     new.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
     found.aside = next(
         name for number in range(1, len(names) + 2) if (name := f"{sweep.study}{ASIDE}{number}") not in names
     )
-    _swap(storage, {sweep.study: found.aside, sweep.study + BUILDING: sweep.study})
+    renamed = {sweep.study: found.aside, sweep.study + BUILDING: sweep.study}
+    _swap(storage, renamed, lambda connection: require_number(connection, old._study_id, sweep.study, lease))
     return found
 
 
-def _swap(storage: optuna.storages.RDBStorage, renamed: dict[str, str]) -> None:
-    """Rename studies all at once; Optuna itself cannot."""
+def _swap(
+    storage: optuna.storages.RDBStorage, renamed: dict[str, str], require_lease: Callable[[Connection], None]
+) -> None:
+    """Rename studies all at once, which Optuna itself cannot, if nobody has taken them over."""
     with storage.engine.begin() as connection:
+        require_lease(connection)
         for before, after in renamed.items():
             connection.execute(
                 text("UPDATE studies SET study_name = :after WHERE study_name = :before"),

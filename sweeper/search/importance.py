@@ -4,25 +4,44 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial
+
+from sweeper.search.replay import with_storage
 
 FEWEST_TRIALS = 8
 """Finished trials below which a ranking of parameters would be noise."""
 
 
-def importances(study: optuna.Study) -> dict[str, float]:
+class _Known:
+    """A storage that has these trials and no others."""
+
+    def __init__(self, storage: Any, trials: list[FrozenTrial]):
+        self._storage = storage
+        self._trials = trials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(self, *_: object, **__: object) -> list[FrozenTrial]:
+        return self._trials
+
+
+def importances(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
     """Return the importance of each parameter, summing to 1, largest first; nothing of too few trials.
+
+    `complete` are the study's finished trials; no more of them is needed than parameters and values.
 
     PED-ANOVA (Watanabe et al., 2023, arXiv 2304.10255): how far a parameter's values in the best tenth of
     the finished trials differ from those in all of them. It takes conditional parameters as well.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len(complete) < FEWEST_TRIALS or len({trial.value for trial in complete}) == 1:
         return {}
+    known = with_storage(study, _Known(study._storage, complete))
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of branches with few trials: the page says what it is based on
-        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        found = optuna.importance.get_param_importances(known, evaluator=evaluator)
     return {name: value for name, value in found.items() if math.isfinite(value)}

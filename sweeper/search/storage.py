@@ -10,8 +10,10 @@ import optuna
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.search.bulk_storage import BulkStorage
 
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
 
@@ -30,12 +32,18 @@ def storage_errors(url: str) -> Iterator[None]:
         ) from error
 
 
+def has_database(url: str) -> bool:
+    """Tell whether there is a database to ask; only of a file that is not there is it known that there is none."""
+    with storage_errors(url):
+        _parsed(url)
+    file = sqlite_file(url, Path.cwd())
+    return file is None or file.exists()
+
+
 def require_database(url: str) -> None:
     """Raise StudyNotFound where reading would make an empty database file."""
-    with storage_errors(url):
-        address = _parsed(url)
-    file = address.database if address.drivername.startswith("sqlite") else None
-    if file and file != ":memory:" and not file.startswith("file:") and not Path(file).exists():
+    if not has_database(url):
+        file = sqlite_file(url, Path.cwd())
         raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
 
 
@@ -49,11 +57,13 @@ def _parsed(url: str) -> URL:
         ) from None
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> BulkStorage:
     """Return Optuna's storage at an address. Raises StudyError for what is none."""
     # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     hide_in("optuna")
     _parsed(url)
+    if "{SCHEMA_VERSION}" not in url:  # the one pair of braces that Optuna fills in; it stumbles over all others
+        url = url.replace("{", "{{").replace("}", "}}")
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return optuna.storages.RDBStorage(url, engine_kwargs=arguments)
+    return BulkStorage(url, engine_kwargs=arguments)

@@ -23,6 +23,7 @@ ENDINGS = {state: ended for ended, state in STATES.items() if ended in FINISHED}
 # User attributes, of the study and of its trials. Configurations and outcomes are JSON text: Optuna keeps the
 # attributes of all trials in memory, where nested dictionaries take five times as much.
 SWEEP, SECONDS_USED, CONFIRMATION = "sweep", "seconds_used", "confirmation"
+CARD, MODEL_FILES = "card", "model_files"  # what its runs record; the content of its model files, by their digests
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
 ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from pydantic import ValidationError
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.fitting import fit
 from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
-from sweeper.errors import StudyChanged, StudyError, StudyNotFound
+from sweeper.errors import StudyError, StudyNotFound
+from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
 from sweeper.search.journal import begin_log, end_log
+from sweeper.search.lease import Holder, Lease
+from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
 from sweeper.search.storage import open_storage, require_database, storage_errors
+from sweeper.search.stored_sweep import refuse_changes, stored_sweep
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
     CONFIG,
-    CONFIRMATION,
     DECISION,
     ENDINGS,
     ENQUEUED,
@@ -71,13 +75,16 @@ def _guarded(method: Callable[Concatenate[StudyStore, P], R]) -> Callable[Concat
 class StudyStore:
     """A study and its trials. Only the driver that holds the study's lock may write."""
 
-    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str, writes_to: Engine | None = None):
+    def __init__(self, study: optuna.Study, sweep: SweepConfig, url: str, engine: Engine, *, keeps_log: bool = False):
         self._study = study
         self._url = url
-        self._writes_to = writes_to
+        self._engine = engine
+        self._keeps_log = keeps_log
+        self._lease: Lease | None = None
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
         self._ended: dict[int, TrialRow] = {}  # these rows change no more
+        self._settled = -1  # up to this id of Optuna's all trials have ended, and their rows are known
         self._common_space = new_common_space()
 
     @classmethod
@@ -98,9 +105,9 @@ class StudyStore:
             )
             stored = study.user_attrs.get(SWEEP)
             if stored is not None:
-                _refuse_changes(sweep, _stored_sweep(stored, sweep.study))
+                refuse_changes(sweep, stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
-        return cls(study, sweep, storage_url, storage.engine)
+        return cls(study, sweep, storage_url, storage.engine, keeps_log=True)
 
     @classmethod
     def load(cls, storage_url: str, name: str) -> Self:
@@ -115,22 +122,63 @@ class StudyStore:
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
-        return cls(study, _stored_sweep(stored, name), storage_url)
+        return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
 
     @staticmethod
     def names(storage_url: str) -> list[str]:
         """Return the names of all studies, the latest first."""
         require_database(storage_url)
         with storage_errors(storage_url):
-            summaries = optuna.get_all_study_summaries(open_storage(storage_url), include_best_trial=False)
-        summaries.sort(key=lambda summary: (summary.datetime_start is not None, summary.datetime_start), reverse=True)
-        return [summary.study_name for summary in summaries if ASIDE not in summary.study_name]
+            names = open_storage(storage_url).study_names()
+        return [name for name in names if ASIDE not in name]
+
+    @property
+    def identity(self) -> Identity | None:
+        """The study's id and the place it belongs to; None where an earlier version of sweeper began it."""
+        with storage_errors(self._url):
+            return stored_identity(self._engine, self._study._study_id)
+
+    @_guarded
+    def take_for(self, identity: Identity, *, override: bool = False) -> None:
+        """Let the study belong to a place. Raises ForeignStudy where it belongs to another, unless `override`."""
+        take_for(self._engine, self._study._study_id, self._sweep.study, identity, override=override)
+
+    @contextmanager
+    def held(self, holder: Holder, is_dead: Callable[[Holder], bool]) -> Iterator[None]:
+        """Be the only one to write to the study, wherever it is stored, until the block or `close` ends it.
+
+        Raises StudyLocked while another process runs it.
+        """
+        with storage_errors(self._url):
+            lease = Lease(self._engine, self._study._study_id, self._sweep.study)
+            lease.take(holder, is_dead)
+        self._lease = lease
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    @property
+    def lease_number(self) -> int | None:
+        """The number that every write is held to; None while nobody holds the study through this object."""
+        return self._lease.number if self._lease else None
+
+    def _let_go(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            with suppress(SQLAlchemyError):  # it runs out by itself
+                lease.release()
 
     @_guarded
     def close(self) -> None:
         """Leave the storage as others expect to find it; nothing more is written."""
-        if self._writes_to is not None:
-            end_log(self._writes_to)
+        self._let_go()
+        if self._keeps_log:
+            end_log(self._engine)
+
+    @property
+    def url(self) -> str:
+        return self._url
 
     @property
     def sweep(self) -> SweepConfig:
@@ -156,15 +204,15 @@ class StudyStore:
     def add_seconds_used(self, seconds: float) -> None:
         self._study.set_user_attr(SECONDS_USED, self.seconds_used + seconds)
 
-    @property
-    def confirmation(self) -> dict[str, Any] | None:
-        """What the last confirmation of the leaders has found."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(CONFIRMATION)
+    @_guarded
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
+        found: dict[str, Any] | None = self._study.user_attrs.get(name)
         return found
 
     @_guarded
-    def note_confirmation(self, found: dict[str, Any]) -> None:
-        self._study.set_user_attr(CONFIRMATION, found)
+    def note(self, name: str, content: dict[str, Any]) -> None:
+        self._study.set_user_attr(name, content)
 
     @_guarded
     def requeue_interrupted(self) -> list[int]:
@@ -318,19 +366,46 @@ class StudyStore:
         return not isinstance(self._sweep.sampler, CmaEsConfig)
 
     @_guarded
-    def curves(self) -> dict[int, dict[int, float]]:
-        """Return the objective after each epoch of every trial, by number and epoch."""
-        return {trial.number: dict(trial.intermediate_values) for trial in self._study.get_trials(deepcopy=False)}
+    def curves(self, numbers: Collection[int]) -> dict[int, dict[int, float]]:
+        """Return the objective after each epoch of some trials, by number and epoch."""
+        return self._bulk.curves(self._study._study_id, numbers)
 
     @_guarded
     def importances(self) -> dict[str, float]:
         """Return how much each parameter tells the best tenth of the trials from the rest, summing to 1."""
-        return importances(self._study)
+        return importances(self._study, list(self._bulk.complete_trials(self._study._study_id)))
 
     @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
-        return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
+        if self._lease is not None:  # Optuna has read them all for its sampler
+            return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
+        return self._rows_to_read()
+
+    def _rows_to_read(self) -> list[TrialRow]:
+        """Return all trials, for one who only reads: in brief, and of those that have ended each once."""
+        found, settled = dict(self._ended), True
+        for trial in self._bulk.brief_trials(self._study._study_id, self._settled, OUTCOME):
+            found[trial.number] = self._row(trial)
+            settled &= trial.state in FINISHED
+            self._settled = trial._trial_id if settled else self._settled
+        return [found[number] for number in sorted(found)]
+
+    @_guarded
+    def count_ended(self) -> tuple[int, int]:
+        """Return how many trials have ended, and how many there are, without reading them."""
+        return self._bulk.count_ended(self._study._study_id)
+
+    @_guarded
+    def latest_rows(self, most: int) -> list[TrialRow]:
+        """Return by number the latest trials and the first that have not ended, at most so many of each."""
+        return [self._row(trial) for trial in self._bulk.latest_trials(self._study._study_id, most)]
+
+    @property
+    def _bulk(self) -> BulkStorage:
+        cache: Any = self._study._storage
+        bulk: BulkStorage = cache._backend  # Optuna's cache, above it, would read all trials whole
+        return bulk
 
     def _row(self, trial: FrozenTrial) -> TrialRow:
         known = self._ended.get(trial.number)
@@ -340,32 +415,6 @@ class StudyStore:
         if trial.state in FINISHED:
             self._ended[trial.number] = row
         return row
-
-
-def _stored_sweep(stored: Any, name: str) -> SweepConfig:
-    try:
-        return SweepConfig.model_validate(stored)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StudyError(
-            f"the search space stored with the study {name} is none of this version of sweeper "
-            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the version that ran it"
-        ) from None
-
-
-def _refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
-    if changed := changed_keys(sweep, stored):
-        raise StudyChanged(
-            f"the study {sweep.study} was started with other settings of: {', '.join(changed)}. "
-            "Its trials would not be comparable; give the new search space another `study:` name, or undo the change. "
-            f"An edited `search` goes on with: sweeper extend {sweep.study} FILE"
-        )
-
-
-def changed_keys(sweep: SweepConfig, stored: SweepConfig) -> list[str]:
-    """Return the settings that must stay while a study is continued and have not."""
-    new, old = sweep.fingerprint(), stored.fingerprint()
-    return [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]
 
 
 def _not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:

@@ -8,9 +8,10 @@ from pathlib import Path
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
-from sweeper.study.card import tracking_uri_of
-from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
+from sweeper.search.study_store import StudyStore
+from sweeper.study.recorded import own_folder, records_of
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.tags import TRIAL_TAG
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,32 @@ class TrialArtifacts:
 
 
 def fetch_artifacts(
-    workspace: Workspace, study: str, row: TrialRow, into: Path, tracking_uri: str | None = None
+    workspace: Workspace, store: StudyStore, row: TrialRow, into: Path, tracking_uri: str | None = None
 ) -> TrialArtifacts:
     """Return the artifacts of a trial, downloading them into a folder where need be.
 
     Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
     """
-    folder = workspace.study(study).trial(row.number)
+    folder = own_folder(workspace, store).trial(row.number)
     if folder.weights.is_dir() and folder.outcome.exists():
         return TrialArtifacts(folder.artifacts, None)
-    store, run = find_run(workspace, study, row, tracking_uri)
+    mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
-    store.download(run, "weights", into)
+    mlflow.download(run, "weights", into)
     return TrialArtifacts(into, run)
 
 
-def find_run(workspace: Workspace, study: str, row: TrialRow, tracking_uri: str | None) -> tuple[MlflowStore, str]:
+def find_run(
+    workspace: Workspace, store: StudyStore, row: TrialRow, tracking_uri: str | None
+) -> tuple[MlflowStore, str]:
     """Return MLflow and the id of a trial's run in it. Raises StudyError where there is none, TrackingError."""
-    store = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
-    run = store.find_run(store.experiment(study), {STUDY_TAG: study, TRIAL_TAG: str(row.number)})
+    records, study = records_of(workspace, store, tracking_uri), store.sweep.study
+    run = records.find_run(TRIAL_TAG, str(row.number))
     if run is None:
+        waits = own_folder(workspace, store).trial(row.number).path.is_dir()
+        way = f"sweeper sync {study}" if waits else f"sweeper doctor {study} --fix"
         raise StudyError(
-            f"trial {row.number} of {study} has no MLflow run at this address; name the right one with --tracking-uri, "
-            f"or bring it there: sweeper sync {study}"
+            f"trial {row.number} of {study} has no MLflow run at {records.store.shown_uri}; name the right address "
+            f"with --tracking-uri, or bring it there: {way}"
         )
-    return store, run
+    return records.store, run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -14,15 +15,20 @@ from typing import Any
 
 import yaml
 
+from sweeper.addresses import portable, sqlite_address, sqlite_file
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
 from sweeper.errors import StudyChanged, TrackingError
-from sweeper.files import write_whole
+from sweeper.files import read_parsed, write_whole
+from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights
-from sweeper.tracking.delivery import DIGEST_TAG, ENVIRONMENT_TAG, StudyCard
-from sweeper.tracking.mlflow_store import default_tracking_uri
+from sweeper.study.place import read_identity
+from sweeper.tracking.delivery import StudyCard, read_record
+from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
+from sweeper.tracking.relocation import holds_run
+from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG
 
 
 def study_card(
@@ -32,6 +38,7 @@ def study_card(
     tracking_uri: str,
     pretrained: Mapping[str, PinnedWeights] = MappingProxyType({}),
     lineage: Mapping[str, str] = MappingProxyType({}),
+    identity: Identity | None = None,
 ) -> StudyCard:
     """Return what all runs of the study record, as it was when the study began; `lineage` are tags of its source.
 
@@ -40,11 +47,18 @@ def study_card(
     stored = read_card(folder)
     if stored is not None:
         _require_same_images(sweep, stored, dataset)
-        now = {"tracking_uri": tracking_uri, "pretrained": {**stored.pretrained, **(pretrained or {})}}
+        now = {
+            "identity": identity,
+            "experiment": sweep.tracking.name or stored.experiment,
+            "tracking_uri": tracking_uri,
+            "pretrained": {**stored.pretrained, **(pretrained or {})},
+        }
         write_card(folder, card := stored.model_copy(update=now))
         return card
     card = StudyCard(
         study=sweep.study,
+        identity=identity,
+        experiment=sweep.tracking.name,
         tracking_uri=tracking_uri,
         start_ms=int(time.time() * 1000),
         params=_sweep_params(sweep),
@@ -66,7 +80,7 @@ def study_card(
 def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:
     """Put the search space among the artifacts of the parent run."""
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    write_whole(folder.sweep / "artifacts" / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
+    write_whole(folder.artifacts / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
 
 
 def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: DatasetCard) -> None:
@@ -101,7 +115,7 @@ def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
 def _origin(pretrained: Mapping[str, PinnedWeights]) -> dict[str, str]:
     """Return the tag that tells from which weights the trials of a study begin."""
     lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pretrained.items()]
-    return {"sweeper.pretrained": "; ".join(lines)} if lines else {}
+    return {PRETRAINED_TAG: "; ".join(lines)} if lines else {}
 
 
 def _git_commit() -> dict[str, str]:
@@ -129,14 +143,23 @@ def _processor() -> str:
 
 
 def read_card(folder: StudyFolder) -> StudyCard | None:
-    """Return what the runs of a study record, or None where this machine has not run it."""
-    return StudyCard.model_validate_json(folder.card.read_bytes()) if folder.card.exists() else None
+    """Return what the runs of a study record, or None where this machine has not run it. Raises DamagedFile."""
+    if not folder.card.exists():
+        return None
+    card = read_parsed(folder.card, StudyCard.model_validate_json)
+    of_study = folder if card.stage == "search" else folder.of_study
+    return card.model_copy(update={"identity": read_identity(of_study)})
 
 
 def write_card(folder: StudyFolder, card: StudyCard) -> None:
-    """Store the card; of the MLflow address all but the user name and the password."""
-    hidden = card.model_copy(update={"tracking_uri": hide_credentials(card.tracking_uri)})
-    write_whole(folder.card, hidden.model_dump_json())
+    """Store the card; of the MLflow address all but the user name and the password, and nothing of where it lies."""
+    write_whole(folder.card, json.dumps(stored_form(card, folder.root)))
+
+
+def stored_form(card: StudyCard, root: Path) -> dict[str, Any]:
+    """Return what is kept of a card of the working directory `root`."""
+    shown = hide_credentials(portable(card.tracking_uri, root))
+    return card.model_copy(update={"tracking_uri": shown}).model_dump(mode="json")
 
 
 def tracking_uri_of(workspace: Workspace, study: str, named: str | None) -> str:
@@ -156,4 +179,19 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None) -> str:
             f"the study {study} is recorded at {stored}, and the credentials of an address are never stored; "
             "name the whole address again with --tracking-uri or MLFLOW_TRACKING_URI"
         )
-    return stored
+    return _looked_up(stored, workspace, workspace.study(study))
+
+
+def _looked_up(stored: str, workspace: Workspace, folder: StudyFolder) -> str:
+    """Return an address as it is in this folder.
+
+    Earlier versions of sweeper wrote that of the folder's own database with the path of the folder, which may have
+    been moved or copied since.
+    """
+    file, ours = sqlite_file(stored, workspace.root), workspace.mlflow_database
+    if file is None:
+        return stored
+    if file != ours and file.name == ours.name and ours.exists():
+        run = read_record(folder.parent_run)
+        file = ours if not file.exists() or (run is not None and holds_run(ours, run.run_id)) else file
+    return own_address(workspace) if file == ours else sqlite_address(file)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
+from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.spreadsheet import Cell, table
 from sweeper.study.card import study_card, write_card
 from sweeper.study.confirmation import Confirmation, confirmation
 from sweeper.study.driver import Driver, EngineFactory, SweepResult
-from sweeper.study.lock import study_lock
+from sweeper.study.holding import held_study
+from sweeper.study.model_files import require_same_model_files
+from sweeper.study.no_winner import require_finished
 from sweeper.study.observer import Observer
 from sweeper.study.pareto import in_order
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
@@ -49,17 +52,17 @@ def confirm_leaders(
     """Train the `top` leaders with `seeds` fresh seeds each, continuing where an earlier run ended.
 
     They go through the driver, the engine and the trainer of the search, to the end of the budget's epochs:
-    nothing is pruned. Raises StudyError when no trial has finished, StudyLocked while a driver runs the study
-    and StudyChanged when its images have changed.
+    nothing is pruned. Raises NoWinner when no trial has finished, StudyLocked while a driver runs the study
+    and StudyChanged when its images or model files have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
-    with study_lock(study, sweep.study):
+    with held_study(workspace, store) as identity:
         rows = store.rows()
+        require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)
-        if not leaders:
-            raise StudyError(f"no trial of {sweep.study} has finished; see `sweeper status {sweep.study}`")
+        require_same_model_files(store)
         prepared = prepare_dataset(sweep, workspace, observer.preparing)
-        card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri)
+        card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri, identity=identity)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)
@@ -73,12 +76,13 @@ def confirm_leaders(
             weights=kept_files(card.pretrained, workspace),
             start=kept_start(workspace, study),
             summary=judge.write_summary,
+            before_trials=partial(require_same_model_files, store),
         )
         with images_guarded(study.confirmation, prepared):
             result = driver.run(engine)
         judged = judge.judgement()
         if judged is not None:
-            store.note_confirmation(judged.model_dump(mode="json"))
+            store.note(CONFIRMATION, judged.model_dump(mode="json"))
     return Confirmed(result, judged)
 
 
@@ -99,11 +103,11 @@ class _Judge:
 
     def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
         points = [point.model_dump() for point in _history(rows)]
-        write_whole(folder.sweep / "history.json", json.dumps(points))
-        write_whole(folder.sweep / "artifacts" / "repetitions.csv", _repetitions_csv(rows))
+        write_whole(folder.history, json.dumps(points))
+        write_whole(folder.artifacts / "repetitions.csv", _repetitions_csv(rows))
         judged = self.judgement()
         if judged is not None:
-            write_whole(folder.sweep / "artifacts" / "confirmation.json", judged.model_dump_json(indent=2))
+            write_whole(folder.artifacts / "confirmation.json", judged.model_dump_json(indent=2))
 
 
 def _history(rows: Sequence[TrialRow]) -> list[EpochMetrics]:

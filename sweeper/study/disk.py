@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.paths import Workspace
+
+BEGUN_FROM = ("*/start",)
+UNFINISHED = ("*/trial-*", "*/delivered-*", "*/confirmation/trial-*", "*/confirmation/delivered-*", "*/folds-*")
+"""Folders within those of studies; all else there is small, and stays for good."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +29,15 @@ class DiskUse:
 
 
 def disk_use(workspace: Workspace) -> DiskUse:
-    """Return what decoded images, features and the trials of all studies take; it may change meanwhile."""
+    """Return what decoded images, features, and trials that are not over take; it may change meanwhile."""
     images = _bytes(workspace.cache) + _bytes(workspace.builtin)
     features, weights = _bytes(workspace.features), _bytes(workspace.kept_weights)
-    return DiskUse(images, features, weights, _bytes(workspace.state / "studies"))
+    begun_from, unfinished = (_bytes_of(workspace, patterns) for patterns in (BEGUN_FROM, UNFINISHED))
+    return DiskUse(images, features, weights + begun_from, unfinished)
+
+
+def _bytes_of(workspace: Workspace, patterns: Iterable[str]) -> int:
+    return sum(_bytes(folder) for pattern in patterns for folder in workspace.studies.glob(pattern))
 
 
 def _bytes(folder: Path) -> int:

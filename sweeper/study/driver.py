@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from types import FrameType, MappingProxyType
 from typing import Any
@@ -28,23 +29,29 @@ from sweeper.engines.protocol import (
     WorkerDied,
     WorkerReady,
 )
-from sweeper.errors import DiskError, StudyChanged, StudyError
+from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
+from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, study_card
+from sweeper.study.card import read_card, stored_form, study_card
+from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.failure_streak import FailureStreak
+from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_start
 from sweeper.study.lock import study_lock
+from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
 from sweeper.study.opening import opening
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.recorded import recorded_by
 from sweeper.study.silence import Silence
 from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
+from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox, Phase
 from sweeper.tracking.tensorboard import EventFiles, event_files
 
@@ -70,6 +77,7 @@ class SweepResult:
     stopped_because: str | None
     undelivered: int
     experiment: str | None  # its id in MLflow, unless that could never be reached
+    refused: str | None = None  # why MLflow does not take what is undelivered, where that stays so
 
 
 def run_sweep(
@@ -90,29 +98,40 @@ def run_sweep(
     many the engine has: a number, `auto`, or None for one on each device.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
-    runs it, StudyChanged when its search space differs and DatasetError when the images cannot be used.
+    runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
+    StudyChanged when its search space differs and DatasetError when the images cannot be used.
     """
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
     with study_lock(folder, sweep.study):
+        claim = claim_study(workspace, storage_url, sweep.study)
+        require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
+        settle(claim, workspace)
         stored = read_card(folder)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
         prepared = prepare_dataset(sweep, workspace, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
-        if leaders and not store.begun:
-            store.enqueue({**sweep.enqueue, **leaders})
-        store.enqueue(sweep.enqueue)
-        source = read_start(folder)
-        dataset = dataset_card(sweep, prepared)
-        card = study_card(sweep, dataset, folder, tracking_uri, weights, source.tags() if source else {})
-        observer.opening(opening(sweep, prepared, workers))
-        outbox = Outbox(workspace, folder, card)
-        files, start = kept_files(weights, workspace), kept_start(workspace, folder)
-        driver = Driver(store, folder, outbox, observer, weights=files, start=start, events=events)
-        with images_guarded(folder, prepared):
-            return driver.run(engine)
+        with leased(store, claim.identity):
+            take_storage(claim, store)
+            if leaders and not store.begun:
+                store.enqueue({**sweep.enqueue, **leaders})
+            store.enqueue(sweep.enqueue)
+            source = read_start(folder)
+            tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store))}
+            dataset = dataset_card(sweep, prepared)
+            card = study_card(sweep, dataset, folder, tracking_uri, weights, tags, claim.identity)
+            store.note(CARD, stored_form(card, workspace.root))
+            observer.opening(opening(sweep, prepared, workers))
+            outbox = Outbox(workspace, folder, card)
+            files, start = kept_files(weights, workspace), kept_start(workspace, folder)
+            same = partial(require_same_model_files, store)
+            driver = Driver(
+                store, folder, outbox, observer, weights=files, start=start, events=events, before_trials=same
+            )
+            with images_guarded(folder, prepared):
+                return driver.run(engine)
 
 
 class Driver:
@@ -120,7 +139,7 @@ class Driver:
 
     Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
     is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
-    parent run holds.
+    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun.
     """
 
     def __init__(
@@ -134,9 +153,11 @@ class Driver:
         start: TrialStart | None = None,
         events: EventFiles | None = None,
         summary: Summary = write_summary,
+        before_trials: Callable[[], object] = lambda: None,
     ):
         self._store = store
         self._summary = summary
+        self._before_trials = before_trials
         self._folder = folder
         self._outbox = outbox
         self._observer = observer
@@ -163,6 +184,9 @@ class Driver:
                 with _stop_on_signals(self._interrupt):
                     self._run_trials(engine_factory)
             return self._finish()
+        except StudyTakenOver:  # the trials and their runs are another driver's now
+            self._outbox.abandon()
+            raise
         except Exception:
             self._abandon()
             raise
@@ -213,6 +237,7 @@ class Driver:
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._interrupted:
+            self._before_trials()
             asked = self._store.next_group(self._store.sweep.features.fuse)
             group = [self._with_beginning(spec) for spec in asked]
             if not group:
@@ -329,7 +354,8 @@ class Driver:
             undelivered = self._outbox.close(DELIVERY_PATIENCE_S, at_most_s, self._observer.delivering)
         except KeyboardInterrupt:  # it stays on disk
             self._interrupted, undelivered = True, self._outbox.left
-        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment)
+        refused = self._outbox.refused if undelivered else None
+        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment, refused)
 
     def _abandon(self) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""

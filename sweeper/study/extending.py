@@ -6,8 +6,10 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import Workspace
 from sweeper.search.extension import Extension, extend
+from sweeper.search.study_store import StudyStore
 from sweeper.study.card import write_search_space
-from sweeper.study.lock import study_lock
+from sweeper.study.holding import held_study
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import refuse_impossible
 
 
@@ -15,12 +17,13 @@ def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> 
     """Carry the trials of a study over into an edited search space; the study can then be run on.
 
     Doing it again changes nothing. Raises StudyNotFound, StudyLocked while a driver runs it, and StudyChanged
-    when more has changed than may.
+    when more has changed than may: other model files may be named, but those it has been run with must stay.
     """
     refuse_impossible(sweep)
-    folder = workspace.study(sweep.study)
-    with study_lock(folder, sweep.study), file_lock(workspace.database_lock, blocking=True):
-        found = extend(storage_url, sweep)
+    folder, store = workspace.study(sweep.study), StudyStore.load(storage_url, sweep.study)
+    with held_study(workspace, store), file_lock(workspace.database_lock, blocking=True):
+        require_same_model_files(store)
+        found = extend(store, sweep)
         for number, outcome in found.left.items():
             if folder.trial(number).spec.exists():
                 write_whole(folder.trial(number).outcome, outcome.model_dump_json())

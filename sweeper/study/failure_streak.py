@@ -30,12 +30,12 @@ class FailureStreak:
         if outcome.state is not TrialState.FAILED:
             self._length = 0
             return False
-        kind = _kind_of_failure(outcome.reason or "")
+        kind = kind_of_failure(outcome.reason or "")
         self._length = self._length + 1 if kind == self._reason else 1
         self._reason = kind
         return self._length >= self.limit
 
 
-def _kind_of_failure(reason: str) -> str:
+def kind_of_failure(reason: str) -> str:
     """Return the reason without its figures, which differ from trial to trial."""
     return re.sub(r"(?<!\w)-?(\d[\d.]*(e[+-]?\d+)?|inf|nan)", "#", reason)

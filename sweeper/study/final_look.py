@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from sweeper.config.hyperparameters import Frozen
-from sweeper.files import write_whole
+from sweeper.files import read_parsed, write_whole
 from sweeper.paths import StudyFolder
 
 
@@ -40,7 +40,7 @@ LOOKS = TypeAdapter(list[Look])
 def looks(folder: StudyFolder) -> list[Look]:
     """Return the looks of a study's confirmations, oldest first."""
     path = folder.confirmation.test_looks
-    return LOOKS.validate_json(path.read_bytes()) if path.exists() else []
+    return read_parsed(path, LOOKS.validate_json) if path.exists() else []
 
 
 def keep_look(folder: StudyFolder, look: Look) -> None:

@@ -13,7 +13,7 @@ class Finding:
     subject: str
     what: str
     remedy: str | None = None
-    mend: Callable[[], None] | None = None
+    mend: Callable[[], object] | None = None
 
     @property
     def sound(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sweeper.config.hyperparameters import Frozen
+from sweeper.files import read_parsed
 from sweeper.paths import StudyFolder
 
 
@@ -34,4 +35,4 @@ class Start(Frozen):
 def read_start(folder: StudyFolder) -> Start | None:
     """Return what a study goes on from; None for one that starts afresh, or was run elsewhere."""
     source = folder.start.source
-    return Start.model_validate_json(source.read_bytes()) if source.exists() else None
+    return read_parsed(source, Start.model_validate_json) if source.exists() else None

@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 import psutil
 from packaging.requirements import Requirement
 
+from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials
 from sweeper.errors import SweeperError
 from sweeper.paths import Workspace
@@ -96,23 +98,27 @@ def _memory() -> Finding:
     return Finding("memory", f"{free:.1f} GB free", remedy)
 
 
+def _is_to_be_made(address: str, database: Path, workspace: Workspace) -> bool:
+    return not database.exists() and sqlite_file(address, workspace.root) == database
+
+
 def _storage(workspace: Workspace, url: str) -> Finding:
     where = hide_credentials(url)
-    if url == f"sqlite:///{workspace.optuna_database}" and not workspace.optuna_database.exists():
+    if _is_to_be_made(url, workspace.optuna_database, workspace):
         return Finding("storage", f"{where}: none yet; `sweeper run` makes one")
     try:
         count = len(StudyStore.names(url))
     except SweeperError as error:
-        return Finding("storage", str(error), "mend that or name another with --storage")
+        return Finding("storage", str(error), "repair that or name another with --storage")
     return Finding("storage", f"{where}: {count} studies")
 
 
 def _tracking(workspace: Workspace, uri: str) -> Finding:
     where = hide_credentials(uri)
-    if uri == f"sqlite:///{workspace.mlflow_database}" and not workspace.mlflow_database.exists():
+    if _is_to_be_made(uri, workspace.mlflow_database, workspace):
         return Finding("tracking", f"{where}: none yet; `sweeper run` makes one")
     try:
-        MlflowStore(uri, workspace).summaries("")
+        MlflowStore(uri, workspace, relocates=False).require_answer()
     except SweeperError as error:
         return Finding("tracking", str(error), "start the server, or name another with --tracking-uri")
     return Finding("tracking", f"{where} answers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
+import numpy as np
 from pydantic import ValidationError
 
 from sweeper.config.hyperparameters import Metric
@@ -16,10 +17,26 @@ from sweeper.study.ranking import ranked
 
 def pareto_front(rows: Iterable[TrialRow], goals: Sequence[GoalConfig]) -> frozenset[int]:
     """Return the numbers of the finished trials than which no other is better in one objective and worse in none."""
-    points = {row.number: point for row in rows if (point := _point(row, goals)) is not None}
-    return frozenset(
-        number for number, point in points.items() if not any(_beats(other, point) for other in points.values())
-    )
+    points: dict[tuple[float, ...], list[int]] = {}
+    for row in rows:
+        if (point := _point(row, goals)) is not None:
+            points.setdefault(point, []).append(row.number)
+    return frozenset(number for point in _unbeaten(points) for number in points[point])
+
+
+def _unbeaten(points: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Return those of different points that no other beats.
+
+    In ascending order none is beaten by a later one, so that each needs comparing only with the front so far.
+    """
+    ascending = sorted(points)
+    front = np.empty((len(ascending), len(ascending[0]) if ascending else 0))
+    kept: list[tuple[float, ...]] = []
+    for point in ascending:
+        if not (front[: len(kept)] <= point).all(axis=1).any():
+            front[len(kept)] = point
+            kept.append(point)
+    return kept
 
 
 def _point(row: TrialRow, goals: Sequence[GoalConfig]) -> tuple[float, ...] | None:
@@ -34,10 +51,6 @@ def _point(row: TrialRow, goals: Sequence[GoalConfig]) -> tuple[float, ...] | No
         for value, goal in zip(values, goals, strict=True)
         if value is not None
     )
-
-
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
 
 
 def in_order(rows: Sequence[TrialRow], sweep: SweepConfig) -> list[TrialRow]:

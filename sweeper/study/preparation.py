@@ -19,7 +19,9 @@ from sweeper.data.prepare import Prepared, prepare
 from sweeper.errors import ConfigError, Problem, StudyChanged
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
+from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card
+from sweeper.study.recorded import own_folder
 
 MOST_SIZES = 8
 
@@ -75,9 +77,9 @@ def refuse_impossible(sweep: SweepConfig) -> None:
         grid(sweep.search, sweep.seed)
 
 
-def require_same_images(workspace: Workspace, sweep: SweepConfig, digest: str) -> None:
+def require_same_images(workspace: Workspace, store: StudyStore, digest: str) -> None:
     """Raise StudyChanged when a study's images are others than its trials were judged by."""
-    card = read_card(workspace.study(sweep.study))
+    sweep, card = store.sweep, read_card(own_folder(workspace, store))
     if card is not None and card.dataset["digest"] != digest:
         raise StudyChanged(
             f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began (digest {digest}, "

@@ -14,12 +14,13 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.config.weights import StudyReference, study_reference
 from sweeper.errors import ConfigError, Problem, StudyChanged, StudyError, SweeperError
 from sweeper.files import whole_file
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights, TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
 from sweeper.study.naming import trial_of
+from sweeper.study.recorded import own_folder
 
 Pinned = dict[str, PinnedWeights]
 """By the value of `search.pretrained` that they stand for: a path or a reference to a study."""
@@ -94,9 +95,9 @@ def _fetched(
     store = StudyStore.load(storage_url, reference.study)
     row = _with_weights(trial_of(store, number), store.sweep.study)
     _require_same_architecture(sweep, reference.study, row)
-    elsewhere = None if read_card(workspace.study(reference.study)) else tracking_uri
+    elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri
     with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
-        artifacts = fetch_artifacts(workspace, reference.study, row, Path(folder), elsewhere)
+        artifacts = fetch_artifacts(workspace, store, row, Path(folder), elsewhere)
         found = PinnedWeights(
             digest=digest_of(artifacts.weights), study=reference.study, trial=row.number, run_id=artifacts.run_id
         )
@@ -147,12 +148,12 @@ def kept_files(pinned: Mapping[str, PinnedWeights], workspace: Workspace) -> dic
     return {value: str(workspace.weights(weights.digest)) for value, weights in pinned.items() if weights.study}
 
 
-def with_kept_weights(config: TrialConfig, study: str, workspace: Workspace) -> TrialConfig:
+def with_kept_weights(config: TrialConfig, folder: StudyFolder, workspace: Workspace) -> TrialConfig:
     """Return the configuration of a trial of a study with the file in place of a reference to another study.
 
     Raises StudyError when the file is gone.
     """
-    card = read_card(workspace.study(study))
+    card = read_card(folder)
     file = kept_files(card.pretrained if card else {}, workspace).get(str(config.pretrained))
     if study_reference(config.pretrained) is None:
         return config

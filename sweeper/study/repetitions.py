@@ -13,7 +13,7 @@ from sweeper.config.hyperparameters import Frozen
 from sweeper.config.pruner import NoPrunerConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
-from sweeper.files import write_whole
+from sweeper.files import read_parsed, write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
 
@@ -164,7 +164,7 @@ class Repetitions:
 
 def stored_repetitions(folder: StudyFolder) -> list[Repetition]:
     """Return all repetitions of a study's leaders, by number."""
-    return STORED.validate_json(folder.repetitions.read_bytes()) if folder.repetitions.exists() else []
+    return read_parsed(folder.repetitions, STORED.validate_json) if folder.repetitions.exists() else []
 
 
 def leaders_of(rows: Iterable[TrialRow], top: int) -> list[TrialRow]:

@@ -13,14 +13,16 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, ImagesChanged, TrialEnded, WorkerDied
 from sweeper.errors import DiskError, StudyError
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.study.card import environment
+from sweeper.study.model_files import require_logged
+from sweeper.study.place import read_identity
 from sweeper.study.preparation import prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.study.start import kept_start
-from sweeper.tracking.delivery import DIGEST_TAG, ENVIRONMENT_TAG, PRUNED_TAG, THREADS_TAG
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, THREADS_TAG
 
 JUDGING = ("train/", "val/")
 """Metrics that judge the model begin like this; times and memory are nobody's promise."""
@@ -35,6 +37,9 @@ class Logged:
 
     run: str
     name: str
+    study: str | None
+    """The id of its study."""
+    tags: Mapping[str, str]
     sweep: SweepConfig
     spec: TrialSpec
     curves: Curves
@@ -102,13 +107,18 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         config=config,
         task=sweep.task,
     )
+    if not any(name.startswith(JUDGING) for name in logged.metrics):
+        why = logged.tags.get("sweeper.reason", "it has not finished an epoch")
+        raise StudyError(f"{logged.name} has no metrics that could come out again: {why}; name a trial that has some")
     pruned, threads = logged.tags.get(PRUNED_TAG), logged.tags.get(THREADS_TAG)
     return Logged(
         run=run,
         name=logged.name,
+        study=logged.tags.get(ID_TAG),
+        tags=logged.tags,
         sweep=sweep,
         spec=spec,
-        curves=store.curves(run, [name for name in logged.metrics if name.startswith(JUDGING)]),
+        curves=store.curves([run], [name for name in logged.metrics if name.startswith(JUDGING)])[run],
         stopped_at=int(pruned) if pruned else None,
         threads=int(threads) if threads else None,
         digest=logged.tags.get(DIGEST_TAG, ""),
@@ -124,7 +134,8 @@ def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
 
 
 def require_same_images(logged: Logged, workspace: Workspace) -> None:
-    """Raise StudyError when the images are others than the run was trained on."""
+    """Raise StudyError when the images are others than the run was trained on, or the network is."""
+    require_logged(logged.sweep.study, logged.tags, logged.sweep.model_files)
     size = logged.spec.config.image_size
     space = logged.sweep.search.model_copy(update={"image_size": size})
     sweep = logged.sweep.model_copy(update={"search": space})
@@ -138,9 +149,12 @@ def require_same_images(logged: Logged, workspace: Workspace) -> None:
 
 def with_beginning(logged: Logged, workspace: Workspace) -> Logged:
     """Add the weights of other studies that the trial began with, as they are kept here. Raises StudyError."""
-    study = logged.sweep.study
-    config = with_kept_weights(logged.spec.config, study, workspace)
-    start = kept_start(workspace, workspace.study(study))
+    folder = workspace.study(logged.sweep.study)
+    local = read_identity(folder)
+    if local is not None and logged.study is not None and local.id != logged.study:  # another study of this name
+        folder = StudyFolder(workspace.earlier_study(logged.sweep.study, logged.study))
+    config = with_kept_weights(logged.spec.config, folder, workspace)
+    start = kept_start(workspace, folder)
     return replace(logged, spec=logged.spec.model_copy(update={"config": config, "start": start}))
 
 

@@ -11,7 +11,9 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.lineage import read_start
+from sweeper.study.model_files import require_same_model_files
 from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
+from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 
 BEST = "best"
@@ -44,22 +46,27 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     Raises StudyError when there is none or it has no weights, TrackingError when MLflow is asked for a
     run and cannot be reached.
     """
-    study, number = _parted(workspace, named, tracking_uri)
-    store = StudyStore.load(storage_url, study)
-    row = trial_of(store, number)
+    store, row = _stored(workspace, storage_url, named, tracking_uri)
+    require_same_model_files(store)
+    study = store.sweep.study
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
         raise StudyError(
             f"trial {row.number} of {study} is {row.state} and has no weights to go on from; see sweeper status {study}"
         )
-    start = read_start(workspace.study(study))
+    start = read_start(own_folder(workspace, store))
     return SourceTrial(store.sweep, row, row.config, row.outcome.best_epoch, start.epochs if start else 0)
 
 
-def _parted(workspace: Workspace, named: str, tracking_uri: str | None) -> tuple[str, int | None]:
-    """Return the study and the number of the trial, None of the best one."""
+def _stored(
+    workspace: Workspace, storage_url: str, named: str, tracking_uri: str | None
+) -> tuple[StudyStore, TrialRow]:
     if RUN_ID.fullmatch(named):
-        return trial_of_run(MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace), named)
+        found = trial_of_run(MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace), named)
+        store = StudyStore.load(storage_url, found.study)
+        found.require_study(store)
+        return store, trial_of(store, found.number)
     study, _, trial = named.rpartition("/")
     if not study or not (trial == BEST or trial.isdecimal()):
         raise StudyError(f"--from takes an MLflow run's id, STUDY/NUMBER or STUDY/best, got {named}")
-    return study, None if trial == BEST else int(trial)
+    store = StudyStore.load(storage_url, study)
+    return store, trial_of(store, None if trial == BEST else int(trial))

@@ -14,6 +14,7 @@ from sweeper.errors import StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialStart
+from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
 from sweeper.study.lineage import Start, read_start
 from sweeper.study.lock import study_lock
@@ -21,7 +22,13 @@ from sweeper.study.source import SourceTrial
 
 
 def fetch_start(
-    workspace: Workspace, source: SourceTrial, study: str, *, with_optimizer: bool, tracking_uri: str | None
+    workspace: Workspace,
+    storage_url: str,
+    source: SourceTrial,
+    study: str,
+    *,
+    with_optimizer: bool,
+    tracking_uri: str | None,
 ) -> None:
     """Bring what `study` starts from into its folder, unless it is there.
 
@@ -30,17 +37,23 @@ def fetch_start(
     folder = workspace.study(study)
     with study_lock(folder, study):
         if read_start(folder) is None:
-            _fetch(workspace, source, folder, with_optimizer, tracking_uri)
+            store = StudyStore.load(storage_url, source.sweep.study)
+            _fetch(workspace, store, source, folder, with_optimizer, tracking_uri)
 
 
 def _fetch(
-    workspace: Workspace, source: SourceTrial, folder: StudyFolder, with_optimizer: bool, tracking_uri: str | None
+    workspace: Workspace,
+    store: StudyStore,
+    source: SourceTrial,
+    folder: StudyFolder,
+    with_optimizer: bool,
+    tracking_uri: str | None,
 ) -> None:
     shutil.rmtree(folder.start.path, ignore_errors=True)  # what an interrupted fetch has left
     folder.start.path.mkdir(parents=True)
     study, row = source.sweep.study, source.row
-    mlflow, run = find_run(workspace, study, row, tracking_uri)
-    artifacts = fetch_artifacts(workspace, study, row, folder.start.path / "fetched", tracking_uri)
+    mlflow, run = find_run(workspace, store, row, tracking_uri)
+    artifacts = fetch_artifacts(workspace, store, row, folder.start.path / "fetched", tracking_uri)
     write_whole(folder.start.weights, artifacts.weights.read_bytes())
     if with_optimizer:
         write_whole(folder.start.optimizer, _optimizer(source, artifacts).read_bytes())
@@ -51,7 +64,7 @@ def _fetch(
         study=study,
         trial=row.number,
         run_id=run,
-        experiment=mlflow.experiment(study),
+        experiment=mlflow.run(run).experiment,
         weights_epoch=source.best_epoch,
         epochs=row.epochs,
         with_optimizer=with_optimizer,

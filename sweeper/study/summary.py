@@ -49,12 +49,12 @@ class SummaryClock:
 def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
     """Write the optimisation history and the artifacts of the parent run."""
     history = [point.model_dump() for point in optimization_history(sweep, rows)]
-    write_whole(folder.sweep / "history.json", json.dumps(history))
-    write_whole(folder.sweep / "artifacts" / "trials.csv", trials_csv(rows, sweep.objective.direction))
+    write_whole(folder.history, json.dumps(history))
+    write_whole(folder.artifacts / "trials.csv", trials_csv(rows, sweep.objective.direction))
     best = choose(rows, sweep)
     if best is not None:
         content = best.model_dump_json(indent=2)
-        write_whole(folder.sweep / "artifacts" / "best_trial.json", content)
+        write_whole(folder.artifacts / "best_trial.json", content)
 
 
 def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow]) -> list[EpochMetrics]:

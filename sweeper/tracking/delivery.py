@@ -19,31 +19,39 @@ from pydantic import Field, TypeAdapter
 from sweeper.config.flat import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.confusion import read_confusion
-from sweeper.files import write_whole
+from sweeper.files import read_parsed, write_whole
+from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.study_records import Recorded, StudyRecords
+from sweeper.tracking.tags import (
+    PARENT_TAG,
+    PRUNED_TAG,
+    REPEATED_TAG,
+    REPETITION_TAG,
+    STATE_TAG,
+    STATUS,
+    STUDY_TAG,
+    SWEEP,
+    THREADS_TAG,
+    TRIAL_TAG,
+)
 
 if TYPE_CHECKING:
     from sweeper.tracking.curves_picture import CurvesPicture
 
 HISTORY = TypeAdapter(list[EpochMetrics])
-STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
-STUDY_TAG, TRIAL_TAG, STATE_TAG = "sweeper.study", "sweeper.trial", "sweeper.state"
-PARENT_TAG = "mlflow.parentRunId"
-DIGEST_TAG, ENVIRONMENT_TAG = "sweeper.dataset_digest", "sweeper.environment"
-PRUNED_TAG, THREADS_TAG = "sweeper.pruned_at", "sweeper.threads"
-SWEEP = "sweep"  # in place of a number, for the parent run
-REPETITION_TAG, REPEATED_TAG = (
-    "sweeper.repetition",
-    "sweeper.repeated_trial",
-)  # of a leader's trainings with fresh seeds
 
 
 class StudyCard(Frozen):
     """What every run of a study records: stored beside the trials, so that it can be delivered later."""
 
     study: str
+    identity: Identity | None = Field(None, exclude=True)
+    """Stands in a file of its own; without one the study was begun by an earlier version of sweeper."""
+    experiment: str | None = None
+    """What the experiment and the model are called in MLflow, where that is not the study's name."""
     tracking_uri: str
     start_ms: int
     stage: Literal["search", "confirmation"] = "search"
@@ -51,6 +59,12 @@ class StudyCard(Frozen):
     tags: dict[str, str]
     dataset: dict[str, Any]
     pretrained: dict[str, PinnedWeights] = Field({})
+
+    def recorded(self, folder: StudyFolder) -> Recorded:
+        """Return which records in MLflow are those of the study that lies in `folder`."""
+        of_study = folder if self.stage == "search" else folder.of_study
+        run = read_record(of_study.parent_run)
+        return Recorded.to_write(self.study, self.identity, self.experiment, run.run_id if run else None)
 
 
 class RunRecord(Frozen):
@@ -64,13 +78,17 @@ class RunRecord(Frozen):
 
 
 class Delivery:
-    """Delivers the folders of one study to one MLflow experiment."""
+    """Delivers the folders of one study to its MLflow experiment.
+
+    Raises TrackingRefused, before anything is written, where that is another study's or another folder's.
+    """
 
     def __init__(self, store: MlflowStore, folder: StudyFolder, card: StudyCard):
         self._store = store
         self._folder = folder
         self._card = card
-        self.experiment = store.experiment(card.study)
+        self._recorded = card.recorded(folder)
+        self.experiment = StudyRecords(store, self._recorded).begin()
         self._parent: str | None = None
         self._before = read_epochs(folder.start.history)
         for leftover in folder.delivered():
@@ -78,19 +96,19 @@ class Delivery:
 
     def deliver_sweep(self, status: str) -> str:
         """Bring the parent run up to date and return its id. `status` as MLflow names it."""
-        folder = self._folder.sweep
+        path = self._folder.parent_run
         name = self._card.study if self._card.stage == "search" else f"{self._card.study}-confirmation"
-        above = {} if (folder / "run.json").exists() else self._study_run()
-        record = self._record(folder / "run.json", SWEEP, name, self._card.start_ms, above)
+        above = {} if path.exists() else self._study_run()
+        record = self._record(path, SWEEP, name, self._card.start_ms, above)
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
-        history = read_epochs(folder / "history.json")
+        history = read_epochs(self._folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
-        for file in sorted((folder / "artifacts").glob("*")):
+        for file in sorted(self._folder.artifacts.glob("*")):
             self._store.log_artifact(record.run_id, file, "")
         record = record.model_copy(update={"described": True, "epochs": len(history)})
-        self._set_status(folder / "run.json", record, status)
+        self._set_status(path, record, status)
         if status != "RUNNING":
             self._drop_strays(record.run_id, SWEEP)
         self._parent = record.run_id
@@ -104,8 +122,8 @@ class Delivery:
         """
         if not folder.spec.exists():
             return None  # a folder that no driver has begun: there is nothing to record
-        spec = TrialSpec.model_validate_json(folder.spec.read_bytes())
-        outcome = TrialOutcome.model_validate_json(folder.outcome.read_bytes()) if ended else None
+        spec = read_parsed(folder.spec, TrialSpec.model_validate_json)
+        outcome = read_parsed(folder.outcome, TrialOutcome.model_validate_json) if ended else None
         record = self._described(folder, spec)
         history = read_epochs(folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
@@ -130,16 +148,17 @@ class Delivery:
         """Return what puts a confirmation below the run of its study."""
         if self._card.stage == "search":
             return {}
-        above = self._store.find_run(self.experiment, {STUDY_TAG: self._card.study, TRIAL_TAG: SWEEP})
+        above = self._store.find_run(self.experiment, self._recorded.tags(TRIAL_TAG, SWEEP))
         return {PARENT_TAG: above} if above else {}
 
     def _record(self, path: Path, trial: str, name: str, start_ms: int, tags: dict[str, str]) -> RunRecord:
         """Return the folder's run: the one noted there, else the one with its tags, else a new one."""
-        if path.exists():
-            return RunRecord.model_validate_json(path.read_bytes())
+        known = read_record(path)
+        if known is not None:
+            return known
         identity = self._identity(trial)
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
-            self.experiment, name, {**identity, **self._card.tags, **tags}, start_ms
+            self.experiment, name, {STUDY_TAG: self._card.study, **identity, **self._card.tags, **tags}, start_ms
         )
         record = RunRecord(run_id=run)
         _write_record(path, record)
@@ -183,8 +202,7 @@ class Delivery:
                 self._store.delete_run(other)
 
     def _identity(self, trial: str) -> dict[str, str]:
-        kind = TRIAL_TAG if self._card.stage == "search" else REPETITION_TAG
-        return {STUDY_TAG: self._card.study, kind: trial}
+        return self._recorded.tags(TRIAL_TAG if self._card.stage == "search" else REPETITION_TAG, trial)
 
     def _upload(self, folder: TrialFolder, record: RunRecord, files: Iterable[Path]) -> RunRecord:
         """Upload what has not been; noted once, however far it came: twice is as good as once, and a note is slow."""
@@ -260,7 +278,12 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
 
 def read_epochs(path: Path) -> list[EpochMetrics]:
     """Return the metrics of all epochs that a folder's history holds."""
-    return HISTORY.validate_json(path.read_bytes()) if path.exists() else []
+    return read_parsed(path, HISTORY.validate_json) if path.exists() else []
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """Return the run that a folder is delivered to; None where none is known. Raises DamagedFile."""
+    return read_parsed(path, RunRecord.model_validate_json) if path.exists() else None
 
 
 def _remove(folder: TrialFolder) -> None:

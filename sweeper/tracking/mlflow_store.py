@@ -10,17 +10,21 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.addresses import SQLITE, portable, sqlite_address, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import TrackingError
 from sweeper.files import file_lock
-from sweeper.paths import Workspace
+from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
+from sweeper.tracking.refusal import tracking_error
+from sweeper.tracking.relocation import relocate
+from sweeper.tracking.run_listing import read_curves
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,24 +45,37 @@ OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
-MOST_RUNS = 50_000
 OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
 
 
 def default_tracking_uri(workspace: Workspace) -> str:
     """Return where a bare `mlflow ui` in the working directory looks, unless the environment says otherwise."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.mlflow_database}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or own_address(workspace)
+
+
+def own_address(workspace: Workspace) -> str:
+    """Return the address of the working directory's own database."""
+    return _address(workspace.mlflow_database, workspace)
+
+
+def _address(database: Path, workspace: Workspace) -> str:
+    """Return the address of a database in the working directory.
+
+    Before it opens one, MLflow makes the folder that it reads in the address, without unquoting it.
+    """
+    whole = sqlite_address(database)
+    is_plain = whole == f"{SQLITE}:///{database}"
+    return whole if is_plain or Path.cwd() != workspace.root else portable(whole, workspace.root)
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run with the last value of each metric, the time of the latest, and the address of its artifacts."""
+    """One run with the last value of each metric, and the address of its artifacts."""
 
     id: str
     name: str
     status: str
     tags: dict[str, str]
-    last_ms: int
     metrics: dict[str, float]
     artifacts: str
 
@@ -68,6 +85,8 @@ class LoggedRun:
     """What a run says of itself."""
 
     name: str
+    experiment: str
+    start_ms: int
     parent: str | None
     params: dict[str, str]
     tags: dict[str, str]
@@ -77,31 +96,38 @@ class LoggedRun:
 class MlflowStore:
     """A connection to an MLflow tracking server or database."""
 
-    def __init__(self, uri: str, workspace: Workspace):
+    def __init__(self, uri: str, workspace: Workspace, *, relocates: bool = True):
+        """Connect. The database of a folder that was moved or copied is told so first, unless it is to be looked at.
+
+        Raises TrackingError, and TrackingRefused where no address like this will ever take records.
+        """
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         os.environ[OWN_RETRIES] = "0"
         self.uri = uri
         self._workspace = workspace
-        with self._errors():
+        with self._errors(connecting=True):
             import mlflow
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
             hide_in("mlflow", "alembic")
             self._create_database()
+            if relocates and self.is_ours:
+                self._relocate_database()
             self._client = mlflow.MlflowClient(tracking_uri=uri)
 
     @property
-    def _is_our_database(self) -> bool:
-        return self.uri == f"sqlite:///{self._workspace.mlflow_database}"
+    def is_ours(self) -> bool:
+        """Whether it is the database of this working directory, to which nobody else writes."""
+        return sqlite_file(self.uri, self._workspace.root) == self._workspace.mlflow_database
 
     def _create_database(self) -> None:
         """Build the database aside and move it into place: a kill halfway would break it for good."""
         database = self._workspace.mlflow_database
-        if not self._is_our_database or database.exists():
+        if not self.is_ours or database.exists():
             return
-        import mlflow
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
         with file_lock(self._workspace.database_lock, blocking=True):
             if database.exists():
@@ -110,21 +136,25 @@ class MlflowStore:
             shutil.rmtree(folder, ignore_errors=True)  # with the journal of a killed builder, which SQLite would replay
             folder.mkdir(parents=True)
             building = folder / database.name
-            mlflow.MlflowClient(tracking_uri=f"sqlite:///{building}").search_experiments(max_results=1)
+            # A client would write the folder's name into a statement as it is, quotes and all.
+            SqlAlchemyStore(_address(building, self._workspace), self._workspace.mlflow_artifacts.as_uri())
             building.replace(database)
             shutil.rmtree(folder)
 
-    def experiment(self, study: str) -> str:
-        """Return the id of the study's experiment, creating it at first."""
-        with self._errors():
-            found = self._client.get_experiment_by_name(study)
-            if found is not None:
-                if found.lifecycle_stage == "deleted":
-                    self._client.restore_experiment(found.experiment_id)
-                return str(found.experiment_id)
-            # The default location follows the working directory of whoever asks, not the database.
-            local = (self._workspace.mlflow_artifacts / study).as_uri() if self._is_our_database else None
-            return str(self._client.create_experiment(study, artifact_location=local, tags=EXPERIMENT_TAGS))
+    def _relocate_database(self) -> None:
+        for place in relocate(self._workspace.mlflow_database):
+            logger.warning(
+                "this folder was moved or copied from %s: MLflow finds the files of its runs here from now on",
+                place.parent,
+            )
+
+    def artifacts_of(self, experiment: str) -> str | None:
+        """Return where the files of a new experiment go: beside an SQLite database, else where the server says.
+
+        MLflow's own default follows the working directory of whoever asks first, not the database.
+        """
+        database = sqlite_file(self.uri, self._workspace.root)
+        return None if database is None else (database.parent / MLFLOW_ARTIFACTS / experiment).as_uri()
 
     def find_run(self, experiment: str, tags: Mapping[str, str]) -> str | None:
         """Return the id of the run that has all these tags, the oldest where there are several."""
@@ -137,17 +167,16 @@ class MlflowStore:
             runs = self._client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
         return [str(run.info.run_id) for run in runs]
 
-    def summaries(self, study: str) -> list[RunSummary]:
-        """Return all runs of a study's experiment, oldest first; none where there is no such experiment."""
+    def require_answer(self) -> None:
+        """Raise TrackingError unless there is a server, or a database, that answers."""
         with self._errors():
-            experiment = self._client.get_experiment_by_name(study) if study else None
-            if experiment is None:
-                self._client.search_experiments(max_results=1)  # answers only where there is a server
-                return []
-            runs = self._client.search_runs(
-                [experiment.experiment_id], max_results=MOST_RUNS, order_by=["attributes.start_time ASC"]
-            )
-        return [_summary(run) for run in runs]
+            self._client.search_experiments(max_results=1)
+
+    def last_ms(self, run: str) -> int:
+        """Return the time of a run's latest metric, or of its start."""
+        with self._errors(reading=True):
+            found = self._client.get_run(run)
+        return int(max((metric.timestamp for metric in found.data._metric_objs), default=found.info.start_time))
 
     def delete_run(self, run: str) -> None:
         """Move a run to MLflow's trash."""
@@ -187,12 +216,12 @@ class MlflowStore:
             self._client.log_batch(run, tags=[RunTag(key, value[:LONGEST_TAG]) for key, value in tags.items()])
 
     def tags(self, run: str) -> dict[str, str]:
-        with self._errors():
+        with self._errors(reading=True):
             return dict(self._client.get_run(run).data.tags)
 
     def epochs(self, run: str) -> list[EpochMetrics]:
         """Return what a trial's run has of each epoch, in order."""
-        with self._errors():
+        with self._errors(reading=True):
             names = self._client.get_run(run).data.metrics
             points = [
                 point
@@ -210,18 +239,24 @@ class MlflowStore:
 
     def run(self, run: str) -> LoggedRun:
         """Return what a run says of itself. Raises TrackingError where there is none of this id."""
-        with self._errors():
+        with self._errors(reading=True):
             found = self._client.get_run(run)
         tags = dict(found.data.tags)
         parent = tags.get("mlflow.parentRunId")
-        return LoggedRun(str(found.info.run_name), parent, dict(found.data.params), tags, tuple(found.data.metrics))
+        return LoggedRun(
+            str(found.info.run_name),
+            str(found.info.experiment_id),
+            int(found.info.start_time),
+            parent,
+            dict(found.data.params),
+            tags,
+            tuple(found.data.metrics),
+        )
 
-    def curves(self, run: str, metrics: Iterable[str]) -> dict[str, dict[int, float]]:
-        """Return each of these metrics by its step, in order."""
-        with self._errors():
-            found = {name: self._client.get_metric_history(run, name) for name in metrics}
-        in_order = {name: sorted(points, key=lambda point: point.step) for name, points in found.items()}
-        return {name: {point.step: point.value for point in points} for name, points in in_order.items()}
+    def curves(self, runs: Sequence[str], metrics: Sequence[str]) -> dict[str, dict[str, dict[int, float]]]:
+        """Return each of these metrics that a run has, by run, name and step, in order."""
+        with self._errors(reading=True):
+            return read_curves(self._client, runs, metrics)
 
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None:
         """Record the data set as an input of the run. `card` has name, digest, source and a profile."""
@@ -239,6 +274,21 @@ class MlflowStore:
                 run, datasets=[DatasetInput(dataset, tags=[InputTag("mlflow.data.context", "training")])]
             )
 
+    def dataset(self, run: str) -> dict[str, Any] | None:
+        """Return the data set that was recorded as an input of the run, as `log_dataset` takes it."""
+        with self._errors(reading=True):
+            inputs = self._client.get_run(run).inputs
+        found = next(iter(inputs.dataset_inputs if inputs else ()), None)
+        if found is None:
+            return None
+        source, profile = json.loads(found.dataset.source), json.loads(found.dataset.profile or "{}")
+        return {
+            "name": found.dataset.name,
+            "digest": found.dataset.digest,
+            "source": source.get("uri"),
+            "profile": profile,
+        }
+
     def log_artifact(self, run: str, file: Path, folder: str) -> None:
         """Upload one file into a folder of the run's artifacts."""
         with self._errors():
@@ -246,12 +296,12 @@ class MlflowStore:
 
     def sizes(self, run: RunSummary, folder: str) -> dict[str, int]:
         """Return the bytes of each file in a folder of a run's artifacts; none where there is no such folder."""
-        with self._errors():
+        with self._errors(reading=True):
             return {str(file.path): int(file.file_size or 0) for file in self._files_of(run).list_artifacts(folder)}
 
     def fetch(self, run: RunSummary, artifact: str, into: Path) -> Path:
         """Download one file; unlike `download` it looks the run up no more, so that hundreds are quick."""
-        with self._errors():
+        with self._errors(reading=True):
             return Path(self._files_of(run).download_artifacts(artifact, str(into)))
 
     def _files_of(self, run: RunSummary) -> Any:
@@ -261,7 +311,7 @@ class MlflowStore:
 
     def download(self, run: str, artifact: str, into: Path) -> Path:
         """Download one artifact, a file or a folder, and return its local path."""
-        with self._errors():
+        with self._errors(reading=True):
             return Path(self._client.download_artifacts(run, artifact, str(into)))
 
     def set_running(self, run: str) -> None:
@@ -285,7 +335,7 @@ class MlflowStore:
             yield self._client
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, *, connecting: bool = False, reading: bool = False) -> Iterator[None]:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -293,21 +343,18 @@ class MlflowStore:
         except TrackingError:
             raise
         except Exception as error:
-            if not _is_foreign(error, SQLAlchemyError):
+            if not (_is_foreign(error, SQLAlchemyError) or (connecting and isinstance(error, ImportError))):
                 raise
-            message = f"MLflow at {self.uri}: {str(error).splitlines()[0]}"
-            raise TrackingError(hide_credentials(message)) from error
+            raise tracking_error(error, self.uri, connecting=connecting, reading=reading) from error
 
 
-def _summary(run: Run) -> RunSummary:
-    last = max((metric.timestamp for metric in run.data._metric_objs), default=run.info.start_time)
+def summary(run: Run) -> RunSummary:
     info, data = run.info, run.data
     return RunSummary(
         str(info.run_id),
         str(info.run_name),
         str(info.status),
         dict(data.tags),
-        int(last),
         dict(data.metrics),
         str(info.artifact_uri),
     )

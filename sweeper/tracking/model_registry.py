@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from sweeper.errors import TrackingError
+from sweeper.errors import TrackingError, TrackingRefused
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.tags import ID_TAG, STUDY_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,21 +72,23 @@ class ModelRegistry:
     def __init__(self, store: MlflowStore):
         self._store = store
 
-    def register(self, name: str, run: str, export: ServableExport) -> RegisteredVersion:
+    def register(self, name: str, run: str, export: ServableExport, study: str | None = None) -> RegisteredVersion:
         """Store an export as a model of its run, register it under `name` and let the alias `best` point to it.
 
-        An export that the alias points to already is left as it is.
+        An export that the alias points to already is left as it is. `study` is the id of the study that it is of.
 
         Raises:
             TrackingError: the store has no registry, cannot be reached, or refuses the model.
+            TrackingRefused: the model of this name is another study's, whose alias stays where it is.
         """
         with self._store.client() as client:
             self._require_registry(client)
+            self._require_own_model(client, name, study)
             there = _aliased(client, name)
             if there is not None and there.tags.get(CONTENT_TAG) == export.digest:
                 return RegisteredVersion(name, str(there.version), new=False)
             model = _log_model(client, run, export)
-            _ensure_model(client, name)
+            _ensure_model(client, name, study)
             made = client.create_model_version(
                 name,
                 source=model.artifact_location,
@@ -96,6 +99,22 @@ class ModelRegistry:
             )
             client.set_registered_model_alias(name, ALIAS, made.version)
             return RegisteredVersion(name, str(made.version), new=True)
+
+    def _require_own_model(self, client: MlflowClient, name: str, study: str | None) -> None:
+        """Raise TrackingRefused where a model of this name has versions of another study."""
+        model = _registered(client, name)
+        if model is None:
+            return
+        versions = client.search_model_versions(f"name = '{name}'")
+        owners = {model.tags.get(ID_TAG), *(version.tags.get(ID_TAG) for version in versions)} - {None}
+        unmarked = [version for version in versions if ID_TAG not in version.tags and ID_TAG not in model.tags]
+        if owners <= {study} and all(_is_of(client, version, study) for version in unmarked):
+            return
+        whose = ", ".join(f"id {owner}" for owner in sorted(map(str, owners))) or "of an earlier version of sweeper"
+        raise TrackingRefused(
+            f"the model {name} in the registry of {self._store.shown_uri} belongs to another study ({whose}), and its "
+            f"alias {ALIAS} is not moved: register yours under another name with --tracking-name NAME"
+        )
 
     def _require_registry(self, client: MlflowClient) -> None:
         from mlflow.exceptions import MlflowException
@@ -121,14 +140,41 @@ def _aliased(client: MlflowClient, name: str) -> Any:
         raise
 
 
-def _ensure_model(client: MlflowClient, name: str) -> None:
+def _registered(client: MlflowClient, name: str) -> Any:
+    """Return the model of this name, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name)
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def _is_of(client: MlflowClient, version: Any, study: str | None) -> bool:
+    """Tell whether a version that bears no id is of a study: its run says so, or both are of earlier versions."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags = client.get_run(version.run_id).data.tags if version.run_id else {}
+    except MlflowException:  # the run is gone
+        tags = {}
+    return tags.get(ID_TAG) == study and STUDY_TAG in tags
+
+
+def _ensure_model(client: MlflowClient, name: str, study: str | None) -> None:
+    """Make the model, or let one that is there bear the study's id."""
+    from mlflow.exceptions import MlflowException
+
+    tags = {ID_TAG: study} if study else {}
+    try:
+        client.create_registered_model(name, tags=tags)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        for key, value in tags.items():
+            client.set_registered_model_tag(name, key, value)
 
 
 def _log_model(client: MlflowClient, run: str, export: ServableExport) -> Any:

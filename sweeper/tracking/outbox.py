@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from itertools import count
 from math import inf
 from typing import NamedTuple
 
-from sweeper.errors import TrackingError
+from sweeper.errors import DamagedFile, TrackingError, TrackingRefused
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, SystemMonitor
@@ -80,6 +80,8 @@ class Outbox:
         self._closing = False
         self._running: dict[int, str] = {}
         self.trouble: str | None = None
+        self.refused: str | None = None
+        """Why MLflow will not take what is left, however often it is tried."""
         self.experiment: str | None = None
         self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
 
@@ -120,6 +122,14 @@ class Outbox:
             self._thread.join(POLL_S)
         return self.left
 
+    def abandon(self) -> None:
+        """Deliver nothing more: another process does."""
+        with self._changed:
+            self._closing, self._sweep_pending = True, None
+            self._pending.clear()
+            self._running.clear()
+            self._changed.notify_all()
+
     def _work(self) -> None:
         delivery: Delivery | None = None
         wait = FIRST_RETRY_S
@@ -134,7 +144,7 @@ class Outbox:
                 self.experiment = delivery.experiment
                 self._deliver_all(delivery)
                 self._log_system(delivery, sampler)
-                self.trouble, wait = None, FIRST_RETRY_S
+                self.trouble, self.refused, wait = None, None, FIRST_RETRY_S
             except Exception as error:
                 # Whatever it is, the sweep goes on, what is recorded stays on disk, and it is tried again.
                 known, closing = self.trouble is not None, self._closing
@@ -147,8 +157,7 @@ class Outbox:
     def _note_trouble(self, error: Exception) -> None:
         if not isinstance(error, TrackingError | OSError):
             logger.error("what is recorded cannot be delivered", exc_info=error)
-        elif self.trouble is None:
-            logger.warning("%s; what is recorded waits on disk and is sent later", error)
+        self.refused = str(error) if isinstance(error, TrackingRefused) else None
         self.trouble = str(error)
 
     def _back_off(self, seconds: float, closing: bool) -> None:
@@ -171,7 +180,7 @@ class Outbox:
 
         A folder that cannot be read does not hold up the others; TrackingError names it at the end.
         """
-        stuck: dict[int, str] = {}
+        stuck: dict[int, Exception] = {}
         while True:
             with self._changed:
                 sweep, numbers = self._sweep_pending, sorted(self._pending.keys() - stuck)
@@ -185,10 +194,10 @@ class Outbox:
                 break
             try:
                 self._deliver_one(delivery, numbers[0])
-            except (OSError, ValueError) as error:
-                stuck[numbers[0]] = f"{self._folder.trial(numbers[0]).path}: {error}"
+            except (OSError, ValueError, DamagedFile, TrackingRefused) as error:
+                stuck[numbers[0]] = error
         if stuck:
-            raise TrackingError("; ".join(stuck.values()))
+            raise _told_of(stuck, self._folder)
 
     def _deliver_one(self, delivery: Delivery, number: int) -> None:
         with self._changed:
@@ -212,6 +221,13 @@ class Outbox:
         values, step = sampler.take()
         for run in self._running.values():
             delivery.log_system(run, values, step, int(time.time() * 1000))
+
+
+def _told_of(stuck: Mapping[int, Exception], folder: StudyFolder) -> TrackingError:
+    """Return why folders could not be delivered."""
+    refused = any(isinstance(error, TrackingRefused) for error in stuck.values())
+    told = "; ".join(f"{folder.trial(number).path}: {error}" for number, error in stuck.items())
+    return TrackingRefused(told) if refused else TrackingError(told)
 
 
 class _SystemSampler:

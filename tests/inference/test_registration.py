@@ -35,9 +35,10 @@ from sweeper.inference.load import load_export
 from sweeper.paths import Workspace
 from sweeper.registration import register_export, servable
 from sweeper.tracking import served_model
-from sweeper.tracking.delivery import STUDY_TAG, TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import example_image, save_served
+from sweeper.tracking.study_records import Recorded, StudyRecords
+from sweeper.tracking.tags import STUDY_TAG, TRIAL_TAG
 from tests.inference.test_model_card import picture_file, pixels_in_validation
 from tests.pictures import encoded
 from tests.tracking.server import free_port
@@ -49,7 +50,9 @@ def finished_run(workspace: Workspace) -> tuple[mlflow.MlflowClient, str]:
     """Return a client and the id of a run that has ended long ago."""
     uri = f"sqlite:///{workspace.mlflow_database}"
     store = MlflowStore(uri, workspace)
-    run = store.create_run(store.experiment("colours"), "trial-0007", {STUDY_TAG: "colours", TRIAL_TAG: "7"}, 1000)
+    run = store.create_run(
+        StudyRecords(store, Recorded("colours")).begin(), "trial-0007", {STUDY_TAG: "colours", TRIAL_TAG: "7"}, 1000
+    )
     store.end(run, "FINISHED", 2000)
     return mlflow.MlflowClient(uri), run
 
@@ -93,7 +96,7 @@ def test_the_same_export_again_makes_no_second_version_and_another_one_does(work
 
 def test_an_export_whose_trial_has_no_run_is_not_registered(workspace: Workspace, export: Path) -> None:
     MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
-    with pytest.raises(StudyError, match="sweeper sync colours"):
+    with pytest.raises(StudyError, match="sweeper doctor colours --fix"):
         register_export(workspace, export, None)
 
 

@@ -13,7 +13,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.search import extension
-from sweeper.search.extension import extend
+from sweeper.search.extension import Extension, extend
 from sweeper.search.study_store import StudyStore
 from sweeper.study.ranking import ranked
 from tests.search.asking import next_trial
@@ -50,6 +50,10 @@ def url(tmp_path: Path) -> str:
     return url
 
 
+def extended(url: str, sweep: SweepConfig) -> Extension:
+    return extend(StudyStore.load(url, "s"), sweep)
+
+
 def known(url: str) -> list[TrialRow]:
     return [row.model_copy(update={"params": {}}) for row in StudyStore.load(url, "s").rows()]
 
@@ -66,13 +70,13 @@ def test_a_study_begun_when_dictionaries_were_stored_instead_of_their_text_reads
     stored = optuna.load_study(study_name="s", storage=url).trials[2].user_attrs
     assert (stored["config"]["drop_rate"], stored["outcome"]["state"]) == (0.1, "complete")
     assert [(row.number, row.config, row.outcome) for row in known(url)] == before
-    assert extend(url, space(WIDE, trials=20)).carried == list(range(8))
+    assert extended(url, space(WIDE, trials=20)).carried == list(range(8))
     assert [(row.number, row.config, row.outcome) for row in known(url)] == before
 
 
 def test_a_wider_range_another_backbone_and_an_optimizer_lose_nothing(url: str) -> None:
     before = known(url)
-    found = extend(url, space(WIDE, trials=20))
+    found = extended(url, space(WIDE, trials=20))
     assert found.carried == list(range(8))
     assert found.outside == {}
     assert known(url) == before
@@ -90,14 +94,14 @@ def test_a_wider_range_another_backbone_and_an_optimizer_lose_nothing(url: str) 
 
 def test_what_no_longer_fits_is_history_and_comes_back_when_it_fits_again(url: str) -> None:
     before = known(url)
-    found = extend(url, space(ONLY_B))
+    found = extended(url, space(ONLY_B))
     assert sorted([*found.carried, *found.outside]) == list(range(8))
     assert all("backbone: 'a' is not 'b'" in why for why in found.outside.values())
     rows = StudyStore.load(url, "s").rows()
     assert [row.value for row in rows] == [row.value for row in before]
     assert [row.state for row in rows] == [row.state for row in before]
     assert {row.number for row in ranked(rows, "maximize")} <= set(found.carried)
-    assert extend(url, space(NARROW)).carried == list(range(8))
+    assert extended(url, space(NARROW)).carried == list(range(8))
     assert known(url) == before
 
 
@@ -110,7 +114,7 @@ def test_an_interrupted_trial_goes_on_where_it_fits_and_has_ended_where_not(
     first = next_trial(store)
     assert first is not None
     store.report(0, 1, 0.5)
-    found = extend(url, space(search))
+    found = extended(url, space(search))
     again = StudyStore.create_or_load(url, space(search))
     assert again.rows()[0].state is state
     assert list(found.left) == ([] if state is TrialState.WAITING else [0])
@@ -133,16 +137,16 @@ def test_a_kill_before_the_names_change_leaves_the_old_study_and_the_next_try_su
     with monkeypatch.context() as patch:
         patch.setattr(extension, "_swap", killed)
         with pytest.raises(KeyboardInterrupt):
-            extend(url, space(WIDE))
+            extended(url, space(WIDE))
     assert StudyStore.load(url, "s").sweep == space(NARROW)
     assert known(url) == before
-    assert extend(url, space(WIDE)).carried == list(range(8))
-    assert extend(url, space(WIDE)).aside is None
+    assert extended(url, space(WIDE)).carried == list(range(8))
+    assert extended(url, space(WIDE)).aside is None
 
 
 def test_other_data_or_another_objective_is_refused_with_the_way_to_do_it(url: str) -> None:
     with pytest.raises(StudyChanged, match=r"objective.*--warm-start-from s"):
-        extend(url, space(WIDE, objective={"metric": "val/f1"}))
+        extended(url, space(WIDE, objective={"metric": "val/f1"}))
 
 
 def test_trials_that_wait_by_name_are_fitted_anew(tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_trials_that_wait_by_name_are_fitted_anew(tmp_path: Path) -> None:
     store = StudyStore.create_or_load(url, space(NARROW))
     store.enqueue({"mine": {"backbone": "b", "weight_decay": 0.01}})
     edited = space({**NARROW, "backbone": {"choice": ["b", "c"]}, "weight_decay": 0.1})
-    extend(url, edited)
+    extended(url, edited)
     spec = next_trial(StudyStore.create_or_load(url, edited))
     assert spec is not None
     assert (spec.config.backbone, spec.config.weight_decay) == ("b", 0.1)

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
+from sweeper.errors import StudyError, StudyLocked, StudyTakenOver
+from sweeper.search import lease
+from sweeper.search.lease import Holder
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 from tests.search.test_replay import DyingStorage, Killed, run_to_end, sweep_of, table
@@ -125,3 +127,26 @@ def test_a_server_that_goes_away_is_told_and_the_study_goes_on_when_it_is_back(
     assert again.requeue_interrupted() == [spec.number]
     run_to_end(again)
     assert [row.number for row in again.rows()] == list(range(sweep.budget.trials))
+
+
+def test_one_driver_runs_a_study_and_a_dead_one_is_taken_over_from_for_good_on_postgresql(
+    opened: Callable[[SweepConfig], StudyStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LOOK_S", 0.02)
+    monkeypatch.setattr(lease, "RENEW_S", 0.05)
+    sweep = sweep_of("random", "none").model_copy(update={"study": "leased"})
+    older, newer = opened(sweep), opened(sweep)
+    a, b = (Holder(process=number, host="h", user="u", place=place) for number, place in ((1, "a"), (2, "b")))
+    with older.held(a, lambda _: False):
+        spec = next_trial(older)
+        assert spec is not None
+        with pytest.raises(StudyLocked, match="process 1 of u on h"), newer.held(b, lambda _: False):
+            pass
+        with newer.held(b, lambda _: True):
+            assert newer.requeue_interrupted() == [spec.number]
+            with pytest.raises(StudyTakenOver, match="taken over by process 2 of u on h"):
+                older.report(spec.number, 1, 0.9)
+            with pytest.raises(StudyTakenOver):
+                older.add_seconds_used(5)
+            run_to_end(newer)
+    assert [row.number for row in opened(sweep).rows()] == list(range(sweep.budget.trials))

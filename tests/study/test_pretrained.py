@@ -140,7 +140,7 @@ def test_every_run_says_what_its_study_began_from_and_the_worker_gets_the_file(s
     config = source.store.rows()[0].config
     assert config is not None
     config = config.model_copy(update={"pretrained": "study:source/best"})
-    file = with_kept_weights(config, "heads", source.workspace).pretrained
+    file = with_kept_weights(config, folder, source.workspace).pretrained
     assert Path(str(file)).read_text() == "weights of trial 1"
     spec = TrialSpec(number=0, seed=0, epochs=1, config=config, weights=str(file))
     assert spec.with_weights().config.pretrained == file

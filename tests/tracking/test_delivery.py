@@ -18,6 +18,7 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.tracking.outbox import LAST_TRY_S, Outbox, Patience, Phase
+from sweeper.tracking.study_records import Recorded, StudyRecords
 
 CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
 
@@ -273,4 +274,4 @@ def test_a_server_that_gets_out_of_reach_at_the_end_of_a_sweep_is_given_its_last
 def test_errors_of_the_server_are_tracking_errors(workspace: Workspace) -> None:
     store = MlflowStore("http://127.0.0.1:9", workspace)
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
-        store.experiment("s")
+        StudyRecords(store, Recorded("s")).begin()

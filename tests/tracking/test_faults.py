@@ -23,6 +23,7 @@ from sweeper.tracking import outbox as outbox_module
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.outbox import Outbox, Phase
+from sweeper.tracking.study_records import Recorded, StudyRecords
 from tests.tracking.fault_proxy import FaultProxy, proxied
 from tests.tracking.server import MlflowServer, mlflow_server
 from tests.tracking.test_delivery import CARD, write_trial
@@ -239,7 +240,7 @@ def test_a_run_that_a_slow_server_creates_twice_is_kept_once(
     delivery = Delivery(store, study, card_of(study, proxy.uri))
     delivery.deliver_trial(study.trial(0), ended=False, running=True)
     tags = {"sweeper.study": study.path.name, "sweeper.trial": "0"}
-    store.create_run(store.experiment(study.path.name), "trial-0000", tags, 1)
+    store.create_run(StudyRecords(store, Recorded(study.path.name)).begin(), "trial-0000", tags, 1)
     delivery.deliver_trial(study.trial(0), ended=True, running=False)
     delivery.deliver_sweep("FINISHED")
     require_everything_once(server.uri, study, trials=1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sweeper.paths import Workspace
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.test_looks import record_test_look
 
 DAY_MS = 86_400_000
@@ -11,7 +12,7 @@ DAY_MS = 86_400_000
 
 def test_looks_at_the_test_split_are_counted_with_their_times(workspace: Workspace, tmp_path: Path) -> None:
     store = MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
-    run = store.create_run(store.experiment("s"), "trial-0000", {}, 0)
+    run = store.create_run(StudyRecords(store, Recorded("s")).begin(), "trial-0000", {}, 0)
     file = tmp_path / "scores.json"
     file.write_text("{}")
     looks = [record_test_look(store, run, {"f1": 0.5}, 3, [file], "d" * 32, day * DAY_MS) for day in range(2)]

@@ -1,0 +1,55 @@
+"""The model hub where pretrained weights come from by name: whether it is out of reach, and what is here of it."""
+
+from __future__ import annotations
+
+import socket
+import urllib.error
+from collections.abc import Iterator
+
+SHOWN = 8  # names of weights that a message lists
+OURS = "timm/"  # the hub's repositories that timm takes weights from
+
+
+def is_out_of_reach(error: BaseException) -> bool:
+    """Tell whether an error comes from a network that does not answer, or from being told to use none."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    kinds = (ConnectionError, TimeoutError, socket.gaierror, urllib.error.URLError, LocalEntryNotFoundError)
+    return any(isinstance(cause, kinds) for cause in _chain(error))
+
+
+def out_of_reach(name: str, error: BaseException) -> str:
+    """Say what can be done without the hub."""
+    return (
+        f"the pretrained weights of {name} are not on this machine and the model hub cannot be reached "
+        f"({type(error).__name__}). Set search.pretrained to a file with them, or fill the hub's cache on a machine "
+        f"that reaches it and bring it here (HF_HOME says where it lies); {_what_is_here()}"
+    )
+
+
+def _what_is_here() -> str:
+    names = cached_names()
+    if not names:
+        return "the cache holds no weights now"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"the cache holds those of {', '.join(names[:SHOWN])}{more}"
+
+
+def cached_names() -> list[str]:
+    """Return the architectures, with their tags, of which the hub's cache on this machine holds weights."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        found = scan_cache_dir().repos
+    except (CacheNotFound, OSError, ValueError):
+        return []
+    return sorted(repo.repo_id.removeprefix(OURS) for repo in found if repo.repo_id.startswith(OURS) and repo.nb_files)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

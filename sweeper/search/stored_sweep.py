@@ -1,0 +1,37 @@
+"""The search space that a study was started with, as it stands in the storage, and what may change of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyChanged, StudyError
+
+
+def stored_sweep(stored: Any, name: str) -> SweepConfig:
+    try:
+        return SweepConfig.model_validate(stored)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StudyError(
+            f"the search space stored with the study {name} is none of this version of sweeper "
+            f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the version that ran it"
+        ) from None
+
+
+def refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
+    if changed := changed_keys(sweep, stored):
+        raise StudyChanged(
+            f"the study {sweep.study} was started with other settings of: {', '.join(changed)}. "
+            "Its trials would not be comparable; give the new search space another `study:` name, or undo the change. "
+            f"An edited `search` goes on with: sweeper extend {sweep.study} FILE"
+        )
+
+
+def changed_keys(sweep: SweepConfig, stored: SweepConfig) -> list[str]:
+    """Return the settings that must stay while a study is continued and have not."""
+    new, old = sweep.fingerprint(), stored.fingerprint()
+    return [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]

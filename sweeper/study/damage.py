@@ -1,0 +1,109 @@
+"""Files of a study that are no longer what was written: made anew from storage or MLflow, else told as lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sweeper.errors import DamagedFile, StudyError
+from sweeper.files import read_parsed
+from sweeper.paths import StudyFolder, TrialFolder, Workspace
+from sweeper.results import TrialOutcome, TrialSpec
+from sweeper.search.stored_trial import CARD
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import read_card, write_card
+from sweeper.study.final_look import looks
+from sweeper.study.findings import Finding
+from sweeper.study.lineage import read_start
+from sweeper.study.place import read_identity
+from sweeper.study.repetitions import stored_repetitions
+from sweeper.study.restoring import card_from_mlflow
+from sweeper.tracking.delivery import StudyCard, read_epochs, read_record
+
+SUBJECT = "disk"
+FOUND_BY_TAGS = "--fix removes it: the run is found by its tags"
+
+
+def damaged_identity(folder: StudyFolder) -> Iterator[Finding]:
+    """Yield the file that says which study the folder holds, if it cannot be read."""
+    remedy = "--fix removes it: the study's storage says the same"
+    yield from _if_damaged(partial(read_identity, folder), remedy, folder.identity.unlink)
+
+
+def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> Iterator[Finding]:
+    """Yield the files of a study that cannot be read, with what repairs them."""
+    folder = workspace.study(store.sweep.study)
+    yield from _if_damaged(
+        partial(read_card, folder),
+        "--fix makes it anew from the study's storage, or from MLflow",
+        partial(_restore_card, workspace, store, tracking_uri),
+    )
+    yield from _if_damaged(partial(read_record, folder.parent_run), FOUND_BY_TAGS, folder.parent_run.unlink)
+    yield from _if_damaged(
+        partial(read_epochs, folder.history), "--fix removes it: `sweeper run` writes it anew", folder.history.unlink
+    )
+    yield from _if_damaged(
+        partial(read_start, folder),
+        "--fix removes it: `sweeper train --from` fetches it again",
+        folder.start.source.unlink,
+    )
+    ended = {row.number for row in store.rows() if row.ended_ms is not None}
+    for trial in folder.trials():
+        yield from _of_trial(trial, ended=trial.number in ended)
+    yield from _of_confirmation(folder)
+
+
+def _if_damaged(read: Callable[[], Any], remedy: str, mend: Callable[[], Any] | None = None) -> Iterator[Finding]:
+    try:
+        read()
+    except DamagedFile as error:
+        yield Finding(SUBJECT, str(error), remedy, mend)
+
+
+def _restore_card(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
+    """Write the card as the storage has it; for a study that was run before storages had it, as MLflow has it."""
+    stored = store.noted(CARD)
+    card = StudyCard.model_validate(stored) if stored else card_from_mlflow(workspace, store, tracking_uri)
+    if card is None:
+        raise StudyError(
+            "neither the storage nor MLflow knows what stood there. Lost are the address and the tags of its runs, and "
+            "the digest of its images. Remove the file, and `sweeper run` writes it anew, from the images as they are "
+            "now"
+        )
+    write_card(workspace.study(store.sweep.study), card)
+
+
+def _of_trial(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
+    stored = "--fix makes it anew from Optuna" if ended else "--fix removes it: `sweeper run` writes it anew"
+    yield from _if_damaged(partial(_read, trial.spec, TrialSpec.model_validate_json), stored, trial.spec.unlink)
+    yield from _if_damaged(
+        partial(_read, trial.outcome, TrialOutcome.model_validate_json), stored, trial.outcome.unlink
+    )
+    lost = "; the metrics of its epochs are lost, but for the objective" if ended else ""
+    kept = "" if ended else ": its checkpoint has the same"
+    yield from _if_damaged(partial(read_epochs, trial.history), f"--fix removes it{kept}{lost}", trial.history.unlink)
+    yield from _if_damaged(
+        partial(read_record, trial.run), "--fix removes it: the run is found by its tags", trial.run.unlink
+    )
+
+
+def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
+    return read_parsed(path, parse) if path.exists() else None
+
+
+def _of_confirmation(folder: StudyFolder) -> Iterator[Finding]:
+    confirmation = folder.confirmation
+    yield from _if_damaged(
+        partial(stored_repetitions, confirmation),
+        "what the repetitions have reached stands in MLflow alone; to confirm anew, delete their runs there and "
+        f"remove {confirmation.path}",
+    )
+    yield from _if_damaged(
+        partial(looks, folder),
+        "--fix removes it: how often the test split was looked at stands in the winner's run",
+        confirmation.test_looks.unlink,
+    )
+    for trial in confirmation.trials():
+        yield from _of_trial(trial, ended=False)

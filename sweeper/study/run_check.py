@@ -1,0 +1,179 @@
+"""Optuna's trials beside MLflow's runs: what is missing, there twice, left open, or has lost its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sweeper.errors import StudyError, TrackingError, TrackingRefused
+from sweeper.files import write_whole
+from sweeper.identity import Identity
+from sweeper.paths import StudyFolder, TrialFolder, Workspace
+from sweeper.results import TrialRow, TrialSpec, TrialState
+from sweeper.search.samplers import trial_seed
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.findings import Finding
+from sweeper.tracking.delivery import Delivery, StudyCard
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.relocation import old_places, relocate
+from sweeper.tracking.run_listing import ListedRun
+from sweeper.tracking.study_records import StudyRecords
+from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG
+
+SUBJECT = "MLflow"
+
+
+def examine_runs(
+    workspace: Workspace, store: StudyStore, tracking_uri: str | None, identity: Identity
+) -> Iterator[Finding]:
+    """Yield where a study's trials and its runs disagree; `identity` is what the study is in this folder."""
+    study = store.sweep.study
+    stored = read_card(workspace.study(study))
+    if stored is None:
+        yield Finding(SUBJECT, "the study was not run in this folder; its runs were not looked at")
+        return
+    card = stored.model_copy(update={"identity": identity})
+    try:
+        mlflow = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace, relocates=False)
+        elsewhere = old_places(workspace.mlflow_database) if mlflow.is_ours else []
+        records = StudyRecords(mlflow, card.recorded(workspace.study(study)))
+        records.examine()
+        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG))
+    except TrackingRefused as error:
+        yield Finding(SUBJECT, str(error), f"do what it says, then sweeper sync {study}")
+        return
+    except TrackingError as error:
+        yield Finding(SUBJECT, str(error), "start the server or name another with --tracking-uri")
+        return
+    for place in elsewhere:
+        what = f"the files of runs are looked for in {place}, from where this folder was moved or copied"
+        yield Finding(
+            SUBJECT,
+            what,
+            "--fix lets them be looked for here, and so does every command that needs them",
+            partial(relocate, workspace.mlflow_database),
+        )
+    yield from check.missing()
+    yield from check.twice()
+    yield from check.left_open()
+    if not elsewhere:
+        yield from check.without_files()
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A study, and the runs of its experiment."""
+
+    workspace: Workspace
+    store: StudyStore
+    card: StudyCard
+    mlflow: MlflowStore
+    runs: Sequence[ListedRun]
+
+    @property
+    def folder(self) -> StudyFolder:
+        return self.workspace.study(self.store.sweep.study)
+
+    @cached_property
+    def rows(self) -> dict[int, TrialRow]:
+        return {row.number: row for row in self.store.rows()}
+
+    @cached_property
+    def own(self) -> list[ListedRun]:
+        """The runs of this study: those that bear its id, or no id where it has none yet."""
+        identity = self.card.identity
+        marked = [run for run in self.runs if identity is not None and run.tags.get(ID_TAG) == identity.id]
+        return marked or [run for run in self.runs if ID_TAG not in run.tags]
+
+    def missing(self) -> Iterator[Finding]:
+        """Find ended trials whose run is missing or incomplete."""
+        recorded = {run.tags.get(TRIAL_TAG) for run in self.own}
+        for row in self.rows.values():
+            if row.ended_ms is None:
+                continue
+            deliver = partial(self._deliver, row)
+            if self.folder.trial(row.number).path.is_dir():
+                what = f"trial {row.number} has not been delivered completely"
+                yield Finding(SUBJECT, what, "--fix or `sweeper sync` delivers it", deliver)
+            elif str(row.number) not in recorded:
+                what = f"trial {row.number} has no run"
+                yield Finding(
+                    SUBJECT, what, "--fix makes one of what Optuna knows, without curves and weights", deliver
+                )
+
+    def _deliver(self, row: TrialRow) -> None:
+        """Deliver a trial's folder; what is lacking in it comes from Optuna."""
+        trial = self.folder.trial(row.number)
+        _complete(trial, row, self.store)
+        delivery = Delivery(MlflowStore(self.mlflow.uri, self.workspace), self.folder, self.card)
+        delivery.deliver_trial(trial, ended=True, running=False)
+        delivery.deliver_sweep("KILLED" if self.store.remaining() else "FINISHED")
+
+    def twice(self) -> Iterator[Finding]:
+        """Find runs of a trial that has an earlier one."""
+        seen: set[str] = set()
+        for run in self.own:
+            trial = run.tags.get(TRIAL_TAG)
+            if trial in seen:
+                what = f"the run {run.name} is there twice"
+                yield Finding(SUBJECT, what, "--fix deletes the later one", partial(self.mlflow.delete_run, run.id))
+            elif trial:
+                seen.add(trial)
+
+    def left_open(self) -> Iterator[Finding]:
+        """Find runs that are marked as running, by a driver that died or by another tool."""
+        for run in self.runs:
+            if run.status == "RUNNING":
+                what = f"{run.name} is marked as running"
+                yield Finding(SUBJECT, what, "--fix closes it", self._closing(run))
+
+    def _closing(self, run: ListedRun) -> Callable[[], None]:
+        """Return what closes a run: as its trial ended, else as interrupted."""
+        trial = run.tags.get(TRIAL_TAG, "")
+        row = self.rows.get(int(trial)) if trial.isdigit() else None
+        ended = row.state if row is not None and row.state in STATUS else None
+        whole = trial == SWEEP and all(row.ended_ms is not None for row in self.rows.values())
+
+        def close() -> None:
+            if trial != SWEEP:
+                self.mlflow.set_tags(run.id, {STATE_TAG: ended.value if ended else "interrupted"})
+            status = "FINISHED" if whole else STATUS[ended] if ended else "KILLED"
+            self.mlflow.end(run.id, status, self.mlflow.last_ms(run.id))
+
+        return close
+
+    def without_files(self) -> Iterator[Finding]:
+        """Find finished trials whose run says that its weights lie on this machine, where they do not."""
+        first = {run.tags.get(TRIAL_TAG, ""): run for run in reversed(self.own)}
+        for trial, run in reversed(first.items()):
+            files = _local(run.artifacts)
+            row = self.rows.get(int(trial)) if trial.isdigit() else None
+            if row is None or files is None or row.state is not TrialState.COMPLETE or row.best_epoch is None:
+                continue
+            if not files.exists():
+                what = f"the files of trial {trial} are not in {files}, where its run says that they are"
+                yield Finding(SUBJECT, what, "bring them back there; without its weights it can only be trained again")
+
+
+def _local(address: str) -> Path | None:
+    """Return the folder of a run's files, if it is on this machine."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path)) if parts.scheme else Path(address)
+
+
+def _complete(trial: TrialFolder, row: TrialRow, store: StudyStore) -> None:
+    if row.config is None or row.outcome is None:
+        raise StudyError(f"Optuna has no parameters or no outcome of trial {row.number}")
+    sweep = store.sweep
+    seed = trial_seed(sweep.seed, row.number)
+    spec = TrialSpec(number=row.number, seed=seed, epochs=sweep.budget.epochs, config=row.config, task=sweep.task)
+    content = {trial.spec: spec.model_dump_json(), trial.outcome: row.outcome.model_dump_json(), trial.history: "[]"}
+    for path, text in content.items():
+        if not path.exists():
+            write_whole(path, text)

@@ -1,0 +1,123 @@
+"""MLflow's database in a folder that was moved or copied: it still says that the files of runs lie in the old place.
+
+MLflow keeps whole paths and has no command that changes them. So they are changed in its tables, in one transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sweeper.errors import TrackingError
+from sweeper.paths import MLFLOW_ARTIFACTS
+from sweeper.tracking.tags import ID_TAG
+
+ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Tables and columns of MLflow 3 that say where files lie."""
+
+LOCATIONS = f"""
+SELECT artifact_location, EXISTS (
+    SELECT 1 FROM experiment_tags AS tag WHERE tag.experiment_id = experiments.experiment_id AND tag.key = '{ID_TAG}'
+) FROM experiments WHERE artifact_location IS NOT NULL
+"""  # noqa: S608 (a tag's name, which is a constant)
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the files of an experiment lie, if that is on this machine; `ours`: a study's of sweeper."""
+
+    base: Path
+    rest: Path
+    ours: bool
+
+
+def holds_run(database: Path, run: str) -> bool:
+    """Tell whether a database holds a run."""
+    with closing(_opened(database, "ro")) as connection:
+        return connection.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run,)).fetchone() is not None
+
+
+def old_places(database: Path) -> list[Path]:
+    """Return the folders in which a database says that files lie, though its own folder holds them now.
+
+    A folder that still is where the database says, with files that are not here, is left alone. Raises
+    TrackingError where the database cannot be read.
+    """
+    here = database.parent / MLFLOW_ARTIFACTS
+    try:
+        with closing(_opened(database, "ro")) as connection:
+            found = [location for row in connection.execute(LOCATIONS) if (location := _located(*row))]
+    except sqlite3.Error as error:
+        raise TrackingError(f"MLflow's database {database} cannot be read: {error}") from error
+    others = [location for location in found if location.base != here]
+    stale = {location.base for location in others if _is_here_now(location, here)}
+    return sorted(stale)
+
+
+def relocate(database: Path) -> list[Path]:
+    """Let a database look for files beside itself, and return the folders where it looked. Raises TrackingError."""
+    old, here = old_places(database), database.parent / MLFLOW_ARTIFACTS
+    if not old:
+        return []
+    try:
+        with closing(_opened(database, "rw")) as connection, connection:
+            for before, after in _renamings(old, here):
+                for table, column in ADDRESSES:
+                    _replace(connection, table, column, before, after)
+    except sqlite3.Error as error:
+        raise TrackingError(
+            f"MLflow's database {database} was moved here from {old[0].parent}, and cannot be told so: {error}; make "
+            "it writable, and run the same command again"
+        ) from error
+    return old
+
+
+def _opened(database: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{database.absolute().as_uri()}?mode={mode}", uri=True, timeout=20)
+
+
+def _located(address: str, ours: int) -> Location | None:
+    """Take the path of an experiment's files apart, at the folder that MLflow keeps all of them in."""
+    path = _path(address)
+    if not path.is_absolute() or MLFLOW_ARTIFACTS not in path.parts:
+        return None
+    base = next(folder for folder in [path, *path.parents] if folder.name == MLFLOW_ARTIFACTS)
+    return Location(base, path.relative_to(base), bool(ours))
+
+
+def _path(address: str) -> Path:
+    """Return the path of an address of MLflow's, which may be a plain path."""
+    return Path(unquote(urlsplit(address).path)) if address.startswith("file:") else Path(address)
+
+
+def _is_here_now(location: Location, here: Path) -> bool:
+    """Tell whether files are in this folder, or in none any more, so that the next ones of a study should come here."""
+    return (here / location.rest).exists() or (location.ours and not location.base.exists())
+
+
+def _renamings(old: list[Path], here: Path) -> Iterator[tuple[str, str]]:
+    """Yield the beginnings of addresses to replace, as MLflow writes them: addresses, and plain paths."""
+    for base in old:
+        yield base.as_uri(), here.as_uri()
+        yield str(base), str(here)
+
+
+def _replace(connection: sqlite3.Connection, table: str, column: str, before: str, after: str) -> None:
+    """Replace the beginning of the addresses in a column, but not where the files are in the old place alone."""
+    found = connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL")  # noqa: S608
+    addresses = [address for (address,) in found if address == before or address.startswith(f"{before}/")]
+    changed = [(after + address.removeprefix(before), address) for address in addresses]
+    connection.executemany(
+        f"UPDATE {table} SET {column} = ? WHERE {column} = ?",  # noqa: S608 (constants above)
+        [(new, old) for new, old in changed if _path(new).exists() or not _path(old).exists()],
+    )

@@ -1,0 +1,22 @@
+"""The tags by which a study's records are found and told apart, and MLflow's names of how a run ended."""
+
+from __future__ import annotations
+
+from sweeper.results import TrialState
+
+STUDY_TAG, TRIAL_TAG, STATE_TAG = "sweeper.study", "sweeper.trial", "sweeper.state"
+ID_TAG = "sweeper.study_id"  # of experiments, runs, registered models and their versions
+PLACE_TAG = "sweeper.place"  # of an experiment: the id of the folder that records there
+USER_TAG, HOST_TAG, SINCE_TAG = "sweeper.user", "sweeper.host", "sweeper.since"
+PARENT_TAG = "mlflow.parentRunId"
+DIGEST_TAG, ENVIRONMENT_TAG = "sweeper.dataset_digest", "sweeper.environment"
+PRETRAINED_TAG = "sweeper.pretrained"  # which weights the trials of a study begin from
+SOURCE_TAGS = "sweeper.source_"  # how the tags begin that say which trial a continuation goes on from
+MODEL_FILES_TAG = "sweeper.model_files"  # the digests of their content, as JSON
+PRUNED_TAG, THREADS_TAG = "sweeper.pruned_at", "sweeper.threads"
+REPETITION_TAG, REPEATED_TAG = (
+    "sweeper.repetition",
+    "sweeper.repeated_trial",
+)  # of a leader's trainings with fresh seeds
+SWEEP = "sweep"  # in place of a number, for the parent run
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}
