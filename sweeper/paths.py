@@ -18,9 +18,9 @@ EXPORTS = "exports"
 EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
+STATE = ".sweeper"
 WRITTEN_LISTS = ".sweeper-lists.json"
 """Beside the lists of `sweeper data split`: by what it knows them again."""
-STATE = ".sweeper"
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255

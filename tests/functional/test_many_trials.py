@@ -29,9 +29,10 @@ from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.doctor import examine_study
 from sweeper.study.pareto import in_order
+from sweeper.study.recorded import records_of
 from sweeper.tracking.delivery import TRIAL_TAG
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.study_records import Recorded, StudyRecords
+from sweeper.tracking.run_listing import ListedRun
 
 FEW, MANY = 60, 900
 
@@ -56,6 +57,12 @@ def many(places_of: dict[int, Workspace]) -> Workspace:
 @pytest.fixture
 def store(many: Workspace) -> StudyStore:
     return StudyStore.load(f"sqlite:///{many.optuna_database}", STUDY)
+
+
+def runs_of(place: Workspace) -> list[ListedRun]:
+    """Return the runs in MLflow of the study that is stored there."""
+    study = StudyStore.load(f"sqlite:///{place.optuna_database}", STUDY)
+    return records_of(place, study, None).listing(TRIAL_TAG)
 
 
 @pytest.fixture
@@ -169,7 +176,7 @@ def test_what_the_page_tells_of_all_trials_is_of_all(store: StudyStore) -> None:
 
 
 def test_every_run_is_listed_with_its_trial(many: Workspace) -> None:
-    listed = StudyRecords(MlflowStore(f"sqlite:///{many.mlflow_database}", many), Recorded(STUDY)).listing(TRIAL_TAG)
+    listed = runs_of(many)
     assert [run.tags[TRIAL_TAG] for run in listed] == ["sweep", *map(str, range(MANY))]
     assert [run.name for run in listed[1:3]] == ["trial-0000", "trial-0001"]
     assert {run.status for run in listed} == {"FINISHED"}
@@ -177,7 +184,7 @@ def test_every_run_is_listed_with_its_trial(many: Workspace) -> None:
 
 def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None:
     store = MlflowStore(f"sqlite:///{many.mlflow_database}", many)
-    runs = [run.id for run in StudyRecords(store, Recorded(STUDY)).listing(TRIAL_TAG)[1:4]]
+    runs = [run.id for run in runs_of(many)[1:4]]
     names = ("train/loss", "val/loss", "none")
     found = store.curves(runs, names)
     with store.client() as client:
@@ -191,8 +198,7 @@ def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None
 def test_the_doctor_finds_the_one_run_of_many_that_is_missing(places_of: dict[int, Workspace]) -> None:
     place = places_of[FEW]
     store = MlflowStore(f"sqlite:///{place.mlflow_database}", place)
-    listed = StudyRecords(store, Recorded(STUDY)).listing(TRIAL_TAG)
-    lost = next(run.id for run in listed if run.tags.get(TRIAL_TAG) == "7")
+    lost = next(run.id for run in runs_of(place) if run.tags.get(TRIAL_TAG) == "7")
     store.delete_run(lost)
     found = examine_study(place, f"sqlite:///{place.optuna_database}", STUDY, None, fix=False)
     with store.client() as client:
