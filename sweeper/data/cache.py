@@ -128,8 +128,8 @@ class ImageCache:
         except OSError as error:
             raise DatasetError(
                 f"{self.folder}: {len(index.paths):,} decoded images need "
-                f"{len(index.paths) * self.size**2 * 3 / 1e9:.2f} GB, which could not be written ({error.strerror}); "
-                "free some space, or use a smaller stored_size or dataset.limit"
+                f"{len(index.paths) * self.size**2 * 3 / 1e9:.2f} GB, which could not be written "
+                f"({error.strerror or error}); free some space, or use a smaller stored_size or dataset.limit"
             ) from error
         finally:
             partial.unlink(missing_ok=True)

@@ -56,7 +56,7 @@ class Lineage(Frozen):
     study: PlainName
     study_id: str | None = None
     """None of a study that an earlier version of sweeper began."""
-    model_name: str | None = None
+    model_name: PlainName | None = None
     """What the model is called in a registry, where that is not the study's name."""
     trial: pydantic.NonNegativeInt
     run_id: str | None

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweeper.errors import NoWinner
+from sweeper.printable import one_line
 from sweeper.results import TrialRow, TrialState
 from sweeper.study.failure_streak import kind_of_failure
 
@@ -43,7 +44,7 @@ def _reasons(ended: Sequence[TrialRow]) -> list[str]:
         if _reason(row):
             kinds.setdefault(kind_of_failure(_reason(row)), []).append(row)
     in_order = sorted(kinds.values(), key=len, reverse=True)
-    lines = [f"{_trials(rows)}: {_reason(rows[0])}" for rows in in_order[:SHOWN_REASONS]]
+    lines = [f"{_trials(rows)}: {one_line(_reason(rows[0]))}" for rows in in_order[:SHOWN_REASONS]]
     return [*lines, f"and {len(in_order) - SHOWN_REASONS} other reasons"] if len(in_order) > SHOWN_REASONS else lines
 
 

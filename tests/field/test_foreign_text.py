@@ -32,6 +32,7 @@ from sweeper.printable import one_line, printable
 from sweeper.report.page import study_page
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.study.findings import Finding
+from sweeper.study.no_winner import without_winner
 from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY
 from tests.report.studies import sweep_of, write_images, write_study
@@ -122,6 +123,12 @@ def test_a_running_sweep_shows_reasons_as_they_are(view: type[LiveTable] | type[
             observer.tracking_trouble(hostile)
 
     require_as_it_is(on_a_terminal(show), hostile)
+
+
+def test_a_study_without_a_winner_is_told_with_each_reason_on_one_line(hostile: str) -> None:
+    sent = on_a_terminal(lambda console: console.print(message(without_winner("s", [row_of(hostile)])), soft_wrap=True))
+    require_as_it_is(sent, hostile)
+    assert sent.count("\n") == 3
 
 
 def test_messages_keep_their_own_lines_and_nothing_else(hostile: str) -> None:
