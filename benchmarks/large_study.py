@@ -14,25 +14,27 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.storages._rdb import models
-from sqlalchemy import Table, insert
+from optuna.trial import FrozenTrial
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.confusion import write_confusion
 from sweeper.files import write_whole
+from sweeper.identity import Identity
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.predictions import Predictions, image_ids, write_predictions
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.search.bulk_adding import add_trials
 from sweeper.search.stored_trial import CONFIG, DECISION, ENDINGS, OUTCOME, PRUNED_AT
 from sweeper.search.study_store import StudyStore
 from sweeper.search.suggest import suggest
+from sweeper.study.claim import claim_study, settle, take_storage
+from sweeper.study.lock import study_lock
 from sweeper.study.summary import write_summary
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -62,11 +64,16 @@ def write_large_study(workspace: Workspace, trials: int, epochs: int = 10, *, ru
     """Write a study and, with `runs`, an MLflow run of each of its trials; return the study, opened to be read."""
     sweep = large_sweep(trials, epochs)
     url = f"sqlite:///{workspace.optuna_database}"
-    StudyStore.create_or_load(url, sweep).close()
+    with study_lock(workspace.study(sweep.study), sweep.study):
+        claim = claim_study(workspace, url, sweep.study)
+        settle(claim, workspace)
+        begun = StudyStore.create_or_load(url, sweep)
+        take_storage(claim, begun)
+        begun.close()
     _insert_trials(url, sweep, trials)
     store = StudyStore.load(url, sweep.study)
     if runs:
-        _write_runs(workspace, store)
+        _write_runs(workspace, store, claim.identity)
     return store
 
 
@@ -132,52 +139,40 @@ def _curve(random: np.random.Generator, epochs: int) -> list[float]:
 
 
 def _insert_trials(url: str, sweep: SweepConfig, trials: int) -> None:
-    """Write the rows that Optuna would, without its transaction for every trial."""
+    """Store what a driver has stored of each trial at its end."""
     storage = optuna.storages.RDBStorage(url)
     study = storage.get_study_id_from_name(sweep.study)
     random = np.random.default_rng(0)
     for start in range(0, trials, AT_ONCE):
-        rows: dict[Table, list[dict[str, Any]]] = {}
-        for number in range(start, min(start + AT_ONCE, trials)):
-            for model, row in _rows_of(random, sweep, study, number):
-                rows.setdefault(model.__table__, []).append(row)
-        with storage.engine.begin() as connection:
-            for table, content in rows.items():
-                connection.execute(insert(table), content)
+        add_trials(
+            storage, study, [_trial(random, sweep, number) for number in range(start, min(start + AT_ONCE, trials))]
+        )
     storage.engine.dispose()
 
 
-def _rows_of(
-    random: np.random.Generator, sweep: SweepConfig, study: int, number: int
-) -> Iterator[tuple[Any, dict[str, Any]]]:
-    trial, state, drawing = number + 1, state_of(number), _Drawing(random)
+def _trial(random: np.random.Generator, sweep: SweepConfig, number: int) -> FrozenTrial:
+    state, drawing = state_of(number), _Drawing(random)
     config = suggest(sweep.search, drawing)
     epochs = sweep.budget.epochs if state is TrialState.COMPLETE else 1 + int(random.integers(sweep.budget.epochs - 1))
     curve = _curve(random, epochs)
     outcome = _outcome(state, curve, number)
-    began = BEGAN + timedelta(seconds=SECONDS_EACH * number)
-    times = {"datetime_start": began, "datetime_complete": began + timedelta(seconds=outcome.seconds)}
-    yield models.TrialModel, {"trial_id": trial, "number": number, "study_id": study, "state": ENDINGS[state], **times}
     attributes: dict[str, Any] = {CONFIG: config.model_dump_json(), OUTCOME: outcome.model_dump_json()}
     if state is TrialState.PRUNED:
         attributes |= {DECISION: {"epoch": epochs, "prune": True, "rungs": {}}, PRUNED_AT: epochs}
-    for key, value in attributes.items():
-        yield models.TrialUserAttributeModel, {"trial_id": trial, "key": key, "value_json": json.dumps(value)}
-    relative = {"trial_id": trial, "key": "tpe:relative_params:0", "value_json": json.dumps(json.dumps(drawing.params))}
-    yield models.TrialSystemAttributeModel, relative
-    for name, value in drawing.params.items():
-        kind = drawing.distributions[name]
-        stored = {"param_value": kind.to_internal_repr(value)}
-        text = optuna.distributions.distribution_to_json(kind)
-        yield models.TrialParamModel, {"trial_id": trial, "param_name": name, "distribution_json": text, **stored}
-    finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
-    for epoch, value in enumerate(curve, 1):
-        reported = {"step": epoch, "intermediate_value": value, "intermediate_value_type": finite}
-        yield models.TrialIntermediateValueModel, {"trial_id": trial, **reported}
-    value = {TrialState.COMPLETE: outcome.best_value, TrialState.PRUNED: curve[-1]}.get(state)
-    if value is not None:
-        kind = models.TrialValueModel.TrialValueType.FINITE
-        yield models.TrialValueModel, {"trial_id": trial, "objective": 0, "value": value, "value_type": kind}
+    began = datetime.fromtimestamp(BEGAN.timestamp() + SECONDS_EACH * number)
+    return FrozenTrial(
+        number=number,
+        state=ENDINGS[state],
+        value={TrialState.COMPLETE: outcome.best_value, TrialState.PRUNED: curve[-1]}.get(state),
+        datetime_start=began,
+        datetime_complete=began + timedelta(seconds=outcome.seconds),
+        params=drawing.params,
+        distributions=drawing.distributions,
+        user_attrs=attributes,
+        system_attrs={"tpe:relative_params:0": json.dumps(drawing.params)},
+        intermediate_values=dict(enumerate(curve, 1)),
+        trial_id=number,
+    )
 
 
 def _outcome(state: TrialState, curve: list[float], number: int) -> TrialOutcome:
@@ -208,13 +203,14 @@ def _metrics(accuracy: float, epoch: int) -> dict[str, float]:
     return {**losses, **scores, **costs}
 
 
-def _write_runs(workspace: Workspace, store: StudyStore) -> None:
+def _write_runs(workspace: Workspace, store: StudyStore, identity: Identity) -> None:
     """Deliver the parent run and the first trial, and copy the latter under the numbers of all others."""
     uri = f"sqlite:///{workspace.mlflow_database}"
     folder = workspace.study(store.sweep.study)
     rows = store.rows()
     card = StudyCard(
         study=store.sweep.study,
+        identity=identity,
         tracking_uri=uri,
         start_ms=int(BEGAN.timestamp() * 1000),
         params={"seed": 0},

@@ -10,7 +10,6 @@ its imports.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,16 @@ MOST_S = {"status": 2.0, "best": 2.0, "doctor": 20.0, "report": 20.0}
 """Seconds that the trials may cost a command."""
 
 MOST_MB = 500.0
+
+LAUNCHER = """
+import os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, used = os.wait4(process.pid, 0)
+print(time.perf_counter() - started, used.ru_maxrss / 1e3)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""Starts a command from a process of its own: the most memory that Linux tells of one counts its parent's, too."""
 
 
 class Took(NamedTuple):
@@ -90,15 +99,10 @@ def command_section(command: str, words: list[str], folders: dict[int, Path], op
 
 def measured(command: list[str], folder: Path) -> Took:
     """Run a command to its end. Raises CalledProcessError where it fails."""
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment(1), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return Took(time.perf_counter() - started, used.ru_maxrss / 1e3)
+    launched = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    done = subprocess.run(launched, cwd=folder, env=environment(1), capture_output=True, text=True, check=True)
+    seconds, mb = done.stdout.split()
+    return Took(float(seconds), float(mb))
 
 
 def run_section(folder: Path, options: argparse.Namespace) -> Section:

@@ -57,7 +57,7 @@ class BulkStorage(RDBStorage):
             return _trials(connection, _wanted(study_id, states, named, trial_id_greater_than))
 
     def brief_trials(self, study_id: int, above: int, ended_by: str) -> Iterator[FrozenTrial]:
-        """Give the trials whose ids are larger, without Optuna's own attributes, by id.
+        """Give the trials whose ids are larger, without Optuna's own attributes and values, by id.
 
         Those that have the user attribute `ended_by` come without what they have reported, too.
         """
@@ -173,7 +173,7 @@ def _trials(connection: Connection, wanted: ColumnElement[bool], ended_by: str |
     trials = connection.execute(select(*columns).where(wanted).order_by(table.trial_id)).all()
     chosen = _Chosen([trial for trial, *_ in trials], wanted)
     params, distributions = _params(connection, chosen)
-    values = _values(connection, chosen)
+    values = {} if ended_by else _values(connection, chosen)
     user = _attributes(connection, chosen, models.TrialUserAttributeModel)
     system = {} if ended_by else _attributes(connection, chosen, models.TrialSystemAttributeModel)
     still = [trial for trial in chosen.ids if ended_by is None or ended_by not in user.get(trial, {})]

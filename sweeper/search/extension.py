@@ -22,6 +22,7 @@ from sweeper.config.fitting import Fit, fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
 from sweeper.results import TrialOutcome, TrialState
+from sweeper.search.bulk_adding import add_trials
 from sweeper.search.distributions import distribution_of
 from sweeper.search.lease import ATTRIBUTE as LEASE
 from sweeper.search.lease import LeaseRecord, require_number
@@ -93,8 +94,7 @@ def _rebuild(
         storage=storage, study_name=sweep.study + BUILDING, directions=[goal.direction for goal in sweep.goals]
     )
     found = Extension()
-    for trial in old.get_trials(deepcopy=False):
-        new.add_trial(_moved(trial, sweep, found))
+    add_trials(storage, new._study_id, [_moved(trial, sweep, found) for trial in old.get_trials(deepcopy=False)])
     for name in KEPT & old.user_attrs.keys():
         new.set_user_attr(name, old.user_attrs[name])
     if lease is not None:

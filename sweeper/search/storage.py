@@ -67,3 +67,10 @@ def open_storage(url: str) -> BulkStorage:
         url = url.replace("{", "{{").replace("}", "}}")
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     return BulkStorage(url, engine_kwargs=arguments)
+
+
+def study_not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:
+    """Return the error for a name that no study has; it names those that there are."""
+    known = [study.study_name for study in storage.get_all_studies()]
+    there = f"there are {', '.join(known)}" if known else "there is none yet; `sweeper run` makes one"
+    return StudyNotFound(f"no study is called {name}; {there}")

@@ -19,7 +19,7 @@ from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
-from sweeper.errors import StudyError, StudyNotFound
+from sweeper.errors import StudyError
 from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.bulk_storage import BulkStorage
@@ -32,7 +32,7 @@ from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
-from sweeper.search.storage import open_storage, require_database, storage_errors
+from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
 from sweeper.search.stored_sweep import refuse_changes, stored_sweep
 from sweeper.search.stored_trial import (
     ASIDE,
@@ -48,9 +48,9 @@ from sweeper.search.stored_trial import (
     PRUNED_AT,
     SECONDS_USED,
     SWEEP,
-    trial_row,
 )
 from sweeper.search.suggest import suggest
+from sweeper.search.trial_rows import TrialRows
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +83,7 @@ class StudyStore:
         self._lease: Lease | None = None
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
-        self._ended: dict[int, TrialRow] = {}  # these rows change no more
-        self._settled = -1  # up to this id of Optuna's all trials have ended, and their rows are known
+        self._rows = TrialRows(sweep.objective.direction)
         self._common_space = new_common_space()
 
     @classmethod
@@ -118,7 +117,7 @@ class StudyStore:
             try:
                 study = optuna.load_study(study_name=name, storage=storage)
             except KeyError:
-                raise _not_found(storage, name) from None
+                raise study_not_found(storage, name) from None
             stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
@@ -379,17 +378,8 @@ class StudyStore:
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
         if self._lease is not None:  # Optuna has read them all for its sampler
-            return [self._row(trial) for trial in self._study.get_trials(deepcopy=False)]
-        return self._rows_to_read()
-
-    def _rows_to_read(self) -> list[TrialRow]:
-        """Return all trials, for one who only reads: in brief, and of those that have ended each once."""
-        found, settled = dict(self._ended), True
-        for trial in self._bulk.brief_trials(self._study._study_id, self._settled, OUTCOME):
-            found[trial.number] = self._row(trial)
-            settled &= trial.state in FINISHED
-            self._settled = trial._trial_id if settled else self._settled
-        return [found[number] for number in sorted(found)]
+            return self._rows.of(self._study.get_trials(deepcopy=False))
+        return self._rows.read(self._bulk, self._study._study_id)
 
     @_guarded
     def count_ended(self) -> tuple[int, int]:
@@ -399,25 +389,10 @@ class StudyStore:
     @_guarded
     def latest_rows(self, most: int) -> list[TrialRow]:
         """Return by number the latest trials and the first that have not ended, at most so many of each."""
-        return [self._row(trial) for trial in self._bulk.latest_trials(self._study._study_id, most)]
+        return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))
 
     @property
     def _bulk(self) -> BulkStorage:
         cache: Any = self._study._storage
         bulk: BulkStorage = cache._backend  # Optuna's cache, above it, would read all trials whole
         return bulk
-
-    def _row(self, trial: FrozenTrial) -> TrialRow:
-        known = self._ended.get(trial.number)
-        if known is not None:
-            return known
-        row = trial_row(trial, self._sweep.objective.direction)
-        if trial.state in FINISHED:
-            self._ended[trial.number] = row
-        return row
-
-
-def _not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:
-    known = [study.study_name for study in storage.get_all_studies()]
-    there = f"there are {', '.join(known)}" if known else "there is none yet; `sweeper run` makes one"
-    return StudyNotFound(f"no study is called {name}; {there}")

@@ -8,10 +8,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
+from mlflow.store.tracking.dbmodels.models import SqlRun
+from optuna.storages._rdb.models import TrialModel
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from sqlalchemy import Engine, event
 from typer.testing import CliRunner
@@ -26,13 +32,12 @@ from sweeper.paths import Workspace
 from sweeper.report.page import study_page
 from sweeper.report.selection import MOST_OTHERS, MOST_RANKED, places, select, totals_payload
 from sweeper.results import TrialState
+from sweeper.search import bulk_storage
 from sweeper.search.study_store import StudyStore
 from sweeper.study.doctor import examine_study
 from sweeper.study.pareto import in_order
 from sweeper.study.recorded import records_of
 from sweeper.tracking.delivery import TRIAL_TAG
-from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.run_listing import ListedRun
 
 FEW, MANY = 60, 900
 
@@ -57,12 +62,6 @@ def many(places_of: dict[int, Workspace]) -> Workspace:
 @pytest.fixture
 def store(many: Workspace) -> StudyStore:
     return StudyStore.load(f"sqlite:///{many.optuna_database}", STUDY)
-
-
-def runs_of(place: Workspace) -> list[ListedRun]:
-    """Return the runs in MLflow of the study that is stored there."""
-    study = StudyStore.load(f"sqlite:///{place.optuna_database}", STUDY)
-    return records_of(place, study, None).listing(TRIAL_TAG)
 
 
 @pytest.fixture
@@ -102,6 +101,47 @@ def test_a_command_sends_no_more_queries_for_many_trials(
     assert counts[MANY] <= counts[FEW] + more
 
 
+@pytest.fixture
+def loaded() -> Iterator[Counter[str]]:
+    """How many trials and runs Optuna and MLflow have made objects of, with all that belongs to each."""
+    counts: Counter[str] = Counter()
+
+    def note(kind: Any) -> Any:
+        return lambda *_: counts.update([kind.__name__])
+
+    noting = {kind: note(kind) for kind in (TrialModel, SqlRun)}
+    for kind, listener in noting.items():
+        event.listen(kind, "load", listener)
+    yield counts
+    for kind, listener in noting.items():
+        event.remove(kind, "load", listener)
+
+
+@pytest.mark.parametrize(
+    ("command", "runs"),
+    [
+        ("status", 0),
+        ("best", 0),
+        ("doctor", 10),
+        ("diff large/0 large/1", 10),
+        ("report --no-log --to page.html", MOST_RANKED + MOST_OTHERS + 10),
+    ],
+)
+def test_only_the_runs_of_trials_that_are_shown_are_read_whole(
+    many: Workspace, loaded: Counter[str], monkeypatch: pytest.MonkeyPatch, command: str, runs: int
+) -> None:
+    run(many, monkeypatch, *command.split())
+    assert loaded["SqlRun"] <= runs
+    assert loaded["TrialModel"] == 0
+
+
+def test_status_makes_only_the_trials_that_it_lists(many: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(bulk_storage, "FrozenTrial", lambda **told: made.append(told) or FrozenTrial(**told))
+    run(many, monkeypatch, "status")
+    assert len(made) == LISTED_TRIALS
+
+
 def test_status_lists_the_latest_trials_and_says_so(many: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = run(many, monkeypatch, "status")
     assert f"{MANY} of {MANY} trials ended" in shown
@@ -134,6 +174,13 @@ def test_a_reader_reads_no_ended_trial_twice(store: StudyStore, queries: list[st
     queries.clear()
     assert store.rows() == first
     assert len(queries) == 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of branches with few trials
+def test_importances_are_those_that_optuna_finds_of_whole_trials(many: Workspace, store: StudyStore) -> None:
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{many.optuna_database}")
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    assert store.importances() == optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def test_the_page_shows_the_best_trials_and_says_so(many: Workspace, store: StudyStore) -> None:
@@ -175,19 +222,20 @@ def test_what_the_page_tells_of_all_trials_is_of_all(store: StudyStore) -> None:
         assert max(before) == value
 
 
-def test_every_run_is_listed_with_its_trial(many: Workspace) -> None:
-    listed = runs_of(many)
+def test_every_run_is_listed_with_its_trial(many: Workspace, store: StudyStore) -> None:
+    listed = records_of(many, store, None).listing(TRIAL_TAG)
     assert [run.tags[TRIAL_TAG] for run in listed] == ["sweep", *map(str, range(MANY))]
     assert [run.name for run in listed[1:3]] == ["trial-0000", "trial-0001"]
     assert {run.status for run in listed} == {"FINISHED"}
 
 
-def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None:
-    store = MlflowStore(f"sqlite:///{many.mlflow_database}", many)
-    runs = [run.id for run in runs_of(many)[1:4]]
+def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace, store: StudyStore) -> None:
+    logged = records_of(many, store, None)
+    runs = [run.id for run in logged.listing(TRIAL_TAG)[1:4]]
+    assert len(runs) == 3
     names = ("train/loss", "val/loss", "none")
-    found = store.curves(runs, names)
-    with store.client() as client:
+    found = logged.store.curves(runs, names)
+    with logged.store.client() as client:
         for run_id in runs:
             for name in names[:2]:
                 points = client.get_metric_history(run_id, name)
@@ -196,12 +244,12 @@ def test_curves_are_those_that_mlflow_gives_of_each_run(many: Workspace) -> None
 
 
 def test_the_doctor_finds_the_one_run_of_many_that_is_missing(places_of: dict[int, Workspace]) -> None:
-    place = places_of[FEW]
-    store = MlflowStore(f"sqlite:///{place.mlflow_database}", place)
-    lost = next(run.id for run in runs_of(place) if run.tags.get(TRIAL_TAG) == "7")
-    store.delete_run(lost)
-    found = examine_study(place, f"sqlite:///{place.optuna_database}", STUDY, None, fix=False)
-    with store.client() as client:
+    place, url = places_of[FEW], f"sqlite:///{places_of[FEW].optuna_database}"
+    logged = records_of(place, StudyStore.load(url, STUDY), None)
+    lost = next(run.id for run in logged.listing(TRIAL_TAG) if run.tags.get(TRIAL_TAG) == "7")
+    logged.store.delete_run(lost)
+    found = examine_study(place, url, STUDY, None, fix=False)
+    with logged.store.client() as client:
         client.restore_run(lost)
     assert [finding.what for finding in found] == ["trial 7 has no run"]
 

@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
+from sweeper.search.bulk_adding import add_trials
 from sweeper.search.bulk_storage import BulkStorage
 
 KINDS = {
@@ -25,9 +26,9 @@ KINDS = {
 def url(tmp_path: Path) -> str:
     """A database of two studies; the second has trials in every state, and values of every kind."""
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
-    add_trials(optuna.create_study(storage=url, study_name="other"), 3)
+    make_trials(optuna.create_study(storage=url, study_name="other"), 3)
     study = optuna.create_study(storage=url, study_name="s")
-    add_trials(study, 3)
+    make_trials(study, 3)
     study.enqueue_trial({"rate": 0.1}, user_attrs={"given": {"rate": 0.1}})
     asked = study.ask()
     asked.suggest_int("layers", 1, 9)
@@ -41,7 +42,7 @@ def url(tmp_path: Path) -> str:
     return url
 
 
-def add_trials(study: optuna.Study, count: int) -> None:
+def make_trials(study: optuna.Study, count: int) -> None:
     study.add_trials(
         create_trial(
             value=0.1 * number,
@@ -87,6 +88,27 @@ def test_trials_are_those_that_optuna_reads(
     assert [list(trial.params) for trial in found] == [list(trial.params) for trial in expected]
 
 
+def test_trials_added_at_once_are_what_optuna_adds_one_by_one(url: str, theirs: optuna.storages.RDBStorage) -> None:
+    given = optuna.load_study(study_name="s", storage=url).get_trials()
+    one_by_one = optuna.create_study(storage=url, study_name="one by one")
+    for trial in given:
+        one_by_one.add_trial(trial)
+    at_once = theirs.get_study_id_from_name(optuna.create_study(storage=url, study_name="at once").study_name)
+    add_trials(theirs, at_once, given[:3])
+    add_trials(theirs, at_once, given[3:])
+    found, expected = (
+        optuna.load_study(study_name=name, storage=url).get_trials() for name in ("at once", "one by one")
+    )
+    assert [but_for_ids(trial) for trial in found] == [but_for_ids(trial) for trial in expected]
+    add_trials(theirs, at_once, [])
+    waiting = next(trial.number for trial in given if trial.state == TrialState.WAITING)
+    assert optuna.load_study(study_name="at once", storage=url).ask().number == waiting
+
+
+def but_for_ids(trial: FrozenTrial) -> dict[str, Any]:
+    return {name: value for name, value in told(trial).items() if name != "_trial_id"}
+
+
 def test_a_trial_that_changes_is_read_anew(url: str) -> None:
     study = optuna.load_study(study_name="s", storage=BulkStorage(url))
     before = study.get_trials(deepcopy=False)
@@ -110,7 +132,7 @@ def queries(ours: BulkStorage) -> Iterator[list[str]]:
 
 def test_a_hundred_trials_take_no_more_queries_than_one(ours: BulkStorage, url: str, queries: list[str]) -> None:
     for name, count in (("one", 1), ("hundred", 100)):
-        add_trials(optuna.create_study(storage=url, study_name=name), count)
+        make_trials(optuna.create_study(storage=url, study_name=name), count)
     counts = []
     for name, count in (("one", 1), ("hundred", 100)):
         number = ours.get_study_id_from_name(name)

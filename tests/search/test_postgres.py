@@ -11,14 +11,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError, StudyLocked, StudyTakenOver
 from sweeper.search import lease
+from sweeper.search.bulk_adding import add_trials
+from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.lease import Holder
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
+from tests.search.test_bulk_storage import but_for_ids, make_trials, told
 from tests.search.test_replay import DyingStorage, Killed, run_to_end, sweep_of, table
 
 pytestmark = pytest.mark.slow
@@ -150,3 +155,28 @@ def test_one_driver_runs_a_study_and_a_dead_one_is_taken_over_from_for_good_on_p
                 older.add_seconds_used(5)
             run_to_end(newer)
     assert [row.number for row in opened(sweep).rows()] == list(range(sweep.budget.trials))
+
+
+def test_trials_are_read_and_added_at_once_on_postgresql(cluster: Cluster) -> None:
+    ours, theirs = BulkStorage(cluster.url), RDBStorage(cluster.url)
+    study = optuna.create_study(storage=theirs, study_name="bulk")
+    make_trials(study, 3)
+    study.tell(study.ask(), float("inf"))
+    asked = study.ask()
+    asked.report(float("nan"), 1)
+    number = study._study_id
+    found, expected = (storage._get_trials(number, None, set(), -1) for storage in (ours, theirs))
+    assert [told(trial) for trial in found] == [told(trial) for trial in expected]
+    assert ours.study_names()[0] == "bulk"
+    assert ours.count_ended(number) == (4, 5)
+    assert [trial.number for trial in ours.latest_trials(number, 2)] == [3, 4]
+    assert [trial.params for trial in ours.brief_trials(number, -1, "text")] == [trial.params for trial in expected]
+    assert ours.curves(number, [0, 3]) == {0: {1: 0.1, 2: 0.2}, 3: {}}
+    assert [trial.values for trial in ours.complete_trials(number)] == [trial.values for trial in expected[:4]]
+    at_once = optuna.create_study(storage=theirs, study_name="at once")
+    add_trials(theirs, at_once._study_id, expected)
+    assert [but_for_ids(trial) for trial in at_once.get_trials()] == [but_for_ids(trial) for trial in expected]
+    assert at_once.ask().number == 5  # the database's own counting goes on
+    for storage in (ours, theirs):
+        storage.remove_session()
+        storage.engine.dispose()

@@ -1,0 +1,42 @@
+"""A study's trials as rows; those of ended trials change no more, and are made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from optuna.trial import FrozenTrial
+
+from sweeper.results import TrialRow
+from sweeper.search.bulk_storage import BulkStorage
+from sweeper.search.stored_trial import FINISHED, OUTCOME, trial_row
+
+
+class TrialRows:
+    """The rows of one study. `direction` tells which value is the best of a trial that has not ended."""
+
+    def __init__(self, direction: str):
+        self._direction = direction
+        self._ended: dict[int, TrialRow] = {}
+        self._settled = -1  # up to this id of Optuna's all trials have ended, and their rows are known
+
+    def of(self, trials: Iterable[FrozenTrial]) -> list[TrialRow]:
+        """Return the rows of trials that have been read."""
+        return [self._row(trial) for trial in trials]
+
+    def read(self, storage: BulkStorage, study_id: int) -> list[TrialRow]:
+        """Return the rows of all trials by number: read in brief, and of those that have ended each once."""
+        found, settled = dict(self._ended), True
+        for trial in storage.brief_trials(study_id, self._settled, OUTCOME):
+            found[trial.number] = self._row(trial)
+            settled &= trial.state in FINISHED
+            self._settled = trial._trial_id if settled else self._settled
+        return [found[number] for number in sorted(found)]
+
+    def _row(self, trial: FrozenTrial) -> TrialRow:
+        known = self._ended.get(trial.number)
+        if known is not None:
+            return known
+        row = trial_row(trial, self._direction)
+        if trial.state in FINISHED:
+            self._ended[trial.number] = row
+        return row
