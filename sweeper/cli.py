@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeper import __version__
 from sweeper.commands import choosing, data, growing, models, reports, shipping, sweeps
 from sweeper.commands.running import say_disk_use
+from sweeper.commands.streams import outlast_the_reader
 from sweeper.commands.studies import (
     AdoptOption,
     StorageOption,
@@ -28,11 +29,8 @@ from sweeper.commands.terminal import refuse, say, show, warn, write, write_json
 from sweeper.credentials import log_without_credentials
 from sweeper.errors import SweeperError
 
-if TYPE_CHECKING:
-    pass
-
-
 LISTED_TRIALS = 200
+"""`status` lists so many of the latest trials, unless all are asked for."""
 
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
@@ -45,6 +43,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; errors of ours become a message and their exit code."""
+    outlast_the_reader()
     log_without_credentials(logging.WARNING, "%(message)s")
     try:
         app()

@@ -16,7 +16,7 @@ from sweeper.errors import ExportError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.artifacts import fetch_artifacts
+from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
 from sweeper.study.card import read_card
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name
@@ -62,47 +62,26 @@ def export_trial(
     changed since, StudyError when the trial has no weights.
     """
     from sweeper.data.batches import DeviceImages
-    from sweeper.data.card import describe
     from sweeper.data.prepare import prepare_images
     from sweeper.inference.autoencoder_export import export_autoencoder
     from sweeper.inference.export import export_model
     from sweeper.inference.merge import merged
-    from sweeper.inference.source import ExportSource, Training
     from sweeper.inference.variants import VariantRequest
     from sweeper.modeling.registry import load_model_files
     from sweeper.training.device import open_device
 
     sweep = store.sweep
-    if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
-        raise StudyError(f"trial {row.number} of {sweep.study} has not finished an epoch; there is nothing to export")
+    if row.config is None:
+        raise _unfinished(row, sweep.study)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     _require_same_images(workspace, store, images)
-    device, recorded = open_device(sweep.device, 0), recorded_as(workspace, store)
+    device = open_device(sweep.device, 0)
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
         artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)
-        source = ExportSource(
-            study=sweep.study,
-            study_id=recorded.id,
-            model_name=recorded.name,
-            trial=row.number,
-            config=row.config,
-            classes=images.classes,
-            weights=artifacts.weights,
-            metrics=row.outcome.best_metrics,
-            best_epoch=row.outcome.best_epoch,
-            dataset=asdict(describe(images, dataset_name(sweep))),
-            stored_size=images.image_size,
-            resize=sweep.dataset.resize,
-            training=Training(
-                device=row.outcome.device, precision=row.outcome.precision, on_features=row.outcome.on_features
-            ),
-            model_files=tuple(Path(file) for file in sweep.model_files),
-            run_id=artifacts.run_id,
-            depth=images.depth,
-        )
+        source = _source(workspace, store, row, images, artifacts)
         if sweep.task.name != CLASSIFICATION.name:
             return export_autoencoder(source, DeviceImages(images, "val", device), destination)
         val, train = DeviceImages(images, "val", device), DeviceImages(some_of_training(images), "train", device)
@@ -111,6 +90,40 @@ def export_trial(
             source = merged(source, leaders, extras.merges, val, train, folder)
         variants = VariantRequest(extras.variants, train, extras.tolerance) if extras.variants else None
         return export_model(source, val, destination, variants)
+
+
+def _source(
+    workspace: Workspace, store: StudyStore, row: TrialRow, images: ImageSet, artifacts: TrialArtifacts
+) -> ExportSource:
+    """Put together what an export is made from. Raises StudyError for a trial without a finished epoch."""
+    from sweeper.data.card import describe
+    from sweeper.inference.source import ExportSource, Training
+
+    sweep, recorded, outcome = store.sweep, recorded_as(workspace, store), row.outcome
+    if row.config is None or outcome is None or outcome.best_epoch is None:
+        raise _unfinished(row, sweep.study)
+    return ExportSource(
+        study=sweep.study,
+        study_id=recorded.id,
+        model_name=recorded.name,
+        trial=row.number,
+        config=row.config,
+        classes=images.classes,
+        weights=artifacts.weights,
+        metrics=outcome.best_metrics,
+        best_epoch=outcome.best_epoch,
+        dataset=asdict(describe(images, dataset_name(sweep))),
+        stored_size=images.image_size,
+        resize=sweep.dataset.resize,
+        training=Training(device=outcome.device, precision=outcome.precision, on_features=outcome.on_features),
+        model_files=tuple(Path(file) for file in sweep.model_files),
+        run_id=artifacts.run_id,
+        depth=images.depth,
+    )
+
+
+def _unfinished(row: TrialRow, study: str) -> StudyError:
+    return StudyError(f"trial {row.number} of {study} has not finished an epoch; there is nothing to export")
 
 
 def _leaders(

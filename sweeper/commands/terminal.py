@@ -19,7 +19,12 @@ from sweeper.display.cells import message
 
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
-out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False, highlight=False)
+out = Console(
+    width=None if sys.stdout is not None and sys.stdout.isatty() else PIPED_WIDTH,
+    markup=False,
+    emoji=False,
+    highlight=False,
+)
 err = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 

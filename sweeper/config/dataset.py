@@ -36,10 +36,12 @@ class CsvConfig(Frozen):
 class LimitConfig(Frozen):
     """Use a part of the data, drawn by the split seed; for trying things out."""
 
-    classes: Annotated[Whole, Field(ge=2, le=1_000_000)] | None = Field(None, description="The first so many classes.")
-    train_images: Images | None = Field(None, description="So many training images, the same share of each class.")
-    val_images: Images | None = Field(None, description="So many validation images, likewise.")
-    test_images: Images | None = Field(None, description="So many test images, likewise.")
+    classes: Annotated[Whole, Field(ge=2, le=1_000_000)] | None = Field(
+        None, description="Number of classes that are used: the first ones."
+    )
+    train_images: Images | None = Field(None, description="Number of training images, the same share of each class.")
+    val_images: Images | None = Field(None, description="Number of validation images, likewise.")
+    test_images: Images | None = Field(None, description="Number of test images, likewise.")
 
 
 class DatasetConfig(Frozen):
@@ -96,7 +98,7 @@ class DatasetConfig(Frozen):
     )
     bits: Annotated[Whole, Field(ge=8, le=16)] | None = Field(
         None,
-        description="How many bits of images with more than 8 are used, such as 12: the largest value of so many is "
+        description="Bits that images with more than 8 use, such as 12: the largest value of that many bits is "
         "white. Without it a file's own tag says so, else the largest value in the data set.",
     )
     on_bad_image: Literal["error", "skip"] = Field("error", description="What an unreadable image does.")

@@ -70,7 +70,7 @@ class PlateauConfig(Frozen):
     first_epochs: Epochs = Field(3, description="Epochs in the first phase, whatever the learning rate does.")
     phase_epochs: Epochs | None = Field(
         None,
-        description="A further phase ends after each so many epochs at the latest; half of budget.epochs if null.",
+        description="A further phase ends after this number of epochs at the latest; half of budget.epochs if null.",
     )
     grace_epochs: Epochs = Field(
         5, description="Epochs at a reduced learning rate before the phase ends, so that its effect shows."

@@ -95,7 +95,7 @@ class BudgetConfig(Frozen):
         None, description="Seconds, or a duration like 8h, after which no new trial starts."
     )
     patience: Epochs | None = Field(
-        None, description="Stop a trial after so many epochs without a better objective; without it, never."
+        None, description="Stop a trial after this number of epochs without a better objective; without it, never."
     )
     stuck_after: Annotated[Wait | None, BeforeValidator(duration)] = Field(
         None,
@@ -103,7 +103,7 @@ class BudgetConfig(Frozen):
         "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch.",
     )
     max_consecutive_failures: Trials = Field(
-        5, description="Stop the study after so many failed trials in a row with the same reason."
+        5, description="Stop the study after this number of failed trials in a row with the same reason."
     )
 
 

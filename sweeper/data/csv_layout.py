@@ -107,7 +107,7 @@ def _named_image(files: NamedFiles, name: str) -> NamedImage:
     path = files.path_of(name)
     if path is None:
         return NamedImage(name + files.extension, "", "lies outside the images folder")
-    reason = "" if files.exist(path) else "there is no such file"
+    reason = "" if files.exist(path) else "the file does not exist"
     return NamedImage(name + files.extension, str(files.folder / path), reason)
 
 
@@ -190,7 +190,7 @@ def _read_row(
         written = _cell(values, columns.split)
         split = SPLIT_NAMES.get(written.lower())
         if split is None:
-            rows.problems.append(f"{_written(place)}: split {written!r} is none of train, val, test")
+            rows.problems.append(f"{_written(place)}: unknown split {written!r}; use train, val or test")
             return False
     path = rows.files.path_of(name)
     if path is None or path in rows.first_seen or not rows.files.exist(path):
@@ -217,4 +217,4 @@ def _problem(rows: _Rows, name: str, path: str | None) -> str:
         return f"{shown} lies outside the images folder"
     if path in rows.first_seen:
         return f"{shown} is a duplicate of {_written(rows.first_seen[path])}"
-    return f"there is no file {shown}"
+    return f"{shown} does not exist"

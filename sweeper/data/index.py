@@ -161,7 +161,7 @@ def _refuse_stray_classes(path: Path) -> None:
 def require_images(listing: Listing, where: str) -> None:
     """Raise `DatasetError` without images, and for class names that no file of UTF-8 text can hold."""
     if not listing.paths:
-        beside = f"; there are {counted(listing.others)}, of which none is read" if listing.others else ""
+        beside = f"; {counted(listing.others)} are of a kind that is not read" if listing.others else ""
         raise DatasetError(f"{where}: no images found{beside}; check dataset.path and dataset.layout")
     unwritable = [ascii(name) for name in listing.classes if any("\ud800" <= c <= "\udfff" for c in name)]
     if unwritable:

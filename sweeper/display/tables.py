@@ -133,7 +133,7 @@ def merge_line(tried: MergeTry) -> str:
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Return what the doctor looked at, what is wrong with it and what mends it."""
+    """Return what the doctor looked at, what is wrong with it and how to repair it."""
     table = new_table()
     add_column(table, "")
     add_column(table, "what")

@@ -133,7 +133,7 @@ def staged(destination: Path) -> Iterator[ExportFolder]:
         require_replaceable(destination)  # writing took a while, in which anything may have been put there
         _put_in_place(staging, destination)
     except OSError as error:
-        raise ExportError(f"{destination} cannot be written: {error}; mend that or name another folder") from error
+        raise ExportError(f"{destination} cannot be written: {error}; repair that or name another folder") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -33,8 +33,8 @@ class SortedCopies:
             copy = self._copy(source, folder)
         except OSError as error:
             raise DiskError(
-                f"{source} cannot be copied into {self._folder}: {error.strerror or error}; mend that or name another "
-                "folder with --sort-into"
+                f"{source} cannot be copied into {self._folder}: {error.strerror or error}; repair that or name "
+                "another folder with --sort-into"
             ) from error
         self.count += 1
         return copy

@@ -71,7 +71,7 @@ def _require_same_shape(network: Autoencoder, backbone: Backbone, config: TrialC
     try:
         shape = tuple(network.decode(torch.zeros(1, backbone.features)).shape)
     except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
-        raise ModelError(f"the decoder of {config.backbone} fails: {error}; mend its model file") from error
+        raise ModelError(f"the decoder of {config.backbone} fails: {error}; correct its model file") from error
     if shape != wanted:
         raise ModelError(
             f"{config.backbone} gives back {list(shape)} for an image {list(wanted)}; choose an image_size that its "

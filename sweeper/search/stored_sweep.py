@@ -17,7 +17,7 @@ def stored_sweep(stored: Any, name: str) -> SweepConfig:
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(
-            f"the search space stored with the study {name} is none of this version of sweeper "
+            f"the search space stored with the study {name} cannot be read by this version of sweeper "
             f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the version that ran it"
         ) from None
 

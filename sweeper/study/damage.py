@@ -55,11 +55,11 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
     yield from _of_confirmation(folder)
 
 
-def _if_damaged(read: Callable[[], Any], remedy: str, mend: Callable[[], Any] | None = None) -> Iterator[Finding]:
+def _if_damaged(read: Callable[[], Any], remedy: str, repair: Callable[[], Any] | None = None) -> Iterator[Finding]:
     try:
         read()
     except DamagedFile as error:
-        yield Finding(SUBJECT, str(error), remedy, mend)
+        yield Finding(SUBJECT, str(error), remedy, repair)
 
 
 def _restore_card(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:

@@ -30,7 +30,7 @@ def examine_study(
     """
     store = StudyStore.load(storage_url, study)
     with study_lock(workspace.study(study), study), ExitStack() as held:
-        findings = _mended(damaged_identity(workspace.study(study)), fix=fix)
+        findings = _repaired_all(damaged_identity(workspace.study(study)), fix=fix)
         if not all(finding.sound for finding in findings):
             return findings
         try:
@@ -42,11 +42,11 @@ def examine_study(
             held.enter_context(leased(store, claim.identity))
             settle(replace(claim, news=None), workspace)  # told below
             take_storage(claim, store)
-        damaged = _mended(damaged_files(workspace, store, tracking_uri), fix=fix)
+        damaged = _repaired_all(damaged_files(workspace, store, tracking_uri), fix=fix)
         findings += damaged
         if all(finding.sound for finding in damaged):
-            findings += _mended(_on_disk(store, workspace), fix=fix)
-            findings += _mended(examine_runs(workspace, store, tracking_uri, claim.identity), fix=fix)
+            findings += _repaired_all(_on_disk(store, workspace), fix=fix)
+            findings += _repaired_all(examine_runs(workspace, store, tracking_uri, claim.identity), fix=fix)
     return findings or [Finding("study", f"the trials, runs and files of {study} agree")]
 
 
@@ -58,14 +58,14 @@ def _place(claim: Claim, *, fix: bool) -> Iterator[Finding]:
         yield Finding("study", claim.news, "--fix writes that down, and so does `sweeper run`")
 
 
-def _mended(findings: Iterator[Finding], *, fix: bool) -> list[Finding]:
-    return [_repaired(finding) if fix and finding.mend else finding for finding in list(findings)]
+def _repaired_all(findings: Iterator[Finding], *, fix: bool) -> list[Finding]:
+    return [_repaired(finding) if fix and finding.repair else finding for finding in list(findings)]
 
 
 def _repaired(finding: Finding) -> Finding:
     try:
-        if finding.mend:
-            finding.mend()
+        if finding.repair:
+            finding.repair()
     except (SweeperError, OSError) as error:
         return Finding(finding.subject, f"{finding.what}; not repaired: {error}", finding.remedy)
     return Finding(finding.subject, f"{finding.what}: repaired")

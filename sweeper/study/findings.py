@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; without a remedy it is as it should be. `mend` is what --fix does."""
+    """One thing that was looked at; without a remedy it is as it should be. `repair` is what --fix does."""
 
     subject: str
     what: str
     remedy: str | None = None
-    mend: Callable[[], object] | None = None
+    repair: Callable[[], object] | None = None
 
     @property
     def sound(self) -> bool:

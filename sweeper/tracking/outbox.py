@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FIRST_RETRY_S, LAST_RETRY_S = 1.0, 30.0
 LAST_TRY_S = 2.0  # for a server that was out of reach when the sweep ended
 POLL_S = 0.1
+LONGEST_LOOK_S = 1.0  # between two polls; more has passed only while the process was stopped
 SYSTEM_INTERVAL_S = 10.0
 SWEEP_RUN = -1  # in place of a trial's number
 
@@ -44,12 +45,27 @@ class Notice(NamedTuple):
     ticket: int
 
 
+class AwakeClock:
+    """Seconds in which this process ran: a suspended laptop or a stopped process has not waited for anybody."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._last = clock()
+        self._awake = 0.0
+
+    def __call__(self) -> float:
+        now = self._clock()
+        self._awake += min(now - self._last, LONGEST_LOOK_S)
+        self._last = now
+        return self._awake
+
+
 class Patience:
     """How long the end of a sweep waits for its deliveries: as long as there is one now and then."""
 
-    def __init__(self, patience_s: float, at_most_s: float = inf, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, patience_s: float, at_most_s: float = inf, clock: Callable[[], float] | None = None):
         self._patience_s = patience_s
-        self._clock = clock
+        self._clock = clock = clock or AwakeClock()
         self._deadline = clock() + at_most_s
         self._waiting_since = clock()
         self._left: int | None = None

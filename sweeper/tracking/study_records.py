@@ -25,10 +25,9 @@ from sweeper.tracking.tags import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment, Run
+    from mlflow.entities import Experiment
 
 
-MOST_RUNS = 50_000
 RUNS_AT_ONCE = 100  # read whole by one request
 
 
@@ -259,21 +258,18 @@ class StudyRecords:
         identity = self.recorded.identity
         if identity is None:
             return
-        runs = [run for run in _runs_in(client, experiment) if _is_unmarked(run, self.recorded.study)]
-        ours = {self.recorded.run} if self.recorded.run else {str(run.info.run_id) for run in runs}
+        listed = list_runs(client, experiment, (STUDY_TAG, ID_TAG, PARENT_TAG))
+        runs = [run for run in listed if _is_unmarked(run, self.recorded.study)]
+        ours = {self.recorded.run} if self.recorded.run else {run.id for run in runs}
         for _ in range(2):  # a confirmation's runs stand two below the study's
-            ours |= {str(run.info.run_id) for run in runs if run.data.tags.get(PARENT_TAG) in ours}
+            ours |= {run.id for run in runs if run.tags.get(PARENT_TAG) in ours}
         for run in runs:
-            if run.info.run_id in ours:
-                client.set_tag(run.info.run_id, ID_TAG, identity.id)
+            if run.id in ours:
+                client.set_tag(run.id, ID_TAG, identity.id)
 
 
-def _is_unmarked(run: Run, study: str) -> bool:
-    return run.data.tags.get(STUDY_TAG) == study and ID_TAG not in run.data.tags
-
-
-def _runs_in(client: MlflowClient, experiment: str) -> list[Run]:
-    return list(client.search_runs([experiment], max_results=MOST_RUNS, order_by=["attributes.start_time ASC"]))
+def _is_unmarked(run: ListedRun, study: str) -> bool:
+    return run.tags.get(STUDY_TAG) == study and ID_TAG not in run.tags
 
 
 def _owner(found: Experiment) -> str:

@@ -248,14 +248,14 @@ def test_folder_of_csv_files_gives_the_splits(tmp_path: Path, workspace: Workspa
     [
         ("../../etc/passwd,cat", "line 4: '../../etc/passwd' lies outside the images folder"),
         ("/etc/passwd,cat", "line 4: '/etc/passwd' lies outside"),
-        ("pics/gone.png,cat", "line 4: there is no file 'pics/gone.png'"),
+        ("pics/gone.png,cat", "line 4: 'pics/gone.png' does not exist"),
         ("pics/0000.png,cat", "line 4: 'pics/0000.png' is a duplicate of train.csv line 2"),
         ("pics/../pics/0000.png,cat", "duplicate"),
         ("pics/0002.png,", "line 4: the label is empty"),
         ("pics/0002.png", "line 4: the label is empty"),
         (",cat", "line 4"),
-        ("pics,cat", "line 4: there is no file"),
-        ("x" * 5000 + ",cat", "line 4: there is no file"),
+        ("pics,cat", "line 4: 'pics' does not exist"),
+        ("x" * 5000 + ",cat", "does not exist"),
         ("a\0b.png,cat", "train.csv"),
     ],
 )
@@ -276,7 +276,7 @@ def test_all_unusable_csv_rows_are_counted_and_ten_shown(tmp_path: Path, workspa
     [
         ("", "no column"),
         ("a,b\n1,2\n", "csv.label_column"),
-        ("path,label,split\npics/0000.png,cat,holdout\n", "'holdout' is none of"),
+        ("path,label,split\npics/0000.png,cat,holdout\n", "unknown split 'holdout'"),
     ],
 )
 def test_csv_without_usable_columns_is_refused(tmp_path: Path, workspace: Workspace, text: str, expected: str) -> None:

@@ -127,7 +127,7 @@ def test_a_folder_of_other_files_is_refused_with_their_kinds(tmp_path: Path) -> 
     for name in "ab":
         (tmp_path / "d" / name).mkdir(parents=True)
         (tmp_path / "d" / name / "photo.heic").write_bytes(FOREIGN["HEIC"])
-    with pytest.raises(DatasetError, match="no images found; there are 2 HEIC, of which none is read"):
+    with pytest.raises(DatasetError, match="no images found; 2 HEIC are of a kind that is not read"):
         build_index(DatasetConfig(path=str(tmp_path / "d")), Workspace(tmp_path))
     with pytest.raises(DatasetError, match=r"no images in .*, but 2 HEIC; name"):
         find_inputs([str(tmp_path / "d")], CsvConfig())

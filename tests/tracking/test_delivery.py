@@ -17,7 +17,7 @@ from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
-from sweeper.tracking.outbox import LAST_TRY_S, Outbox, Patience, Phase
+from sweeper.tracking.outbox import LAST_TRY_S, AwakeClock, Outbox, Patience, Phase
 from sweeper.tracking.study_records import Recorded, StudyRecords
 
 CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
@@ -247,6 +247,19 @@ def test_the_end_of_a_sweep_waits_as_long_as_folders_arrive() -> None:
     assert not patience.is_over(0, in_trouble=False)
     clock.now += 10
     assert patience.is_over(0, in_trouble=False)
+
+
+def test_time_in_which_the_process_was_stopped_is_no_waiting() -> None:
+    clock = Clock()
+    patience = Patience(10, at_most_s=20, clock=AwakeClock(clock))
+    assert not patience.is_over(3, in_trouble=False)
+    clock.now += 3600
+    assert not patience.is_over(3, in_trouble=False)
+    for _ in range(8):
+        clock.now += 1
+        assert not patience.is_over(3, in_trouble=False)
+    clock.now += 1
+    assert patience.is_over(3, in_trouble=False)
 
 
 def test_the_end_of_a_sweep_does_not_wait_beyond_a_deadline_nor_for_a_server_out_of_reach() -> None:
