@@ -90,7 +90,7 @@ def test_folders_patterns_csv_files_and_single_files_are_inputs(tmp_path: Path) 
     assert [Path(image.path).name for image in pattern] == ["3.jpg"]
     listed = find_inputs([str(tmp_path / "list.csv")], CsvConfig(extension=".png")).images
     assert [image.name for image in listed] == ["a/1.png", "a/none.png", "../outside.png"]
-    assert [image.reason for image in listed] == ["", "there is no such file", "lies outside the images folder"]
+    assert [image.reason for image in listed] == ["", "the file does not exist", "lies outside the images folder"]
 
 
 @pytest.mark.parametrize("name", ["nothing", "*.png", "empty"])
