@@ -58,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--lr", type=float, default=0.4, help="the highest of one cycle, SGD with Nesterov momentum")
     parser.add_argument("--weight-decay", type=float, default=5e-4)
+    parser.add_argument("--erasing", type=float, default=0.0, help="probability of blanking a rectangle")
     parser.add_argument("--train", type=int, default=50_000)
     parser.add_argument("--test", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5)
@@ -81,7 +82,7 @@ def space_of(options: argparse.Namespace, images: Path) -> dict[str, Any]:
             "optimizer": {"name": "sgd", "lr": options.lr, "momentum": 0.9, "nesterov": True},
             "weight_decay": options.weight_decay,
             "label_smoothing": 0.2,
-            "augment": {"crop_padding": 4, "flip": True},
+            "augment": {"crop_padding": 4, "flip": True, "erasing": options.erasing},
             "scheduler": {"name": "one_cycle", "rise": 0.25},
         },
     }

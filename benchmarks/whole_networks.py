@@ -99,10 +99,11 @@ def as_stack(networks: list[nn.Module], images: Tensor, labels: Tensor) -> Calla
     weights = {name: nn.Parameter(value.detach().clone()) for name, value in stacked.items()}
     optimizer = torch.optim.AdamW(weights.values(), 1e-3, fused=True)
     skeleton = copy.deepcopy(networks[0]).to("meta")
+    precision = torch.bfloat16 if images.is_cuda else torch.float32
 
     def loss(own: Parameters, kept: Parameters, batch: Tensor, answer: Tensor) -> Tensor:
-        with autocast(batch.device):
-            scores = functional_call(skeleton, (own, kept), (batch,))
+        low = {name: value.to(precision) for name, value in own.items()}  # autocast's own casts break under vmap
+        scores = functional_call(skeleton, (low, kept), (batch.to(precision),))
         return functional.cross_entropy(scores.float(), answer)
 
     gradients_of = vmap(grad(loss))
