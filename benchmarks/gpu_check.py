@@ -50,21 +50,23 @@ class Part:
         return [sys.executable, "-m", self.module, *data, *shlex.split(self.words)]
 
 
-TESTS = "-m gpu -q -W default -p no:cacheprovider tests/cuda tests/data/test_batches.py tests/test_metrics.py"
+OPTIONS = "-m gpu -q -W default -p no:cacheprovider"
+TESTS = f"{OPTIONS} -k 'not compiled' tests/cuda tests/data/test_batches.py tests/test_metrics.py"
 RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 40 --epochs 2 --repeats 3"
 LITE0 = "--backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 30 --epochs 2 --repeats 2"
 SWEEP = "--train 10000 --val 2000 --epochs 2 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"
 PARTS = (
-    Part("tests", "pytest", TESTS, 55),
+    Part("tests", "pytest", TESTS, 65),
     Part("ceiling", "benchmarks.ceiling", RESNET18, 40),
-    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 3", 65, images=True),
-    Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 115, images=True),
-    Part("packing", "benchmarks.packing", "--train 20000 --trials 12 --epochs 3 --repeats 1", 70, images=True),
-    Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 40),
+    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 2", 65, images=True),
+    Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 135, images=True),
+    Part("packing", "benchmarks.packing", "--train 20000 --trials 8 --epochs 3 --repeats 1", 75, images=True),
     Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 40),
-    Part("trial_cost", "benchmarks.trial_cost", "--trials 30 --window 10", 35),
+    Part("trial_cost", "benchmarks.trial_cost", "--trials 30 --window 10", 40),
 )
 EXTRA = (
+    Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 40),
+    Part("tests_compiled", "pytest", f"{OPTIONS} -k compiled tests/cuda", 60),
     Part("compiled", "benchmarks.compiled", "--device cuda", 180),
     Part("whole_networks", "benchmarks.whole_networks", "--device cuda --members 4 8 16", 60),
 )

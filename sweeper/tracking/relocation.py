@@ -43,7 +43,7 @@ class Location:
 
 def holds_run(database: Path, run: str) -> bool:
     """Tell whether a database holds a run."""
-    with closing(_opened(database, "ro")) as connection:
+    with closing(_opened(database)) as connection:
         return connection.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run,)).fetchone() is not None
 
 
@@ -55,7 +55,7 @@ def old_places(database: Path) -> list[Path]:
     """
     here = database.parent / MLFLOW_ARTIFACTS
     try:
-        with closing(_opened(database, "ro")) as connection:
+        with closing(_opened(database)) as connection:
             found = [location for row in connection.execute(LOCATIONS) if (location := _located(*row))]
     except sqlite3.Error as error:
         raise TrackingError(f"MLflow's database {database} cannot be read: {error}") from error
@@ -70,7 +70,7 @@ def relocate(database: Path) -> list[Path]:
     if not old:
         return []
     try:
-        with closing(_opened(database, "rw")) as connection, connection:
+        with closing(_opened(database)) as connection, connection:
             for before, after in _renamings(old, here):
                 for table, column in ADDRESSES:
                     _replace(connection, table, column, before, after)
@@ -82,8 +82,9 @@ def relocate(database: Path) -> list[Path]:
     return old
 
 
-def _opened(database: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{database.absolute().as_uri()}?mode={mode}", uri=True, timeout=20)
+def _opened(database: Path) -> sqlite3.Connection:
+    """Open a database that is there. It may be written: after a killed process SQLite takes its last steps back first."""
+    return sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=20)
 
 
 def _located(address: str, ours: int) -> Location | None:
