@@ -83,7 +83,7 @@ def relocate(database: Path) -> list[Path]:
 
 
 def _opened(database: Path) -> sqlite3.Connection:
-    """Open a database that is there. It may be written: after a killed process SQLite takes its last steps back first."""
+    """Open a database that is there. It may be written: SQLite first undoes what a killed process began."""
     return sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=20)
 
 
