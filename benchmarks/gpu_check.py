@@ -51,7 +51,7 @@ class Part:
 
 
 OPTIONS = "-m gpu -q -W default -p no:cacheprovider"
-TESTS = f"{OPTIONS} -k 'not compiled' tests/cuda tests/data/test_batches.py tests/test_metrics.py"
+TESTS = f"{OPTIONS} -k 'not compiled' tests/cuda tests/data/test_batches.py tests/scores/test_metrics.py"
 RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 40 --epochs 2 --repeats 3"
 LITE0 = "--backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 30 --epochs 2 --repeats 2"
 SWEEP = "--train 10000 --val 2000 --epochs 2 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"

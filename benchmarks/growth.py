@@ -26,10 +26,10 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.prepare import prepare_images
-from sweeper.metrics import ClassificationMetrics
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
+from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.tracking.confusion_picture import draw_confusion
 from sweeper.training.trainer import TrialData, train
 

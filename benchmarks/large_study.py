@@ -23,12 +23,12 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.confusion import write_confusion
 from sweeper.files import write_whole
 from sweeper.identity import Identity
 from sweeper.paths import TrialFolder, Workspace
-from sweeper.predictions import Predictions, image_ids, write_predictions
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.scores.confusion import write_confusion
+from sweeper.scores.predictions import Predictions, image_ids, write_predictions
 from sweeper.search.bulk_adding import add_trials
 from sweeper.search.stored_trial import CONFIG, DECISION, ENDINGS, OUTCOME, PRUNED_AT
 from sweeper.search.study_store import StudyStore

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.confusion import write_confusion
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
 from sweeper.evaluation_files import CLASS_COLUMNS, outputs_of
 from sweeper.files import write_whole
-from sweeper.metrics import Scores, scores
 from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
-from sweeper.predictions import Predictions
 from sweeper.results import TrialRow
+from sweeper.scores.confusion import write_confusion
+from sweeper.scores.metrics import Scores, scores
+from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.spreadsheet import table
 from sweeper.study.artifacts import fetch_artifacts, find_run

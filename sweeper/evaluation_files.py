@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from sweeper.confusion import CONFUSION
 from sweeper.outputs import PICTURE, Kind, Output
 from sweeper.paths import EvaluationFolder
+from sweeper.scores.confusion import CONFUSION
 
 CLASS_COLUMNS = ("precision", "recall", "f1", "images")
 CLASSES = Kind("table of classes", re.compile(",".join(("class", *CLASS_COLUMNS)).encode() + b"\n"))

@@ -11,9 +11,9 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DatasetError
 from sweeper.evaluation import SplitReport, evaluate_trial, write_report
-from sweeper.metrics import scores
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow, TrialState
+from sweeper.scores.metrics import scores
 from sweeper.search.study_store import StudyStore
 from sweeper.training.evaluate import Evaluation
 from tests.pictures import write_split_folders

@@ -15,7 +15,6 @@ from PIL import Image
 
 import sweeper
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.confusion import read_confusion, write_confusion
 from sweeper.curation.clean import Candidate, candidates_csv
 from sweeper.curation.split import DrawnSplits, write_splits
 from sweeper.data.csv_layout import read_names
@@ -29,6 +28,7 @@ from sweeper.inference.predict import Prediction
 from sweeper.inference.predictions_csv import predictions_csv
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
+from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.spreadsheet import read_cell, read_row, table, written_cell
 from sweeper.study.confirming import _repetitions_csv
 from sweeper.study.summary import trials_csv

@@ -19,7 +19,7 @@ from sweeper.data.placement import place_samples
 from sweeper.data.sampling import epoch_order, training_bounds
 from sweeper.data.splitting import Rows
 from sweeper.data.transfer import to_device
-from sweeper.predictions import image_ids
+from sweeper.scores.predictions import image_ids
 
 EVALUATED_AT_ONCE = 4  # training batches, on an accelerator
 EVALUATION_BYTES = 2**28  # of images, at most, of more than one training batch

@@ -19,12 +19,12 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.inference.ensembling import greedy_ensemble
 from sweeper.inference.load import load_classifier
-from sweeper.inference.paired import Hits, paired
 from sweeper.inference.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.inference.source import ExportSource, Member, MergeKind, MergeTry, Training
 from sweeper.inference.verify import Pass, classifier_on, full_precision, passed
 from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
+from sweeper.scores.mcnemar import Hits, paired
 
 SIGNIFICANT = 0.05
 """Largest chance that a merger of no use is taken for a better one, over all that are tried."""

@@ -8,8 +8,8 @@ from sweeper.data.decode import FULL_DEPTH
 from sweeper.inference.export_config import ExportConfig, Variant, VariantTry
 from sweeper.inference.label_program import LABEL_PROGRAM
 from sweeper.inference.verify import Verification
-from sweeper.metrics import scores
 from sweeper.printable import one_line
+from sweeper.scores.metrics import scores
 
 RULES = {
     "crop": "the middle is cut out of images that are not square",

@@ -17,9 +17,9 @@ from sweeper.data.batches import DeviceImages
 from sweeper.inference.export_config import ExportConfig, Variant, VariantTry
 from sweeper.inference.folder import ExportFolder
 from sweeper.inference.formats import read_onnx
-from sweeper.inference.paired import paired
 from sweeper.inference.quantize import METHODS, Images, VariantKind, Writer
 from sweeper.inference.verify import Pass, changed_predictions, evaluated
+from sweeper.scores.mcnemar import paired
 from sweeper.training.evaluate import Predict
 
 TOLERANCE = 0.01

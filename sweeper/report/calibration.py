@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.predictions import Predictions
+from sweeper.scores.predictions import Predictions
 
 BINS = 15
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from sweeper.metrics import scores
-from sweeper.predictions import Predictions
 from sweeper.report.sides import Side
+from sweeper.scores.metrics import scores
+from sweeper.scores.predictions import Predictions
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.predictions import Predictions
 from sweeper.printable import one_line
 from sweeper.report.calibration import calibration
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
 from sweeper.report.selection import places
 from sweeper.results import TrialRow
+from sweeper.scores.predictions import Predictions
 from sweeper.study.pareto import in_order
 
 LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow

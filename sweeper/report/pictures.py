@@ -17,7 +17,7 @@ from sweeper.data.image_file import read_image_file
 from sweeper.data.index import build_index
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
-from sweeper.predictions import Ids, Numbers, Predictions, image_ids
+from sweeper.scores.predictions import Ids, Numbers, Predictions, image_ids
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sweeper.confusion import Confusion, read_confusion
 from sweeper.errors import StudyError
 from sweeper.paths import TrialFolder, Workspace
-from sweeper.predictions import Predictions, read_predictions
 from sweeper.results import TrialRow
+from sweeper.scores.confusion import Confusion, read_confusion
+from sweeper.scores.predictions import Predictions, read_predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.study.pareto import in_order
 from sweeper.study.recorded import own_folder

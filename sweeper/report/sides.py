@@ -14,9 +14,9 @@ from sweeper.evaluation import SplitReport, evaluate_export, evaluate_trial
 from sweeper.inference.export_config import read_config
 from sweeper.inference.folder import ExportFolder
 from sweeper.paths import Workspace
-from sweeper.predictions import Predictions
 from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
+from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
 from sweeper.study.recorded import records_of

@@ -18,11 +18,11 @@ from pydantic import Field, TypeAdapter
 
 from sweeper.config.flat import flatten
 from sweeper.config.hyperparameters import Frozen
-from sweeper.confusion import read_confusion
 from sweeper.files import read_parsed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
+from sweeper.scores.confusion import read_confusion
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (

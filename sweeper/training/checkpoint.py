@@ -22,8 +22,8 @@ from torch import Tensor
 from sweeper.errors import TrialError
 from sweeper.files import Damaged, read_sealed, sealed_file, whole_file, write_whole
 from sweeper.paths import TrialFolder
-from sweeper.predictions import Predictions, write_predictions
 from sweeper.results import EpochMetrics
+from sweeper.scores.predictions import Predictions, write_predictions
 from sweeper.training.progress import Progress
 
 logger = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.confusion import write_confusion
 from sweeper.data.batches import Batch
-from sweeper.metrics import ClassificationMetrics
 from sweeper.modeling.backbones import Backbone
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
+from sweeper.scores.confusion import write_confusion
+from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.training.evaluate import evaluate
 from sweeper.training.loss import Loss
 from sweeper.training.micro_batch import MicroBatches

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sweeper.confusion import Confusion
 from sweeper.data.batches import Batch
-from sweeper.metrics import ClassificationMetrics
+from sweeper.scores.confusion import Confusion
+from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 from sweeper.training.top_classes import TopClasses

@@ -23,13 +23,13 @@ from torch.nn import functional
 
 from sweeper.config.hyperparameters import AdamConfig, SgdConfig, TrialConfig
 from sweeper.config.sweep import ObjectiveConfig
-from sweeper.confusion import Confusion
 from sweeper.data.batches import Batch
 from sweeper.errors import TrialError
-from sweeper.metrics import StackedMetrics
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.scores.confusion import Confusion
+from sweeper.scores.metrics import StackedMetrics
 from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.classification import Classification
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory

@@ -12,8 +12,8 @@ import torch
 from sweeper.config.sweep import CudaGraphs
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
-from sweeper.predictions import Predictions
 from sweeper.results import TrialSpec
+from sweeper.scores.predictions import Predictions
 from sweeper.training.checkpoint import Record, save_weights
 from sweeper.training.compiling import PLAIN, Compilation, Compiling
 from sweeper.training.features import FeatureInputs, FrozenFeatures

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sweeper.data.batches import DeviceImages
-from sweeper.predictions import MOST_CLASSES, Predictions
+from sweeper.scores.predictions import MOST_CLASSES, Predictions
 
 
 @dataclass(frozen=True)

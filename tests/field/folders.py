@@ -16,11 +16,11 @@ from mlflow.tracking._tracking_service import utils
 
 from sweeper.addresses import sqlite_address
 from sweeper.config.sweep import SweepConfig
-from sweeper.confusion import write_confusion
 from sweeper.engines.protocol import EpochFinished, Event, TrialEnded
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.scores.confusion import write_confusion
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.doctor import examine_study

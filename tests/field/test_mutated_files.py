@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from sweeper.config.dataset import DatasetConfig
-from sweeper.confusion import read_confusion, write_confusion
 from sweeper.curation.written_lists import WrittenLists
 from sweeper.data.copies import copies
 from sweeper.data.feature_cache import FeatureCache, FeatureKey
@@ -28,7 +27,8 @@ from sweeper.errors import ExportError, StudyError
 from sweeper.inference.load import load_export
 from sweeper.label_errors import _known
 from sweeper.paths import Workspace
-from sweeper.predictions import Predictions, read_predictions, write_predictions
+from sweeper.scores.confusion import read_confusion, write_confusion
+from sweeper.scores.predictions import Predictions, read_predictions, write_predictions
 from sweeper.training.compiling import Compilation, StepTimes
 from sweeper.training.micro_batch import Limits, recall_limits
 from tests.inference.conftest import exported, report, source, trial, val

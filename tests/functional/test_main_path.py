@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 import mlflow
 import pytest
 
-from sweeper.predictions import read_predictions
+from sweeper.scores.predictions import read_predictions
 from tests.functional.program import REPOSITORY, sweeper
 from tests.pictures import write_split_folders
 

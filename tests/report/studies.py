@@ -12,11 +12,11 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.confusion import write_confusion
 from sweeper.files import write_whole
 from sweeper.paths import TrialFolder, Workspace
-from sweeper.predictions import MOST_CLASSES, Predictions, image_ids, write_predictions
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+from sweeper.scores.confusion import write_confusion
+from sweeper.scores.predictions import MOST_CLASSES, Predictions, image_ids, write_predictions
 from sweeper.search.study_store import CONFIG, OUTCOME, StudyStore
 from sweeper.training.checkpoint import write_history
 from sweeper.training.progress import Progress

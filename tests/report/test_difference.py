@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.paths import Workspace
-from sweeper.predictions import Predictions, image_ids, read_predictions
 from sweeper.report.calibration import BINS, calibration
 from sweeper.report.difference import mcnemar, pair
+from sweeper.scores.predictions import Predictions, image_ids, read_predictions
 from sweeper.search.study_store import StudyStore
 
 

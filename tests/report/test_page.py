@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from sweeper.paths import Workspace
-from sweeper.predictions import read_predictions
 from sweeper.report import difference_page
 from sweeper.report import page as report_page
 from sweeper.report.page import study_page
+from sweeper.scores.predictions import read_predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.study.ranking import ranked
 

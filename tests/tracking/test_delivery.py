@@ -10,11 +10,11 @@ import mlflow
 import numpy as np
 import pytest
 
-from sweeper.confusion import write_confusion
 from sweeper.errors import TrackingError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.scores.confusion import write_confusion
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.tracking.outbox import LAST_TRY_S, AwakeClock, Outbox, Patience, Phase

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sweeper.confusion import read_confusion, write_confusion
 from sweeper.results import EpochMetrics
+from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.tracking.confusion_picture import draw_confusion
 from sweeper.tracking.curves_picture import CurvesPicture
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeper.errors import StudyError
-from sweeper.predictions import MOST_CLASSES, Predictions, image_ids, read_predictions, write_predictions
+from sweeper.scores.predictions import MOST_CLASSES, Predictions, image_ids, read_predictions, write_predictions
 from sweeper.training.top_classes import TopClasses
 
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from sweeper.config.sweep import ObjectiveConfig
-from sweeper.confusion import read_confusion
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.paths import TrialFolder
-from sweeper.predictions import image_ids, read_predictions
 from sweeper.results import EpochMetrics, TrialState
+from sweeper.scores.confusion import read_confusion
+from sweeper.scores.predictions import image_ids, read_predictions
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
 from tests.training.learnable import CPU, TIMED, colored, comparable, run, spec_of

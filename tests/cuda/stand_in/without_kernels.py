@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import sweeper.metrics as metrics
+import sweeper.scores.metrics as metrics
 
 torch.backends.cudnn.enabled = False
 counted = metrics.summary

@@ -15,7 +15,7 @@ class AfterMetrics(MetaPathFinder):
     """Lets `without_kernels` follow the import of the metrics that it changes."""
 
     def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "sweeper.metrics":
+        if name != "sweeper.scores.metrics":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support, top_k_accuracy_score
 
-from sweeper.metrics import ClassificationMetrics, scores
+from sweeper.scores.metrics import ClassificationMetrics, scores
 
 
 def matrices(classes: int):

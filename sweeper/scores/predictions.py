@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.arrays import packed, unpacked
-from sweeper.confusion import Confusion
 from sweeper.errors import StudyError
 from sweeper.files import write_whole
+from sweeper.scores.confusion import Confusion
 
 MOST_CLASSES = 10
 """Classes kept of each image."""

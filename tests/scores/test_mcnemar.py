@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeper.inference.paired import Paired, paired
+from sweeper.scores.mcnemar import Paired, paired
 
 
 def test_only_images_on_which_two_classifiers_differ_are_counted() -> None:
