@@ -80,7 +80,7 @@ def status(
 ) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
-    from sweeper.study.no_winner import has_finished, without_winner
+    from sweeper.standings.no_winner import has_finished, without_winner
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
@@ -123,7 +123,7 @@ def best(
     """
     from sweeper.display.confirmation import confirmed_lines
     from sweeper.display.tables import params_table, ranked_table, score
-    from sweeper.study.winner import confirmed
+    from sweeper.standings.winner import confirmed
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)

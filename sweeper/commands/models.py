@@ -136,7 +136,7 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
 def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
     """Raise NoWinner where this is a study of which no trial has finished."""
     from sweeper.errors import StudyNotFound
-    from sweeper.study.winner import winner_of
+    from sweeper.standings.winner import winner_of
 
     try:
         store = open_study(workspace, storage, study)
@@ -164,7 +164,7 @@ def _require_winner(workspace: Workspace, storage: str | None, study: str, folde
 
 def _taken_as_well(store: StudyStore) -> frozenset[int]:
     """Return the trials that `sweeper best --prefer` may have exported, of several objectives."""
-    from sweeper.study.pareto import pareto_front
+    from sweeper.standings.pareto import pareto_front
 
     return pareto_front(store.rows(), store.sweep.objectives) if store.sweep.objectives else frozenset()
 

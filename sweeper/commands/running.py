@@ -93,8 +93,8 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     """
     from sweeper.config.fitting import fit
     from sweeper.errors import ConfigError, Problem
-    from sweeper.study.no_winner import require_finished
-    from sweeper.study.pareto import in_order
+    from sweeper.standings.no_winner import require_finished
+    from sweeper.standings.pareto import in_order
     from sweeper.study.repetitions import leaders_of
 
     if sweep.sampler.name == "grid":
@@ -147,7 +147,7 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -
     more.
     """
     from sweeper.errors import TrackingRefused
-    from sweeper.study.no_winner import require_finished
+    from sweeper.standings.no_winner import require_finished
 
     study = sweep.study
     states = [row.state.value for row in result.rows]

@@ -57,7 +57,7 @@ class Asked:
 
     def extras(self, store: StudyStore, winner: TrialRow) -> Extras:
         from sweeper.shipping import Extras
-        from sweeper.study.ranking import finished_behind
+        from sweeper.standings.ranking import finished_behind
 
         variants: dict[VariantKind, bool] = {"fp16": self.fp16, "int8": self.int8}
         merges: dict[MergeKind, bool] = {"soup": self.soup, "ensemble": self.ensemble}

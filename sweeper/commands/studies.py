@@ -109,8 +109,8 @@ def winner_of(store: StudyStore, prefer: str | None = None, within: float | None
 
     Raises NoWinner when none has finished, ConfigError for a metric that trials do not have.
     """
-    from sweeper.study import winner
-    from sweeper.study.pareto import choose
+    from sweeper.standings import winner
+    from sweeper.standings.pareto import choose
 
     chosen = winner.winner_of(store)
     return chosen if prefer is None else choose(store.rows(), store.sweep, prefer, within) or chosen

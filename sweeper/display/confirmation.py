@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import duration, score
-from sweeper.study.confirmation import Confirmation, Leader
+from sweeper.standings.confirmation import Confirmation, Leader
 from sweeper.study.final_look import Look
 
 

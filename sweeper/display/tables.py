@@ -13,7 +13,7 @@ from sweeper.config.flat import flatten
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.cells import add_column, add_row, cell, new_table
 from sweeper.results import TrialRow, TrialState
-from sweeper.study.pareto import in_order, pareto_front
+from sweeper.standings.pareto import in_order, pareto_front
 
 if TYPE_CHECKING:
     from sweeper.inference.autoencoder_export import AutoencoderReport

@@ -28,10 +28,10 @@ from sweeper.report.records import TrialRecord, class_names, read_records
 from sweeper.report.selection import select, totals_payload
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.no_winner import has_finished, without_winner
+from sweeper.standings.winner import confirmed
 from sweeper.study.card import read_card
-from sweeper.study.no_winner import has_finished, without_winner
 from sweeper.study.recorded import own_folder, records_of
-from sweeper.study.winner import confirmed
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
 LIBRARIES = ("torch", "timm", "optuna", "mlflow", "numpy")

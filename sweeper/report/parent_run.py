@@ -8,9 +8,9 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.no_winner import without_winner
+from sweeper.standings.no_winner import without_winner
+from sweeper.standings.winner import study_winner
 from sweeper.study.recorded import records_of
-from sweeper.study.winner import study_winner
 from sweeper.tracking.tags import SWEEP, TRIAL_TAG
 
 NOTE = "mlflow.note.content"  # what MLflow's page shows as the description of a run

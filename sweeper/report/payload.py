@@ -18,7 +18,7 @@ from sweeper.report.records import TrialRecord
 from sweeper.report.selection import places
 from sweeper.results import TrialRow
 from sweeper.scores.predictions import Predictions
-from sweeper.study.pareto import in_order
+from sweeper.standings.pareto import in_order
 
 LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow
 LOGARITHMIC = 30  # ratio of largest to smallest value from which a parameter is drawn on a logarithmic axis

@@ -14,7 +14,7 @@ from sweeper.results import TrialRow
 from sweeper.scores.confusion import Confusion, read_confusion
 from sweeper.scores.predictions import Predictions, read_predictions
 from sweeper.search.study_store import StudyStore
-from sweeper.study.pareto import in_order
+from sweeper.standings.pareto import in_order
 from sweeper.study.recorded import own_folder
 from sweeper.tracking.delivery import read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary

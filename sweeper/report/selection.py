@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
-from sweeper.study.pareto import in_order
+from sweeper.standings.pareto import in_order
 
 MOST_RANKED, MOST_OTHERS = 500, 50
 """Trials of a larger study that are shown: the best, and of those without a rank the latest."""

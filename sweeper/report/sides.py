@@ -18,7 +18,7 @@ from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
 from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
-from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
+from sweeper.standings.trial_names import RUN_ID, trial_of, trial_of_run
 from sweeper.study.recorded import records_of
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.training.device import open_device

@@ -14,14 +14,14 @@ from sweeper.results import EpochMetrics, TrialRow
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.spreadsheet import Cell, table
+from sweeper.standings.confirmation import Confirmation, confirmation
+from sweeper.standings.no_winner import require_finished
+from sweeper.standings.pareto import in_order
 from sweeper.study.card import study_card, write_card
-from sweeper.study.confirmation import Confirmation, confirmation
 from sweeper.study.driver import Driver, EngineFactory, SweepResult
 from sweeper.study.holding import held_study
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.no_winner import require_finished
 from sweeper.study.observer import Observer
-from sweeper.study.pareto import in_order
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
 from sweeper.study.repetitions import Repetitions, leaders_of

@@ -35,9 +35,9 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.card import read_card, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
-from sweeper.study.failure_streak import FailureStreak
 from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_start

@@ -17,9 +17,9 @@ from sweeper.files import whole_file
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights, TrialRow
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.trial_names import trial_of
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
-from sweeper.study.naming import trial_of
 from sweeper.study.recorded import own_folder
 
 Pinned = dict[str, PinnedWeights]

@@ -10,9 +10,9 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.trial_names import RUN_ID, trial_of, trial_of_run
 from sweeper.study.lineage import read_start
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.naming import RUN_ID, trial_of, trial_of_run
 from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 

@@ -15,8 +15,8 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialRow, TrialState
 from sweeper.spreadsheet import Cell, table
-from sweeper.study.pareto import choose
-from sweeper.study.ranking import ranked
+from sweeper.standings.pareto import choose
+from sweeper.standings.ranking import ranked
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
 SHARE = 0.02  # of the sweep's time that writing the summary may take

@@ -34,8 +34,8 @@ from sweeper.report.selection import MOST_OTHERS, MOST_RANKED, places, select, t
 from sweeper.results import TrialState
 from sweeper.search import bulk_storage
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.pareto import in_order
 from sweeper.study.doctor import examine_study
-from sweeper.study.pareto import in_order
 from sweeper.study.recorded import records_of
 from sweeper.tracking.delivery import TRIAL_TAG
 

@@ -19,7 +19,7 @@ from sweeper.report import page as report_page
 from sweeper.report.page import study_page
 from sweeper.scores.predictions import read_predictions
 from sweeper.search.study_store import StudyStore
-from sweeper.study.ranking import ranked
+from sweeper.standings.ranking import ranked
 
 
 class Reader(HTMLParser):

@@ -15,7 +15,7 @@ from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.search import extension
 from sweeper.search.extension import Extension, extend
 from sweeper.search.study_store import StudyStore
-from sweeper.study.ranking import ranked
+from sweeper.standings.ranking import ranked
 from tests.search.asking import next_trial
 from tests.search.test_study_store import run_to_end, sweep_of
 

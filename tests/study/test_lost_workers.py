@@ -16,8 +16,8 @@ from sweeper.engines.protocol import Event, TrialEnded, WorkerDied
 from sweeper.paths import Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.ranking import ranked
 from sweeper.study.driver import Driver, SweepResult
-from sweeper.study.ranking import ranked
 
 Script = Callable[[TrialSpec], Event]
 

@@ -12,7 +12,7 @@ from sweeper.paths import StudyFolder
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.samplers import trial_seed
 from sweeper.study.repetitions import Repetitions, leaders_of
-from tests.study.test_ranking import row
+from tests.standings.test_ranking import row
 
 SWEEP = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
 DONE = TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=1)

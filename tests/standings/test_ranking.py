@@ -11,8 +11,8 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
+from sweeper.standings.ranking import ranked
 from sweeper.study.preparation import image_sizes
-from sweeper.study.ranking import ranked
 from sweeper.study.summary import optimization_history, trials_csv, write_summary
 
 

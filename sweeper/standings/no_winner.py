@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sweeper.errors import NoWinner
 from sweeper.printable import one_line
 from sweeper.results import TrialRow, TrialState
-from sweeper.study.failure_streak import kind_of_failure
+from sweeper.standings.failure_streak import kind_of_failure
 
 SHOWN_REASONS = 3
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.study.winner import winner_of
+from sweeper.standings.winner import winner_of
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import ID_TAG, STUDY_TAG, TRIAL_TAG
 

@@ -6,9 +6,9 @@ from sweeper.errors import NoWinner
 from sweeper.results import TrialRow
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
-from sweeper.study.confirmation import Confirmation
-from sweeper.study.no_winner import without_winner
-from sweeper.study.pareto import choose
+from sweeper.standings.confirmation import Confirmation
+from sweeper.standings.no_winner import without_winner
+from sweeper.standings.pareto import choose
 
 
 def study_winner(store: StudyStore) -> TrialRow | None:

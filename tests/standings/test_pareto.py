@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError
 from sweeper.results import TrialOutcome, TrialRow, TrialState
-from sweeper.study.pareto import choose, in_order, pareto_front
-from tests.study.test_ranking import ROWS as RANKED
-from tests.study.test_ranking import row
+from sweeper.standings.pareto import choose, in_order, pareto_front
+from tests.standings.test_ranking import ROWS as RANKED
+from tests.standings.test_ranking import row
 
 
 def sweep_of(**changes: object) -> SweepConfig:

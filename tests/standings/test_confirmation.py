@@ -11,8 +11,8 @@ from scipy import stats
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.results import TrialOutcome, TrialRow, TrialState
-from sweeper.study.confirmation import Confirmation, confirmation, corrected, welch
-from tests.study.test_ranking import row
+from sweeper.standings.confirmation import Confirmation, confirmation, corrected, welch
+from tests.standings.test_ranking import row
 
 
 def outcome(value: float | None) -> TrialOutcome:

@@ -12,7 +12,7 @@ from sweeper.config.hyperparameters import Metric
 from sweeper.config.sweep import COSTS, GoalConfig, SweepConfig
 from sweeper.errors import ConfigError, Problem
 from sweeper.results import TrialRow, TrialState
-from sweeper.study.ranking import ranked
+from sweeper.standings.ranking import ranked
 
 
 def pareto_front(rows: Iterable[TrialRow], goals: Sequence[GoalConfig]) -> frozenset[int]:

@@ -1,0 +1,1 @@
+"""Which trials of a study are best, and how sure that is."""
