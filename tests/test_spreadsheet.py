@@ -23,10 +23,10 @@ from sweeper.data.index import read_listing
 from sweeper.data.listing import Listing
 from sweeper.data.notes import Notes
 from sweeper.errors import DatasetError
-from sweeper.inference.inputs import InputImage
-from sweeper.inference.predict import Prediction
-from sweeper.inference.predictions_csv import predictions_csv
 from sweeper.paths import Workspace
+from sweeper.predict.inputs import InputImage
+from sweeper.predict.predict import Prediction
+from sweeper.predict.predictions_csv import predictions_csv
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.spreadsheet import read_cell, read_row, table, written_cell

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import torch
 
     from sweeper.evaluation import SplitReport
-    from sweeper.inference.predict import Prediction
     from sweeper.paths import Workspace
+    from sweeper.predict.predict import Prediction
     from sweeper.search.study_store import StudyStore
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
@@ -50,11 +50,11 @@ def predict(
 ) -> None:
     """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
     from sweeper.config.dataset import CsvConfig
-    from sweeper.inference.inputs import find_inputs
     from sweeper.inference.load import load_export
-    from sweeper.inference.predict import predict_images
-    from sweeper.inference.predictions_csv import PREDICTIONS, predictions_csv
     from sweeper.outputs import Output
+    from sweeper.predict.inputs import find_inputs
+    from sweeper.predict.predict import predict_images
+    from sweeper.predict.predictions_csv import PREDICTIONS, predictions_csv
 
     output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images))) if csv else None
     if output:
@@ -79,7 +79,7 @@ def predict(
 
 def _copied(predictions: Iterable[Prediction], sort_into: Path | None) -> Iterator[Prediction]:
     """Pass predictions on, each image copied where that is asked for."""
-    from sweeper.inference.sorting import SortedCopies
+    from sweeper.predict.sorting import SortedCopies
 
     copies = SortedCopies(sort_into) if sort_into else None
     for prediction in predictions:

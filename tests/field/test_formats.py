@@ -17,8 +17,8 @@ from sweeper.data.picture import prepared
 from sweeper.data.picture.formats import FORMATS, is_image
 from sweeper.data.scan import find_files
 from sweeper.errors import DatasetError
-from sweeper.inference.inputs import find_inputs
 from sweeper.paths import Workspace
+from sweeper.predict.inputs import find_inputs
 from tests.field.odd_forms import odd_forms, saved
 from tests.functional.answer import Ask, ask
 from tests.pictures import encoded, picture, write_class_folders

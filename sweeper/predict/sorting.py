@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from sweeper.errors import DatasetError, DiskError
-from sweeper.inference.predict import Prediction
 from sweeper.paths import folder_of_class
+from sweeper.predict.predict import Prediction
 
 
 class SortedCopies:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from sweeper.inference.predict import Prediction
 from sweeper.outputs import Kind
+from sweeper.predict.predict import Prediction
 from sweeper.spreadsheet import table
 
 PREDICTIONS = Kind("table of predictions", re.compile(rb"path,class,probability,(?:class_2,|reason\n)"))

@@ -1,0 +1,1 @@
+"""Models made ready for use elsewhere: written, checked and loaded."""
