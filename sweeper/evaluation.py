@@ -93,7 +93,7 @@ def evaluate_trial(
     Raises DatasetError when there is no such split or its classes are others, StudyError when the trial
     has no weights.
     """
-    from sweeper.inference.load import load_classifier
+    from sweeper.export.load import load_classifier
     from sweeper.modeling.registry import load_model_files
 
     sweep = store.sweep
@@ -148,7 +148,7 @@ def evaluate_export(
     """Evaluate an export on a split of a data set. Raises ExportError, and DatasetError as above."""
     from sweeper.data.decode import Depth
     from sweeper.data.other_images import other_images
-    from sweeper.inference.load import load_export
+    from sweeper.export.load import load_export
 
     export = load_export(folder)
     config = export.config

@@ -70,7 +70,7 @@ def evaluate_autoencoder(
 
     from sweeper.data.batches import DeviceImages
     from sweeper.data.prepare import prepare_images
-    from sweeper.inference.load import load_autoencoder
+    from sweeper.export.load import load_autoencoder
     from sweeper.modeling.registry import load_model_files
     from sweeper.training.micro_batch import MicroBatches
     from sweeper.training.reconstruction import Reconstruction

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.inference.export_config import ExportConfig, read_config
-from sweeper.inference.folder import ExportFolder
-from sweeper.inference.label_program import PICTURE
-from sweeper.inference.seal import require_as_written
+from sweeper.export.export_config import ExportConfig, read_config
+from sweeper.export.folder import ExportFolder
+from sweeper.export.label_program import PICTURE
+from sweeper.export.seal import require_as_written
 from sweeper.paths import Workspace
 from sweeper.study.card import tracking_uri_of
 from sweeper.tracking.mlflow_store import MlflowStore

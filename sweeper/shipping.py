@@ -24,11 +24,11 @@ from sweeper.study.recorded import own_folder, recorded_as
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
-    from sweeper.inference.autoencoder_export import AutoencoderReport
-    from sweeper.inference.export import ExportReport
-    from sweeper.inference.merge import Leader
-    from sweeper.inference.quantize import VariantKind
-    from sweeper.inference.source import ExportSource, MergeKind
+    from sweeper.export.autoencoder_export import AutoencoderReport
+    from sweeper.export.export import ExportReport
+    from sweeper.export.export_source import ExportSource, MergeKind
+    from sweeper.export.merge import Leader
+    from sweeper.export.quantize import VariantKind
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +63,10 @@ def export_trial(
     """
     from sweeper.data.batches import DeviceImages
     from sweeper.data.prepare import prepare_images
-    from sweeper.inference.autoencoder_export import export_autoencoder
-    from sweeper.inference.export import export_model
-    from sweeper.inference.merge import merged
-    from sweeper.inference.variants import VariantRequest
+    from sweeper.export.autoencoder_export import export_autoencoder
+    from sweeper.export.export import export_model
+    from sweeper.export.merge import merged
+    from sweeper.export.variants import VariantRequest
     from sweeper.modeling.registry import load_model_files
     from sweeper.training.device import open_device
 
@@ -97,7 +97,7 @@ def _source(
 ) -> ExportSource:
     """Put together what an export is made from. Raises StudyError for a trial without a finished epoch."""
     from sweeper.data.card import describe
-    from sweeper.inference.source import ExportSource, Training
+    from sweeper.export.export_source import ExportSource, Training
 
     sweep, recorded, outcome = store.sweep, recorded_as(workspace, store), row.outcome
     if row.config is None or outcome is None or outcome.best_epoch is None:
@@ -135,7 +135,7 @@ def _leaders(
     tracking_uri: str | None,
 ) -> list[Leader]:
     """Return the winner and the trials behind it, with their weights; those without weights are left out."""
-    from sweeper.inference.merge import Leader
+    from sweeper.export.merge import Leader
 
     leaders = [Leader(winner.trial, winner.config, winner.weights, winner.run_id)]
     for row in others:

@@ -50,7 +50,7 @@ def predict(
 ) -> None:
     """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
     from sweeper.config.dataset import CsvConfig
-    from sweeper.inference.load import load_export
+    from sweeper.export.load import load_export
     from sweeper.outputs import Output
     from sweeper.predict.inputs import find_inputs
     from sweeper.predict.predict import predict_images
@@ -147,7 +147,7 @@ def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> 
 
 def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:
     from sweeper.errors import StudyError, StudyNotFound
-    from sweeper.inference.export_config import read_config
+    from sweeper.export.export_config import read_config
 
     try:
         store = open_study(workspace, storage, study)

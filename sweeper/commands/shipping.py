@@ -13,9 +13,9 @@ from sweeper.commands.studies import StorageOption, TrackingNameOption, Tracking
 from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
-    from sweeper.inference.export import ExportReport
-    from sweeper.inference.quantize import VariantKind
-    from sweeper.inference.source import MergeKind
+    from sweeper.export.export import ExportReport
+    from sweeper.export.export_source import MergeKind
+    from sweeper.export.quantize import VariantKind
     from sweeper.paths import Workspace
     from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
@@ -84,7 +84,7 @@ def export(
     from sweeper.config.task import CLASSIFICATION
     from sweeper.display.tables import quality_table
     from sweeper.errors import StudyError
-    from sweeper.inference.export import ExportReport
+    from sweeper.export.export import ExportReport
     from sweeper.shipping import export_trial
 
     if asked.more_than_the_winner and store.sweep.task.name != CLASSIFICATION.name:

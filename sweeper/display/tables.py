@@ -16,10 +16,10 @@ from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order, pareto_front
 
 if TYPE_CHECKING:
-    from sweeper.inference.autoencoder_export import AutoencoderReport
-    from sweeper.inference.export import ExportReport
-    from sweeper.inference.export_config import Variant
-    from sweeper.inference.source import MergeTry
+    from sweeper.export.autoencoder_export import AutoencoderReport
+    from sweeper.export.export import ExportReport
+    from sweeper.export.export_config import Variant
+    from sweeper.export.export_source import MergeTry
     from sweeper.study.findings import Finding
 
 COLORS = {

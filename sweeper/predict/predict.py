@@ -11,8 +11,8 @@ from torch import Tensor
 from sweeper.data.augment import Normalize, evaluation_images
 from sweeper.data.decode import Depth
 from sweeper.data.decoded_batches import DecodedBatch, decoded_batches
-from sweeper.inference.load import LoadedExport
-from sweeper.inference.verify import classifier_on, full_precision
+from sweeper.export.load import LoadedExport
+from sweeper.export.verify import classifier_on, full_precision
 from sweeper.predict.inputs import InputImage
 from sweeper.training.micro_batch import MicroBatches, Parts
 

@@ -24,14 +24,14 @@ from sweeper.data.fingerprint import file_states
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.prepare import prepare, prepare_images
 from sweeper.errors import ExportError, StudyError
-from sweeper.inference.load import load_export
+from sweeper.export.load import load_export
 from sweeper.label_errors import _known
 from sweeper.paths import Workspace
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.scores.predictions import Predictions, read_predictions, write_predictions
 from sweeper.training.compiling import Compilation, StepTimes
 from sweeper.training.micro_batch import Limits, recall_limits
-from tests.inference.conftest import exported, report, source, trial, val
+from tests.export.conftest import exported, report, source, trial, val
 
 __all__ = ["exported", "report", "source", "trial", "val"]  # fixtures
 

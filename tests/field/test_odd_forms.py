@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from sweeper.inference.export_config import read_config
+from sweeper.export.export_config import read_config
 from sweeper.registration import servable
 from sweeper.tracking.model_registry import save_served
 from tests.field.odd_forms import odd_forms

@@ -15,7 +15,7 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.credentials import HidingFormatter
 from sweeper.data.prepare import prepare_images
 from sweeper.errors import ExportError, TrackingError, TrialError
-from sweeper.inference.load import load_export
+from sweeper.export.load import load_export
 from sweeper.paths import Workspace
 from sweeper.study.card import read_card, tracking_uri_of, write_card
 from sweeper.tracking.delivery import StudyCard

@@ -29,9 +29,9 @@ from sweeper.commands.shipping import _register_if_possible
 from sweeper.data.decode import Resize, decode
 from sweeper.data.picture import prepared
 from sweeper.errors import StudyError, TrackingError
-from sweeper.inference.export import ExportReport
-from sweeper.inference.export_config import read_config, write_config
-from sweeper.inference.load import load_export
+from sweeper.export.export import ExportReport
+from sweeper.export.export_config import read_config, write_config
+from sweeper.export.load import load_export
 from sweeper.paths import Workspace
 from sweeper.registration import register_export, servable
 from sweeper.tracking import served_model
@@ -39,7 +39,7 @@ from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import example_image, save_served
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import STUDY_TAG, TRIAL_TAG
-from tests.inference.test_model_card import picture_file, pixels_in_validation
+from tests.export.test_model_card import picture_file, pixels_in_validation
 from tests.pictures import encoded
 from tests.tracking.server import free_port
 

@@ -16,14 +16,14 @@ from PIL import Image
 from sweeper.config.dataset import CsvConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import DatasetError
-from sweeper.inference.export import ExportReport
-from sweeper.inference.load import load_export
+from sweeper.export.export import ExportReport
+from sweeper.export.load import load_export
 from sweeper.paths import folder_of_class
 from sweeper.predict.inputs import InputImage, find_inputs
 from sweeper.predict.predict import Prediction, predict_images
 from sweeper.predict.predictions_csv import predictions_csv
 from sweeper.predict.sorting import SortedCopies
-from tests.inference.conftest import make_images
+from tests.export.conftest import make_images
 from tests.pictures import write_picture
 
 CPU = torch.device("cpu")

@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import ExportError
-from sweeper.inference.export import ExportReport
-from sweeper.inference.export_config import ExportConfig, read_config, write_config
-from sweeper.inference.formats import read_onnx, read_program
-from sweeper.inference.load import load_export
-from sweeper.inference.source import Training
-from sweeper.inference.verify import (
+from sweeper.export.export import ExportReport
+from sweeper.export.export_config import ExportConfig, read_config, write_config
+from sweeper.export.export_source import Training
+from sweeper.export.formats import read_onnx, read_program
+from sweeper.export.load import load_export
+from sweeper.export.verify import (
     Pass,
     WeightsCheck,
     changed_predictions,

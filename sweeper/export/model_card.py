@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sweeper.data.decode import FULL_DEPTH
-from sweeper.inference.export_config import ExportConfig, Variant, VariantTry
-from sweeper.inference.label_program import LABEL_PROGRAM
-from sweeper.inference.verify import Verification
+from sweeper.export.export_config import ExportConfig, Variant, VariantTry
+from sweeper.export.label_program import LABEL_PROGRAM
+from sweeper.export.verify import Verification
 from sweeper.printable import one_line
 from sweeper.scores.metrics import scores
 

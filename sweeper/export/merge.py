@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
-from sweeper.inference.ensembling import greedy_ensemble
-from sweeper.inference.load import load_classifier
-from sweeper.inference.soup import averaged, greedy_soup, recompute_statistics
-from sweeper.inference.source import ExportSource, Member, MergeKind, MergeTry, Training
-from sweeper.inference.verify import Pass, classifier_on, full_precision, passed
+from sweeper.export.ensembling import greedy_ensemble
+from sweeper.export.export_source import ExportSource, Member, MergeKind, MergeTry, Training
+from sweeper.export.load import load_classifier
+from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
+from sweeper.export.verify import Pass, classifier_on, full_precision, passed
 from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
 from sweeper.scores.mcnemar import Hits, paired

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.hyperparameters import HeadConfig, TrialConfig
-from sweeper.inference.export import export_model
-from tests.inference.conftest import make_trial
+from sweeper.export.export import export_model
+from tests.export.conftest import make_trial
 
 
 @pytest.mark.slow

@@ -16,15 +16,15 @@ from sweeper.config.hyperparameters import Frozen
 from sweeper.data.batches import DeviceImages
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
+from sweeper.export.export import copy_model_files
+from sweeper.export.export_config import DepthConfig, Lineage, TensorShape, library_versions, lineage_of
+from sweeper.export.export_source import ExportSource, Training
+from sweeper.export.folder import ExportFolder, require_replaceable, staged
+from sweeper.export.formats import read_onnx, recording, trace, write_onnx
+from sweeper.export.label_program import write_picture
+from sweeper.export.load import load_autoencoder
+from sweeper.export.verify import LARGEST_DIFFERENCE, full_precision
 from sweeper.files import write_whole
-from sweeper.inference.export import copy_model_files
-from sweeper.inference.export_config import DepthConfig, Lineage, TensorShape, library_versions, lineage_of
-from sweeper.inference.folder import ExportFolder, require_replaceable, staged
-from sweeper.inference.formats import read_onnx, recording, trace, write_onnx
-from sweeper.inference.label_program import write_picture
-from sweeper.inference.load import load_autoencoder
-from sweeper.inference.source import ExportSource, Training
-from sweeper.inference.verify import LARGEST_DIFFERENCE, full_precision
 from sweeper.modeling.autoencoder import Autoencoder
 from sweeper.training.image_quality import mean_squared_error, psnr
 

@@ -11,15 +11,15 @@ import torch
 
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import ExportError
+from sweeper.export import export
+from sweeper.export.export import ExportReport, export_model
+from sweeper.export.export_source import ExportSource
+from sweeper.export.folder import ExportFolder
+from sweeper.export.formats import read_onnx, read_program
+from sweeper.export.load import load_export
 from sweeper.files import write_whole
-from sweeper.inference import export
-from sweeper.inference.export import ExportReport, export_model
-from sweeper.inference.folder import ExportFolder
-from sweeper.inference.formats import read_onnx, read_program
-from sweeper.inference.load import load_export
-from sweeper.inference.source import ExportSource
 from sweeper.modeling.classifier import Classifier
-from tests.inference.conftest import Exported
+from tests.export.conftest import Exported
 
 
 @pytest.fixture

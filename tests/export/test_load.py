@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from sweeper.errors import ExportError
-from sweeper.inference.export import ExportReport
-from sweeper.inference.load import load_classifier, load_export
-from sweeper.inference.source import ExportSource
+from sweeper.export.export import ExportReport
+from sweeper.export.export_source import ExportSource
+from sweeper.export.load import load_classifier, load_export
 
 
 def test_a_loaded_export_gives_the_logits_of_the_trial(report: ExportReport, source: ExportSource) -> None:
@@ -26,7 +26,7 @@ def test_a_loaded_export_gives_the_logits_of_the_trial(report: ExportReport, sou
 
 def test_an_export_brings_its_own_architectures(folder: Path) -> None:
     program = (
-        "import sys, pathlib; from sweeper.inference.load import load_export; "
+        "import sys, pathlib; from sweeper.export.load import load_export; "
         "print(len(load_export(pathlib.Path(sys.argv[1])).config.classes))"
     )
     done = subprocess.run(

@@ -17,16 +17,16 @@ from sweeper.config.hyperparameters import HeadConfig, TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.errors import ModelError
-from sweeper.inference.ensembling import greedy_ensemble, together
-from sweeper.inference.export import export_model
-from sweeper.inference.load import load_classifier, load_export
-from sweeper.inference.merge import Leader, merged
-from sweeper.inference.soup import averaged, greedy_soup, recompute_statistics
-from sweeper.inference.source import ExportSource
+from sweeper.export.ensembling import greedy_ensemble, together
+from sweeper.export.export import export_model
+from sweeper.export.export_source import ExportSource
+from sweeper.export.load import load_classifier, load_export
+from sweeper.export.merge import Leader, merged
+from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import Ensemble
 from sweeper.modeling.registry import load_model_files
-from tests.inference.conftest import CLASSES, CPU, SMALL_RESNET, make_images, predicted, settled, source_of
+from tests.export.conftest import CLASSES, CPU, SMALL_RESNET, make_images, predicted, settled, source_of
 
 CONFIG = TrialConfig(backbone="small_resnet", image_size=8, batch_size=40)
 IMAGES = 1000

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.inference.calibration import (
+from sweeper.export.calibration import (
     HIGHEST,
     LOWEST,
     Labels,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import ExportError
+from sweeper.export.folder import FORMAT, require_replaceable, staged
 from sweeper.files import write_whole
-from sweeper.inference.folder import FORMAT, require_replaceable, staged
 
 NO_PROCESS = 2**22 + 1
 """Above the largest process number that Linux gives."""

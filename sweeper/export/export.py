@@ -12,17 +12,17 @@ from pathlib import Path
 
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import ConfigError, ExportError
+from sweeper.export.calibration import calibrate
+from sweeper.export.export_config import ExportConfig, describe_export, networks_of, write_config
+from sweeper.export.export_source import ACCURACY, ExportSource
+from sweeper.export.folder import ExportFolder, require_replaceable, staged
+from sweeper.export.formats import recording, trace, write_onnx, write_program
+from sweeper.export.label_program import write_label_program
+from sweeper.export.load import load_network
+from sweeper.export.model_card import model_card
+from sweeper.export.variants import Judge, VariantRequest, write_variants
+from sweeper.export.verify import Verification, verify_export, write_verification
 from sweeper.files import write_whole
-from sweeper.inference.calibration import calibrate
-from sweeper.inference.export_config import ExportConfig, describe_export, networks_of, write_config
-from sweeper.inference.folder import ExportFolder, require_replaceable, staged
-from sweeper.inference.formats import recording, trace, write_onnx, write_program
-from sweeper.inference.label_program import write_label_program
-from sweeper.inference.load import load_network
-from sweeper.inference.model_card import model_card
-from sweeper.inference.source import ACCURACY, ExportSource
-from sweeper.inference.variants import Judge, VariantRequest, write_variants
-from sweeper.inference.verify import Verification, verify_export, write_verification
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.modeling.registry import load_model_files
 

@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from sweeper.config.hyperparameters import Frozen
-from sweeper.inference.export_bounds import Temperature
+from sweeper.export.export_bounds import Temperature
 
 Logits = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]

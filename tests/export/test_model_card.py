@@ -16,11 +16,11 @@ from PIL import Image
 
 from sweeper.data.augment import Normalize, evaluation_images
 from sweeper.data.decode import Resize, decode
-from sweeper.inference.export import ExportReport
-from sweeper.inference.export_config import ExportConfig, write_config
-from sweeper.inference.label_program import LABEL_PROGRAM
-from sweeper.inference.load import load_export
-from sweeper.inference.model_card import escaped, model_card
+from sweeper.export.export import ExportReport
+from sweeper.export.export_config import ExportConfig, write_config
+from sweeper.export.label_program import LABEL_PROGRAM
+from sweeper.export.load import load_export
+from sweeper.export.model_card import escaped, model_card
 
 
 def program_in(readme: Path) -> str:

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
-from sweeper.inference.export import ExportReport, export_model
-from sweeper.inference.source import ExportSource, Training
+from sweeper.export.export import ExportReport, export_model
+from sweeper.export.export_source import ExportSource, Training
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.training.evaluate import evaluate

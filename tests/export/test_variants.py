@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from sweeper.data.batches import DeviceImages
-from sweeper.inference import variants
-from sweeper.inference.export import ExportReport
-from sweeper.inference.export_config import Variant
-from sweeper.inference.folder import ExportFolder
-from sweeper.inference.formats import read_onnx
-from sweeper.inference.model_card import model_card
-from sweeper.inference.quantize import Images
-from sweeper.inference.variants import Judge, VariantRequest, write_variants
+from sweeper.export import variants
+from sweeper.export.export import ExportReport
+from sweeper.export.export_config import Variant
+from sweeper.export.folder import ExportFolder
+from sweeper.export.formats import read_onnx
+from sweeper.export.model_card import model_card
+from sweeper.export.quantize import Images
+from sweeper.export.variants import Judge, VariantRequest, write_variants
 
 
 @pytest.fixture(scope="module")

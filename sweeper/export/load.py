@@ -13,9 +13,9 @@ from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ConfigError, ExportError, ModelError
-from sweeper.inference.export_config import ExportConfig, read_config
-from sweeper.inference.folder import ExportFolder
-from sweeper.inference.seal import require_as_written
+from sweeper.export.export_config import ExportConfig, read_config
+from sweeper.export.folder import ExportFolder
+from sweeper.export.seal import require_as_written
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble

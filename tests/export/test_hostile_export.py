@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sweeper.errors import ExportError
-from sweeper.inference.export_config import read_config
-from sweeper.inference.folder import ExportFolder, require_replaceable
-from sweeper.inference.load import load_export
+from sweeper.export.export_config import read_config
+from sweeper.export.folder import ExportFolder, require_replaceable
+from sweeper.export.load import load_export
 from sweeper.registration import servable
 from sweeper.seal import SEAL, seal_of
 from tests.functional.answer import Ask, ask

@@ -16,9 +16,8 @@ from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
-from sweeper.files import write_whole
-from sweeper.inference.calibration import Calibration
-from sweeper.inference.export_bounds import (
+from sweeper.export.calibration import Calibration
+from sweeper.export.export_bounds import (
     BATCH_BYTES,
     LARGEST_FILE,
     Bits,
@@ -28,8 +27,9 @@ from sweeper.inference.export_bounds import (
     InnerName,
     Means,
 )
-from sweeper.inference.seal import digests_of, require_sealed
-from sweeper.inference.source import ACCURACY, ExportSource, Form, Member, MergeTry, Training
+from sweeper.export.export_source import ACCURACY, ExportSource, Form, Member, MergeTry, Training
+from sweeper.export.seal import digests_of, require_sealed
+from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.printable import one_line
 from sweeper.seal import seal_of

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from sweeper.data.batches import DeviceImages
-from sweeper.inference.export_config import ExportConfig, Variant, VariantTry
-from sweeper.inference.folder import ExportFolder
-from sweeper.inference.formats import read_onnx
-from sweeper.inference.quantize import METHODS, Images, VariantKind, Writer
-from sweeper.inference.verify import Pass, changed_predictions, evaluated
+from sweeper.export.export_config import ExportConfig, Variant, VariantTry
+from sweeper.export.folder import ExportFolder
+from sweeper.export.formats import read_onnx
+from sweeper.export.quantize import METHODS, Images, VariantKind, Writer
+from sweeper.export.verify import Pass, changed_predictions, evaluated
 from sweeper.scores.mcnemar import paired
 from sweeper.training.evaluate import Predict
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.errors import ExportError
+from sweeper.export.export_config import ExportConfig
+from sweeper.export.export_source import ACCURACY, Training
+from sweeper.export.folder import ExportFolder
+from sweeper.export.formats import read_onnx, read_program
+from sweeper.export.load import load_export
 from sweeper.files import write_whole
-from sweeper.inference.export_config import ExportConfig
-from sweeper.inference.folder import ExportFolder
-from sweeper.inference.formats import read_onnx, read_program
-from sweeper.inference.load import load_export
-from sweeper.inference.source import ACCURACY, Training
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.training.evaluate import Evaluation, Predict, evaluate_predictions
 
