@@ -91,7 +91,7 @@ def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: st
 
 def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, forced: bool) -> None:
     from sweeper.commands.models import device_named
-    from sweeper.evaluation import evaluate_trial, write_report
+    from sweeper.finished.evaluate_classifier import evaluate_trial, write_report
     from sweeper.study.final_look import Look, keep_look
 
     sweep = store.sweep

@@ -294,7 +294,7 @@ def label_errors(
     Takes as long as so many trials. The test split is not touched, and nothing is deleted.
     """
     from sweeper.commands.models import device_named
-    from sweeper.label_errors import find_label_errors
+    from sweeper.finished.label_errors import find_label_errors
     from sweeper.study.model_files import require_same_model_files
 
     workspace = this_workspace()

@@ -22,7 +22,7 @@ from sweeper.commands.terminal import progress_bar, say, show, warn, write, writ
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.evaluation import SplitReport
+    from sweeper.finished.evaluate_classifier import SplitReport
     from sweeper.paths import Workspace
     from sweeper.predict.predict import Prediction
     from sweeper.search.study_store import StudyStore
@@ -189,7 +189,7 @@ def evaluate(
     """
     from sweeper.config.task import reconstructs
     from sweeper.display.evaluation import classes_table, scores_table
-    from sweeper.evaluation import record_in_mlflow, write_report
+    from sweeper.finished.evaluate_classifier import record_in_mlflow, write_report
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
@@ -215,7 +215,7 @@ def evaluate(
 
 def _require_free(to: Path | None) -> None:
     """Raise ConfigError, before the long work, where its files would replace what is not ours."""
-    from sweeper.evaluation_files import outputs_of
+    from sweeper.finished.evaluation_files import outputs_of
     from sweeper.outputs import require_free
     from sweeper.paths import EvaluationFolder
 
@@ -240,8 +240,8 @@ def _evaluate_autoencoder(
 ) -> None:
     from sweeper.display.evaluation import quality_table
     from sweeper.errors import DatasetError
+    from sweeper.finished.evaluate_autoencoder import evaluate_autoencoder, record_quality, write_quality
     from sweeper.paths import EvaluationFolder
-    from sweeper.reconstruction_report import evaluate_autoencoder, record_quality, write_quality
 
     if data is not None:
         raise DatasetError(
@@ -275,7 +275,7 @@ def _evaluated(
     tracking_uri: str | None,
 ) -> SplitReport:
     from sweeper.errors import DatasetError
-    from sweeper.evaluation import evaluate_export, evaluate_trial
+    from sweeper.finished.evaluate_classifier import evaluate_export, evaluate_trial
 
     with progress_bar("decoding") as progress:
         if _is_export(model):

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from sweeper.export.export import ExportReport
     from sweeper.export.export_source import MergeKind
     from sweeper.export.quantize import VariantKind
+    from sweeper.finished.export_trial import Extras
     from sweeper.paths import Workspace
     from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
-    from sweeper.shipping import Extras
     from sweeper.tracking.model_registry import RegisteredVersion
 
 RegisterOption = Annotated[
@@ -56,7 +56,7 @@ class Asked:
         return self.fp16 or self.int8 or self.soup or self.ensemble
 
     def extras(self, store: StudyStore, winner: TrialRow) -> Extras:
-        from sweeper.shipping import Extras
+        from sweeper.finished.export_trial import Extras
         from sweeper.standings.ranking import finished_behind
 
         variants: dict[VariantKind, bool] = {"fp16": self.fp16, "int8": self.int8}
@@ -85,7 +85,7 @@ def export(
     from sweeper.display.tables import quality_table
     from sweeper.errors import StudyError
     from sweeper.export.export import ExportReport
-    from sweeper.shipping import export_trial
+    from sweeper.finished.export_trial import export_trial
 
     if asked.more_than_the_winner and store.sweep.task.name != CLASSIFICATION.name:
         rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
@@ -128,7 +128,7 @@ def _say_what_was_exported(report: ExportReport) -> None:
 def _register_if_possible(workspace: Workspace, folder: Path, to: Path | None, tracking_uri: str | None) -> None:
     """Register an export; where that cannot be, the export stands, and the command that does it later is told."""
     from sweeper.errors import StudyError, TrackingError
-    from sweeper.registration import register_export
+    from sweeper.finished.register import register_export
 
     try:
         with waiting("registering"):
@@ -149,7 +149,7 @@ def register(
 
     `sweeper best --export` does so by itself where MLflow can be reached. The same export again changes nothing.
     """
-    from sweeper.registration import register_export
+    from sweeper.finished.register import register_export
 
     workspace = this_workspace()
     folder = exported_model(workspace, storage, model)

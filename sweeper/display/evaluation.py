@@ -6,9 +6,9 @@ from rich.table import Table
 
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import score
-from sweeper.evaluation import SplitReport, class_rows
-from sweeper.evaluation_files import CLASS_COLUMNS
-from sweeper.reconstruction_report import QualityReport
+from sweeper.finished.evaluate_autoencoder import QualityReport
+from sweeper.finished.evaluate_classifier import SplitReport, class_rows
+from sweeper.finished.evaluation_files import CLASS_COLUMNS
 
 
 def scores_table(report: SplitReport) -> Table:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.flat import flatten
 from sweeper.errors import StudyError, StudyNotFound
-from sweeper.evaluation import SplitReport, evaluate_export, evaluate_trial
 from sweeper.export.export_config import read_config
 from sweeper.export.folder import ExportFolder
+from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export, evaluate_trial
 from sweeper.paths import Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow

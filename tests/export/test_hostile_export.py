@@ -16,7 +16,7 @@ from sweeper.errors import ExportError
 from sweeper.export.export_config import read_config
 from sweeper.export.folder import ExportFolder, require_replaceable
 from sweeper.export.load import load_export
-from sweeper.registration import servable
+from sweeper.finished.register import servable
 from sweeper.seal import SEAL, seal_of
 from tests.functional.answer import Ask, ask
 

@@ -25,7 +25,7 @@ from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.prepare import prepare, prepare_images
 from sweeper.errors import ExportError, StudyError
 from sweeper.export.load import load_export
-from sweeper.label_errors import _known
+from sweeper.finished.label_errors import _known
 from sweeper.paths import Workspace
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.scores.predictions import Predictions, read_predictions, write_predictions

@@ -16,7 +16,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from sweeper.export.export_config import read_config
-from sweeper.registration import servable
+from sweeper.finished.register import servable
 from sweeper.tracking.model_registry import save_served
 from tests.field.odd_forms import odd_forms
 from tests.functional.program import sweeper

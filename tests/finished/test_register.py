@@ -32,8 +32,8 @@ from sweeper.errors import StudyError, TrackingError
 from sweeper.export.export import ExportReport
 from sweeper.export.export_config import read_config, write_config
 from sweeper.export.load import load_export
+from sweeper.finished.register import register_export, servable
 from sweeper.paths import Workspace
-from sweeper.registration import register_export, servable
 from sweeper.tracking import served_model
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import example_image, save_served

@@ -12,8 +12,9 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
-from sweeper.evaluation_files import CLASS_COLUMNS, outputs_of
 from sweeper.files import write_whole
+from sweeper.finished.classifiers import require_classifiers
+from sweeper.finished.evaluation_files import CLASS_COLUMNS, outputs_of
 from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
@@ -23,7 +24,6 @@ from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.spreadsheet import table
 from sweeper.study.artifacts import fetch_artifacts, find_run
-from sweeper.study.classifiers import require_classifiers
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
-from sweeper.evaluation_files import outputs_of
 from sweeper.files import write_whole
+from sweeper.finished.evaluation_files import outputs_of
 from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow

@@ -27,12 +27,12 @@ from sweeper.data.prepare import prepare_images
 from sweeper.data.splitting import Splits
 from sweeper.errors import StudyError, StudyLocked
 from sweeper.files import AlreadyLocked, file_lock, write_whole
+from sweeper.finished.classifiers import require_classifiers
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.modeling.weights import read_weights
 from sweeper.paths import FoldsFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
-from sweeper.study.classifiers import require_classifiers
 from sweeper.study.lineage import read_start
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.evaluate import predictor

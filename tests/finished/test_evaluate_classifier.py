@@ -10,7 +10,7 @@ import torch
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DatasetError
-from sweeper.evaluation import SplitReport, evaluate_trial, write_report
+from sweeper.finished.evaluate_classifier import SplitReport, evaluate_trial, write_report
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.metrics import scores

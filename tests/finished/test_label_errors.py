@@ -9,7 +9,7 @@ from PIL import Image
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.label_errors import find_label_errors
+from sweeper.finished.label_errors import find_label_errors
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
 

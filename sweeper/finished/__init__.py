@@ -1,0 +1,1 @@
+"""A trial that has ended: exported, registered, evaluated, asked for wrong labels."""
