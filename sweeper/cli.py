@@ -150,7 +150,7 @@ def sync(
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Deliver to MLflow what could not be delivered while the sweep ran."""
-    from sweeper.study.sync import sync_study
+    from sweeper.upkeep.sync import sync_study
 
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
@@ -168,9 +168,9 @@ def doctor(
 ) -> None:
     """Check this machine and whether a study's trials, runs and files agree; exit code 1 when something is wrong."""
     from sweeper.display.tables import findings_table
-    from sweeper.study.doctor import examine_study
-    from sweeper.study.machine import examine_machine
     from sweeper.tracking.mlflow_store import default_tracking_uri
+    from sweeper.upkeep.doctor import examine_study
+    from sweeper.upkeep.machine_check import examine_machine
 
     workspace = this_workspace()
     url = storage_url(workspace, storage)

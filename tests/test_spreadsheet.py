@@ -15,6 +15,7 @@ from PIL import Image
 
 import sweeper
 from sweeper.config.dataset import CsvConfig, DatasetConfig
+from sweeper.confirm.run import _repetitions_csv
 from sweeper.curation.clean import Candidate, candidates_csv
 from sweeper.curation.split import DrawnSplits, write_splits
 from sweeper.data.csv_layout import read_names
@@ -30,7 +31,6 @@ from sweeper.predict.predictions_csv import predictions_csv
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.spreadsheet import read_cell, read_row, table, written_cell
-from sweeper.study.confirming import _repetitions_csv
 from sweeper.study.summary import trials_csv
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("=+-@'\\\t\r\n\"; ,x0\udce9\u202e"))

@@ -41,12 +41,12 @@ def confirm(
 
     The same command goes on after an interruption; more leaders or seeds add to what has been trained.
     """
+    from sweeper.confirm.run import confirm_leaders
     from sweeper.display.confirmation import confirmation_table, confirmed_lines
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.engines.local import LocalEngine
     from sweeper.study.card import tracking_uri_of
-    from sweeper.study.confirming import confirm_leaders
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
@@ -73,9 +73,9 @@ def confirm(
 
 def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:
     """Measure the winner on the test split, if that has never been looked at or is asked for, and tell of all looks."""
+    from sweeper.confirm.test_split import looks
     from sweeper.display.confirmation import look_lines
     from sweeper.errors import DatasetError
-    from sweeper.study.final_look import looks
 
     folder = workspace.study(store.sweep.study)
     seen = looks(folder)
@@ -91,8 +91,8 @@ def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: st
 
 def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, forced: bool) -> None:
     from sweeper.commands.models import device_named
+    from sweeper.confirm.test_split import Look, keep_look
     from sweeper.finished.evaluate_classifier import evaluate_trial, write_report
-    from sweeper.study.final_look import Look, keep_look
 
     sweep = store.sweep
     with progress_bar("decoding") as progress:
@@ -120,8 +120,8 @@ def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri:
 
 def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
     """Let MLflow know of looks that it has not been told of."""
+    from sweeper.confirm.test_split import keep_look, looks
     from sweeper.study.artifacts import find_run
-    from sweeper.study.final_look import keep_look, looks
     from sweeper.tracking.test_looks import record_test_look
 
     folder, rows = workspace.study(store.sweep.study), store.rows()
@@ -151,10 +151,10 @@ def reproduce(
     import tempfile
     from pathlib import Path
 
+    from sweeper.confirm.reproduction import compare, read_logged, require_same_images, train_again, with_beginning
     from sweeper.display.reproduction import reproduction_lines, reproduction_table
     from sweeper.engines.local import LocalEngine
     from sweeper.paths import StudyFolder
-    from sweeper.study.reproduction import compare, read_logged, require_same_images, train_again, with_beginning
     from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 
     workspace = this_workspace()

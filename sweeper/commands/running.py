@@ -92,10 +92,10 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     Raises StudyNotFound, NoWinner, and ConfigError for a grid, which tries every combination anyway.
     """
     from sweeper.config.fitting import fit
+    from sweeper.confirm.repetitions import leaders_of
     from sweeper.errors import ConfigError, Problem
     from sweeper.standings.no_winner import require_finished
     from sweeper.standings.pareto import in_order
-    from sweeper.study.repetitions import leaders_of
 
     if sweep.sampler.name == "grid":
         rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
@@ -126,7 +126,7 @@ def _import_the_driver() -> None:
 
 def say_disk_use(workspace: Workspace) -> None:
     from sweeper.display.tables import size
-    from sweeper.study.disk import disk_use
+    from sweeper.upkeep.disk import disk_use
 
     use = disk_use(workspace)
     parts = {

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
+from sweeper.confirm.test_split import Look
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import duration, score
 from sweeper.standings.confirmation import Confirmation, Leader
-from sweeper.study.final_look import Look
 
 
 def confirmation_table(found: Confirmation) -> Table:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from sweeper.confirm.reproduction import Reproduction
 from sweeper.display.cells import add_column, add_row, new_table
-from sweeper.study.reproduction import Reproduction
 
 
 def reproduction_table(found: Reproduction, tolerance: float) -> Table:

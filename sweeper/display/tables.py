@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sweeper.export.export import ExportReport
     from sweeper.export.export_config import Variant
     from sweeper.export.export_source import MergeTry
-    from sweeper.study.findings import Finding
+    from sweeper.upkeep.finding import Finding
 
 COLORS = {
     TrialState.COMPLETE: "green",

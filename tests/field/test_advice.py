@@ -8,8 +8,8 @@ import mlflow
 import pytest
 
 from sweeper.errors import StudyError
-from sweeper.study.disk import disk_use
-from sweeper.study.sync import sync_study
+from sweeper.upkeep.disk import disk_use
+from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, runs
 
 

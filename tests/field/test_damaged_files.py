@@ -11,8 +11,8 @@ import pytest
 
 from sweeper.errors import DamagedFile
 from sweeper.paths import StudyFolder
-from sweeper.study.doctor import examine_study
-from sweeper.study.sync import sync_study
+from sweeper.upkeep.doctor import examine_study
+from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, runs
 
 DAMAGE = {

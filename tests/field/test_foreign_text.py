@@ -32,7 +32,7 @@ from sweeper.printable import one_line, printable
 from sweeper.report.page import study_page
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.standings.no_winner import without_winner
-from sweeper.study.findings import Finding
+from sweeper.upkeep.finding import Finding
 from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY
 from tests.report.studies import sweep_of, write_images, write_study

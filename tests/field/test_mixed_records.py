@@ -19,10 +19,10 @@ from sweeper.search.lease import Holder
 from sweeper.study.extending import extend_study
 from sweeper.study.place import read_identity
 from sweeper.study.recorded import recorded_as
-from sweeper.study.sync import sync_study
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import ModelRegistry, ServableExport
 from sweeper.tracking.tags import ID_TAG
+from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, content, points, runs
 
 

@@ -11,12 +11,12 @@ import pytest
 from sweeper.errors import ForeignStudy
 from sweeper.files import write_whole
 from sweeper.study.card import read_card
-from sweeper.study.machine import examine_machine
 from sweeper.study.place import read_identity
 from sweeper.study.source import find_source
 from sweeper.study.start import fetch_start
-from sweeper.study.sync import sync_study
 from sweeper.tracking.relocation import old_places, relocate
+from sweeper.upkeep.machine_check import examine_machine
+from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, content, runs
 
 

@@ -12,10 +12,10 @@ from sweeper.engines.protocol import Event
 from sweeper.errors import TrackingError, TrackingRefused
 from sweeper.results import TrialSpec
 from sweeper.study import driver
-from sweeper.study.sync import sync_study
 from sweeper.tracking import acceptance
 from sweeper.tracking.refusal import tracking_error
 from sweeper.tracking.tags import ID_TAG, TRIAL_TAG
+from sweeper.upkeep.sync import sync_study
 from tests.field.answers import server_that_answers
 from tests.field.folders import Here, content, runs
 from tests.functional.program import sweeper

@@ -35,9 +35,9 @@ from sweeper.results import TrialState
 from sweeper.search import bulk_storage
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
-from sweeper.study.doctor import examine_study
 from sweeper.study.recorded import records_of
 from sweeper.tracking.delivery import TRIAL_TAG
+from sweeper.upkeep.doctor import examine_study
 
 FEW, MANY = 60, 900
 

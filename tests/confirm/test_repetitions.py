@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.confirm.repetitions import Repetitions, leaders_of
 from sweeper.paths import StudyFolder
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.samplers import trial_seed
-from sweeper.study.repetitions import Repetitions, leaders_of
 from tests.standings.test_ranking import row
 
 SWEEP = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})

@@ -14,12 +14,12 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.doctor import examine_study
-from sweeper.study.findings import Finding
 from sweeper.study.lock import study_lock
-from sweeper.study.machine import examine_machine
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from sweeper.upkeep.doctor import examine_study
+from sweeper.upkeep.finding import Finding
+from sweeper.upkeep.machine_check import examine_machine
 from tests.search.asking import next_trial
 from tests.tracking.test_delivery import CARD, write_trial
 

@@ -13,11 +13,11 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.claim import Claim, claim_study, settle, take_storage
-from sweeper.study.damage import damaged_files, damaged_identity
-from sweeper.study.findings import Finding
 from sweeper.study.holding import leased
 from sweeper.study.lock import study_lock
-from sweeper.study.run_check import examine_runs
+from sweeper.upkeep.damage import damaged_files, damaged_identity
+from sweeper.upkeep.finding import Finding
+from sweeper.upkeep.run_check import examine_runs
 
 
 def examine_study(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.confirm.repetitions import Repetitions, leaders_of
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
@@ -24,7 +25,6 @@ from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
-from sweeper.study.repetitions import Repetitions, leaders_of
 from sweeper.study.start import kept_start
 from sweeper.tracking.outbox import Outbox
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.study.machine import unused_cards
-from sweeper.study.nvidia import NvidiaCards, nvidia_cards
+from sweeper.upkeep.machine_check import unused_cards
+from sweeper.upkeep.nvidia import NvidiaCards, nvidia_cards
 
 
 @pytest.mark.parametrize(

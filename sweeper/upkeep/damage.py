@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sweeper.confirm.repetitions import stored_repetitions
+from sweeper.confirm.test_split import looks
 from sweeper.errors import DamagedFile, StudyError
 from sweeper.files import read_parsed
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
@@ -14,13 +16,11 @@ from sweeper.results import TrialOutcome, TrialSpec
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
-from sweeper.study.final_look import looks
-from sweeper.study.findings import Finding
 from sweeper.study.lineage import read_start
 from sweeper.study.place import read_identity
-from sweeper.study.repetitions import stored_repetitions
-from sweeper.study.restoring import card_from_mlflow
 from sweeper.tracking.delivery import StudyCard, read_epochs, read_record
+from sweeper.upkeep.finding import Finding
+from sweeper.upkeep.restoring import card_from_mlflow
 
 SUBJECT = "disk"
 FOUND_BY_TAGS = "--fix removes it: the run is found by its tags"

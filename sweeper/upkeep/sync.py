@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sweeper.confirm.repetitions import stored_repetitions
 from sweeper.errors import DamagedFile, StudyNotFound
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of, write_card
 from sweeper.study.holding import held_study
-from sweeper.study.repetitions import stored_repetitions
 from sweeper.tracking.delivery import Delivery
 from sweeper.tracking.mlflow_store import MlflowStore
 

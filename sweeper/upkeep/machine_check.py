@@ -16,10 +16,10 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import SweeperError
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
-from sweeper.study.disk import disk_use
-from sweeper.study.findings import Finding
-from sweeper.study.nvidia import NvidiaCards, nvidia_cards
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.upkeep.disk import disk_use
+from sweeper.upkeep.finding import Finding
+from sweeper.upkeep.nvidia import NvidiaCards, nvidia_cards
 
 LEAST_FREE_DISK_GB = 2.0
 LEAST_FREE_MEMORY_GB = 1.0

@@ -16,13 +16,13 @@ from sweeper.results import TrialRow, TrialSpec, TrialState
 from sweeper.search.samplers import trial_seed
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
-from sweeper.study.findings import Finding
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.relocation import old_places, relocate
 from sweeper.tracking.run_listing import ListedRun
 from sweeper.tracking.study_records import StudyRecords
 from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG
+from sweeper.upkeep.finding import Finding
 
 SUBJECT = "MLflow"
 

@@ -1,0 +1,1 @@
+"""The best trials trained again: repetitions, the test split, reproduction."""

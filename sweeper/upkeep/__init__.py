@@ -1,0 +1,1 @@
+"""A study and its machine kept in order: doctor, disk, late deliveries."""
