@@ -28,9 +28,9 @@ from sweeper.modeling.backbones import Backbone
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec
 from sweeper.training.features import FeatureMaker, FrozenBackbone, FrozenFeatures
-from sweeper.training.fused import Together, train_together
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits
+from sweeper.training.stack.fused import Together, train_together
 from sweeper.training.trainer import train
 
 RATIO = "together / one by one"

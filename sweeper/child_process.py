@@ -18,7 +18,7 @@ from typing import Any
 NEEDED_FOR_TRIALS = (
     "sweeper.engines.worker",
     "sweeper.training.trainer",
-    "sweeper.training.fused",
+    "sweeper.training.stack.fused",
     "sweeper.data.feature_cache",
     "sweeper.data.prepare",
     "sweeper.modeling.registry",

@@ -175,7 +175,7 @@ class Worker:
         return stacks
 
     def _stack_key(self, spec: TrialSpec) -> Hashable | None:
-        from sweeper.training.fused import stack_key
+        from sweeper.training.stack.fused import stack_key
 
         with suppress(DatasetError):  # the trial itself will tell of it
             if spec.start is None and self._features.serve(spec.config, self._images(spec.config.image_size)):
@@ -199,7 +199,7 @@ class Worker:
         self._connection.send(TrialEnded(spec.number, outcome))
 
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
-        from sweeper.training.fused import Together, train_together
+        from sweeper.training.stack.fused import Together, train_together
 
         together = Together(
             self._images(stack[0].config.image_size),

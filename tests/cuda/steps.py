@@ -40,10 +40,10 @@ from sweeper.results import TrialSpec
 from sweeper.training import fused, trainer
 from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.features import FrozenFeatures
-from sweeper.training.fused import Member, Together
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import build_learner
 from sweeper.training.progress import Progress
+from sweeper.training.stack.fused import Member, Together
 from tests.cuda.waiting import never_waits
 
 GPU = torch.device("cuda", 0)

@@ -19,10 +19,10 @@ from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.training.compiling import Compilation
 from sweeper.training.features import FrozenFeatures
-from sweeper.training.fused import Together, train_together
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import free_memory, still_works
+from sweeper.training.stack.fused import Together, train_together
 from tests.cuda.waiting import never_waits
 from tests.training.learnable import colored, comparable, run, spec_of
 

@@ -20,10 +20,10 @@ from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.feature_cache import FeatureCache
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
-from sweeper.training import fused
 from sweeper.training.features import FrozenFeatures
-from sweeper.training.fused import Together, stack_key, train_together
 from sweeper.training.inputs import TrialData
+from sweeper.training.stack import fused
+from sweeper.training.stack.fused import Together, stack_key, train_together
 from sweeper.training.trainer import train
 from tests.training.learnable import CPU, spec_of, squares
 

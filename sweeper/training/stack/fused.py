@@ -34,13 +34,13 @@ from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.classification import Classification
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
 from sweeper.training.features import FeatureInputs, FrozenFeatures, pixel_changes
-from sweeper.training.fused_head import FusedHead
-from sweeper.training.fused_loss import StackedLoss, bounds_of_gradients, clip, stacked_loss
-from sweeper.training.fused_optim import FusedOptimizer, build_fused_optimizer
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import make_room
 from sweeper.training.progress import Progress
+from sweeper.training.stack.fused_head import FusedHead
+from sweeper.training.stack.fused_loss import StackedLoss, bounds_of_gradients, clip, stacked_loss
+from sweeper.training.stack.fused_optim import FusedOptimizer, build_fused_optimizer
 from sweeper.training.step_graph import Recorder
 from sweeper.training.tasks import build_task
 from sweeper.training.top_classes import TopClasses
