@@ -15,7 +15,7 @@ from sweeper.commands.studies import open_study, storage_url, this_workspace, wo
 from sweeper.commands.terminal import out, say, show
 
 if TYPE_CHECKING:
-    from sweeper.config.names import NamesUsed
+    from sweeper.config.names_to_check import NamesUsed
     from sweeper.config.sweep import ObjectiveConfig, SweepConfig
     from sweeper.paths import Workspace
     from sweeper.study.driver import SweepResult
@@ -91,7 +91,7 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
 
     Raises StudyNotFound, NoWinner, and ConfigError for a grid, which tries every combination anyway.
     """
-    from sweeper.config.fitting import fit
+    from sweeper.config.space_membership import fit
     from sweeper.confirm.repetitions import leaders_of
     from sweeper.errors import ConfigError, Problem
     from sweeper.standings.no_winner import require_finished

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from sweeper.config.annotations import models_in
 from sweeper.config.contradictions import contradictions
 from sweeper.config.document import Document, Key, read_document, short
-from sweeper.config.fitting import fit
-from sweeper.config.names import NamesUsed, dotted
+from sweeper.config.names_to_check import NamesUsed, dotted
+from sweeper.config.nested_models import models_in
 from sweeper.config.space import Choice, FloatRange, IntRange
+from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.wording import rule_of
 from sweeper.errors import ConfigError, Problem

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from sweeper.config.annotations import models_in
 from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.nested_models import models_in
 from sweeper.config.sweep import SweepConfig
 
 INTRODUCTION = """\

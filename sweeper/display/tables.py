@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.config.flat import flatten
+from sweeper.config.flatten import flatten
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.cells import add_column, add_row, cell, new_table
 from sweeper.results import TrialRow, TrialState

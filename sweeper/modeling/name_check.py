@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from sweeper.child_process import live_with_parent, prepare_processes, start_prepared
-from sweeper.config.names import NamesUsed
+from sweeper.config.names_to_check import NamesUsed
 
 T = TypeVar("T")
 A = TypeVar("A")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeper.config.dataset import DatasetConfig
-from sweeper.config.flat import flatten
+from sweeper.config.flatten import flatten
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.export.export_config import read_config
 from sweeper.export.folder import ExportFolder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sweeper.config.fitting import Node
 from sweeper.config.space import FloatRange, IntRange
+from sweeper.config.space_membership import Node
 
 
 def distribution_of(node: Node) -> BaseDistribution:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter
 
-from sweeper.config.flat import flatten
+from sweeper.config.flatten import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.files import read_parsed, write_whole
 from sweeper.identity import Identity

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sweeper.config.flat import flatten
+from sweeper.config.flatten import flatten
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, DiskError, Problem
 from sweeper.paths import Workspace

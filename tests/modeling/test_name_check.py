@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 ASK = """
 import sys
-from sweeper.config.names import NamesUsed
+from sweeper.config.names_to_check import NamesUsed
 from sweeper.modeling.name_check import check_apart
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import BaseModel
 
 from sweeper.config.document import Key
-from sweeper.config.names import dotted
+from sweeper.config.names_to_check import dotted
 from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.space import Choice, FloatRange, IntRange
 

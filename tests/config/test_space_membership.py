@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.config.fitting import fit
 from sweeper.config.space import SearchSpace
+from sweeper.config.space_membership import fit
 from sweeper.search.distributions import distribution_of
 from sweeper.search.suggest import suggest
 
