@@ -16,7 +16,7 @@ from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 if TYPE_CHECKING:
     from sweeper.config.dataset import DatasetConfig
     from sweeper.curation.clean import Candidate
-    from sweeper.curation.source import Source
+    from sweeper.curation.image_list import Source
     from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
     from sweeper.outputs import Output
@@ -161,8 +161,8 @@ def check(
     """
     from sweeper.config.dataset import CsvConfig
     from sweeper.curation.check import check as check_source
+    from sweeper.curation.image_list import read_source
     from sweeper.curation.page import html_page
-    from sweeper.curation.source import read_source
     from sweeper.display.check import check_table, examples
     from sweeper.outputs import PAGE, Output
 
@@ -217,7 +217,7 @@ def clean(
     from sweeper.config.dataset import CsvConfig
     from sweeper.curation.clean import find_candidates
     from sweeper.curation.features import image_features
-    from sweeper.curation.source import WHOLE, dataset_of, read_source
+    from sweeper.curation.image_list import WHOLE, dataset_of, read_source
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
     outputs = _candidate_outputs(csv, sheet, dataset_of(source, options), source)

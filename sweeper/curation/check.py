@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sweeper.curation.duplicates import NEAR_BITS, Group, Kind, duplicate_groups
-from sweeper.curation.facts import Facts, Progress, gather
-from sweeper.curation.source import Source
+from sweeper.curation.file_facts import Facts, Progress, gather
+from sweeper.curation.image_list import Source
 from sweeper.data.decode import bits_of
 from sweeper.data.labels import written
 from sweeper.data.notes import Notes

@@ -11,8 +11,8 @@ import numpy as np
 
 from sweeper.curation.contact_sheet import contact_sheet
 from sweeper.curation.features import Features
+from sweeper.curation.image_list import Source
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
-from sweeper.curation.source import Source
 from sweeper.errors import DatasetError
 from sweeper.outputs import Kind, marked
 from sweeper.spreadsheet import table

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from sweeper.curation.facts import Facts
-from sweeper.curation.near import Pairs, near_pairs
-from sweeper.curation.source import Source
+from sweeper.curation.file_facts import Facts
+from sweeper.curation.hamming_pairs import Pairs, near_pairs
+from sweeper.curation.image_list import Source
 from sweeper.data.whole import MIRRORED
 
 Kind = Literal["bytes", "pixels", "near"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sweeper.curation.check import CheckReport, lines
 from sweeper.curation.duplicates import Group
-from sweeper.curation.source import Source
+from sweeper.curation.image_list import Source
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
 from sweeper.printable import one_line

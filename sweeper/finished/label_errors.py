@@ -18,8 +18,8 @@ import torch
 from sweeper.arrays import packed, unpacked
 from sweeper.config.sweep import SweepConfig
 from sweeper.curation.clean import Candidate
-from sweeper.curation.confident import Labels, Probabilities, suspects
-from sweeper.curation.source import Source
+from sweeper.curation.confident_learning import Labels, Probabilities, suspects
+from sweeper.curation.image_list import Source
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.index import build_index

@@ -10,8 +10,8 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from sweeper.config.dataset import CsvConfig
 from sweeper.curation.check import CheckReport, check
+from sweeper.curation.image_list import Source, read_source
 from sweeper.curation.page import html_page
-from sweeper.curation.source import Source, read_source
 from sweeper.data.whole import MIRRORED, look_at, look_hash
 from sweeper.paths import Workspace
 from tests.functional.answer import Ask, ask

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from sweeper.curation.clean import find_candidates
 from sweeper.curation.contact_sheet import COLUMNS, contact_sheet
 from sweeper.curation.features import image_features
+from sweeper.curation.image_list import Source
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
-from sweeper.curation.source import Source
 from sweeper.data.decoded_batches import decoded_batches
 from sweeper.errors import DatasetError
 from tests.functional.answer import Ask, ask, everything_in

@@ -21,8 +21,8 @@ from sweeper.config.dataset import CsvConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import HidingFormatter
 from sweeper.curation.check import check
+from sweeper.curation.image_list import read_source
 from sweeper.curation.page import html_page
-from sweeper.curation.source import read_source
 from sweeper.display.cells import add_column, add_row, message, new_table
 from sweeper.display.live import LiveTable
 from sweeper.display.plain import PlainLines

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.curation.source import read_source
+from sweeper.curation.image_list import read_source
 from sweeper.data.decode import BadImage, decode, decode_whole
 from sweeper.data.index import build_index
 from sweeper.data.picture import prepared

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.curation.source import read_source
+from sweeper.curation.image_list import read_source
 from sweeper.data.decode import FULL_DEPTH
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.labels import look_alikes, plain

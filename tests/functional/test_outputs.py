@@ -15,7 +15,7 @@ from typer.models import OptionInfo
 
 from sweeper.cli import app
 from sweeper.curation.clean import CANDIDATES, Candidate, candidates_csv, candidates_sheet
-from sweeper.curation.source import Source
+from sweeper.curation.image_list import Source
 from sweeper.outputs import PICTURE
 from tests.functional.answer import Ask, ask, everything_in
 from tests.functional.program import sweeper

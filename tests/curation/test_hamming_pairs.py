@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.curation import near
-from sweeper.curation.near import near_pairs
+from sweeper.curation import hamming_pairs
+from sweeper.curation.hamming_pairs import near_pairs
 
 HASH = st.integers(0, 2**64 - 1)
 
@@ -31,7 +31,7 @@ def test_the_pairs_are_those_that_comparing_each_with_each_gives(
     flipped = [base[place % len(base)] ^ sum({1 << bit for bit in bits}) for place, bits in changes]
     queries = np.array(flipped + base[:3], dtype=np.uint64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(near, "CANDIDATES_AT_ONCE", at_once)
+        patch.setattr(hamming_pairs, "CANDIDATES_AT_ONCE", at_once)
         found = near_pairs(hashes, queries, most_bits)
     assert len(found) == len(set(map(tuple, found.tolist())))
     assert set(map(tuple, found.tolist())) == by_brute_force(hashes, queries, most_bits)

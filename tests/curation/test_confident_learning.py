@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.curation.confident import suspects
+from sweeper.curation.confident_learning import suspects
 
 
 def test_an_image_that_another_class_is_sure_of_is_suspect_with_that_class() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.curation.source import Source
+from sweeper.curation.image_list import Source
 from sweeper.data.ahead import ahead, worth_processes
 from sweeper.data.decode import BadImage
 from sweeper.data.image_file import read_image_file
