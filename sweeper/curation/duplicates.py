@@ -12,7 +12,7 @@ import numpy as np
 from sweeper.curation.file_facts import Facts
 from sweeper.curation.hamming_pairs import Pairs, near_pairs
 from sweeper.curation.image_list import Source
-from sweeper.data.whole import MIRRORED
+from sweeper.data.image_facts import MIRRORED
 
 Kind = Literal["bytes", "pixels", "near"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.curation.image_list import Source
-from sweeper.data.ahead import ahead, worth_processes
 from sweeper.data.decode import BadImage
+from sweeper.data.image_facts import THUMBNAIL_SIDE, WholeImage, look_at
 from sweeper.data.image_file import read_image_file
-from sweeper.data.whole import THUMBNAIL_SIDE, WholeImage, look_at
+from sweeper.data.prefetch import ahead, worth_processes
 
 Progress = Callable[[int, int], None]
 

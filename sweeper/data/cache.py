@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.data.build import DIGEST_BYTES, Built, Progress, build_images
 from sweeper.data.decode import DECODER_VERSION, Depth, Pixels, Resize
+from sweeper.data.decode_all import DIGEST_BYTES, Built, Progress, build_images
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex

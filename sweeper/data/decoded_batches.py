@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from sweeper.data.ahead import ahead, worth_processes
 from sweeper.data.decode import OWN_DEPTH, BadImage, Depth, Pixels, Resize, decode
 from sweeper.data.image_file import read_image_file
+from sweeper.data.prefetch import ahead, worth_processes
 
 
 @dataclass(frozen=True)

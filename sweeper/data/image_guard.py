@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sweeper.arrays import unpacked
 from sweeper.config.dataset import DatasetConfig
-from sweeper.data.build import DIGEST_BYTES
+from sweeper.data.decode_all import DIGEST_BYTES
 from sweeper.data.fingerprint import FileStates, file_states
 from sweeper.data.image_file import file_digests
 from sweeper.data.index import read_listing

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
-from sweeper.data.build import Progress
 from sweeper.data.cache import ImageCache
+from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
+from sweeper.data.decode_all import Progress
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.image_set import ImageSet, digest_of
 from sweeper.data.index import ImageIndex, build_index, check_splits
 from sweeper.data.listing import enumerated
-from sweeper.data.titles import class_titles
 from sweeper.paths import Workspace
 
 logger = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from sweeper.study.preparation import dataset_name, require_same_images
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.data.build import Progress
+    from sweeper.data.decode_all import Progress
     from sweeper.data.image_set import ImageSet
     from sweeper.modeling.ensemble import AnyClassifier
     from sweeper.training.evaluate import Evaluation

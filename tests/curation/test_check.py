@@ -12,7 +12,7 @@ from sweeper.config.dataset import CsvConfig
 from sweeper.curation.check import CheckReport, check
 from sweeper.curation.image_list import Source, read_source
 from sweeper.curation.page import html_page
-from sweeper.data.whole import MIRRORED, look_at, look_hash
+from sweeper.data.image_facts import MIRRORED, look_at, look_hash
 from sweeper.paths import Workspace
 from tests.functional.answer import Ask, ask
 from tests.pictures import encoded

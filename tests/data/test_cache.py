@@ -26,7 +26,7 @@ BUILDER = """
 import sys, time
 from pathlib import Path
 from sweeper.config.dataset import DatasetConfig
-from sweeper.data import build
+from sweeper.data import decode_all
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import Workspace
 

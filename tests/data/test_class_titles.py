@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper.data.titles import class_titles
+from sweeper.data.class_titles import class_titles
 
 
 def test_a_class_is_titled_with_its_first_word_where_there_is_one(tmp_path: Path) -> None:
