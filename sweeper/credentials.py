@@ -8,7 +8,7 @@ import sys
 import traceback
 from types import TracebackType
 
-from sweeper.printable import printable
+from sweeper.safeguards.printable import printable
 
 USER_INFO = re.compile(r"(?<=://)\S*@")  # SQLAlchemy allows / and quotes in a password
 

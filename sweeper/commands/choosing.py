@@ -122,7 +122,7 @@ def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -
     """Let MLflow know of looks that it has not been told of."""
     from sweeper.confirm.test_split import keep_look, looks
     from sweeper.study.artifacts import find_run
-    from sweeper.tracking.test_looks import record_test_look
+    from sweeper.tracking.test_split_looks import record_test_look
 
     folder, rows = workspace.study(store.sweep.study), store.rows()
     files = sorted(path for path in workspace.evaluation(store.sweep.study, "test").path.glob("*") if path.is_file())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeper.curation.image_list import Source
     from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
-    from sweeper.outputs import Output
+    from sweeper.safeguards.outputs import Output
 
 app = typer.Typer(
     help="Split, check and clean a data set; nothing is ever deleted.",
@@ -164,7 +164,7 @@ def check(
     from sweeper.curation.image_list import read_source
     from sweeper.curation.page import html_page
     from sweeper.display.check import check_table, examples
-    from sweeper.outputs import PAGE, Output
+    from sweeper.safeguards.outputs import PAGE, Output
 
     output = Output(html, PAGE, "--html", (source,)) if html else None
     if output:
@@ -249,7 +249,7 @@ def _candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: 
     """
     from sweeper.curation.clean import CANDIDATES
     from sweeper.data.index import lists_of
-    from sweeper.outputs import PICTURE, Output, require_free
+    from sweeper.safeguards.outputs import PICTURE, Output, require_free
 
     read = (*inputs, *lists_of(dataset, this_workspace()))
     outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)

@@ -51,10 +51,10 @@ def predict(
     """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
     from sweeper.config.dataset import CsvConfig
     from sweeper.export.load import load_export
-    from sweeper.outputs import Output
     from sweeper.predict.inputs import find_inputs
     from sweeper.predict.predict import predict_images
     from sweeper.predict.predictions_csv import PREDICTIONS, predictions_csv
+    from sweeper.safeguards.outputs import Output
 
     output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images))) if csv else None
     if output:
@@ -216,8 +216,8 @@ def evaluate(
 def _require_free(to: Path | None) -> None:
     """Raise ConfigError, before the long work, where its files would replace what is not ours."""
     from sweeper.finished.evaluation_files import outputs_of
-    from sweeper.outputs import require_free
     from sweeper.paths import EvaluationFolder
+    from sweeper.safeguards.outputs import require_free
 
     if to:
         require_free(outputs_of(EvaluationFolder(to)))

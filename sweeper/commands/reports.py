@@ -49,9 +49,9 @@ def write_page(
     log: bool,
 ) -> Path:
     """Write a study's page, log it and return its path. Raises TrackingError."""
-    from sweeper.outputs import PAGE, Output
     from sweeper.report.page import study_page
     from sweeper.report.parent_run import log_page
+    from sweeper.safeguards.outputs import PAGE, Output
 
     path = to or workspace.report(store.sweep.study)
     output = Output(path, PAGE, "--to")
@@ -93,10 +93,10 @@ def diff(
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
     from sweeper.display.difference import difference_tables, verdict
-    from sweeper.outputs import PAGE, Output
+    from sweeper.report.compared_model import SideFinder
     from sweeper.report.difference import difference
     from sweeper.report.difference_page import difference_page
-    from sweeper.report.sides import SideFinder
+    from sweeper.safeguards.outputs import PAGE, Output
 
     workspace = this_workspace()
     output = Output(page, PAGE, "--page") if page else None
@@ -120,8 +120,8 @@ def diff(
 
 def _name_images(workspace: Workspace, found: Difference) -> None:
     """Name the first images that changed."""
-    from sweeper.printable import one_line
     from sweeper.report.pictures import find_files
+    from sweeper.safeguards.printable import one_line
 
     paired, dataset = found.paired, found.a.dataset
     if paired is None or dataset is None:

@@ -70,8 +70,8 @@ def train(
     names it.
     """
     from sweeper.study.continuation import continued_sweep
+    from sweeper.study.continue_from import fetch_start, started_from
     from sweeper.study.source import find_source
-    from sweeper.study.start import fetch_start, started_from
 
     workspace = this_workspace()
     url = storage_url(workspace, storage)

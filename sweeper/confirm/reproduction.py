@@ -16,11 +16,11 @@ from sweeper.errors import DiskError, StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.study.card import environment
+from sweeper.study.continue_from import kept_start
 from sweeper.study.model_files import require_logged
 from sweeper.study.place import read_identity
 from sweeper.study.preparation import prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
-from sweeper.study.start import kept_start
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, THREADS_TAG
 

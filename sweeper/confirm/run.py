@@ -12,20 +12,20 @@ from sweeper.confirm.repetitions import Repetitions, leaders_of
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
+from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
-from sweeper.spreadsheet import Cell, table
 from sweeper.standings.confirmation import Confirmation, confirmation
 from sweeper.standings.no_winner import require_finished
 from sweeper.standings.pareto import in_order
 from sweeper.study.card import study_card, write_card
+from sweeper.study.continue_from import kept_start
 from sweeper.study.driver import Driver, EngineFactory, SweepResult
 from sweeper.study.holding import held_study
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
-from sweeper.study.start import kept_start
 from sweeper.tracking.outbox import Outbox
 
 COLUMNS = ("trial", "seed", "state", "value", "best_epoch", "epochs", "seconds", "reason")

@@ -14,8 +14,8 @@ from sweeper.curation.features import Features
 from sweeper.curation.image_list import Source
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
 from sweeper.errors import DatasetError
-from sweeper.outputs import Kind, marked
-from sweeper.spreadsheet import table
+from sweeper.safeguards.outputs import Kind, marked
+from sweeper.safeguards.spreadsheet import table
 
 COLUMNS = ("path", "class", "score", "method", "suggested_label")
 CANDIDATES = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))

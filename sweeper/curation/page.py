@@ -15,7 +15,7 @@ from sweeper.curation.duplicates import Group
 from sweeper.curation.image_list import Source
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
-from sweeper.printable import one_line
+from sweeper.safeguards.printable import one_line
 
 PICTURE_SIDE = 128
 MOST_GROUPS = 200

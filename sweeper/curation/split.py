@@ -26,7 +26,7 @@ from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
 from sweeper.files import part_of
 from sweeper.paths import WRITTEN_LISTS
-from sweeper.spreadsheet import table
+from sweeper.safeguards.spreadsheet import table
 
 FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 

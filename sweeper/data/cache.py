@@ -30,8 +30,8 @@ from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
 from sweeper.errors import DatasetError
-from sweeper.seal import sealed, unsealed
-from sweeper.witness import require_as_written, vouch
+from sweeper.safeguards.seal import sealed, unsealed
+from sweeper.safeguards.witness import require_as_written, vouch
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sweeper.arrays import packed, unpacked
 from sweeper.data.fingerprint import FileStates, files_key
 from sweeper.data.image_file import file_digests
 from sweeper.data.splitting import Rows
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
+from sweeper.safeguards.arrays import packed, unpacked
 
 AT_ONCE = 256
 READERS = 4

@@ -16,7 +16,7 @@ from sweeper.data.labels import is_missing
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
 from sweeper.data.named_files import NamedFiles
 from sweeper.errors import DatasetError
-from sweeper.spreadsheet import read_row
+from sweeper.safeguards.spreadsheet import read_row
 
 LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
 SPLIT_FILES: dict[str, Split] = {"train.csv": "train", "val.csv": "val", "valid.csv": "val", "test.csv": "test"}

@@ -13,7 +13,7 @@ from sweeper.data.csv_columns import PATH_COLUMNS, pick
 from sweeper.data.listing import Listing, enumerated
 from sweeper.data.splitting import Splits
 from sweeper.errors import DatasetError
-from sweeper.spreadsheet import read_cell
+from sweeper.safeguards.spreadsheet import read_cell
 
 
 def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: Sequence[str]) -> Splits:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.files import file_lock, whole_file
-from sweeper.witness import require_as_written, vouch
+from sweeper.safeguards.witness import require_as_written, vouch
 
 logger = logging.getLogger(__name__)
 

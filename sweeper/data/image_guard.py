@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.arrays import unpacked
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.decode_all import DIGEST_BYTES
 from sweeper.data.fingerprint import FileStates, file_states
@@ -24,6 +23,7 @@ from sweeper.data.prepare import Prepared
 from sweeper.errors import DatasetError, OtherImages
 from sweeper.files import whole_file
 from sweeper.paths import Workspace
+from sweeper.safeguards.arrays import unpacked
 
 KEPT = ("digest", "root", "paths", "table", "digests", "left_out", "lists", "list_digests", "complete")
 SHARE_OF_TIME = 0.1

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.printable import one_line
+from sweeper.safeguards.printable import one_line
 
 Split = Literal["train", "val", "test"]
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.credentials import hide_credentials
-from sweeper.printable import one_line, printable
+from sweeper.safeguards.printable import one_line, printable
 
 Cell = str | Text
 

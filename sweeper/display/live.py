@@ -16,8 +16,8 @@ from sweeper.display.cells import add_column, add_row, bar, cell, new_table
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
 from sweeper.display.tables import COLORS, duration, score, sending, short, silent_for
-from sweeper.printable import one_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
 
 SHOWN_ENDED = 8

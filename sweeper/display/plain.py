@@ -11,8 +11,8 @@ from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
 from sweeper.display.tables import duration, score, sending, silent_for
-from sweeper.printable import one_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
 
 BETWEEN_DELIVERY_NEWS_S = 5.0

@@ -20,7 +20,7 @@ from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
 from sweeper.modeling.registry import backbone_problems, load_model_files
-from sweeper.printable import one_line
+from sweeper.safeguards.printable import one_line
 
 T = TypeVar("T", bound=nn.Module)
 

@@ -8,7 +8,7 @@ from sweeper.data.decode import FULL_DEPTH
 from sweeper.export.export_config import ExportConfig, Variant, VariantTry
 from sweeper.export.label_program import LABEL_PROGRAM
 from sweeper.export.verify import Verification
-from sweeper.printable import one_line
+from sweeper.safeguards.printable import one_line
 from sweeper.scores.metrics import scores
 
 RULES = {

@@ -13,9 +13,9 @@ from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
 from sweeper.files import write_whole
 from sweeper.finished.evaluation_files import outputs_of
-from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
+from sweeper.safeguards.outputs import require_free
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
@@ -120,7 +120,7 @@ def record_quality(
 
     Raises StudyError when the trial has no run, TrackingError when MLflow cannot be reached.
     """
-    from sweeper.tracking.test_looks import record_test_look
+    from sweeper.tracking.test_split_looks import record_test_look
 
     mlflow, run = find_run(workspace, store, report.trial, tracking_uri)
     epoch = report.trial.best_epoch or 0

@@ -15,14 +15,14 @@ from sweeper.errors import DatasetError, StudyError
 from sweeper.files import write_whole
 from sweeper.finished.classifiers import require_classifiers
 from sweeper.finished.evaluation_files import CLASS_COLUMNS, outputs_of
-from sweeper.outputs import require_free
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
+from sweeper.safeguards.outputs import require_free
+from sweeper.safeguards.spreadsheet import table
 from sweeper.scores.confusion import write_confusion
 from sweeper.scores.metrics import Scores, scores
 from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
-from sweeper.spreadsheet import table
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
@@ -226,7 +226,7 @@ def record_in_mlflow(
 
     Raises StudyError when the trial has no run, TrackingError when MLflow cannot be reached.
     """
-    from sweeper.tracking.test_looks import record_test_look
+    from sweeper.tracking.test_split_looks import record_test_look
 
     if report.trial is None:
         raise StudyError(f"{report.model} is an export and has no run of its own; evaluate its study")

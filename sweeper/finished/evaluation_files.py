@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from sweeper.outputs import PICTURE, Kind, Output
 from sweeper.paths import EvaluationFolder
+from sweeper.safeguards.outputs import PICTURE, Kind, Output
 from sweeper.scores.confusion import CONFUSION
 
 CLASS_COLUMNS = ("precision", "recall", "f1", "images")

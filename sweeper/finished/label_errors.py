@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sweeper.arrays import packed, unpacked
 from sweeper.config.sweep import SweepConfig
 from sweeper.curation.clean import Candidate
 from sweeper.curation.confident_learning import Labels, Probabilities, suspects
@@ -33,6 +32,7 @@ from sweeper.modeling.registry import load_model_files
 from sweeper.modeling.weights import read_weights
 from sweeper.paths import FoldsFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
+from sweeper.safeguards.arrays import packed, unpacked
 from sweeper.study.lineage import read_start
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.evaluate import predictor

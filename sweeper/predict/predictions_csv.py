@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from sweeper.outputs import Kind
 from sweeper.predict.predict import Prediction
-from sweeper.spreadsheet import table
+from sweeper.safeguards.outputs import Kind
+from sweeper.safeguards.spreadsheet import table
 
 PREDICTIONS = Kind("table of predictions", re.compile(rb"path,class,probability,(?:class_2,|reason\n)"))
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from sweeper.report.sides import Side
+from sweeper.report.compared_model import Side
 from sweeper.scores.metrics import scores
 from sweeper.scores.predictions import Predictions
 

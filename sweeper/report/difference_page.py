@@ -6,12 +6,12 @@ from itertools import chain
 from typing import Any
 
 from sweeper.paths import Workspace
-from sweeper.printable import one_line
+from sweeper.report.compared_model import Side
 from sweeper.report.difference import Difference, Paired
 from sweeper.report.page import render
 from sweeper.report.payload import blob, curve_payload, packed
 from sweeper.report.pictures import find_files, pictures
-from sweeper.report.sides import Side
+from sweeper.safeguards.printable import one_line
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "matrix.js", "images.js", "difference.js")
 MOST_SHOWN = 120  # pictures of images newly right, and of those newly wrong

@@ -21,12 +21,12 @@ from markupsafe import Markup
 import sweeper
 from sweeper.credentials import hide_credentials
 from sweeper.paths import Workspace
-from sweeper.printable import one_line, printable
 from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
 from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
 from sweeper.report.selection import select, totals_payload
 from sweeper.results import TrialRow
+from sweeper.safeguards.printable import one_line, printable
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import has_finished, without_winner
 from sweeper.standings.winner import confirmed

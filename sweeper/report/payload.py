@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.printable import one_line
 from sweeper.report.calibration import calibration
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
 from sweeper.report.selection import places
 from sweeper.results import TrialRow
+from sweeper.safeguards.printable import one_line
 from sweeper.scores.predictions import Predictions
 from sweeper.standings.pareto import in_order
 

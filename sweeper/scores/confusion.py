@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.files import write_whole
-from sweeper.outputs import Kind
-from sweeper.spreadsheet import read_row, table
+from sweeper.safeguards.outputs import Kind
+from sweeper.safeguards.spreadsheet import read_row, table
 
 Confusion = npt.NDArray[np.int64]  # [C, C]: rows true, columns predicted
 

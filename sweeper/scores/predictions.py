@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.arrays import packed, unpacked
 from sweeper.errors import StudyError
 from sweeper.files import write_whole
+from sweeper.safeguards.arrays import packed, unpacked
 from sweeper.scores.confusion import Confusion
 
 MOST_CLASSES = 10

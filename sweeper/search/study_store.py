@@ -25,13 +25,13 @@ from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
-from sweeper.search.journal import begin_log, end_log
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing, decide
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
+from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
 from sweeper.search.stored_sweep import refuse_changes, stored_sweep
 from sweeper.search.stored_trial import (

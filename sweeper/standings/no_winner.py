@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sweeper.errors import NoWinner
-from sweeper.printable import one_line
 from sweeper.results import TrialRow, TrialState
+from sweeper.safeguards.printable import one_line
 from sweeper.standings.failure_streak import kind_of_failure
 
 SHOWN_REASONS = 3

@@ -38,6 +38,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.card import read_card, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
+from sweeper.study.continue_from import kept_start
 from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_start
@@ -49,7 +50,6 @@ from sweeper.study.preparation import dataset_card, images_guarded, prepare_data
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.silence import Silence
-from sweeper.study.start import kept_start
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox, Phase
@@ -93,9 +93,9 @@ def run_sweep(
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
-    Where its folder holds what a trial of another study has left (`study/start.py`), its trials go on from that.
-    `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers` is how
-    many the engine has: a number, `auto`, or None for one on each device.
+    Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
+    that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers`
+    is how many the engine has: a number, `auto`, or None for one on each device.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,

@@ -14,7 +14,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialRow, TrialState
-from sweeper.spreadsheet import Cell, table
+from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.standings.pareto import choose
 from sweeper.standings.ranking import ranked
 

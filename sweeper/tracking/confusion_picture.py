@@ -14,9 +14,9 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sweeper.outputs import marked
+from sweeper.safeguards.outputs import marked
 from sweeper.scores.confusion import Confusion
-from sweeper.tracking.lettering import MONOSPACED, PLAIN, font, one_line, text_image
+from sweeper.tracking.fonts import MONOSPACED, PLAIN, font, one_line, text_image
 
 CELL = 45  # pixels of a class, up to so many classes:
 MOST_CLASSES_WITH_NUMBERS = 30

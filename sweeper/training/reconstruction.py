@@ -18,8 +18,8 @@ from sweeper.data.transfer import to_device
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.backbones import Backbone
-from sweeper.outputs import marked
 from sweeper.paths import TrialFolder
+from sweeper.safeguards.outputs import marked
 from sweeper.training.evaluate import predictor
 from sweeper.training.image_quality import mean_squared_error, psnr, ssim
 from sweeper.training.micro_batch import MicroBatches

@@ -20,7 +20,7 @@ from sweeper.data.index import build_index, read_listing
 from sweeper.data.listing import Listing
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
-from sweeper.spreadsheet import read_cell
+from sweeper.safeguards.spreadsheet import read_cell
 from tests.pictures import write_class_folders, write_picture
 
 

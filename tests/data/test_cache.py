@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sweeper.config.dataset import DatasetConfig, LimitConfig
-from sweeper.data import build, cache
+from sweeper.data import cache, decode_all
 from sweeper.data.card import describe
 from sweeper.data.image_set import ImageSet
 from sweeper.data.prepare import prepare_images
@@ -30,8 +30,8 @@ from sweeper.data import decode_all
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import Workspace
 
-build.PARALLEL_FROM_BYTES = int(sys.argv[3])
-build.CHUNK_IMAGES = 2
+decode_all.PARALLEL_FROM_BYTES = int(sys.argv[3])
+decode_all.CHUNK_IMAGES = 2
 
 def slowly(done, total):
     print(done, total, flush=True)
@@ -69,7 +69,7 @@ def start_builder(
 ) -> subprocess.Popen[str]:
     script.write_text(BUILDER)
     command = [sys.executable, str(script), str(folder), str(workspace.root), str(parallel_from), str(pause)]
-    path = os.pathsep.join(filter(None, [str(Path(build.__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(Path(decode_all.__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
 
 

@@ -17,7 +17,7 @@ from sweeper.export.export_config import read_config
 from sweeper.export.folder import ExportFolder, require_replaceable
 from sweeper.export.load import load_export
 from sweeper.finished.register import servable
-from sweeper.seal import SEAL, seal_of
+from sweeper.safeguards.seal import SEAL, seal_of
 from tests.functional.answer import Ask, ask
 
 __all__ = ["ask"]  # a fixture

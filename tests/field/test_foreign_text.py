@@ -28,9 +28,9 @@ from sweeper.display.live import LiveTable
 from sweeper.display.plain import PlainLines
 from sweeper.display.tables import findings_table, ranked_table, status_table
 from sweeper.paths import Workspace
-from sweeper.printable import one_line, printable
 from sweeper.report.page import study_page
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.safeguards.printable import one_line, printable
 from sweeper.standings.no_winner import without_winner
 from sweeper.upkeep.finding import Finding
 from tests.functional.answer import Ask, ask

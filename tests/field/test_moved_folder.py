@@ -11,9 +11,9 @@ import pytest
 from sweeper.errors import ForeignStudy
 from sweeper.files import write_whole
 from sweeper.study.card import read_card
+from sweeper.study.continue_from import fetch_start
 from sweeper.study.place import read_identity
 from sweeper.study.source import find_source
-from sweeper.study.start import fetch_start
 from sweeper.tracking.relocation import old_places, relocate
 from sweeper.upkeep.machine_check import examine_machine
 from sweeper.upkeep.sync import sync_study

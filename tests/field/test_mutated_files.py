@@ -175,7 +175,7 @@ def fields(images: ImagesAtStart) -> list[str]:
 
 
 def test_probabilities_of_folds(tmp_path: Path, seeds: range) -> None:
-    from sweeper.arrays import packed
+    from sweeper.safeguards.arrays import packed
 
     numbers = np.random.default_rng(0).random((9, 4))
     (tmp_path / "judged.npz").write_bytes(packed(probabilities=numbers))

@@ -16,7 +16,7 @@ from typer.models import OptionInfo
 from sweeper.cli import app
 from sweeper.curation.clean import CANDIDATES, Candidate, candidates_csv, candidates_sheet
 from sweeper.curation.image_list import Source
-from sweeper.outputs import PICTURE
+from sweeper.safeguards.outputs import PICTURE
 from tests.functional.answer import Ask, ask, everything_in
 from tests.functional.program import sweeper
 from tests.functional.test_using_models import SPACE, SPLITS, write_blots

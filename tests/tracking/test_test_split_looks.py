@@ -5,7 +5,7 @@ from pathlib import Path
 from sweeper.paths import Workspace
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
-from sweeper.tracking.test_looks import record_test_look
+from sweeper.tracking.test_split_looks import record_test_look
 
 DAY_MS = 86_400_000
 

@@ -29,8 +29,8 @@ from sweeper.predict.inputs import InputImage
 from sweeper.predict.predict import Prediction
 from sweeper.predict.predictions_csv import predictions_csv
 from sweeper.results import TrialRow, TrialState
+from sweeper.safeguards.spreadsheet import read_cell, read_row, table, written_cell
 from sweeper.scores.confusion import read_confusion, write_confusion
-from sweeper.spreadsheet import read_cell, read_row, table, written_cell
 from sweeper.study.summary import trials_csv
 
 ANY_TEXT = st.text(st.characters() | st.sampled_from("=+-@'\\\t\r\n\"; ,x0\udce9\u202e"))

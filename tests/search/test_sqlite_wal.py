@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.search import journal
+from sweeper.search import sqlite_wal
 from sweeper.search.study_store import StudyStore
 from tests.search.test_study_store import run_to_end, sweep_of
 
@@ -52,7 +52,7 @@ def test_another_program_that_reads_neither_stops_the_end_of_a_study_nor_holds_i
 
 
 def test_a_database_on_a_shared_disk_keeps_the_usual_journal(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "LOCAL_DISKS", set())
+    monkeypatch.setattr(sqlite_wal, "LOCAL_DISKS", set())
     store = StudyStore.create_or_load(f"sqlite:///{database}", sweep_of())
     assert mode(database) == "delete"
     run_to_end(store)
