@@ -7,9 +7,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from sweeper.config.trial_name import STUDY
+
 
 def is_a_plain_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+    if not re.fullmatch(STUDY, value):
         raise ValueError("should be 1 to 100 letters, digits, dots, dashes and underscores, since it names folders")
     return value
 

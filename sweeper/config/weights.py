@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from sweeper.config.trial_name import TrialName, parse_trial_name
 
-STUDY = "study:"
-REFERENCE = re.compile(r"study:(?P<study>[A-Za-z0-9][A-Za-z0-9._-]{0,99})/(?P<trial>best|\d{1,9})")
+PREFIX = "study:"
 
 
-class StudyReference(NamedTuple):
-    """A trial of another study; without a number its best one."""
-
-    study: str
-    trial: int | None
-
-
-def study_reference(pretrained: bool | str) -> StudyReference | None:
+def study_reference(pretrained: bool | str) -> TrialName | None:
     """Return the trial that a value of `pretrained` refers to, None where it is anything else.
 
     Raises ValueError for one that begins like a reference and is none.
     """
-    if not isinstance(pretrained, str) or not pretrained.startswith(STUDY):
+    if not isinstance(pretrained, str) or not pretrained.startswith(PREFIX):
         return None
-    found = REFERENCE.fullmatch(pretrained)
-    if found is None:
+    try:
+        name = parse_trial_name(pretrained.removeprefix(PREFIX))
+    except ValueError:
+        name = None
+    if name is None or name.run or "/" not in pretrained:
         raise ValueError(
             f"a study's weights are written study:NAME/best or study:NAME/NUMBER, as in study:cifar10/best, "
             f"got {pretrained}"
         )
-    return StudyReference(found["study"], None if found["trial"] == "best" else int(found["trial"]))
+    return name
 
 
 def is_a_source(pretrained: bool | str) -> bool | str:

@@ -22,7 +22,7 @@ import timm.optim
 import torch
 from timm.models import get_deprecated_models, model_entrypoint, register_model
 
-from sweeper.config.weights import STUDY
+from sweeper.config.weights import PREFIX
 from sweeper.errors import ConfigError, ModelError, Problem
 from sweeper.modeling.weights import read_weights
 
@@ -151,7 +151,7 @@ def check_names(
     if decoder and not problems:
         problems += [(key, message) for key, name in backbones for message in decoder_problems(name)]
     weights = [
-        (key, Path(value)) for key, value in pretrained if isinstance(value, str) and not value.startswith(STUDY)
+        (key, Path(value)) for key, value in pretrained if isinstance(value, str) and not value.startswith(PREFIX)
     ]
     return problems + [(key, message) for key, path in weights for message in weights_problems(path)]
 

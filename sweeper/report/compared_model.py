@@ -18,9 +18,8 @@ from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
 from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.trial_names import RUN_ID, trial_of, trial_of_run
+from sweeper.standings.trial_names import TrialFinder, trial_of
 from sweeper.study.recorded import records_of
-from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.training.device import open_device
 
 
@@ -54,38 +53,26 @@ class SideFinder:
     _stores: dict[str, StudyStore] = field(default_factory=dict)
 
     def find(self, name: str) -> Side:
-        """Return a side by STUDY, STUDY/NUMBER, run id or the folder of an export.
+        """Return a side by the folder of an export or the name of a trial (`config/trial_name.py`).
 
         Raises StudyNotFound and StudyError where there is no such trial, ExportError, TrackingError.
         """
         if ExportFolder(Path(name)).config.is_file():
             return self._export(Path(name))
-        if RUN_ID.fullmatch(name):
-            return self._trial_of_run(name)
-        study, slash, number = name.rpartition("/")
-        if slash and number.isdecimal():
-            return self._trial(study, int(number))
-        return self._trial(name, None)
+        finder = TrialFinder(self.workspace, self._store, self.tracking_uri)
+        return self._trial(*finder.find(name))
 
     def _store(self, study: str) -> StudyStore:
         if study not in self._stores:
             self._stores[study] = self.open_store(study)
         return self._stores[study]
 
-    def _trial_of_run(self, run: str) -> Side:
-        tracking = MlflowStore(self.tracking_uri or default_tracking_uri(self.workspace), self.workspace)
-        found = trial_of_run(tracking, run)
-        found.require_study(self._store(found.study))
-        return self._trial(found.study, found.number)
-
-    def _trial(self, study: str, number: int | None) -> Side:
-        store = self._store(study)
-        row = trial_of(store, number)
+    def _trial(self, store: StudyStore, row: TrialRow) -> Side:
         logged = records_of(self.workspace, store, self.tracking_uri)
         record = read_record(self.workspace, store, logged, row)
         classes = record.classes or (confusion_of_run(logged.store, record.run)[1] if record.run else ())
         side = Side(
-            name=f"{study}/{row.number}",
+            name=f"{store.sweep.study}/{row.number}",
             params=flatten(row.config.model_dump(mode="json")) if row.config else {},
             scores=dict(row.outcome.best_metrics) if row.outcome else {},
             curves=record.curves,
@@ -122,7 +109,8 @@ class SideFinder:
         lineage = config.lineage
         if self.data is None:
             try:
-                side = self._trial(lineage.study, lineage.trial)
+                store = self._store(lineage.study)
+                side = self._trial(store, trial_of(store, lineage.trial))
             except StudyNotFound as error:
                 raise StudyError(
                     f"{folder} is trial {lineage.trial} of {lineage.study}, which is not stored here; "

@@ -1,29 +1,61 @@
-"""Trials by the names that people give them: STUDY, STUDY/NUMBER, STUDY/best, or the id of an MLflow run."""
+"""Trials by the names that people give them (`config/trial_name.py`): one way to find them for every command."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from sweeper.config.trial_name import TrialName, parse_trial_name
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import winner_of
-from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.tracking.tags import ID_TAG, STUDY_TAG, TRIAL_TAG
 
-RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+def named_trial(text: str) -> TrialName:
+    """Return what a name on the command line stands for. Raises StudyError where it has no such form."""
+    try:
+        return parse_trial_name(text)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
 
 
 def trial_of(store: StudyStore, number: int | None) -> TrialRow:
     """Return a trial of a study by its number, without one the winner. Raises StudyNotFound, NoWinner."""
-    study, rows = store.sweep.study, store.rows()
     if number is None:
         return winner_of(store)
-    row = next((row for row in rows if row.number == number), None)
+    study = store.sweep.study
+    row = next((row for row in store.rows() if row.number == number), None)
     if row is None:
         raise StudyNotFound(f"{study} has no trial {number}; see sweeper status {study}")
     return row
+
+
+@dataclass(frozen=True)
+class TrialFinder:
+    """Finds the study and the trial that a name stands for; `open_store` opens a study by its name."""
+
+    workspace: Workspace
+    open_store: Callable[[str], StudyStore]
+    tracking_uri: str | None = None
+
+    def find(self, text: str) -> tuple[StudyStore, TrialRow]:
+        """Raises StudyError, StudyNotFound and NoWinner, for a run's id TrackingError too."""
+        name = named_trial(text)
+        if name.run:
+            return self._recorded(name.run)
+        store = self.open_store(name.study)
+        return store, trial_of(store, name.number)
+
+    def _recorded(self, run: str) -> tuple[StudyStore, TrialRow]:
+        tracking = MlflowStore(self.tracking_uri or default_tracking_uri(self.workspace), self.workspace)
+        found = trial_of_run(tracking, run)
+        store = self.open_store(found.study)
+        found.require_study(store)
+        return store, trial_of(store, found.number)
 
 
 @dataclass(frozen=True)
@@ -50,5 +82,7 @@ def trial_of_run(tracking: MlflowStore, run: str) -> TrialOfRun:
     tags = tracking.tags(run)
     study, trial = tags.get(STUDY_TAG, ""), tags.get(TRIAL_TAG, "")
     if not study or not trial.isdecimal():
-        raise StudyError(f"the MLflow run {run} is no trial of a study of sweeper; name a trial's run, or STUDY/NUMBER")
+        raise StudyError(
+            f"the MLflow run {run} records no trial of a sweeper study; name a trial's run, or STUDY/NUMBER"
+        )
     return TrialOfRun(run, study, int(trial), tags.get(ID_TAG))

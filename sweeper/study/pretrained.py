@@ -11,7 +11,8 @@ from pathlib import Path
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.space import Choice
 from sweeper.config.sweep import SweepConfig
-from sweeper.config.weights import StudyReference, study_reference
+from sweeper.config.trial_name import TrialName
+from sweeper.config.weights import study_reference
 from sweeper.errors import ConfigError, Problem, StudyChanged, StudyError, SweeperError
 from sweeper.files import whole_file
 from sweeper.paths import StudyFolder, Workspace
@@ -84,14 +85,14 @@ def _changed(sweep: SweepConfig, value: str, then: PinnedWeights, now: PinnedWei
 
 def _fetched(
     sweep: SweepConfig,
-    reference: StudyReference,
+    reference: TrialName,
     before: PinnedWeights | None,
     workspace: Workspace,
     storage_url: str,
     tracking_uri: str,
 ) -> PinnedWeights:
     """Bring the weights of a study's trial here; once it is known which trial that is, never another's."""
-    number = before.trial if before is not None else reference.trial
+    number = before.trial if before is not None else reference.number
     store = StudyStore.load(storage_url, reference.study)
     row = _with_weights(trial_of(store, number), store.sweep.study)
     _require_same_architecture(sweep, reference.study, row)

@@ -1,4 +1,4 @@
-"""The trial that a training goes on from: an MLflow run, STUDY/NUMBER or STUDY/best."""
+"""The trial that a training goes on from."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.trial_names import RUN_ID, trial_of, trial_of_run
+from sweeper.standings.trial_names import TrialFinder
 from sweeper.study.lineage import read_start
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.recorded import own_folder
-from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
-
-BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,8 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     Raises StudyError when there is none or it has no weights, TrackingError when MLflow is asked for a
     run and cannot be reached.
     """
-    store, row = _stored(workspace, storage_url, named, tracking_uri)
+    finder = TrialFinder(workspace, lambda study: StudyStore.load(storage_url, study), tracking_uri)
+    store, row = finder.find(named)
     require_same_model_files(store)
     study = store.sweep.study
     if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
@@ -55,18 +53,3 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
         )
     start = read_start(own_folder(workspace, store))
     return SourceTrial(store.sweep, row, row.config, row.outcome.best_epoch, start.epochs if start else 0)
-
-
-def _stored(
-    workspace: Workspace, storage_url: str, named: str, tracking_uri: str | None
-) -> tuple[StudyStore, TrialRow]:
-    if RUN_ID.fullmatch(named):
-        found = trial_of_run(MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace), named)
-        store = StudyStore.load(storage_url, found.study)
-        found.require_study(store)
-        return store, trial_of(store, found.number)
-    study, _, trial = named.rpartition("/")
-    if not study or not (trial == BEST or trial.isdecimal()):
-        raise StudyError(f"--from takes an MLflow run's id, STUDY/NUMBER or STUDY/best, got {named}")
-    store = StudyStore.load(storage_url, study)
-    return store, trial_of(store, None if trial == BEST else int(trial))

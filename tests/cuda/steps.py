@@ -37,12 +37,13 @@ from sweeper.data.image_set import ImageSet
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
-from sweeper.training import fused, trainer
+from sweeper.training import trainer
 from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import build_learner
 from sweeper.training.progress import Progress
+from sweeper.training.stack import fused
 from sweeper.training.stack.fused import Member, Together
 from tests.cuda.waiting import never_waits
 
