@@ -10,8 +10,9 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from sweeper.commands.reports import write_page_after_run
-from sweeper.commands.studies import open_study, storage_url, this_workspace, worker_count
+from sweeper.commands.options import worker_count
+from sweeper.commands.report import write_page_after_run
+from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
 
 if TYPE_CHECKING:

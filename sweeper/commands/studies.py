@@ -3,70 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
     from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
-
-StorageOption = Annotated[
-    str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
-]
-TrackingOption = Annotated[
-    str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
-]
-TrackingNameOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
-    ),
-]
-AdoptOption = Annotated[
-    bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
-]
-AUTO: Literal["auto"] = "auto"
-
-
-def _workers(value: str | None) -> str | None:
-    if value not in (None, AUTO) and not (value.isdecimal() and int(value) > 0):
-        raise typer.BadParameter(f"should be a number of at least 1, or {AUTO}, got {value}")
-    return value
-
-
-WorkersOption = Annotated[
-    str | None,
-    typer.Option(
-        callback=_workers,
-        metavar="N|auto",
-        show_default="one on each GPU, or one on the CPU",
-        help="Trials at the same time; auto: as many as fit in memory.",
-    ),
-]
-
-
-def worker_count(option: str | None) -> int | Literal["auto"] | None:
-    """Return the option as an engine takes it: None stands for one worker on each device."""
-    if option is None or option == AUTO:
-        return AUTO if option else None
-    return int(option)
-
-
-ReportOption = Annotated[
-    bool, typer.Option("--report/--no-report", help="Write and log the study's report at the end.")
-]
-OverridesOption = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
-]
-StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
-
-
-def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[str]:
-    """Return the overrides with the one that names the experiment."""
-    return [*(overrides or []), *([] if name is None else [f"tracking.name={name}"])]
 
 
 def this_workspace() -> Workspace:

@@ -25,7 +25,7 @@ import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from sweeper.commands.shipping import _register_if_possible
+from sweeper.commands.exporting import _register_if_possible
 from sweeper.data.decode import Resize, decode
 from sweeper.data.picture import prepared
 from sweeper.errors import StudyError, TrackingError

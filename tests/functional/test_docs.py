@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.commands import data
-from sweeper.commands.sweeps import check_names
+from sweeper.commands.running import check_names
 from sweeper.config.loading import load_sweep
 from sweeper.config.reference import markdown
 from sweeper.config.sweep import json_schema

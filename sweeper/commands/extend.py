@@ -1,4 +1,4 @@
-"""Commands that let a study grow: `extend`."""
+"""`sweeper extend`: a study goes on with an edited search space."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.running import check_names, run_and_tell
-from sweeper.commands.studies import (
+from sweeper.commands.options import (
     OverridesOption,
     ReportOption,
     StorageOption,
     TrackingNameOption,
     TrackingOption,
     WorkersOption,
-    storage_url,
-    this_workspace,
     with_tracking_name,
 )
+from sweeper.commands.running import check_names, run_and_tell
+from sweeper.commands.studies import storage_url, this_workspace
 from sweeper.commands.terminal import say
 
 if TYPE_CHECKING:

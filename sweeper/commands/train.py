@@ -1,51 +1,22 @@
-"""Commands that train: `run` for a study, `train` to go on from one of its trials."""
+"""`sweeper train`: going on from a trial."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sweeper.commands.running import check_names, run_and_tell
-from sweeper.commands.studies import (
+from sweeper.commands.options import (
     OverridesOption,
     ReportOption,
     StorageOption,
     TrackingNameOption,
     TrackingOption,
-    WorkersOption,
-    storage_url,
-    this_workspace,
     with_tracking_name,
 )
+from sweeper.commands.running import check_names, run_and_tell
+from sweeper.commands.studies import storage_url, this_workspace
 from sweeper.commands.terminal import say
-
-
-def run(
-    space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
-    overrides: OverridesOption = None,
-    workers: WorkersOption = None,
-    warm_start_from: Annotated[
-        str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
-    ] = None,
-    with_report: ReportOption = True,
-    storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
-    tracking_name: TrackingNameOption = None,
-) -> None:
-    """Run a study up to its budget, or go on with one that was interrupted."""
-    from sweeper.config.loading import load_sweep
-
-    sweep = load_sweep(space, with_tracking_name(overrides, tracking_name), check_names)
-    run_and_tell(
-        sweep,
-        workers=workers,
-        storage=storage,
-        tracking_uri=tracking_uri,
-        with_report=with_report,
-        warm_start_from=warm_start_from,
-    )
 
 
 def train(

@@ -1,4 +1,4 @@
-"""Shipping a winner: its export, the smaller files beside it, and its place in MLflow's model registry."""
+"""Exporting a winner, as `sweeper best --export` does: its files, what each scores, the model registry."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.models import exported_model
-from sweeper.commands.studies import StorageOption, TrackingNameOption, TrackingOption, this_workspace
 from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
@@ -22,21 +20,34 @@ if TYPE_CHECKING:
     from sweeper.search.study_store import StudyStore
     from sweeper.tracking.model_registry import RegisteredVersion
 
+
 RegisterOption = Annotated[
     bool, typer.Option("--register/--no-register", help="Register an export in MLflow's model registry.")
 ]
+
+
 Fp16Option = Annotated[bool, typer.Option("--fp16", help="Also write model.fp16.onnx, in half precision.")]
+
+
 Int8Option = Annotated[bool, typer.Option("--int8", help="Also write model.int8.onnx, in 8-bit integers.")]
+
+
 ToleranceOption = Annotated[
     float,
     typer.Option(min=0, max=1, help="Accuracy that --fp16 and --int8 may lose; a file that loses more is left out."),
 ]
+
+
 SoupOption = Annotated[
     bool, typer.Option("--soup", help="Average the weights of leaders of one shape, and ship that if it is better.")
 ]
+
+
 EnsembleOption = Annotated[
     bool, typer.Option("--ensemble", help="Let leaders answer together, and ship that if it is better.")
 ]
+
+
 LeadersOption = Annotated[int, typer.Option(min=2, help="How many of the best trials --soup and --ensemble try.")]
 
 
@@ -136,26 +147,9 @@ def _register_if_possible(workspace: Workspace, folder: Path, to: Path | None, t
     except (TrackingError, StudyError) as error:
         warn(f"not registered: {error}. Later: sweeper register {folder if to else folder.name}")
     else:
-        _say_registered(version)
+        say_registered(version)
 
 
-def register(
-    model: Annotated[str, typer.Argument(help="An export's folder, or a study whose winner has been exported.")],
-    storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
-    tracking_name: TrackingNameOption = None,
-) -> None:
-    """Register an export in MLflow's model registry as the newest version of its study, with the alias `best`.
-
-    `sweeper best --export` does so by itself where MLflow can be reached. The same export again changes nothing.
-    """
-    from sweeper.finished.register import register_export
-
-    workspace = this_workspace()
-    folder = exported_model(workspace, storage, model)
-    _say_registered(register_export(workspace, folder, tracking_uri, tracking_name))
-
-
-def _say_registered(version: RegisteredVersion) -> None:
+def say_registered(version: RegisteredVersion) -> None:
     known = "" if version.new else ", as it was already"
     say(f"registered as version {version.version} of {version.name}{known}: mlflow models serve -m {version.uri}")

@@ -1,0 +1,41 @@
+"""The files with candidates for removal: a list, and a contact sheet to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.commands.studies import this_workspace
+
+if TYPE_CHECKING:
+    from sweeper.config.dataset import DatasetConfig
+    from sweeper.curation.clean import Candidate
+    from sweeper.curation.image_list import Source
+    from sweeper.safeguards.outputs import Output
+
+
+SHEET_IMAGES = 200
+
+
+def candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
+    """Return where a list of images and their pictures go.
+
+    Raises ConfigError where one of them would replace what is not ours, or what is read.
+    """
+    from sweeper.curation.clean import CANDIDATES
+    from sweeper.data.index import lists_of
+    from sweeper.safeguards.outputs import PICTURE, Output, require_free
+
+    read = (*inputs, *lists_of(dataset, this_workspace()))
+    outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
+    require_free(outputs)
+    return outputs
+
+
+def write_candidates(outputs: tuple[Output, Output], source: Source, candidates: Sequence[Candidate]) -> None:
+    from sweeper.curation.clean import candidates_csv, candidates_sheet
+
+    table, sheet = outputs
+    table.write(candidates_csv(candidates))
+    sheet.write(candidates_sheet(source, candidates[:SHEET_IMAGES]))

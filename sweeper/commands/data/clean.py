@@ -1,0 +1,83 @@
+"""`sweeper data clean`: images that lie apart from the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sweeper.commands.data.candidates import candidate_outputs, write_candidates
+from sweeper.commands.options import CsvImagesOption, ExtensionOption, LabelColumnOption, PathColumnOption
+from sweeper.commands.studies import this_workspace
+from sweeper.commands.terminal import progress_bar, say, warn
+
+
+def clean(
+    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    backbone: Annotated[str, typer.Option(help="A timm architecture whose features are compared.")],
+    weights: Annotated[Path | None, typer.Option(help="Its pretrained weights: safetensors or a checkpoint.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the weights from the model hub.")] = False,
+    method: Annotated[
+        Literal["knn", "isolation_forest", "dbscan", "out_of_fold"],
+        typer.Option(help="How outliers are found; out_of_fold looks for wrong labels."),
+    ] = "knn",
+    share: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the images that is listed.")] = 0.05,
+    val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
+    csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
+    sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("outliers.png"),
+    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the isolation forest and of the folds.")] = 0,
+    path_column: PathColumnOption = None,
+    label_column: LabelColumnOption = None,
+    csv_images: CsvImagesOption = ".",
+    extension: ExtensionOption = "",
+) -> None:
+    """List training images that do not look like their class, worst first, with a picture of them; deletes nothing.
+
+    Look at them, remove from the list what belongs, and name the list as `dataset.exclude` in a search space.
+    """
+    from sweeper.commands.options import device_named
+    from sweeper.config.dataset import CsvConfig
+    from sweeper.curation.clean import find_candidates
+    from sweeper.curation.features import image_features
+    from sweeper.curation.image_list import WHOLE, dataset_of, read_source
+
+    options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    outputs = candidate_outputs(csv, sheet, dataset_of(source, options), source)
+    known = _known_weights(backbone, weights, pretrained)
+    images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
+    files = [images.file(row) for row in range(len(images))]
+    with progress_bar("features") as progress:
+        found = image_features(
+            files,
+            backbone=backbone,
+            pretrained=known,
+            image_size=image_size,
+            batch_size=batch_size,
+            device=device_named(device),
+            progress=progress,
+        )
+    candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
+    write_candidates(outputs, images, candidates)
+    if found.bad:
+        warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
+    say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
+    say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+
+
+def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> bool | str:
+    """Return what a search space has under `pretrained`. Raises ConfigError for names that stand for nothing."""
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.modeling.registry import check_names
+
+    if pretrained == (weights is not None):
+        rule = "features need trained weights: name a file with --weights, or take the model hub's with --pretrained"
+        raise ConfigError([Problem("--weights, --pretrained", "", rule)])
+    known = [("--weights", str(weights))] if weights else []
+    problems = check_names([("--backbone", backbone)], [], [], known)
+    if problems:
+        raise ConfigError([Problem(key, "", message) for key, message in problems])
+    return str(weights) if weights else True

@@ -1,0 +1,69 @@
+"""Finding the export that a command is about: by its folder, or by the study whose winner it holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.commands.studies import has_studies, open_study, winner_of
+
+if TYPE_CHECKING:
+    from sweeper.paths import Workspace
+    from sweeper.search.study_store import StudyStore
+
+
+def exported_model(workspace: Workspace, storage: str | None, model: str) -> Path:
+    """Return the folder of an export, given by its path or as the name of a study.
+
+    Raises StudyError when the study's winner has not been exported, or another trial has won since.
+    """
+    from sweeper.errors import StudyError
+
+    if (Path(model) / "config.json").is_file() or "/" in model:
+        return Path(model)
+    folder = workspace.export(model)
+    if not (folder / "config.json").is_file():
+        _require_a_winner(workspace, storage, model)
+        raise StudyError(
+            f"{model} is no folder of an export, and there is none in {folder}; if it is a study: "
+            f"sweeper best {model} --export"
+        )
+    if has_studies(workspace, storage):
+        _require_winner(workspace, storage, model, folder)
+    return folder
+
+
+def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
+    """Raise NoWinner where this is a study of which no trial has finished."""
+    from sweeper.errors import StudyNotFound
+    from sweeper.standings.winner import winner_of
+
+    try:
+        store = open_study(workspace, storage, study)
+    except StudyNotFound:
+        return
+    winner_of(store)
+
+
+def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:
+    from sweeper.errors import StudyError, StudyNotFound
+    from sweeper.export.export_config import read_config
+
+    try:
+        store = open_study(workspace, storage, study)
+        best = winner_of(store)
+    except StudyNotFound:
+        return  # the export of a study that ran elsewhere
+    exported = read_config(folder / "config.json").lineage.trial
+    if best.number != exported and exported not in _taken_as_well(store):
+        raise StudyError(
+            f"{folder} holds trial {exported}, and trial {best.number} of {study} is best now: "
+            f"sweeper best {study} --export. To use the old one, name its folder"
+        )
+
+
+def _taken_as_well(store: StudyStore) -> frozenset[int]:
+    """Return the trials that `sweeper best --prefer` may have exported, of several objectives."""
+    from sweeper.standings.pareto import pareto_front
+
+    return pareto_front(store.rows(), store.sweep.objectives) if store.sweep.objectives else frozenset()

@@ -1,0 +1,37 @@
+"""`sweeper status`: the trials of a study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweeper.commands.options import StorageOption, StudyArgument
+from sweeper.commands.running import say_disk_use
+from sweeper.commands.studies import open_study, this_workspace
+from sweeper.commands.terminal import say, show, warn
+
+LISTED_TRIALS = 200
+"""`status` lists so many of the latest trials, unless all are asked for."""
+
+
+def status(
+    study: StudyArgument = None,
+    every: Annotated[bool, typer.Option("--all", help=f"List every trial, not the latest {LISTED_TRIALS}.")] = False,
+    storage: StorageOption = None,
+) -> None:
+    """List the trials of a study: state, best value, epoch, duration and reason."""
+    from sweeper.display.tables import status_table
+    from sweeper.standings.no_winner import has_finished, without_winner
+
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
+    rows = store.rows() if every else store.latest_rows(LISTED_TRIALS)
+    ended, known = store.count_ended()
+    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
+    if len(rows) < known:
+        say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
+    show(status_table(rows, store.sweep))
+    if any(row.state.ended for row in rows) and not has_finished(rows):
+        warn(without_winner(store.sweep.study, rows))
+    say_disk_use(workspace)
