@@ -126,14 +126,20 @@ class Workspace:
         """Event files, a folder for each trial."""
         return self.root / TENSORBOARD / study
 
-    def export(self, study: str) -> Path:
-        return self.root / EXPORTS / study
+    def export(self, study: str, trial: int | None = None) -> Path:
+        """Return the folder of the winner's export, or that of another trial."""
+        return self.root / EXPORTS / _model_name(study, trial)
 
     def report(self, study: str) -> Path:
         return self.root / REPORTS / f"{study}.html"
 
-    def evaluation(self, model: str, split: str) -> EvaluationFolder:
-        return EvaluationFolder(self.root / EVALUATIONS / model / split)
+    def evaluation(self, model: str, split: str, trial: int | None = None) -> EvaluationFolder:
+        return EvaluationFolder(self.root / EVALUATIONS / _model_name(model, trial) / split)
+
+
+def _model_name(study: str, trial: int | None) -> str:
+    """Return a name that no study can have, where a trial is named that need not be the winner."""
+    return study if trial is None else f"{study}@{trial}"
 
 
 @dataclass(frozen=True)

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeper.commands import exporting
-from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption
-from sweeper.commands.studies import open_study, this_workspace, winner_of
+from sweeper.commands.options import StorageOption, TrackingOption, TrialArgument
+from sweeper.commands.studies import open_trial, this_workspace, winner_of
 from sweeper.commands.terminal import say, show
+
+if TYPE_CHECKING:
+    from sweeper.results import TrialRow
+    from sweeper.search.study_store import StudyStore
 
 
 def best(
-    study: StudyArgument = None,
-    export: Annotated[bool, typer.Option("--export", help="Export the winner and check every format.")] = False,
-    to: Annotated[Path | None, typer.Option(help="Folder of the export, by default exports/STUDY.")] = None,
+    trial: TrialArgument = None,
+    export: Annotated[bool, typer.Option("--export", help="Export the trial and check every format.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the export, by default exports/STUDY, or exports/STUDY@NUMBER.")
+    ] = None,
     prefer: Annotated[
         str | None, typer.Option(metavar="METRIC", help="Take the best in this metric or cost, such as parameters.")
     ] = None,
     within: Annotated[
-        float | None, typer.Option(min=0, help="... among trials whose objective is at most so much worse.")
+        float | None, typer.Option(min=0, help="With --prefer: how much worse the objective may be.")
     ] = None,
     register: exporting.RegisterOption = True,
     fp16: exporting.Fp16Option = False,
@@ -33,29 +39,51 @@ def best(
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Print the winner of a study with its parameters and the runners-up; export and register it.
+    """Print the best trial of a study, or the one you name, with its parameters; export and register it.
 
-    It is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
+    The best is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
     is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
     """
-    from sweeper.display.confirmation import confirmed_lines
-    from sweeper.display.tables import params_table, ranked_table, score
-    from sweeper.standings.winner import confirmed
+    from sweeper.display.tables import params_table, ranked_table
+    from sweeper.standings.trial_names import require_weights
+    from sweeper.standings.winner import study_winner
 
     workspace = this_workspace()
-    store = open_study(workspace, storage, study)
-    sweep, rows = store.sweep, store.rows()
-    row, found = winner_of(store, prefer, within), None if prefer else confirmed(store)
-    say(
-        f"study {sweep.study}: trial {row.number} is best, {sweep.objective.metric} {score(row.value)} "
-        f"in epoch {row.best_epoch}"
-    )
-    for line in confirmed_lines(found, sum(row.ended_ms is not None for row in rows)) if found else ():
-        say(line)
-    show(params_table(row, rows))
-    show(ranked_table(rows, sweep, limit=5))
+    store, row = open_trial(workspace, storage, trial, tracking_uri)
+    require_weights(store, row)
+    winner = study_winner(store)
+    another = winner is None or row.number != winner.number
+    if prefer:
+        _require_none_named(trial if another else None)
+        row = winner_of(store, prefer, within)
+    _say_which(store, row, winner if another else None, preferred=bool(prefer))
+    show(params_table(row, store.rows()))
+    show(ranked_table(store.rows(), store.sweep, limit=5))
     if export or to:
         asked = exporting.Asked(
             fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance
         )
-        exporting.export(workspace, store, row, asked, to, tracking_uri, register=register)
+        folder = to or workspace.export(store.sweep.study, row.number if another else None)
+        exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
+
+
+def _require_none_named(trial: str | None) -> None:
+    from sweeper.errors import ConfigError, Problem
+
+    if trial:
+        raise ConfigError([Problem("--prefer", "", f"chooses among the trials of a study, and {trial} names one")])
+
+
+def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, preferred: bool) -> None:
+    """Say which trial it is, and where it is not the winner, which one that is."""
+    from sweeper.display.confirmation import confirmed_lines
+    from sweeper.display.tables import score
+    from sweeper.standings.winner import confirmed
+
+    metric, found = store.sweep.objective.metric, None if preferred or winner else confirmed(store)
+    which = f"study {store.sweep.study}: trial {row.number}{'' if winner else ' is best'}"
+    say(f"{which}, {metric} {score(row.value)} in epoch {row.best_epoch}")
+    if winner:
+        say(f"the best is trial {winner.number}, {metric} {score(winner.value)}")
+    for line in confirmed_lines(found, sum(row.ended_ms is not None for row in store.rows())) if found else ():
+        say(line)

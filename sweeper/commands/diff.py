@@ -20,7 +20,7 @@ NAMED_IMAGES = 8
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="STUDY/NUMBER, a run id, a study (its winner) or an export's folder.")],
+    a: Annotated[str, typer.Argument(help="STUDY, STUDY/NUMBER, an MLflow run's id, or an export's folder.")],
     b: Annotated[str, typer.Argument(help="What A is compared with, named likewise.")],
     page: Annotated[Path | None, typer.Option(help="Write the difference as one HTML file, with pictures.")] = None,
     data: Annotated[

@@ -8,17 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sweeper.commands.exported_model import is_export
 from sweeper.commands.options import DeviceOption, StorageOption, TrackingOption, device_named
-from sweeper.commands.studies import open_study, this_workspace, winner_of
+from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
+    import torch
+
     from sweeper.finished.evaluate_classifier import SplitReport
-    from sweeper.paths import Workspace
+    from sweeper.paths import EvaluationFolder, Workspace
+    from sweeper.results import TrialRow
+    from sweeper.search.study_store import StudyStore
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A study, whose winner is taken, or an export's folder.")],
+    model: Annotated[
+        str, typer.Argument(help="STUDY or STUDY/best, STUDY/NUMBER, an MLflow run's id, or an export's folder.")
+    ],
     split: Annotated[Literal["val", "test"], typer.Option(help="The images to judge it by.")] = "test",
     data: Annotated[
         Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
@@ -33,32 +40,32 @@ def evaluate(
 
     An autoencoder is scored by its squared error, PSNR and SSIM.
 
-    For a study's test split, the metrics and files go to the winner's MLflow run, with a count of the looks.
+    For a study's test split, the metrics and files go to the trial's MLflow run, with a count of the looks.
     """
     from sweeper.config.task import reconstructs
-    from sweeper.display.evaluation import classes_table, scores_table
-    from sweeper.finished.evaluate_classifier import record_in_mlflow, write_report
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
     _require_free(to)
-    if not _is_export(model) and reconstructs(open_study(workspace, storage, model).sweep.task):
-        _evaluate_autoencoder(workspace, model, split, data, to, as_json, device, storage, tracking_uri)
+    if is_export(model):
+        _evaluate_export(workspace, Path(model), split, data, to, device, as_json=as_json)
         return
-    report = _evaluated(workspace, model, split, data, device, storage, tracking_uri)
-    name = Path(model).resolve().name if report.trial is None else model
-    files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(name, split))
-    if as_json:
-        write_json(report.as_json())
-    else:
-        show(classes_table(report))
-        show(scores_table(report))
-        say(f"{model}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
-    if report.trial is not None and split == "test":
-        looks = record_in_mlflow(
-            workspace, open_study(workspace, storage, model), report, files, int(time.time() * 1000), tracking_uri
-        )
-        warn(f"logged as test/... to the run of trial {report.trial.number}; looks at a test split so far: {looks}")
+    store, row = open_trial(workspace, storage, model, tracking_uri)
+    on = device_named(store.sweep.device if device == "auto" else device)
+    study = store.sweep.study
+    folder = EvaluationFolder(to) if to else workspace.evaluation(study, split, _number_of(store, row))
+    how = _evaluate_autoencoder if reconstructs(store.sweep.task) else _evaluate_classifier
+    looks = how(workspace, store, row, split, data, folder, on, tracking_uri, as_json=as_json)
+    if looks is not None:
+        warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
+
+
+def _number_of(store: StudyStore, row: TrialRow) -> int | None:
+    """Return the number of a trial that is not the winner: its files get a folder of their own."""
+    from sweeper.standings.winner import study_winner
+
+    winner = study_winner(store)
+    return None if winner and winner.number == row.number else row.number
 
 
 def _require_free(to: Path | None) -> None:
@@ -71,69 +78,95 @@ def _require_free(to: Path | None) -> None:
         require_free(outputs_of(EvaluationFolder(to)))
 
 
-def _is_export(model: str) -> bool:
-    return (Path(model) / "config.json").is_file() or "/" in model
+def _evaluate_export(
+    workspace: Workspace,
+    export: Path,
+    split: Literal["val", "test"],
+    data: Path | None,
+    to: Path | None,
+    device: str,
+    *,
+    as_json: bool,
+) -> None:
+    from sweeper.errors import DatasetError
+    from sweeper.finished.evaluate_classifier import evaluate_export, write_report
+    from sweeper.paths import EvaluationFolder
+
+    if data is None:
+        raise DatasetError(f"the export {export} does not know where its images are; name them with --data")
+    with progress_bar("decoding") as progress:
+        report = evaluate_export(workspace, export, split, data=data, device=device_named(device), progress=progress)
+    files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(export.resolve().name, split))
+    _show(report, f"{export}", split, files[0].parent, as_json=as_json)
+
+
+def _evaluate_classifier(
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    split: Literal["val", "test"],
+    data: Path | None,
+    folder: EvaluationFolder,
+    device: torch.device,
+    tracking_uri: str | None,
+    *,
+    as_json: bool,
+) -> int | None:
+    """Evaluate a trial, write and show what came out, and return how often a test split was looked at, if it was."""
+    from sweeper.finished.evaluate_classifier import evaluate_trial, record_in_mlflow, write_report
+
+    with progress_bar("decoding") as progress:
+        report = evaluate_trial(
+            workspace, store, row, split, data=data, device=device, tracking_uri=tracking_uri, progress=progress
+        )
+    files = write_report(report, folder)
+    _show(report, f"{store.sweep.study}/{row.number}", split, folder.path, as_json=as_json)
+    if split != "test" or report.trial is None:
+        return None
+    return record_in_mlflow(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
+
+
+def _show(report: SplitReport, name: str, split: str, folder: Path, *, as_json: bool) -> None:
+    from sweeper.display.evaluation import classes_table, scores_table
+
+    if as_json:
+        write_json(report.as_json())
+        return
+    show(classes_table(report))
+    show(scores_table(report))
+    say(f"{name}: {report.images:,} {split} images of {report.data}; files in {folder}")
 
 
 def _evaluate_autoencoder(
     workspace: Workspace,
-    study: str,
+    store: StudyStore,
+    row: TrialRow,
     split: Literal["val", "test"],
     data: Path | None,
-    to: Path | None,
-    as_json: bool,
-    device: str,
-    storage: str | None,
+    folder: EvaluationFolder,
+    device: torch.device,
     tracking_uri: str | None,
-) -> None:
+    *,
+    as_json: bool,
+) -> int | None:
+    """The same for an autoencoder."""
     from sweeper.display.evaluation import quality_table
     from sweeper.errors import DatasetError
     from sweeper.finished.evaluate_autoencoder import evaluate_autoencoder, record_quality, write_quality
-    from sweeper.paths import EvaluationFolder
 
+    name = f"{store.sweep.study}/{row.number}"
     if data is not None:
-        raise DatasetError(
-            f"--data names labelled images for a classifier, and {study} is an autoencoder's; leave it out"
-        )
-    store = open_study(workspace, storage, study)
-    on = device_named(store.sweep.device if device == "auto" else device)
-    row = winner_of(store)
+        raise DatasetError(f"--data names labelled images for a classifier, and {name} is an autoencoder; leave it out")
     with progress_bar("decoding") as progress:
         report = evaluate_autoencoder(
-            workspace, store, row, split, device=on, tracking_uri=tracking_uri, progress=progress
+            workspace, store, row, split, device=device, tracking_uri=tracking_uri, progress=progress
         )
-    files = write_quality(report, EvaluationFolder(to) if to else workspace.evaluation(study, split))
+    files = write_quality(report, folder)
     if as_json:
         write_json(report.as_json())
     else:
         show(quality_table(report))
-        say(f"{study}: {report.images:,} {split} images of {report.data}; files in {files[0].parent}")
-    if split == "test":
-        looks = record_quality(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
-        warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
-
-
-def _evaluated(
-    workspace: Workspace,
-    model: str,
-    split: Literal["val", "test"],
-    data: Path | None,
-    device: str,
-    storage: str | None,
-    tracking_uri: str | None,
-) -> SplitReport:
-    from sweeper.errors import DatasetError
-    from sweeper.finished.evaluate_classifier import evaluate_export, evaluate_trial
-
-    with progress_bar("decoding") as progress:
-        if _is_export(model):
-            if data is None:
-                raise DatasetError(f"the export {model} does not know where its images are; name them with --data")
-            on = device_named(device)
-            return evaluate_export(workspace, Path(model), split, data=data, device=on, progress=progress)
-        store = open_study(workspace, storage, model)
-        on = device_named(store.sweep.device if device == "auto" else device)
-        row = winner_of(store)
-        return evaluate_trial(
-            workspace, store, row, split, data=data, device=on, tracking_uri=tracking_uri, progress=progress
-        )
+        say(f"{name}: {report.images:,} {split} images of {report.data}; files in {folder.path}")
+    if split != "test":
+        return None
+    return record_quality(workspace, store, report, files, int(time.time() * 1000), tracking_uri)

@@ -12,24 +12,41 @@ if TYPE_CHECKING:
     from sweeper.search.study_store import StudyStore
 
 
-def exported_model(workspace: Workspace, storage: str | None, model: str) -> Path:
-    """Return the folder of an export, given by its path or as the name of a study.
+def is_export(model: str) -> bool:
+    """Tell whether a model is named by a folder: one that holds an export, or what can be no trial's name."""
+    from sweeper.config.trial_name import parse_trial_name
 
-    Raises StudyError when the study's winner has not been exported, or another trial has won since.
+    if (Path(model) / "config.json").is_file():
+        return True
+    try:
+        parse_trial_name(model)
+    except ValueError:
+        return True
+    return False
+
+
+def exported_model(workspace: Workspace, storage: str | None, model: str) -> Path:
+    """Return the folder of an export, given by its path or by the name of a trial, STUDY for its best one.
+
+    Raises StudyError when the trial has not been exported, or another one has become the best since.
     """
     from sweeper.errors import StudyError
+    from sweeper.standings.trial_names import named_trial
 
-    if (Path(model) / "config.json").is_file() or "/" in model:
+    if is_export(model):
         return Path(model)
-    folder = workspace.export(model)
-    if not (folder / "config.json").is_file():
-        _require_a_winner(workspace, storage, model)
+    name = named_trial(model)
+    folder = workspace.export(name.study, name.number)
+    if name.run or not (folder / "config.json").is_file():
+        if name.number is None and not name.run:
+            _require_a_winner(workspace, storage, name.study)
         raise StudyError(
-            f"{model} is no folder of an export, and there is none in {folder}; if it is a study: "
-            f"sweeper best {model} --export"
+            f"{model} has not been exported: {folder} is not there; export it: sweeper best {model} --export"
+            if not name.run
+            else f"an export is named by its folder or as STUDY or STUDY/NUMBER, got the run {model}"
         )
-    if has_studies(workspace, storage):
-        _require_winner(workspace, storage, model, folder)
+    if name.number is None and has_studies(workspace, storage):
+        _require_winner(workspace, storage, name.study, folder)
     return folder
 
 

@@ -86,7 +86,7 @@ def export(
     store: StudyStore,
     row: TrialRow,
     asked: Asked,
-    to: Path | None,
+    destination: Path,
     tracking_uri: str | None,
     *,
     register: bool,
@@ -101,7 +101,6 @@ def export(
     if asked.more_than_the_winner and store.sweep.task.name != CLASSIFICATION.name:
         rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
         raise StudyError(f"{store.sweep.study} gives images back: {rule}")
-    destination = to or workspace.export(store.sweep.study)
     with waiting("exporting and checking every format"):
         report = export_trial(workspace, store, row, destination, tracking_uri, asked.extras(store, row))
     if not isinstance(report, ExportReport):
@@ -110,7 +109,7 @@ def export(
         return
     _say_what_was_exported(report)
     if register:
-        _register_if_possible(workspace, destination, to, tracking_uri)
+        _register_if_possible(workspace, destination, tracking_uri)
 
 
 def _say_what_was_exported(report: ExportReport) -> None:
@@ -136,7 +135,7 @@ def _say_what_was_exported(report: ExportReport) -> None:
     say(f"exported to {report.folder}; its README.md says how to use it")
 
 
-def _register_if_possible(workspace: Workspace, folder: Path, to: Path | None, tracking_uri: str | None) -> None:
+def _register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str | None) -> None:
     """Register an export; where that cannot be, the export stands, and the command that does it later is told."""
     from sweeper.errors import StudyError, TrackingError
     from sweeper.finished.register import register_export
@@ -145,7 +144,8 @@ def _register_if_possible(workspace: Workspace, folder: Path, to: Path | None, t
         with waiting("registering"):
             version = register_export(workspace, folder, tracking_uri)
     except (TrackingError, StudyError) as error:
-        warn(f"not registered: {error}. Later: sweeper register {folder if to else folder.name}")
+        known = folder == workspace.export(folder.name)
+        warn(f"not registered: {error}. Later: sweeper register {folder.name if known else folder}")
     else:
         say_registered(version)
 

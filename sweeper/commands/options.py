@@ -72,6 +72,14 @@ OverridesOption = Annotated[
 
 
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
+TrialArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TRIAL]",
+        help="STUDY or STUDY/best for its best trial, STUDY/NUMBER, or the id of an MLflow run; by default the best "
+        "trial of the latest study.",
+    ),
+]
 
 
 def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="An export's folder, or a study whose winner has been exported.")],
+    model: Annotated[str, typer.Argument(help="An export's folder, or STUDY or STUDY/NUMBER once exported.")],
     images: Annotated[list[str], typer.Argument(help="Folders, patterns, CSV files or single files.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table here instead of to standard output.")] = None,
     sort_into: Annotated[

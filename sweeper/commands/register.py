@@ -13,7 +13,7 @@ from sweeper.commands.studies import this_workspace
 
 
 def register(
-    model: Annotated[str, typer.Argument(help="An export's folder, or a study whose winner has been exported.")],
+    model: Annotated[str, typer.Argument(help="An export's folder, or STUDY or STUDY/NUMBER once exported.")],
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
     tracking_name: TrackingNameOption = None,

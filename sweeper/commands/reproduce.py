@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import TrackingOption
-from sweeper.commands.studies import this_workspace
+from sweeper.commands.options import StorageOption, TrackingOption
+from sweeper.commands.studies import open_study, this_workspace, winner_of
 from sweeper.commands.terminal import say, show
 
 if TYPE_CHECKING:
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 def reproduce(
-    run: Annotated[str, typer.Argument(help="The id of a trial's run in MLflow, or STUDY/NUMBER.")],
+    trial: Annotated[str, typer.Argument(help="STUDY/NUMBER, STUDY/best, or the id of an MLflow run.")],
     tolerance: Annotated[
         float, typer.Option(min=0, help="What may differ where not every digit can be the same.")
     ] = 0.01,
+    storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
     """Train a trial again from what MLflow holds of it alone, and say whether the metrics match; exit code 1 if not.
@@ -40,7 +41,9 @@ def reproduce(
     workspace.state.mkdir(exist_ok=True)
     store = MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace)
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=workspace.state) as temporary:
-        logged = with_beginning(read_logged(store, _run_id(workspace, store, run), Path(temporary)), workspace)
+        logged = with_beginning(
+            read_logged(store, _run_id(workspace, store, trial, storage), Path(temporary)), workspace
+        )
         require_same_images(logged, workspace)
         folder = StudyFolder(Path(temporary) / "study")
         engine = LocalEngine(logged.sweep, workspace, 1, folder=folder, threads=logged.threads)
@@ -56,22 +59,29 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _run_id(workspace: Workspace, store: MlflowStore, run: str) -> str:
-    """Return a run's id, given as it is or as STUDY/NUMBER: of this folder's study, else of the one named so there.
+def _run_id(workspace: Workspace, store: MlflowStore, trial: str, storage: str | None) -> str:
+    """Return the id of a trial's run: of this folder's study, else of the one named so in MLflow.
 
-    Raises StudyError where there is none.
+    Only for `best` the storage is asked which trial that is. Raises StudyError where there is no such run.
     """
     from sweeper.errors import StudyError
+    from sweeper.standings.trial_names import named_trial
     from sweeper.study.place import read_identity
     from sweeper.tracking.study_records import Recorded, StudyRecords, named
     from sweeper.tracking.tags import TRIAL_TAG
 
-    study, slash, number = run.partition("/")
-    if not slash:
-        return run
+    name = named_trial(trial)
+    if name.run:
+        return name.run
+    study, number = name.study, name.number
+    if number is None:
+        number = winner_of(open_study(workspace, storage, study)).number
     known = read_identity(workspace.study(study))
     recorded = named(store, study) if known is None else Recorded(study, known.id, adopted=known.adopted)
-    found = StudyRecords(store, recorded).find_run(TRIAL_TAG, number)
+    found = StudyRecords(store, recorded).find_run(TRIAL_TAG, str(number))
     if found is None:
-        raise StudyError(f"MLflow has no run of {run}; write STUDY/NUMBER, or the id of a run as `mlflow ui` shows it")
+        raise StudyError(
+            f"MLflow at {store.shown_uri} has no run of trial {number} of {study}; see sweeper status {study}, or name "
+            "the run by its id, as `mlflow ui` shows it"
+        )
     return found

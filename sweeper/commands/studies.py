@@ -46,6 +46,21 @@ def has_studies(workspace: Workspace, storage: str | None) -> bool:
     return there and bool(StudyStore.names(storage_url(workspace, storage)))
 
 
+def open_trial(
+    workspace: Workspace, storage: str | None, name: str | None, tracking_uri: str | None
+) -> tuple[StudyStore, TrialRow]:
+    """Return a trial by its name (`config/trial_name.py`), without one the best of the latest study.
+
+    Raises StudyError, StudyNotFound and NoWinner, for a run's id TrackingError too.
+    """
+    from sweeper.standings.trial_names import TrialFinder
+
+    if name is None:
+        store = open_study(workspace, storage, None)
+        return store, winner_of(store)
+    return TrialFinder(workspace, lambda study: open_study(workspace, storage, study), tracking_uri).find(name)
+
+
 def winner_of(store: StudyStore, prefer: str | None = None, within: float | None = None) -> TrialRow:
     """Return the trial that a confirmation chose, else the best that has finished; or the one that is preferred.
 

@@ -21,7 +21,7 @@ from sweeper.commands.terminal import say
 
 def train(
     source: Annotated[
-        str, typer.Option("--from", metavar="RUN", help="An MLflow run's id, STUDY/NUMBER, or STUDY/best.")
+        str, typer.Option("--from", metavar="TRIAL", help="STUDY, STUDY/NUMBER, or the id of an MLflow run.")
     ],
     overrides: OverridesOption = None,
     epochs: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.trial_name import TrialName, parse_trial_name
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.paths import Workspace
@@ -32,6 +33,16 @@ def trial_of(store: StudyStore, number: int | None) -> TrialRow:
     if row is None:
         raise StudyNotFound(f"{study} has no trial {number}; see sweeper status {study}")
     return row
+
+
+def require_weights(store: StudyStore, row: TrialRow) -> tuple[TrialConfig, int]:
+    """Return the configuration of a trial and the epoch of its weights. Raises StudyError where it has kept none."""
+    study = store.sweep.study
+    if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
+        raise StudyError(
+            f"trial {row.number} of {study} is {row.state} and has no weights; name another: sweeper status {study}"
+        )
+    return row.config, row.outcome.best_epoch
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sweeper.files import whole_file
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights, TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.trial_names import trial_of
+from sweeper.standings.trial_names import require_weights, trial_of
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder
@@ -94,7 +94,8 @@ def _fetched(
     """Bring the weights of a study's trial here; once it is known which trial that is, never another's."""
     number = before.trial if before is not None else reference.number
     store = StudyStore.load(storage_url, reference.study)
-    row = _with_weights(trial_of(store, number), store.sweep.study)
+    row = trial_of(store, number)
+    require_weights(store, row)
     _require_same_architecture(sweep, reference.study, row)
     elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri
     with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
@@ -105,13 +106,6 @@ def _fetched(
         with artifacts.weights.open("rb") as source, whole_file(workspace.weights(found.digest)) as kept:
             shutil.copyfileobj(source, kept)
     return found
-
-
-def _with_weights(row: TrialRow, study: str) -> TrialRow:
-    """Return a trial as it is. Raises StudyError where there are no weights to be had."""
-    if row.outcome is None or row.outcome.best_epoch is None:
-        raise StudyError(f"trial {row.number} of {study} is {row.state} and has no weights; name another")
-    return row
 
 
 def _require_same_architecture(sweep: SweepConfig, study: str, row: TrialRow) -> None:

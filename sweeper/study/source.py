@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.trial_names import TrialFinder
+from sweeper.standings.trial_names import TrialFinder, require_weights
 from sweeper.study.lineage import read_start
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.recorded import own_folder
@@ -46,10 +45,6 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     finder = TrialFinder(workspace, lambda study: StudyStore.load(storage_url, study), tracking_uri)
     store, row = finder.find(named)
     require_same_model_files(store)
-    study = store.sweep.study
-    if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
-        raise StudyError(
-            f"trial {row.number} of {study} is {row.state} and has no weights to go on from; see sweeper status {study}"
-        )
+    config, best_epoch = require_weights(store, row)
     start = read_start(own_folder(workspace, store))
-    return SourceTrial(store.sweep, row, row.config, row.outcome.best_epoch, start.epochs if start else 0)
+    return SourceTrial(store.sweep, row, config, best_epoch, start.epochs if start else 0)

@@ -104,10 +104,10 @@ def test_an_export_stands_and_tells_how_to_register_it_later_when_the_server_is_
     workspace: Workspace, export: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    _register_if_possible(workspace, export, None, away)
+    _register_if_possible(workspace, export, away)
     told = capsys.readouterr().err
     assert "not registered: MLflow at http://127.0.0.1" in told
-    assert "Later: sweeper register colours" in told
+    assert f"Later: sweeper register {export}" in told
 
 
 def test_a_server_that_is_away_is_told_as_that(workspace: Workspace, export: Path) -> None:

@@ -21,8 +21,8 @@ from mlflow.entities import Run
 from typer.testing import CliRunner
 
 from sweeper.cli import app
-from sweeper.commands.studies import open_study
-from sweeper.errors import StudyChanged
+from sweeper.commands.studies import open_study, winner_of
+from sweeper.errors import StudyChanged, SweeperError
 from sweeper.paths import Workspace
 from tests.functional.program import environment
 from tests.functional.test_using_models import write_blots
@@ -201,3 +201,32 @@ def test_an_edited_search_space_goes_on_with_the_trials_that_fit(
     assert len(rows) == 3
     assert "it goes on" in command("extend", "blots", "wider.yaml")
     assert "float" in (folder / ".sweeper/studies/blots/sweep/artifacts/search_space.yaml").read_text()
+
+
+def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) -> None:
+    workspace = Workspace(folder)
+    store = open_study(workspace, None, "blots")
+    best = winner_of(store).number
+    other = 1 - best
+    mlflow.set_tracking_uri(f"sqlite:///{workspace.mlflow_database}")
+    (run,) = mlflow.search_runs(
+        experiment_names=["blots"], filter_string=f"tags.`sweeper.trial` = '{best}'", output_format="list"
+    )
+    for name in ("blots", "blots/best", f"blots/{best}", run.info.run_id):
+        assert f"trial {best} is best" in command("best", name)
+        assert f"blots/{best}: 16 val images" in command("evaluate", name, "--split", "val")
+        assert f"A: blots/{best}" in command("diff", name, f"blots/{other}")
+    for name in ("blots/best", f"blots/{best}", run.info.run_id):
+        assert "the same to the last digit" in command("reproduce", name)
+        study = f"on-{name[-4:].replace('/', '-')}"
+        assert f"goes on from blots/{best}" in command(
+            "train", "--from", name, "--epochs", "1", "--set", f"study={study}"
+        )
+    told = command("best", f"blots/{other}", "--export")
+    assert f"trial {other}, val/accuracy" in told
+    assert f"the best is trial {best}" in told
+    assert "1 images labelled" in command("predict", f"blots/{other}", str(next(folder.glob("images/val/left/*"))))
+    for name in ("blots/7", "blots/best/1"):
+        for words in (("best", name), ("evaluate", name), ("diff", name, "blots"), ("reproduce", name)):
+            with pytest.raises(SweeperError):
+                command(*words)

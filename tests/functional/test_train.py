@@ -150,7 +150,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("source", "rule"),
     [
-        ("tiny", "STUDY/NUMBER or STUDY/best, got tiny"),
+        ("tiny/first", "STUDY/NUMBER, or the id of an MLflow run, got 'tiny/first'"),
         ("tiny/7", "tiny has no trial 7"),
         ("tinny/best", "no study is called tinny; there are"),
         ("0" * 32, f"Run with id={'0' * 32} not found"),
