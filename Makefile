@@ -60,9 +60,10 @@ format: .venv/dev.stamp  ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-schema: .venv/package.stamp  ## write the schema and the reference page of search spaces
+schema: .venv/package.stamp  ## write what docs/ holds of the code: schema and reference of search spaces, the layers
 	$(BIN)/sweeper schema > docs/search_space.schema.json
 	$(BIN)/sweeper schema --markdown > docs/search_space.md
+	$(BIN)/python docs/draw_layers.py
 
 clean:  ## remove the environment and the caches of the tools
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

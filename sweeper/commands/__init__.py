@@ -1,1 +1,1 @@
-"""The commands that are not about running a sweep, and what all commands share."""
+"""What users type: a file for each command, and what commands share."""

@@ -1,1 +1,1 @@
-"""The best trials trained again: repetitions, the test split, reproduction."""
+"""The best trials trained again with fresh seeds; a trial reproduced."""

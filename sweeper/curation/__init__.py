@@ -1,1 +1,1 @@
-"""Looking after data sets before a study: splitting, checking, finding what does not belong. Deletes nothing."""
+"""A data set before its study: split, checked, cleaned. Deletes nothing."""

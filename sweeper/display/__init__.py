@@ -1,1 +1,1 @@
-"""What the command line shows: tables, and a sweep while it runs."""
+"""What users see in a terminal: tables, and a sweep while it runs."""

@@ -1,1 +1,1 @@
-"""Where trials run: warm workers that get a trial and stream its epochs."""
+"""Where trials run: warm worker processes that get a trial and stream its epochs."""

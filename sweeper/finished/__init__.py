@@ -1,1 +1,1 @@
-"""A trial that has ended: exported, registered, evaluated, asked for wrong labels."""
+"""A trial that has ended: exported, registered, evaluated, searched for wrong labels."""

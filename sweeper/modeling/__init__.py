@@ -1,1 +1,1 @@
-"""Networks: timm's backbones and the user's own, a head on top, and what of them may learn."""
+"""Networks: backbones of timm and of users, a head, and which weights learn."""

@@ -1,1 +1,1 @@
-"""Predictions of an exported model for images."""
+"""Labels for images, by an export."""

@@ -1,1 +1,1 @@
-"""A finished study, and the difference of two models, as pages and tables that people read."""
+"""What users read in a browser: a study, or the difference of two models, as one page."""

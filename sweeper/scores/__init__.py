@@ -1,1 +1,1 @@
-"""How good predictions are: metrics, confusion matrices, and comparisons of two models."""
+"""How good predictions are: metrics, confusion matrices, comparisons."""

@@ -1,1 +1,1 @@
-"""Which configuration is tried next and which trial ends early; the only package that knows Optuna."""
+"""Which trial comes next and which ends early; alone knows Optuna."""

@@ -1,1 +1,1 @@
-"""Which trials of a study are best, and how sure that is."""
+"""Which trials are best, and how sure that is."""

@@ -1,1 +1,1 @@
-"""Running a study, and reading it afterwards."""
+"""A study while it runs: driver, card, preparation, continuation."""

@@ -1,1 +1,1 @@
-"""From a trial's folder on disk to its MLflow run, in the background and exactly once."""
+"""From a trial's folder to its MLflow run, exactly once; alone knows MLflow."""

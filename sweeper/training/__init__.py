@@ -1,1 +1,1 @@
-"""One trainer for every backbone and every trial; knows nothing of Optuna, MLflow or processes."""
+"""One trainer for every network; knows nothing of Optuna, MLflow or processes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -105,3 +106,8 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
 def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_stored_picture_of_the_layers_is_drawn_from_the_contract() -> None:
+    drawn = runpy.run_path(str(REPOSITORY / "docs" / "draw_layers.py"))
+    assert (REPOSITORY / "docs" / "layers.svg").read_text() == drawn["picture"](), "run `make schema`"
