@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow postgresql chromium chaos bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart quick test test-slow postgresql chromium chaos bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without net
 		$(if $(OUT),--out $(OUT)) $(if $(PARTS),--only $(PARTS)) $(if $(FACTOR),--factor $(FACTOR))
 
 check: lint types layers test  ## everything CI runs
+
+quick: lint types layers  ## the same within a minute, but only the unit tests of the rooms that differ from the last commit
+	@rooms=$$(git diff --name-only HEAD; git ls-files --others --exclude-standard); \
+	rooms=$$(echo "$$rooms" | sed -nE 's#^(sweeper|tests)/([a-z_]+)/.*#tests/\2#p' | sort -u | grep -vE '/(functional|field|cuda)$$'); \
+	rooms=$$(for room in $$rooms; do [ -d $$room ] && echo $$room; done); \
+	if [ -n "$$rooms" ]; then $(BIN)/pytest -n 2 --dist loadfile $$rooms; else echo "no room differs: no unit tests"; fi
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check

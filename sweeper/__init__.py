@@ -1,3 +1,3 @@
 """An experiment sweep orchestrator for image classifiers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
