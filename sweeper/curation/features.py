@@ -13,6 +13,7 @@ from sweeper.data.augment import Normalize, evaluation_images
 from sweeper.data.decode import Resize
 from sweeper.data.decoded_batches import decoded_batches
 from sweeper.modeling.backbones import Backbone, build_backbone
+from sweeper.training.device import place
 
 Features = npt.NDArray[np.float32]
 
@@ -51,7 +52,7 @@ def image_features(
         ModelError: the backbone cannot be built or its weights do not fit.
     """
     network = build_backbone(backbone, pretrained, drop_rate=0.0, image_size=image_size)
-    network.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(network.module.eval(), device)
     normalize = Normalize(network.mean, network.std, image_size, device)
     values, rows, bad = [np.empty((0, network.features), np.float32)], list[int](), dict[int, str]()
     for batch in decoded_batches(files, image_size, resize, batch_size):

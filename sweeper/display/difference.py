@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import score, short
-from sweeper.report.difference import Difference, Paired
+from sweeper.report.difference import Difference, PairedPredictions
 
 MOST_ROWS = 10
 SIGNIFICANT = 0.05
@@ -27,7 +27,7 @@ def difference_tables(found: Difference) -> Iterator[Table]:
         yield _table("confusions that changed most", ("true", "predicted", "A", "B", "change"), _cells(found))
 
 
-def verdict(paired: Paired) -> str:
+def verdict(paired: PairedPredictions) -> str:
     """Say in a sentence which side is better, and whether by more than chance."""
     gained, lost = len(paired.newly_right), len(paired.newly_wrong)
     sure = "more than chance would explain" if paired.p_value < SIGNIFICANT else "no more than chance may explain"

@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import sys
-from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from sweeper.child_process import live_with_parent
 from sweeper.config.sweep import SweepConfig
@@ -128,7 +129,7 @@ class Worker:
         self._device = open_device(self._sweep.device, setup.device)
         load_model_files(self._sweep.model_files)
         require_working(self._device)
-        self._data: OrderedDict[int, TrialData] = OrderedDict()
+        self._data: LRUCache[int, TrialData] = LRUCache(KEPT_IMAGE_SETS)
         self._guard = ImageGuard(self._study_folder.images, self._sweep.dataset, self._workspace)
         self._features = FrozenFeatures(FeatureCache(self._workspace.features), self._sweep.features, self._device)
         drop_when_short(self._drop_spare)
@@ -137,7 +138,7 @@ class Worker:
         """Drop the images of earlier trials and all features and backbones that are kept for later ones."""
         spare = len(self._data) - 1
         for _ in range(spare):
-            self._data.popitem(last=False)
+            self._data.popitem()  # the one that was not used for longest
         return self._features.drop() or spare > 0
 
     def room(self) -> DeviceRoom:
@@ -275,15 +276,14 @@ class Worker:
 
         size = self._sweep.dataset.stored_size or image_size
         if size not in self._data:
-            while len(self._data) >= KEPT_IMAGE_SETS:
-                self._data.popitem(last=False)
+            if len(self._data) >= KEPT_IMAGE_SETS:
+                self._data.popitem()  # before the new images need its memory
             images = prepare_images(self._sweep.dataset, size, self._workspace)
             self._guard.require(images.digest)
             # One worker at a time, since each takes a share of the memory that it finds free.
             with file_lock(self._workspace.device_lock(str(self._device)), blocking=True):
                 train, val = (DeviceImages(images, split, self._device) for split in ("train", "val"))
             self._data[size] = TrialData(train, val, images.titles)
-        self._data.move_to_end(size)
         return self._data[size]
 
     def _report(self, number: int, metrics: EpochMetrics) -> bool:

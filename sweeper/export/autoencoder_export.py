@@ -26,6 +26,7 @@ from sweeper.export.load import load_autoencoder
 from sweeper.export.verify import LARGEST_DIFFERENCE, full_precision
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder
+from sweeper.training.device import place
 from sweeper.training.image_quality import mean_squared_error, psnr
 
 PSNR = "val/psnr"
@@ -130,7 +131,7 @@ def export_autoencoder(source: ExportSource, val: DeviceImages, destination: Pat
         for name, (part, output) in PARTS.items():
             _write_part(part(model), source, output, files.path / name)
         write_picture(files.picture)
-        model.to(val.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(model, val.device)
         checks = verify_autoencoder(source, model, val, files)
         write_whole(files.verification, json.dumps([dataclasses.asdict(check) for check in checks], indent=2) + "\n")
         written = {*files.files(), files.config.name, files.card.name}

@@ -15,12 +15,10 @@ from scipy.special import log_softmax
 
 from sweeper.config.hyperparameters import Frozen
 from sweeper.export.export_bounds import Temperature
+from sweeper.scores.calibration_error import reliability
 
 Logits = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
-
-BINS = 15
-"""Of confidence, as in the paper named above."""
 
 FEWEST_MISTAKES = 5
 """With fewer, how sure a classifier may be is not to be seen: the fit would run to a bound."""
@@ -111,9 +109,6 @@ def cross_entropy(logits: Logits, labels: Labels, temperatures: Logits) -> float
 
 
 def calibration_error(logits: Logits, labels: Labels, temperatures: Logits) -> float:
-    """Return the expected calibration error: how far confidence and accuracy are apart, by bins of confidence."""
+    """Return the expected calibration error of logits [N, C], each row at its own temperature [N]."""
     log_probabilities = log_softmax(logits.astype(np.float64) / temperatures[:, None], axis=1)
-    confidence, right = np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == labels
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(labels))
+    return reliability(np.exp(log_probabilities.max(1)), log_probabilities.argmax(1) == labels).error

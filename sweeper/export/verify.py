@@ -22,6 +22,7 @@ from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
+from sweeper.training.device import place
 from sweeper.training.evaluate import Evaluation, Predict, evaluate_predictions
 
 OTHER_ARITHMETIC = 0.005
@@ -133,7 +134,7 @@ def passed(predict: Predict, batches: Iterable[Batch], classes: int, device: tor
 
 def classifier_on(classifier: AnyClassifier, device: torch.device) -> Predict:
     """Put a classifier on a device as the trainer does."""
-    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(classifier, device)
     return classifier
 
 

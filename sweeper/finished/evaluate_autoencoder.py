@@ -20,6 +20,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
+from sweeper.training.device import place
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,6 @@ def evaluate_autoencoder(
 
     Raises DatasetError when there is no such split, StudyError when the trial has no weights.
     """
-    import torch
 
     from sweeper.data.batches import DeviceImages
     from sweeper.data.prepare import prepare_images
@@ -88,7 +88,7 @@ def evaluate_autoencoder(
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
         artifacts = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri)
         model = load_autoencoder(config, artifacts.weights)
-    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(model, device)
     part = DeviceImages(images, split, device)
     batches = part.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
     validation = Reconstruction(task).validate(model, batches, device, MicroBatches(device))

@@ -26,6 +26,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
+from sweeper.training.device import place
 
 if TYPE_CHECKING:
     import torch
@@ -164,12 +165,11 @@ def _evaluated(
     classifier: AnyClassifier, images: ImageSet, split: Split, config: TrialConfig, device: torch.device
 ) -> tuple[Evaluation, Predictions | None]:
     """Evaluate as a trial is validated: the same batches, the same precision."""
-    import torch
 
     from sweeper.data.batches import DeviceImages
     from sweeper.training.evaluate import evaluate
 
-    classifier.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(classifier, device)
     placed = DeviceImages(images, split, device)
     batches = placed.eval_batches(config.batch_size, config.image_size, classifier.mean, classifier.std)
     evaluation = evaluate(classifier, batches, classes=len(images.classes), device=device)

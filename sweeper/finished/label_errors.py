@@ -35,6 +35,7 @@ from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.arrays import packed, unpacked
 from sweeper.study.lineage import read_start
 from sweeper.study.pretrained import with_kept_weights
+from sweeper.training.device import place
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import MicroBatches
@@ -181,7 +182,7 @@ def _tell(told: Callable[[int], None], metrics: EpochMetrics) -> bool:
 
 @torch.inference_mode()
 def _probabilities(model: Classifier, images: DeviceImages, config: TrialConfig, device: torch.device) -> Probabilities:
-    model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(model.eval(), device)
     predict = predictor(model, device, MicroBatches(device))
     batches = images.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
     return np.concatenate([predict(batch.inputs).double().softmax(1).cpu().numpy() for batch in batches])

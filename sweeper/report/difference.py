@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from sweeper.report.compared_model import Side
+from sweeper.scores.mcnemar import mcnemar
 from sweeper.scores.metrics import scores
 from sweeper.scores.predictions import Predictions
 
@@ -26,12 +26,11 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedPredictions:
     """What both say about the N images that both have seen, in the same order on both sides.
 
-    `p_value` is that of McNemar's test in its exact form (McNemar, 1947): were both equally good, each image
-    that just one of them gets right would be either's by the toss of a coin; this is the probability of a
-    split at least as uneven.
+    `p_value` is that of McNemar's exact test (`scores/mcnemar.py`): the probability of a split at least as uneven
+    were both equally good.
     """
 
     a: Predictions
@@ -68,7 +67,7 @@ class Difference:
     a: Side
     b: Side
     params: Mapping[str, tuple[Any, Any]]
-    paired: Paired | None
+    paired: PairedPredictions | None
     why_not: str
     classes: tuple[ClassChange, ...]
 
@@ -94,28 +93,21 @@ def _why_not(a: Side, b: Side) -> str:
     return ""
 
 
-def pair(a: Predictions, b: Predictions) -> Paired:
+def pair(a: Predictions, b: Predictions) -> PairedPredictions:
     """Bring the images that both have seen into the same order, and test which is right more often."""
     _, in_a, in_b = np.intersect1d(a.images, b.images, return_indices=True)
     order = np.argsort(in_a)
     left, right = _rows(a, in_a[order]), _rows(b, in_b[order])
     gained = int((~left.right & right.right).sum())
     lost = int((left.right & ~right.right).sum())
-    return Paired(left, right, mcnemar(gained, lost))
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test; 1 where they never disagree."""
-    if not gained + lost:
-        return 1.0
-    return float(binomtest(gained, gained + lost, 0.5).pvalue)
+    return PairedPredictions(left, right, mcnemar(gained, lost))
 
 
 def _rows(predictions: Predictions, rows: npt.NDArray[np.intp]) -> Predictions:
     return Predictions(**{name: value[rows] for name, value in vars(predictions).items()})
 
 
-def _class_changes(paired: Paired, names: tuple[str, ...]) -> tuple[ClassChange, ...]:
+def _class_changes(paired: PairedPredictions, names: tuple[str, ...]) -> tuple[ClassChange, ...]:
     before, after = (scores(side.confusion(len(names))) for side in (paired.a, paired.b))
     return tuple(
         ClassChange(

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.paths import Workspace
 from sweeper.report.compared_model import Side
-from sweeper.report.difference import Difference, Paired
+from sweeper.report.difference import Difference, PairedPredictions
 from sweeper.report.page import render
 from sweeper.report.payload import blob, curve_payload, packed
 from sweeper.report.pictures import find_files, pictures
@@ -38,7 +38,7 @@ def _curves(side: Side) -> dict[str, list[float | None]]:
     return {name: curve_payload(curve) for name, curve in side.curves.items() if curve}
 
 
-def _images(workspace: Workspace, side: Side, paired: Paired) -> dict[str, Any]:
+def _images(workspace: Workspace, side: Side, paired: PairedPredictions) -> dict[str, Any]:
     count = len(side.classes)
     files = find_files(side.dataset, workspace, paired.a.images) if side.dataset else None
     shown = chain(paired.newly_right[:MOST_SHOWN].tolist(), paired.newly_wrong[:MOST_SHOWN].tolist())
@@ -53,7 +53,7 @@ def _images(workspace: Workspace, side: Side, paired: Paired) -> dict[str, Any]:
     }
 
 
-def _test(paired: Paired) -> dict[str, Any]:
+def _test(paired: PairedPredictions) -> dict[str, Any]:
     return {
         "p": paired.p_value,
         "gained": len(paired.newly_right),

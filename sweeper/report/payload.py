@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.report.calibration import calibration
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
 from sweeper.report.selection import places
 from sweeper.results import TrialRow
 from sweeper.safeguards.printable import one_line
+from sweeper.scores.calibration_error import reliability
 from sweeper.scores.predictions import Predictions
 from sweeper.standings.pareto import in_order
 
@@ -153,7 +153,7 @@ def _within_bounds(told: Mapping[int, Predictions], classes: int) -> Iterable[tu
 
 
 def _judged(predictions: Predictions) -> dict[str, Any]:
-    found = calibration(predictions)
+    found = reliability(predictions.probabilities[:, 0], predictions.right)
     worst = worst_mistakes(predictions)
     return {
         "error": round(found.error, 5),

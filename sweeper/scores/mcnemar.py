@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ Z95 = 1.96
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedCounts:
     """The second classifier against the first: images that it alone, and that the first alone, labels rightly."""
 
     images: int
@@ -35,11 +36,19 @@ class Paired:
 
     @property
     def p_better(self) -> float:
-        """The chance of so many gains among the differing images if neither were better: McNemar's exact test."""
-        differing = self.gained + self.lost
-        return float(binomtest(self.gained, differing, 0.5, alternative="greater").pvalue) if differing else 1.0
+        """The chance of this many gains or more among the differing images if neither were better."""
+        return mcnemar(self.gained, self.lost, "greater")
 
 
-def paired(first: Hits, second: Hits) -> Paired:
+def mcnemar(gained: int, lost: int, alternative: Literal["two-sided", "greater"] = "two-sided") -> float:
+    """Return the p-value of McNemar's exact test (McNemar, 1947); 1 where the two never disagree.
+
+    Were both equally good, each image that just one of them labels rightly would be either's by the toss of a coin.
+    """
+    differing = gained + lost
+    return float(binomtest(gained, differing, 0.5, alternative=alternative).pvalue) if differing else 1.0
+
+
+def paired(first: Hits, second: Hits) -> PairedCounts:
     """Compare which images [N] two classifiers label rightly."""
-    return Paired(len(first), int((second & ~first).sum()), int((first & ~second).sum()))
+    return PairedCounts(len(first), int((second & ~first).sum()), int((first & ~second).sum()))

@@ -6,12 +6,15 @@ import contextlib
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import psutil
 import torch
+from torch import nn
 
 from sweeper.errors import DeviceError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 CUDA_PROCESS_MB = 600.0  # an allowance for the CUDA context and the libraries' workspaces
 
@@ -89,6 +92,12 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     if precision(device) == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to a device, its weights in the memory format in which convolutions are fastest."""
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -8,7 +8,6 @@ numbers depend on; trials then train their heads on that.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 
 import timm
 import torch
+from cachetools import LRUCache
 from timm.models import model_entrypoint
 from torch import nn
 
@@ -26,7 +26,7 @@ from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.data.features import DeviceFeatures
 from sweeper.modeling.backbones import Backbone, build_backbone
 from sweeper.results import TrialSpec
-from sweeper.training.device import device_name, precision
+from sweeper.training.device import device_name, place, precision
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits, MicroBatches, recall_limits, remember_limits
@@ -81,8 +81,8 @@ class FrozenFeatures:
         self._cache = cache
         self._config = config
         self._device = device
-        self._backbones: OrderedDict[str, FrozenBackbone] = OrderedDict()
-        self._splits: OrderedDict[str, DeviceFeatures] = OrderedDict()
+        self._backbones: LRUCache[str, FrozenBackbone] = LRUCache(KEPT_BACKBONES)
+        self._splits: LRUCache[str, DeviceFeatures] = LRUCache(KEPT_SPLITS)
 
     def drop(self) -> bool:
         """Keep nothing for later trials, and tell whether anything was kept; what a trial uses it still holds."""
@@ -106,7 +106,7 @@ class FrozenFeatures:
         key = f"{config.backbone} {config.image_size} {_weights_file(config.pretrained)}"
         if key not in self._backbones:
             self._backbones[key] = self._build(config)
-        return _recent(self._backbones, key, KEPT_BACKBONES)
+        return self._backbones[key]
 
     def _build(self, config: TrialConfig) -> FrozenBackbone:
         # Dropout inside the backbone has no effect where nothing is trained, so that trials of all rates share.
@@ -124,7 +124,7 @@ class FrozenFeatures:
             "versions": [torch.__version__, timm.__version__],
             "chunk": CHUNK,
         }
-        built.module.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(built.module, self._device)
         return FrozenBackbone(built, described)
 
     def splits(
@@ -143,7 +143,7 @@ class FrozenFeatures:
             self._splits[name] = DeviceFeatures(
                 maker.images.labels, lambda view: self._cache.open(maker.key(view), maker.compute), views, self._device
             )
-        return _recent(self._splits, name, KEPT_SPLITS)
+        return self._splits[name]
 
 
 @dataclass(frozen=True)
@@ -195,11 +195,3 @@ def _weights_file(pretrained: bool | str) -> str:
         return str(pretrained)
     status = Path(pretrained).stat()
     return f"{pretrained} {status.st_size} {status.st_mtime_ns}"
-
-
-def _recent(kept: OrderedDict[str, T], key: str, most: int) -> T:
-    """Return what was kept under a key, and drop what was not asked for for longest."""
-    kept.move_to_end(key)
-    while len(kept) > most:
-        kept.popitem(last=False)
-    return kept[key]

@@ -16,6 +16,7 @@ from sweeper.results import TrialSpec
 from sweeper.scores.predictions import Predictions
 from sweeper.training.checkpoint import Record, save_weights
 from sweeper.training.compiling import PLAIN, Compilation, Compiling
+from sweeper.training.device import place
 from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.forward import Forward
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
@@ -134,7 +135,7 @@ def build_learner(
     else:
         torch.manual_seed(spec.seed)
         model = task.build(config)
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(model, device)
         inputs = ImageInputs(model, data, config, spec.seed)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.paths import Workspace
-from sweeper.report.calibration import BINS, calibration
-from sweeper.report.difference import mcnemar, pair
+from sweeper.report.difference import pair
+from sweeper.scores.calibration_error import BINS, reliability
+from sweeper.scores.mcnemar import mcnemar
 from sweeper.scores.predictions import Predictions, image_ids, read_predictions
 from sweeper.search.study_store import StudyStore
 
@@ -65,7 +66,7 @@ def test_the_four_groups_of_images_make_up_all_and_explain_the_matrices() -> Non
 @given(seed=st.integers(0, 99), count=st.integers(1, 200))
 def test_the_bins_hold_every_image_and_the_error_is_their_weighted_distance(seed: int, count: int) -> None:
     told = predictions(seed, [str(number) for number in range(count)])
-    found = calibration(told)
+    found = reliability(told.probabilities[:, 0], told.right)
     confidence = told.probabilities[:, 0].astype(float)
     steps = np.minimum((confidence * BINS).astype(int), BINS - 1)
     expected = sum(abs(confidence[steps == step].sum() - told.right[steps == step].sum()) for step in range(BINS))
@@ -76,7 +77,7 @@ def test_the_bins_hold_every_image_and_the_error_is_their_weighted_distance(seed
 def test_a_model_that_is_always_right_and_sure_is_calibrated() -> None:
     told = predictions(0, ["x"] * 9)
     sure = replace(told, labels=told.predicted, probabilities=np.ones_like(told.probabilities))
-    assert calibration(sure).error == 0
+    assert reliability(sure.probabilities[:, 0], sure.right).error == 0
 
 
 @pytest.fixture
