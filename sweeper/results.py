@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, computed_field
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
 from sweeper.credentials import hide_credentials
+from sweeper.files import read_parsed, write_whole
 
 
 class TrialStart(Frozen):
@@ -83,6 +87,19 @@ class EpochMetrics(Frozen):
     epoch: int
     values: dict[str, float]
     timestamp_ms: int
+
+
+HISTORY = TypeAdapter(list[EpochMetrics])
+
+
+def write_history(file: Path, epochs: Sequence[EpochMetrics]) -> None:
+    """Write the metrics of all epochs, for those who record or show them."""
+    write_whole(file, json.dumps([metrics.model_dump() for metrics in epochs]))
+
+
+def read_history(file: Path) -> list[EpochMetrics]:
+    """Return the metrics of all epochs that a history holds, none where there is no file. Raises DamagedFile."""
+    return read_parsed(file, HISTORY.validate_json) if file.exists() else []
 
 
 class TrialState(StrEnum):

@@ -115,6 +115,7 @@ def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -
     """Let MLflow know of looks that it has not been told of."""
     from sweeper.confirm.test_split import keep_look, looks
     from sweeper.study.artifacts import find_run
+    from sweeper.tracking.tags import CONFIRMED_TAG, LOOK_FORCED_TAG
     from sweeper.tracking.test_split_looks import record_test_look
 
     folder, rows = workspace.study(store.sweep.study), store.rows()
@@ -124,6 +125,6 @@ def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -
             mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)
             epoch = rows[look.trial].best_epoch or 0
             record_test_look(mlflow, run, look.metrics, epoch, files, look.digest, look.when_ms)
-            forced = {"sweeper.test_look_forced": "true"} if look.forced else {}
-            mlflow.set_tags(run, {"sweeper.confirmed": "true", **forced})
+            forced = {LOOK_FORCED_TAG: "true"} if look.forced else {}
+            mlflow.set_tags(run, {CONFIRMED_TAG: "true", **forced})
             keep_look(folder, look.model_copy(update={"recorded": True}))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.commands.studies import has_studies, open_study, winner_of
+from sweeper.paths import ExportFolder
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
@@ -16,7 +17,7 @@ def is_export(model: str) -> bool:
     """Tell whether a model is named by a folder: one that holds an export, or what can be no trial's name."""
     from sweeper.config.trial_name import parse_trial_name
 
-    if (Path(model) / "config.json").is_file():
+    if ExportFolder(Path(model)).config.is_file():
         return True
     try:
         parse_trial_name(model)
@@ -37,7 +38,7 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
         return Path(model)
     name = named_trial(model)
     folder = workspace.export(name.study, name.number)
-    if name.run or not (folder / "config.json").is_file():
+    if name.run or not ExportFolder(folder).config.is_file():
         if name.number is None and not name.run:
             _require_a_winner(workspace, storage, name.study)
         raise StudyError(
@@ -71,7 +72,7 @@ def _require_winner(workspace: Workspace, storage: str | None, study: str, folde
         best = winner_of(store)
     except StudyNotFound:
         return  # the export of a study that ran elsewhere
-    exported = read_config(folder / "config.json").lineage.trial
+    exported = read_config(ExportFolder(folder).config).lineage.trial
     if best.number != exported and exported not in _taken_as_well(store):
         raise StudyError(
             f"{folder} holds trial {exported}, and trial {best.number} of {study} is best now: "

@@ -13,7 +13,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, ImagesChanged, TrialEnded, WorkerDied
 from sweeper.errors import DiskError, StudyError
-from sweeper.paths import StudyFolder, Workspace
+from sweeper.paths import CONFIG, SEARCH_SPACE, StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.study.card import environment
 from sweeper.study.continue_from import kept_start
@@ -22,7 +22,7 @@ from sweeper.study.place import read_identity
 from sweeper.study.preparation import prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, THREADS_TAG
+from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, REASON_TAG, THREADS_TAG
 
 JUDGING = ("train/", "val/")
 """Metrics that judge the model begin like this; times and memory are nobody's promise."""
@@ -90,7 +90,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
     if logged.parent is None or "seed" not in logged.params:
         raise StudyError(f"the run {run} is none of a trial; take its id from `mlflow ui`, a run named trial-NNNN")
     try:
-        content = yaml.safe_load(store.download(run, "config.yaml", into).read_text(encoding="utf-8"))
+        content = yaml.safe_load(store.download(run, CONFIG, into).read_text(encoding="utf-8"))
         config = TrialConfig.model_validate(content["search"])
         sweep = _sweep_of(store, logged.parent, into)
     except ValidationError as error:
@@ -108,7 +108,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         task=sweep.task,
     )
     if not any(name.startswith(JUDGING) for name in logged.metrics):
-        why = logged.tags.get("sweeper.reason", "it has not finished an epoch")
+        why = logged.tags.get(REASON_TAG, "it has not finished an epoch")
         raise StudyError(f"{logged.name} has no metrics that could come out again: {why}; name a trial that has some")
     pruned, threads = logged.tags.get(PRUNED_TAG), logged.tags.get(THREADS_TAG)
     return Logged(
@@ -129,7 +129,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
 def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
     """Return the search space of the study that a run belongs to; a confirmation stands one below it."""
     above = store.run(parent).parent or parent
-    text = store.download(above, "search_space.yaml", into).read_text(encoding="utf-8")
+    text = store.download(above, SEARCH_SPACE, into).read_text(encoding="utf-8")
     return SweepConfig.model_validate(yaml.safe_load(text))
 
 

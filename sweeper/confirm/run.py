@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.confirm.repetitions import Repetitions, leaders_of
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import EpochMetrics, TrialRow
+from sweeper.results import EpochMetrics, TrialRow, write_history
 from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
@@ -102,12 +101,11 @@ class _Judge:
         return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, self.seeds, self.known_trials)
 
     def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
-        points = [point.model_dump() for point in _history(rows)]
-        write_whole(folder.history, json.dumps(points))
-        write_whole(folder.artifacts / "repetitions.csv", _repetitions_csv(rows))
+        write_history(folder.history, _history(rows))
+        write_whole(folder.repetitions_table, _repetitions_csv(rows))
         judged = self.judgement()
         if judged is not None:
-            write_whole(folder.artifacts / "confirmation.json", judged.model_dump_json(indent=2))
+            write_whole(folder.judgement, judged.model_dump_json(indent=2))
 
 
 def _history(rows: Sequence[TrialRow]) -> list[EpochMetrics]:

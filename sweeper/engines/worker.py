@@ -33,7 +33,7 @@ from sweeper.engines.protocol import (
 from sweeper.errors import DatasetError, DeviceError, DiskError, OtherImages
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history
 
 if TYPE_CHECKING:
     from sweeper.training.compiling import Compilation
@@ -292,8 +292,6 @@ class Worker:
 
     def _replay(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
         """Report an outcome again that the driver did not live to record."""
-        from sweeper.training.checkpoint import read_history
-
-        for metrics in read_history(folder):
+        for metrics in read_history(folder.history):
             self._report(spec.number, metrics)
         return TrialOutcome.model_validate_json(folder.outcome.read_bytes())

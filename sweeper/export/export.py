@@ -15,7 +15,7 @@ from sweeper.errors import ConfigError, ExportError
 from sweeper.export.calibration import calibrate
 from sweeper.export.export_config import ExportConfig, describe_export, networks_of, write_config
 from sweeper.export.export_source import ACCURACY, ExportSource
-from sweeper.export.folder import ExportFolder, require_replaceable, staged
+from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.formats import recording, trace, write_onnx, write_program
 from sweeper.export.label_program import write_label_program
 from sweeper.export.load import load_network
@@ -25,6 +25,7 @@ from sweeper.export.verify import Verification, verify_export, write_verificatio
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.modeling.registry import load_model_files
+from sweeper.paths import ExportFolder
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The folder of an export: its file names, and how it comes to stand there whole."""
+"""How an export comes to stand in its folder whole, and in nobody else's place."""
 
 from __future__ import annotations
 
@@ -7,81 +7,18 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from sweeper.errors import ExportError
+from sweeper.paths import ExportFolder
 
 FORMAT = "sweeper-export"
 """Stands in config.json; a folder without it is none of ours."""
 
 SHOWN = 5
 """How many foreign files a message names."""
-
-
-@dataclass(frozen=True)
-class ExportFolder:
-    """Where each part of an export lies."""
-
-    path: Path
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.json"
-
-    @property
-    def onnx(self) -> Path:
-        return self.path / "model.onnx"
-
-    def variant(self, kind: str) -> Path:
-        """The network in smaller numbers, `fp16` or `int8`."""
-        return self.path / f"model.{kind}.onnx"
-
-    @property
-    def program(self) -> Path:
-        """A torch.export program."""
-        return self.path / "model.pt2"
-
-    @property
-    def card(self) -> Path:
-        return self.path / "README.md"
-
-    @property
-    def label_program(self) -> Path:
-        """Labels images without this package."""
-        return self.path / "label.py"
-
-    @property
-    def picture(self) -> Path:
-        """The folder of the programs that prepare an image."""
-        return self.path / "picture"
-
-    @property
-    def verification(self) -> Path:
-        return self.path / "verification.json"
-
-    @property
-    def model_files(self) -> Path:
-        """Copies of the files that define architectures of the user's own."""
-        return self.path / "model_files"
-
-    def inside(self, name: str) -> Path:
-        """Return a file by its name. Raises ExportError where it leads elsewhere: an export may be a stranger's."""
-        path = self.path / name
-        if not path.resolve().is_relative_to(self.path.resolve()):
-            raise ExportError(f"{self.config} names the file {name!r} outside the export; export again")
-        return path
-
-    def files(self) -> tuple[str, ...]:
-        """Return the names of all files in the folder, with / between their parts."""
-        found = (path for path in self.path.rglob("*") if not path.is_dir())
-        return tuple(sorted(path.relative_to(self.path).as_posix() for path in found))
 
 
 def require_replaceable(destination: Path) -> None:

@@ -14,12 +14,12 @@ from torch import nn
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ConfigError, ExportError, ModelError
 from sweeper.export.export_config import ExportConfig, read_config
-from sweeper.export.folder import ExportFolder
 from sweeper.export.seal import require_as_written
 from sweeper.modeling.autoencoder import Autoencoder, build_autoencoder
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
 from sweeper.modeling.registry import backbone_problems, load_model_files
+from sweeper.paths import ExportFolder
 from sweeper.safeguards.printable import one_line
 
 T = TypeVar("T", bound=nn.Module)

@@ -17,11 +17,11 @@ from sweeper.data.batches import Batch, DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export.export_config import ExportConfig
 from sweeper.export.export_source import ACCURACY, Training
-from sweeper.export.folder import ExportFolder
 from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
+from sweeper.paths import ExportFolder
 from sweeper.training.device import place
 from sweeper.training.evaluate import Evaluation, Predict, evaluate_predictions
 

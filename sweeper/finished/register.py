@@ -7,15 +7,14 @@ from pathlib import Path
 
 from sweeper.errors import StudyError
 from sweeper.export.export_config import ExportConfig, read_config
-from sweeper.export.folder import ExportFolder
 from sweeper.export.label_program import PICTURE
 from sweeper.export.seal import require_as_written
-from sweeper.paths import Workspace
+from sweeper.paths import ExportFolder, Workspace
 from sweeper.study.card import tracking_uri_of
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import ModelRegistry, RegisteredVersion, ServableExport
 from sweeper.tracking.study_records import Recorded, StudyRecords
-from sweeper.tracking.tags import DIGEST_TAG, ID_TAG, STUDY_TAG, TRIAL_TAG
+from sweeper.tracking.tags import ACCURACY_TAG, DIGEST_TAG, ID_TAG, STUDY_TAG, TRIAL_TAG
 
 
 def register_export(
@@ -68,7 +67,7 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
             **({ID_TAG: lineage.study_id} if lineage.study_id else {}),
             TRIAL_TAG: str(lineage.trial),
             DIGEST_TAG: str(lineage.dataset.get("digest", "")),
-            "sweeper.val_accuracy": f"{config.metrics['val/accuracy']:.6f}",
+            ACCURACY_TAG: f"{config.metrics['val/accuracy']:.6f}",
         },
     )
 

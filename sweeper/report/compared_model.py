@@ -11,9 +11,8 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.config.flatten import flatten
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.export.export_config import read_config
-from sweeper.export.folder import ExportFolder
 from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export, evaluate_trial
-from sweeper.paths import Workspace
+from sweeper.paths import ExportFolder, Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
 from sweeper.scores.predictions import Predictions

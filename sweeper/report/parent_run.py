@@ -11,9 +11,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import without_winner
 from sweeper.standings.winner import study_winner
 from sweeper.study.recorded import records_of
-from sweeper.tracking.tags import SWEEP, TRIAL_TAG
+from sweeper.tracking.tags import BEST_TRIAL_TAG, BEST_VALUE_TAG, NOTE_TAG, SWEEP, TRIAL_TAG, TRIALS_TAG
 
-NOTE = "mlflow.note.content"  # what MLflow's page shows as the description of a run
 FOLDER = "report"
 
 
@@ -28,7 +27,7 @@ def log_page(workspace: Workspace, store: StudyStore, page: Path, tracking_uri: 
             f"bring it there: sweeper sync {study}"
         )
     logged.store.log_artifact(run, page, FOLDER)
-    logged.store.set_tags(run, {NOTE: note(store, page.name), **outcome_tags(store)})
+    logged.store.set_tags(run, {NOTE_TAG: note(store, page.name), **outcome_tags(store)})
 
 
 def outcome_tags(store: StudyStore) -> dict[str, str]:
@@ -36,9 +35,9 @@ def outcome_tags(store: StudyStore) -> dict[str, str]:
     rows = store.rows()
     best = study_winner(store)
     ended = [state for state in TrialState if state.ended]
-    tags = {f"sweeper.trials.{state}": str(sum(row.state is state for row in rows)) for state in ended}
+    tags = {f"{TRIALS_TAG}{state}": str(sum(row.state is state for row in rows)) for state in ended}
     if best is not None:
-        tags |= {"sweeper.best_trial": str(best.number), "sweeper.best_value": f"{best.value:.6g}"}
+        tags |= {BEST_TRIAL_TAG: str(best.number), BEST_VALUE_TAG: f"{best.value:.6g}"}
     return tags
 
 

@@ -9,22 +9,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.paths import TrialFolder, Workspace
-from sweeper.results import TrialRow
+from sweeper.paths import BEST_CONFUSION, TrialFolder, Workspace
+from sweeper.results import TrialRow, read_history
 from sweeper.scores.confusion import Confusion, read_confusion
 from sweeper.scores.predictions import Predictions, read_predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
 from sweeper.study.recorded import own_folder
-from sweeper.tracking.delivery import read_epochs
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 from sweeper.tracking.study_records import StudyRecords
 from sweeper.tracking.tags import TRIAL_TAG
 
 CURVES = ("train/loss", "val/loss")
 """Curves that are shown beside the objective."""
-
-BEST = "best.csv"  # the confusion matrix of the best epoch
 
 MOST_CURVES = 200  # trials, those ranked first, whose losses are fetched too; the objective is in the storage
 AT_ONCE = 8  # requests to a server far away; a database of this machine takes them one by one anyway
@@ -83,11 +80,11 @@ def read_records(
 
 def _from_folder(row: TrialRow, curves: Mapping[str, Curve], folder: TrialFolder) -> TrialRecord:
     """Read what a trial left that has not been delivered yet."""
-    history = read_epochs(folder.history)
+    history = read_history(folder.history)
     more = {name: {epoch.epoch: epoch.values[name] for epoch in history if name in epoch.values} for name in CURVES}
     weights = next((file.stat().st_size for file in folder.weights.glob("*.safetensors")), None)
     kept = next(iter(sorted(folder.predictions.glob("*.npz"))), None)
-    matrix, classes = _matrix(folder.confusion / BEST)
+    matrix, classes = _matrix(folder.confusion / BEST_CONFUSION)
     return TrialRecord(
         row,
         {**more, **curves},
@@ -121,7 +118,7 @@ def predictions_of_run(tracking: MlflowStore, run: RunSummary) -> Predictions | 
 
 def confusion_of_run(tracking: MlflowStore, run: RunSummary) -> tuple[Confusion | None, tuple[str, ...]]:
     """Return the confusion matrix of a trial's best epoch and the names of the classes."""
-    name = f"confusion/{BEST}"
+    name = f"confusion/{BEST_CONFUSION}"
     if name not in tracking.sizes(run, "confusion"):
         return None, ()
     with tempfile.TemporaryDirectory(prefix="sweeper-report-") as folder:

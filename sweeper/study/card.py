@@ -80,7 +80,7 @@ def study_card(
 def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:
     """Put the search space among the artifacts of the parent run."""
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    write_whole(folder.artifacts / "search_space.yaml", yaml.safe_dump(content, sort_keys=False))
+    write_whole(folder.search_space, yaml.safe_dump(content, sort_keys=False))
 
 
 def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: DatasetCard) -> None:

@@ -5,7 +5,6 @@ Fetched once into the folder of the new study, so that an interrupted one goes o
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialStart
+from sweeper.results import TrialStart, write_history
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
 from sweeper.study.lineage import Start, read_start
@@ -58,7 +57,7 @@ def _fetch(
     if with_optimizer:
         write_whole(folder.start.optimizer, _optimizer(source, artifacts).read_bytes())
     history = mlflow.epochs(run)
-    write_whole(folder.start.history, json.dumps([epoch.model_dump() for epoch in history]))
+    write_history(folder.start.history, history)
     shutil.rmtree(folder.start.path / "fetched", ignore_errors=True)
     start = Start(
         study=study,

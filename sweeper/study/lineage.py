@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.config.hyperparameters import Frozen
 from sweeper.files import read_parsed
 from sweeper.paths import StudyFolder
+from sweeper.tracking.tags import NOTE_TAG, SOURCE_TAGS
 
 
 class Start(Frozen):
@@ -23,11 +24,11 @@ class Start(Frozen):
         page = f"#/experiments/{self.experiment}/runs/{self.run_id}"
         state = "weights and optimizer" if self.with_optimizer else "weights"
         return {
-            "sweeper.source_run": self.run_id,
-            "sweeper.source_trial": f"{self.study}/{self.trial}",
-            "sweeper.source_epoch": str(self.weights_epoch),
-            "sweeper.source_state": state,
-            "mlflow.note.content": f"Goes on from [trial {self.trial} of {self.study}]({page}): its {state} of epoch "
+            f"{SOURCE_TAGS}run": self.run_id,
+            f"{SOURCE_TAGS}trial": f"{self.study}/{self.trial}",
+            f"{SOURCE_TAGS}epoch": str(self.weights_epoch),
+            f"{SOURCE_TAGS}state": state,
+            NOTE_TAG: f"Goes on from [trial {self.trial} of {self.study}]({page}): its {state} of epoch "
             f"{self.weights_epoch}. Epochs 1 to {self.epochs} are its history.",
         }
 

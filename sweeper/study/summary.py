@@ -5,7 +5,6 @@ All of it follows from the study's storage, so that it may be written late, and 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
-from sweeper.results import EpochMetrics, TrialRow, TrialState
+from sweeper.results import EpochMetrics, TrialRow, TrialState, write_history
 from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.standings.pareto import choose
 from sweeper.standings.ranking import ranked
@@ -48,13 +47,12 @@ class SummaryClock:
 
 def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
     """Write the optimisation history and the artifacts of the parent run."""
-    history = [point.model_dump() for point in optimization_history(sweep, rows)]
-    write_whole(folder.history, json.dumps(history))
-    write_whole(folder.artifacts / "trials.csv", trials_csv(rows, sweep.objective.direction))
+    write_history(folder.history, optimization_history(sweep, rows))
+    write_whole(folder.trials_table, trials_csv(rows, sweep.objective.direction))
     best = choose(rows, sweep)
     if best is not None:
         content = best.model_dump_json(indent=2)
-        write_whole(folder.artifacts / "best_trial.json", content)
+        write_whole(folder.best_trial, content)
 
 
 def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow]) -> list[EpochMetrics]:

@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from sweeper.config.flatten import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.files import read_parsed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
-from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState, read_history
 from sweeper.scores.confusion import read_confusion
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
+    DEVICE_TAG,
     PARENT_TAG,
     PRUNED_TAG,
+    REASON_TAG,
     REPEATED_TAG,
     REPETITION_TAG,
     STATE_TAG,
@@ -40,8 +42,6 @@ from sweeper.tracking.tags import (
 
 if TYPE_CHECKING:
     from sweeper.tracking.curves_picture import CurvesPicture
-
-HISTORY = TypeAdapter(list[EpochMetrics])
 
 
 class StudyCard(Frozen):
@@ -90,7 +90,7 @@ class Delivery:
         self._recorded = card.recorded(folder)
         self.experiment = StudyRecords(store, self._recorded).begin()
         self._parent: str | None = None
-        self._before = read_epochs(folder.start.history)
+        self._before = read_history(folder.start.history)
         for leftover in folder.delivered():
             shutil.rmtree(leftover)
 
@@ -103,7 +103,7 @@ class Delivery:
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
-        history = read_epochs(self._folder.history)
+        history = read_history(self._folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         for file in sorted(self._folder.artifacts.glob("*")):
             self._store.log_artifact(record.run_id, file, "")
@@ -125,7 +125,7 @@ class Delivery:
         spec = read_parsed(folder.spec, TrialSpec.model_validate_json)
         outcome = read_parsed(folder.outcome, TrialOutcome.model_validate_json) if ended else None
         record = self._described(folder, spec)
-        history = read_epochs(folder.history)
+        history = read_history(folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         record = record.model_copy(update={"epochs": len(history)})
         _write_record(folder.run, record)
@@ -232,7 +232,7 @@ class Delivery:
                 title = f"{label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
                 draw_confusion(confusion, classes, title, picture)
         if history:
-            self._curves.draw([*self._before, *history], outcome.best_epoch, folder.artifacts / "curves.png")
+            self._curves.draw([*self._before, *history], outcome.best_epoch, folder.curves)
 
     @cached_property
     def _curves(self) -> CurvesPicture:
@@ -250,13 +250,13 @@ class Delivery:
             costs["cost/train_seconds"] = outcome.seconds
             self._store.log_metrics(record.run_id, costs, outcome.epochs, outcome.timestamp_ms)
         trained_on = f"{outcome.device}, {outcome.precision}{', compiled' if outcome.compiled else ''}"
-        tags = {STATE_TAG: outcome.state.value, "sweeper.device": trained_on}
+        tags = {STATE_TAG: outcome.state.value, DEVICE_TAG: trained_on}
         if outcome.state is TrialState.PRUNED and outcome.feasible:
             tags[PRUNED_TAG] = str(outcome.epochs)
         if outcome.threads is not None:
             tags[THREADS_TAG] = str(outcome.threads)
         if outcome.reason:
-            tags["sweeper.reason"] = outcome.reason
+            tags[REASON_TAG] = outcome.reason
         self._store.set_tags(record.run_id, tags)
         self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
 
@@ -273,12 +273,7 @@ def _repeated(spec: TrialSpec) -> dict[str, str]:
 def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     """Put the configuration among the artifacts, as the `search` section of a search space."""
     content = {"search": spec.config.model_dump(mode="json")}
-    write_whole(folder.artifacts / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def read_epochs(path: Path) -> list[EpochMetrics]:
-    """Return the metrics of all epochs that a folder's history holds."""
-    return read_parsed(path, HISTORY.validate_json) if path.exists() else []
+    write_whole(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def read_record(path: Path) -> RunRecord | None:

@@ -25,6 +25,7 @@ from sweeper.results import EpochMetrics
 from sweeper.tracking.refusal import tracking_error
 from sweeper.tracking.relocation import relocate
 from sweeper.tracking.run_listing import read_curves
+from sweeper.tracking.tags import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -242,7 +243,7 @@ class MlflowStore:
         with self._errors(reading=True):
             found = self._client.get_run(run)
         tags = dict(found.data.tags)
-        parent = tags.get("mlflow.parentRunId")
+        parent = tags.get(PARENT_TAG)
         return LoggedRun(
             str(found.info.run_name),
             str(found.info.experiment_id),

@@ -16,14 +16,13 @@ from PIL import Image
 
 from sweeper.errors import TrackingError, TrackingRefused
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.tags import ID_TAG, STUDY_TAG
+from sweeper.tracking.tags import EXPORT_DIGEST_TAG, ID_TAG, STUDY_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import Model, ModelSignature
 
 ALIAS = "best"
-CONTENT_TAG = "sweeper.export_digest"
 PACKAGES = ("mlflow", "numpy", "onnxruntime", "pandas", "pillow")
 """All that a served model imports."""
 
@@ -85,7 +84,7 @@ class ModelRegistry:
             self._require_registry(client)
             self._require_own_model(client, name, study)
             there = _aliased(client, name)
-            if there is not None and there.tags.get(CONTENT_TAG) == export.digest:
+            if there is not None and there.tags.get(EXPORT_DIGEST_TAG) == export.digest:
                 return RegisteredVersion(name, str(there.version), new=False)
             model = _log_model(client, run, export)
             _ensure_model(client, name, study)
@@ -94,7 +93,7 @@ class ModelRegistry:
                 source=model.artifact_location,
                 run_id=run,
                 model_id=model.model_id,
-                tags={**export.tags, CONTENT_TAG: export.digest},
+                tags={**export.tags, EXPORT_DIGEST_TAG: export.digest},
                 description=export.description,
             )
             client.set_registered_model_alias(name, ALIAS, made.version)

@@ -18,5 +18,12 @@ REPETITION_TAG, REPEATED_TAG = (
     "sweeper.repetition",
     "sweeper.repeated_trial",
 )  # of a leader's trainings with fresh seeds
+DEVICE_TAG, REASON_TAG = "sweeper.device", "sweeper.reason"
+LOOKS_TAG, LOOKED_AT_TAG, LOOK_DIGEST_TAG = "sweeper.test_looks", "sweeper.test_looked_at", "sweeper.test_digest"
+LOOK_FORCED_TAG, CONFIRMED_TAG = "sweeper.test_look_forced", "sweeper.confirmed"
+EXPORT_DIGEST_TAG, ACCURACY_TAG = "sweeper.export_digest", "sweeper.val_accuracy"  # of a version of a model
+BEST_TRIAL_TAG, BEST_VALUE_TAG = "sweeper.best_trial", "sweeper.best_value"
+TRIALS_TAG = "sweeper.trials."  # how the tags begin that count trials by state
+NOTE_TAG = "mlflow.note.content"  # what MLflow shows as the description
 SWEEP = "sweep"  # in place of a number, for the parent run
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED", TrialState.FAILED: "FAILED"}

@@ -11,10 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.tags import LOOK_DIGEST_TAG, LOOKED_AT_TAG, LOOKS_TAG
 
-COUNT_TAG = "sweeper.test_looks"
-TIMES_TAG = "sweeper.test_looked_at"
-DIGEST_TAG = "sweeper.test_digest"
 KEPT_TIMES = 20
 FOLDER = "test"
 
@@ -30,10 +28,10 @@ def record_test_look(
 ) -> int:
     """Log `test/...` metrics at the epoch that was evaluated, upload files, and count the look; return the count."""
     tags = store.tags(run)
-    count = int(tags.get(COUNT_TAG, "0")) + 1
+    count = int(tags.get(LOOKS_TAG, "0")) + 1
     time = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
-    times = [*tags.get(TIMES_TAG, "").split(), time][-KEPT_TIMES:]
-    store.set_tags(run, {COUNT_TAG: str(count), TIMES_TAG: " ".join(times), DIGEST_TAG: digest})
+    times = [*tags.get(LOOKED_AT_TAG, "").split(), time][-KEPT_TIMES:]
+    store.set_tags(run, {LOOKS_TAG: str(count), LOOKED_AT_TAG: " ".join(times), LOOK_DIGEST_TAG: digest})
     store.log_metrics(run, {f"test/{name}": value for name, value in values.items()}, epoch, now_ms)
     for file in files:
         store.log_artifact(run, file, FOLDER)

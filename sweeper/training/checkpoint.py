@@ -7,7 +7,6 @@ from there.
 from __future__ import annotations
 
 import io
-import json
 import logging
 import pickle
 from collections.abc import Callable, Collection, Mapping
@@ -22,7 +21,7 @@ from torch import Tensor
 from sweeper.errors import TrialError
 from sweeper.files import Damaged, read_sealed, sealed_file, whole_file, write_whole
 from sweeper.paths import TrialFolder
-from sweeper.results import EpochMetrics
+from sweeper.results import write_history
 from sweeper.scores.predictions import Predictions, write_predictions
 from sweeper.training.progress import Progress
 
@@ -61,13 +60,13 @@ class Record:
             folder.checkpoint.replace(folder.checkpoint_before)
         with sealed_file(folder.checkpoint) as file:
             torch.save({**state, "progress": self.progress.state_dict()}, file)
-        write_history(folder, self.progress)
+        write_history(folder.history, self.progress.history)
         keep_only(folder, {self.progress.best_epoch, self.progress.best_before})
 
 
 def settle(folder: TrialFolder, progress: Progress) -> None:
     """Bring what lies beside a checkpoint in line with it: a crash may have come between the two, or it is the last."""
-    write_history(folder, progress)
+    write_history(folder.history, progress.history)
     keep_only(folder, {progress.best_epoch})
 
 
@@ -128,18 +127,6 @@ def require_best(folder: TrialFolder, state: Mapping[str, Any]) -> None:
     best = state["progress"].best_epoch
     if best is not None and state.get("best_head") is None and not folder.weights_of(best).exists():
         raise Damaged(f"{folder.weights_of(best)}, the best weights so far, is gone")
-
-
-def write_history(folder: TrialFolder, progress: Progress) -> None:
-    """Write the metrics of all epochs, for those who record them."""
-    write_whole(folder.history, json.dumps([metrics.model_dump() for metrics in progress.history]))
-
-
-def read_history(folder: TrialFolder) -> list[EpochMetrics]:
-    """Return the metrics of all finished epochs; none of a trial that no worker lived to begin."""
-    if not folder.history.exists():
-        return []
-    return [EpochMetrics.model_validate(metrics) for metrics in json.loads(folder.history.read_bytes())]
 
 
 def save_weights(folder: TrialFolder, state: Mapping[str, Tensor], epoch: int) -> None:

@@ -12,13 +12,13 @@ from sweeper.confirm.test_split import looks
 from sweeper.errors import DamagedFile, StudyError
 from sweeper.files import read_parsed
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
-from sweeper.results import TrialOutcome, TrialSpec
+from sweeper.results import TrialOutcome, TrialSpec, read_history
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
 from sweeper.study.lineage import read_start
 from sweeper.study.place import read_identity
-from sweeper.tracking.delivery import StudyCard, read_epochs, read_record
+from sweeper.tracking.delivery import StudyCard, read_record
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.restoring import card_from_mlflow
 
@@ -42,7 +42,7 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
     )
     yield from _if_damaged(partial(read_record, folder.parent_run), FOUND_BY_TAGS, folder.parent_run.unlink)
     yield from _if_damaged(
-        partial(read_epochs, folder.history), "--fix removes it: `sweeper run` writes it anew", folder.history.unlink
+        partial(read_history, folder.history), "--fix removes it: `sweeper run` writes it anew", folder.history.unlink
     )
     yield from _if_damaged(
         partial(read_start, folder),
@@ -83,7 +83,7 @@ def _of_trial(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
     )
     lost = "; the metrics of its epochs are lost, but for the objective" if ended else ""
     kept = "" if ended else ": its checkpoint has the same"
-    yield from _if_damaged(partial(read_epochs, trial.history), f"--fix removes it{kept}{lost}", trial.history.unlink)
+    yield from _if_damaged(partial(read_history, trial.history), f"--fix removes it{kept}{lost}", trial.history.unlink)
     yield from _if_damaged(
         partial(read_record, trial.run), "--fix removes it: the run is found by its tags", trial.run.unlink
     )

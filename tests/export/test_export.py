@@ -14,11 +14,11 @@ from sweeper.errors import ExportError
 from sweeper.export import export
 from sweeper.export.export import ExportReport, export_model
 from sweeper.export.export_source import ExportSource
-from sweeper.export.folder import ExportFolder
 from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
 from sweeper.modeling.classifier import Classifier
+from sweeper.paths import ExportFolder
 from tests.export.conftest import Exported
 
 

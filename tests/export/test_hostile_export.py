@@ -14,9 +14,10 @@ import pytest
 
 from sweeper.errors import ExportError
 from sweeper.export.export_config import read_config
-from sweeper.export.folder import ExportFolder, require_replaceable
+from sweeper.export.folder import require_replaceable
 from sweeper.export.load import load_export
 from sweeper.finished.register import servable
+from sweeper.paths import ExportFolder
 from sweeper.safeguards.seal import SEAL, seal_of
 from tests.functional.answer import Ask, ask
 

@@ -25,9 +25,8 @@ import yaml
 from mlflow.entities import ViewType
 
 from sweeper.paths import Workspace
-from sweeper.results import TrialRow
+from sweeper.results import TrialRow, read_history
 from sweeper.search.study_store import StudyStore
-from sweeper.tracking.delivery import read_epochs
 from tests.functional.program import workers_of
 from tests.pictures import write_class_folders
 
@@ -138,7 +137,7 @@ class Sandbox:
         found = {}
         for folder in self.workspace.study(STUDY).trials():
             try:
-                history = read_epochs(folder.history)
+                history = read_history(folder.history)
             except OSError:
                 continue  # delivered and removed just now
             found.update({(folder.number, metrics.epoch): metrics.timestamp_ms for metrics in history})

@@ -14,11 +14,10 @@ from optuna.trial import TrialState as OptunaState
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
 from sweeper.paths import TrialFolder, Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+from sweeper.results import EpochMetrics, TrialOutcome, TrialState, write_history
 from sweeper.scores.confusion import write_confusion
 from sweeper.scores.predictions import MOST_CLASSES, Predictions, image_ids, write_predictions
 from sweeper.search.study_store import CONFIG, OUTCOME, StudyStore
-from sweeper.training.checkpoint import write_history
 from sweeper.training.progress import Progress
 from tests.pictures import write_class_folders
 
@@ -93,7 +92,7 @@ def _write_trial(folder: TrialFolder, predictions: Predictions, classes: list[st
     state = TrialState.PRUNED if pruned else TrialState.COMPLETE
     progress = Progress(history, best_epoch=epochs, best_value=accuracy, seconds=10.0 * epochs)
     outcome = progress.outcome(state)
-    write_history(folder, progress)
+    write_history(folder.history, progress.history)
     write_whole(folder.outcome, outcome.model_dump_json())
     write_predictions(folder.predictions_of(epochs), predictions)
     write_confusion(folder.confusion / "best.csv", predictions.confusion(len(classes)), classes)

@@ -1,0 +1,122 @@
+"""The files of a working directory: the databases, and what its studies share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sweeper.paths.finished import EvaluationFolder
+from sweeper.paths.study import STATE, StudyFolder
+
+MLFLOW_DATABASE = "mlflow.db"
+MLFLOW_ARTIFACTS = "mlruns"
+OPTUNA_DATABASE = "optuna.db"
+EXPORTS = "exports"
+EVALUATIONS = "evaluations"
+TENSORBOARD = "tensorboard"
+REPORTS = "reports"
+WRITTEN_LISTS = ".sweeper-lists.json"
+"""Beside the lists of `sweeper data split`: by what it knows them again."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The working directory of one or more studies."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        return self.root / STATE
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / MLFLOW_DATABASE
+
+    @property
+    def mlflow_building(self) -> Path:
+        """Where a new MLflow database is made, before it is moved to its place."""
+        return self.state / "mlflow-building"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        return self.root / MLFLOW_ARTIFACTS
+
+    @property
+    def optuna_database(self) -> Path:
+        return self.root / OPTUNA_DATABASE
+
+    @property
+    def database_lock(self) -> Path:
+        """Held while a database is created, which is not safe against a second process."""
+        return self.state / "databases.lock"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images, shared by all studies."""
+        return self.state / "cache"
+
+    @property
+    def features(self) -> Path:
+        """What frozen backbones make of the images, shared by all studies; may be removed at any time."""
+        return self.state / "features"
+
+    @property
+    def kept_weights(self) -> Path:
+        """Weights of trials that other studies begin from."""
+        return self.state / "weights"
+
+    def weights(self, digest: str) -> Path:
+        """Return one of them, by the digest of the file."""
+        return self.kept_weights / f"{digest}.safetensors"
+
+    @property
+    def builtin(self) -> Path:
+        """Image files of the embedded data sets."""
+        return self.state / "builtin"
+
+    def micro_batches(self, backbone: str, image_size: int, trainable: str, device: str) -> Path:
+        """How many images of a network fit in memory at once, learned by all studies; may be removed to try anew."""
+        name = f"{backbone}-{image_size}px-{trainable}-{device}"
+        return self.state / "micro-batches" / f"{quote(name, safe=' ')}.json"
+
+    def step_times(self, backbone: str, image_size: int, batch_size: int, trainable: str, device: str) -> Path:
+        """How long a step takes with and without compiled code; may be removed to measure anew."""
+        name = f"{backbone}-{image_size}px-batch-{batch_size}-{trainable}-{device}"
+        return self.state / "step-times" / f"{quote(name, safe=' ')}.json"
+
+    @property
+    def studies(self) -> Path:
+        """The folders of all studies."""
+        return self.state / "studies"
+
+    def device_lock(self, device: str) -> Path:
+        """Held while a worker places its images on a device."""
+        return self.state / "devices" / f"{quote(device, safe='')}.lock"
+
+    def study(self, name: str) -> StudyFolder:
+        return StudyFolder(self.studies / name)
+
+    def earlier_study(self, name: str, identity: str) -> Path:
+        """Where what an earlier study of the same name has left is put aside; no study can be called so."""
+        return self.studies / f"{name}~{identity}"
+
+    def tensorboard(self, study: str) -> Path:
+        """Event files, a folder for each trial."""
+        return self.root / TENSORBOARD / study
+
+    def export(self, study: str, trial: int | None = None) -> Path:
+        """Return the folder of the winner's export, or that of another trial."""
+        return self.root / EXPORTS / _model_name(study, trial)
+
+    def report(self, study: str) -> Path:
+        return self.root / REPORTS / f"{study}.html"
+
+    def evaluation(self, model: str, split: str, trial: int | None = None) -> EvaluationFolder:
+        return EvaluationFolder(self.root / EVALUATIONS / _model_name(model, trial) / split)
+
+
+def _model_name(study: str, trial: int | None) -> str:
+    """Return a name that no study can have, where a trial is named that need not be the winner."""
+    return study if trial is None else f"{study}@{trial}"
