@@ -21,7 +21,7 @@ INTERRUPTED = 130
 
 def confirm(
     study: StudyArgument = None,
-    top: Annotated[int, typer.Option(min=1, help="How many leaders are trained again.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="How many of the best trials are trained again.")] = 5,
     seeds: Annotated[int, typer.Option(min=2, help="How often each is trained, each time with a fresh seed.")] = 5,
     workers: WorkersOption = None,
     look_again: Annotated[
@@ -30,9 +30,9 @@ def confirm(
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Train the leaders again with fresh seeds, say whether the first really leads, then look at the test split once.
+    """Train the best trials again with fresh seeds, say which is really best, and look at the test split once.
 
-    The same command goes on after an interruption; more leaders or seeds add to what has been trained.
+    The same command goes on after an interruption; more trials or seeds add to what has been trained.
     """
     from sweeper.confirm.run import confirm_leaders
     from sweeper.display.confirmation import confirmation_table, confirmed_lines

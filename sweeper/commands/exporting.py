@@ -39,12 +39,16 @@ ToleranceOption = Annotated[
 
 
 SoupOption = Annotated[
-    bool, typer.Option("--soup", help="Average the weights of leaders of one shape, and ship that if it is better.")
+    bool,
+    typer.Option(
+        "--soup", help="Average the weights of the best trials of one shape, and export that if it is better."
+    ),
 ]
 
 
 EnsembleOption = Annotated[
-    bool, typer.Option("--ensemble", help="Let leaders answer together, and ship that if it is better.")
+    bool,
+    typer.Option("--ensemble", help="Average the probabilities of the best trials, and export that if it is better."),
 ]
 
 
@@ -91,7 +95,7 @@ def export(
     *,
     register: bool,
 ) -> None:
-    """Export a trial, tell what every file of it scores, and register it unless that is not wanted."""
+    """Export a trial, say what every file of it scores, and register it unless that is not wanted."""
     from sweeper.config.task import CLASSIFICATION
     from sweeper.display.tables import quality_table
     from sweeper.errors import StudyError

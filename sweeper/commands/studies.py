@@ -29,13 +29,11 @@ def open_study(workspace: Workspace, storage: str | None, study: str | None) -> 
     from sweeper.search.study_store import StudyStore
 
     if not storage and not workspace.optuna_database.exists():
-        raise StudyNotFound(
-            f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
-        )
+        raise StudyNotFound(f"{workspace.root} has no {workspace.optuna_database.name}; `sweeper run` creates it")
     url = storage_url(workspace, storage)
     names = [study] if study else StudyStore.names(url)
     if not names:
-        raise StudyNotFound("there is no study yet; `sweeper run` makes one")
+        raise StudyNotFound("no study yet; `sweeper run` creates one")
     return StudyStore.load(url, names[0])
 
 

@@ -27,7 +27,7 @@ class CsvConfig(Frozen):
     path_column: str | None = Field(None, description="Column with the image's path or name.")
     label_column: str | None = Field(None, description="Column with the class.")
     split_column: str | Literal[False] | None = Field(
-        None, description="Column with train, val or test, where one file holds all; false: there is none."
+        None, description="Column with train, val or test, where one file holds all splits; false: no such column."
     )
     images: str = Field(".", description="Folder of the images, relative to the CSV file.")
     extension: str = Field("", description="Appended to every name, such as .jpg, where names come without.")
@@ -40,8 +40,8 @@ class LimitConfig(Frozen):
         None, description="Number of classes that are used: the first ones."
     )
     train_images: Images | None = Field(None, description="Number of training images, the same share of each class.")
-    val_images: Images | None = Field(None, description="Number of validation images, likewise.")
-    test_images: Images | None = Field(None, description="Number of test images, likewise.")
+    val_images: Images | None = Field(None, description="Largest number of validation images, in the same way.")
+    test_images: Images | None = Field(None, description="Largest number of test images, in the same way.")
 
 
 class DatasetConfig(Frozen):
@@ -53,7 +53,7 @@ class DatasetConfig(Frozen):
     csv: CsvConfig = CsvConfig()
     val_fraction: Share = Field(
         0.2,
-        description="Share that becomes the validation split where there is none; copies of an image stay together.",
+        description="Share that becomes the validation split where the data has none; copies stay together.",
     )
     test_fraction: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0, description="Share that becomes the test split, where the images come as one tree."
@@ -70,8 +70,8 @@ class DatasetConfig(Frozen):
     )
     on_leak: Literal["warn", "error", "drop"] = Field(
         "warn",
-        description="What is done about copies of an image, or images of a group, in several given splits: tell, "
-        "refuse, or leave them out of train, and out of val where they are in test.",
+        description="What is done about copies of an image, or images of a group, in several given splits: report "
+        "them, refuse to start, or leave them out of train, and out of val where they are in test.",
     )
     labels: Literal["as_written", "normalize"] = Field(
         "as_written",
@@ -80,8 +80,8 @@ class DatasetConfig(Frozen):
     )
     missing_labels: Literal["error", "skip", "keep"] = Field(
         "error",
-        description="What a row of a CSV data set does whose label is nan, None, NA or the like: refused, left out, or "
-        "taken as a class of that name. An empty label is never a class.",
+        description="What happens to a row of a CSV data set whose label is nan, None, NA or similar: it is refused, "
+        "left out, or taken as a class of that name. An empty label is never a class.",
     )
     exclude: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="A CSV or text file of images that are not trained on, as `sweeper data clean` writes it."

@@ -45,7 +45,7 @@ class Loader(yaml.SafeLoader):
             value = super().construct_object(node, deep)
         except (ValueError, KeyError, AttributeError, TypeError) as error:  # all that PyYAML's constructors raise
             raise _refused(
-                f"{short(node.value)} is no {_kind(node)}; quote it if it is text", node.start_mark
+                f"{short(node.value)} is not a valid {_kind(node)}; quote it if it is text", node.start_mark
             ) from error
         if isinstance(value, int) and abs(value) >= LARGEST_INT:
             raise _refused("a whole number has at most 63 bits; write a smaller one", node.start_mark)
@@ -102,7 +102,7 @@ class Document:
         try:
             node, value = _parsed(text)
         except yaml.YAMLError as error:
-            self.problems.append(Problem(place, dotted, f"the value is no YAML: {_one_line(error)}"))
+            self.problems.append(Problem(place, dotted, f"the value is not valid YAML: {_one_line(error)}"))
             return
         if node is not None:
             self.problems.extend(_duplicates(node, place))
@@ -131,7 +131,7 @@ def read_document(text: str, source: str) -> Document:
     except yaml.YAMLError as error:
         line = _line_of(error, text)
         document.data = {}
-        document.problems.append(Problem(f"{source}:{line}", "", f"no YAML: {_one_line(error)}"))
+        document.problems.append(Problem(f"{source}:{line}", "", f"not valid YAML: {_one_line(error)}"))
         return document
     document.problems.extend(_duplicates(node, source))
     if not isinstance(document.data, dict):
@@ -167,7 +167,7 @@ def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:
         counted[id(node)] = 1 + sum(_count(child, counted) for child in children)
     known = counted[id(node)]
     if known is None:
-        raise _refused("an alias stands inside what it is an alias of; write it out", node.start_mark)
+        raise _refused("an alias is inside the value it refers to; write the value out", node.start_mark)
     return known
 
 
@@ -194,7 +194,7 @@ def _duplicates(node: yaml.Node, source: str, seen: set[int] | None = None) -> I
         if isinstance(node, yaml.MappingNode):
             name, line = str(item[0].value), item[0].start_mark.line + 1
             if name in first:
-                yield Problem(f"{source}:{line}", name, f"stands twice, first in line {first[name]}; keep one of them")
+                yield Problem(f"{source}:{line}", name, f"appears twice, first in line {first[name]}; keep one of them")
             first.setdefault(name, line)
         for child in item if isinstance(item, tuple) else (item,):
             yield from _duplicates(child, source, seen)

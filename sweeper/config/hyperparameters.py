@@ -77,7 +77,7 @@ class HeadConfig(Frozen):
     """The layers between the backbone's pooled features and the class scores."""
 
     hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
-        (), description="Sizes of the hidden layers; empty for none."
+        (), description="Sizes of the hidden layers; an empty list means no hidden layer."
     )
     activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
     dropout: Rate = Field(0.0, description="Dropout before every linear layer of the head.")

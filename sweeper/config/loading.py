@@ -60,10 +60,10 @@ def _text_of(path: Path) -> str:
     except FileNotFoundError:
         near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], 1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
-        raise ConfigError([Problem(str(path), "", f"there is no such search space{hint}")]) from None
+        raise ConfigError([Problem(str(path), "", f"search space not found{hint}")]) from None
     except UnicodeDecodeError as error:
         line = bytes(error.object).count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(f"{path}:{line}", "", f"is no UTF-8 text: byte {error.start}")]) from None
+        raise ConfigError([Problem(f"{path}:{line}", "", f"is not UTF-8 text: byte {error.start}")]) from None
     except OSError as error:
         raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror or error}")]) from None
 

@@ -16,7 +16,7 @@ from sweeper.config.sweep import SweepConfig
 INTRODUCTION = """\
 # Search space
 
-Every key of a search-space file, with its default. The same as a JSON Schema for editors stands in
+Every key of a search-space file, with its default. The same as a JSON Schema for editors is in
 [search_space.schema.json](search_space.schema.json); `sweeper schema` prints it. This page is written by
 `sweeper schema --markdown`.
 

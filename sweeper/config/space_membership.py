@@ -74,7 +74,7 @@ def _fit_range(node: FloatRange | IntRange, name: str, given: Any, key: Key) -> 
     low, high = node.bounds
     whole = isinstance(node, IntRange)
     if isinstance(given, bool) or not isinstance(given, int if whole else int | float):
-        return _misfit(key, f"{given!r} is no {'whole ' if whole else ''}number")
+        return _misfit(key, f"{given!r} is not a {'whole ' if whole else ''}number")
     steps = 0.0 if node.step is None else (given - low) / node.step
     if not low <= given <= high or abs(steps - round(steps)) > 1e-8:
         by = "" if node.step in (None, 1) else f" in steps of {node.step:g}"

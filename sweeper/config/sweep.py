@@ -137,8 +137,8 @@ class SweepConfig(Frozen):
     pruner: PrunerConfig = MedianConfig(name="median")
     objectives: tuple[GoalConfig, ...] = Field(
         (),
-        description="In place of `objective`: two or more, none of them weighed against the others. The first that is "
-        "no cost picks a trial's best epoch. Nothing is pruned.",
+        description="In place of `objective`: two or more, without weights between them. The first that is not a cost "
+        "picks a trial's best epoch. Nothing is pruned.",
     )
     features: FeaturesConfig = FeaturesConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -202,7 +202,7 @@ class SweepConfig(Frozen):
             raise ValueError(f"one of them must judge the model, such as val/accuracy, got {', '.join(metrics)}")
         objective, sampler, pruner = (info.data.get(name) for name in ("objective", "sampler", "pruner"))
         if objective and (objective.metric, objective.direction) != (judging[0].metric, judging[0].direction):
-            raise ValueError("stands in place of `objective`; remove one of the two")
+            raise ValueError("replaces `objective`; remove one of the two")
         if pruner and pruner.name != "none":
             raise ValueError(
                 f"a pruner compares trials by one number, and Optuna refuses to prune for several; remove `pruner: "

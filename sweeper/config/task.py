@@ -23,7 +23,7 @@ class ReconstructionConfig(Frozen):
     every: Epochs = Field(
         5, description="Epochs between two pictures of reconstructions; those of the first, best and last always are."
     )
-    images: Annotated[Whole, Field(ge=1, le=64)] = Field(10, description="Validation images in a picture.")
+    images: Annotated[Whole, Field(ge=1, le=64)] = Field(10, description="How many validation images a picture shows.")
 
 
 TaskConfig = Annotated[ClassificationConfig | ReconstructionConfig, Discriminator("name"), BeforeValidator(named)]

@@ -27,7 +27,7 @@ RULES = {
     "string_too_long": "should be at most {max_length} characters long",
     "string_pattern_mismatch": "should look like {pattern}",
     "string_unicode": "should be text that UTF-8 can write",
-    "invalid_key": "has a key that is no text",
+    "invalid_key": "has a key that is not text",
     "none_required": "should be null",
     "list_type": "should be a list",
     "tuple_type": "should be a list",

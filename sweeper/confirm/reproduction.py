@@ -88,7 +88,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
     """
     logged = store.run(run)
     if logged.parent is None or "seed" not in logged.params:
-        raise StudyError(f"the run {run} is none of a trial; take its id from `mlflow ui`, a run named trial-NNNN")
+        raise StudyError(f"the run {run} is not a trial's run; take the id of a run named trial-NNNN from `mlflow ui`")
     try:
         content = yaml.safe_load(store.download(run, CONFIG, into).read_text(encoding="utf-8"))
         config = TrialConfig.model_validate(content["search"])
@@ -97,7 +97,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise StudyError(
-            f"the configuration logged with the run {run} is none of this version of sweeper ({place}: "
+            f"the configuration logged with the run {run} does not fit this version of sweeper ({place}: "
             f"{first['msg']}); use the version that ran it"
         ) from None
     spec = TrialSpec(

@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeper.curation.duplicates import NEAR_BITS, Group, Kind, duplicate_groups
 from sweeper.curation.file_facts import Facts, Progress, gather
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.data.decode import bits_of
 from sweeper.data.labels import written
 from sweeper.data.notes import Notes
@@ -44,7 +44,7 @@ class Line:
 class CheckReport:
     """All that was found; `counts` has the images of every class by split, `odd` maps rows to what is odd."""
 
-    source: Source
+    source: ImageList
     facts: Facts
     groups: list[Group]
     counts: dict[str, Counter[str]]
@@ -83,7 +83,7 @@ class CheckReport:
         }
 
 
-def check(source: Source, near_bits: int = NEAR_BITS, progress: Progress | None = None) -> CheckReport:
+def check(source: ImageList, near_bits: int = NEAR_BITS, progress: Progress | None = None) -> CheckReport:
     """Look at every image once and compare them. Raises DatasetError when a decoding process is killed."""
     facts = gather(source, progress)
     counts = {split: Counter[str]() for split in dict.fromkeys(source.splits)}
@@ -116,7 +116,7 @@ def odd_sizes(facts: Facts) -> dict[int, str]:
 def lines(report: CheckReport) -> list[Line]:
     """Return the lines of the table, the serious ones first."""
     return [
-        Line("unreadable", len(report.facts.bad), "files that are no whole image", serious=True),
+        Line("unreadable", len(report.facts.bad), "damaged or incomplete images", serious=True),
         *_copy_lines(report.groups),
         Line("classes missing in a split", sum(map(len, report.missing.values())), _missing(report), serious=True),
         *_note_lines(report.source.notes),
@@ -134,7 +134,7 @@ def _note_lines(notes: Notes) -> list[Line]:
         Line("classes that look alike", len(notes.look_alikes), alike, serious=True),
         Line("rows without a label", sum(notes.skipped.values()), counted(notes.skipped), serious=True),
         Line("groups in several splits, perhaps", len(notes.suspicions), questions),
-        Line("files that are no images that are read", sum(notes.others.values()), counted(notes.others)),
+        Line("files of other kinds", sum(notes.others.values()), counted(notes.others)),
     ]
 
 
@@ -153,7 +153,7 @@ def _copy_lines(groups: Sequence[Group]) -> list[Line]:
     within = [group for group in groups if not group.across_splits and not group.across_classes]
     return [
         Line("copies across splits", len(across), f"groups: {kinds(across)}; judged by what was trained on", True),
-        Line("one picture, two labels", len(contradicting), f"groups: {kinds(contradicting)}", True),
+        Line("one image, two labels", len(contradicting), f"groups: {kinds(contradicting)}", True),
         Line("copies within a class and split", len(within), f"groups: {kinds(within)}"),
     ]
 

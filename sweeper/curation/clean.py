@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeper.curation.contact_sheet import contact_sheet
 from sweeper.curation.features import Features
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
 from sweeper.errors import DatasetError
 from sweeper.safeguards.outputs import Kind, marked
@@ -22,7 +22,7 @@ CANDIDATES = Kind("list of images to look at", re.compile(",".join(COLUMNS).enco
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Suspect:
     """An image that may not belong to its class; without a suggestion where no other class is near."""
 
     row: int
@@ -33,9 +33,9 @@ class Candidate:
     suggested: str
 
 
-def find_candidates(
-    source: Source, rows: Sequence[int], features: Features, method: Method, share: float, seed: int = 0
-) -> list[Candidate]:
+def find_suspects(
+    source: ImageList, rows: Sequence[int], features: Features, method: Method, share: float, seed: int = 0
+) -> list[Suspect]:
     """Return the given share of the images with the highest outlier scores.
 
     Args:
@@ -57,7 +57,7 @@ def find_candidates(
     worst = np.argsort(-scores, kind="stable")[: max(1, round(share * len(rows)))]
     suggested = suggested_labels(small, labels, worst)
     return [
-        Candidate(
+        Suspect(
             row=rows[place],
             path=source.paths[rows[place]],
             label=source.labels[rows[place]],
@@ -69,12 +69,12 @@ def find_candidates(
     ]
 
 
-def candidates_csv(candidates: Sequence[Candidate]) -> str:
+def suspects_csv(candidates: Sequence[Suspect]) -> str:
     """Return a line for each candidate, worst first: `dataset.exclude` takes it as it is."""
     return table([COLUMNS, *((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)])
 
 
-def candidates_sheet(source: Source, candidates: Sequence[Candidate]) -> bytes:
+def suspects_sheet(source: ImageList, candidates: Sequence[Suspect]) -> bytes:
     """Return a PNG of candidates with their class and, after an arrow, the suggested one."""
     entries = [
         (source.file(c.row), c.label, f"-> {c.suggested}" if c.suggested else f"score {c.score:.2f}")

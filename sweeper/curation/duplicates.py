@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeper.curation.file_facts import Facts
 from sweeper.curation.hamming_pairs import Pairs, near_pairs
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.data.image_facts import MIRRORED
 
 Kind = Literal["bytes", "pixels", "near"]
@@ -67,7 +67,7 @@ class Unions:
         return [rows for rows in members.values() if len(rows) > 1]
 
 
-def duplicate_groups(source: Source, facts: Facts, most_bits: int = NEAR_BITS) -> list[Group]:
+def duplicate_groups(source: ImageList, facts: Facts, most_bits: int = NEAR_BITS) -> list[Group]:
     """Return all groups of copies, those across splits or classes first, then the largest.
 
     Mirrored copies count as near. Pictures of a single colour are compared by their pixels only.
@@ -128,7 +128,7 @@ def _standardised(
     return np.asarray(centred / centred.std(axis=(1, 2), keepdims=True), dtype=np.float32)
 
 
-def _group(source: Source, facts: Facts, rows: Sequence[int]) -> Group:
+def _group(source: ImageList, facts: Facts, rows: Sequence[int]) -> Group:
     kind: Kind = "near"
     if len({facts.pixel_digests[row] for row in rows}) == 1:
         kind = "bytes" if len({facts.file_digests[row] for row in rows}) == 1 else "pixels"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.data.decode import BadImage
 from sweeper.data.image_facts import THUMBNAIL_SIDE, WholeImage, look_at
 from sweeper.data.image_file import read_image_file
@@ -39,7 +39,7 @@ class Facts:
     bad: dict[int, str]
 
 
-def gather(source: Source, progress: Progress | None = None) -> Facts:
+def gather(source: ImageList, progress: Progress | None = None) -> Facts:
     """Read and decode every file once. Raises DatasetError when a decoding process is killed."""
     count = len(source)
     facts = Facts(
@@ -71,7 +71,7 @@ def _store(facts: Facts, row: int, seen: WholeImage | str) -> None:
     facts.largest[row] = seen.largest
 
 
-def _seen(source: Source) -> Iterator[WholeImage | str]:
+def _seen(source: ImageList) -> Iterator[WholeImage | str]:
     files = [source.file(row) for row in range(len(source))]
     chunks = (tuple(files[start : start + CHUNK_IMAGES]) for start in range(0, len(files), CHUNK_IMAGES))
     for chunk in ahead(look_at_files, chunks, parallel=worth_processes(files)):

@@ -21,7 +21,7 @@ WHOLE = "all"
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageList:
     """Images with class and split, each [N], in the order of their paths, which are relative to `root`."""
 
     root: Path
@@ -38,7 +38,7 @@ class Source:
     def file(self, row: int) -> str:
         return str(self.root / self.paths[row])
 
-    def of_splits(self, wanted: Sequence[str]) -> Source:
+    def of_splits(self, wanted: Sequence[str]) -> ImageList:
         """Return the images of these splits."""
         rows = [row for row, split in enumerate(self.splits) if split in wanted]
         return replace(
@@ -60,7 +60,7 @@ def _is_search_space(path: Path) -> bool:
     return path.suffix.lower() in (".yaml", ".yml")
 
 
-def read_source(path: Path, csv: CsvConfig, workspace: Workspace) -> Source:
+def read_image_list(path: Path, csv: CsvConfig, workspace: Workspace) -> ImageList:
     """Read a folder, a CSV file, or the data set of a search space (.yaml).
 
     Raises DatasetError for images or labels that cannot be used, ConfigError for a wrong search space.
@@ -73,7 +73,7 @@ def read_source(path: Path, csv: CsvConfig, workspace: Workspace) -> Source:
         beside = f", but {counted(listing.others)}" if listing.others else ""
         raise DatasetError(f"{path}: no images found{beside}; name class folders, a CSV file or a search space")
     splits = [split or WHOLE for split in listing.split_names]
-    return Source(listing.root, listing.paths, listing.class_names, splits, listing.classes, _noticed(listing))
+    return ImageList(listing.root, listing.paths, listing.class_names, splits, listing.classes, _noticed(listing))
 
 
 def _noticed(listing: Listing) -> Notes:
@@ -86,10 +86,10 @@ def _noticed(listing: Listing) -> Notes:
     )
 
 
-def _of_index(index: ImageIndex) -> Source:
+def _of_index(index: ImageIndex) -> ImageList:
     splits = [""] * len(index.paths)
     for split, rows in index.splits.items():
         for row in rows.tolist():
             splits[row] = split
     labels = [index.classes[label] for label in index.labels.tolist()]
-    return Source(index.root, index.paths, labels, splits, index.classes, index.notes)
+    return ImageList(index.root, index.paths, labels, splits, index.classes, index.notes)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sweeper.curation.check import CheckReport, lines
 from sweeper.curation.duplicates import Group
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
 from sweeper.safeguards.printable import one_line
@@ -47,7 +47,7 @@ def html_page(report: CheckReport) -> str:
     )
 
 
-def _group(source: Source, group: Group) -> dict[str, Any]:
+def _group(source: ImageList, group: Group) -> dict[str, Any]:
     places = ", ".join([*group.splits, *group.labels])
     return {
         "title": f"{len(group.rows)} images, {WORDS[group.kind]}: {places}",
@@ -56,14 +56,14 @@ def _group(source: Source, group: Group) -> dict[str, Any]:
     }
 
 
-def _chosen(source: Source, rows: Sequence[int]) -> list[int]:
+def _chosen(source: ImageList, rows: Sequence[int]) -> list[int]:
     """Choose a few rows, one of each split and class before others of the same."""
     first = {(source.splits[row], source.labels[row]): row for row in reversed(rows)}
     others = [row for row in rows if row not in first.values()]
     return [*sorted(first.values()), *others][:MOST_PICTURES]
 
 
-def _picture(source: Source, row: int) -> dict[str, str]:
+def _picture(source: ImageList, row: int) -> dict[str, str]:
     data = ""
     try:
         pixels = decode(read_image_file(source.file(row)), PICTURE_SIDE, "pad")

@@ -114,7 +114,7 @@ def _named_image(files: NamedFiles, name: str) -> NamedImage:
 def _files(path: Path) -> dict[Path, Split | None]:
     if not path.is_dir():
         if not path.is_file():
-            raise DatasetError(f"{path}: is no regular file; point dataset.path at a CSV file or a folder")
+            raise DatasetError(f"{path}: is not a regular file; point dataset.path at a CSV file or a folder")
         return {path: None}
     files: dict[Path, Split | None] = {
         path / name: split for name, split in SPLIT_FILES.items() if (path / name).is_file()

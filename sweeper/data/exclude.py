@@ -29,7 +29,7 @@ def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: 
     unknown = [name for name, path in zip(listed, names, strict=True) if path not in rows_of]
     if unknown:
         raise DatasetError(
-            f"{file}: {len(unknown):,} of {len(listed):,} rows are no image of the data set in {listing.root}:\n"
+            f"{file}: {len(unknown):,} of {len(listed):,} rows name no image of the data set in {listing.root}:\n"
             f"{enumerated(unknown)}\nPaths are relative to that folder. Correct or remove these rows (dataset.exclude)."
         )
     left_out = np.array(sorted({rows_of[path] for path in names}), dtype=np.int64)

@@ -12,7 +12,7 @@ from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data.batches import Batch, chance, mixed
 from sweeper.data.feature_cache import Features
 from sweeper.data.mixing import Mix, draw_mix
-from sweeper.data.placement import SampleSource, place_samples
+from sweeper.data.placement import SampleReader, place_samples
 from sweeper.data.sampling import epoch_order, training_bounds
 from sweeper.data.transfer import to_device
 
@@ -35,7 +35,7 @@ class DeviceFeatures:
         self.device = device
         self._open_view = open_view
         self._views = views
-        self._placed: dict[int, SampleSource] = {}
+        self._placed: dict[int, SampleReader] = {}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,7 +91,7 @@ class DeviceFeatures:
         for start, features in zip(starts, source.take([rows[a : a + batch_size] for a in starts]), strict=True):
             yield Batch(features, self.labels[start : start + batch_size])
 
-    def view(self, number: int) -> SampleSource:
+    def view(self, number: int) -> SampleReader:
         """Return one view on the device."""
         if number not in self._placed:
             self._placed[number] = place_samples(self._open_view(number), np.arange(len(self)), self.device)

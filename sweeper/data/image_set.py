@@ -41,7 +41,7 @@ class ImageSet:
         return int(self.images.shape[1])
 
 
-def digest_of(index: ImageIndex, content_digest: str) -> str:
+def dataset_digest(index: ImageIndex, content_digest: str) -> str:
     """Return the digest of a data set from that of its files."""
     described = {
         "content": content_digest,

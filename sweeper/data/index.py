@@ -114,7 +114,7 @@ def _located(name: str, workspace: Workspace) -> Path:
             return path
     except (OSError, RuntimeError) as error:  # a name that is too long, or ~ of a user that does not exist
         raise DatasetError(f"{name}: cannot be looked up ({error}); correct dataset.path") from error
-    raise DatasetError(f"{path}: there is no such file or folder; correct dataset.path")
+    raise DatasetError(f"{path}: no such file or folder; correct dataset.path")
 
 
 def _read_path(path: Path, dataset: DatasetConfig) -> Listing:

@@ -13,7 +13,7 @@ from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
 from sweeper.data.decode_all import Progress
 from sweeper.data.fingerprint import file_states
-from sweeper.data.image_set import ImageSet, digest_of
+from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, read_listing
 from sweeper.data.labels import plain
 from sweeper.data.listing import Listing, Split, enumerated
@@ -42,7 +42,7 @@ def other_images(
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, depth)
     cached = cache.open(index, skip_bad=False, progress=progress)
     titles = class_titles(index.root, index.classes)
-    digest = digest_of(index, cached.digest)
+    digest = dataset_digest(index, cached.digest)
     return ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles, paths=index.paths)
 
 
@@ -73,7 +73,7 @@ def _require_known(names: set[str], classes: tuple[str, ...], where: str) -> Non
     unknown = sorted(names - set(classes))
     if unknown:
         raise DatasetError(
-            f"{Path(where)}: {len(unknown):,} of {len(names):,} classes are none that the model knows:\n"
+            f"{Path(where)}: {len(unknown):,} of {len(names):,} classes are unknown to the model:\n"
             f"{enumerated(unknown)}\nIt knows {len(classes):,}:\n{enumerated(classes)}\n"
             "Name the folders or labels as in the training."
         )

@@ -34,7 +34,7 @@ PIECE = 4096
 Samples = Pixels | Features
 
 
-class SampleSource(Protocol):
+class SampleReader(Protocol):
     """Hands out the images of a split, or their features."""
 
     def take(self, batches: Sequence[Rows]) -> Iterator[Tensor]:
@@ -42,7 +42,7 @@ class SampleSource(Protocol):
         ...
 
 
-def place_samples(samples: Samples, rows: Rows, device: torch.device, *, resident: bool | None = None) -> SampleSource:
+def place_samples(samples: Samples, rows: Rows, device: torch.device, *, resident: bool | None = None) -> SampleReader:
     """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told.
 
     What others take of its memory meanwhile may be missing: then they are streamed all the same.

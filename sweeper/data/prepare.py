@@ -13,7 +13,7 @@ from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
 from sweeper.data.decode_all import Progress
 from sweeper.data.file_facts import FileFacts
-from sweeper.data.image_set import ImageSet, digest_of
+from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, build_index, check_splits
 from sweeper.data.listing import enumerated
 from sweeper.paths import Workspace
@@ -66,7 +66,7 @@ def prepare(
         labels=index.labels,
         classes=index.classes,
         splits=index.splits,
-        digest=digest_of(index, cached.digest),
+        digest=dataset_digest(index, cached.digest),
         titles=class_titles(index.root, index.classes),
         pixels=cached.name,
         paths=index.paths,

@@ -30,7 +30,7 @@ def difference_tables(found: Difference) -> Iterator[Table]:
 def verdict(paired: PairedPredictions) -> str:
     """Say in a sentence which side is better, and whether by more than chance."""
     gained, lost = len(paired.newly_right), len(paired.newly_wrong)
-    sure = "more than chance would explain" if paired.p_value < SIGNIFICANT else "no more than chance may explain"
+    sure = "more than chance would explain" if paired.p_value < SIGNIFICANT else "a difference this small may be chance"
     return (
         f"of {len(paired.a):,} images {gained:,} are newly right in B, {lost:,} newly wrong, "
         f"{paired.both_right:,} right and {paired.both_wrong:,} wrong in both: "

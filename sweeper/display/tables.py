@@ -123,7 +123,7 @@ def merge_line(tried: MergeTry) -> str:
     """Tell in a line how a soup or an ensemble stands to the winner."""
     considered = ", ".join(map(str, tried.considered))
     if len(tried.members) < 2:
-        return f"{tried.kind}: of the trials {considered} none makes the winner better; it is shipped alone"
+        return f"{tried.kind}: of the trials {considered} none improves the best trial; it is exported alone"
     figures = (
         f"accuracy {tried.accuracy:.4f} against the winner's {tried.winner_accuracy:.4f} on {tried.judged_on:,} images "
         f"that did not choose it, {tried.gained} won and {tried.lost} lost, p = {tried.p:.3g}"

@@ -18,7 +18,7 @@ from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
 from sweeper.export.export import copy_model_files
 from sweeper.export.export_config import DepthConfig, Lineage, TensorShape, library_versions, lineage_of
-from sweeper.export.export_source import ExportSource, Training
+from sweeper.export.export_source import ExportInput, Training
 from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.formats import read_onnx, recording, trace, write_onnx
 from sweeper.export.label_program import write_picture
@@ -116,7 +116,7 @@ PARTS: dict[str, tuple[type[Encoder | Reconstructor], str]] = {
 }
 
 
-def export_autoencoder(source: ExportSource, val: DeviceImages, destination: Path) -> AutoencoderReport:
+def export_autoencoder(source: ExportInput, val: DeviceImages, destination: Path) -> AutoencoderReport:
     """Write a trial's best epoch as safetensors and its encoder and the whole as ONNX, verified and described.
 
     Raises ExportError when a part cannot be written or does not reproduce what was logged, or
@@ -142,14 +142,14 @@ def export_autoencoder(source: ExportSource, val: DeviceImages, destination: Pat
     return AutoencoderReport(destination, len(val), checks)
 
 
-def _write_part(part: nn.Module, source: ExportSource, output: str, path: Path) -> None:
+def _write_part(part: nn.Module, source: ExportInput, output: str, path: Path) -> None:
     with recording(f"{source.config.backbone} cannot be written as {path.name}", "export another trial"):
         write_onnx(trace(part, source.config.image_size), path, output)
 
 
 @torch.inference_mode()
 def verify_autoencoder(
-    source: ExportSource, model: Autoencoder, val: DeviceImages, files: ExportFolder
+    source: ExportInput, model: Autoencoder, val: DeviceImages, files: ExportFolder
 ) -> tuple[QualityCheck, ...]:
     """Put the validation images through the weights, on the device of both, and through the ONNX files.
 
@@ -194,7 +194,7 @@ def _problem(check: QualityCheck) -> str:
 
 @torch.no_grad()
 def _describe(
-    source: ExportSource, model: Autoencoder, model_files: tuple[str, ...], files: tuple[str, ...]
+    source: ExportInput, model: Autoencoder, model_files: tuple[str, ...], files: tuple[str, ...]
 ) -> AutoencoderConfig:
     size, channels = source.config.image_size, len(model.mean)
     features = model.backbone(torch.zeros(1, channels, size, size, device=next(model.parameters()).device)).shape[1]

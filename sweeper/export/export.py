@@ -14,7 +14,7 @@ from sweeper.data.batches import DeviceImages
 from sweeper.errors import ConfigError, ExportError
 from sweeper.export.calibration import calibrate
 from sweeper.export.export_config import ExportConfig, describe_export, networks_of, write_config
-from sweeper.export.export_source import ACCURACY, ExportSource
+from sweeper.export.export_source import ACCURACY, ExportInput
 from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.formats import recording, trace, write_onnx, write_program
 from sweeper.export.label_program import write_label_program
@@ -43,7 +43,7 @@ class ExportReport:
 
 
 def export_model(
-    source: ExportSource, val: DeviceImages, destination: Path, variants: VariantRequest | None = None
+    source: ExportInput, val: DeviceImages, destination: Path, variants: VariantRequest | None = None
 ) -> ExportReport:
     """Write a trial's best epoch as safetensors, torch.export program and ONNX: verified, calibrated, described.
 
@@ -73,14 +73,14 @@ def export_model(
     return ExportReport(destination, config, verification, seconds)
 
 
-def _require_complete(source: ExportSource, destination: Path) -> None:
+def _require_complete(source: ExportInput, destination: Path) -> None:
     """Raise ExportError, before the long work, for what would make it fail at its end."""
     if ACCURACY not in source.metrics:
         raise ExportError(f"trial {source.trial} has no logged {ACCURACY} to verify an export by; export another trial")
     require_replaceable(destination)
 
 
-def _write_model(source: ExportSource, files: ExportFolder, seconds: Seconds) -> ExportConfig:
+def _write_model(source: ExportInput, files: ExportFolder, seconds: Seconds) -> ExportConfig:
     """Write the network in all formats, and the configuration that tells what they are."""
     model_files = copy_model_files(source.model_files, files)
     model = load_network(networks_of(source), len(source.classes), source.weights)

@@ -27,7 +27,7 @@ from sweeper.export.export_bounds import (
     InnerName,
     Means,
 )
-from sweeper.export.export_source import ACCURACY, ExportSource, Form, Member, MergeTry, Training
+from sweeper.export.export_source import ACCURACY, ExportInput, Form, MergedTrial, MergeTry, Training
 from sweeper.export.seal import digests_of, require_sealed
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
@@ -142,7 +142,7 @@ class ExportConfig(Frozen):
     calibration: Calibration | None = None
     variants: tuple[Variant, ...] = ()
     form: Form = "single"
-    members: tuple[Member, ...] = ()
+    members: tuple[MergedTrial, ...] = ()
     merges: tuple[MergeTry, ...] = ()
     digests: dict[InnerName, Digest] = pydantic.Field({})
     seal: Digest | None = None
@@ -177,18 +177,18 @@ class ExportConfig(Frozen):
         return _of_members(self.members, self.image_size) if self.form == "ensemble" else (self.network(),)
 
 
-def networks_of(source: ExportSource) -> tuple[TrialConfig, ...]:
+def networks_of(source: ExportInput) -> tuple[TrialConfig, ...]:
     """Return what has to be built for the weights of a source: one network, or each member of an ensemble."""
     size = source.config.image_size
     return _of_members(source.members, size) if source.form == "ensemble" else (source.config,)
 
 
-def _of_members(members: tuple[Member, ...], image_size: int) -> tuple[TrialConfig, ...]:
+def _of_members(members: tuple[MergedTrial, ...], image_size: int) -> tuple[TrialConfig, ...]:
     return tuple(TrialConfig(backbone=m.architecture, head=m.head, image_size=image_size) for m in members)
 
 
 def describe_export(
-    source: ExportSource, model: AnyClassifier, model_files: tuple[str, ...], files: tuple[str, ...]
+    source: ExportInput, model: AnyClassifier, model_files: tuple[str, ...], files: tuple[str, ...]
 ) -> ExportConfig:
     """Put together the configuration of an export from its trial and its network."""
     size, classes = source.config.image_size, len(source.classes)
@@ -215,7 +215,7 @@ def describe_export(
     )
 
 
-def lineage_of(source: ExportSource) -> Lineage:
+def lineage_of(source: ExportInput) -> Lineage:
     return Lineage(
         study=source.study,
         study_id=source.study_id,
@@ -262,12 +262,12 @@ def read_config(path: Path) -> ExportConfig:
 def _content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise ExportError(f"{path.parent} is no export: config.json is no regular file")
+            raise ExportError(f"{path.parent} is not an export: config.json is not a regular file")
         if path.stat().st_size > LARGEST_FILE:
-            raise ExportError(f"{path} is no configuration of an export: it is larger than {LARGEST_FILE:,} bytes")
+            raise ExportError(f"{path} is not the configuration of an export: it is larger than {LARGEST_FILE:,} bytes")
         return path.read_bytes()
     except OSError as error:
-        raise ExportError(f"{path.parent} is no export: config.json cannot be read ({error.strerror})") from error
+        raise ExportError(f"{path.parent} is not an export: config.json cannot be read ({error.strerror})") from error
 
 
 def _told(error: pydantic.ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""`ExportSource`: all that an export takes from a finished trial."""
+"""`ExportInput`: all that an export takes from a finished trial."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MergeKind = Literal["soup", "ensemble"]
 Form = Literal["single", "soup", "ensemble"]
 
 
-class Member(Frozen):
+class MergedTrial(Frozen):
     """A trial whose weights are part of an export of several."""
 
     trial: int
@@ -57,7 +57,7 @@ class MergeTry(Frozen):
 
 
 @dataclass(frozen=True)
-class ExportSource:
+class ExportInput:
     """A finished trial: its weights, and what must be known to use and to judge them.
 
     `dataset` is a data set card as plain JSON (`name`, `digest`, `images` of each split). `metrics`
@@ -86,5 +86,5 @@ class ExportSource:
     """What the model is called in a registry, where that is not the study's name."""
     depth: Depth = FULL_DEPTH
     form: Form = "single"
-    members: tuple[Member, ...] = ()
+    members: tuple[MergedTrial, ...] = ()
     merges: tuple[MergeTry, ...] = ()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.export.ensembling import greedy_ensemble
-from sweeper.export.export_source import ExportSource, Member, MergeKind, MergeTry, Training
+from sweeper.export.export_source import ExportInput, MergedTrial, MergeKind, MergeTry, Training
 from sweeper.export.load import load_classifier
 from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.export.verify import Pass, classifier_on, full_precision, passed
@@ -34,7 +34,7 @@ STATISTICS_BATCH = 128
 
 
 @dataclass(frozen=True)
-class Leader:
+class Contender:
     """A finished trial that may take part, the winner or one of those behind it."""
 
     trial: int
@@ -49,7 +49,7 @@ class Candidate:
 
     tried: MergeTry
     network: AnyClassifier
-    members: tuple[Member, ...]
+    members: tuple[MergedTrial, ...]
     found: Pass
 
 
@@ -63,7 +63,9 @@ class Merger:
         train: Training images by which batch statistics are measured anew.
     """
 
-    def __init__(self, source: ExportSource, leaders: Sequence[Leader], val: DeviceImages, train: DeviceImages) -> None:
+    def __init__(
+        self, source: ExportInput, leaders: Sequence[Contender], val: DeviceImages, train: DeviceImages
+    ) -> None:
         self._source, self._leaders, self._val, self._train = source, leaders, val, train
         self._labels = val.labels.cpu().numpy()
         self._winner = self._pass(self._load(leaders[0]))
@@ -101,7 +103,7 @@ class Merger:
         found = self._pass(network) if len(chosen) > 1 else self._winner
         return self._candidate("ensemble", alike, chosen, network, found)
 
-    def decide(self, candidates: Sequence[Candidate], folder: Path) -> ExportSource:
+    def decide(self, candidates: Sequence[Candidate], folder: Path) -> ExportInput:
         """Return what is to be exported, the winner or what beats it, with all that was tried.
 
         The weights of a merger are written into a folder. Where both are better than the winner, the soup is
@@ -117,7 +119,7 @@ class Merger:
         source = replace(self._source, merges=tried)
         return self._source_of(best, source, folder) if best else source
 
-    def _source_of(self, best: Candidate, source: ExportSource, folder: Path) -> ExportSource:
+    def _source_of(self, best: Candidate, source: ExportInput, folder: Path) -> ExportInput:
         weights = folder / f"{best.tried.kind}.safetensors"
         save_file({name: tensor.cpu().contiguous() for name, tensor in best.network.state_dict().items()}, weights)
         return replace(
@@ -130,7 +132,12 @@ class Merger:
         )
 
     def _candidate(
-        self, kind: MergeKind, considered: Sequence[Leader], chosen: Sequence[int], network: AnyClassifier, found: Pass
+        self,
+        kind: MergeKind,
+        considered: Sequence[Contender],
+        chosen: Sequence[int],
+        network: AnyClassifier,
+        found: Pass,
     ) -> Candidate:
         judged = paired(self._hits(self._winner), self._hits(found))
         members = [considered[number] for number in chosen]
@@ -147,7 +154,7 @@ class Merger:
         )
         return Candidate(tried, network, tuple(map(_member, members)), found)
 
-    def _load(self, leader: Leader) -> Classifier:
+    def _load(self, leader: Contender) -> Classifier:
         return load_classifier(leader.config, len(self._source.classes), leader.weights)
 
     def _fill(self, classifier: Classifier, state: dict[str, torch.Tensor]) -> None:
@@ -174,18 +181,18 @@ class Merger:
         """Tell which images are labelled rightly, of the half by which mergers are judged."""
         return np.asarray(found.logits.argmax(1).numpy() == self._labels)[1::2]
 
-    def _same_size(self, leader: Leader) -> bool:
+    def _same_size(self, leader: Contender) -> bool:
         return leader.config.image_size == self._source.config.image_size
 
 
 def merged(
-    source: ExportSource,
-    leaders: Sequence[Leader],
+    source: ExportInput,
+    leaders: Sequence[Contender],
     kinds: Sequence[MergeKind],
     val: DeviceImages,
     train: DeviceImages,
     folder: Path,
-) -> ExportSource:
+) -> ExportInput:
     """Try to merge the leaders of a study, the winner first; return what is to be exported in its place, or itself.
 
     Raises ExportError when a leader's network cannot be built or its weights cannot be read.
@@ -206,6 +213,6 @@ def same_images(network: Classifier, other: Classifier) -> bool:
     return (network.mean, network.std) == (other.mean, other.std)
 
 
-def _member(leader: Leader) -> Member:
+def _member(leader: Contender) -> MergedTrial:
     config = leader.config
-    return Member(trial=leader.trial, run_id=leader.run_id, architecture=config.backbone, head=config.head)
+    return MergedTrial(trial=leader.trial, run_id=leader.run_id, architecture=config.backbone, head=config.head)

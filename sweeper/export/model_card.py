@@ -22,7 +22,9 @@ def model_card(config: ExportConfig, verification: Verification) -> str:
     """Return the model card as Markdown."""
     lineage = config.lineage
     title = f"# {lineage.study}: {made_of(config)} for {len(config.classes):,} classes"
-    accuracy = f"{verification.weights.accuracy:.2%} of {verification.images:,} validation images are labelled rightly."
+    accuracy = (
+        f"{verification.weights.accuracy:.2%} of {verification.images:,} validation images are labelled correctly."
+    )
     parts = [
         title,
         f"{trials_of(config)} of the study `{lineage.study}`. {accuracy}",
@@ -223,7 +225,7 @@ def origin(config: ExportConfig) -> str:
         ("model files", ", ".join(config.model_files) or "none"),
         ("written with", libraries),
     ]
-    return f"## Lineage\n\n{table(('', ''), rows)}\n\nAll hyperparameters stand in `config.json`."
+    return f"## Lineage\n\n{table(('', ''), rows)}\n\nAll hyperparameters are in `config.json`."
 
 
 def numbers_and_runs(config: ExportConfig) -> str:

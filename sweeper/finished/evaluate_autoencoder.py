@@ -78,7 +78,7 @@ def evaluate_autoencoder(
     sweep = store.sweep
     config, task = row.config, sweep.task
     if config is None or not isinstance(task, ReconstructionConfig):
-        raise StudyError(f"trial {row.number} of {sweep.study} is no autoencoder's; evaluate another study")
+        raise StudyError(f"trial {row.number} of {sweep.study} is not an autoencoder; evaluate another study")
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)

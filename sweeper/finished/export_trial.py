@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
-    from sweeper.export.export_source import ExportSource, MergeKind
-    from sweeper.export.merge import Leader
+    from sweeper.export.export_source import ExportInput, MergeKind
+    from sweeper.export.merge import Contender
     from sweeper.export.quantize import VariantKind
 
 logger = logging.getLogger(__name__)
@@ -94,15 +94,15 @@ def export_trial(
 
 def _source(
     workspace: Workspace, store: StudyStore, row: TrialRow, images: ImageSet, artifacts: TrialArtifacts
-) -> ExportSource:
+) -> ExportInput:
     """Put together what an export is made from. Raises StudyError for a trial without a finished epoch."""
     from sweeper.data.card import describe
-    from sweeper.export.export_source import ExportSource, Training
+    from sweeper.export.export_source import ExportInput, Training
 
     sweep, recorded, outcome = store.sweep, recorded_as(workspace, store), row.outcome
     if row.config is None or outcome is None or outcome.best_epoch is None:
         raise _unfinished(row, sweep.study)
-    return ExportSource(
+    return ExportInput(
         study=sweep.study,
         study_id=recorded.id,
         model_name=recorded.name,
@@ -129,15 +129,15 @@ def _unfinished(row: TrialRow, study: str) -> StudyError:
 def _leaders(
     workspace: Workspace,
     store: StudyStore,
-    winner: ExportSource,
+    winner: ExportInput,
     others: Sequence[TrialRow],
     folder: Path,
     tracking_uri: str | None,
-) -> list[Leader]:
+) -> list[Contender]:
     """Return the winner and the trials behind it, with their weights; those without weights are left out."""
-    from sweeper.export.merge import Leader
+    from sweeper.export.merge import Contender
 
-    leaders = [Leader(winner.trial, winner.config, winner.weights, winner.run_id)]
+    leaders = [Contender(winner.trial, winner.config, winner.weights, winner.run_id)]
     for row in others:
         try:
             found = fetch_artifacts(workspace, store, row, folder / f"trial-{row.number}", tracking_uri)
@@ -146,7 +146,7 @@ def _leaders(
             logger.warning("trial %d is left out: %s", row.number, error)
             continue
         if row.config is not None:
-            leaders.append(Leader(row.number, row.config, weights, found.run_id))
+            leaders.append(Contender(row.number, row.config, weights, found.run_id))
     return leaders
 
 

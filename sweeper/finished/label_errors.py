@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.curation.clean import Candidate
+from sweeper.curation.clean import Suspect
 from sweeper.curation.confident_learning import Labels, Probabilities, suspects
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.index import build_index
@@ -33,7 +33,7 @@ from sweeper.modeling.weights import read_weights
 from sweeper.paths import FoldsFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.arrays import packed, unpacked
-from sweeper.study.lineage import read_start
+from sweeper.study.lineage import read_lineage
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.device import place
 from sweeper.training.evaluate import predictor
@@ -53,8 +53,8 @@ METHOD = "study_folds"
 class LabelErrors:
     """Likely wrong labels of a study's training images, worst first, and the images they are among."""
 
-    source: Source
-    candidates: list[Candidate]
+    source: ImageList
+    candidates: list[Suspect]
     images: int
     accuracy: float
     """Of the predictions for images that were not trained on, by the labels as they are."""
@@ -82,7 +82,7 @@ def find_label_errors(
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; choose another study")
     config = with_kept_weights(row.config, workspace.study(sweep.study), workspace)
-    if (start := read_start(workspace.study(sweep.study))) is not None:
+    if (start := read_lineage(workspace.study(sweep.study))) is not None:
         raise StudyError(
             f"{sweep.study} goes on from weights of {start.study}, which have seen the labels that are to be judged; "
             f"choose a study that starts afresh, such as {start.study}"
@@ -188,16 +188,16 @@ def _probabilities(model: Classifier, images: DeviceImages, config: TrialConfig,
     return np.concatenate([predict(batch.inputs).double().softmax(1).cpu().numpy() for batch in batches])
 
 
-def _source(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> Source:
+def _source(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> ImageList:
     index = build_index(sweep.dataset, workspace)
     labels = [images.classes[label] for label in images.labels.tolist()]
-    return Source(index.root, index.paths, labels, ["train"] * len(labels), images.classes)
+    return ImageList(index.root, index.paths, labels, ["train"] * len(labels), images.classes)
 
 
-def _candidates(source: Source, rows: Labels, probabilities: Probabilities, labels: Labels) -> list[Candidate]:
+def _candidates(source: ImageList, rows: Labels, probabilities: Probabilities, labels: Labels) -> list[Suspect]:
     found = suspects(probabilities, labels)
     return [
-        Candidate(row, source.paths[row], source.labels[row], score, METHOD, source.classes[suggested])
+        Suspect(row, source.paths[row], source.labels[row], score, METHOD, source.classes[suggested])
         for row, suggested, score in zip(
             rows[found.rows].tolist(), found.suggested.tolist(), found.scores.tolist(), strict=True
         )

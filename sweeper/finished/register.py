@@ -61,7 +61,7 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
         classes=len(config.classes),
         image_size=config.stored_size,
         description=f"{config.architecture}, trial {lineage.trial} of the study {lineage.study}: "
-        f"{config.metrics['val/accuracy']:.2%} of the validation images labelled rightly.",
+        f"{config.metrics['val/accuracy']:.2%} of the validation images labelled correctly.",
         tags={
             STUDY_TAG: lineage.study,
             **({ID_TAG: lineage.study_id} if lineage.study_id else {}),

@@ -77,7 +77,7 @@ def state_in(content: Any, path: Path) -> State:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"{path} is no mapping of names to tensors; save the model's state_dict()")
+        raise ModelError(f"{path} is not a mapping of names to tensors; save the model's state_dict()")
     return {str(key): value for key, value in content.items()}
 
 

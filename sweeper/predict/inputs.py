@@ -70,7 +70,7 @@ def _behind(name: str, csv: CsvConfig) -> tuple[list[InputImage], Counter[str]]:
         return [InputImage(name, name)], Counter()
     matched = _matched(name)
     if not matched.images and not matched.others:
-        raise DatasetError(f"{name}: there is no such file or folder, and as a pattern it matches no image")
+        raise DatasetError(f"{name}: no such file or folder, and no image matches it as a pattern")
     return [InputImage(match, match) for match in matched.images], matched.others
 
 

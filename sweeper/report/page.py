@@ -74,8 +74,8 @@ def _confirmed(store: StudyStore) -> str:
         return ""
     winner = found.winner
     return (
-        f"Trained again with {len(winner.values)} fresh seeds, trial {winner.trial} leads with a mean of "
-        f"{winner.mean:.4f}, and stands for the study; {found.verdict()}"
+        f"Trained again with {len(winner.values)} fresh seeds, trial {winner.trial} is best, with a mean of "
+        f"{winner.mean:.4f}, and represents the study; {found.verdict()}"
     )
 
 

@@ -59,14 +59,14 @@ class Output:
         if not _exists(path):
             return None
         if not path.is_file():
-            return f"{path} is no regular file and is left alone; name another file"
+            return f"{path} is not a regular file, so it is not replaced; choose another name"
         if any(_same(path, given) for given in self.inputs):
             return f"{path} is read by this command and never replaced by it; name another file"
         try:
             ours = self.kind.is_of(path)
         except OSError as error:
             return f"{path} is there and cannot be read ({error.strerror}); name another file"
-        rest = f"{path} is no {self.kind.name} of ours and is left alone; name another place, or move it away"
+        rest = f"{path} is not a {self.kind.name} of ours, so it is not replaced; choose another name, or move it away"
         return None if ours else rest
 
 

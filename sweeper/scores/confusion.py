@@ -36,7 +36,7 @@ def read_confusion(path: Path) -> tuple[Confusion, list[str]]:
         if header[0] != CORNER or [read_row(row[:1]) for row in rows] != [[name] for name in names]:
             raise ValueError("its rows and columns are not of the same classes")
         if matrix.shape != (len(names), len(names)) or matrix.min(initial=0) < 0:
-            raise ValueError("it is no square of counts")
+            raise ValueError("it is not a square table of counts")
     except (OSError, ValueError, OverflowError, csv.Error) as error:
         raise ValueError(f"{path} holds no confusion matrix of sweeper ({error}); it may be damaged") from error
     return matrix, names

@@ -44,7 +44,7 @@ def require_database(url: str) -> None:
     """Raise StudyNotFound where reading would make an empty database file."""
     if not has_database(url):
         file = sqlite_file(url, Path.cwd())
-        raise StudyNotFound(f"there is no database {file}; `sweeper run` makes one, or correct --storage")
+        raise StudyNotFound(f"the database {file} does not exist; `sweeper run` creates it, or correct --storage")
 
 
 def _parsed(url: str) -> URL:
@@ -52,7 +52,7 @@ def _parsed(url: str) -> URL:
         return make_url(url)
     except ValueError:  # its text may hold a part of the password
         raise StudyError(
-            f"{hide_credentials(url)} is no database address: the port must be a number, and : / @ in a user name "
+            f"{hide_credentials(url)} is not a database address: the port must be a number, and : / @ in a user name "
             "or password are written %3A %2F %40; correct --storage"
         ) from None
 
@@ -72,5 +72,5 @@ def open_storage(url: str) -> BulkStorage:
 def study_not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:
     """Return the error for a name that no study has; it names those that there are."""
     known = [study.study_name for study in storage.get_all_studies()]
-    there = f"there are {', '.join(known)}" if known else "there is none yet; `sweeper run` makes one"
+    there = f"there are {', '.join(known)}" if known else "it does not exist yet; `sweeper run` creates it"
     return StudyNotFound(f"no study is called {name}; {there}")

@@ -97,4 +97,4 @@ def _goal(sweep: SweepConfig, metric: str) -> GoalConfig:
         return GoalConfig.model_validate(metric)
     except ValidationError:
         names = ", ".join([*get_args(Metric), *COSTS])
-        raise ConfigError([Problem("--prefer", "", f"{metric} is no metric or cost; there are {names}")]) from None
+        raise ConfigError([Problem("--prefer", "", f"{metric} is not a metric or a cost; known are {names}")]) from None

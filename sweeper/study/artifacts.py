@@ -26,7 +26,7 @@ class TrialArtifacts:
         """The weights of the best epoch, as safetensors. Raises StudyError when there are none."""
         found = next(self.folder.glob("weights/*.safetensors"), None)
         if found is None:
-            raise StudyError(f"there are no weights among the artifacts in {self.folder}; export another trial")
+            raise StudyError(f"no weights are among the artifacts in {self.folder}; export another trial")
         return found
 
     @property

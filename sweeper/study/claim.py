@@ -105,7 +105,7 @@ class _Case:
         if not (self.override or self.has_run):
             raise ForeignStudy(
                 f"the study {self.study} in this storage was begun in another folder, by an earlier version of "
-                f"sweeper: go on with it there, or give yours another `study:` name. If that folder is used no more, "
+                f"sweeper: go on with it there, or give yours another `study:` name. If that folder is no longer used, "
                 f"let it belong to this one: sweeper doctor {self.study} --adopt"
             )
         known = self.local.id if self.local else new_id()
@@ -176,13 +176,13 @@ def _news(study: str, local: Identity, here: Place, found: Whereabouts) -> str |
 
 def _handed_over(study: str, before: Place) -> str:
     whose = f"{before.folder} of {before.user} on {before.host}"
-    return f"the study {study} belongs to this folder from now on, and no more to {whose}"
+    return f"the study {study} now belongs to this folder, no longer to {whose}"
 
 
 def _belongs_elsewhere(study: str, stored: Identity) -> str:
     return (
         f"the study {study} in this storage belongs to another folder ({stored}): go on with it there, or give yours "
-        f"another `study:` name. If that folder is used no more, let the study belong to this one: "
+        f"another `study:` name. If that folder is no longer used, let the study belong to this one: "
         f"sweeper doctor {study} --adopt"
     )
 
@@ -190,7 +190,7 @@ def _belongs_elsewhere(study: str, stored: Identity) -> str:
 def _is_a_copy(study: str, local: Identity) -> str:
     return (
         f"this folder is a copy, and the study {study} in this storage belongs to the original ({local}): records of "
-        f"both would mix. Go on with it there, or give yours another `study:` name. If the original is used no more, "
+        f"both would mix. Go on with it there, or give yours another `study:` name. If the original is no longer used, "
         f"let the study belong to this folder: sweeper doctor {study} --adopt"
     )
 

@@ -15,7 +15,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialStart, write_history
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
-from sweeper.study.lineage import Start, read_start
+from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.lock import study_lock
 from sweeper.study.source import SourceTrial
 
@@ -35,7 +35,7 @@ def fetch_start(
     """
     folder = workspace.study(study)
     with study_lock(folder, study):
-        if read_start(folder) is None:
+        if read_lineage(folder) is None:
             store = StudyStore.load(storage_url, source.sweep.study)
             _fetch(workspace, store, source, folder, with_optimizer, tracking_uri)
 
@@ -59,7 +59,7 @@ def _fetch(
     history = mlflow.epochs(run)
     write_history(folder.start.history, history)
     shutil.rmtree(folder.start.path / "fetched", ignore_errors=True)
-    start = Start(
+    start = Lineage(
         study=study,
         trial=row.number,
         run_id=run,
@@ -83,7 +83,7 @@ def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:
 
 def kept_start(workspace: Workspace, study: StudyFolder) -> TrialStart | None:
     """Return what workers are told of a study that goes on from a trial: its epochs, and the files to start from."""
-    start, files = read_start(study), study.start
+    start, files = read_lineage(study), study.start
     if start is None:
         return None
     return TrialStart(

@@ -41,7 +41,7 @@ from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.continue_from import kept_start
 from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
-from sweeper.study.lineage import read_start
+from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
@@ -52,7 +52,7 @@ from sweeper.study.recorded import recorded_by
 from sweeper.study.silence import Silence
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.acceptance import require_acceptance
-from sweeper.tracking.outbox import Outbox, Phase
+from sweeper.tracking.outbox import DeliveryPhase, Outbox
 from sweeper.tracking.tensorboard import EventFiles, event_files
 
 logger = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def run_sweep(
             if leaders and not store.begun:
                 store.enqueue({**sweep.enqueue, **leaders})
             store.enqueue(sweep.enqueue)
-            source = read_start(folder)
+            source = read_lineage(folder)
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store))}
             dataset = dataset_card(sweep, prepared)
             card = study_card(sweep, dataset, folder, tracking_uri, weights, tags, claim.identity)
@@ -196,7 +196,7 @@ class Driver:
         finished = {row.number for row in rows if row.state.ended}
         for folder in self._folder.trials():
             if folder.number in finished:
-                self._outbox.notify(folder.number, Phase.ENDED)
+                self._outbox.notify(folder.number, DeliveryPhase.ENDED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
         started = time.monotonic()
@@ -251,7 +251,7 @@ class Driver:
                     self._events.trial_started(spec)
             engine.submit(group)
             for spec in group:
-                self._outbox.notify(spec.number, Phase.RUNNING)
+                self._outbox.notify(spec.number, DeliveryPhase.RUNNING)
 
     def _with_beginning(self, spec: TrialSpec) -> TrialSpec:
         """Add the files that a trial begins with."""
@@ -265,7 +265,7 @@ class Driver:
                 prune = self._store.report(number, metrics.epoch, value, metrics.values.get("lr"))
                 engine.answer(number, prune=prune)
                 self._silence.epoch_finished(number)
-                self._outbox.notify(number, Phase.RUNNING)
+                self._outbox.notify(number, DeliveryPhase.RUNNING)
                 if self._events is not None:
                     self._events.epoch_finished(number, metrics)
                 self._observer.epoch_finished(number, metrics)
@@ -288,7 +288,7 @@ class Driver:
         self._store.finish(number, outcome)
         self._live.discard(number)
         self._silence.trial_ended(number)
-        self._outbox.notify(number, Phase.ENDED)
+        self._outbox.notify(number, DeliveryPhase.ENDED)
         self._summary_clock.trial_ended()
         self._observer.trial_ended(number, outcome)
         if self._failures.count(outcome):
@@ -317,7 +317,7 @@ class Driver:
         """Go on with the slots that are left. Raises StudyError where there is none."""
         if not left:
             raise StudyError(
-                f"no worker can start: {reason}. All they printed stands in {self._folder.worker_logs}; "
+                f"no worker can start: {reason}. What they printed is in {self._folder.worker_logs}; "
                 "when that is repaired, run the same command again to go on"
             )
         self._observer.slot_retired(reason, left)
@@ -344,7 +344,7 @@ class Driver:
         """Leave nothing marked as running, and deliver what is left."""
         for number in sorted(self._live):
             self._store.requeue(number)
-            self._outbox.notify(number, Phase.INTERRUPTED)
+            self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         rows = self._store.rows()
         self._summary(self._folder, self._store.sweep, rows)
         self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
@@ -362,7 +362,7 @@ class Driver:
         for number in sorted(self._live):
             with suppress(StudyError):
                 self._store.requeue(number)
-            self._outbox.notify(number, Phase.INTERRUPTED)
+            self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         with suppress(StudyError):
             self._store.close()
         self._outbox.notify_sweep("FAILED")

@@ -8,7 +8,7 @@ from sweeper.paths import StudyFolder
 from sweeper.tracking.tags import NOTE_TAG, SOURCE_TAGS
 
 
-class Start(Frozen):
+class Lineage(Frozen):
     """The trial that a study goes on from, and which of its epochs: its weights are of one, its history of all."""
 
     study: str
@@ -33,7 +33,7 @@ class Start(Frozen):
         }
 
 
-def read_start(folder: StudyFolder) -> Start | None:
+def read_lineage(folder: StudyFolder) -> Lineage | None:
     """Return what a study goes on from; None for one that starts afresh, or was run elsewhere."""
     source = folder.start.source
-    return read_parsed(source, Start.model_validate_json) if source.exists() else None
+    return read_parsed(source, Lineage.model_validate_json) if source.exists() else None

@@ -13,28 +13,28 @@ from pathlib import Path
 from sweeper.errors import StudyChanged, StudyError
 from sweeper.search.stored_trial import MODEL_FILES
 from sweeper.search.study_store import StudyStore
-from sweeper.study.pretrained import digest_of
+from sweeper.study.pretrained import file_digest
 from sweeper.tracking.tags import MODEL_FILES_TAG
 
 
 def require_same_model_files(store: StudyStore) -> None:
     """Raise StudyChanged where a model file is no longer what the study has been run with."""
-    _require_same(store.sweep.study, store.noted(MODEL_FILES) or {}, digests_of(store.sweep.model_files))
+    _require_same(store.sweep.study, store.noted(MODEL_FILES) or {}, model_file_digests(store.sweep.model_files))
 
 
 def pin_model_files(store: StudyStore) -> dict[str, str]:
     """Note the content of a study's model files, those that are new to it, and return it. Raises StudyChanged."""
-    known, now = store.noted(MODEL_FILES) or {}, digests_of(store.sweep.model_files)
+    known, now = store.noted(MODEL_FILES) or {}, model_file_digests(store.sweep.model_files)
     _require_same(store.sweep.study, known, now)
     if known | now != known:
         store.note(MODEL_FILES, known | now)
     return now
 
 
-def digests_of(files: Sequence[str]) -> dict[str, str]:
+def model_file_digests(files: Sequence[str]) -> dict[str, str]:
     """Return a digest of the content of each file that is there. Raises StudyError where one cannot be read."""
     try:
-        return {file: digest_of(Path(file)) for file in files if Path(file).is_file()}
+        return {file: file_digest(Path(file)) for file in files if Path(file).is_file()}
     except OSError as error:
         raise StudyError(f"a model file of the study cannot be read: {error}; bring it back") from error
 
@@ -46,7 +46,7 @@ def tags_of(digests: Mapping[str, str]) -> dict[str, str]:
 
 def require_logged(study: str, tags: Mapping[str, str], files: Sequence[str]) -> None:
     """Raise StudyChanged where a model file is no longer what a run was trained with."""
-    _require_same(study, json.loads(tags.get(MODEL_FILES_TAG, "{}")), digests_of(files))
+    _require_same(study, json.loads(tags.get(MODEL_FILES_TAG, "{}")), model_file_digests(files))
 
 
 def _require_same(study: str, then: Mapping[str, str], now: Mapping[str, str]) -> None:

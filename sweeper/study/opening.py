@@ -139,7 +139,7 @@ def _few_to_judge_by(images: ImageSet) -> Iterator[str]:
     if count < FEW_TO_JUDGE_BY:
         yield (
             f"{count:,} validation images judge the trials, and each moves the accuracy by {1 / count:.1%}: "
-            "differences of a few images are chance; use more, or train the leaders again with `sweeper confirm`"
+            "differences of a few images are chance; use more, or train the best trials again with `sweeper confirm`"
         )
 
 

@@ -60,7 +60,7 @@ def refuse_constant_metrics(sweep: SweepConfig, classes: int) -> None:
     """Raise ConfigError where trials are compared by a top-k accuracy of k or fewer classes, which is always 1."""
     named = [("objective.metric", goal.metric) for goal in sweep.goals]
     named += [("search.scheduler.metric", metric) for metric in plateau_metrics(sweep.search.scheduler)]
-    rule = f"is 1 for every trial with {classes} classes, and tells none from another; use val/accuracy or val/loss"
+    rule = f"is 1 for every trial with {classes} classes, so it cannot rank trials; use val/accuracy or val/loss"
     problems = [
         Problem("search space", key, f"{metric} {rule}")
         for key, metric in named

@@ -53,7 +53,7 @@ def pin_weights(
         reference, before = study_reference(value), known.get(value)
         try:
             if reference is None:
-                pinned[value] = PinnedWeights(digest=digest_of(Path(value)))
+                pinned[value] = PinnedWeights(digest=file_digest(Path(value)))
             elif before is not None and _is_whole(workspace, before):
                 pinned[value] = before
             else:
@@ -101,7 +101,7 @@ def _fetched(
     with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
         artifacts = fetch_artifacts(workspace, store, row, Path(folder), elsewhere)
         found = PinnedWeights(
-            digest=digest_of(artifacts.weights), study=reference.study, trial=row.number, run_id=artifacts.run_id
+            digest=file_digest(artifacts.weights), study=reference.study, trial=row.number, run_id=artifacts.run_id
         )
         with artifacts.weights.open("rb") as source, whole_file(workspace.weights(found.digest)) as kept:
             shutil.copyfileobj(source, kept)
@@ -126,10 +126,10 @@ def _architecture(backbone: str) -> str:
 
 def _is_whole(workspace: Workspace, pinned: PinnedWeights) -> bool:
     kept = workspace.weights(pinned.digest)
-    return kept.exists() and digest_of(kept) == pinned.digest
+    return kept.exists() and file_digest(kept) == pinned.digest
 
 
-def digest_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """Return 32 hexadecimal digits that change with any byte of a file. Raises OSError."""
     digest = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
@@ -153,5 +153,5 @@ def with_kept_weights(config: TrialConfig, folder: StudyFolder, workspace: Works
     if study_reference(config.pretrained) is None:
         return config
     if file is None or not Path(file).exists():
-        raise StudyError(f"the weights of {config.pretrained} are not here any more; `sweeper run` brings them back")
+        raise StudyError(f"the weights of {config.pretrained} are gone; `sweeper run` fetches them again")
     return config.model_copy(update={"pretrained": file})

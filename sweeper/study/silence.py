@@ -38,14 +38,14 @@ class Silence:
     def group_started(self, trials: Sequence[int]) -> None:
         """Take in that a worker was given trials."""
         now = self._clock()
-        self._workers.append(Worker(list(trials), now, now + self._patience_s))
+        self._workers.append(Worker(list(trials), now, now + self._silence_s))
 
     def epoch_finished(self, trial: int) -> None:
         """Take in an epoch. The longest wait for one, of any worker, says what is usual."""
         for worker in self._of(trial):
             now = self._clock()
             self._longest_s = max(self._longest_s or 0.0, now - worker.heard_at)
-            worker.heard_at, worker.report_at = now, now + self._patience_s
+            worker.heard_at, worker.report_at = now, now + self._silence_s
 
     def trial_ended(self, trial: int) -> None:
         """Take in that a trial is no longer on its worker."""
@@ -58,7 +58,7 @@ class Silence:
         return [worker for worker in self._workers if trial in worker.trials]
 
     @property
-    def _patience_s(self) -> float:
+    def _silence_s(self) -> float:
         return WITHOUT_AN_EPOCH_S if self._longest_s is None else max(LEAST_S, TIMES_AN_EPOCH * self._longest_s)
 
     def news(self) -> Iterator[tuple[int, float]]:

@@ -10,7 +10,7 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.trial_names import TrialFinder, require_weights
-from sweeper.study.lineage import read_start
+from sweeper.study.lineage import read_lineage
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.recorded import own_folder
 
@@ -46,5 +46,5 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     store, row = finder.find(named)
     require_same_model_files(store)
     config, best_epoch = require_weights(store, row)
-    start = read_start(own_folder(workspace, store))
+    start = read_lineage(own_folder(workspace, store))
     return SourceTrial(store.sweep, row, config, best_epoch, start.epochs if start else 0)

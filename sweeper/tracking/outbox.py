@@ -30,7 +30,7 @@ SYSTEM_INTERVAL_S = 10.0
 SWEEP_RUN = -1  # in place of a trial's number
 
 
-class Phase(IntEnum):
+class DeliveryPhase(IntEnum):
     """How far a trial has come, for its run; a later phase overrides an earlier notice."""
 
     RUNNING = 0
@@ -41,7 +41,7 @@ class Phase(IntEnum):
 class Notice(NamedTuple):
     """That a folder has changed; the ticket tells two notices of the same phase apart."""
 
-    phase: Phase
+    phase: DeliveryPhase
     ticket: int
 
 
@@ -104,7 +104,7 @@ class Outbox:
     def start(self) -> None:
         self._thread.start()
 
-    def notify(self, number: int, phase: Phase) -> None:
+    def notify(self, number: int, phase: DeliveryPhase) -> None:
         """Say that a trial's folder has something new."""
         with self._changed:
             self._pending[number] = Notice(phase, next(self._tickets))
@@ -220,10 +220,10 @@ class Outbox:
             notice = self._pending[number]
         phase = notice.phase
         run = delivery.deliver_trial(
-            self._folder.trial(number), ended=phase is Phase.ENDED, running=phase is Phase.RUNNING
+            self._folder.trial(number), ended=phase is DeliveryPhase.ENDED, running=phase is DeliveryPhase.RUNNING
         )
         self.trouble = None
-        if phase is Phase.RUNNING and run:
+        if phase is DeliveryPhase.RUNNING and run:
             self._running[number] = run
         else:
             self._running.pop(number, None)

@@ -20,11 +20,11 @@ REMEDIES = {
     "RESOURCE_LIMIT_EXCEEDED": "its quota is used up: make room there, or name another address with --tracking-uri",
     "FEATURE_DISABLED": "name another address with --tracking-uri",
     "NOT_IMPLEMENTED": "name another address with --tracking-uri",
-    "INVALID_PARAMETER_VALUE": "see what it says; sweeper doctor tells how study and records differ",
-    "BAD_REQUEST": "see what it says; sweeper doctor tells how study and records differ",
+    "INVALID_PARAMETER_VALUE": "see what it says; sweeper doctor shows how study and records differ",
+    "BAD_REQUEST": "see what it says; sweeper doctor shows how study and records differ",
     "MALFORMED_REQUEST": "see what it says; the server may be of another version",
-    "INVALID_STATE": "see what it says; sweeper doctor tells how study and records differ",
-    "RESOURCE_ALREADY_EXISTS": "see what it says; sweeper doctor tells how study and records differ",
+    "INVALID_STATE": "see what it says; sweeper doctor shows how study and records differ",
+    "RESOURCE_ALREADY_EXISTS": "see what it says; sweeper doctor shows how study and records differ",
 }
 """By MLflow's code of the errors that stay, however often a request is repeated: what changes that."""
 

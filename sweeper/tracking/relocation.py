@@ -76,8 +76,8 @@ def relocate(database: Path) -> list[Path]:
                     _replace(connection, table, column, before, after)
     except sqlite3.Error as error:
         raise TrackingError(
-            f"MLflow's database {database} was moved here from {old[0].parent}, and cannot be told so: {error}; make "
-            "it writable, and run the same command again"
+            f"MLflow's database {database} was moved here from {old[0].parent}, and its paths cannot be "
+            f"corrected: {error}; make it writable, and run the same command again"
         ) from error
     return old
 

@@ -206,7 +206,7 @@ class StudyRecords:
         raise TrackingRefused(
             f"the study {self.recorded.study} on this server is recorded from another folder ({_owner(found)}), of "
             "which this one is a copy, and records of both would mix: go on with it there, or give yours another "
-            "`study:` name. If that folder is used no more, let the study belong to this one: sweeper doctor "
+            "`study:` name. If that folder is no longer used, let the study belong to this one: sweeper doctor "
             f"{self.recorded.study} --adopt"
         )
 

@@ -112,7 +112,7 @@ def _read(file: Path) -> dict[str, Any]:
         state["progress"] = Progress.from_state_dict(state["progress"])
     except pickle.UnpicklingError as error:
         raise TrialError(
-            f"{file} is no checkpoint of sweeper and is refused, since reading it could run code; "
+            f"{file} is not a checkpoint of sweeper, and reading it could run code; "
             "remove it, and the trial starts from the beginning"
         ) from error
     except Exception as error:  # torch's reader fails in many ways on half a file

@@ -36,7 +36,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, file: Path, device: torch.d
         kept = torch.load(file, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{file} is no optimizer state and is refused, since reading it could run code; remove the study's "
+            f"{file} is not an optimizer state, and reading it could run code; remove the study's "
             "folder `start`, and it is fetched again"
         ) from error
     new = optimizer.state_dict()

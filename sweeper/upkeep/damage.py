@@ -16,7 +16,7 @@ from sweeper.results import TrialOutcome, TrialSpec, read_history
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
-from sweeper.study.lineage import read_start
+from sweeper.study.lineage import read_lineage
 from sweeper.study.place import read_identity
 from sweeper.tracking.delivery import StudyCard, read_record
 from sweeper.upkeep.finding import Finding
@@ -45,7 +45,7 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
         partial(read_history, folder.history), "--fix removes it: `sweeper run` writes it anew", folder.history.unlink
     )
     yield from _if_damaged(
-        partial(read_start, folder),
+        partial(read_lineage, folder),
         "--fix removes it: `sweeper train --from` fetches it again",
         folder.start.source.unlink,
     )
@@ -68,7 +68,7 @@ def _restore_card(workspace: Workspace, store: StudyStore, tracking_uri: str | N
     card = StudyCard.model_validate(stored) if stored else card_from_mlflow(workspace, store, tracking_uri)
     if card is None:
         raise StudyError(
-            "neither the storage nor MLflow knows what stood there. Lost are the address and the tags of its runs, and "
+            "neither the storage nor MLflow has a copy. Lost are the address and the tags of its runs, and "
             "the digest of its images. Remove the file, and `sweeper run` writes it anew, from the images as they are "
             "now"
         )
@@ -97,12 +97,12 @@ def _of_confirmation(folder: StudyFolder) -> Iterator[Finding]:
     confirmation = folder.confirmation
     yield from _if_damaged(
         partial(stored_repetitions, confirmation),
-        "what the repetitions have reached stands in MLflow alone; to confirm anew, delete their runs there and "
+        "the results of the repetitions are only in MLflow; to confirm again, delete their runs there and "
         f"remove {confirmation.path}",
     )
     yield from _if_damaged(
         partial(looks, folder),
-        "--fix removes it: how often the test split was looked at stands in the winner's run",
+        "--fix removes it: how often the test split was looked at is recorded in the winner's run",
         confirmation.test_looks.unlink,
     )
     for trial in confirmation.trials():

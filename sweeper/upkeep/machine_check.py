@@ -105,7 +105,7 @@ def _is_to_be_made(address: str, database: Path, workspace: Workspace) -> bool:
 def _storage(workspace: Workspace, url: str) -> Finding:
     where = hide_credentials(url)
     if _is_to_be_made(url, workspace.optuna_database, workspace):
-        return Finding("storage", f"{where}: none yet; `sweeper run` makes one")
+        return Finding("storage", f"{where}: does not exist yet; `sweeper run` creates it")
     try:
         count = len(StudyStore.names(url))
     except SweeperError as error:
@@ -116,7 +116,7 @@ def _storage(workspace: Workspace, url: str) -> Finding:
 def _tracking(workspace: Workspace, uri: str) -> Finding:
     where = hide_credentials(uri)
     if _is_to_be_made(uri, workspace.mlflow_database, workspace):
-        return Finding("tracking", f"{where}: none yet; `sweeper run` makes one")
+        return Finding("tracking", f"{where}: does not exist yet; `sweeper run` creates it")
     try:
         MlflowStore(uri, workspace, relocates=False).require_answer()
     except SweeperError as error:

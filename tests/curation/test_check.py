@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from sweeper.config.dataset import CsvConfig
 from sweeper.curation.check import CheckReport, check
-from sweeper.curation.image_list import Source, read_source
+from sweeper.curation.image_list import ImageList, read_image_list
 from sweeper.curation.page import html_page
 from sweeper.data.image_facts import MIRRORED, look_at, look_hash
 from sweeper.paths import Workspace
@@ -47,7 +47,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def checked(root: Path) -> CheckReport:
-    return check(read_source(root, CsvConfig(), Workspace(root.parent)))
+    return check(read_image_list(root, CsvConfig(), Workspace(root.parent)))
 
 
 def paths_of(report: CheckReport) -> list[tuple[str, set[str]]]:
@@ -133,7 +133,7 @@ def test_the_page_holds_its_pictures_and_escapes_names(tmp_path: Path) -> None:
     for name in ("a.png", f"{evil.replace('/', '')}.png"):
         save(tmp_path / name, scene(0))
     paths = sorted(path.name for path in tmp_path.iterdir())
-    report = check(Source(tmp_path, paths, [evil, "b"], ["train", "val"], (evil, "b")))
+    report = check(ImageList(tmp_path, paths, [evil, "b"], ["train", "val"], (evil, "b")))
     page = html_page(report)
     assert "<script" not in page
     assert page.count("data:image/jpeg;base64,") == 2
@@ -152,5 +152,5 @@ def test_the_command_ends_with_1_for_what_is_serious_and_writes_its_page(ask: As
 def test_a_search_space_is_checked_in_the_splits_of_its_study(root: Path, tmp_path: Path) -> None:
     space = "study: s\ndataset: {path: %s, layout: folder, val_fraction: 0.5}\nsearch: {backbone: resnet18}\n"
     (tmp_path / "s.yaml").write_text(space % (root / "train"))
-    source = read_source(tmp_path / "s.yaml", CsvConfig(), Workspace(tmp_path))
+    source = read_image_list(tmp_path / "s.yaml", CsvConfig(), Workspace(tmp_path))
     assert {split: source.splits.count(split) for split in set(source.splits)} == {"train": 9, "val": 9}

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from sweeper.curation.clean import find_candidates
+from sweeper.curation.clean import find_suspects
 from sweeper.curation.contact_sheet import COLUMNS, contact_sheet
 from sweeper.curation.features import image_features
-from sweeper.curation.image_list import Source
+from sweeper.curation.image_list import ImageList
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
 from sweeper.data.decoded_batches import decoded_batches
 from sweeper.errors import DatasetError
@@ -68,13 +68,13 @@ def test_candidates_are_the_wanted_share_worst_first() -> None:
     labels[3] = 2
     names = ("a", "b", "c", "d")
     paths = [f"{row}.png" for row in range(len(labels))]
-    source = Source(Path("d"), paths, [names[label] for label in labels], ["train"] * len(paths), names)
-    found = find_candidates(source, range(len(paths)), features, "knn", share=0.05)
+    source = ImageList(Path("d"), paths, [names[label] for label in labels], ["train"] * len(paths), names)
+    found = find_suspects(source, range(len(paths)), features, "knn", share=0.05)
     assert len(found) == 8
     assert (found[0].path, found[0].label, found[0].suggested) == ("3.png", "c", "a")
     assert [candidate.score for candidate in found] == sorted((c.score for c in found), reverse=True)
     with pytest.raises(DatasetError, match="no class has two"):
-        find_candidates(source, [0, 40], features[:2], "knn", share=0.05)
+        find_suspects(source, [0, 40], features[:2], "knn", share=0.05)
 
 
 def test_features_are_those_of_the_backbone_and_bad_files_are_told(tmp_path: Path) -> None:

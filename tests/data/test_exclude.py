@@ -50,7 +50,7 @@ def test_paths_may_be_relative_or_absolute_in_a_table_or_a_text(root: Path, quot
 
 
 def test_rows_that_match_no_image_are_named(root: Path) -> None:
-    with pytest.raises(DatasetError, match=r"1 of 2 rows are no image .*\n  train/cow/1\.png\n.*dataset\.exclude"):
+    with pytest.raises(DatasetError, match=r"1 of 2 rows name no image .*\n  train/cow/1\.png\n.*dataset\.exclude"):
         index_of(root, "train/cat/0001.png\ntrain/cow/1.png\n")
 
 

@@ -34,5 +34,5 @@ def test_of_named_splits_only_the_wanted_one_is_taken(tmp_path: Path, workspace:
 
 
 def test_classes_that_the_model_does_not_know_are_named(tmp_path: Path, workspace: Workspace) -> None:
-    with pytest.raises(DatasetError, match=r"1 of 2 classes are none that the model knows:\n  Cat\nIt knows 3"):
+    with pytest.raises(DatasetError, match=r"1 of 2 classes are unknown to the model:\n  Cat\nIt knows 3"):
         read(write_class_folders(tmp_path / "d", {"Cat": 1, "dog": 1}), workspace)

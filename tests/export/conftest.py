@@ -17,7 +17,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.export.export import ExportReport, export_model
-from sweeper.export.export_source import ExportSource, Training
+from sweeper.export.export_source import ExportInput, Training
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.training.evaluate import evaluate
@@ -48,7 +48,7 @@ def settled(config: TrialConfig, images: np.ndarray) -> Classifier:
     return classifier.eval()
 
 
-def make_trial(folder: Path, config: TrialConfig, stored_size: int | None = None) -> tuple[ExportSource, DeviceImages]:
+def make_trial(folder: Path, config: TrialConfig, stored_size: int | None = None) -> tuple[ExportInput, DeviceImages]:
     """Return a trial that labels about 70 % of its validation images rightly, and these images."""
     load_model_files([SMALL_RESNET])
     size = stored_size or config.image_size
@@ -72,7 +72,7 @@ def predicted(classifier: Classifier, images: DeviceImages, config: TrialConfig)
 
 def source_of(
     classifier: Classifier, val: DeviceImages, config: TrialConfig, weights: Path, stored_size: int
-) -> ExportSource:
+) -> ExportInput:
     trained = classifier.to(memory_format=torch.channels_last)
     logged = evaluate(
         trained,
@@ -80,7 +80,7 @@ def source_of(
         classes=len(CLASSES),
         device=CPU,
     )
-    return ExportSource(
+    return ExportInput(
         study="colours",
         trial=7,
         config=config,
@@ -106,17 +106,17 @@ SMALL = TrialConfig(
 
 
 @pytest.fixture(scope="session")
-def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportSource, DeviceImages]:
+def trial(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportInput, DeviceImages]:
     return make_trial(tmp_path_factory.mktemp("trial"), SMALL)
 
 
 @pytest.fixture(scope="session")
-def source(trial: tuple[ExportSource, DeviceImages]) -> ExportSource:
+def source(trial: tuple[ExportInput, DeviceImages]) -> ExportInput:
     return trial[0]
 
 
 @pytest.fixture(scope="session")
-def val(trial: tuple[ExportSource, DeviceImages]) -> DeviceImages:
+def val(trial: tuple[ExportInput, DeviceImages]) -> DeviceImages:
     return trial[1]
 
 
@@ -129,7 +129,7 @@ class Exported:
 
 
 @pytest.fixture(scope="session")
-def exported(source: ExportSource, val: DeviceImages, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+def exported(source: ExportInput, val: DeviceImages, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
         report = export_model(source, val, tmp_path_factory.mktemp("exports") / "colours")

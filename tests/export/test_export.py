@@ -13,7 +13,7 @@ from sweeper.data.batches import DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export import export
 from sweeper.export.export import ExportReport, export_model
-from sweeper.export.export_source import ExportSource
+from sweeper.export.export_source import ExportInput
 from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
@@ -60,7 +60,7 @@ def test_nothing_but_the_export_is_left_behind(report: ExportReport) -> None:
     assert list(report.folder.parent.iterdir()) == [report.folder]
 
 
-def test_verification_finds_the_logged_accuracy_in_every_format(report: ExportReport, source: ExportSource) -> None:
+def test_verification_finds_the_logged_accuracy_in_every_format(report: ExportReport, source: ExportInput) -> None:
     found = json.loads((report.folder / "verification.json").read_text())
     logged = source.metrics["val/accuracy"]
     assert 0.5 < logged < 0.95
@@ -80,7 +80,7 @@ def test_verification_finds_the_logged_accuracy_in_every_format(report: ExportRe
     assert all(check["difference"] < 1e-5 for check in found["formats"])
 
 
-def test_config_tells_how_to_use_the_model(report: ExportReport, source: ExportSource) -> None:
+def test_config_tells_how_to_use_the_model(report: ExportReport, source: ExportInput) -> None:
     config = json.loads((report.folder / "config.json").read_text())
     assert config["architecture"] == "small_resnet"
     assert config["head"]["hidden"] == [24]
@@ -119,9 +119,7 @@ def test_export_prints_nothing(exported: Exported) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_failed_export_leaves_the_earlier_one_as_it_was(
-    source: ExportSource, val: DeviceImages, folder: Path
-) -> None:
+def test_a_failed_export_leaves_the_earlier_one_as_it_was(source: ExportInput, val: DeviceImages, folder: Path) -> None:
     before = contents(folder)
     with pytest.raises(ExportError, match="was logged"):
         export_model(replace(source, metrics={"val/accuracy": 0.5}), val, folder)
@@ -130,7 +128,7 @@ def test_a_failed_export_leaves_the_earlier_one_as_it_was(
 
 
 def test_a_network_that_cannot_be_traced_is_told(
-    source: ExportSource, val: DeviceImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: ExportInput, val: DeviceImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("data-dependent control flow")
@@ -142,7 +140,7 @@ def test_a_network_that_cannot_be_traced_is_told(
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(
-    source: ExportSource, val: DeviceImages, folder: Path
+    source: ExportInput, val: DeviceImages, folder: Path
 ) -> None:
     (folder / "notes.txt").write_text("mine")
     before = contents(folder)
@@ -151,14 +149,14 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(
     assert contents(folder) == before
 
 
-def test_a_trial_without_logged_accuracy_is_refused(source: ExportSource, val: DeviceImages, tmp_path: Path) -> None:
+def test_a_trial_without_logged_accuracy_is_refused(source: ExportInput, val: DeviceImages, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no logged val/accuracy"):
         export_model(replace(source, metrics={}), val, tmp_path / "colours")
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_later_export_replaces_an_earlier_one_and_keeps_model_files_of_the_same_name(
-    source: ExportSource, val: DeviceImages, folder: Path, tmp_path: Path
+    source: ExportInput, val: DeviceImages, folder: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other" / "small_resnet.py"
     write_whole(other, "# defines nothing\n")

@@ -136,7 +136,7 @@ def test_other_content_is_no_configuration(content: bytes, folder: Path) -> None
 def test_a_pipe_or_a_folder_in_place_of_the_configuration_is_not_read(folder: Path) -> None:
     (folder / "config.json").unlink()
     os.mkfifo(folder / "config.json")
-    with pytest.raises(ExportError, match="no regular file"):
+    with pytest.raises(ExportError, match="not a regular file"):
         load_export(folder)
 
 

@@ -11,11 +11,11 @@ import torch
 
 from sweeper.errors import ExportError
 from sweeper.export.export import ExportReport
-from sweeper.export.export_source import ExportSource
+from sweeper.export.export_source import ExportInput
 from sweeper.export.load import load_classifier, load_export
 
 
-def test_a_loaded_export_gives_the_logits_of_the_trial(report: ExportReport, source: ExportSource) -> None:
+def test_a_loaded_export_gives_the_logits_of_the_trial(report: ExportReport, source: ExportInput) -> None:
     trained = load_classifier(source.config, len(source.classes), source.weights)
     loaded = load_export(report.folder)
     images = torch.randn(3, 3, 16, 16)
@@ -41,7 +41,7 @@ def test_an_export_brings_its_own_architectures(folder: Path) -> None:
 
 
 def test_a_folder_without_configuration_is_no_export(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"no export: config\.json cannot be read"):
+    with pytest.raises(ExportError, match=r"not an export: config\.json cannot be read"):
         load_export(tmp_path)
 
 

@@ -19,9 +19,9 @@ from sweeper.data.image_set import ImageSet
 from sweeper.errors import ModelError
 from sweeper.export.ensembling import greedy_ensemble, together
 from sweeper.export.export import export_model
-from sweeper.export.export_source import ExportSource
+from sweeper.export.export_source import ExportInput
 from sweeper.export.load import load_classifier, load_export
-from sweeper.export.merge import Leader, merged
+from sweeper.export.merge import Contender, merged
 from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import Ensemble
@@ -37,8 +37,8 @@ NOISE = 0.25  # of a weight, in standard deviations of its tensor
 class Study:
     """Trials that are one good network, each with noise of its own in the weights: the winner, then the others."""
 
-    source: ExportSource
-    leaders: tuple[Leader, ...]
+    source: ExportInput
+    leaders: tuple[Contender, ...]
     val: DeviceImages
     train: DeviceImages
 
@@ -54,7 +54,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     images = replace(unlabelled, labels=labels, splits={"val": np.arange(IMAGES), "train": np.arange(IMAGES)})
     val, train = DeviceImages(images, "val", CPU), DeviceImages(images, "train", CPU)
     leaders = [
-        Leader(seed, CONFIG, noisy(good, seed, folder / f"{seed}.safetensors"), f"run{seed}") for seed in range(4)
+        Contender(seed, CONFIG, noisy(good, seed, folder / f"{seed}.safetensors"), f"run{seed}") for seed in range(4)
     ]
     winner = load_classifier(CONFIG, len(CLASSES), leaders[0].weights)
     source = replace(source_of(winner, val, CONFIG, leaders[0].weights, 8), trial=0)

@@ -75,7 +75,7 @@ def test_a_card_that_nobody_holds_any_more_is_told_with_what_is_lost(here: Here)
     mlflow.MlflowClient(here.tracking).delete_run(runs(here.tracking)["s"].info.run_id)
     here.folder.card.write_bytes(b"{")
     (what,) = here.wrong(fix=True)
-    assert "not repaired: neither the storage nor MLflow knows what stood there. Lost are the address" in what
+    assert "not repaired: neither the storage nor MLflow has a copy. Lost are the address" in what
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from sweeper.config.dataset import CsvConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import HidingFormatter
 from sweeper.curation.check import check
-from sweeper.curation.image_list import read_source
+from sweeper.curation.image_list import read_image_list
 from sweeper.curation.page import html_page
 from sweeper.display.cells import add_column, add_row, message, new_table
 from sweeper.display.live import LiveTable
@@ -169,7 +169,7 @@ def test_names_of_files_and_classes_steer_no_terminal_and_forge_no_line(ask: Ask
 
 def test_the_page_of_a_check_shows_names_as_they_are(tmp_path: Path) -> None:
     write_hostile_folders(tmp_path / "d")
-    page = html_page(check(read_source(tmp_path / "d", CsvConfig(), Workspace(tmp_path))))
+    page = html_page(check(read_image_list(tmp_path / "d", CsvConfig(), Workspace(tmp_path))))
     assert not RAW.search(page.replace("\n", ""))
     assert r"invoice\u202efdp" in page
 

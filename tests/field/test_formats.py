@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.curation.image_list import read_source
+from sweeper.curation.image_list import read_image_list
 from sweeper.data.decode import BadImage, decode, decode_whole
 from sweeper.data.index import build_index
 from sweeper.data.picture import prepared
@@ -112,7 +112,7 @@ def test_images_are_taken_with_any_suffix_or_none_and_the_rest_is_counted_by_kin
     assert len(inputs.images) == len(odd_forms()) + 4
     assert dict(inputs.others) == OTHERS
     assert dict(find_inputs([str(tmp_path / "d/b/*")], CsvConfig()).others) == OTHERS
-    assert dict(read_source(tmp_path / "d", CsvConfig(), Workspace(tmp_path)).notes.others) == OTHERS
+    assert dict(read_image_list(tmp_path / "d", CsvConfig(), Workspace(tmp_path)).notes.others) == OTHERS
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_program_with_an_images_name_stops_the_start_by_name(ask: Ask, tmp_pat
 def test_data_check_counts_the_files_that_are_no_images(ask: Ask, tmp_path: Path) -> None:
     write_zoo(tmp_path / "d")
     answer = ask("data", "check", "d")
-    assert "files that are no images that are read" in answer.out
+    assert "files of other kinds" in answer.out
     assert "2 .xml" in answer.out
 
 

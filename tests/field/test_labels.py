@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.curation.image_list import read_source
+from sweeper.curation.image_list import read_image_list
 from sweeper.data.decode import FULL_DEPTH
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.labels import look_alikes, plain
@@ -120,7 +120,7 @@ def test_data_check_finds_both(ask: Ask, tmp_path: Path) -> None:
     assert "classes that look alike" in answer.out
     assert "'Cat' = 'cat'" in answer.out
     assert "4 nan" in answer.out
-    assert read_source(tmp_path / "d.csv", CsvConfig(), Workspace(tmp_path)).classes == ("Cat", "cat", "dog")
+    assert read_image_list(tmp_path / "d.csv", CsvConfig(), Workspace(tmp_path)).classes == ("Cat", "cat", "dog")
 
 
 @given(st.text(max_size=12))

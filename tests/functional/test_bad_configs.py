@@ -30,15 +30,15 @@ TEXTS = {
     "empty": ("", ["the file is empty"]),
     "a list": ("[1, 2]", [":1", "keys and values"]),
     "words": ("just words", [":1", "keys and values"]),
-    "unclosed": (MINIMAL + "budget: {trials: 3", [":4", "no YAML"]),
+    "unclosed": (MINIMAL + "budget: {trials: 3", [":4", "not valid YAML"]),
     "tab": (MINIMAL + "budget:\n\ttrials: 3\n", [":5", "'\\t'"]),
     "two documents": (MINIMAL + "---\n" + MINIMAL, [":4", "another document"]),
     "control character": (MINIMAL + "seed: \x01", [":4", "unacceptable character"]),
     "zero byte": ("study: \0", [":1", "unacceptable character"]),
     "billion laughs": (LAUGHS + MINIMAL, ["aliases stand for more than 20,000 values"]),
     "billion merged laughs": (MERGED_LAUGHS + MINIMAL, ["aliases stand for more than 20,000 values"]),
-    "alias of itself": (MINIMAL + "budget: &a {x: *a}\n", [":4", "alias stands inside"]),
-    "alias merged into itself": (MINIMAL + "budget: &a {<<: *a}\n", [":4", "alias stands inside"]),
+    "alias of itself": (MINIMAL + "budget: &a {x: *a}\n", [":4", "alias is inside"]),
+    "alias merged into itself": (MINIMAL + "budget: &a {<<: *a}\n", [":4", "alias is inside"]),
     "unknown alias": (MINIMAL + "budget: *nothing\n", [":4", "undefined alias"]),
     "deeply nested": (MINIMAL + "budget: " + "[" * 3000, [":4", "more than 50 levels deep; flatten it"]),
     "deeply indented": (
@@ -48,15 +48,15 @@ TEXTS = {
     "python object": (MINIMAL + "seed: !!python/object/apply:os.mkdir [pwned]\n", [":4", "refused", "remove it"]),
     "python name": (MINIMAL + "seed: !!python/name:os.system\n", [":4", "refused", "remove it"]),
     "foreign tag": (MINIMAL + "seed: !secret x\n", [":4", "!secret", "remove it"]),
-    "tag on the wrong value": (MINIMAL + "seed: !!bool perhaps\n", [":4", "'perhaps' is no bool; quote it"]),
-    "date tag": (MINIMAL + "seed: !!timestamp soon\n", [":4", "'soon' is no timestamp"]),
-    "half a binary number": (MINIMAL + "seed: 0b_\n", [":4", "'0b_' is no int"]),
+    "tag on the wrong value": (MINIMAL + "seed: !!bool perhaps\n", [":4", "'perhaps' is not a valid bool; quote it"]),
+    "date tag": (MINIMAL + "seed: !!timestamp soon\n", [":4", "'soon' is not a valid timestamp"]),
+    "half a binary number": (MINIMAL + "seed: 0b_\n", [":4", "'0b_' is not a valid int"]),
     "impossible date": (MINIMAL + "seed: 2001-99-99\n", [":4", "seed", "should be a whole number, got '2001-99-99'"]),
     "thousands of digits": (MINIMAL + f"seed: {'9' * 5000}\n", [":4", "5,002 characters"]),
     "thousands of hexadecimal digits": (MINIMAL + f"seed: 0x{'f' * 50000}\n", [":4", "at most 63 bits"]),
     "duplicate key": (MINIMAL + "study: t\n", [":4", "first in line 1", "keep one"]),
-    "number as key": (MINIMAL + "7: x\n", ["a key that is no text, got 7"]),
-    "nothing as key": (MINIMAL + "null: x\n", ["a key that is no text, got None"]),
+    "number as key": (MINIMAL + "7: x\n", ["a key that is not text, got 7"]),
+    "nothing as key": (MINIMAL + "null: x\n", ["a key that is not text, got None"]),
     "list as key": (MINIMAL + "? [1]\n: x\n", [":4", "unhashable"]),
     "unknown key": (MINIMAL + "budjet: {trials: 3}\n", [":4", "did you mean budget?"]),
     "study with a slash": (MINIMAL.replace("study: s", "study: a/b"), [":1", "study", "names folders"]),
@@ -111,13 +111,13 @@ OVERRIDES = {
     "of an unknown key": ("search.bach_size=3", "did you mean batch_size?"),
     "below a value": ("study.name=x", "study"),
     "of the wrong type": ("search.batch_size=many", "search.batch_size"),
-    "no YAML": ("search.batch_size=[", "no YAML"),
+    "no YAML": ("search.batch_size=[", "not valid YAML"),
     "that is a bad date": ("search.batch_size=2001-99-99", "search.batch_size"),
-    "with a bad tag": ("study=!!bool x", "'x' is no bool"),
+    "with a bad tag": ("study=!!bool x", "'x' is not a valid bool"),
     "with a python tag": ("study=!!python/object/apply:os.mkdir [pwned]", "refused"),
     "that looks like a line": ("a=b:²", "unknown key"),
     "too deep": ("study=" + "[" * 3000, "50 levels deep"),
-    "with a duplicate": ("budget={trials: 1, trials: 2}", "stands twice"),
+    "with a duplicate": ("budget={trials: 1, trials: 2}", "appears twice"),
 }
 
 
@@ -237,7 +237,7 @@ def test_reading_where_no_study_is_answered_and_creates_nothing(
 ) -> None:
     answer = ask(*arguments, *storage)
     assert answer.code == 4
-    assert "optuna.db" in answer.err or "--storage" in answer.err
+    assert "optuna.db" in answer.err or "--storage" in answer.err or "a trial is named" in answer.err
     assert everything_in(tmp_path) == set()
 
 

@@ -163,7 +163,7 @@ def test_an_unusable_path_is_named_with_the_remedy(ask: Ask, tmp_path: Path, cas
 
 def test_a_pipe_named_as_csv_is_refused_and_not_waited_for(ask: Ask, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "d.csv")
-    assert "d.csv: is no regular file" in answered(ask, tmp_path, "path: d.csv, layout: csv")
+    assert "d.csv: is not a regular file" in answered(ask, tmp_path, "path: d.csv, layout: csv")
 
 
 def test_a_class_whose_name_is_no_utf8_is_refused(ask: Ask, tmp_path: Path) -> None:

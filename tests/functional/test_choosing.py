@@ -149,7 +149,7 @@ def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(confirmation:
     assert f"trial {confirmed} is confirmed: val/accuracy {means[confirmed]:.4f}" in shown
     assert "between trial" in shown
     command("report", "blots", "--no-log")
-    assert f"2 fresh seeds, trial {confirmed} leads with a mean of" in Path("reports/blots.html").read_text()
+    assert f"2 fresh seeds, trial {confirmed} is best, with a mean of" in Path("reports/blots.html").read_text()
 
 
 @pytest.mark.usefixtures("confirmation")

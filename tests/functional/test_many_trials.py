@@ -23,7 +23,8 @@ from sqlalchemy import Engine, event
 from typer.testing import CliRunner
 
 from benchmarks.large_study import STUDY, write_large_study
-from sweeper.cli import LISTED_TRIALS, app
+from sweeper.cli import app
+from sweeper.commands.status import LISTED_TRIALS
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.display.forecast import Forecast
 from sweeper.display.live import SHOWN_ENDED, LiveTable

@@ -14,8 +14,8 @@ from PIL import Image
 from typer.models import OptionInfo
 
 from sweeper.cli import app
-from sweeper.curation.clean import CANDIDATES, Candidate, candidates_csv, candidates_sheet
-from sweeper.curation.image_list import Source
+from sweeper.curation.clean import CANDIDATES, Suspect, suspects_csv, suspects_sheet
+from sweeper.curation.image_list import ImageList
 from sweeper.safeguards.outputs import PICTURE
 from tests.functional.answer import Ask, ask, everything_in
 from tests.functional.program import sweeper
@@ -197,10 +197,10 @@ def test_sorted_copies_replace_nothing(ask: Ask, work: Path) -> None:
 
 def test_the_list_and_the_picture_of_candidates_are_known_again(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    source = Source(tmp_path, ["a.png"], ["cat"], ["train"], ("cat",))
-    candidates = [Candidate(0, "a.png", "cat", 1.0, "knn", "")]
-    (tmp_path / "list.csv").write_text(candidates_csv(candidates))
-    (tmp_path / "sheet.png").write_bytes(candidates_sheet(source, candidates))
+    source = ImageList(tmp_path, ["a.png"], ["cat"], ["train"], ("cat",))
+    candidates = [Suspect(0, "a.png", "cat", 1.0, "knn", "")]
+    (tmp_path / "list.csv").write_text(suspects_csv(candidates))
+    (tmp_path / "sheet.png").write_bytes(suspects_sheet(source, candidates))
     assert CANDIDATES.is_of(tmp_path / "list.csv")
     assert PICTURE.is_of(tmp_path / "sheet.png")
     assert not PICTURE.is_of(tmp_path / "a.png")

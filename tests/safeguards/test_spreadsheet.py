@@ -16,7 +16,7 @@ from PIL import Image
 import sweeper
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.confirm.run import _repetitions_csv
-from sweeper.curation.clean import Candidate, candidates_csv
+from sweeper.curation.clean import Suspect, suspects_csv
 from sweeper.curation.split import DrawnSplits, write_splits
 from sweeper.data.csv_layout import read_names
 from sweeper.data.exclude import without_excluded
@@ -98,10 +98,9 @@ def test_names_come_back_from_every_table_that_we_read(tmp_path: Path) -> None:
     for file in files:
         Image.new("RGB", (8, 8)).save(tmp_path / file)
     candidates = [
-        Candidate(row, file, name, 1.0, "knn", name)
-        for row, (file, name) in enumerate(zip(files, HOSTILE, strict=True))
+        Suspect(row, file, name, 1.0, "knn", name) for row, (file, name) in enumerate(zip(files, HOSTILE, strict=True))
     ]
-    (tmp_path / "list.csv").write_text(candidates_csv(candidates))
+    (tmp_path / "list.csv").write_text(suspects_csv(candidates))
     assert [image.path for image in read_names(tmp_path / "list.csv", CsvConfig())] == [
         str(tmp_path / file) for file in files
     ]

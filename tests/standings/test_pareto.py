@@ -68,7 +68,7 @@ def test_the_best_objective_on_the_front_is_taken_unless_another_metric_is_prefe
     assert taken(prefer="parameters", within=0.02) == 2
     assert taken(sweep_of(), "parameters", 0.02) == 2
     assert choose([ROWS[4]], SEVERAL) is None
-    with pytest.raises(ConfigError, match=r"there are .*latency_ms"):
+    with pytest.raises(ConfigError, match=r"known are .*latency_ms"):
         taken(prefer="speed")
     with pytest.raises(ConfigError, match="no trial of s has a latency_ms"):
         taken(prefer="latency_ms")
@@ -81,7 +81,7 @@ def test_the_best_objective_on_the_front_is_taken_unless_another_metric_is_prefe
         ({"objectives": ["latency_ms", "parameters"]}, "must judge the model"),
         ({"objectives": ["val/accuracy", "parameters"], "pruner": "median"}, "Optuna refuses to prune"),
         ({"objectives": ["val/accuracy", "parameters"], "sampler": "cmaes"}, "one objective only"),
-        ({"objectives": ["val/accuracy", "parameters"], "objective": {"metric": "val/f1"}}, "in place of"),
+        ({"objectives": ["val/accuracy", "parameters"], "objective": {"metric": "val/f1"}}, "replaces"),
         ({"enqueue": {"a": {}}, "sampler": "grid"}, "every combination"),
         ({"enqueue": {"a": {}, "b": {}}, "budget": {"trials": 1}}, r"raise budget\.trials"),
     ],

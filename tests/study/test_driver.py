@@ -17,7 +17,7 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, Tri
 from sweeper.search.study_store import StudyStore
 from sweeper.study.driver import MAX_ATTEMPTS, Driver, SweepResult
 from sweeper.study.opening import Opening
-from sweeper.tracking.outbox import Phase
+from sweeper.tracking.outbox import DeliveryPhase
 
 Script = Callable[[TrialSpec], Iterator[Event]]
 
@@ -79,12 +79,12 @@ class Notices:
     experiment = "1"
 
     def __init__(self) -> None:
-        self.phases: dict[int, Phase] = {}
+        self.phases: dict[int, DeliveryPhase] = {}
         self.status = ""
 
     def start(self) -> None: ...
 
-    def notify(self, number: int, phase: Phase) -> None:
+    def notify(self, number: int, phase: DeliveryPhase) -> None:
         self.phases[number] = phase
 
     def notify_sweep(self, status: str) -> None:
@@ -156,7 +156,7 @@ def test_a_study_runs_to_its_budget_and_prunes_what_falls_behind(tmp_path: Path)
     assert [row.state for row in result.rows] == [TrialState.COMPLETE, *[TrialState.PRUNED] * 3]
     assert engine.pruned == [1, 2, 3]
     assert engine.closed
-    assert set(notices.phases.values()) == {Phase.ENDED}
+    assert set(notices.phases.values()) == {DeliveryPhase.ENDED}
     assert notices.status == "FINISHED"
 
 

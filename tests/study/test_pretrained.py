@@ -16,7 +16,7 @@ from sweeper.paths import Workspace
 from sweeper.results import PinnedWeights, TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, study_card
-from sweeper.study.pretrained import Pinned, digest_of, kept_files, pin_weights, with_kept_weights
+from sweeper.study.pretrained import Pinned, file_digest, kept_files, pin_weights, with_kept_weights
 
 DIGITS = DatasetCard("digits", "d1", 8, ("0", "1"), {"train": 2}, {"train": (1, 1)})
 
@@ -133,7 +133,7 @@ def test_every_run_says_what_its_study_began_from_and_the_worker_gets_the_file(s
     sweep, folder = sweep_of(), source.workspace.study("heads")
     pinned = source.pin(sweep)
     card = study_card(sweep, DIGITS, folder, "sqlite:///a.db", pinned)
-    digest = digest_of(Path(kept_files(pinned, source.workspace)["study:source/best"]))
+    digest = file_digest(Path(kept_files(pinned, source.workspace)["study:source/best"]))
     assert card.tags["sweeper.pretrained"].startswith("study:source/best = trial 1 (MLflow run ")
     assert card.tags["sweeper.pretrained"].endswith(f"digest {digest}")
     assert read_card(folder) == card

@@ -17,7 +17,7 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.scores.confusion import write_confusion
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
-from sweeper.tracking.outbox import LAST_TRY_S, AwakeClock, Outbox, Patience, Phase
+from sweeper.tracking.outbox import LAST_TRY_S, AwakeClock, DeliveryPhase, Outbox, Patience
 from sweeper.tracking.study_records import Recorded, StudyRecords
 
 CARD = {"name": "digits", "digest": "abc", "source": "digits", "profile": {"images": {"train": 3}}}
@@ -203,7 +203,7 @@ def test_the_outbox_delivers_in_the_background_and_reports_what_is_left(
     outbox.start()
     for number in range(3):
         write_trial(folder.trial(number), 2, TrialState.COMPLETE)
-        outbox.notify(number, Phase.ENDED)
+        outbox.notify(number, DeliveryPhase.ENDED)
     outbox.notify_sweep("FINISHED")
     told: list[int] = []
     assert outbox.close(60, tell=told.append) == 0
@@ -221,7 +221,7 @@ def test_a_server_that_is_down_leaves_everything_on_disk(
     outbox = Outbox(workspace, folder, down)
     outbox.start()
     write_trial(folder.trial(0), 2, TrialState.COMPLETE)
-    outbox.notify(0, Phase.ENDED)
+    outbox.notify(0, DeliveryPhase.ENDED)
     assert outbox.close(60) == 2
     assert outbox.trouble is not None
     assert "secret" not in outbox.trouble

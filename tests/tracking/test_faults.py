@@ -22,7 +22,7 @@ from sweeper.results import TrialState
 from sweeper.tracking import outbox as outbox_module
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.outbox import Outbox, Phase
+from sweeper.tracking.outbox import DeliveryPhase, Outbox
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from tests.tracking.fault_proxy import FaultProxy, proxied
 from tests.tracking.server import MlflowServer, mlflow_server
@@ -73,10 +73,10 @@ def run_trials(study: StudyFolder, outbox: Outbox, numbers: range, between: Call
     for number in numbers:
         for epoch in range(1, EPOCHS + 1):
             write_trial(study.trial(number), epoch)
-            outbox.notify(number, Phase.RUNNING)
+            outbox.notify(number, DeliveryPhase.RUNNING)
             between()
         write_trial(study.trial(number), EPOCHS, TrialState.COMPLETE)
-        outbox.notify(number, Phase.ENDED)
+        outbox.notify(number, DeliveryPhase.ENDED)
 
 
 def sync(study: StudyFolder, uri: str) -> None:
@@ -250,7 +250,7 @@ def test_one_folder_that_cannot_be_read_does_not_hold_up_the_others(server: Mlfl
     outbox = outbox_of(study, server.uri)
     write_trial(study.trial(0), EPOCHS, TrialState.COMPLETE)
     study.trial(0).history.write_text("not json")
-    outbox.notify(0, Phase.ENDED)
+    outbox.notify(0, DeliveryPhase.ENDED)
     run_trials(study, outbox, range(1, 3))
     outbox.notify_sweep("FINISHED")
     wait_until(lambda: [trial.number for trial in study.trials()] == [0])

@@ -10,15 +10,15 @@ from sweeper.commands.studies import this_workspace
 
 if TYPE_CHECKING:
     from sweeper.config.dataset import DatasetConfig
-    from sweeper.curation.clean import Candidate
-    from sweeper.curation.image_list import Source
+    from sweeper.curation.clean import Suspect
+    from sweeper.curation.image_list import ImageList
     from sweeper.safeguards.outputs import Output
 
 
 SHEET_IMAGES = 200
 
 
-def candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
+def suspect_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
     """Return where a list of images and their pictures go.
 
     Raises ConfigError where one of them would replace what is not ours, or what is read.
@@ -33,9 +33,9 @@ def candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: P
     return outputs
 
 
-def write_candidates(outputs: tuple[Output, Output], source: Source, candidates: Sequence[Candidate]) -> None:
-    from sweeper.curation.clean import candidates_csv, candidates_sheet
+def write_suspects(outputs: tuple[Output, Output], source: ImageList, candidates: Sequence[Suspect]) -> None:
+    from sweeper.curation.clean import suspects_csv, suspects_sheet
 
     table, sheet = outputs
-    table.write(candidates_csv(candidates))
-    sheet.write(candidates_sheet(source, candidates[:SHEET_IMAGES]))
+    table.write(suspects_csv(candidates))
+    sheet.write(suspects_sheet(source, candidates[:SHEET_IMAGES]))

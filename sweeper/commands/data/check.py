@@ -17,7 +17,8 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures of the copies here.")] = None,
     near_bits: Annotated[
-        int, typer.Option(min=0, max=15, help="Of 63 marks of a look, so many may differ between near copies.")
+        int,
+        typer.Option(min=0, max=15, help="How many of the 63 bits of the image hash may differ between near copies."),
     ] = 9,
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
@@ -31,7 +32,7 @@ def check(
     """
     from sweeper.config.dataset import CsvConfig
     from sweeper.curation.check import check as check_source
-    from sweeper.curation.image_list import read_source
+    from sweeper.curation.image_list import read_image_list
     from sweeper.curation.page import html_page
     from sweeper.display.check import check_table, examples
     from sweeper.safeguards.outputs import PAGE, Output
@@ -40,7 +41,7 @@ def check(
     if output:
         output.require_free()
     csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    images = read_source(source, csv, this_workspace())
+    images = read_image_list(source, csv, this_workspace())
     with progress_bar("looking at images") as progress:
         report = check_source(images, near_bits, progress)
     if as_json:

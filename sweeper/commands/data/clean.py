@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sweeper.commands.data.candidates import candidate_outputs, write_candidates
+from sweeper.commands.data.candidates import suspect_outputs, write_suspects
 from sweeper.commands.options import CsvImagesOption, ExtensionOption, LabelColumnOption, PathColumnOption
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, warn
@@ -25,7 +25,7 @@ def clean(
     share: Annotated[float, typer.Option(min=0.0001, max=1, help="Share of the images that is listed.")] = 0.05,
     val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
     csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
-    sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("outliers.png"),
+    sheet: Annotated[Path, typer.Option(help="The contact sheet of the first 200 to write.")] = Path("outliers.png"),
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -41,14 +41,14 @@ def clean(
     """
     from sweeper.commands.options import device_named
     from sweeper.config.dataset import CsvConfig
-    from sweeper.curation.clean import find_candidates
+    from sweeper.curation.clean import find_suspects
     from sweeper.curation.features import image_features
-    from sweeper.curation.image_list import WHOLE, dataset_of, read_source
+    from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    outputs = candidate_outputs(csv, sheet, dataset_of(source, options), source)
+    outputs = suspect_outputs(csv, sheet, dataset_of(source, options), source)
     known = _known_weights(backbone, weights, pretrained)
-    images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
+    images = read_image_list(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
     with progress_bar("features") as progress:
         found = image_features(
@@ -60,8 +60,8 @@ def clean(
             device=device_named(device),
             progress=progress,
         )
-    candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
-    write_candidates(outputs, images, candidates)
+    candidates = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
+    write_suspects(outputs, images, candidates)
     if found.bad:
         warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
     say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")

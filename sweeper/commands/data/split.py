@@ -42,7 +42,8 @@ def split(
         Literal["as_written", "normalize"], typer.Option(help="normalize: classes that look alike are one.")
     ] = "as_written",
     missing_labels: Annotated[
-        Literal["error", "skip", "keep"], typer.Option(help="What a row does whose label is nan, None, NA or empty.")
+        Literal["error", "skip", "keep"],
+        typer.Option(help="What happens to a row whose label is nan, None, NA or empty."),
     ] = "error",
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
