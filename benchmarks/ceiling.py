@@ -34,6 +34,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
+from sweeper.training.conditions import Conditions
 from sweeper.training.device import autocast, open_device
 from sweeper.training.trainer import TrialData, build_learner, train
 
@@ -193,17 +194,9 @@ def time_ceiling(case: Case, data: TrialData, batches: list[Batch], device: torc
 
 
 def time_trial(case: Case, data: TrialData, device: torch.device, folder: Path, epochs: int, *, graphs: bool) -> Watch:
+    conditions = Conditions(data, ObjectiveConfig(), None, device, graphs=graphs)
     with Watch(device) as watch:
-        train(
-            case.spec(epochs),
-            data,
-            objective=ObjectiveConfig(),
-            patience=None,
-            device=device,
-            folder=TrialFolder(folder / "trial-0000"),
-            on_epoch=lambda _: False,
-            graphs=graphs,
-        )
+        train(case.spec(epochs), TrialFolder(folder / "trial-0000"), conditions, lambda _: False)
     return watch
 
 

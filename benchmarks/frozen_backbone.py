@@ -27,6 +27,7 @@ from sweeper.data.feature_cache import FeatureCache
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
+from sweeper.training.conditions import Conditions
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
@@ -100,16 +101,9 @@ class Bench:
     def run(self, name: str, spec: TrialSpec, features: FrozenFeatures | None) -> None:
         folder = TrialFolder(self._root / "trials" / f"{len(self.rows)}-{name}-{spec.seed}-{time.monotonic_ns()}")
         started = time.perf_counter()
-        outcome = train(
-            spec,
-            self._data,
-            objective=ObjectiveConfig(),
-            patience=None,
-            device=torch.device(self._options.device),
-            folder=folder,
-            on_epoch=lambda _: False,
-            features=features,
-        )
+        device = torch.device(self._options.device)
+        conditions = Conditions(self._data, ObjectiveConfig(), None, device, features=features)
+        outcome = train(spec, folder, conditions, lambda _: False)
         whole = time.perf_counter() - started
         self.add(f"{name}: whole trial, s", whole)
         self.add(f"{name}: training, s", outcome.seconds)

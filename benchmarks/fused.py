@@ -27,6 +27,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.modeling.backbones import Backbone
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialSpec
+from sweeper.training.conditions import Conditions
 from sweeper.training.features import FeatureMaker, FrozenBackbone, FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits
@@ -153,18 +154,21 @@ def one_by_one(
     for spec in trials(options, members):
         train(
             spec,
-            data,
-            objective=ObjectiveConfig(),
-            patience=None,
-            device=torch.device(options.device),
-            folder=TrialFolder(root / str(spec.number)),
-            on_epoch=lambda _: False,
-            features=features,
+            TrialFolder(root / str(spec.number)),
+            Conditions(data, ObjectiveConfig(), None, torch.device(options.device), features=features),
+            lambda _: False,
         )
 
 
 def together(options: argparse.Namespace, members: int, data: TrialData, features: FrozenFeatures, root: Path) -> None:
-    shared = Together(data, ObjectiveConfig(), None, torch.device(options.device), features, None, go_on)
+    shared = Together(
+        data=data,
+        objective=ObjectiveConfig(),
+        patience=None,
+        device=torch.device(options.device),
+        features=features,
+        report=go_on,
+    )
     group = [(spec, TrialFolder(root / str(spec.number))) for spec in trials(options, members)]
     for _ in train_together(group, shared):
         pass

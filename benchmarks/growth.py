@@ -31,6 +31,7 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
 from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.tracking.confusion_picture import draw_confusion
+from sweeper.training.conditions import Conditions
 from sweeper.training.trainer import TrialData, train
 
 MODEL_FILE = REPOSITORY / "models" / "small_resnet.py"
@@ -93,12 +94,9 @@ def epoch_s(folder: Path, count: int, size: int) -> float:
 
     train(
         TrialSpec(number=0, seed=0, epochs=2, config=config),
-        TrialData(*splits, image_set.classes),
-        objective=ObjectiveConfig(),
-        patience=None,
-        device=torch.device("cpu"),
-        folder=TrialFolder(folder / "trial-0000"),
-        on_epoch=note,
+        TrialFolder(folder / "trial-0000"),
+        Conditions(TrialData(*splits, image_set.classes), ObjectiveConfig(), None, torch.device("cpu")),
+        note,
     )
     return ends[1] - ends[0]
 

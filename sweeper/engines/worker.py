@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, r
 
 if TYPE_CHECKING:
     from sweeper.training.compiling import Compilation
+    from sweeper.training.conditions import Conditions
     from sweeper.training.inputs import TrialData
 
 logger = logging.getLogger(__name__)
@@ -202,41 +204,34 @@ class Worker:
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
         from sweeper.training.stack.fused import Together, train_together
 
-        together = Together(
-            self._images(stack[0].config.image_size),
-            self._sweep.objective,
-            self._sweep.budget.patience,
-            self._device,
-            self._features,
-            self._limits_file(stack[0]),
-            self._report,
-            self._latency,
-        )
+        together = Together(**vars(self._conditions(stack[0])), report=self._report)
         return train_together([(spec, self._folder(spec)) for spec in stack], together)
 
     def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
         from sweeper.training.trainer import train
 
         try:
-            return train(
-                spec,
-                self._images(spec.config.image_size),
-                objective=self._sweep.objective,
-                patience=self._sweep.budget.patience,
-                device=self._device,
-                folder=folder,
-                on_epoch=lambda metrics: self._report(spec.number, metrics),
-                limits_file=self._limits_file(spec),
-                features=self._features,
-                compilation=self._compilation(spec),
-                graphs=self._sweep.cuda_graphs,
-                latency=self._latency,
-            )
+            return train(spec, folder, self._conditions(spec), partial(self._report, spec.number))
         except (ConnectionError, DiskError, OtherImages):
             raise  # the driver is gone, the disk is full, or the images have changed; the trial is not at fault
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def _conditions(self, spec: TrialSpec) -> Conditions:
+        from sweeper.training.conditions import Conditions
+
+        return Conditions(
+            data=self._images(spec.config.image_size),
+            objective=self._sweep.objective,
+            patience=self._sweep.budget.patience,
+            device=self._device,
+            limits_file=self._limits_file(spec),
+            features=self._features,
+            compilation=self._compilation(spec),
+            graphs=self._sweep.cuda_graphs,
+            latency=self._latency,
+        )
 
     def _limits_file(self, spec: TrialSpec) -> Path | None:
         """Return where it is remembered what fits in memory; nowhere while that depends on other trials."""

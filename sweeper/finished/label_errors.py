@@ -35,6 +35,7 @@ from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.arrays import packed, unpacked
 from sweeper.study.lineage import read_lineage
 from sweeper.study.pretrained import with_kept_weights
+from sweeper.training.conditions import Conditions
 from sweeper.training.device import place
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
@@ -158,13 +159,7 @@ def _judged(
     spec = TrialSpec(number=fold, seed=sweep.seed + fold, epochs=sweep.budget.epochs, config=config)
     folder.path.mkdir(parents=True, exist_ok=True)
     outcome = train(
-        spec,
-        data,
-        objective=sweep.objective,
-        patience=sweep.budget.patience,
-        device=device,
-        folder=folder,
-        on_epoch=partial(_tell, told),
+        spec, folder, Conditions(data, sweep.objective, sweep.budget.patience, device), partial(_tell, told)
     )
     if outcome.state is not TrialState.COMPLETE or outcome.best_epoch is None:
         shutil.rmtree(folder.path)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from sweeper.config.sweep import CudaGraphs, ObjectiveConfig
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
 from sweeper.training.checkpoint import Record, load_checkpoint, settle
-from sweeper.training.compiling import PLAIN, Compilation
+from sweeper.training.conditions import Conditions
 from sweeper.training.cost import count_parameters, latency_ms
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
 from sweeper.training.epoch_writer import EpochWriter
-from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.progress import Progress
@@ -34,40 +31,31 @@ TRAINED = ("loss", "accuracy", "psnr")
 """What is logged of the training pass, where the task measures it."""
 
 
-def train(
-    spec: TrialSpec,
-    data: TrialData,
-    *,
-    objective: ObjectiveConfig,
-    patience: int | None,
-    device: torch.device,
-    folder: TrialFolder,
-    on_epoch: OnEpoch,
-    limits_file: Path | None = None,
-    features: FrozenFeatures | None = None,
-    compilation: Compilation = PLAIN,
-    graphs: CudaGraphs = "auto",
-    latency: bool = False,
-) -> TrialOutcome:
+def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch: OnEpoch) -> TrialOutcome:
     """Train a trial to its end, from its last checkpoint where there is one.
 
     `on_epoch` gets every finished epoch, those of the checkpoint again first, and answers whether
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
-    want of memory as pruned and not feasible. `limits_file` remembers for later trials how many images
-    fit in memory at once. `features` has what frozen backbones make of the images. `compilation` says
-    whether the network is compiled, `graphs` whether steps are recorded on a GPU.
-    `latency`: measure at the end how long the network takes for one image.
+    want of memory as pruned and not feasible.
     """
     state = load_checkpoint(folder)
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
     learner: Learner | None = None
     try:
-        learner = build_learner(spec, data, device, limits_file, features, compilation, graphs)
+        learner = build_learner(
+            spec,
+            conditions.data,
+            conditions.device,
+            conditions.limits_file,
+            conditions.features,
+            conditions.compilation,
+            conditions.graphs,
+        )
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
         state = None  # as large as network and optimizer together
-        pruned = _train_epochs(spec, learner, data, progress, objective, patience, device, folder, on_epoch)
+        pruned = _train_epochs(spec, learner, progress, folder, conditions, on_epoch)
         outcome = progress.outcome(TrialState.PRUNED if pruned else TrialState.COMPLETE)
     except DoesNotFit as error:
         config = spec.config
@@ -80,8 +68,8 @@ def train(
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
-    task = learner.task if learner else build_task(spec, data, device)
-    return leave(outcome, spec, folder, progress, task, device, learner, latency=latency)
+    task = learner.task if learner else build_task(spec, conditions.data, conditions.device)
+    return leave(outcome, spec, folder, progress, task, conditions.device, learner, latency=conditions.latency)
 
 
 def leave(
@@ -115,19 +103,17 @@ def leave(
 def _train_epochs(
     spec: TrialSpec,
     learner: Learner,
-    data: TrialData,
     progress: Progress,
-    objective: ObjectiveConfig,
-    patience: int | None,
-    device: torch.device,
     folder: TrialFolder,
+    conditions: Conditions,
     on_epoch: OnEpoch,
 ) -> bool:
     """Train until the epochs are used up, the objective stalls or `on_epoch` prunes; return whether it did."""
     if any(on_epoch(metrics) for metrics in progress.history):
         return True
+    data, device = conditions.data, conditions.device
     with EpochWriter(device) as writer:
-        while not writer.pruned and progress.epochs < spec.epochs and not progress.stalled(patience):
+        while not writer.pruned and progress.epochs < spec.epochs and not progress.stalled(conditions.patience):
             try:
                 finished = _run_epoch(spec, learner, data, progress, device, writer)
             except (TrialError, RuntimeError, MemoryError):
@@ -137,7 +123,7 @@ def _train_epochs(
             if writer.wait() or finished is None:
                 break
             metrics, validated = finished
-            best = progress.add(metrics, validated.exhibit, objective)
+            best = progress.add(metrics, validated.exhibit, conditions.objective)
             predictions = validated.top.named(data.val) if best and validated.top is not None else None
             record = learner.record(progress, predictions, device, best=best)
             learner.remember_limits()

@@ -226,7 +226,14 @@ def measure_stack(heads: int) -> Asked:
         weights = folder / "test_resnet.safetensors"
         save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
         features = FrozenFeatures(FeatureCache(folder / "features"), FeaturesConfig(views=1), GPU)
-        together = Together(data, ObjectiveConfig(), None, GPU, features, None, lambda _number, _metrics: False)
+        together = Together(
+            data=data,
+            objective=ObjectiveConfig(),
+            patience=None,
+            device=GPU,
+            features=features,
+            report=lambda _number, _metrics: False,
+        )
         members = [open_member(number, weights, folder, together) for number in range(heads)]
         fused._run_epoch(members, together)
         before = waits()

@@ -213,7 +213,9 @@ def test_heads_that_are_trained_at_once_end_as_each_does_alone(tmp_path: Path, o
     def note(number: int, metrics: EpochMetrics) -> bool:
         return bool(seen[number].append(metrics))
 
-    together = Together(data, ObjectiveConfig(), None, GPU, features, None, note)
+    together = Together(
+        data=data, objective=ObjectiveConfig(), patience=None, device=GPU, features=features, report=note
+    )
     trials = [(spec, TrialFolder(tmp_path / f"together-{spec.number}")) for spec in specs]
     assert all(outcome.state is TrialState.COMPLETE for _, outcome in train_together(trials, together))
     for spec in specs:

@@ -25,6 +25,7 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.search.suggest import suggest
 from sweeper.study.preparation import image_sizes
+from sweeper.training.conditions import Conditions
 from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
 from tests.functional.answer import Ask, ask
@@ -71,12 +72,9 @@ def trained(
         seen: list[EpochMetrics] = []
         outcome = train(
             TrialSpec(number=number, seed=number, epochs=1, config=config),
-            data,
-            objective=sweep.objective,
-            patience=None,
-            device=CPU,
-            folder=TrialFolder(folder / "trials" / f"trial-{number:04d}"),
-            on_epoch=lambda metrics, seen=seen: bool(seen.append(metrics)),  # type: ignore[misc]
+            TrialFolder(folder / "trials" / f"trial-{number:04d}"),
+            Conditions(data, sweep.objective, None, CPU),
+            lambda metrics, seen=seen: bool(seen.append(metrics)),  # type: ignore[misc]
         )
         assert outcome.state is TrialState.COMPLETE, outcome.reason
         ended.append((outcome, seen))

@@ -17,6 +17,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.data.splitting import Rows
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
+from sweeper.training.conditions import Conditions
 from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
 
@@ -89,7 +90,7 @@ def run(
         return on_epoch(metrics)
 
     settings_: dict[str, Any] = {"objective": ObjectiveConfig(), "patience": None, "device": CPU, **options}
-    outcome = train(spec, data or colored(), folder=TrialFolder(folder), on_epoch=report, **settings_)
+    outcome = train(spec, TrialFolder(folder), Conditions(data=data or colored(), **settings_), report)
     return outcome, seen
 
 

@@ -20,6 +20,7 @@ from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.feature_cache import FeatureCache
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.training.conditions import Conditions
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.stack import fused
@@ -76,7 +77,9 @@ def fuse(
         seen[number].append(metrics)
         return report(number, metrics)
 
-    together = Together(data, ObjectiveConfig(), patience, CPU, features, None, note)
+    together = Together(
+        data=data, objective=ObjectiveConfig(), patience=patience, device=CPU, features=features, report=note
+    )
     trials = [(spec, TrialFolder(folder / str(spec.number))) for spec in specs]
     return {spec.number: outcome for spec, outcome in train_together(trials, together)}, seen
 
@@ -87,13 +90,9 @@ def alone(
     seen: list[EpochMetrics] = []
     outcome = train(
         spec,
-        data,
-        objective=ObjectiveConfig(),
-        patience=patience,
-        device=CPU,
-        folder=TrialFolder(folder),
-        on_epoch=lambda metrics: bool(seen.append(metrics)),
-        features=features,
+        TrialFolder(folder),
+        Conditions(data, ObjectiveConfig(), patience, CPU, features=features),
+        lambda metrics: bool(seen.append(metrics)),
     )
     return outcome, seen
 

@@ -23,6 +23,7 @@ from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import check_names, load_model_files
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.training.conditions import Conditions
 from sweeper.training.image_quality import mean_squared_error, psnr, ssim
 from sweeper.training.reconstruction import grid
 from sweeper.training.trainer import train
@@ -61,9 +62,7 @@ def run(
 
     data = colored(train=34, val=12, size=SIDE, noise=20)
     objective = ObjectiveConfig.model_validate({"metric": "val/psnr"})
-    outcome = train(
-        spec, data, objective=objective, patience=None, device=CPU, folder=TrialFolder(folder), on_epoch=report
-    )
+    outcome = train(spec, TrialFolder(folder), Conditions(data, objective, None, CPU), report)
     return outcome, [{key: point.values[key] for key in point.values.keys() - TIMED} for point in seen]
 
 

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sweeper.config.hyperparameters import AdamConfig, SgdConfig, TrialConfig
-from sweeper.config.sweep import ObjectiveConfig
 from sweeper.data.batches import Batch
 from sweeper.errors import TrialError
 from sweeper.modeling.classifier import Classifier
@@ -32,9 +31,9 @@ from sweeper.scores.confusion import Confusion
 from sweeper.scores.metrics import StackedMetrics
 from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.classification import Classification
+from sweeper.training.conditions import Conditions
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
-from sweeper.training.features import FeatureInputs, FrozenFeatures, pixel_changes
-from sweeper.training.inputs import TrialData
+from sweeper.training.features import FeatureInputs, pixel_changes
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import make_room
 from sweeper.training.progress import Progress
@@ -85,19 +84,11 @@ class Member:
         return self.learner.task
 
 
-@dataclass(frozen=True)
-class Together:
+@dataclass(frozen=True, kw_only=True)
+class Together(Conditions):
     """What the trials of a stack share."""
 
-    data: TrialData
-    objective: ObjectiveConfig
-    patience: int | None
-    device: torch.device
-    features: FrozenFeatures
-    limits_file: Path | None
     report: Report
-    latency: bool = False
-    """Measure at the end of a trial how long its network takes for one image."""
 
 
 def stack_key(config: TrialConfig) -> Hashable | None:
@@ -245,20 +236,7 @@ def _one_by_one(
     trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
 ) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
     for spec, folder in trials:
-        number = spec.number
-        outcome = train(
-            spec,
-            together.data,
-            objective=together.objective,
-            patience=together.patience,
-            device=together.device,
-            folder=folder,
-            on_epoch=lambda metrics, number=number: together.report(number, metrics),  # type: ignore[misc]
-            limits_file=together.limits_file,
-            features=together.features,
-            latency=together.latency,
-        )
-        yield spec, outcome
+        yield spec, train(spec, folder, together, partial(together.report, spec.number))
 
 
 def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch]:
