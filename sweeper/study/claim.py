@@ -98,7 +98,15 @@ class _Case:
             f"is another study; what the earlier one has left in {self.shown_folder} is kept beside it, in "
             f"{self.workspace.earlier_study(self.study, earlier).name}"
         )
-        return Claim(self.study, Identity(id=new_id(), place=self.here), earlier=earlier, news=news)
+        return Claim(self.study, self._another_study(), earlier=earlier, news=news)
+
+    def _another_study(self) -> Identity:
+        """Return a new study of a folder that stays the place that it was for an earlier one."""
+        if self.local is None:
+            return Identity(id=new_id(), place=self.here)
+        known = _placed(self.local, self.here, whereabouts(self.local.place, self.here, self.study))
+        place = known.place.model_copy(update={"since_ms": self.here.since_ms})
+        return known.model_copy(update={"id": new_id(), "place": place, "adopted": False})
 
     def without_id(self) -> Claim:
         """Give an id to a study that an earlier version of sweeper began, if that was here as far as can be known."""

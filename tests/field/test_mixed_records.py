@@ -197,6 +197,22 @@ def test_a_study_begun_again_after_its_storage_was_deleted_is_another_study(here
     assert sorted(runs(here.tracking, "again")) == ["s", "trial-0000"]
 
 
+def test_a_study_begun_again_is_told_from_that_of_another_folder_on_a_server_too(
+    anna: Here, ben: Here, server: str, tmp_path: Path
+) -> None:
+    anna.run(1, tracking=server)
+    old = identity_of(anna).id
+    anna.workspace.optuna_database.unlink()
+    with pytest.raises(TrackingRefused, match=rf"belongs to an earlier study of this folder \(id {old}, .*"):
+        anna.run(1, tracking=server)
+    moved = Here(anna.root.rename(tmp_path / "moved"))
+    with pytest.raises(TrackingRefused, match=rf"belongs to an earlier study of this folder \(id {old}, .*"):
+        moved.run(1, tracking=server)
+    with pytest.raises(TrackingRefused, match=rf"belongs to another folder \(id {old}, .*"):
+        ben.run(1, tracking=server)
+    assert sorted(runs(server)) == ["s", "trial-0000"]
+
+
 def test_a_renamed_experiment_is_found_by_its_id(here: Here, tmp_path: Path) -> None:
     here.run(1)
     client = mlflow.MlflowClient(here.tracking)
