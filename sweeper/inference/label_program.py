@@ -1,4 +1,4 @@
-"""What labels images without this package: a program of some fifteen lines, and the folder by which it prepares them."""
+"""What labels images without this package: a short program, and the folder by which it prepares them."""
 
 from __future__ import annotations
 

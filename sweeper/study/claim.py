@@ -161,6 +161,16 @@ class _Case:
         return Claim(self.study, identity, override, news=news)
 
 
+def identity_here(workspace: Workspace, study: str) -> Identity | None:
+    """Return what a folder says of a study, in the place where the folder is now. Raises DamagedFile."""
+    folder = workspace.study(study)
+    local = read_identity(folder)
+    if local is None:
+        return None
+    here = place_here(workspace, folder)
+    return _placed(local, here, whereabouts(local.place, here, study))
+
+
 def _placed(local: Identity, here: Place, found: Whereabouts) -> Identity:
     """Return a study in the place where its folder is now."""
     match found:
@@ -176,7 +186,10 @@ def _news(study: str, local: Identity, here: Place, found: Whereabouts) -> str |
     if found is Whereabouts.SAME or local.place.folder == here.folder:
         return None
     if found is Whereabouts.COPIED:
-        return f"this folder is a copy of {local.place.folder} on {local.place.host}: {study} goes on here by itself"
+        return (
+            f"this folder is a copy of {local.place.folder} on {local.place.host}: its own databases go on here by "
+            f"themselves, and records of {study} on a server stay the original's"
+        )
     return (
         f"this folder was {local.place.folder} when the study {study} was last run; its records are looked up here now"
     )

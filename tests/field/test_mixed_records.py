@@ -172,11 +172,12 @@ def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_told_to
     with pytest.raises(TrackingRefused, match=r"recorded from another folder .* of which this one is a copy"):
         copy.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000"]
-    (_, refused) = copy.wrong()
+    (known, refused) = copy.wrong()
+    assert "records of s on a server stay the original's" in known
     assert "of which this one is a copy" in refused
     assert f"belongs to this folder from now on, and no more to {here.root} of" in copy.adopt()[0]
     copy.run(2, tracking=server)
-    with pytest.raises(TrackingRefused, match=r"recorded from another folder"):
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
         here.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000", "trial-0001"]
 
@@ -226,7 +227,7 @@ def test_a_renamed_experiment_is_found_by_its_id(here: Here, tmp_path: Path) -> 
     assert here.wrong() == []
 
 
-def test_a_deleted_experiment_is_refused_with_what_restores_it_and_then_goes_on(here: Here) -> None:
+def test_a_deleted_experiment_is_refused_with_what_restores_it_and_then_goes_on(here: Here, tmp_path: Path) -> None:
     here.run(1)
     client = mlflow.MlflowClient(here.tracking)
     experiment = client.get_experiment_by_name("s")
@@ -235,6 +236,8 @@ def test_a_deleted_experiment_is_refused_with_what_restores_it_and_then_goes_on(
     with pytest.raises(TrackingRefused, match=rf"deleted: .*restore --experiment-id {experiment.experiment_id}"):
         here.run(2)
     assert len(here.store.rows()) == 1
+    with pytest.raises(TrackingRefused, match=rf"restore --experiment-id {experiment.experiment_id}"):
+        here.weights_of(0, tmp_path / "fetched")
     client.restore_experiment(experiment.experiment_id)
     assert here.run(2).undelivered == 0
     assert sorted(runs(here.tracking)) == ["s", "trial-0000", "trial-0001"]
