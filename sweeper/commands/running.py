@@ -73,7 +73,7 @@ def refuse_single_images(sweep: SweepConfig) -> None:
     from sweeper.config.searched import smallest
     from sweeper.config.task import reconstructs
     from sweeper.data.listing import enumerated
-    from sweeper.errors import ConfigError, Problem
+    from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
     from sweeper.modeling.name_check import untrainable_on_one_apart
 
     if reconstructs(sweep.task.name) or smallest(sweep.search.batch_size) > 1:
@@ -83,7 +83,7 @@ def refuse_single_images(sweep: SweepConfig) -> None:
         rule = "a batch of 1 image cannot be trained where batch normalisation learns from the spread of its inputs"
         remedy = "Take 2 images or more, or networks and heads without batch normalisation."
         told = f"{rule}:\n{enumerated(failing)}\n{remedy}"
-        raise ConfigError([Problem("search space", "search.batch_size", told)])
+        raise ConfigError([Problem(IN_SEARCH_SPACE, "search.batch_size", told)])
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:

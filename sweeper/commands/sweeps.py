@@ -35,17 +35,19 @@ def run(
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
-    from sweeper.config.loading import load_sweep
+    from sweeper.config.loading import load_sweep, told_by_line
 
-    sweep = load_sweep(space, with_tracking_name(overrides, tracking_name), check_names)
-    run_and_tell(
-        sweep,
-        workers=workers,
-        storage=storage,
-        tracking_uri=tracking_uri,
-        with_report=with_report,
-        warm_start_from=warm_start_from,
-    )
+    given = with_tracking_name(overrides, tracking_name)
+    sweep = load_sweep(space, given, check_names)
+    with told_by_line(space, given):
+        run_and_tell(
+            sweep,
+            workers=workers,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            with_report=with_report,
+            warm_start_from=warm_start_from,
+        )
 
 
 def train(
@@ -69,6 +71,7 @@ def train(
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
     names it.
     """
+    from sweeper.config.loading import told_by_line
     from sweeper.study.continuation import continued_sweep
     from sweeper.study.source import find_source
     from sweeper.study.start import fetch_start, started_from
@@ -76,9 +79,10 @@ def train(
     workspace = this_workspace()
     url = storage_url(workspace, storage)
     found = find_source(workspace, url, source, tracking_uri)
+    given = with_tracking_name(overrides, tracking_name)
     sweep = continued_sweep(
         found,
-        with_tracking_name(overrides, tracking_name),
+        given,
         epochs=epochs,
         with_optimizer=with_optimizer,
         check_names=check_names,
@@ -86,4 +90,5 @@ def train(
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     fetch_start(workspace, url, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
+    with told_by_line(f"--from {found.name}", given):
+        run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

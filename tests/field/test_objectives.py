@@ -60,7 +60,7 @@ def test_a_psnr_is_maximized_and_an_error_minimized(ask: Ask, tmp_path: Path) ->
     ("objective", "search", "key"),
     [
         ("objective: {metric: val/top5_accuracy}", "", "objective.metric"),
-        ("objectives: [val/top5_accuracy, parameters]", "", "objective.metric"),
+        ("objectives: [val/top5_accuracy, parameters]", "", "objectives"),
         ("", ", scheduler: {name: reduce_on_plateau, metric: val/top5_accuracy}", "search.scheduler.metric"),
     ],
 )
