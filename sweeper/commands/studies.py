@@ -87,14 +87,23 @@ def open_study(workspace: Workspace, storage: str | None, study: str | None) -> 
     from sweeper.search.study_store import StudyStore
 
     if not storage and not workspace.optuna_database.exists():
-        raise StudyNotFound(
-            f"there is no {workspace.optuna_database.name} in {workspace.root}; `sweeper run` makes one"
-        )
+        missing = f"there is no {workspace.optuna_database.name} in {workspace.root}"
+        raise StudyNotFound(f"{missing}{_what_is_lost_with_it(workspace)}")
     url = storage_url(workspace, storage)
     names = [study] if study else StudyStore.names(url)
     if not names:
         raise StudyNotFound("there is no study yet; `sweeper run` makes one")
     return StudyStore.load(url, names[0])
+
+
+def _what_is_lost_with_it(workspace: Workspace) -> str:
+    known = workspace.studies_run()
+    if not known:
+        return "; `sweeper run` makes one"
+    return (
+        f", in which the trials of {', '.join(known)} would stand, run here before: bring the file back, or name the "
+        "storage that they are in with --storage; without it `sweeper run` begins another study"
+    )
 
 
 def has_studies(workspace: Workspace, storage: str | None) -> bool:

@@ -24,6 +24,9 @@ from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import ModelRegistry, ServableExport
 from sweeper.tracking.tags import ID_TAG
 from tests.field.folders import Here, content, points, runs
+from tests.functional.answer import Ask, ask
+
+__all__ = ["ask"]  # a fixture
 
 
 @pytest.fixture
@@ -212,6 +215,20 @@ def test_a_study_begun_again_is_told_from_that_of_another_folder_on_a_server_too
     with pytest.raises(TrackingRefused, match=rf"belongs to another folder \(id {old}, .*"):
         ben.run(1, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000"]
+
+
+@pytest.mark.parametrize("command", ["doctor s", "status s", "best s"])
+def test_a_storage_that_was_deleted_is_missed_and_not_taken_for_one_that_never_was(
+    here: Here, ask: Ask, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(here.root)
+    assert "optuna.db" in (before := ask(*command.split()).err)
+    assert "`sweeper run` makes one" in before
+    here.run(1)
+    here.workspace.optuna_database.unlink()
+    answer = ask(*command.split())
+    assert answer.code == 4
+    assert "in which the trials of s would stand, run here before: bring the file back" in answer.err
 
 
 def test_a_renamed_experiment_is_found_by_its_id(here: Here, tmp_path: Path) -> None:
