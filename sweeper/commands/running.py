@@ -13,6 +13,7 @@ import typer
 from sweeper.commands.reports import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace, worker_count
 from sweeper.commands.terminal import out, say, show
+from sweeper.credentials import hide_credentials
 
 if TYPE_CHECKING:
     from sweeper.config.names import NamesUsed
@@ -64,7 +65,7 @@ def run_and_tell(
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
-    _say_what_next(result, sweep, uri)
+    _say_what_next(result, sweep, uri, storage)
     return result
 
 
@@ -140,7 +141,7 @@ def say_disk_use(workspace: Workspace) -> None:
     say(f"disk: {workspace.state.name} holds {size(use.total)}{held}")
 
 
-def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -> None:
+def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, storage: str | None) -> None:
     """Close a run with the outcome, where to look and what to do.
 
     Exit 130 after an interruption. Raises NoWinner where no trial has finished, TrackingRefused where MLflow takes no
@@ -162,7 +163,8 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -
         say(f"interrupted; the same command goes on: {command}")
         raise typer.Exit(INTERRUPTED)
     require_finished(study, result.rows)
-    say(f"next: sweeper status {study}   sweeper best {study} --export")
+    where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage else ""
+    say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "

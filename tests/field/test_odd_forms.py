@@ -95,6 +95,15 @@ def test_the_program_in_the_export_names_what_is_no_image_and_labels_the_others(
     assert told[2].startswith(f"{tmp_path}/gone.png: ")
 
 
+def test_predict_fails_where_not_one_file_is_an_image(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("no picture")
+    note = str(tmp_path / "note.png")
+    alone = sweeper("predict", "odd", note, folder=folder)
+    assert alone.returncode == 3
+    assert "0 images labelled; 1 unreadable" in alone.stderr
+    assert sweeper("predict", "odd", note, "d/left/plain.png", folder=folder).returncode == 0
+
+
 def test_the_program_in_the_export_without_an_image_says_how_it_is_called(folder: Path) -> None:
     command = [sys.executable, "exports/odd/label.py"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
