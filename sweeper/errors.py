@@ -51,6 +51,10 @@ class Problem:
         return f"{self.where}: {key}{self.message}"
 
 
+IN_SEARCH_SPACE = "search space"
+"""Where a mistake stands that is found after the loading, until `told_by_line` knows the line."""
+
+
 class ConfigError(SweeperError):
     """The search space or an override is wrong."""
 

@@ -46,7 +46,10 @@ def diff(
         output.require_free()
     finder = SideFinder(workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device)
     with waiting("reading both"):
-        found = difference(finder.find(a), finder.find(b))
+        sides = finder.find(a), finder.find(b)
+        for side in sides:
+            side.require_results()
+        found = difference(*sides)
     say(f"A: {found.a.name}\nB: {found.b.name}")
     for table in difference_tables(found):
         show(table)

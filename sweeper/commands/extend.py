@@ -39,18 +39,20 @@ def extend(
     Trials that the new space holds are carried over with their numbers and count for the sampler; the others stay as
     history, without a rank. `sweeper run` with the new file goes on after an interruption.
     """
-    from sweeper.config.loading import load_sweep
-    from sweeper.errors import ConfigError, Problem
+    from sweeper.config.loading import load_sweep, told_by_line
+    from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
     from sweeper.study.extending import extend_study
 
-    sweep = load_sweep(space, with_tracking_name(overrides, tracking_name), check_names)
-    if sweep.study != study:
-        rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
-        raise ConfigError([Problem(str(space), "study", rule)])
+    given = with_tracking_name(overrides, tracking_name)
+    sweep = load_sweep(space, given, check_names)
     workspace = this_workspace()
-    found = extend_study(workspace, storage_url(workspace, storage), sweep)
-    _say_what_became_of_the_trials(found, study)
-    run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
+    with told_by_line(space, given):
+        if sweep.study != study:
+            rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
+            raise ConfigError([Problem(IN_SEARCH_SPACE, "study", rule)])
+        found = extend_study(workspace, storage_url(workspace, storage), sweep)
+        _say_what_became_of_the_trials(found, study)
+        run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
 
 
 def _say_what_became_of_the_trials(found: Extension, study: str) -> None:

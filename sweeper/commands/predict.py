@@ -39,8 +39,12 @@ def predict(
     extension: ExtensionOption = "",
     storage: StorageOption = None,
 ) -> None:
-    """Label images with an export: a table of path, class and probability; a bad image is a row with its reason."""
+    """Label images with an export: a table of path, class and probability; a bad image is a row with its reason.
+
+    Exit 3 where none could be labelled.
+    """
     from sweeper.config.dataset import CsvConfig
+    from sweeper.errors import DatasetError
     from sweeper.export.load import load_export
     from sweeper.predict.inputs import find_inputs
     from sweeper.predict.predict import predict_images
@@ -66,6 +70,8 @@ def predict(
     else:
         write(table)
     _say_what_was_labelled(predictions, inputs.others, csv, sort_into)
+    if not any(prediction.classes for prediction in predictions):
+        raise typer.Exit(DatasetError.exit_code)
 
 
 def _copied(predictions: Iterable[Prediction], sort_into: Path | None) -> Iterator[Prediction]:

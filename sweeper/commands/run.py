@@ -32,14 +32,16 @@ def run(
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
-    from sweeper.config.loading import load_sweep
+    from sweeper.config.loading import load_sweep, told_by_line
 
-    sweep = load_sweep(space, with_tracking_name(overrides, tracking_name), check_names)
-    run_and_tell(
-        sweep,
-        workers=workers,
-        storage=storage,
-        tracking_uri=tracking_uri,
-        with_report=with_report,
-        warm_start_from=warm_start_from,
-    )
+    given = with_tracking_name(overrides, tracking_name)
+    sweep = load_sweep(space, given, check_names)
+    with told_by_line(space, given):
+        run_and_tell(
+            sweep,
+            workers=workers,
+            storage=storage,
+            tracking_uri=tracking_uri,
+            with_report=with_report,
+            warm_start_from=warm_start_from,
+        )

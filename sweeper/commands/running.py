@@ -14,6 +14,7 @@ from sweeper.commands.options import worker_count
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
+from sweeper.credentials import hide_credentials
 
 if TYPE_CHECKING:
     from sweeper.config.names_to_check import NamesUsed
@@ -65,7 +66,7 @@ def run_and_tell(
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
-    _say_what_next(result, sweep, uri)
+    _say_what_next(result, sweep, uri, storage)
     return result
 
 
@@ -74,7 +75,7 @@ def refuse_single_images(sweep: SweepConfig) -> None:
     from sweeper.config.searched import smallest
     from sweeper.config.task import reconstructs
     from sweeper.data.listing import enumerated
-    from sweeper.errors import ConfigError, Problem
+    from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
     from sweeper.modeling.name_check import untrainable_on_one_apart
 
     if reconstructs(sweep.task.name) or smallest(sweep.search.batch_size) > 1:
@@ -84,7 +85,7 @@ def refuse_single_images(sweep: SweepConfig) -> None:
         rule = "a batch of 1 image cannot be trained where batch normalisation learns from the spread of its inputs"
         remedy = "Take 2 images or more, or networks and heads without batch normalisation."
         told = f"{rule}:\n{enumerated(failing)}\n{remedy}"
-        raise ConfigError([Problem("search space", "search.batch_size", told)])
+        raise ConfigError([Problem(IN_SEARCH_SPACE, "search.batch_size", told)])
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
@@ -141,7 +142,7 @@ def say_disk_use(workspace: Workspace) -> None:
     say(f"disk: {workspace.state.name} holds {size(use.total)}{held}")
 
 
-def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -> None:
+def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, storage: str | None) -> None:
     """Close a run with the outcome, where to look and what to do.
 
     Exit 130 after an interruption. Raises NoWinner where no trial has finished, TrackingRefused where MLflow takes no
@@ -163,7 +164,8 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str) -
         say(f"interrupted; the same command goes on: {command}")
         raise typer.Exit(INTERRUPTED)
     require_finished(study, result.rows)
-    say(f"next: sweeper status {study}   sweeper best {study} --export")
+    where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage else ""
+    say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "

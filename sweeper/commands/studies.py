@@ -29,12 +29,23 @@ def open_study(workspace: Workspace, storage: str | None, study: str | None) -> 
     from sweeper.search.study_store import StudyStore
 
     if not storage and not workspace.optuna_database.exists():
-        raise StudyNotFound(f"{workspace.root} has no {workspace.optuna_database.name}; `sweeper run` creates it")
+        missing = f"{workspace.root} has no {workspace.optuna_database.name}"
+        raise StudyNotFound(f"{missing}{_what_is_lost_with_it(workspace)}")
     url = storage_url(workspace, storage)
     names = [study] if study else StudyStore.names(url)
     if not names:
         raise StudyNotFound("no study yet; `sweeper run` creates one")
     return StudyStore.load(url, names[0])
+
+
+def _what_is_lost_with_it(workspace: Workspace) -> str:
+    known = workspace.studies_run()
+    if not known:
+        return "; `sweeper run` creates it"
+    return (
+        f", which held the trials of {', '.join(known)}: bring the file back, or name the "
+        "storage that they are in with --storage; without it `sweeper run` begins a new study"
+    )
 
 
 def has_studies(workspace: Workspace, storage: str | None) -> bool:

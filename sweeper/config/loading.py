@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,7 +21,7 @@ from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.wording import rule_of
-from sweeper.errors import ConfigError, Problem
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 
 NameCheck = Callable[[NamesUsed], Iterable[tuple[str, str]]]
 
@@ -35,6 +37,27 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck
     if document.problems and not document.data:
         raise ConfigError(document.problems)
     return validated(document, overrides, check_names)
+
+
+@contextmanager
+def told_by_line(source: Path | str, overrides: Sequence[str]) -> Iterator[None]:
+    """Let mistakes that are found later, when data and networks are known, name the line of their key like all others.
+
+    `source` is the search space's file, or what stands in its place. Raises ConfigError.
+    """
+    document = read_document(_text_of(source), str(source)) if isinstance(source, Path) else Document(source, {})
+    for assignment in overrides:
+        document.override(assignment)
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([_placed(problem, document) for problem in error.problems]) from error
+
+
+def _placed(problem: Problem, document: Document) -> Problem:
+    if problem.where != IN_SEARCH_SPACE:
+        return problem
+    return replace(problem, where=document.where(tuple(problem.key.split("."))))
 
 
 def validated(document: Document, overrides: Sequence[str], check_names: NameCheck | None) -> SweepConfig:

@@ -11,6 +11,9 @@ from sweeper.data.leaks import Leak
 from sweeper.data.listing import Split, enumerated
 from sweeper.data.scan import counted
 
+GIVEN = "given"
+"""The origin of a split that was not drawn."""
+
 
 @dataclass(frozen=True)
 class Notes:

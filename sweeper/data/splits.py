@@ -11,7 +11,7 @@ from sweeper.data.groups import Grouping, grouping, suspicions
 from sweeper.data.labels import look_alikes
 from sweeper.data.leaks import Leak, leaks, without_leaks
 from sweeper.data.listing import Listing, Split, enumerated
-from sweeper.data.notes import Notes
+from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.splitting import Drawing, Rows, Splits, draw_splits, joined
 from sweeper.errors import DatasetError
 
@@ -70,7 +70,7 @@ def _origin(given: Sequence[Split | None], splits: Splits, drawing: Drawing) -> 
             source = "all images" if whole else "train"
             origin[split] = f"{shares[split]:.3g} of {source}, drawn by split_seed {drawing.seed}"
         else:
-            origin[split] = "the rest" if split == "train" and drawn else "given"
+            origin[split] = "the rest" if split == "train" and drawn else GIVEN
     return origin
 
 

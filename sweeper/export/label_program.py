@@ -1,4 +1,4 @@
-"""What labels images without this package: a program of some ten lines, and the folder by which it prepares them."""
+"""What labels images without this package: a short program, and the folder by which it prepares them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from sweeper.data import picture
 from sweeper.files import write_whole
 
 LABEL_PROGRAM = """\
-import json, pathlib, sys
-import numpy, onnxruntime
+import json, pathlib, sys, numpy, onnxruntime
 from picture import prepared  # the folder beside this file: images are prepared as in training
-
 folder = pathlib.Path(__file__).parent
 config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 session = onnxruntime.InferenceSession(folder / "model.onnx")
+shown = lambda text: "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+bad = []
 for name in sys.argv[1:]:
-    images = prepared(pathlib.Path(name).read_bytes(), config)[None]
+    try:
+        images = prepared(pathlib.Path(name).read_bytes(), config)[None]
+    except (OSError, ValueError) as error:  # no file, or no image: named at the end
+        bad.append(shown(f"{name}: {error}"))
+        continue
     logits = session.run(["logits"], {"images": images})[0][0]
     powers = numpy.exp((logits - logits.max()) / config["calibration"]["temperature"])
-    label = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in config["classes"][logits.argmax()])
-    print(label, f"{powers.max() / powers.sum():.4f}")
+    print(shown(name), shown(config["classes"][logits.argmax()]), f"{powers.max() / powers.sum():.4f}", sep="\\t")
+if bad or not sys.argv[1:]: sys.exit("\\n".join(bad) or "usage: python label.py IMAGE ...")
 """
-"""Prints the class of each image and its probability."""
+"""Prints path, class and probability of each image, with tabs between; names what cannot be read, with exit code 1."""
 
 PICTURE = Path(picture.__file__).parent
 """The folder that prepares images, which needs Pillow and NumPy alone."""

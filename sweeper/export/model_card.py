@@ -55,8 +55,9 @@ def trials_of(config: ExportConfig) -> str:
 
 def usage() -> str:
     return (
-        "## Use\n\n`python label.py IMAGE`, with `onnxruntime`, `pillow` and `numpy` installed, prints the class and "
-        f"its probability. It is:\n\n```python\n{LABEL_PROGRAM}```\n\n"
+        "## Use\n\n`python label.py IMAGE …`, with `onnxruntime`, `pillow` and `numpy` installed, prints path, class "
+        "and probability of each image, with tabs between, and names what cannot be read, with exit code 1. It is:\n\n"
+        f"```python\n{LABEL_PROGRAM}```\n\n"
         "`config.json` says what the network takes, and the folder `picture` prepares an image so. `model.pt2` is the "
         "same as a program for `torch.export.load`, `model.safetensors` the weights alone."
     )

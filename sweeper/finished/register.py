@@ -11,6 +11,7 @@ from sweeper.export.label_program import PICTURE
 from sweeper.export.seal import require_as_written
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.study.card import tracking_uri_of
+from sweeper.study.claim import identity_here
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import ModelRegistry, RegisteredVersion, ServableExport
 from sweeper.tracking.study_records import Recorded, StudyRecords
@@ -23,21 +24,33 @@ def register_export(
     """Register an export under its study's name, or another one, with the alias `best`, as a model of its trial's run.
 
     Raises ExportError when the folder is no export, StudyError when its trial has no run there,
-    TrackingError when MLflow cannot be reached or has no registry, TrackingRefused where the name is another study's.
+    TrackingError when MLflow cannot be reached or has no registry, TrackingRefused where the name is another study's or
+    the study another folder's.
     """
     config = read_config(ExportFolder(folder).config)
     lineage = config.lineage
     store = MlflowStore(tracking_uri_of(workspace, lineage.study, tracking_uri), workspace)
+    _require_own_records(workspace, store, config)
     run = _run_of(workspace, store, config)
     called = name or lineage.model_name or lineage.study
     return ModelRegistry(store).register(called, run, servable(folder, config), lineage.study_id)
 
 
+def _require_own_records(workspace: Workspace, store: MlflowStore, config: ExportConfig) -> None:
+    """Raise TrackingRefused in a copy of the folder that records the study: `best` is moved by that folder alone."""
+    lineage = config.lineage
+    identity = identity_here(workspace, lineage.study)
+    if identity is not None and identity.id == lineage.study_id:
+        StudyRecords(store, Recorded.to_write(lineage.study, identity, lineage.model_name)).require_own_place()
+
+
 def _run_of(workspace: Workspace, store: MlflowStore, config: ExportConfig) -> str:
     lineage = config.lineage
     recorded = Recorded(lineage.study, lineage.study_id, lineage.model_name, adopted=True)
-    run = lineage.run_id or StudyRecords(store, recorded).find_run(TRIAL_TAG, str(lineage.trial))
+    records = StudyRecords(store, recorded)
+    run = lineage.run_id or records.find_run(TRIAL_TAG, str(lineage.trial))
     if run is None:
+        records.require_not_deleted()
         waits = workspace.study(lineage.study).trial(lineage.trial).path.is_dir()
         way = f"sweeper sync {lineage.study}" if waits else f"sweeper doctor {lineage.study} --fix"
         raise StudyError(

@@ -91,6 +91,12 @@ class Workspace:
         """The folders of all studies."""
         return self.state / "studies"
 
+    def studies_run(self) -> list[str]:
+        """Return the names of the studies that have been run in this folder."""
+        return sorted(
+            path.name for path in self.studies.glob("*") if StudyFolder(path).card.exists() and "~" not in path.name
+        )
+
     def device_lock(self, device: str) -> Path:
         """Held while a worker places its images on a device."""
         return self.state / "devices" / f"{quote(device, safe='')}.lock"

@@ -34,6 +34,12 @@ class Side:
     predictions: Predictions | None
     dataset: DatasetConfig | None
 
+    def require_results(self) -> None:
+        """Raise StudyError where there is nothing to compare: the trial has finished no epoch."""
+        if not (any(self.curves.values()) or self.scores or self.predictions):
+            study = self.name.rpartition("/")[0]
+            raise StudyError(f"{self.name} has finished no epoch and cannot be compared; why: sweeper status {study}")
+
 
 @dataclass(frozen=True)
 class SideFinder:

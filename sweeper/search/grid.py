@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from sweeper.errors import ConfigError, Problem
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.search.suggest import suggest
 
 LARGEST_GRID = 100_000
@@ -38,7 +38,7 @@ class _Odometer:
         if step is None:
             rule = "the grid sampler needs finitely many values; give this range a `step` or list a `choice`"
             raise ConfigError(
-                [Problem("sampler: grid", f"search.{name}", f"{rule}, got [{low:g}, {high:g}], log={log}")]
+                [Problem(IN_SEARCH_SPACE, f"search.{name}", f"{rule}, got [{low:g}, {high:g}], log={log}")]
             )
         count = int((high - low) / step + 1e-9) + 1
         index = int(self._pick(name, range(count)))
@@ -85,4 +85,4 @@ def _combinations(space: BaseModel) -> Iterator[dict[str, Any]]:
 
 def _too_large() -> ConfigError:
     rule = f"the grid has more than {LARGEST_GRID:,} combinations; use fewer choices or another sampler"
-    return ConfigError([Problem("sampler: grid", "search", rule)])
+    return ConfigError([Problem(IN_SEARCH_SPACE, "search", rule)])

@@ -54,10 +54,14 @@ def fetch_artifacts(
 def find_run(
     workspace: Workspace, store: StudyStore, row: TrialRow, tracking_uri: str | None
 ) -> tuple[MlflowStore, str]:
-    """Return MLflow and the id of a trial's run in it. Raises StudyError where there is none, TrackingError."""
+    """Return MLflow and the id of a trial's run in it. Raises StudyError where there is none, TrackingError.
+
+    TrackingRefused where the experiment has been deleted.
+    """
     records, study = records_of(workspace, store, tracking_uri), store.sweep.study
     run = records.find_run(TRIAL_TAG, str(row.number))
     if run is None:
+        records.require_not_deleted()
         waits = own_folder(workspace, store).trial(row.number).path.is_dir()
         way = f"sweeper sync {study}" if waits else f"sweeper doctor {study} --fix"
         raise StudyError(

@@ -98,7 +98,15 @@ class _Case:
             f"is another study; what the earlier one has left in {self.shown_folder} is kept beside it, in "
             f"{self.workspace.earlier_study(self.study, earlier).name}"
         )
-        return Claim(self.study, Identity(id=new_id(), place=self.here), earlier=earlier, news=news)
+        return Claim(self.study, self._another_study(), earlier=earlier, news=news)
+
+    def _another_study(self) -> Identity:
+        """Return a new study of a folder that stays the place that it was for an earlier one."""
+        if self.local is None:
+            return Identity(id=new_id(), place=self.here)
+        known = _placed(self.local, self.here, whereabouts(self.local.place, self.here, self.study))
+        place = known.place.model_copy(update={"since_ms": self.here.since_ms})
+        return known.model_copy(update={"id": new_id(), "place": place, "adopted": False})
 
     def without_id(self) -> Claim:
         """Give an id to a study that an earlier version of sweeper began, if that was here as far as can be known."""
@@ -153,6 +161,16 @@ class _Case:
         return Claim(self.study, identity, override, news=news)
 
 
+def identity_here(workspace: Workspace, study: str) -> Identity | None:
+    """Return what a folder says of a study, in the place where the folder is now. Raises DamagedFile."""
+    folder = workspace.study(study)
+    local = read_identity(folder)
+    if local is None:
+        return None
+    here = place_here(workspace, folder)
+    return _placed(local, here, whereabouts(local.place, here, study))
+
+
 def _placed(local: Identity, here: Place, found: Whereabouts) -> Identity:
     """Return a study in the place where its folder is now."""
     match found:
@@ -168,7 +186,10 @@ def _news(study: str, local: Identity, here: Place, found: Whereabouts) -> str |
     if found is Whereabouts.SAME or local.place.folder == here.folder:
         return None
     if found is Whereabouts.COPIED:
-        return f"this folder is a copy of {local.place.folder} on {local.place.host}: {study} goes on here by itself"
+        return (
+            f"this folder is a copy of {local.place.folder} on {local.place.host}: its own databases go on here by "
+            f"themselves, and records of {study} on a server stay the original's"
+        )
     return (
         f"this folder was {local.place.folder} when the study {study} was last run; its records are looked up here now"
     )

@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.image_set import ImageSet
 from sweeper.data.listing import enumerated
-from sweeper.data.notes import Notes
+from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
 
@@ -51,6 +51,7 @@ def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Open
     ]
     warnings = [
         *notes.warnings(),
+        *_no_validation_split(sweep, notes),
         *_absent_classes(images),
         *_few_to_judge_by(images),
         *_large_batches(sweep, len(images.splits["train"])),
@@ -72,7 +73,7 @@ def _splits(images: ImageSet, notes: Notes) -> Iterator[str]:
         counts = np.bincount(images.labels[rows], minlength=len(images.classes))
         low, high = counts[counts > 0].min(), counts.max()
         spread = f"{low:,} to {high:,}" if low < high else f"{low:,}"
-        origin = notes.origin.get(split, "given")
+        origin = notes.origin.get(split, GIVEN)
         yield f"{split} {len(rows):,} of {(counts > 0).sum():,} classes, {spread} each: {origin}"
     if "test" not in images.splits:
         yield "test none"
@@ -121,6 +122,17 @@ def _steps(sweep: SweepConfig, images: int) -> str:
 
 def _searched(sweep: SweepConfig) -> list[str]:
     return [f"{name}: {values}" for name, values in searched(sweep.search)] or ["nothing"]
+
+
+def _no_validation_split(sweep: SweepConfig, notes: Notes) -> Iterator[str]:
+    """Tell of images of the user's own that are judged by a share of them that nobody chose."""
+    origin = notes.origin.get("val", GIVEN)
+    if sweep.dataset.path and origin != GIVEN and "val_fraction" not in sweep.dataset.model_fields_set:
+        yield (
+            f"no validation split is given: {origin}, judges the trials. Images that are nearly alike, such as those "
+            "of one patient or video, may be on both sides; give a split, name what belongs together "
+            "(dataset.group_column, dataset.group_from), or set dataset.val_fraction if a random share is right"
+        )
 
 
 def _absent_classes(images: ImageSet) -> Iterator[str]:

@@ -16,7 +16,7 @@ from sweeper.data.card import DatasetCard, describe
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import build_index
 from sweeper.data.prepare import Prepared, prepare
-from sweeper.errors import ConfigError, Problem, StudyChanged
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, StudyChanged
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
 from sweeper.search.study_store import StudyStore
@@ -58,11 +58,11 @@ def dataset_card(sweep: SweepConfig, prepared: Prepared) -> DatasetCard:
 
 def refuse_constant_metrics(sweep: SweepConfig, classes: int) -> None:
     """Raise ConfigError where trials are compared by a top-k accuracy of k or fewer classes, which is always 1."""
-    named = [("objective.metric", goal.metric) for goal in sweep.goals]
+    named = [("objectives" if sweep.objectives else "objective.metric", goal.metric) for goal in sweep.goals]
     named += [("search.scheduler.metric", metric) for metric in plateau_metrics(sweep.search.scheduler)]
     rule = f"is 1 for every trial with {classes} classes, so it cannot rank trials; use val/accuracy or val/loss"
     problems = [
-        Problem("search space", key, f"{metric} {rule}")
+        Problem(IN_SEARCH_SPACE, key, f"{metric} {rule}")
         for key, metric in named
         if (found := re.search(r"/top(\d+)_accuracy$", metric)) and classes <= int(found[1])
     ]
@@ -101,7 +101,7 @@ def image_sizes(value: Any) -> list[int]:
     sizes = sorted(set(_possible(value)))
     if len(sizes) > MOST_SIZES:
         rule = f"at most {MOST_SIZES} different sizes are decoded; use a larger step or set dataset.stored_size"
-        raise ConfigError([Problem("search space", "search.image_size", f"{rule}, got {len(sizes)} sizes")])
+        raise ConfigError([Problem(IN_SEARCH_SPACE, "search.image_size", f"{rule}, got {len(sizes)} sizes")])
     return sizes
 
 

@@ -13,7 +13,7 @@ from sweeper.config.space import Choice
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.trial_name import TrialName
 from sweeper.config.weights import study_reference
-from sweeper.errors import ConfigError, Problem, StudyChanged, StudyError, SweeperError
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, StudyChanged, StudyError, SweeperError
 from sweeper.files import whole_file
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights, TrialRow
@@ -116,7 +116,7 @@ def _require_same_architecture(sweep: SweepConfig, study: str, row: TrialRow) ->
     others = [str(name) for name in wanted if _architecture(name) != _architecture(saved)]
     if others:
         rule = f"{KEY} refers to trial {row.number} of {study}, whose backbone is {saved}; name that one here"
-        raise ConfigError([Problem("search space", "search.backbone", f"{rule}, got {', '.join(others)}")])
+        raise ConfigError([Problem(IN_SEARCH_SPACE, "search.backbone", f"{rule}, got {', '.join(others)}")])
 
 
 def _architecture(backbone: str) -> str:

@@ -89,6 +89,16 @@ class StudyRecords:
         recorded = self.recorded if mine is not None else self.recorded.without_id()
         return self.store.find_run(str(found.experiment_id), recorded.tags(kind, number))
 
+    def require_not_deleted(self) -> None:
+        """Raise TrackingRefused where runs are not found since their experiment has been deleted."""
+        with self.store.client() as client:
+            found = self._by_id(client) or self._by_name(client)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise TrackingRefused(
+                f"the experiment {found.name} on this server, which holds the runs of {self.recorded.study}, has been "
+                f"deleted: {_restored(found)}"
+            )
+
     def listing(self, *tags: str) -> list[ListedRun]:
         """Return all runs of the study's experiment with these tags, oldest first; none without an experiment."""
         experiment = self.find()
@@ -115,6 +125,13 @@ class StudyRecords:
         """Raise TrackingRefused where `begin` would; nothing is written."""
         with self.store.client() as client:
             self._examined(client)
+
+    def require_own_place(self) -> None:
+        """Raise TrackingRefused where the study's experiment belongs to another folder than that of who writes."""
+        with self.store.client() as client:
+            found = self._by_id(client)
+            if found is not None:
+                self._require_same_place(found)
 
     def begin(self) -> str:
         """Return the id of the experiment to write to, which is made, or made the study's, where need be.
@@ -161,8 +178,7 @@ class StudyRecords:
         if found.lifecycle_stage == "deleted":
             raise TrackingRefused(
                 f"the experiment {found.name} on this server, in which {self.recorded.study} would be recorded, has "
-                f"been deleted: bring it back (`mlflow experiments restore --experiment-id {found.experiment_id}`), or "
-                "record the study under another name with --tracking-name NAME"
+                f"been deleted: {_restored(found)}, or record the study under another name with --tracking-name NAME"
             )
         return found
 
@@ -205,9 +221,9 @@ class StudyRecords:
             return
         raise TrackingRefused(
             f"the study {self.recorded.study} on this server is recorded from another folder ({_owner(found)}), of "
-            "which this one is a copy, and records of both would mix: go on with it there, or give yours another "
-            "`study:` name. If that folder is no longer used, let the study belong to this one: sweeper doctor "
-            f"{self.recorded.study} --adopt"
+            "which this one is a copy, or which has taken the study over, and records of both would mix: go on with it "
+            "there, or give yours another `study:` name. If that folder is no longer used, let the study belong to "
+            f"this one: sweeper doctor {self.recorded.study} --adopt"
         )
 
     def _made(self, client: MlflowClient) -> str | None:
@@ -277,6 +293,10 @@ def _owner(found: Experiment) -> str:
     tags: Mapping[str, str] = found.tags
     user, host, since = (tags.get(key, "unknown") for key in (USER_TAG, HOST_TAG, SINCE_TAG))
     return f"id {tags.get(ID_TAG)}, {user} on {host}, since {since}"
+
+
+def _restored(found: Experiment) -> str:
+    return f"bring it back (`mlflow experiments restore --experiment-id {found.experiment_id}`)"
 
 
 def named(store: MlflowStore, study: str) -> Recorded:

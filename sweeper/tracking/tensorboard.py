@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweeper.config.flatten import flatten
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import ConfigError, DiskError, Problem
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DiskError, Problem
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
 
@@ -39,7 +39,7 @@ def event_files(sweep: SweepConfig, workspace: Workspace) -> EventFiles | None:
         import tensorboardX  # noqa: F401
     except ImportError as error:
         rule = f"event files need a package that is not here ({error}): pip install 'sweeper[tensorboard]'"
-        raise ConfigError([Problem("search space", "tracking.tensorboard", rule)]) from error
+        raise ConfigError([Problem(IN_SEARCH_SPACE, "tracking.tensorboard", rule)]) from error
     return EventFiles(workspace.tensorboard(sweep.study), f"best/{sweep.objective.metric}")
 
 

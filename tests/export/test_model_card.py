@@ -94,7 +94,8 @@ def test_the_program_in_the_readme_labels_an_image_without_sweeper(folder: Path,
     with torch.inference_mode():
         logits = loaded.classifier(pixels_in_validation(file, loaded.config))
     assert done.returncode == 0, done.stderr
-    name, probability = done.stdout.strip().rsplit(" ", 1)
+    path, name, probability = done.stdout.strip().split("\t")
+    assert path == str(file)
     assert name == loaded.config.classes[int(logits.argmax())]
     assert float(probability) == pytest.approx(float((logits / loaded.config.temperature).softmax(1).max()), abs=2e-4)
 

@@ -24,6 +24,9 @@ from sweeper.tracking.model_registry import ModelRegistry, ServableExport
 from sweeper.tracking.tags import ID_TAG
 from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, content, points, runs
+from tests.functional.answer import Ask, ask
+
+__all__ = ["ask"]  # a fixture
 
 
 @pytest.fixture
@@ -172,11 +175,12 @@ def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_told_to
     with pytest.raises(TrackingRefused, match=r"recorded from another folder .* of which this one is a copy"):
         copy.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000"]
-    (_, refused) = copy.wrong()
+    (known, refused) = copy.wrong()
+    assert "records of s on a server stay the original's" in known
     assert "of which this one is a copy" in refused
     assert f"belongs to this folder from now on, and no more to {here.root} of" in copy.adopt()[0]
     copy.run(2, tracking=server)
-    with pytest.raises(TrackingRefused, match=r"recorded from another folder"):
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
         here.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000", "trial-0001"]
 
@@ -197,6 +201,36 @@ def test_a_study_begun_again_after_its_storage_was_deleted_is_another_study(here
     assert sorted(runs(here.tracking, "again")) == ["s", "trial-0000"]
 
 
+def test_a_study_begun_again_is_told_from_that_of_another_folder_on_a_server_too(
+    anna: Here, ben: Here, server: str, tmp_path: Path
+) -> None:
+    anna.run(1, tracking=server)
+    old = identity_of(anna).id
+    anna.workspace.optuna_database.unlink()
+    with pytest.raises(TrackingRefused, match=rf"belongs to an earlier study of this folder \(id {old}, .*"):
+        anna.run(1, tracking=server)
+    moved = Here(anna.root.rename(tmp_path / "moved"))
+    with pytest.raises(TrackingRefused, match=rf"belongs to an earlier study of this folder \(id {old}, .*"):
+        moved.run(1, tracking=server)
+    with pytest.raises(TrackingRefused, match=rf"belongs to another folder \(id {old}, .*"):
+        ben.run(1, tracking=server)
+    assert sorted(runs(server)) == ["s", "trial-0000"]
+
+
+@pytest.mark.parametrize("command", ["doctor s", "status s", "best s"])
+def test_a_storage_that_was_deleted_is_missed_and_not_taken_for_one_that_never_was(
+    here: Here, ask: Ask, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.chdir(here.root)
+    assert "optuna.db" in (before := ask(*command.split()).err)
+    assert "`sweeper run` makes one" in before
+    here.run(1)
+    here.workspace.optuna_database.unlink()
+    answer = ask(*command.split())
+    assert answer.code == 4
+    assert "in which the trials of s would stand, run here before: bring the file back" in answer.err
+
+
 def test_a_renamed_experiment_is_found_by_its_id(here: Here, tmp_path: Path) -> None:
     here.run(1)
     client = mlflow.MlflowClient(here.tracking)
@@ -210,7 +244,7 @@ def test_a_renamed_experiment_is_found_by_its_id(here: Here, tmp_path: Path) -> 
     assert here.wrong() == []
 
 
-def test_a_deleted_experiment_is_refused_with_what_restores_it_and_then_goes_on(here: Here) -> None:
+def test_a_deleted_experiment_is_refused_with_what_restores_it_and_then_goes_on(here: Here, tmp_path: Path) -> None:
     here.run(1)
     client = mlflow.MlflowClient(here.tracking)
     experiment = client.get_experiment_by_name("s")
@@ -219,6 +253,8 @@ def test_a_deleted_experiment_is_refused_with_what_restores_it_and_then_goes_on(
     with pytest.raises(TrackingRefused, match=rf"deleted: .*restore --experiment-id {experiment.experiment_id}"):
         here.run(2)
     assert len(here.store.rows()) == 1
+    with pytest.raises(TrackingRefused, match=rf"restore --experiment-id {experiment.experiment_id}"):
+        here.weights_of(0, tmp_path / "fetched")
     client.restore_experiment(experiment.experiment_id)
     assert here.run(2).undelivered == 0
     assert sorted(runs(here.tracking)) == ["s", "trial-0000", "trial-0001"]

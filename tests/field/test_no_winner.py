@@ -86,6 +86,12 @@ def test_a_trial_without_an_epoch_cannot_be_gone_on_with(failed: Ask, arguments:
     )
 
 
+def test_a_trial_without_an_epoch_is_not_compared(failed: Ask) -> None:
+    answer = failed("diff", "s/0", "s/1")
+    assert answer.code == NO_WINNER
+    assert "s/0 has finished no epoch and cannot be compared; why: sweeper status s" in answer.err
+
+
 def test_status_and_the_report_tell_it_too(failed: Ask, here: Here) -> None:
     status = failed("status", "s")
     assert status.code == 0

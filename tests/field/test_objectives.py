@@ -59,16 +59,16 @@ def test_a_psnr_is_maximized_and_an_error_minimized(ask: Ask, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("objective", "search", "key"),
     [
-        ("objective: {metric: val/top5_accuracy}", "", "objective.metric"),
-        ("objectives: [val/top5_accuracy, parameters]", "", "objective.metric"),
-        ("", ", scheduler: {name: reduce_on_plateau, metric: val/top5_accuracy}", "search.scheduler.metric"),
+        ("objective: {metric: val/top5_accuracy}", "", "4: objective.metric"),
+        ("objectives: [val/top5_accuracy, parameters]", "", "4: objectives"),
+        ("", ", scheduler: {name: reduce_on_plateau, metric: val/top5_accuracy}", "5: search.scheduler.metric"),
     ],
 )
 def test_a_metric_that_tells_no_trial_from_another_is_refused(
     ask: Ask, tmp_path: Path, classes: int, objective: str, search: str, key: str
 ) -> None:
     said = answered(ask, tmp_path, objective, search, classes)
-    assert f"{key}: val/top5_accuracy is 1 for every trial with {classes} classes" in said
+    assert f"space.yaml:{key}: val/top5_accuracy is 1 for every trial with {classes} classes" in said
     assert "use val/accuracy" in said
 
 

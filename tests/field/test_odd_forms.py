@@ -72,10 +72,43 @@ def test_the_program_in_the_export_equals_predict_on_every_form(
         text=True,
         check=True,
     )
-    lines = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
-    for file, (name, probability) in zip(files, lines, strict=True):
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    for file, (path, name, probability) in zip(files, lines, strict=True):
+        assert path == file
         assert name == predicted[file][0], file
         assert float(probability) == pytest.approx(predicted[file][1], abs=2e-4), file
+
+
+def test_the_program_in_the_export_names_what_is_no_image_and_labels_the_others(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("no picture")
+    (tmp_path / "steers\x1b[31m.png").write_bytes(b"")
+    files = [tmp_path / "note.png", folder / "d/left/plain.png", tmp_path / "steers\x1b[31m.png", tmp_path / "gone.png"]
+    command = [sys.executable, "exports/odd/label.py", *map(str, [*files, folder / "d/right/plain.png"])]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    labelled = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert labelled == [str(folder / "d" / side / "plain.png") for side in ("left", "right")]
+    told = done.stderr.splitlines()
+    assert len(told) == 3
+    assert told[0] == f"{tmp_path}/note.png: not an image in a known format"
+    assert told[1] == f"{tmp_path}/steers\\x1b[31m.png: the file is empty"
+    assert told[2].startswith(f"{tmp_path}/gone.png: ")
+
+
+def test_predict_fails_where_not_one_file_is_an_image(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("no picture")
+    note = str(tmp_path / "note.png")
+    alone = sweeper("predict", "odd", note, folder=folder)
+    assert alone.returncode == 3
+    assert "0 images labelled; 1 unreadable" in alone.stderr
+    assert sweeper("predict", "odd", note, "d/left/plain.png", folder=folder).returncode == 0
+
+
+def test_the_program_in_the_export_without_an_image_says_how_it_is_called(folder: Path) -> None:
+    command = [sys.executable, "exports/odd/label.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "usage: python label.py IMAGE ...\n"
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,9 @@ def test_workers_are_told_as_they_will_be(tmp_path: Path, device: str, workers: 
 
 
 def test_a_sound_study_is_begun_without_a_warning(tmp_path: Path) -> None:
-    assert opened(tmp_path, LARGE, SEARCH).warnings == ()
+    assert opened(tmp_path, LARGE, SEARCH, dataset={"val_fraction": 0.2}).warnings == ()
+    given = {f"{split}/{name}": 60 for split in ("train", "val") for name in "ab"}
+    assert opened(tmp_path / "given", given, SEARCH).warnings == ()
 
 
 def test_given_and_drawn_splits_are_told_apart(tmp_path: Path) -> None:
@@ -96,6 +98,12 @@ def test_given_and_drawn_splits_are_told_apart(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no validation split": (
+        {"search": SEARCH, "dataset": {}},
+        "no validation split is given: 0.2 of all images, drawn by split_seed 0, judges the trials. Images that are "
+        "nearly alike, such as those of one patient or video, may be on both sides; give a split, name what belongs "
+        "together (dataset.group_column, dataset.group_from), or set dataset.val_fraction if a random share is right",
+    ),
     "a batch larger than the split": ({"search": {**SEARCH, "batch_size": 500}}, "batch_size 500 is more than the 224"),
     "nothing to search": (
         {"search": {"image_size": 28}},
@@ -124,13 +132,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_looks_wrong_is_warned_of_with_the_remedy(tmp_path: Path, case: str) -> None:
     options, expected = WRONG[case]
-    found = opened(tmp_path, **{"counts": LARGE, **options}).warnings
+    found = opened(tmp_path, **{"counts": LARGE, "dataset": {"val_fraction": 0.2}, **options}).warnings
     (warning,) = [line for line in found if "judge the trials" not in line or len(found) == 1]
     assert expected in warning
 
 
+def test_a_validation_split_drawn_beside_a_given_test_split_is_warned_of_too(tmp_path: Path) -> None:
+    found = opened(tmp_path, {"train/a": 300, "train/b": 300, "test/a": 5, "test/b": 5}, SEARCH).warnings
+    expected = "no validation split is given: 0.2 of train, drawn by split_seed 0, judges the trials"
+    assert any(line.startswith(expected) for line in found)
+
+
 def test_one_trial_without_a_search_is_nothing_wrong(tmp_path: Path) -> None:
-    found = opened(tmp_path, LARGE, {"image_size": 28}, budget={"trials": 1})
+    found = opened(tmp_path, LARGE, {"image_size": 28}, budget={"trials": 1}, dataset={"val_fraction": 0.2})
     assert found.warnings == ()
     assert facts(found)["searched"] == ["nothing"]
 

@@ -42,7 +42,17 @@ def test_a_run_is_refused_before_it_begins(ask: Ask, tmp_path: Path, batch_size:
     (tmp_path / "space.yaml").write_text(space % batch_size)
     answer = ask("run", "space.yaml")
     assert answer.code == 2
-    assert "search.batch_size: a batch of 1 image cannot be trained" in answer.err
+    assert "space.yaml:3: search.batch_size: a batch of 1 image cannot be trained" in answer.err
     assert "resnet10t at 32 pixels" in answer.err
     assert "Take 2 images or more" in answer.err
     assert not (tmp_path / "optuna.db").exists()
+
+
+def test_a_batch_that_is_set_on_the_command_line_is_refused_there(ask: Ask, tmp_path: Path) -> None:
+    write_split_folders(tmp_path / "d")
+    (tmp_path / "space.yaml").write_text(
+        "study: s\ndataset: {path: d}\nsearch: {backbone: resnet10t, image_size: 32, batch_size: 8}\n"
+    )
+    answer = ask("run", "space.yaml", "--set", "search.batch_size=1")
+    assert answer.code == 2
+    assert "--set search.batch_size=1: search.batch_size: a batch of 1 image cannot be trained" in answer.err

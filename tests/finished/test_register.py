@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,21 +26,24 @@ import torch
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
+from sweeper.addresses import sqlite_address
 from sweeper.commands.exporting import _register_if_possible
 from sweeper.data.decode import Resize, decode
 from sweeper.data.picture import prepared
-from sweeper.errors import StudyError, TrackingError
+from sweeper.errors import StudyError, TrackingError, TrackingRefused
 from sweeper.export.export import ExportReport
 from sweeper.export.export_config import read_config, write_config
 from sweeper.export.load import load_export
 from sweeper.finished.register import register_export, servable
 from sweeper.paths import Workspace
+from sweeper.study.place import read_identity
 from sweeper.tracking import served_model
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.model_registry import example_image, save_served
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import STUDY_TAG, TRIAL_TAG
 from tests.export.test_model_card import picture_file, pixels_in_validation
+from tests.field.folders import Here
 from tests.pictures import encoded
 from tests.tracking.server import free_port
 
@@ -64,6 +68,27 @@ def export(folder: Path) -> Path:
     lineage = config.lineage.model_copy(update={"run_id": None})
     write_config(folder / "config.json", config.model_copy(update={"lineage": lineage}))
     return folder
+
+
+def test_a_copy_of_a_study_s_folder_does_not_move_the_alias(tmp_path: Path, created: Path, export: Path) -> None:
+    (tmp_path / "server").mkdir()
+    server = sqlite_address(Path(shutil.copy(created, tmp_path / "server")))
+    here = Here.made(tmp_path / "here", created)
+    here.run(1, tracking=server)
+    known = read_identity(here.folder)
+    assert known is not None
+    config = read_config(export / "config.json")
+    lineage = config.lineage.model_copy(update={"study": "s", "study_id": known.id, "trial": 0, "model_name": None})
+    write_config(export / "config.json", config.model_copy(update={"lineage": lineage}))
+    copy = here.copied(tmp_path / "copy")
+    assert register_export(here.workspace, export, server).version == "1"
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* of which this one is a copy"):
+        register_export(copy.workspace, export, server)
+    copy.adopt()
+    copy.run(2, tracking=server)
+    assert not register_export(copy.workspace, export, server).new
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
+        register_export(here.workspace, export, server)
 
 
 def test_a_winner_is_registered_with_alias_signature_and_example(

@@ -75,7 +75,7 @@ TEXTS = {
     ),
     "too many image sizes": (
         MINIMAL.replace("resnet18", "resnet18, image_size: {int: [8, 200]}"),
-        ["search.image_size", "at most 8", "dataset.stored_size"],
+        [":3", "search.image_size", "at most 8", "dataset.stored_size"],
     ),
     "infinite rate": (MINIMAL.replace("resnet18", "resnet18, optimizer: {name: adam, lr: .inf}"), [":3", "finite"]),
     "range to infinity": (MINIMAL.replace("resnet18", "resnet18, weight_decay: {float: [0, .inf]}"), [":3", "finite"]),
@@ -84,15 +84,15 @@ TEXTS = {
     "empty choice": (MINIMAL.replace("resnet18", "resnet18, batch_size: {choice: []}"), [":3", "batch_size"]),
     "grid over a continuous range": (
         MINIMAL.replace("resnet18", "resnet18, weight_decay: {float: [0, 1]}") + "sampler: grid\n",
-        ["search.weight_decay", "give this range a `step`"],
+        [":3", "search.weight_decay", "give this range a `step`"],
     ),
     "grid over an endless range": (
         MINIMAL.replace("resnet18", "resnet18, batch_size: {int: [1, 1000000]}") + "sampler: grid\n",
-        ["more than 100,000 combinations", "another sampler"],
+        [":3", "more than 100,000 combinations", "another sampler"],
     ),
     "grid over minute steps": (
         MINIMAL.replace("resnet18", "resnet18, weight_decay: {float: [0, 1], step: 1.0e-15}") + "sampler: grid\n",
-        ["more than 100,000 combinations", "another sampler"],
+        [":3", "more than 100,000 combinations", "another sampler"],
     ),
     "unknown backbone": (MINIMAL.replace("resnet18", "resnet81"), [":3", "search.backbone", "did you mean"]),
     "unknown optimizer": (MINIMAL.replace("resnet18", "resnet18, optimizer: {name: sgdd}"), [":3", "did you mean"]),
