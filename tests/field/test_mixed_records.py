@@ -105,7 +105,7 @@ def test_one_storage_is_one_folders(anna: Here, ben: Here) -> None:
         ben.run(2, storage=anna.storage)
     assert content(ben.root) == before
     assert len(anna.store.rows()) == 1
-    assert f"belongs to this folder from now on, and no more to {anna.root} of" in ben.adopt(storage=anna.storage)[0]
+    assert f"now belongs to this folder, no longer to {anna.root} of" in ben.adopt(storage=anna.storage)[0]
     ben.run(2, storage=anna.storage)
     with pytest.raises(ForeignStudy, match=r"belongs to another folder"):
         anna.run(3, storage=f"{anna.storage}?timeout=20")
@@ -178,7 +178,7 @@ def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_told_to
     (known, refused) = copy.wrong()
     assert "records of s on a server stay the original's" in known
     assert "of which this one is a copy" in refused
-    assert f"belongs to this folder from now on, and no more to {here.root} of" in copy.adopt()[0]
+    assert f"now belongs to this folder, no longer to {here.root} of" in copy.adopt()[0]
     copy.run(2, tracking=server)
     with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
         here.run(2, tracking=server)
@@ -223,7 +223,7 @@ def test_a_storage_that_was_deleted_is_missed_and_not_taken_for_one_that_never_w
 ) -> None:
     monkeypatch.chdir(here.root)
     assert "optuna.db" in (before := ask(*command.split()).err)
-    assert "`sweeper run` makes one" in before
+    assert "`sweeper run` creates it" in before
     here.run(1)
     here.workspace.optuna_database.unlink()
     answer = ask(*command.split())
