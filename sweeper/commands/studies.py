@@ -28,14 +28,21 @@ def open_study(workspace: Workspace, storage: str | None, study: str | None) -> 
     from sweeper.errors import StudyNotFound
     from sweeper.search.study_store import StudyStore
 
-    if not storage and not workspace.optuna_database.exists():
-        missing = f"{workspace.root} has no {workspace.optuna_database.name}"
-        raise StudyNotFound(f"{missing}{_what_is_lost_with_it(workspace)}")
+    require_storage(workspace, storage)
     url = storage_url(workspace, storage)
     names = [study] if study else StudyStore.names(url)
     if not names:
         raise StudyNotFound("no study yet; `sweeper run` creates one")
     return StudyStore.load(url, names[0])
+
+
+def require_storage(workspace: Workspace, storage: str | None) -> None:
+    """Raise StudyNotFound where no storage is named and this folder has none, saying what was in it."""
+    from sweeper.errors import StudyNotFound
+
+    if not storage and not workspace.optuna_database.exists():
+        missing = f"{workspace.root} has no {workspace.optuna_database.name}"
+        raise StudyNotFound(f"{missing}{_what_is_lost_with_it(workspace)}")
 
 
 def _what_is_lost_with_it(workspace: Workspace) -> str:

@@ -15,7 +15,7 @@ from sweeper.commands.options import (
     with_tracking_name,
 )
 from sweeper.commands.running import check_names, run_and_tell
-from sweeper.commands.studies import storage_url, this_workspace
+from sweeper.commands.studies import require_storage, storage_url, this_workspace
 from sweeper.commands.terminal import say
 
 
@@ -47,6 +47,7 @@ def train(
 
     workspace = this_workspace()
     url = storage_url(workspace, storage)
+    require_storage(workspace, storage)
     found = find_source(workspace, url, source, tracking_uri)
     given = with_tracking_name(overrides, tracking_name)
     sweep = continued_sweep(

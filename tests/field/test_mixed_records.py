@@ -228,7 +228,7 @@ def test_a_storage_that_was_deleted_is_missed_and_not_taken_for_one_that_never_w
     here.workspace.optuna_database.unlink()
     answer = ask(*command.split())
     assert answer.code == 4
-    assert "in which the trials of s would stand, run here before: bring the file back" in answer.err
+    assert "which held the trials of s: bring the file back" in answer.err
 
 
 def test_a_renamed_experiment_is_found_by_its_id(here: Here, tmp_path: Path) -> None:
