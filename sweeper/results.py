@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, computed_field
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_field
 
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
@@ -83,6 +83,9 @@ class EpochMetrics(Frozen):
     epoch: int
     values: dict[str, float]
     timestamp_ms: int
+
+
+HISTORY = TypeAdapter(list[EpochMetrics])
 
 
 class TrialState(StrEnum):

@@ -22,6 +22,8 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError
 from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.seal import sealed_text
+from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
@@ -114,11 +116,12 @@ class StudyStore:
         require_database(storage_url)
         with storage_errors(storage_url):
             storage = open_storage(storage_url)
-            try:
-                study = optuna.load_study(study_name=name, storage=storage)
-            except KeyError:
-                raise study_not_found(storage, name) from None
-            stored = study.user_attrs.get(SWEEP)
+            with read_as_written(storage.engine):
+                try:
+                    study = optuna.load_study(study_name=name, storage=storage)
+                except KeyError:
+                    raise study_not_found(storage, name) from None
+                stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
         return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
@@ -206,7 +209,8 @@ class StudyStore:
     @_guarded
     def noted(self, name: str) -> dict[str, Any] | None:
         """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(name)
+        with read_as_written(self._engine):
+            found: dict[str, Any] | None = self._study.user_attrs.get(name)
         return found
 
     @_guarded
@@ -255,7 +259,7 @@ class StudyStore:
             )
         self._live[number] = trial
         config = suggest(self._sweep.search, Redrawing(trial))
-        trial.set_user_attr(CONFIG, config.model_dump_json())
+        trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
         seed = trial_seed(self._sweep.seed, number)
         kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
         sweep = self._sweep
@@ -344,7 +348,7 @@ class StudyStore:
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live.pop(number)
-        trial.set_user_attr(OUTCOME, outcome.model_dump_json())
+        trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
         values = self._values(number, outcome) if outcome.state is TrialState.COMPLETE else None
         if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
             trial.set_constraint(FITS_IN_MEMORY, 1.0)
@@ -377,9 +381,10 @@ class StudyStore:
     @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
-        if self._lease is not None:  # Optuna has read them all for its sampler
-            return self._rows.of(self._study.get_trials(deepcopy=False))
-        return self._rows.read(self._bulk, self._study._study_id)
+        with read_as_written(self._engine):
+            if self._lease is not None:  # Optuna has read them all for its sampler
+                return self._rows.of(self._study.get_trials(deepcopy=False))
+            return self._rows.read(self._bulk, self._study._study_id)
 
     @_guarded
     def count_ended(self) -> tuple[int, int]:
@@ -389,7 +394,8 @@ class StudyStore:
     @_guarded
     def latest_rows(self, most: int) -> list[TrialRow]:
         """Return by number the latest trials and the first that have not ended, at most so many of each."""
-        return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))
+        with read_as_written(self._engine):
+            return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))
 
     @property
     def _bulk(self) -> BulkStorage:

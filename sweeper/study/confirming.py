@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.files import write_whole
+from sweeper.files import write_sealed, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow
 from sweeper.search.stored_trial import CONFIRMATION
@@ -103,7 +103,7 @@ class _Judge:
 
     def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
         points = [point.model_dump() for point in _history(rows)]
-        write_whole(folder.history, json.dumps(points))
+        write_sealed(folder.history, json.dumps(points))
         write_whole(folder.artifacts / "repetitions.csv", _repetitions_csv(rows))
         judged = self.judgement()
         if judged is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
-from sweeper.files import write_whole
+from sweeper.files import write_sealed, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialStart
 from sweeper.search.study_store import StudyStore
@@ -58,7 +58,7 @@ def _fetch(
     if with_optimizer:
         write_whole(folder.start.optimizer, _optimizer(source, artifacts).read_bytes())
     history = mlflow.epochs(run)
-    write_whole(folder.start.history, json.dumps([epoch.model_dump() for epoch in history]))
+    write_sealed(folder.start.history, json.dumps([epoch.model_dump() for epoch in history]))
     shutil.rmtree(folder.start.path / "fetched", ignore_errors=True)
     start = Start(
         study=study,
@@ -69,7 +69,7 @@ def _fetch(
         epochs=row.epochs,
         with_optimizer=with_optimizer,
     )
-    write_whole(folder.start.source, start.model_dump_json(indent=2))  # last: from here on all is there
+    write_sealed(folder.start.source, start.model_dump_json())  # last: from here on all is there
 
 
 def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.files import write_whole
+from sweeper.files import write_sealed, write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialRow, TrialState
 from sweeper.spreadsheet import Cell, table
@@ -49,7 +49,7 @@ class SummaryClock:
 def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
     """Write the optimisation history and the artifacts of the parent run."""
     history = [point.model_dump() for point in optimization_history(sweep, rows)]
-    write_whole(folder.history, json.dumps(history))
+    write_sealed(folder.history, json.dumps(history))
     write_whole(folder.artifacts / "trials.csv", trials_csv(rows, sweep.objective.direction))
     best = choose(rows, sweep)
     if best is not None:

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from sweeper.config.flat import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.confusion import read_confusion
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
-from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
+from sweeper.results import HISTORY, EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
@@ -40,8 +40,6 @@ from sweeper.tracking.tags import (
 
 if TYPE_CHECKING:
     from sweeper.tracking.curves_picture import CurvesPicture
-
-HISTORY = TypeAdapter(list[EpochMetrics])
 
 
 class StudyCard(Frozen):
@@ -122,8 +120,8 @@ class Delivery:
         """
         if not folder.spec.exists():
             return None  # a folder that no driver has begun: there is nothing to record
-        spec = read_parsed(folder.spec, TrialSpec.model_validate_json)
-        outcome = read_parsed(folder.outcome, TrialOutcome.model_validate_json) if ended else None
+        spec = read_spec(folder.spec)
+        outcome = read_outcome(folder.outcome) if ended else None
         record = self._described(folder, spec)
         history = read_epochs(folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
@@ -276,6 +274,16 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     write_whole(folder.artifacts / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
+def read_spec(path: Path) -> TrialSpec:
+    """Return what a trial was to be. Raises DamagedFile."""
+    return read_parsed(path, TrialSpec.model_validate_json)
+
+
+def read_outcome(path: Path) -> TrialOutcome:
+    """Return how a trial ended. Raises DamagedFile."""
+    return read_parsed(path, TrialOutcome.model_validate_json)
+
+
 def read_epochs(path: Path) -> list[EpochMetrics]:
     """Return the metrics of all epochs that a folder's history holds."""
     return read_parsed(path, HISTORY.validate_json) if path.exists() else []
@@ -294,4 +302,4 @@ def _remove(folder: TrialFolder) -> None:
 
 
 def _write_record(path: Path, record: RunRecord) -> None:
-    write_whole(path, record.model_dump_json())
+    write_sealed(path, record.model_dump_json())

@@ -20,10 +20,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sweeper.errors import TrialError
-from sweeper.files import Damaged, read_sealed, sealed_file, whole_file, write_whole
+from sweeper.files import Damaged, read_parsed, read_sealed, sealed_file, whole_file, write_sealed, write_whole
 from sweeper.paths import TrialFolder
 from sweeper.predictions import Predictions, write_predictions
-from sweeper.results import EpochMetrics
+from sweeper.results import HISTORY, EpochMetrics
 from sweeper.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -132,14 +132,14 @@ def require_best(folder: TrialFolder, state: Mapping[str, Any]) -> None:
 
 def write_history(folder: TrialFolder, progress: Progress) -> None:
     """Write the metrics of all epochs, for those who record them."""
-    write_whole(folder.history, json.dumps([metrics.model_dump() for metrics in progress.history]))
+    write_sealed(folder.history, json.dumps([metrics.model_dump() for metrics in progress.history]))
 
 
 def read_history(folder: TrialFolder) -> list[EpochMetrics]:
-    """Return the metrics of all finished epochs; none of a trial that no worker lived to begin."""
+    """Return the metrics of all finished epochs; none of a trial that no worker lived to begin. Raises DamagedFile."""
     if not folder.history.exists():
         return []
-    return [EpochMetrics.model_validate(metrics) for metrics in json.loads(folder.history.read_bytes())]
+    return read_parsed(folder.history, HISTORY.validate_json)
 
 
 def save_weights(folder: TrialFolder, state: Mapping[str, Tensor], epoch: int) -> None:
