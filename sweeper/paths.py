@@ -20,7 +20,7 @@ TENSORBOARD = "tensorboard"
 REPORTS = "reports"
 STATE = ".sweeper"
 WRITTEN_LISTS = ".sweeper-lists.json"
-"""Beside the lists of `sweeper data split`: by what it knows them again."""
+"""Beside the lists of `sweeper data`: by what it knows them again."""
 
 
 LONGEST_FOLDER = 200  # bytes of a folder's name; file systems allow 255

@@ -35,6 +35,9 @@ CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CS
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
 
 
+ForceListOption = Annotated[bool, typer.Option("--force", help="Replace a list that was edited since.")]
+
+
 @app.command()
 def split(
     source: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
@@ -200,6 +203,7 @@ def clean(
     val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
     csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
     sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("outliers.png"),
+    force: ForceListOption = False,
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -220,7 +224,7 @@ def clean(
     from sweeper.curation.source import WHOLE, dataset_of, read_source
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    outputs = _candidate_outputs(csv, sheet, dataset_of(source, options), source)
+    outputs = _candidate_outputs(csv, sheet, dataset_of(source, options), source, force=force)
     known = _known_weights(backbone, weights, pretrained)
     images = read_source(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
@@ -235,33 +239,39 @@ def clean(
             progress=progress,
         )
     candidates = find_candidates(images, found.rows.tolist(), found.values, method, share, seed)
-    _write_candidates(outputs, images, candidates)
+    _write_candidates(outputs, images, candidates, force=force)
     if found.bad:
         warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
     say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
 
 
-def _candidate_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
+def _candidate_outputs(
+    csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path, force: bool
+) -> tuple[Output, Output]:
     """Return where a list of images and their pictures go.
 
     Raises ConfigError where one of them would replace what is not ours, or what is read.
     """
-    from sweeper.curation.clean import CANDIDATES
+    from sweeper.curation.clean import CANDIDATES, CandidateList
     from sweeper.data.index import lists_of
     from sweeper.outputs import PICTURE, Output, require_free
 
     read = (*inputs, *lists_of(dataset, this_workspace()))
     outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
     require_free(outputs)
+    CandidateList(csv, force).require_unedited()
     return outputs
 
 
-def _write_candidates(outputs: tuple[Output, Output], source: Source, candidates: Sequence[Candidate]) -> None:
-    from sweeper.curation.clean import candidates_csv, candidates_sheet
+def _write_candidates(
+    outputs: tuple[Output, Output], source: Source, candidates: Sequence[Candidate], *, force: bool
+) -> None:
+    from sweeper.curation.clean import CandidateList, candidates_sheet
 
     table, sheet = outputs
-    table.write(candidates_csv(candidates))
+    table.require_free()
+    CandidateList(table.path, force).write(candidates)
     sheet.write(candidates_sheet(source, candidates[:SHEET_IMAGES]))
 
 
@@ -286,6 +296,7 @@ def label_errors(
     folds: Annotated[int, typer.Option(min=2, help="How often the winner is trained, each time without one part.")] = 5,
     csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("label_errors.csv"),
     sheet: Annotated[Path, typer.Option(help="The picture of the first 200 to write.")] = Path("label_errors.png"),
+    force: ForceListOption = False,
     device: Annotated[str, typer.Option(help="auto, as in the study, cpu, cuda, cuda:1, mps.")] = "auto",
     storage: StorageOption = None,
 ) -> None:
@@ -300,10 +311,10 @@ def label_errors(
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     require_same_model_files(store)
-    outputs = _candidate_outputs(csv, sheet, store.sweep.dataset)
+    outputs = _candidate_outputs(csv, sheet, store.sweep.dataset, force=force)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
-    _write_candidates(outputs, found.source, found.candidates)
+    _write_candidates(outputs, found.source, found.candidates, force=force)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

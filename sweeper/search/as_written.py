@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 
 from sweeper.credentials import hide_credentials
-from sweeper.errors import DamagedFile
-
-RAISED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError)
+from sweeper.errors import NOT_AS_WRITTEN, DamagedFile
 
 
 @contextmanager
@@ -21,11 +19,11 @@ def read_as_written(database: Engine | str) -> Iterator[None]:
     """Turn what comes of reading anything else from a database, or the address of one, into DamagedFile."""
     try:
         yield
-    except RAISED as error:
+    except NOT_AS_WRITTEN as error:
         url = database if isinstance(database, str) else database.url.render_as_string()
         shown = hide_credentials(url)
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise DamagedFile(
-            f"the study storage {shown} holds something else than was written there ({first}): it is damaged, or another "
-            "program has changed it; bring back a copy from before, or begin the study anew under another name"
+            f"the study storage {shown} holds something else than was written there ({first}): it is damaged, or "
+            "another program has changed it; bring back a copy from before, or begin the study anew under another name"
         ) from error
