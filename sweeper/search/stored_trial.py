@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.results import TrialOutcome, TrialRow, TrialState
-from sweeper.seal import unsealed_text
+from sweeper.seal import SEAL, unsealed_text
 
 FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL)
 STATES = {
@@ -62,7 +62,9 @@ def stored_json(trial: FrozenTrial, attribute: str) -> str | None:
     stored = trial.user_attrs.get(attribute)
     if stored is None:
         return None
-    return unsealed_text(stored) if isinstance(stored, str) else json.dumps(stored)
+    if isinstance(stored, str):
+        return unsealed_text(stored)
+    return json.dumps({key: value for key, value in stored.items() if key != SEAL})
 
 
 def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:

@@ -210,8 +210,7 @@ class StudyStore:
     def noted(self, name: str) -> dict[str, Any] | None:
         """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
         with read_as_written(self._engine):
-            found: dict[str, Any] | None = self._study.user_attrs.get(name)
-        return found
+            return self._study.user_attrs.get(name)
 
     @_guarded
     def note(self, name: str, content: dict[str, Any]) -> None:
@@ -260,12 +259,10 @@ class StudyStore:
         self._live[number] = trial
         config = suggest(self._sweep.search, Redrawing(trial))
         trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
-        seed = trial_seed(self._sweep.seed, number)
-        kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
-        sweep = self._sweep
+        kills, sweep = int(trial.user_attrs.get(MEMORY_KILLS, 0)), self._sweep
         return TrialSpec(
             number=number,
-            seed=seed,
+            seed=trial_seed(sweep.seed, number),
             epochs=sweep.budget.epochs,
             config=config,
             task=sweep.task,
@@ -381,10 +378,9 @@ class StudyStore:
     @_guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
-        with read_as_written(self._engine):
-            if self._lease is not None:  # Optuna has read them all for its sampler
-                return self._rows.of(self._study.get_trials(deepcopy=False))
-            return self._rows.read(self._bulk, self._study._study_id)
+        if self._lease is not None:  # Optuna has read them all for its sampler
+            return self._rows.of(self._study.get_trials(deepcopy=False))
+        return self._rows.read(self._bulk, self._study._study_id)
 
     @_guarded
     def count_ended(self) -> tuple[int, int]:
@@ -394,8 +390,7 @@ class StudyStore:
     @_guarded
     def latest_rows(self, most: int) -> list[TrialRow]:
         """Return by number the latest trials and the first that have not ended, at most so many of each."""
-        with read_as_written(self._engine):
-            return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))
+        return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))
 
     @property
     def _bulk(self) -> BulkStorage:

@@ -107,8 +107,20 @@ def test_a_damaged_mlflow_database_is_told_and_changes_no_number_of_the_study(st
 
 def test_a_number_that_has_changed_in_the_storage_is_told(study: Here) -> None:
     change(study, "UPDATE trial_user_attributes SET value_json = replace(value_json, '0.5', '0.9')")
-    with pytest.raises(SweeperError, match=r"holds something else than was written there \(not as it was written\)"):
+    with pytest.raises(SweeperError, match=r"holds something else of trial 0 than was written there \(not as"):
         read(study)
+
+
+def test_a_setting_that_has_changed_in_the_storage_is_told_by_the_doctor(study: Here) -> None:
+    change(study, "UPDATE trial_params SET param_value = 0.123 WHERE trial_id = 2")
+    (what,) = study.wrong()
+    assert what == "the settings of trial 1 stand in two places of the storage, and disagree"
+
+
+def test_a_value_that_has_changed_in_the_storage_is_told_before_a_sampler_learns_from_it(study: Here) -> None:
+    change(study, "UPDATE trial_values SET value = 0.9")
+    with pytest.raises(SweeperError, match=r"its value is 0\.9 in one place and 0\.5 in another"):
+        study.run(4)
 
 
 def change(here: Here, statement: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import TypeAdapter
 
 from sweeper.config.hyperparameters import TrialConfig
@@ -25,7 +26,9 @@ from sweeper.study.lineage import Start, read_start
 from sweeper.study.place import read_identity, write_identity
 from sweeper.study.repetitions import STORED, Repetition, stored_repetitions
 from sweeper.tracking.delivery import RunRecord, StudyCard, read_epochs, read_outcome, read_record, read_spec
-from tests.field.test_mutated_files import FEW, SEEDS, require_sound
+from sweeper.training.checkpoint import Record, load_checkpoint
+from sweeper.training.progress import Progress
+from tests.field.test_mutated_files import FEW, SEEDS, mutated, require_sound
 
 Use = Callable[[], Any]
 
@@ -125,6 +128,29 @@ def test_a_record_is_what_was_written_or_refused(
 ) -> None:
     file, read = write(folder)
     assert require_sound(file, read, read(), seeds, DamagedFile) > len(seeds) / 2
+
+
+@pytest.mark.parametrize("seeds", [FEW, pytest.param(SEEDS, marks=pytest.mark.slow)], ids=["few", "many"])
+def test_a_checkpoint_is_what_was_written_or_the_one_before(folder: StudyFolder, seeds: range) -> None:
+    trial = folder.trial(0)
+    trial.path.mkdir(parents=True)
+    for epoch in (1, 2):
+        state = {"model": {"weight": torch.full((4, 4), float(epoch))}}
+        Record(lambda state=state: state, Progress()).write(trial)
+    before = trial.checkpoint_before.read_bytes()
+
+    def use() -> float:
+        found = load_checkpoint(trial)
+        trial.checkpoint_before.write_bytes(before)
+        assert found is not None
+        return float(found["model"]["weight"].sum())
+
+    content, seen = trial.checkpoint.read_bytes(), set()
+    for seed in seeds:
+        trial.checkpoint.write_bytes(mutated(content, seed))
+        seen.add(use())
+    assert seen <= {16.0, 32.0}
+    assert 16.0 in seen
 
 
 def test_records_of_earlier_versions_without_a_seal_are_read(tmp_path: Path) -> None:
