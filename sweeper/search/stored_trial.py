@@ -80,4 +80,4 @@ def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
 
 
 def _seconds_since(trial: FrozenTrial) -> float | None:
-    return time.time() - trial.datetime_start.timestamp() if trial.datetime_start else None
+    return max(0.0, time.time() - trial.datetime_start.timestamp()) if trial.datetime_start else None
