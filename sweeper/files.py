@@ -39,6 +39,11 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise AlreadyLocked(path, file.read().strip()) from None
+        except OSError as error:
+            raise DiskError(
+                f"{path} cannot be locked: {error.strerror or error}. By locks two commands keep out of each other's "
+                "way, and its file system has none: work in a folder on another disk, or mount this one with locks"
+            ) from error
         with _disk_errors(path):
             file.truncate(0)
             file.write(owner)

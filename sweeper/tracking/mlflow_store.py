@@ -43,6 +43,7 @@ SETTINGS = {
 OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # For versions of MLflow's page that choose by it what an experiment opens on; 3.17 does not.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+LOGS_TRACEBACKS = "mlflow.store.db.utils"
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
 OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
@@ -111,6 +112,7 @@ class MlflowStore:
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
+            logging.getLogger(LOGS_TRACEBACKS).setLevel(logging.CRITICAL)  # what it logs is raised, and told by us
             hide_in("mlflow", "alembic")
             self._create_database()
             if relocates and self.is_ours:
