@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test test-slow postgresql chromium chaos bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -18,7 +18,7 @@ quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded d
 test: .venv/dev.stamp  ## run the test suite in two processes
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-slow: .venv/dev.stamp postgresql chromium  ## run the tests that take long
+test-slow: .venv/dev.stamp postgresql chromium faketime  ## run the tests that take long
 	$(BIN)/pytest -m slow
 
 postgresql: .venv/dev.stamp
@@ -29,6 +29,10 @@ postgresql: .venv/dev.stamp
 chromium:  ## install the browser that the slow tests open reports in
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		apt-get install --yes chromium || echo "no Chromium: its tests are skipped"
+
+faketime:  ## install what the slow tests set a clock with
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
+		apt-get install --yes faketime || echo "no libfaketime: its tests are skipped"
 
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py

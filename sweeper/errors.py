@@ -151,3 +151,7 @@ class DoesNotFit(TrialError):
 
 class ModelError(TrialError):
     """The backbone, the head or their weights cannot be built as configured."""
+
+
+NOT_AS_WRITTEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError)
+"""What reading a database raises that holds something else than was written there."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from sweeper.errors import DamagedFile, DiskError
+from sweeper.seal import with_seal, without_seal
 
 T = TypeVar("T")
 
@@ -38,6 +39,11 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise AlreadyLocked(path, file.read().strip()) from None
+        except OSError as error:
+            raise DiskError(
+                f"{path} cannot be locked: {error.strerror or error}. By locks two commands keep out of each other's "
+                "way, and its file system has none: work in a folder on another disk, or mount this one with locks"
+            ) from error
         with _disk_errors(path):
             file.truncate(0)
             file.write(owner)
@@ -46,9 +52,9 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
 
 
 def read_parsed(path: Path, parse: Callable[[bytes], T]) -> T:
-    """Return what a file holds that was written whole. Raises DamagedFile where that is no longer what was written."""
+    """Return what `write_sealed` wrote. Raises DamagedFile where a file no longer holds that."""
     try:
-        return parse(path.read_bytes())
+        return parse(without_seal(path.read_bytes()))
     except ValueError as error:  # pydantic's is one, and so is that of text which is no UTF-8
         raise DamagedFile(
             f"{path} is damaged ({str(error).splitlines()[0]}); sweeper doctor STUDY --fix repairs it or says what is "
@@ -64,6 +70,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_sealed(path: Path, content: bytes | str) -> None:
+    """Write JSON as `write_whole` does, with a digest by which `read_parsed` knows it again."""
+    write_whole(path, with_seal(content))
 
 
 SEAL = b"\nsealed by sweeper "

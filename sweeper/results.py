@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_fi
 from sweeper.config.hyperparameters import Frozen, TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
 from sweeper.credentials import hide_credentials
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed
 
 
 class TrialStart(Frozen):
@@ -94,7 +94,7 @@ HISTORY = TypeAdapter(list[EpochMetrics])
 
 def write_history(file: Path, epochs: Sequence[EpochMetrics]) -> None:
     """Write the metrics of all epochs, for those who record or show them."""
-    write_whole(file, json.dumps([metrics.model_dump() for metrics in epochs]))
+    write_sealed(file, json.dumps([metrics.model_dump() for metrics in epochs]))
 
 
 def read_history(file: Path) -> list[EpochMetrics]:

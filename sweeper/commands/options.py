@@ -93,6 +93,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")
 PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
 
 
+ForceListOption = Annotated[bool, typer.Option("--force", help="Replace a list that was edited since.")]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the class.")]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
 

@@ -13,7 +13,7 @@ from sweeper.config.hyperparameters import Frozen
 from sweeper.config.pruner import NoPrunerConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
 from sweeper.results import Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
 
@@ -159,7 +159,7 @@ class Repetitions:
         self._store()
 
     def _store(self) -> None:
-        write_whole(self._folder.repetitions, STORED.dump_json(self._all))
+        write_sealed(self._folder.repetitions, STORED.dump_json(self._all))
 
 
 def stored_repetitions(folder: StudyFolder) -> list[Repetition]:

@@ -25,9 +25,14 @@ from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
+from sweeper.study.summary import known_order
 from sweeper.tracking.outbox import Outbox
 
 COLUMNS = ("trial", "seed", "state", "value", "best_epoch", "epochs", "seconds", "reason")
+
+
+NUMBER = "repetition/number"
+"""The metric that tells which repetition a point of the history is of."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +106,24 @@ class _Judge:
         return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, self.seeds, self.known_trials)
 
     def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
-        write_history(folder.history, _history(rows))
+        write_history(folder.history, _history(rows, known_order(folder, NUMBER)))
         write_whole(folder.repetitions_table, _repetitions_csv(rows))
         judged = self.judgement()
         if judged is not None:
             write_whole(folder.judgement, judged.model_dump_json(indent=2))
 
 
-def _history(rows: Sequence[TrialRow]) -> list[EpochMetrics]:
-    """Return one point for each repetition that has ended with a value, in that order."""
-    ended = sorted((row.ended_ms, row.number, row.value) for row in rows if row.ended_ms and row.value is not None)
+def _history(rows: Sequence[TrialRow], known: Sequence[int]) -> list[EpochMetrics]:
+    """Return one point for each repetition that has ended with a value, in that order, those `known` first."""
+    places = {number: place for place, number in enumerate(known)}
+    ended = sorted(
+        (places.get(row.number, len(places)), row.ended_ms, row.number, row.value)
+        for row in rows
+        if row.ended_ms and row.value is not None
+    )
     return [
-        EpochMetrics(epoch=step, values={"repetition/value": value}, timestamp_ms=ended_ms)
-        for step, (ended_ms, _, value) in enumerate(ended, 1)
+        EpochMetrics(epoch=step, values={"repetition/value": value, NUMBER: float(number)}, timestamp_ms=ended_ms)
+        for step, (_, ended_ms, number, value) in enumerate(ended, 1)
     ]
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pydantic import TypeAdapter
 
 from sweeper.config.hyperparameters import Frozen
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
 
 
@@ -46,4 +46,4 @@ def looks(folder: StudyFolder) -> list[Look]:
 def keep_look(folder: StudyFolder, look: Look) -> None:
     """Keep a look, in place of one at the same time."""
     others = [other for other in looks(folder) if other.when_ms != look.when_ms]
-    write_whole(folder.confirmation.test_looks, LOOKS.dump_json([*others, look], indent=2))
+    write_sealed(folder.confirmation.test_looks, LOOKS.dump_json([*others, look]))

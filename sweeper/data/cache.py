@@ -12,12 +12,11 @@ their content:
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,8 +29,9 @@ from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
 from sweeper.errors import DatasetError
-from sweeper.safeguards.seal import sealed, unsealed
+from sweeper.files import AlreadyLocked, file_lock
 from sweeper.safeguards.witness import require_as_written, vouch
+from sweeper.seal import sealed, unsealed
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ class ImageCache:
     @contextmanager
     def _building(self, key: str) -> Iterator[None]:
         """Wait to be the only one who builds this key, and sweep away what killed builders left."""
-        with (self.folder / f"{key}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with file_lock(self.folder / f"{key}.lock", blocking=True):
             self._sweep(key)
             yield
 
@@ -166,11 +165,7 @@ class ImageCache:
             if key == own:
                 partial.unlink(missing_ok=True)
                 continue
-            with (self.folder / f"{key}.lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue  # its builder is alive
+            with suppress(AlreadyLocked), file_lock(self.folder / f"{key}.lock", blocking=False):  # its builder is dead
                 partial.unlink(missing_ok=True)
 
 

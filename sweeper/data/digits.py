@@ -5,13 +5,14 @@ They are written out so that the quick start takes the same path as any user's f
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from sweeper.files import file_lock
 
 FULL_INK = 16  # the scans count ink from 0 to 16
 
@@ -23,9 +24,7 @@ def write_digits(folder: Path) -> Path:
     """
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with file_lock(folder.with_suffix(".lock"), blocking=True):
         if not folder.is_dir():
             _write(folder)
     return folder

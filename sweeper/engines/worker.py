@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cachetools import LRUCache
 
@@ -31,8 +31,8 @@ from sweeper.engines.protocol import (
     WorkerReady,
     WorkerSetup,
 )
-from sweeper.errors import DatasetError, DeviceError, DiskError, OtherImages
-from sweeper.files import file_lock, write_whole
+from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages
+from sweeper.files import file_lock, read_parsed, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history
 
@@ -172,7 +172,7 @@ class Worker:
         """Part a group into what is trained at once, in the order of the numbers; a number stands for one alone."""
         stacks: dict[Hashable, list[TrialSpec]] = {}
         for spec in group:
-            ended = self._folder(spec).outcome.exists()
+            ended = _ended(self._folder(spec)) is not None
             key = None if ended or self._sweep.features.fuse == 1 else self._stack_key(spec)
             stacks.setdefault(spec.number if key is None else key, []).append(spec)
         return stacks
@@ -188,7 +188,8 @@ class Worker:
     def _one_by_one(self, specs: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
         for spec in specs:
             folder = self._folder(spec)
-            yield spec, self._replay(spec, folder) if folder.outcome.exists() else self._train(spec, folder)
+            ended = _ended(folder)
+            yield spec, self._train(spec, folder) if ended is None else self._replay(spec, ended)
 
     def _end(self, spec: TrialSpec, outcome: TrialOutcome) -> None:
         """Leave the outcome of a trial on disk and tell of it."""
@@ -197,7 +198,7 @@ class Worker:
         folder = self._folder(spec)
         if outcome.state is TrialState.FAILED or not outcome.feasible:
             self._require_a_working_device(outcome)
-        write_whole(folder.outcome, outcome.model_dump_json())
+        write_sealed(folder.outcome, outcome.model_dump_json())
         remove_checkpoints(folder)
         self._connection.send(TrialEnded(spec.number, outcome))
 
@@ -285,8 +286,27 @@ class Worker:
         self._connection.send(EpochFinished(number, metrics))
         return bool(self._connection.recv())
 
-    def _replay(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
+    def _replay(self, spec: TrialSpec, ended: Ended) -> TrialOutcome:
         """Report an outcome again that the driver did not live to record."""
-        for metrics in read_history(folder.history):
+        for metrics in ended.history:
             self._report(spec.number, metrics)
-        return TrialOutcome.model_validate_json(folder.outcome.read_bytes())
+        return ended.outcome
+
+
+class Ended(NamedTuple):
+    """What a trial has left that has ended."""
+
+    outcome: TrialOutcome
+    history: list[EpochMetrics]
+
+
+def _ended(folder: TrialFolder) -> Ended | None:
+    """Return what a trial has left that has ended, or None for one that is to be trained, since it is damaged too."""
+    if not folder.outcome.exists():
+        return None
+    try:
+        return Ended(read_parsed(folder.outcome, TrialOutcome.model_validate_json), read_history(folder.history))
+    except DamagedFile as error:
+        logger.warning("%s; trial %d is trained again", error, folder.number)
+        folder.outcome.unlink()
+        return None

@@ -32,7 +32,7 @@ from sweeper.export.seal import digests_of, require_sealed
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.safeguards.printable import one_line
-from sweeper.safeguards.seal import seal_of
+from sweeper.seal import seal_of
 
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
 

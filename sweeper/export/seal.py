@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import ExportError
-from sweeper.safeguards.seal import SEAL, seal_of
+from sweeper.seal import SEAL, seal_of
 
 NETWORKS = "model."
 """How the names of the files begin that hold the network in one form or another."""

@@ -17,7 +17,7 @@ EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
 WRITTEN_LISTS = ".sweeper-lists.json"
-"""Beside the lists of `sweeper data split`: by what it knows them again."""
+"""Beside the lists of `sweeper data`: by what it knows them again."""
 
 
 @dataclass(frozen=True)

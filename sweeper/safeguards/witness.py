@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
-from sweeper.safeguards.seal import sealed, unsealed
+from sweeper.seal import sealed, unsealed
 
 DIGEST_BYTES = 16
 COARSE_NS = 50_000_000

@@ -25,6 +25,8 @@ from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import ColumnElement, Connection, Row, String, and_, exists, func, select, type_coerce
 
+from sweeper.search.as_written import read_as_written
+
 MOST_NAMED = 500
 """Trials that a query names one by one; of more it says what they have in common."""
 
@@ -42,6 +44,11 @@ distribution_of = cache(json_to_distribution)
 class BulkStorage(RDBStorage):
     """Optuna's storage in a database; only the reading of many trials is ours."""
 
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with read_as_written(self.engine), self.engine.connect() as connection, _without_collecting():
+            yield connection
+
     def _get_trials(
         self,
         study_id: int,
@@ -53,7 +60,7 @@ class BulkStorage(RDBStorage):
         named = {trial for trial in included_trial_ids if trial <= trial_id_greater_than}
         if len(named) > MOST_NAMED:
             return super()._get_trials(study_id, states, included_trial_ids, trial_id_greater_than)
-        with self.engine.connect() as connection, _without_collecting():
+        with self._reading() as connection:
             return _trials(connection, _wanted(study_id, states, named, trial_id_greater_than))
 
     def brief_trials(self, study_id: int, above: int, ended_by: str) -> Iterator[FrozenTrial]:
@@ -62,7 +69,7 @@ class BulkStorage(RDBStorage):
         Those that have the user attribute `ended_by` come without what they have reported, too.
         """
         newer = _wanted(study_id, None, set(), above)
-        with self.engine.connect() as connection, _without_collecting():
+        with self._reading() as connection:
             for part in _in_parts(connection, newer, AT_ONCE):
                 within = models.TrialModel.trial_id.between(part[0][0], part[-1][0])
                 yield from _trials(connection, newer & within, ended_by)
@@ -70,7 +77,7 @@ class BulkStorage(RDBStorage):
     def complete_trials(self, study_id: int) -> Iterator[FrozenTrial]:
         """Give the trials that have finished, each with its parameters and values alone, by id."""
         complete = _wanted(study_id, (TrialState.COMPLETE,), set(), -1)
-        with self.engine.connect() as connection, _without_collecting():
+        with self._reading() as connection:
             for part in _in_parts(connection, complete, AT_ONCE):
                 chosen = _Chosen([trial for trial, _ in part], complete)
                 (params, distributions), values = _params(connection, chosen), _values(connection, chosen)
@@ -94,7 +101,7 @@ class BulkStorage(RDBStorage):
         """Return what trials have reported, by their number and the step."""
         table, wanted = models.TrialModel, sorted(numbers)
         curves: dict[int, dict[int, float]] = {}
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             for start in range(0, len(wanted), MOST_NAMED):
                 named = table.number.in_(wanted[start : start + MOST_NAMED])
                 for part in _in_parts(connection, (table.study_id == study_id) & named, MOST_NAMED):
@@ -107,14 +114,14 @@ class BulkStorage(RDBStorage):
         study, trial = models.StudyModel, models.TrialModel
         began = func.min(trial._datetime_start_utc)
         query = select(study.study_name, began).outerjoin(trial, trial.study_id == study.study_id)
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             found = connection.execute(query.group_by(study.study_id, study.study_name).order_by(study.study_id)).all()
         return [name for name, _ in sorted(found, key=lambda row: (row[1] is not None, row[1]), reverse=True)]
 
     def count_ended(self, study_id: int) -> tuple[int, int]:
         """Return how many trials of a study have ended, and how many there are."""
         table = models.TrialModel
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             counts = connection.execute(
                 select(table.state, func.count()).where(table.study_id == study_id).group_by(table.state)
             ).all()
@@ -125,7 +132,7 @@ class BulkStorage(RDBStorage):
         table = models.TrialModel
         numbers = select(table.trial_id).where(table.study_id == study_id)
         open_ones = numbers.where(table.state.in_((TrialState.RUNNING, TrialState.WAITING))).order_by(table.number)
-        with self.engine.connect() as connection:
+        with self._reading() as connection:
             queries = (open_ones, numbers.order_by(table.number.desc()))
             named = {trial for query in queries for (trial,) in connection.execute(query.limit(most))}
             return _trials(connection, table.trial_id.in_(named))

@@ -22,6 +22,8 @@ from sweeper.config.space_membership import Fit, fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
 from sweeper.results import TrialOutcome, TrialState
+from sweeper.seal import sealed_text
+from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_adding import add_trials
 from sweeper.search.distributions import distribution_of
 from sweeper.search.lease import ATTRIBUTE as LEASE
@@ -94,7 +96,9 @@ def _rebuild(
         storage=storage, study_name=sweep.study + BUILDING, directions=[goal.direction for goal in sweep.goals]
     )
     found = Extension()
-    add_trials(storage, new._study_id, [_moved(trial, sweep, found) for trial in old.get_trials(deepcopy=False)])
+    with read_as_written(storage.engine):
+        moved = [_moved(trial, sweep, found) for trial in old.get_trials(deepcopy=False)]
+    add_trials(storage, new._study_id, moved)
     for name in KEPT & old.user_attrs.keys():
         new.set_user_attr(name, old.user_attrs[name])
     if lease is not None:
@@ -173,7 +177,7 @@ def _kept(trial: FrozenTrial, found: Extension) -> FrozenTrial:
         why = f"unfinished when the search space was changed, and outside it: {found.outside[trial.number]}"
         outcome = TrialOutcome(state=TrialState.FAILED, reason=why)
         found.left[trial.number] = outcome
-        attributes[OUTCOME] = outcome.model_dump_json()
+        attributes[OUTCOME] = sealed_text(outcome.model_dump_json())
     if OUTSIDE not in attributes:
         state = trial.state if trial.state in FINISHED else OptunaState.FAIL
         attributes[OUTSIDE] = {"state": state.name, "values": trial.values}

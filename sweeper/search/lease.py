@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import Frozen
 from sweeper.errors import StudyLocked, StudyTakenOver
+from sweeper.search.as_written import read_as_written
 from sweeper.search.attributes import read, swap
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ class Lease:
     def _read(self) -> tuple[str | None, LeaseRecord]:
         with self._engine.connect() as connection:
             stored = read(connection, self._study, ATTRIBUTE)
-        return stored, LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
+        with read_as_written(self._engine):
+            return stored, LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
 
     def _wait_until_it_runs_out(self, seen: LeaseRecord, holder: Holder) -> None:
         logger.warning(
@@ -140,7 +142,8 @@ class Lease:
 def require_number(connection: Connection, study: int, name: str, number: int | None) -> None:
     """Raise StudyTakenOver unless the lease still has this number, and keep it so until the transaction ends."""
     stored = read(connection, study, ATTRIBUTE, lock=True)
-    record = LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
+    with read_as_written(connection.engine):
+        record = LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
     if record.number != (number or 0):
         by = f" by {record.holder}" if record.holder else ""
         raise StudyTakenOver(

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from sweeper.errors import ForeignStudy
 from sweeper.identity import Identity
+from sweeper.search.as_written import read_as_written
 from sweeper.search.attributes import read, swap
 from sweeper.search.storage import has_database, open_storage, storage_errors
 
@@ -39,7 +40,7 @@ def stored_study(storage_url: str, name: str) -> Stored | None:
 
 def stored_identity(engine: Engine, study: int) -> Identity | None:
     """Return what a study's storage says of it."""
-    return _parsed(_read(engine, study))
+    return _parsed(engine, _read(engine, study))
 
 
 def take_for(engine: Engine, study: int, name: str, identity: Identity, *, override: bool) -> None:
@@ -50,7 +51,7 @@ def take_for(engine: Engine, study: int, name: str, identity: Identity, *, overr
     """
     while True:
         stored = _read(engine, study)
-        before = _parsed(stored)
+        before = _parsed(engine, stored)
         if before == identity:
             return
         mine = before is None or (before.id == identity.id and (override or identity.stands_for(before.place.id)))
@@ -65,5 +66,6 @@ def _read(engine: Engine, study: int) -> str | None:
         return read(connection, study, ATTRIBUTE)
 
 
-def _parsed(stored: str | None) -> Identity | None:
-    return None if stored is None else Identity.model_validate_json(stored)
+def _parsed(engine: Engine, stored: str | None) -> Identity | None:
+    with read_as_written(engine):
+        return None if stored is None else Identity.model_validate_json(stored)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
 
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
@@ -66,7 +67,8 @@ def open_storage(url: str) -> BulkStorage:
     if "{SCHEMA_VERSION}" not in url:  # the one pair of braces that Optuna fills in; it stumbles over all others
         url = url.replace("{", "{{").replace("}", "}}")
     arguments = {"connect_args": {"timeout": LOCK_PATIENCE_S}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    return BulkStorage(url, engine_kwargs=arguments)
+    with read_as_written(url):
+        return BulkStorage(url, engine_kwargs=arguments)
 
 
 def study_not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:

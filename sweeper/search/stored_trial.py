@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.results import TrialOutcome, TrialRow, TrialState
+from sweeper.seal import SEAL, unsealed_text
 
 FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.FAIL)
 STATES = {
@@ -54,9 +55,16 @@ def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
 
 
 def stored_json(trial: FrozenTrial, attribute: str) -> str | None:
-    """Return an attribute that holds JSON; trials of earlier studies hold what it says, and not its text."""
+    """Return an attribute that holds JSON; trials of earlier studies hold what it says, and not its text.
+
+    Raises ValueError where it is not what was written.
+    """
     stored = trial.user_attrs.get(attribute)
-    return stored if stored is None or isinstance(stored, str) else json.dumps(stored)
+    if stored is None:
+        return None
+    if isinstance(stored, str):
+        return unsealed_text(stored)
+    return json.dumps({key: value for key, value in stored.items() if key != SEAL})
 
 
 def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
@@ -72,4 +80,4 @@ def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
 
 
 def _seconds_since(trial: FrozenTrial) -> float | None:
-    return time.time() - trial.datetime_start.timestamp() if trial.datetime_start else None
+    return max(0.0, time.time() - trial.datetime_start.timestamp()) if trial.datetime_start else None

@@ -22,6 +22,8 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError
 from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.seal import sealed_text
+from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
@@ -114,11 +116,12 @@ class StudyStore:
         require_database(storage_url)
         with storage_errors(storage_url):
             storage = open_storage(storage_url)
-            try:
-                study = optuna.load_study(study_name=name, storage=storage)
-            except KeyError:
-                raise study_not_found(storage, name) from None
-            stored = study.user_attrs.get(SWEEP)
+            with read_as_written(storage.engine):
+                try:
+                    study = optuna.load_study(study_name=name, storage=storage)
+                except KeyError:
+                    raise study_not_found(storage, name) from None
+                stored = study.user_attrs.get(SWEEP)
         if stored is None:
             raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
         return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
@@ -206,8 +209,8 @@ class StudyStore:
     @_guarded
     def noted(self, name: str) -> dict[str, Any] | None:
         """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
-        found: dict[str, Any] | None = self._study.user_attrs.get(name)
-        return found
+        with read_as_written(self._engine):
+            return self._study.user_attrs.get(name)
 
     @_guarded
     def note(self, name: str, content: dict[str, Any]) -> None:
@@ -255,13 +258,11 @@ class StudyStore:
             )
         self._live[number] = trial
         config = suggest(self._sweep.search, Redrawing(trial))
-        trial.set_user_attr(CONFIG, config.model_dump_json())
-        seed = trial_seed(self._sweep.seed, number)
-        kills = int(trial.user_attrs.get(MEMORY_KILLS, 0))
-        sweep = self._sweep
+        trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
+        kills, sweep = int(trial.user_attrs.get(MEMORY_KILLS, 0)), self._sweep
         return TrialSpec(
             number=number,
-            seed=seed,
+            seed=trial_seed(sweep.seed, number),
             epochs=sweep.budget.epochs,
             config=config,
             task=sweep.task,
@@ -344,7 +345,7 @@ class StudyStore:
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live.pop(number)
-        trial.set_user_attr(OUTCOME, outcome.model_dump_json())
+        trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
         values = self._values(number, outcome) if outcome.state is TrialState.COMPLETE else None
         if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
             trial.set_constraint(FITS_IN_MEMORY, 1.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -22,6 +23,22 @@ class Suggester(Protocol):
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int: ...
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """Suggests what a trial was given before."""
+
+    params: Mapping[str, Any]
+
+    def suggest_float(self, name: str, *_: Any, **__: Any) -> float:
+        return float(self.params[name])
+
+    def suggest_int(self, name: str, *_: Any, **__: Any) -> int:
+        return int(self.params[name])
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return choices[choices.index(self.params[name])]
 
 
 def suggest(space: BaseModel, trial: Suggester) -> TrialConfig:

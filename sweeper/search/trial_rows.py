@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from optuna.trial import FrozenTrial
 
-from sweeper.results import TrialRow
+from sweeper.errors import NOT_AS_WRITTEN, DamagedFile
+from sweeper.results import TrialRow, TrialState
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.stored_trial import FINISHED, OUTCOME, trial_row
 
@@ -36,7 +37,29 @@ class TrialRows:
         known = self._ended.get(trial.number)
         if known is not None:
             return known
-        row = trial_row(trial, self._direction)
+        row = _as_written(trial, self._direction)
         if trial.state in FINISHED:
             self._ended[trial.number] = row
         return row
+
+
+def _as_written(trial: FrozenTrial, direction: str) -> TrialRow:
+    """Return a trial's row. Raises DamagedFile where the storage holds something else of it than was written."""
+    try:
+        row = trial_row(trial, direction)
+        if row.state is TrialState.COMPLETE and trial.values and len(trial.values) == 1:
+            _require_same_value(trial.values[0], row.value)
+    except NOT_AS_WRITTEN as error:
+        first = str(error).splitlines()[0]
+        raise DamagedFile(
+            f"the study storage holds something else of trial {trial.number} than was written there ({first}): it is "
+            "damaged, or another program has changed it; bring back a copy from before, or begin the study anew under "
+            "another name"
+        ) from error
+    return row
+
+
+def _require_same_value(value: float, reached: float | None) -> None:
+    """Raise ValueError where the sampler would learn from another value than the trial has reached."""
+    if reached is not None and value != reached:
+        raise ValueError(f"its value is {value:g} in one place and {reached:g} in another")

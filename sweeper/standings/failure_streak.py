@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from operator import itemgetter
 
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 
@@ -18,8 +19,8 @@ class FailureStreak:
 
     def recall(self, rows: Iterable[TrialRow]) -> None:
         """Take in the trials of earlier runs. A streak that has stopped the study is over: it is run again."""
-        ended = [(row.ended_ms, row.number, row.outcome) for row in rows if row.ended_ms and row.outcome]
-        for *_, outcome in sorted(ended, key=lambda item: item[:2]):
+        ended = [(row.number, row.outcome) for row in rows if row.ended_ms and row.outcome]
+        for _, outcome in sorted(ended, key=itemgetter(0)):  # and not by their times: a clock may have been set
             if self.count(outcome):
                 self._length = 0
 

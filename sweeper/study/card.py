@@ -20,7 +20,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
 from sweeper.errors import StudyChanged, TrackingError
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights
@@ -153,7 +153,7 @@ def read_card(folder: StudyFolder) -> StudyCard | None:
 
 def write_card(folder: StudyFolder, card: StudyCard) -> None:
     """Store the card; of the MLflow address all but the user name and the password, and nothing of where it lies."""
-    write_whole(folder.card, json.dumps(stored_form(card, folder.root)))
+    write_sealed(folder.card, json.dumps(stored_form(card, folder.root)))
 
 
 def stored_form(card: StudyCard, root: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
-from sweeper.files import write_whole
+from sweeper.files import write_sealed, write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialStart, write_history
 from sweeper.search.study_store import StudyStore
@@ -68,7 +68,7 @@ def _fetch(
         epochs=row.epochs,
         with_optimizer=with_optimizer,
     )
-    write_whole(folder.start.source, start.model_dump_json(indent=2))  # last: from here on all is there
+    write_sealed(folder.start.source, start.model_dump_json())  # last: from here on all is there
 
 
 def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:

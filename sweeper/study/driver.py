@@ -30,7 +30,7 @@ from sweeper.engines.protocol import (
     WorkerReady,
 )
 from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
-from sweeper.files import file_lock, write_whole
+from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
 from sweeper.search.stored_trial import CARD
@@ -245,7 +245,7 @@ class Driver:
             self._live.update(spec.number for spec in group)
             self._silence.group_started([spec.number for spec in group])
             for spec in group:
-                write_whole(self._folder.trial(spec.number).spec, spec.model_dump_json())
+                write_sealed(self._folder.trial(spec.number).spec, spec.model_dump_json())
                 self._observer.trial_started(spec)
                 if self._events is not None:
                     self._events.trial_started(spec)
@@ -328,7 +328,7 @@ class Driver:
         if for_memory:
             state, reason = TrialState.PRUNED, does_not_fit(reason)
         outcome = TrialOutcome(state=state, feasible=not for_memory, reason=reason, timestamp_ms=now)
-        write_whole(self._folder.trial(number).outcome, outcome.model_dump_json())
+        write_sealed(self._folder.trial(number).outcome, outcome.model_dump_json())
         self._end_trial(number, outcome)
 
     def _stop(self, reason: str) -> None:

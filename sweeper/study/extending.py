@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.files import file_lock, write_whole
+from sweeper.files import file_lock, write_sealed
 from sweeper.paths import Workspace
 from sweeper.search.extension import Extension, extend
 from sweeper.search.study_store import StudyStore
@@ -26,6 +26,6 @@ def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> 
         found = extend(store, sweep)
         for number, outcome in found.left.items():
             if folder.trial(number).spec.exists():
-                write_whole(folder.trial(number).outcome, outcome.model_dump_json())
+                write_sealed(folder.trial(number).outcome, outcome.model_dump_json())
         write_search_space(sweep, folder)
     return found

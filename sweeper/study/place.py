@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sweeper.addresses import sqlite_file
 from sweeper.errors import DamagedFile
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed
 from sweeper.identity import Identity, Place, new_id
 from sweeper.paths import StudyFolder, Workspace
 
@@ -31,7 +31,7 @@ def read_identity(folder: StudyFolder) -> Identity | None:
 
 
 def write_identity(folder: StudyFolder, identity: Identity) -> None:
-    write_whole(folder.identity, identity.model_dump_json(indent=2))
+    write_sealed(folder.identity, identity.model_dump_json())
 
 
 def place_here(workspace: Workspace, folder: StudyFolder, known: str | None = None) -> Place:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+from sweeper.tracking.outbox import AwakeClock
 
 TIMES_AN_EPOCH = 5.0
 LEAST_S = 60.0
@@ -26,12 +27,13 @@ class Silence:
 
     Args:
         limit_s: Seconds of silence after which a worker is given up; None for never.
-        clock: Gives seconds; by default one that stands still while the machine sleeps.
+        clock: Gives seconds; by default one that stands still while the machine sleeps or this process is stopped,
+            and its workers with it: it has not waited for them.
     """
 
-    def __init__(self, limit_s: float | None, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, limit_s: float | None, clock: Callable[[], float] | None = None):
         self._limit_s = limit_s
-        self._clock = clock
+        self._clock = clock or AwakeClock()
         self._workers: list[Worker] = []
         self._longest_s: float | None = None
 

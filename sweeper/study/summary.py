@@ -10,14 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.errors import DamagedFile
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
-from sweeper.results import EpochMetrics, TrialRow, TrialState, write_history
+from sweeper.results import EpochMetrics, TrialRow, TrialState, read_history, write_history
 from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.standings.pareto import choose
 from sweeper.standings.ranking import ranked
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
+NUMBER = "trial/number"
+"""The metric that tells which trial a point of the history is of."""
+
 SHARE = 0.02  # of the sweep's time that writing the summary may take
 
 
@@ -47,7 +51,7 @@ class SummaryClock:
 
 def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
     """Write the optimisation history and the artifacts of the parent run."""
-    write_history(folder.history, optimization_history(sweep, rows))
+    write_history(folder.history, optimization_history(sweep, rows, known_order(folder, NUMBER)))
     write_whole(folder.trials_table, trials_csv(rows, sweep.objective.direction))
     best = choose(rows, sweep)
     if best is not None:
@@ -55,15 +59,32 @@ def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialR
         write_whole(folder.best_trial, content)
 
 
-def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow]) -> list[EpochMetrics]:
-    """Return one point for each ended trial, in the order in which they ended: its value and the best so far."""
-    ended = [(row.ended_ms, row.number, row) for row in rows if row.ended_ms is not None]
+def known_order(folder: StudyFolder, metric: str) -> list[int]:
+    """Return the numbers that have a point in the history already, in that order; `metric` holds them."""
+    try:
+        return [int(point.values[metric]) for point in read_history(folder.history)]
+    except (DamagedFile, KeyError):  # an earlier version did not note them
+        return []
+
+
+def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow], known: Sequence[int] = ()) -> list[EpochMetrics]:
+    """Return one point for each ended trial, in the order in which they ended: its value and the best so far.
+
+    Those `known` come first and in that order, whatever a clock says that was set meanwhile: their points may have
+    been recorded.
+    """
+    places = {number: place for place, number in enumerate(known)}
+    ended = [
+        (places.get(row.number, len(places)), row.ended_ms, row.number, row) for row in rows if row.ended_ms is not None
+    ]
     counts: Counter[TrialState] = Counter()
     points: list[EpochMetrics] = []
     best: float | None = None
-    for step, (ended_ms, _, row) in enumerate(sorted(ended, key=lambda item: item[:2]), 1):
+    for step, (_, ended_ms, _, row) in enumerate(sorted(ended, key=lambda item: item[:3]), 1):
         counts[row.state] += 1
-        values = {f"trials/{state.value}": float(counts[state]) for state in TrialState if state.ended}
+        values = {NUMBER: float(row.number)} | {
+            f"trials/{state.value}": float(counts[state]) for state in TrialState if state.ended
+        }
         if row.value is not None:
             values["trial/value"] = row.value
             if row.state is TrialState.COMPLETE and sweep.objective.better(row.value, best):

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from sweeper.config.flatten import flatten
 from sweeper.config.hyperparameters import Frozen
-from sweeper.files import read_parsed, write_whole
+from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState, read_history
@@ -122,8 +122,8 @@ class Delivery:
         """
         if not folder.spec.exists():
             return None  # a folder that no driver has begun: there is nothing to record
-        spec = read_parsed(folder.spec, TrialSpec.model_validate_json)
-        outcome = read_parsed(folder.outcome, TrialOutcome.model_validate_json) if ended else None
+        spec = read_spec(folder.spec)
+        outcome = read_outcome(folder.outcome) if ended else None
         record = self._described(folder, spec)
         history = read_history(folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
@@ -276,6 +276,16 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     write_whole(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
+def read_spec(path: Path) -> TrialSpec:
+    """Return what a trial was to be. Raises DamagedFile."""
+    return read_parsed(path, TrialSpec.model_validate_json)
+
+
+def read_outcome(path: Path) -> TrialOutcome:
+    """Return how a trial ended. Raises DamagedFile."""
+    return read_parsed(path, TrialOutcome.model_validate_json)
+
+
 def read_record(path: Path) -> RunRecord | None:
     """Return the run that a folder is delivered to; None where none is known. Raises DamagedFile."""
     return read_parsed(path, RunRecord.model_validate_json) if path.exists() else None
@@ -289,4 +299,4 @@ def _remove(folder: TrialFolder) -> None:
 
 
 def _write_record(path: Path, record: RunRecord) -> None:
-    write_whole(path, record.model_dump_json())
+    write_sealed(path, record.model_dump_json())

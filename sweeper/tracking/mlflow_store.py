@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.addresses import SQLITE, portable, sqlite_address, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
-from sweeper.errors import TrackingError
+from sweeper.errors import NOT_AS_WRITTEN, TrackingError
 from sweeper.files import file_lock
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
-from sweeper.tracking.refusal import tracking_error
+from sweeper.tracking.refusal import damaged_database, tracking_error
 from sweeper.tracking.relocation import relocate
 from sweeper.tracking.run_listing import read_curves
 from sweeper.tracking.tags import PARENT_TAG
@@ -44,6 +44,7 @@ SETTINGS = {
 OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # For versions of MLflow's page that choose by it what an experiment opens on; 3.17 does not.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+LOGS_TRACEBACKS = "mlflow.store.db.utils"
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
 OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
@@ -112,6 +113,7 @@ class MlflowStore:
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
+            logging.getLogger(LOGS_TRACEBACKS).setLevel(logging.CRITICAL)  # what it logs is raised, and told by us
             hide_in("mlflow", "alembic")
             self._create_database()
             if relocates and self.is_ours:
@@ -345,8 +347,15 @@ class MlflowStore:
             raise
         except Exception as error:
             if not (_is_foreign(error, SQLAlchemyError) or (connecting and isinstance(error, ImportError))):
+                self._tell_damage(error)
                 raise
             raise tracking_error(error, self.uri, connecting=connecting, reading=reading) from error
+
+    def _tell_damage(self, error: Exception) -> None:
+        """Raise TrackingError for what comes of reading a file that holds something else than MLflow wrote."""
+        if isinstance(error, NOT_AS_WRITTEN) and sqlite_file(self.uri, self._workspace.root) is not None:
+            logger.debug("reading %s", self.shown_uri, exc_info=error)
+            raise damaged_database(self.shown_uri, error) from error
 
 
 def summary(run: Run) -> RunSummary:

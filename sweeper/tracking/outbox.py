@@ -15,7 +15,7 @@ from itertools import count
 from math import inf
 from typing import NamedTuple
 
-from sweeper.errors import DamagedFile, TrackingError, TrackingRefused
+from sweeper.errors import DamagedFile, SweeperError, TrackingError, TrackingRefused
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, SystemMonitor
@@ -171,7 +171,7 @@ class Outbox:
                 wait = min(wait * 2, LAST_RETRY_S)
 
     def _note_trouble(self, error: Exception) -> None:
-        if not isinstance(error, TrackingError | OSError):
+        if not isinstance(error, SweeperError | OSError):
             logger.error("what is recorded cannot be delivered", exc_info=error)
         self.refused = str(error) if isinstance(error, TrackingRefused) else None
         self.trouble = str(error)

@@ -59,6 +59,16 @@ def tracking_error(error: Exception, uri: str, *, connecting: bool = False, read
     return TrackingRefused(hide_credentials(f"MLflow at {uri}: {said}. This stays so: {remedy}"))
 
 
+def damaged_database(uri: str, error: Exception) -> TrackingError:
+    """Return what to say of a database that holds something else than MLflow wrote."""
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    return TrackingError(
+        f"MLflow's database {uri} holds something else than was written there ({said}): it is damaged, or another "
+        "program has changed it; bring back a copy from before, or move it away and run `sweeper doctor STUDY --fix`, "
+        "which makes runs of what the study's storage knows"
+    )
+
+
 def _remedy(error: Exception, uri: str, *, connecting: bool) -> str | None:
     """Return what to change where a repetition changes nothing, else None."""
     from mlflow.exceptions import InvalidUrlException, MlflowException

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sweeper.errors import TrackingError
+from sweeper.errors import NOT_AS_WRITTEN, TrackingError
 from sweeper.paths import MLFLOW_ARTIFACTS
+from sweeper.tracking.refusal import damaged_database
 from sweeper.tracking.tags import ID_TAG
 
 ADDRESSES = (
@@ -42,8 +43,8 @@ class Location:
 
 
 def holds_run(database: Path, run: str) -> bool:
-    """Tell whether a database holds a run."""
-    with closing(_opened(database)) as connection:
+    """Tell whether a database holds a run. Raises TrackingError where it cannot be read."""
+    with _reading(database), closing(_opened(database)) as connection:
         return connection.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run,)).fetchone() is not None
 
 
@@ -54,11 +55,8 @@ def old_places(database: Path) -> list[Path]:
     TrackingError where the database cannot be read.
     """
     here = database.parent / MLFLOW_ARTIFACTS
-    try:
-        with closing(_opened(database)) as connection:
-            found = [location for row in connection.execute(LOCATIONS) if (location := _located(*row))]
-    except sqlite3.Error as error:
-        raise TrackingError(f"MLflow's database {database} cannot be read: {error}") from error
+    with _reading(database), closing(_opened(database)) as connection:
+        found = [location for row in connection.execute(LOCATIONS) if (location := _located(*row))]
     others = [location for location in found if location.base != here]
     stale = {location.base for location in others if _is_here_now(location, here)}
     return sorted(stale)
@@ -80,6 +78,16 @@ def relocate(database: Path) -> list[Path]:
             f"corrected: {error}; make it writable, and run the same command again"
         ) from error
     return old
+
+
+@contextmanager
+def _reading(database: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise TrackingError(f"MLflow's database {database} cannot be read: {error}") from error
+    except NOT_AS_WRITTEN as error:
+        raise damaged_database(str(database), error) from error
 
 
 def _opened(database: Path) -> sqlite3.Connection:

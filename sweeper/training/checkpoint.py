@@ -27,6 +27,9 @@ from sweeper.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+ZIP = b"PK"
+"""How every file of torch begins."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -107,6 +110,8 @@ def load_checkpoint(folder: TrialFolder) -> dict[str, Any] | None:
 def _read(file: Path) -> dict[str, Any]:
     """Read one checkpoint. Raises Damaged, and TrialError for what was never a checkpoint of ours."""
     content, sealed = read_sealed(file)
+    if not content.startswith(ZIP):
+        raise Damaged(f"{file} is cut short or damaged: it does not begin as a checkpoint does")
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         state["progress"] = Progress.from_state_dict(state["progress"])

@@ -8,10 +8,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
+from pydantic import BaseModel
+
 from sweeper.errors import ForeignStudy, SweeperError
 from sweeper.paths import Workspace
-from sweeper.results import TrialState
+from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.search.suggest import Known, suggest
 from sweeper.study.claim import Claim, claim_study, settle, take_storage
 from sweeper.study.holding import leased
 from sweeper.study.lock import study_lock
@@ -46,6 +49,7 @@ def examine_study(
         findings += damaged
         if all(finding.sound for finding in damaged):
             findings += _repaired_all(_on_disk(store, workspace), fix=fix)
+            findings += _stored_twice(store)
             findings += _repaired_all(examine_runs(workspace, store, tracking_uri, claim.identity), fix=fix)
     return findings or [Finding("study", f"the trials, runs and files of {study} agree")]
 
@@ -69,6 +73,22 @@ def _repaired(finding: Finding) -> Finding:
     except (SweeperError, OSError) as error:
         return Finding(finding.subject, f"{finding.what}; not repaired: {error}", finding.remedy)
     return Finding(finding.subject, f"{finding.what}: repaired")
+
+
+def _stored_twice(store: StudyStore) -> Iterator[Finding]:
+    """Compare the parameters of the trials with their configurations, which bear a digest."""
+    for row in store.rows():
+        if row.outside is None and row.config is not None and not _agree(store.sweep.search, row):
+            what = f"the settings of trial {row.number} stand in two places of the storage, and disagree"
+            remedy = "the storage is damaged, or another program has changed it; bring back a copy from before"
+            yield Finding("Optuna", what, remedy)
+
+
+def _agree(space: BaseModel, row: TrialRow) -> bool:
+    try:
+        return suggest(space, Known(row.params)) == row.config
+    except (ValueError, LookupError):
+        return False
 
 
 def _on_disk(store: StudyStore, workspace: Workspace) -> Iterator[Finding]:

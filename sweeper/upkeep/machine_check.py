@@ -13,13 +13,14 @@ from packaging.requirements import Requirement
 
 from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials
-from sweeper.errors import SweeperError
+from sweeper.errors import DeviceError, SweeperError
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.upkeep.disk import disk_use
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.nvidia import NvidiaCards, nvidia_cards
+from sweeper.upkeep.torch_devices import may_have_a_card, torch_devices
 
 LEAST_FREE_DISK_GB = 2.0
 LEAST_FREE_MEMORY_GB = 1.0
@@ -59,14 +60,16 @@ def _unmet_requirements() -> Iterator[str]:
 
 
 def _device() -> Finding:
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        return Finding("device", ", ".join(names))
     cards = nvidia_cards()
-    if cards.count:
-        return Finding("device", *unused_cards(cards, torch.version.cuda))
+    if cards.count or may_have_a_card():
+        try:
+            found = torch_devices()
+        except DeviceError as error:
+            return Finding("device", str(error), "install torch anew: pip install --force-reinstall torch")
+        if found.names:
+            return Finding("device", ", ".join(found.names))
+        if cards.count:
+            return Finding("device", *unused_cards(cards, found.cuda))
     return Finding("device", f"the CPU, {psutil.cpu_count()} cores")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sweeper.errors import StudyError, TrackingError, TrackingRefused
-from sweeper.files import write_whole
+from sweeper.files import write_sealed
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialRow, TrialSpec, TrialState
@@ -176,4 +176,4 @@ def _complete(trial: TrialFolder, row: TrialRow, store: StudyStore) -> None:
     content = {trial.spec: spec.model_dump_json(), trial.outcome: row.outcome.model_dump_json(), trial.history: "[]"}
     for path, text in content.items():
         if not path.exists():
-            write_whole(path, text)
+            write_sealed(path, text)

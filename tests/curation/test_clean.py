@@ -131,6 +131,25 @@ def test_the_command_lists_and_draws_and_leaves_the_data_as_it_was(ask: Ask, tmp
     assert "exclude: look.csv" in answer.out
 
 
+def test_a_list_that_was_edited_by_hand_is_replaced_by_force_alone(ask: Ask, tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "d", {"cat": 12, "dog": 12})
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), tmp_path / "w.safetensors")
+    command = ("data", "clean", "d", "--backbone", "test_resnet", "--weights", "w.safetensors", "--image-size", "16")
+    assert ask(*command).code == 0
+    assert ask(*command).code == 0, "a list as it was written is replaced"
+    written = (tmp_path / "outliers.csv").read_text()
+    edited = "".join(written.splitlines(keepends=True)[:1])
+    (tmp_path / "outliers.csv").write_text(edited)
+    refused = ask(*command)
+    assert refused.code == 2
+    assert "error: --csv: outliers.csv is not as it was written" in refused.err
+    assert (tmp_path / "outliers.csv").read_text() == edited
+    assert ask(*command, "--force").code == 0
+    assert (tmp_path / "outliers.csv").read_text() == written
+    (tmp_path / "outliers.csv").write_text("mine")
+    assert ask(*command, "--force").code == 2, "what is no list of ours is never replaced"
+
+
 def test_features_without_weights_are_refused(ask: Ask, tmp_path: Path) -> None:
     write_class_folders(tmp_path / "d", {"cat": 2, "dog": 2})
     refused = ask("data", "clean", "d", "--backbone", "test_resnet")

@@ -18,7 +18,7 @@ from sweeper.export.folder import require_replaceable
 from sweeper.export.load import load_export
 from sweeper.finished.register import servable
 from sweeper.paths import ExportFolder
-from sweeper.safeguards.seal import SEAL, seal_of
+from sweeper.seal import SEAL, seal_of
 from tests.functional.answer import Ask, ask
 
 __all__ = ["ask"]  # a fixture

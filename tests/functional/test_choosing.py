@@ -24,6 +24,7 @@ from sweeper.cli import app
 from sweeper.commands.studies import open_study, winner_of
 from sweeper.errors import StudyChanged, SweeperError
 from sweeper.paths import Workspace
+from sweeper.seal import without_seal
 from tests.functional.program import environment
 from tests.functional.test_using_models import write_blots
 
@@ -97,9 +98,9 @@ def confirmation(folder: Path) -> Confirmation:
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    before = [one for one in json.loads(ledger.read_text()) if one["outcome"]]
+    before = [one for one in json.loads(without_seal(ledger.read_bytes())) if one["outcome"]]
     shown = command("confirm", "--top", "2", "--seeds", "2", "--workers", "2")
-    return Confirmation(before, json.loads(ledger.read_text()), shown)
+    return Confirmation(before, json.loads(without_seal(ledger.read_bytes())), shown)
 
 
 def test_a_confirmation_killed_on_the_way_goes_on_and_trains_nothing_twice(confirmation: Confirmation) -> None:
@@ -128,7 +129,7 @@ def test_the_test_split_is_measured_once_and_again_only_when_asked_for(folder: P
     def count() -> int:
         return sum(int(run.data.tags.get("sweeper.test_looks", 0)) for run in runs(folder).values())
 
-    (look,) = json.loads((folder / ".sweeper/studies/blots/confirmation/test.json").read_text())
+    (look,) = json.loads(without_seal((folder / ".sweeper/studies/blots/confirmation/test.json").read_bytes()))
     assert look["recorded"]
     assert count() == 1
     again = command("confirm", "--top", "2", "--seeds", "2")
@@ -136,7 +137,10 @@ def test_the_test_split_is_measured_once_and_again_only_when_asked_for(folder: P
     assert count() == 1
     assert "--look-again" in command("confirm", "--top", "2", "--seeds", "2", "--look-again")
     assert count() == 2
-    assert [one["forced"] for one in json.loads((folder / ".sweeper/studies/blots/confirmation/test.json").read_text())]
+    assert [
+        one["forced"]
+        for one in json.loads(without_seal((folder / ".sweeper/studies/blots/confirmation/test.json").read_bytes()))
+    ]
 
 
 def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(confirmation: Confirmation) -> None:

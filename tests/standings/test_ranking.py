@@ -10,7 +10,7 @@ import pytest
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.paths import Workspace
-from sweeper.results import TrialRow, TrialState
+from sweeper.results import TrialRow, TrialState, read_history
 from sweeper.standings.ranking import ranked
 from sweeper.study.preparation import image_sizes
 from sweeper.study.summary import optimization_history, trials_csv, write_summary
@@ -50,6 +50,17 @@ def test_the_optimisation_history_follows_the_order_in_which_trials_ended() -> N
     assert [point.values.get("best/value") for point in history] == [0.7, 0.7, 0.7, 0.7, 0.7]
     assert history[-1].values["trials/failed"] == 1
     assert "trial/value" not in history[1].values
+
+
+def test_points_of_the_history_keep_their_places_when_the_clock_is_set_back(tmp_path: Path) -> None:
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
+    folder, first = Workspace(tmp_path).study("s"), row(0, 0.5).model_copy(update={"ended_ms": 5000})
+    write_summary(folder, sweep, [first])
+    before = read_history(folder.history)
+    write_summary(folder, sweep, [first, row(1, 0.6).model_copy(update={"ended_ms": 1400})])
+    after = read_history(folder.history)
+    assert after[:1] == before
+    assert [point.values["trial/number"] for point in after] == [0, 1]
 
 
 def test_the_parent_run_gets_the_best_trial_with_its_whole_configuration(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sweeper.study.silence import LEAST_S, TIMES_AN_EPOCH, WITHOUT_AN_EPOCH_S, Silence
+from sweeper.tracking.outbox import AwakeClock
 
 
 class Clock:
@@ -69,6 +70,19 @@ def test_trials_that_wait_for_others_on_their_worker_are_not_silent(clock: Clock
     silence.trial_ended(0)
     silence.trial_ended(2)
     assert silence.overdue() == []
+
+
+def test_time_in_which_the_driver_was_stopped_is_no_silence_of_its_workers(clock: Clock) -> None:
+    silence = Silence(60, AwakeClock(clock))
+    silence.group_started([0])
+    for _ in range(50):
+        clock.now += 1
+        assert silence.overdue() == []
+    clock.now += 600  # Ctrl-Z, and `fg`
+    assert silence.overdue() == []
+    for _ in range(9):
+        clock.now += 1
+        assert bool(silence.overdue()) == (clock.now >= 1000 + 600 + 59)
 
 
 def test_without_a_limit_no_worker_is_given_up(clock: Clock) -> None:

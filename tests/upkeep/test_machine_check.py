@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from sweeper.errors import DeviceError
 from sweeper.upkeep.machine_check import unused_cards
 from sweeper.upkeep.nvidia import NvidiaCards, nvidia_cards
+from sweeper.upkeep.torch_devices import may_have_a_card, torch_devices
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,29 @@ def test_a_card_that_torch_does_not_use_is_named_with_the_reason(
     said, advice = unused_cards(cards, torch_cuda)
     assert what in said
     assert remedy in advice
+
+
+def test_the_machine_is_examined_without_torch_in_this_process(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from sweeper.upkeep.machine_check import examine_machine; "
+        "from sweeper.paths import Workspace; "
+        "examine_machine(Workspace(Path()), 'sqlite:///optuna.db', 'sqlite:///mlflow.db'); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_torch_is_asked_in_a_process_of_its_own_and_told_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch_devices().cuda == torch.version.cuda
+    monkeypatch.setattr("sweeper.upkeep.torch_devices.QUESTION", "import no_such_torch")
+    with pytest.raises(DeviceError, match="torch cannot tell of its devices: ModuleNotFoundError: No module named"):
+        torch_devices()
+
+
+def test_torch_is_asked_only_where_linux_has_a_driver(tmp_path: Path) -> None:
+    assert may_have_a_card([tmp_path])
+    assert may_have_a_card([tmp_path / "none"]) == (sys.platform != "linux")
 
 
 def test_cards_without_a_driver_are_found_on_the_bus(tmp_path: Path) -> None:

@@ -7,8 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from sweeper.commands.data.candidates import suspect_outputs, write_suspects
-from sweeper.commands.options import CsvImagesOption, ExtensionOption, LabelColumnOption, PathColumnOption
+from sweeper.commands.data.suspects import suspect_outputs, write_suspects
+from sweeper.commands.options import (
+    CsvImagesOption,
+    ExtensionOption,
+    ForceListOption,
+    LabelColumnOption,
+    PathColumnOption,
+)
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, warn
 
@@ -26,6 +32,7 @@ def clean(
     val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
     csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
     sheet: Annotated[Path, typer.Option(help="The contact sheet of the first 200 to write.")] = Path("outliers.png"),
+    force: ForceListOption = False,
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -46,7 +53,7 @@ def clean(
     from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    outputs = suspect_outputs(csv, sheet, dataset_of(source, options), source)
+    outputs = suspect_outputs(csv, sheet, dataset_of(source, options), source, force=force)
     known = _known_weights(backbone, weights, pretrained)
     images = read_image_list(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
@@ -60,11 +67,11 @@ def clean(
             device=device_named(device),
             progress=progress,
         )
-    candidates = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
-    write_suspects(outputs, images, candidates)
+    suspects = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
+    write_suspects(outputs, images, suspects, force=force)
     if found.bad:
         warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
-    say(f"{len(candidates):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
+    say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
 
 

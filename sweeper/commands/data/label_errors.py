@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sweeper.commands.data.candidates import suspect_outputs, write_suspects
-from sweeper.commands.options import StorageOption, StudyArgument
+from sweeper.commands.data.suspects import suspect_outputs, write_suspects
+from sweeper.commands.options import ForceListOption, StorageOption, StudyArgument
 from sweeper.commands.studies import open_study, this_workspace, winner_of
 from sweeper.commands.terminal import progress_bar, say
 
@@ -20,6 +20,7 @@ def label_errors(
     sheet: Annotated[Path, typer.Option(help="The contact sheet of the first 200 to write.")] = Path(
         "label_errors.png"
     ),
+    force: ForceListOption = False,
     device: Annotated[str, typer.Option(help="auto, as in the study, cpu, cuda, cuda:1, mps.")] = "auto",
     storage: StorageOption = None,
 ) -> None:
@@ -34,10 +35,10 @@ def label_errors(
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     require_same_model_files(store)
-    outputs = suspect_outputs(csv, sheet, store.sweep.dataset)
+    outputs = suspect_outputs(csv, sheet, store.sweep.dataset, force=force)
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
-    write_suspects(outputs, found.source, found.candidates)
+    write_suspects(outputs, found.source, found.candidates, force=force)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

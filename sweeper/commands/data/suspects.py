@@ -1,4 +1,4 @@
-"""The files with candidates for removal: a list, and a contact sheet to look at."""
+"""The files of `data clean` and `data label-errors`: a list, and a contact sheet to look at."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ if TYPE_CHECKING:
 SHEET_IMAGES = 200
 
 
-def suspect_outputs(csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path) -> tuple[Output, Output]:
+def suspect_outputs(
+    csv: Path, sheet: Path, dataset: DatasetConfig, *inputs: Path, force: bool
+) -> tuple[Output, Output]:
     """Return where a list of images and their pictures go.
 
     Raises ConfigError where one of them would replace what is not ours, or what is read.
     """
-    from sweeper.curation.clean import CANDIDATES
+    from sweeper.curation.clean import CANDIDATES, SuspectList
     from sweeper.data.index import lists_of
     from sweeper.safeguards.outputs import PICTURE, Output, require_free
 
     read = (*inputs, *lists_of(dataset, this_workspace()))
     outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
     require_free(outputs)
+    SuspectList(csv, force).require_unedited()
     return outputs
 
 
-def write_suspects(outputs: tuple[Output, Output], source: ImageList, candidates: Sequence[Suspect]) -> None:
-    from sweeper.curation.clean import suspects_csv, suspects_sheet
+def write_suspects(
+    outputs: tuple[Output, Output], images: ImageList, suspects: Sequence[Suspect], *, force: bool
+) -> None:
+    from sweeper.curation.clean import SuspectList, suspects_sheet
 
     table, sheet = outputs
-    table.write(suspects_csv(candidates))
-    sheet.write(suspects_sheet(source, candidates[:SHEET_IMAGES]))
+    table.require_free()
+    SuspectList(table.path, force).write(suspects)
+    sheet.write(suspects_sheet(images, suspects[:SHEET_IMAGES]))
