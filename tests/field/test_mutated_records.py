@@ -23,7 +23,7 @@ from sweeper.identity import Identity, Place
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, Repeats, TrialOutcome, TrialSpec, TrialState, read_history
 from sweeper.study.card import read_card, write_card
-from sweeper.study.lineage import Start, read_start
+from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.place import read_identity, write_identity
 from sweeper.tracking.delivery import RunRecord, StudyCard, read_outcome, read_record, read_spec
 from sweeper.training.checkpoint import Record, load_checkpoint
@@ -103,9 +103,9 @@ def write_looks_of(folder: StudyFolder) -> tuple[Path, Use]:
 
 
 def write_start_of(folder: StudyFolder) -> tuple[Path, Use]:
-    start = Start(study="a", trial=1, run_id="r", experiment="1", weights_epoch=2, epochs=3, with_optimizer=False)
+    start = Lineage(study="a", trial=1, run_id="r", experiment="1", weights_epoch=2, epochs=3, with_optimizer=False)
     write_sealed(folder.start.source, start.model_dump_json())
-    return folder.start.source, lambda: read_start(folder)
+    return folder.start.source, lambda: read_lineage(folder)
 
 
 RECORDS = {
