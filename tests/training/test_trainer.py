@@ -23,6 +23,7 @@ from sweeper.predictions import image_ids, read_predictions
 from sweeper.results import EpochMetrics, TrialState
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
+from sweeper.training.progress import Progress
 from tests.training.learnable import CPU, TIMED, colored, comparable, run, spec_of
 
 
