@@ -33,8 +33,6 @@ PathColumnOption = Annotated[str | None, typer.Option(help="Column with the imag
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column with the class.")]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
-
-
 ForceListOption = Annotated[bool, typer.Option("--force", help="Replace a list that was edited since.")]
 
 
