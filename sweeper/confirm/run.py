@@ -25,7 +25,7 @@ from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
-from sweeper.study.summary import known_order
+from sweeper.study.summary import after, known_order
 from sweeper.tracking.outbox import Outbox
 
 COLUMNS = ("trial", "seed", "state", "value", "best_epoch", "epochs", "seconds", "reason")
@@ -121,10 +121,11 @@ def _history(rows: Sequence[TrialRow], known: Sequence[int]) -> list[EpochMetric
         for row in rows
         if row.ended_ms and row.value is not None
     )
-    return [
-        EpochMetrics(epoch=step, values={"repetition/value": value, NUMBER: float(number)}, timestamp_ms=ended_ms)
-        for step, (_, ended_ms, number, value) in enumerate(ended, 1)
-    ]
+    points: list[EpochMetrics] = []
+    for step, (_, ended_ms, number, value) in enumerate(ended, 1):
+        values = {"repetition/value": value, NUMBER: float(number)}
+        points.append(EpochMetrics(epoch=step, values=values, timestamp_ms=after(points, ended_ms)))
+    return points
 
 
 def _repetitions_csv(rows: Sequence[TrialRow]) -> str:

@@ -50,7 +50,7 @@ def _as_written(trial: FrozenTrial, direction: str) -> TrialRow:
         if row.state is TrialState.COMPLETE and trial.values and len(trial.values) == 1:
             _require_same_value(trial.values[0], row.value)
     except NOT_AS_WRITTEN as error:
-        first = str(error).splitlines()[0]
+        first = (str(error) or type(error).__name__).splitlines()[0]
         raise DamagedFile(
             f"the study storage holds something else of trial {trial.number} than was written there ({first}): it is "
             "damaged, or another program has changed it; bring back a copy from before, or begin the study anew under "

@@ -91,8 +91,13 @@ def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow], known: Se
                 best = row.value
         if best is not None:
             values["best/value"] = best
-        points.append(EpochMetrics(epoch=step, values=values, timestamp_ms=ended_ms))
+        points.append(EpochMetrics(epoch=step, values=values, timestamp_ms=after(points, ended_ms)))
     return points
+
+
+def after(points: Sequence[EpochMetrics], ended_ms: int) -> int:
+    """Return the time of the next point: MLflow puts points in the order of their times, and clocks are set back."""
+    return max(ended_ms, points[-1].timestamp_ms + 1) if points else ended_ms
 
 
 def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -29,6 +30,14 @@ class Progress:
     def epochs(self) -> int:
         """The number of the last epoch."""
         return self.before + len(self.history)
+
+    def now_ms(self) -> int:
+        """Return the time for an epoch that ends now, after that of the last one, though the clock was set back.
+
+        MLflow puts the points of a metric in the order of their times.
+        """
+        last = self.history[-1].timestamp_ms if self.history else 0
+        return max(int(time.time() * 1000), last + 1)
 
     def add(self, metrics: EpochMetrics, exhibit: npt.NDArray[Any], objective: ObjectiveConfig) -> bool:
         """Take in a finished epoch; True when it is the best so far."""

@@ -183,7 +183,7 @@ def _run_epoch(
         "memory/peak_mb": peak_memory_mb(device),
         "micro_batch_size": learner.micro_batches.size(config.batch_size),
     }
-    metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
+    metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=progress.now_ms())
     return metrics, validated
 
 

@@ -78,7 +78,7 @@ def _repaired(finding: Finding) -> Finding:
 def _stored_twice(store: StudyStore) -> Iterator[Finding]:
     """Compare the parameters of the trials with their configurations, which bear a digest."""
     for row in store.rows():
-        if row.outside is None and row.config is not None and not _agree(store.sweep.search, row):
+        if row.outside is None and row.config_json and not _agree(store.sweep.search, row):
             what = f"the settings of trial {row.number} stand in two places of the storage, and disagree"
             remedy = "the storage is damaged, or another program has changed it; bring back a copy from before"
             yield Finding("Optuna", what, remedy)

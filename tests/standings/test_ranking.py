@@ -60,6 +60,7 @@ def test_points_of_the_history_keep_their_places_when_the_clock_is_set_back(tmp_
     write_summary(folder, sweep, [first, row(1, 0.6).model_copy(update={"ended_ms": 1400})])
     after = read_history(folder.history)
     assert after[:1] == before
+    assert after[1].timestamp_ms > after[0].timestamp_ms
     assert [point.values["trial/number"] for point in after] == [0, 1]
 
 

@@ -23,6 +23,7 @@ from sweeper.scores.confusion import read_confusion
 from sweeper.scores.predictions import image_ids, read_predictions
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
+from sweeper.training.progress import Progress
 from tests.training.learnable import CPU, TIMED, colored, comparable, run, spec_of
 
 
@@ -289,3 +290,11 @@ def damage(file: Path, how: str, place: float) -> None:
             file.write_bytes(b"")
         case "gone":
             file.unlink()
+
+
+def test_epochs_keep_their_order_in_time_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(history=[EpochMetrics(epoch=1, values={}, timestamp_ms=5_000)])
+    monkeypatch.setattr("sweeper.training.progress.time.time", lambda: 1.4)
+    assert progress.now_ms() == 5_001
+    monkeypatch.setattr("sweeper.training.progress.time.time", lambda: 7.0)
+    assert progress.now_ms() == 7_000

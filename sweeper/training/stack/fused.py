@@ -260,7 +260,7 @@ def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
     finished = []
     for number, (member, (fitted, _), (scored, confusion)) in enumerate(zip(members, trained, validated, strict=True)):
         values = {**quality(fitted, scored), "lr": member.learner.schedule.lr, **shared}
-        metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=int(time.time() * 1000))
+        metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=member.progress.now_ms())
         finished.append(FinishedEpoch(metrics, confusion, top.member(number)))
     return finished
 
