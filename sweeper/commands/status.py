@@ -33,5 +33,5 @@ def status(
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     show(status_table(rows, store.sweep))
     if any(row.state.ended for row in rows) and not has_finished(rows):
-        warn(without_winner(store.sweep.study, rows))
+        warn(without_winner(store.sweep.study, rows, listed=True))
     say_disk_use(workspace)

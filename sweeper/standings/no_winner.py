@@ -24,17 +24,16 @@ def has_finished(rows: Sequence[TrialRow]) -> bool:
     return any(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
 
 
-def without_winner(study: str, rows: Sequence[TrialRow]) -> str:
-    """Say why no trial has finished, the reasons first, and what comes next."""
+def without_winner(study: str, rows: Sequence[TrialRow], *, listed: bool = False) -> str:
+    """Say why no trial has finished, the reasons first, and what comes next; `listed`: the trials are shown already."""
     ended = [row for row in rows if row.state.ended]
+    missing = f"no trial of {study} has finished{'' if listed else f'; see sweeper status {study}'}"
     if not ended:
-        return f"no trial of {study} has finished; see sweeper status {study}"
+        return missing
     counts = Counter(row.state.value for row in ended)
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     reasons = [f"  {line}" for line in _reasons(ended)]
-    return "\n".join(
-        [f"no trial of {study} has finished; see sweeper status {study} ({told})", *reasons, f"next: {_next(ended)}"]
-    )
+    return "\n".join([f"{missing} ({told})", *reasons, f"next: {_next(ended)}"])
 
 
 def _reasons(ended: Sequence[TrialRow]) -> list[str]:

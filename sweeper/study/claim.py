@@ -204,7 +204,7 @@ def _belongs_elsewhere(study: str, stored: Identity) -> str:
     return (
         f"the study {study} in this storage belongs to another folder ({stored}): go on with it there, or give yours "
         f"another `study:` name. If that folder is no longer used, let the study belong to this one: "
-        f"sweeper doctor {study} --adopt"
+        f"sweeper doctor {study} --adopt (with the same --storage, where you name one)"
     )
 
 
@@ -212,7 +212,8 @@ def _is_a_copy(study: str, local: Identity) -> str:
     return (
         f"this folder is a copy, and the study {study} in this storage belongs to the original ({local}): records of "
         f"both would mix. Go on with it there, or give yours another `study:` name. If the original is no longer used, "
-        f"let the study belong to this folder: sweeper doctor {study} --adopt"
+        f"let the study belong to this folder: sweeper doctor {study} --adopt (with the same --storage, where you "
+        "name one)"
     )
 
 

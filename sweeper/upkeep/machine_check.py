@@ -108,6 +108,9 @@ def _is_to_be_made(address: str, database: Path, workspace: Workspace) -> bool:
 def _storage(workspace: Workspace, url: str) -> Finding:
     where = hide_credentials(url)
     if _is_to_be_made(url, workspace.optuna_database, workspace):
+        if known := workspace.studies_run():
+            lost = f"{where} is gone, which held the trials of {', '.join(known)}"
+            return Finding("storage", lost, "bring the file back, or name their storage with --storage")
         return Finding("storage", f"{where}: does not exist yet; `sweeper run` creates it")
     try:
         count = len(StudyStore.names(url))
