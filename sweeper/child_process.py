@@ -86,11 +86,11 @@ def _ensure_server() -> None:
 def live_with_parent() -> None:
     """Leave Ctrl-C to the parent, and end when it is gone, which a pool's processes otherwise survive."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+    if parent is not None:  # an engine may start its workers as programs; the kernel or a broken pipe ends those
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
     os._exit(1)

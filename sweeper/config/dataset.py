@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 from sweeper.config.bounds import Images, ImageSide, Real, Seed, Share, Whole
 from sweeper.config.hyperparameters import Frozen
 
+Layout = Literal["folder", "tiny-imagenet", "csv"]
+
 
 def is_an_expression(value: str) -> str:
     try:
@@ -49,7 +51,7 @@ class DatasetConfig(Frozen):
 
     path: Annotated[str, Field(min_length=1)] | None = Field(None, description="A folder, or a CSV file.")
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
-    layout: Literal["auto", "folder", "tiny-imagenet", "csv"] = "auto"
+    layout: Literal["auto", Layout] = "auto"
     csv: CsvConfig = CsvConfig()
     val_fraction: Share = Field(
         0.2,

@@ -118,9 +118,17 @@ class TimmOptimizerConfig(Frozen):
     options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the optimizer.")
 
 
+OWN_OPTIMIZERS = {
+    "adam": "adam",
+    "adamw": "adam",
+    "sgd": "sgd",
+}
+"""Optimizers with settings of their own, by the tag of these; all others are timm's."""
+
+
 def optimizer_kind(value: Any) -> str:
     name = name_of(value)
-    return "adam" if name in ("adam", "adamw") else "sgd" if name == "sgd" else "timm"
+    return OWN_OPTIMIZERS.get(name, "timm") if isinstance(name, str) else "timm"
 
 
 OptimizerConfig = Annotated[

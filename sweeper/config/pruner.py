@@ -55,7 +55,7 @@ InnerPruner = Annotated[
 
 
 class PatientConfig(Frozen):
-    """Let another pruner act only on a trial that has not improved for `patience` epochs."""
+    """Let another pruner act only on a trial whose last `patience` epochs are all worse than its best before them."""
 
     name: Literal["patient"]
     patience: Epochs = 3

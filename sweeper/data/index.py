@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 
-from sweeper.config.dataset import DatasetConfig
+from sweeper.config.dataset import DatasetConfig, Layout
 from sweeper.data.copies import copies
 from sweeper.data.csv_layout import SPLIT_FILES, is_csv, read_csv
 from sweeper.data.digits import write_digits
@@ -119,14 +120,20 @@ def _located(name: str, workspace: Workspace) -> Path:
 
 def _read_path(path: Path, dataset: DatasetConfig) -> Listing:
     layout = _recognised(path) if dataset.layout == "auto" else dataset.layout
-    if layout == "csv":
-        return read_csv(path, dataset)
-    if not path.is_dir():
+    if layout != "csv" and not path.is_dir():
         raise DatasetError(f"{path}: the {layout} layout is read from a folder, this is a file; correct dataset.path")
-    return read_tiny_imagenet(path) if layout == "tiny-imagenet" else read_folders(path)
+    match layout:
+        case "csv":
+            return read_csv(path, dataset)
+        case "tiny-imagenet":
+            return read_tiny_imagenet(path)
+        case "folder":
+            return read_folders(path)
+        case _:
+            assert_never(layout)
 
 
-def _recognised(path: Path) -> str:
+def _recognised(path: Path) -> Layout:
     if path.is_file():
         if is_csv(path):
             return "csv"

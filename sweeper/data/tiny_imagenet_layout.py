@@ -40,7 +40,8 @@ def read_tiny_imagenet(root: Path) -> Listing:
 
 def _classes(root: Path) -> tuple[str, ...]:
     listed = root / CLASSES_FILE
-    names = _text(listed).split() if listed.is_file() else subfolders(root / "train")
+    lines = _text(listed).splitlines() if listed.is_file() else subfolders(root / "train")
+    names = [line.strip() for line in lines if line.strip()]
     missing = sorted(set(names) - set(subfolders(root / "train")))
     if missing:
         raise DatasetError(

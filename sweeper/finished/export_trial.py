@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sweeper.config.task import CLASSIFICATION
+from sweeper.config.task import ReconstructionConfig
 from sweeper.errors import ExportError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
@@ -82,7 +82,7 @@ def export_trial(
         folder = Path(temporary)
         artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)
         source = _source(workspace, store, row, images, artifacts)
-        if sweep.task.name != CLASSIFICATION.name:
+        if isinstance(sweep.task, ReconstructionConfig):
             return export_autoencoder(source, DeviceImages(images, "val", device), destination)
         val, train = DeviceImages(images, "val", device), DeviceImages(some_of_training(images), "train", device)
         if extras.merges:

@@ -22,6 +22,7 @@ import timm.optim
 import torch
 from timm.models import get_deprecated_models, model_entrypoint, register_model
 
+from sweeper.config.hyperparameters import OWN_OPTIMIZERS
 from sweeper.config.weights import PREFIX
 from sweeper.errors import ConfigError, ModelError, Problem
 from sweeper.modeling.weights import read_weights
@@ -139,7 +140,7 @@ def check_names(
 
     Args:
         backbones: Architecture names, with or without a pretrained tag (`resnet50.a1_in1k`).
-        optimizers: Optimizer names; adam, adamw and sgd are torch's, the others timm's.
+        optimizers: Optimizer names; those with settings of their own are torch's, the others timm's.
         model_files: Files to load first, since they define further architectures.
         pretrained: Booleans, which are always right, references to studies, which the study itself looks up,
             and paths of files, which must hold weights.
@@ -183,6 +184,8 @@ def decoder_problems(name: str) -> list[str]:
 
 
 def optimizer_problems(name: str) -> list[str]:
+    if name in OWN_OPTIMIZERS:
+        return []
     known = [str(known) for known in timm.optim.list_optimizers()]  # type: ignore[attr-defined]
     if name not in known:
         return [f"unknown optimizer {suggestion(name, known)}"]

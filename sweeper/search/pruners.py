@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from typing import assert_never
 
 import optuna
 
 from sweeper.config.pruner import (
     HyperbandConfig,
     MedianConfig,
+    NoPrunerConfig,
     PatientConfig,
     PercentileConfig,
     PlateauConfig,
@@ -44,8 +46,10 @@ def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner
                 )
         case PlateauConfig():
             return _plateau_pruner(config, epochs)
-        case _:
+        case NoPrunerConfig():
             return optuna.pruners.NopPruner()
+        case _:
+            assert_never(config)
 
 
 def _plateau_pruner(config: PlateauConfig, epochs: int) -> PlateauPruner:

@@ -180,6 +180,12 @@ def test_tiny_imagenet_is_recognised_as_distributed(tmp_path: Path, workspace: W
     assert set(index.splits) == {"train", "val"}
 
 
+def test_tiny_imagenet_classes_may_have_blanks_in_their_names(tmp_path: Path, workspace: Workspace) -> None:
+    root = write_class_folders(tmp_path / "d", {"train/a dog/images": 2, "train/cat/images": 2, "val/a dog": 1})
+    (root / "wnids.txt").write_text("a dog\r\n\r\n  cat \n")
+    assert index_of(root, workspace).classes == ("a dog", "cat")
+
+
 def test_tiny_imagenet_with_arranged_val_is_read(tmp_path: Path, workspace: Workspace) -> None:
     root = write_class_folders(
         tmp_path / "d", {"train/n1/images": 2, "train/n2/images": 2, "val/n1": 1, "val/n2/images": 1}

@@ -21,7 +21,7 @@ from sweeper.config.sweep import json_schema
 from tests.functional.program import REPOSITORY
 
 SPACES = sorted((REPOSITORY / "search_spaces").glob("*.yaml"))
-PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 COMMANDS = [
     (*group, command.name or command.callback.__name__)
     for group, commands in (((), app.registered_commands), (("data",), data.app.registered_commands))

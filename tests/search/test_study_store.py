@@ -122,30 +122,6 @@ def test_a_study_interrupted_anywhere_equals_an_uninterrupted_one(
     ]
 
 
-@pytest.mark.parametrize(
-    "pruner", ["median", "percentile", "successive_halving", "hyperband", "patient", "plateau", "none"]
-)
-def test_reporting_an_epoch_again_gives_the_same_decision(url: str, pruner: str) -> None:
-    options = {"median": {"startup_trials": 1}, "percentile": {"startup_trials": 1}}.get(pruner, {})
-    sweep = sweep_of(pruner={"name": pruner, **options}, budget={"trials": 12, "epochs": 4})
-    store = StudyStore.create_or_load(url, sweep)
-    decisions: dict[tuple[int, int], bool] = {}
-    for _ in range(12):
-        spec = next_trial(store)
-        assert spec is not None
-        value = 1.0 / (1 + spec.number)
-        for epoch in range(1, 5):
-            decisions[spec.number, epoch] = store.report(spec.number, epoch, value)
-            if decisions[spec.number, epoch]:
-                break
-        for (number, epoch), decision in decisions.items():
-            if number == spec.number:
-                assert store.report(number, epoch, value) is decision
-        state = TrialState.PRUNED if decisions[spec.number, epoch] else TrialState.COMPLETE
-        store.finish(spec.number, TrialOutcome(state=state, epochs=epoch, best_epoch=1, best_value=value))
-    assert any(decisions.values()) is (pruner not in ("none", "patient"))
-
-
 @pytest.mark.parametrize("pruner", ["median", "successive_halving"])
 def test_a_trial_is_not_pruned_after_the_last_epoch_of_the_budget(url: str, pruner: str) -> None:
     options = {"startup_trials": 1, "warmup_epochs": 4} if pruner == "median" else {"min_epochs": 4}
