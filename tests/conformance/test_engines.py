@@ -16,6 +16,7 @@ from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import Engine, EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialState, read_history
+from sweeper.tracking.delivery import read_outcome
 from tests.functional.program import workers_of
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
@@ -90,7 +91,7 @@ def test_every_epoch_is_told_then_the_end_which_is_on_disk(engine: Engine, tmp_p
     assert engine.idle == 1
     folder = Workspace(tmp_path).study("s").trial(0)
     assert read_history(folder.history) == told
-    assert folder.outcome.read_text() == ended.outcome.model_dump_json()
+    assert read_outcome(folder.outcome) == ended.outcome
     assert not folder.checkpoint.exists()
 
 

@@ -18,6 +18,8 @@ import pytest
 from tests.functional.program import REPOSITORY, environment
 from tests.pictures import write_picture
 
+pytestmark = pytest.mark.slow  # a copy of the repository runs the tests of all examples
+
 COPIED = ("sweeper", "tests", "models", "pyproject.toml")
 CONTRACTS = {
     "A data layout": ("test_layouts", "jsonl"),
