@@ -35,7 +35,9 @@ from sweeper.data.prepare import prepare_images
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
 from sweeper.training.device import autocast, open_device
-from sweeper.training.trainer import TrialData, build_learner, train
+from sweeper.training.inputs import TrialData
+from sweeper.training.learner import build_learner
+from sweeper.training.trainer import train
 
 CLASSES = 10
 VAL_SHARE = 5  # one validation image for so many training images, as in CIFAR-10
