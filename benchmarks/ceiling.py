@@ -36,7 +36,9 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialSpec
 from sweeper.training.conditions import Conditions
 from sweeper.training.device import autocast, open_device
-from sweeper.training.trainer import TrialData, build_learner, train
+from sweeper.training.inputs import TrialData
+from sweeper.training.learner import build_learner
+from sweeper.training.trainer import train
 
 CLASSES = 10
 VAL_SHARE = 5  # one validation image for so many training images, as in CIFAR-10

@@ -85,7 +85,7 @@ def measure(case: Case) -> Steps:
     torch.manual_seed(0)
     torch.set_num_threads(case.threads)
     device = torch.device(case.device)
-    network = timm.create_model(case.network, num_classes=10).to(device, memory_format=torch.channels_last).train()
+    network = timm.create_model(case.network, num_classes=10).to(device).to(memory_format=torch.channels_last).train()
     images = torch.randn(case.batch_size, 3, case.size, case.size, device=device)
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(0, 10, (case.batch_size,), device=device)

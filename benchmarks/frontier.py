@@ -29,7 +29,8 @@ def loss_at(levels: Iterable[float], costs: Array, losses: Array) -> Array:
             hull.pop()
         hull.append(point)
     x, y = np.array(hull).T
-    return np.interp(np.array(list(levels)), x, np.minimum.accumulate(y), left=np.nan)
+    found: Array = np.interp(np.array(list(levels)), x, np.minimum.accumulate(y), left=np.nan)
+    return found
 
 
 def _turns_left(first: tuple[float, float], second: tuple[float, float], third: tuple[float, float]) -> bool:
@@ -37,7 +38,7 @@ def _turns_left(first: tuple[float, float], second: tuple[float, float], third: 
     return (u - x) * (t - y) - (v - y) * (s - x) > 0
 
 
-def resampled(levels: tuple[float, ...], costs: Array, losses: Array, draws: Array) -> Array:
+def resampled(levels: tuple[float, ...], costs: Array, losses: Array, draws: NDArray[np.int64]) -> Array:
     """Return the loss at each level, [D, L], for each draw of replays with replacement.
 
     Args:

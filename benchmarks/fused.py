@@ -105,7 +105,8 @@ def images(options: argparse.Namespace) -> TrialData:
         digest="0" * 32,
         pixels="black",
     )
-    return TrialData(*(DeviceImages(images, split, options.device) for split in ("train", "val")), images.classes)
+    train, val = (DeviceImages(images, split, options.device) for split in ("train", "val"))
+    return TrialData(train, val, images.classes)
 
 
 def trials(options: argparse.Namespace, count: int) -> list[TrialSpec]:

@@ -32,7 +32,8 @@ from sweeper.results import TrialSpec
 from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.tracking.confusion_picture import draw_confusion
 from sweeper.training.conditions import Conditions
-from sweeper.training.trainer import TrialData, train
+from sweeper.training.inputs import TrialData
+from sweeper.training.trainer import train
 
 MODEL_FILE = REPOSITORY / "models" / "small_resnet.py"
 LOGITS = 10_000  # that metrics are computed of

@@ -127,6 +127,8 @@ def objective(trial: optuna.Trial, task: Task, train: ImageFolder, val: ImageFol
     record(logger, model.confusion.compute().numpy(), train.classes, keeper.best_model_path)
     if trainer.should_stop and trainer.current_epoch < task.epochs:
         raise optuna.TrialPruned
+    if keeper.best_model_score is None:
+        raise RuntimeError("no epoch was validated")
     return float(keeper.best_model_score)
 
 

@@ -70,7 +70,7 @@ def train_one(config: dict[str, Any], task: Task, root: str) -> None:
     val_loader = DataLoader(val, task.batch_size, **options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = timm.create_model(task.backbone, num_classes=len(train.classes))
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), config["lr"], weight_decay=config["weight_decay"], fused=True)
     criterion = torch.nn.CrossEntropyLoss()
     mlflow.set_tracking_uri(f"sqlite:///{root}/mlflow.db")

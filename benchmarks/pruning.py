@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -36,13 +37,18 @@ BLIND = "plateau, percentile, rates hidden"
 def settings() -> Iterator[Setting]:
     """Yield every setting; a plain pruner has more of them to be best with than one that is wrapped."""
     for percentile, warmup, startup in product((20, 30, 40, 50, 65, 80), (0, 4, 8, 16), (2, 5)):
-        plain = {"name": "percentile", "percentile": percentile, "warmup_epochs": warmup, "startup_trials": startup}
-        yield setting("median, percentile", **plain)
+        plain: dict[str, Any] = {
+            "name": "percentile",
+            "percentile": percentile,
+            "warmup_epochs": warmup,
+            "startup_trials": startup,
+        }
+        yield setting("median, percentile", name="percentile", **plain)
     for epochs, factor in product((1, 2, 4, 8), (2, 3, 4)):
         yield setting("successive halving", name="successive_halving", min_epochs=epochs, reduction_factor=factor)
         yield setting("hyperband", name="hyperband", min_epochs=epochs, reduction_factor=factor)
     for first, phase in product((2, 3), (15, 20)):
-        wrapped = {"name": "plateau", "first_epochs": first, "phase_epochs": phase}
+        wrapped: dict[str, Any] = {"name": "plateau", "first_epochs": first, "phase_epochs": phase}
         for percentile in (30, 40, 50, 60):
             keeping = {"name": "percentile", "percentile": percentile, "startup_trials": 2}
             yield setting("plateau, percentile", **wrapped, pruner=keeping)
@@ -142,7 +148,7 @@ def rows_of(tried: Sequence[Setting], family: str) -> list[int]:
     return [index for index, one in enumerate(tried) if one.family == family]
 
 
-def at_levels(rows: list[int], cost: Array, loss: Array, draws: Array) -> list[list[float | None]]:
+def at_levels(rows: list[int], cost: Array, loss: Array, draws: NDArray[np.int64]) -> list[list[float | None]]:
     """Return mean, lower and upper bound of a family's loss at each level; None where it is never so cheap."""
     mean = loss_at(LEVELS, cost[rows].mean(1), loss[rows].mean(1))
     spread = resampled(LEVELS, cost[rows], loss[rows], draws)

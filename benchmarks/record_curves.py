@@ -51,6 +51,8 @@ def recorded(store: StudyStore, client: MlflowClient) -> dict[str, Any]:
     """Return what the file holds: how the trials came about, and a record for each that ended by itself."""
     sweep = store.sweep
     experiment = client.get_experiment_by_name(sweep.study)
+    if experiment is None:
+        raise SystemExit(f"MLflow has no experiment {sweep.study}")
     runs = client.search_runs([experiment.experiment_id], max_results=10_000)
     ids = {run.info.run_name: run.info.run_id for run in runs}
     trials = []

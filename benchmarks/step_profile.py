@@ -26,7 +26,7 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.prepare import prepare_images
 from sweeper.paths import Workspace
-from sweeper.training.trainer import TrialData
+from sweeper.training.inputs import TrialData
 
 BACKWARD = "autograd::engine::evaluate_function: "
 CONVOLUTION = ("ConvolutionBackward0", "_ByProductBackward")

@@ -57,7 +57,7 @@ def measure(network: str, members: int, options: argparse.Namespace) -> list[Mea
     """Time a step of all members, one by one and as a stack, in turns; the first turn warms up."""
     device = torch.device(options.device)
     networks = [without_running_statistics(timm.create_model(network, num_classes=CLASSES)) for _ in range(members)]
-    networks = [one.to(device, memory_format=torch.channels_last).train() for one in networks]
+    networks = [one.to(device).to(memory_format=torch.channels_last).train() for one in networks]
     images = torch.randn(members, options.batch_size, 3, options.size, options.size, device=device)
     labels = torch.randint(0, CLASSES, (members, options.batch_size), device=device)
     alone, together = one_by_one(networks, images, labels), as_stack(networks, images, labels)

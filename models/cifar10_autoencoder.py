@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.layers import to_2tuple
+from timm.layers import to_2tuple  # type: ignore[attr-defined]
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -63,7 +63,7 @@ class ConvolutionalAutoencoder(nn.Module):
             nn.Conv2d(HIDDEN, channels, 3, stride=2, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.decoder = nn.Identity()
+        self.decoder: nn.Module = nn.Identity()
         if decoder:
             self.decoder = nn.Sequential(
                 nn.ConvTranspose2d(channels, HIDDEN, 4, stride=2, padding=1),
@@ -79,7 +79,7 @@ class ConvolutionalAutoencoder(nn.Module):
 
     def decode(self, features: Tensor) -> Tensor:
         """Return images [B, 3, H, W] for features [B, D]."""
-        images: Tensor = self.decoder(features.unflatten(1, self.latent))
+        images: Tensor = self.decoder(features.view(-1, *self.latent))
         return images
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ WRAPPED = {"name": "plateau", "first_epochs": 1, "phase_epochs": 4, "grace_epoch
     ],
     ids=lambda pruner: f"{pruner['name']} {pruner.get('pruner', {}).get('name', '')}",
 )
-def test_a_replay_prunes_what_a_study_prunes(tmp_path: Path, pruner: dict[str, object]) -> None:
+def test_a_replay_prunes_what_a_study_prunes(tmp_path: Path, pruner: dict[str, Any]) -> None:
     curves = [Curve(curve.values[:14], curve.rates[:14]) for curve in load_curves(RECORDED[-1])[:8]]
     found = replay(curves, setting("any", **pruner), "s")
     assert any(found)

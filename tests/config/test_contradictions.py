@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.loading import load_sweep
+from sweeper.config.task import ReconstructionConfig
 from sweeper.errors import ConfigError
 
 SPACE = """study: s
@@ -23,6 +24,7 @@ def test_a_reconstruction_is_judged_by_its_psnr_unless_another_metric_is_named(t
     file.write_text(SPACE)
     sweep = load_sweep(file)
     assert (sweep.objective.metric, sweep.objective.direction) == ("val/psnr", "maximize")
+    assert isinstance(sweep.task, ReconstructionConfig)
     assert (sweep.task.name, sweep.task.every) == ("reconstruction", 5)
     by_loss = load_sweep(file, ["objective.metric=val/loss"])
     assert (by_loss.objective.metric, by_loss.objective.direction) == ("val/loss", "minimize")

@@ -98,8 +98,8 @@ class Case:
             digest="0" * 32,
             pixels="black",
         )
-        placed = (DeviceImages(images, split, GPU, resident=self.resident) for split in ("train", "val"))
-        return TrialData(*placed, images.classes)
+        train, val = (DeviceImages(images, split, GPU, resident=self.resident) for split in ("train", "val"))
+        return TrialData(train, val, images.classes)
 
 
 CASES = {

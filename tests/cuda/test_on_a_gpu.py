@@ -203,7 +203,13 @@ def test_heads_that_are_trained_at_once_end_as_each_does_alone(tmp_path: Path, o
     save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
     data = colored(train=640, val=90, noise=120, device=GPU)
     features = FrozenFeatures(FeatureCache(tmp_path / "features"), FeaturesConfig(views=2), GPU)
-    heads = {"trainable": "head", "pretrained": str(weights), "epochs": 3, "scheduler": "cosine", "gradient_clip": 1.0}
+    heads: dict[str, Any] = {
+        "trainable": "head",
+        "pretrained": str(weights),
+        "epochs": 3,
+        "scheduler": "cosine",
+        "gradient_clip": 1.0,
+    }
     specs = [
         spec_of(number=number, seed=number, optimizer={"name": optimizer, "lr": 0.01 * (number + 1)}, **heads)
         for number in range(4)
@@ -211,7 +217,8 @@ def test_heads_that_are_trained_at_once_end_as_each_does_alone(tmp_path: Path, o
     seen: dict[int, list[EpochMetrics]] = {spec.number: [] for spec in specs}
 
     def note(number: int, metrics: EpochMetrics) -> bool:
-        return bool(seen[number].append(metrics))
+        seen[number].append(metrics)
+        return False
 
     together = Together(
         data=data, objective=ObjectiveConfig(), patience=None, device=GPU, features=features, report=note

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def scene(seed: int, width: int = 64, height: int = 48) -> Image.Image:
     return Image.fromarray((255 * scaled).astype(np.uint8))
 
 
-def save(path: Path, image: Image.Image, **options: object) -> None:
+def save(path: Path, image: Image.Image, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
 

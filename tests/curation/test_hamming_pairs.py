@@ -13,7 +13,7 @@ HASH = st.integers(0, 2**64 - 1)
 
 def by_brute_force(hashes: np.ndarray, queries: np.ndarray, most_bits: int) -> set[tuple[int, int]]:
     distances = np.bitwise_count(queries[:, None] ^ hashes[None, :])
-    return set(map(tuple, np.argwhere(distances <= most_bits).tolist()))
+    return {(first, second) for first, second in np.argwhere(distances <= most_bits).tolist()}
 
 
 @settings(max_examples=50)

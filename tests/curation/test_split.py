@@ -30,7 +30,7 @@ def drawn_from(listing: Listing, val: float, test: float, seed: int) -> DrawnSpl
 
 
 def listed(path: Path, **csv_options: str) -> Listing:
-    return read_listing(DatasetConfig(path=str(path), csv=CsvConfig(**csv_options)), Workspace(path.parent))  # type: ignore[arg-type]
+    return read_listing(DatasetConfig(path=str(path), csv=CsvConfig(**csv_options)), Workspace(path.parent))
 
 
 @settings(max_examples=60)

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_black_and_white_becomes_0_and_255() -> None:
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
 def test_16_bit_grey_is_scaled_to_8_bits(mode: str) -> None:
     wide = RAMP.astype(np.int64) * 257
-    kind = {"I;16": np.uint16, "I;16B": np.dtype(">u2"), "I": np.int32}[mode]
+    kind: Any = {"I;16": np.uint16, "I;16B": np.dtype(">u2"), "I": np.int32}[mode]
     image = Image.frombytes(mode, (16, 16), wide.astype(kind).tobytes())
     assert image.mode == mode
     assert (grey_of(encoded(image, "TIFF")) == RAMP).all()
@@ -88,7 +89,7 @@ def test_every_mode_with_alpha_is_laid_on_white(mode: str) -> None:
 
 
 def test_transparent_palette_entry_lies_on_white() -> None:
-    image = Image.fromarray(np.tile(np.uint8([[0, 1]]), (16, 8)), mode=None).convert("L")
+    image = Image.fromarray(np.tile(np.array([[0, 1]], np.uint8), (16, 8)), mode=None).convert("L")
     palette = Image.frombytes("P", (16, 16), image.tobytes())
     palette.putpalette([10, 20, 30, 200, 0, 0])
     decoded = decode(encoded(palette, transparency=0), 16, "crop")

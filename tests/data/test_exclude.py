@@ -22,7 +22,7 @@ def root(tmp_path: Path) -> Path:
 
 def index_of(root: Path, listed: str, name: str = "list.txt", **options: object) -> ImageIndex:
     (root.parent / name).write_text(listed)
-    dataset = DatasetConfig(path="d", exclude=name, **options)  # type: ignore[arg-type]
+    dataset = DatasetConfig(path="d", exclude=name, **options)
     return build_index(dataset, Workspace(root.parent))
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -87,7 +88,7 @@ def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_
     save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
     fused = sweep.model_copy(update={"features": FeaturesConfig(fuse=3)})
     engine = LocalEngine(fused, Workspace(tmp_path), workers=1)
-    head = {"trainable": "head", "pretrained": str(weights)}
+    head: dict[str, Any] = {"trainable": "head", "pretrained": str(weights)}
     group = [spec_of(number=0, epochs=1, **head), *(spec_of(number=n, epochs=50, **head) for n in (1, 2))]
     try:
         wait_for(engine, WorkerReady)
@@ -97,7 +98,7 @@ def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_
         assert isinstance(ended, TrialEnded)
         assert (ended.number, ended.outcome.on_features) == (0, True)
         assert engine.idle == 0
-        seen = set()
+        seen: set[int] = set()
         while seen != {1, 2}:
             epoch = wait_for(engine, EpochFinished)
             assert isinstance(epoch, EpochFinished)

@@ -32,7 +32,8 @@ def make_images(size: int, count: int = 60) -> np.ndarray:
     random = np.random.default_rng(0)
     colours = random.integers(0, 256, (count, 1, 1, 3))
     noise = random.integers(-40, 41, (count, size, size, 3))
-    return np.clip(colours + noise, 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(colours + noise, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def settled(config: TrialConfig, images: np.ndarray) -> Classifier:
@@ -101,7 +102,7 @@ SMALL = TrialConfig(
     backbone="small_resnet",
     image_size=16,
     batch_size=25,
-    head={"hidden": [24], "norm": "batch", "dropout": 0.1},  # type: ignore[arg-type]
+    head={"hidden": [24], "norm": "batch", "dropout": 0.1},
 )
 
 

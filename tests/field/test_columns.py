@@ -19,7 +19,7 @@ from tests.pictures import write_class_folders
 def index_of(root: Path, header: str, rows: list[str], **csv: object) -> ImageIndex:
     write_class_folders(root, {"im": 6})
     (root / "d.csv").write_text("\n".join([header, *rows]) + "\n")
-    return build_index(DatasetConfig(path=str(root / "d.csv"), csv=CsvConfig(images="im", **csv)), Workspace(root))  # type: ignore[arg-type]
+    return build_index(DatasetConfig(path=str(root / "d.csv"), csv=CsvConfig(images="im", **csv)), Workspace(root))
 
 
 def rows(form: str) -> list[str]:

@@ -21,7 +21,7 @@ from tests.pictures import write_class_folders, write_split_folders
 
 
 def index_of(root: Path, **options: object) -> ImageIndex:
-    return build_index(DatasetConfig(path=str(root / "d"), **options), Workspace(root))  # type: ignore[arg-type]
+    return build_index(DatasetConfig(path=str(root / "d"), **options), Workspace(root))
 
 
 def copied(root: Path, classes: dict[str, int], times: int) -> None:

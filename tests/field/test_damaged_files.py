@@ -25,7 +25,7 @@ DAMAGE = {
 }
 
 
-@pytest.fixture(params=DAMAGE.values(), ids=DAMAGE.keys())
+@pytest.fixture(params=list(DAMAGE.values()), ids=list(DAMAGE))
 def damage(request: pytest.FixtureRequest) -> bytes:
     content: bytes = request.param
     return content

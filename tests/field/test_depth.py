@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_a_file_that_says_its_depth_is_read_by_that(form: str) -> None:
     assert (decode(SAYING[form], SIDE, "crop", FULL_DEPTH) == RAMP[..., None]).all()
 
 
-@pytest.mark.parametrize("form", {**FORMS, **SAYING})
+@pytest.mark.parametrize("form", [*FORMS, *SAYING])
 def test_an_export_reads_it_as_the_training_did(form: str) -> None:
     config = {"stored_size": SIDE, "image_size": SIDE, "resize": "crop", "mean": [0.0] * 3, "std": [1.0] * 3}
     inputs = prepared({**FORMS, **SAYING}[form], {**config, "depth": {"bits": 12, "tags_first": True}})
@@ -82,7 +83,7 @@ def write(root: Path, bits: int) -> None:
 
 
 def pixels(root: Path, **options: object) -> ImageSet:
-    return prepare_images(DatasetConfig(path=str(root / "d"), **options), SIDE, Workspace(root))  # type: ignore[arg-type]
+    return prepare_images(DatasetConfig(path=str(root / "d"), **options), SIDE, Workspace(root))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -127,7 +128,8 @@ def test_images_of_8_bits_are_none_of_this(tmp_path: Path) -> None:
 
 def tiff_in_colours(order: str) -> bytes:
     """Write a TIFF of 16 bits a channel in either order of bytes, as Pillow cannot."""
-    raw, end = COLOURS.astype(f"{order}u2").tobytes(), "little" if order == "<" else "big"
+    raw = COLOURS.astype(f"{order}u2").tobytes()
+    end: Literal["little", "big"] = "little" if order == "<" else "big"
     behind = 8 + 2 + 9 * 12 + 4
     entries = [(256, 4, 1, SIDE), (257, 4, 1, SIDE), (258, 3, 3, behind), (259, 4, 1, 1), (262, 4, 1, 2)]
     entries += [(273, 4, 1, behind + 6), (277, 4, 1, 3), (278, 4, 1, SIDE), (279, 4, 1, len(raw))]
@@ -136,7 +138,7 @@ def tiff_in_colours(order: str) -> bytes:
         words += [(tag, 2), (kind, 2), (count, 4), (value, 4)]
     words += [(0, 4), (16, 2), (16, 2), (16, 2)]
     head = b"II*\0" if order == "<" else b"MM\0*"
-    return head + b"".join(value.to_bytes(size, end) for value, size in words) + raw  # type: ignore[arg-type]
+    return head + b"".join(value.to_bytes(size, end) for value, size in words) + raw
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

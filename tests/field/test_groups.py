@@ -43,7 +43,7 @@ def patients_of(index: ImageIndex) -> dict[str, set[str]]:
 
 
 def index_of(root: Path, **options: object) -> ImageIndex:
-    return build_index(DatasetConfig(path=str(root / "d.csv"), **options), Workspace(root))  # type: ignore[arg-type]
+    return build_index(DatasetConfig(path=str(root / "d.csv"), **options), Workspace(root))
 
 
 @pytest.mark.parametrize("rule", [{"group_column": "Patient_ID"}, {"group_from": r"/(p\d+)_"}])

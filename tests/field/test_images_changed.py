@@ -24,7 +24,7 @@ from tests.pictures import write_picture, write_split_folders
 
 def guarded(root: Path, **options: object) -> ImageGuard:
     """Return a guard of the images in `root`/d as they are now."""
-    dataset = DatasetConfig(path=str(root / "d"), **options)  # type: ignore[arg-type]
+    dataset = DatasetConfig(path=str(root / "d"), **options)
     ImagesAtStart.of(prepare(dataset, 8, Workspace(root))).write(root / "images.npz")
     guard = ImageGuard(root / "images.npz", dataset, Workspace(root))
     guard.check()

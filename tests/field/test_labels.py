@@ -31,7 +31,7 @@ def index_of(root: Path, names: list[str], times: int = 4, **options: object) ->
     write_class_folders(root, {"im": len(written)})
     rows = [f"im/{number:04d}.png,{label}" for number, label in enumerate(written)]
     (root / "d.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
-    return build_index(DatasetConfig(path=str(root / "d.csv"), **options), Workspace(root))  # type: ignore[arg-type]
+    return build_index(DatasetConfig(path=str(root / "d.csv"), **options), Workspace(root))
 
 
 MISSING = ["", "nan", "NaN", "None", "NA", "N/A", "<NA>", "NULL", "null"]

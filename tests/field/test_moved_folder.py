@@ -130,7 +130,7 @@ def test_mlflow_finds_models_and_versions_of_a_moved_folder(here: Here, tmp_path
     client = mlflow.MlflowClient(moved.tracking)
     (version,) = client.search_model_versions("name = 's'")
     assert version.source == runs(moved.tracking)["trial-0000"].info.artifact_uri
-    assert version.source.startswith((moved.root / "mlruns").as_uri())
+    assert str(version.source).startswith((moved.root / "mlruns").as_uri())
 
 
 def test_experiments_whose_files_lie_elsewhere_on_purpose_keep_their_place(here: Here, tmp_path: Path) -> None:

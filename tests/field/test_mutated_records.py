@@ -136,7 +136,7 @@ def test_a_checkpoint_is_what_was_written_or_the_one_before(folder: StudyFolder,
     trial.path.mkdir(parents=True)
     for epoch in (1, 2):
         state = {"model": {"weight": torch.full((4, 4), float(epoch))}}
-        Record(lambda state=state: state, Progress()).write(trial)
+        Record(lambda state=state: state, Progress()).write(trial)  # type: ignore[misc]
     before = trial.checkpoint_before.read_bytes()
 
     def use() -> float:

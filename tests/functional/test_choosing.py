@@ -16,7 +16,6 @@ from typing import Any
 
 import mlflow
 import pytest
-from click.testing import Result
 from mlflow.entities import Run
 from typer.testing import CliRunner
 
@@ -53,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def command(*arguments: str, code: int = 0) -> str:
     """Run `sweeper ARGUMENTS` in this process and return what it prints."""
-    done: Result = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app, arguments)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == code, done.output
@@ -63,6 +62,7 @@ def command(*arguments: str, code: int = 0) -> str:
 def runs(folder: Path) -> dict[str, Run]:
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("blots")
+    assert experiment is not None
     return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
 
 

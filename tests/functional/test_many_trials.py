@@ -37,7 +37,7 @@ from sweeper.search import bulk_storage
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
 from sweeper.study.recorded import records_of
-from sweeper.tracking.delivery import TRIAL_TAG
+from sweeper.tracking.tags import TRIAL_TAG
 from sweeper.upkeep.doctor import examine_study
 
 FEW, MANY = 60, 900
@@ -137,8 +137,13 @@ def test_only_the_runs_of_trials_that_are_shown_are_read_whole(
 
 
 def test_status_makes_only_the_trials_that_it_lists(many: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    monkeypatch.setattr(bulk_storage, "FrozenTrial", lambda **told: made.append(told) or FrozenTrial(**told))
+    made: list[dict[str, Any]] = []
+
+    def counted(**told: Any) -> FrozenTrial:
+        made.append(told)
+        return FrozenTrial(**told)
+
+    monkeypatch.setattr(bulk_storage, "FrozenTrial", counted)
     run(many, monkeypatch, "status")
     assert len(made) == LISTED_TRIALS
 

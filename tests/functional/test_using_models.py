@@ -97,6 +97,7 @@ def test_every_look_at_the_test_split_is_logged_and_counted(folder: Path) -> Non
 def run_of(folder: Path) -> mlflow.entities.RunData:
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("blots")
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'trial-0000'")
     return run.data
 

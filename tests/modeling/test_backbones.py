@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -67,7 +68,7 @@ def test_normalization_is_the_architectures_own():
 
 
 def test_building_changes_no_batch_statistics():
-    module = build_backbone("test_resnet", False, 0.0, 32).module
+    module: Any = build_backbone("test_resnet", False, 0.0, 32).module
     assert module.training
     assert int(module.bn1.num_batches_tracked) == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import timm
@@ -71,7 +72,7 @@ def test_only_the_last_stage_and_the_head_learn():
 
 
 def test_parameters_that_the_architecture_fixes_stay_fixed():
-    model = classifier()
+    model: Any = classifier()
     model.backbone.conv1[0].weight.requires_grad_(False)
     freeze(model, "all")
     assert "backbone.conv1.0.weight" not in learning(model)
@@ -95,7 +96,7 @@ def test_a_frozen_backbone_gives_the_same_features_in_training():
 
 
 def test_unfrozen_parts_train_and_evaluation_evaluates():
-    model = classifier("last_stage").train()
+    model: Any = classifier("last_stage").train()
     assert model.backbone.layer4.training
     assert not model.backbone.layer3.training
     assert not any(module.training for module in model.eval().modules())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -47,7 +48,7 @@ def test_our_networks_have_a_last_stage():
 
 
 def test_our_networks_behave_like_timms():
-    model = timm.create_model("small_resnet", num_classes=4, drop_rate=0.2).eval()
+    model: Any = timm.create_model("small_resnet", num_classes=4, drop_rate=0.2).eval()
     images = torch.randn(2, 3, 16, 16)
     assert torch.equal(model(images), model.forward_head(model.forward_features(images)))
     assert model.forward_head(model.forward_features(images), pre_logits=True).shape == (2, 128)
@@ -88,7 +89,8 @@ def test_a_network_for_one_size_refuses_images_that_are_too_small():
 
 def test_blocks_of_the_two_food_networks_have_one_and_two_convolutions():
     for name, convolutions in (("food11_resnet", 1), ("food11_resnet_v2", 2)):
-        block = timm.create_model(name).stages[1]
+        network: Any = timm.create_model(name)
+        block = network.stages[1]
         assert sum(isinstance(layer, torch.nn.Conv2d) for layer in block.body) == convolutions
 
 

@@ -17,7 +17,8 @@ from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState, write_history
 from sweeper.scores.confusion import write_confusion
 from sweeper.scores.predictions import MOST_CLASSES, Predictions, image_ids, write_predictions
-from sweeper.search.study_store import CONFIG, OUTCOME, StudyStore
+from sweeper.search.stored_trial import CONFIG, OUTCOME
+from sweeper.search.study_store import StudyStore
 from sweeper.training.progress import Progress
 from tests.pictures import write_class_folders
 

@@ -54,8 +54,8 @@ class DyingStorage:
 
 
 def sweep_of(sampler: str, pruner: str) -> SweepConfig:
-    startup = {"tpe": {"startup_trials": 3}, "cmaes": {"startup_trials": 2}}.get(sampler, {})
-    wrapped = {"name": "plateau", "first_epochs": 1, "phase_epochs": 2, "grace_epochs": 1}
+    startup: dict[str, Any] = {"tpe": {"startup_trials": 3}, "cmaes": {"startup_trials": 2}}.get(sampler, {})
+    wrapped: dict[str, Any] = {"name": "plateau", "first_epochs": 1, "phase_epochs": 2, "grace_epochs": 1}
     options: dict[str, Any] = {
         "median": {"startup_trials": 2},
         "hyperband": {"reduction_factor": 2},

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.hyperparameters import AdamConfig, SgdConfig
+from sweeper.config.option_labels import option_labels
 from sweeper.config.space import SearchSpace
-from sweeper.search.suggest import option_labels, suggest
+from sweeper.search.suggest import suggest
 
 CONDITIONAL: dict[str, Any] = {
     "backbone": {"choice": ["resnet18", "resnet34"]},

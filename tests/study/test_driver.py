@@ -68,6 +68,9 @@ class ScriptedEngine:
             outcome = TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.0)
             self._current = iter([TrialEnded(number, outcome)])
 
+    def give_up(self, number: int, reason: str) -> None:
+        raise AssertionError(f"trial {number} was given up: {reason}")
+
     def close(self) -> None:
         self.closed = True
 
@@ -109,6 +112,8 @@ class Silent:
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None: ...
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None: ...
     def worker_died(self, number: int | None, reason: str) -> None: ...
+
+    def trial_silent(self, number: int, seconds: float) -> None: ...
 
     def slot_retired(self, reason: str, left: int) -> None:
         self.retired.append((reason, left))

@@ -45,6 +45,9 @@ class Scripted:
 
     def answer(self, number: int, *, prune: bool) -> None: ...
 
+    def give_up(self, number: int, reason: str) -> None:
+        raise AssertionError(f"trial {number} was given up: {reason}")
+
     def close(self) -> None: ...
 
 

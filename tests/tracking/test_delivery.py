@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import mlflow
@@ -40,7 +39,7 @@ def delivery(workspace: Workspace, folder: StudyFolder, card: StudyCard) -> Deli
 
 
 @pytest.fixture
-def client(workspace: Workspace) -> Iterator[mlflow.MlflowClient]:
+def client(workspace: Workspace) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(default_tracking_uri(workspace))
 
 

@@ -100,6 +100,7 @@ def require_everything_once(uri: str, study: StudyFolder, trials: int = TRIALS) 
             points = client.get_metric_history(run.info.run_id, "val/accuracy")
             assert [(point.step, point.value) for point in points] == [(1, 0.1), (2, 0.2), (3, 0.3)]
             assert len(client.list_artifacts(run.info.run_id, "weights")) == 1
+            assert run.inputs is not None
             assert len(run.inputs.dataset_inputs) == 1
     assert study.trials() == []
 

@@ -87,7 +87,7 @@ def build(name: str) -> tuple[Classifier, int]:
 
 def losses(network: Classifier, images: torch.Tensor, layout: torch.memory_format) -> list[float]:
     """Return the losses before each of two steps and after them."""
-    network.to(memory_format=layout)  # type: ignore[call-overload]
+    network.to(memory_format=layout)
     batch = Batch(images.contiguous(memory_format=layout), torch.arange(BATCH) % CLASSES)
     optimizer = torch.optim.SGD(network.parameters(), RATE)
     forward, start = Forward(network, CPU), StepStart(network, CPU)

@@ -60,8 +60,8 @@ def squares(
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
         paths=[f"{row}.png" for row in range(len(labels))],
     )
-    placed = (DeviceImages(images, split, device, resident=resident) for split in ("train", "val"))
-    return TrialData(*placed, images.classes)
+    placed_train, placed_val = (DeviceImages(images, split, device, resident=resident) for split in ("train", "val"))
+    return TrialData(placed_train, placed_val, images.classes)
 
 
 def spec_of(epochs: int = 3, number: int = 0, seed: int = 7, **changes: Any) -> TrialSpec:

@@ -20,11 +20,13 @@ from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.feature_cache import FeatureCache
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.scores.metrics import StackedMetrics
 from sweeper.training.conditions import Conditions
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.stack import fused
 from sweeper.training.stack.fused import Together, stack_key, train_together
+from sweeper.training.stack.fused_head import FusedHead
 from sweeper.training.trainer import train
 from tests.training.learnable import CPU, spec_of, squares
 
@@ -88,11 +90,16 @@ def alone(
     spec: TrialSpec, folder: Path, data: TrialData, features: FrozenFeatures, patience: int | None = None
 ) -> tuple[TrialOutcome, list[EpochMetrics]]:
     seen: list[EpochMetrics] = []
+
+    def note(metrics: EpochMetrics) -> bool:
+        seen.append(metrics)
+        return False
+
     outcome = train(
         spec,
         TrialFolder(folder),
         Conditions(data, ObjectiveConfig(), patience, CPU, features=features),
-        lambda metrics: bool(seen.append(metrics)),
+        note,
     )
     return outcome, seen
 
@@ -352,7 +359,7 @@ def test_what_a_failed_stack_held_is_free_while_its_trials_go_on_one_by_one(
 ) -> None:
     held: list[weakref.ref[Any]] = []
 
-    class Watched(fused.FusedHead):
+    class Watched(FusedHead):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             held.append(weakref.ref(next(iter(self.parameters.values()))))
@@ -368,7 +375,7 @@ def test_what_a_failed_stack_held_is_free_while_its_trials_go_on_one_by_one(
         return train(*arguments, **options)
 
     monkeypatch.setattr(fused, "FusedHead", Watched)
-    monkeypatch.setattr(fused.StackedMetrics, "update", refused)
+    monkeypatch.setattr(StackedMetrics, "update", refused)
     monkeypatch.setattr(fused, "train", one)
     fuse(various(weights, 2), tmp_path, data, features)
     assert len(held) == 1

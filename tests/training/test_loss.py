@@ -16,8 +16,8 @@ from sweeper.config.hyperparameters import ClassBalanceConfig
 from sweeper.data.batches import Batch
 from sweeper.data.sampling import class_shares
 from sweeper.training.loss import Loss, class_weights
-from tests.training.learnable import spec_of, squares
-from tests.training.test_trainer import Killed, comparable, run
+from tests.training.learnable import comparable, run, spec_of, squares
+from tests.training.test_trainer import Killed
 
 COUNTS = np.array([200, 20, 5])
 
@@ -96,7 +96,7 @@ def test_a_class_without_training_images_has_no_weight() -> None:
 
 
 RARE = squares(np.concatenate([np.repeat([0, 1, 2], [160, 8, 4]), np.arange(60) % 3]), train=172, classes=3, noise=110)
-QUICK = {"optimizer": {"name": "sgd", "lr": 0.005}, "epochs": 3}
+QUICK: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 0.005}, "epochs": 3}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_balanced_trial_that_was_killed_goes_on_as_if_nothing_had_happened(tmp
 
 
 def test_validation_loss_is_the_plain_one_of_every_trial(tmp_path: Path) -> None:
-    still = {"optimizer": {"name": "sgd", "lr": 1e-12}, "epochs": 1, "trainable": "head"}
+    still: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 1e-12}, "epochs": 1, "trainable": "head"}
     _, natural = run(spec_of(**still), tmp_path / "natural", RARE)
     _, weighted = run(spec_of(**still, class_balance={"weights": "inverse"}), tmp_path / "weighted", RARE)
     assert weighted[0].values["val/loss"] == natural[0].values["val/loss"]

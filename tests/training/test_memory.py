@@ -25,7 +25,7 @@ def nothing_spare(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cuda_itself_refuses_is_told_by_its_code(code: int | None, for_memory: bool) -> None:
     error = torch.AcceleratorError("CUDA error: whatever it says")
     if code is not None:
-        error.error_code = code
+        error.error_code = code  # type: ignore[attr-defined]
     assert is_memory(error) == may_be_memory(error) == for_memory
 
 

@@ -15,10 +15,10 @@ from sweeper.data.feature_cache import FeatureCache
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec, TrialStart, TrialState
 from sweeper.training.features import FrozenFeatures
-from tests.training.learnable import CPU, colored, spec_of
-from tests.training.test_trainer import Killed, comparable, run
+from tests.training.learnable import CPU, colored, comparable, run, spec_of
+from tests.training.test_trainer import Killed
 
-LOSS = {"objective": ObjectiveConfig.model_validate({"metric": "val/loss"})}
+LOSS: dict[str, Any] = {"objective": ObjectiveConfig.model_validate({"metric": "val/loss"})}
 CONSTANT: dict[str, Any] = {"scheduler": {"name": "constant"}, "optimizer": {"name": "adam", "lr": 0.003}}
 
 
@@ -51,7 +51,11 @@ def test_with_the_optimizer_and_nothing_changed_it_is_the_trial_that_never_stopp
 def test_it_begins_with_the_weights_that_it_goes_on_from_whatever_is_set_anew(tmp_path: Path) -> None:
     _, source = run(trial(2), tmp_path / "source", **LOSS)
     start, weights = start_of(tmp_path / "source", 2, optimizer=False)
-    still = {"optimizer": {"name": "sgd", "lr": 1e-12}, "class_balance": {"loss": "focal"}, "augment": {"flip": True}}
+    still: dict[str, Any] = {
+        "optimizer": {"name": "sgd", "lr": 1e-12},
+        "class_balance": {"loss": "focal"},
+        "augment": {"flip": True},
+    }
     _, again = run(trial(3, start, pretrained=weights, trainable="head", **still), tmp_path / "still", **LOSS)
     assert again[0].values["val/loss"] == pytest.approx(source[1].values["val/loss"], rel=1e-5)
 
@@ -91,7 +95,7 @@ def test_killed_after_an_epoch_it_goes_on_from_its_own_checkpoint(tmp_path: Path
 def test_patience_counts_from_where_it_began(tmp_path: Path) -> None:
     run(trial(3), tmp_path / "source", **LOSS)
     start, weights = start_of(tmp_path / "source", 3, optimizer=False)
-    still = {"optimizer": {"name": "sgd", "lr": 1e-12}, "trainable": "head"}
+    still: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 1e-12}, "trainable": "head"}
     outcome, history = run(trial(9, start, pretrained=weights, **still), tmp_path / "more", patience=2, **LOSS)
     assert [point.epoch for point in history][:2] == [4, 5]
     assert len(history) < 6

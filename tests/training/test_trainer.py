@@ -50,7 +50,10 @@ def test_a_trial_learns_and_logs_every_metric_each_epoch(tmp_path: Path) -> None
 
 
 def test_the_same_trial_twice_gives_the_same_numbers(tmp_path: Path) -> None:
-    everything = {"augment": {"crop_padding": 1, "flip": True, "mixup": 0.2}, "head": {"hidden": [8], "dropout": 0.3}}
+    everything: dict[str, Any] = {
+        "augment": {"crop_padding": 1, "flip": True, "mixup": 0.2},
+        "head": {"hidden": [8], "dropout": 0.3},
+    }
     _, first = run(spec_of(**everything), tmp_path / "a")
     _, second = run(spec_of(**everything), tmp_path / "b")
     _, other = run(spec_of(seed=8, **everything), tmp_path / "c")
@@ -117,7 +120,7 @@ def test_the_weights_kept_are_those_of_the_best_epoch_and_give_its_accuracy(tmp_
     assert weights.name == f"epoch-{outcome.best_epoch:04d}.safetensors"
     model = build_classifier(spec.config, 3, load_weights=False)
     model.load_state_dict(load_file(weights))
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     again = evaluate(model, data.val.eval_batches(16, 8, model.mean, model.std), classes=3, device=CPU)
     assert again.values["accuracy"] == outcome.best_value
     confusion, classes = read_confusion(tmp_path / "artifacts" / "confusion" / "best.csv")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import mlflow
@@ -37,7 +36,7 @@ def folder(workspace: Workspace) -> StudyFolder:
 
 
 @pytest.fixture
-def client(workspace: Workspace) -> Iterator[mlflow.MlflowClient]:
+def client(workspace: Workspace) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(default_tracking_uri(workspace))
 
 
@@ -116,6 +115,7 @@ def test_a_run_of_another_tool_that_was_left_open_is_closed(
     workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
 ) -> None:
     experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
     client.create_run(experiment.experiment_id, run_name="notebook")
     require_mended(workspace, url, "notebook is marked as running")
     assert runs(client)["notebook"].info.status == "KILLED"
