@@ -128,3 +128,11 @@ def change(here: Here, statement: str) -> None:
     with database:
         assert database.execute(statement).rowcount
     database.close()
+
+
+def test_what_sqlite_quotes_of_a_damaged_schema_is_left_out(study: Here) -> None:
+    file = study.workspace.mlflow_database
+    file.write_bytes(file.read_bytes().replace(b"key VARCHAR(250) NOT NULL", b"key VARCHAR(250) `OT NULL"))
+    told(study, ["status", "s"])
+    assert "malformed database schema" in told(study, ["doctor", "s"])
+    assert "MLflow's database" in told(study, ["sync", "s"])
