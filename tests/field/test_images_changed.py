@@ -53,7 +53,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda root: (root / "d/train/cat/0000.png").rename(root / "d/train/dog/9.png"),
         ["gone: train/cat/0000.png", "new: train/dog/9.png"],
     ),
-    "all gone": (lambda root: shutil.rmtree(root / "d"), ["there is no such file or folder"]),
+    "all gone": (lambda root: shutil.rmtree(root / "d"), ["no such file or folder"]),
 }
 
 

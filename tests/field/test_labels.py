@@ -107,7 +107,7 @@ def test_class_folders_are_looked_at_alike(tmp_path: Path) -> None:
 def test_other_images_are_labelled_by_what_the_classes_mean_where_the_study_did_so(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "d", {"CAT": 2, CAFE_ON_MACOS: 2})
     workspace, classes = Workspace(tmp_path), ("cat", CAFE)
-    with pytest.raises(DatasetError, match="classes are none that the model knows"):
+    with pytest.raises(DatasetError, match="classes are unknown to the model"):
         other_images(DatasetConfig(path=str(root)), "test", classes, 8, workspace, FULL_DEPTH)
     dataset = DatasetConfig(path=str(root), labels="normalize")
     assert sorted(other_images(dataset, "test", classes, 8, workspace, FULL_DEPTH).labels.tolist()) == [0, 0, 1, 1]

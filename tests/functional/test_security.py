@@ -43,7 +43,7 @@ def test_a_checkpoint_with_a_live_payload_is_refused(tmp_path: Path) -> None:
     folder, marker = Workspace(tmp_path).study("s").trial(0), tmp_path / "pwned"
     folder.path.mkdir(parents=True)
     torch.save({"model": {}, "progress": Payload(marker)}, folder.checkpoint)
-    with pytest.raises(TrialError, match=r"checkpoint\.pt .* refused.*remove it"):
+    with pytest.raises(TrialError, match=r"checkpoint\.pt is not a checkpoint .*remove it"):
         load_checkpoint(folder)
     assert not marker.exists()
     torch.load(folder.checkpoint, weights_only=False)

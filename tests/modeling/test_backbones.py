@@ -158,4 +158,4 @@ def test_a_missing_file_is_told(tmp_path):
 
 def test_a_file_without_a_state_dict_is_told(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    assert "no mapping of names to tensors" in refusal(tmp_path / "list.pth")
+    assert "not a mapping of names to tensors" in refusal(tmp_path / "list.pth")
