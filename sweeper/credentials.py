@@ -34,7 +34,7 @@ OUTRIGHT = re.compile(
     r"(?i)(?<![\w.])((?:password|passwd|pwd|secret|api_?key|account_?key|shared_?access_?(?:key|signature)"
     r"|aws_[a-z_]*(?:key|token)[a-z_]*)\s*=\s*)('[^']*'|\"[^\"]*\"|[^\s;&'\"]+)"
 )
-"""In connection strings, which are no addresses: `host=db password='a b'`, `AccountName=x;AccountKey=y`."""
+"""In connection strings, which are not addresses: `host=db password='a b'`, `AccountName=x;AccountKey=y`."""
 
 HEADER = re.compile(
     r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer|token)\s+)?|\bbearer\s+(?=\S*\d))[\w.~+/=-]{8,}"

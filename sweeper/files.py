@@ -55,7 +55,7 @@ def read_parsed(path: Path, parse: Callable[[bytes], T]) -> T:
     """Return what `write_sealed` wrote. Raises DamagedFile where a file no longer holds that."""
     try:
         return parse(without_seal(path.read_bytes()))
-    except ValueError as error:  # pydantic's is one, and so is that of text which is no UTF-8
+    except ValueError as error:  # pydantic's is one, and so is that of text which is not UTF-8
         raise DamagedFile(
             f"{path} is damaged ({str(error).splitlines()[0]}); sweeper doctor STUDY --fix repairs it or says what is "
             "lost"

@@ -46,7 +46,7 @@ class TrialSpec(Frozen):
     start: TrialStart | None = None
     keep_optimizer: bool = False
     repeats: Repeats | None = None
-    """Set where it is no trial of the search but one of them trained again; `number` then counts repetitions."""
+    """Set where it is not a trial of the search but one of them trained again; `number` then counts repetitions."""
 
     @property
     def label(self) -> str:

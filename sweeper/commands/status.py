@@ -12,7 +12,7 @@ from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, show, warn
 
 LISTED_TRIALS = 200
-"""`status` lists so many of the latest trials, unless all are asked for."""
+"""`status` lists this many of the latest trials, unless all are asked for."""
 
 
 def status(

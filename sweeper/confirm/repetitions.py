@@ -110,7 +110,7 @@ class Repetitions:
         self._change(number, {"outcome": outcome, "ended_ms": int(time.time() * 1000)})
 
     def rows(self) -> list[TrialRow]:
-        """Return what is planned and how it ended; folders of earlier, larger plans are told of too."""
+        """Return what is planned and how it ended; folders of earlier, larger plans count too."""
         return [self._row(repetition) for repetition in self._all]
 
     def outcomes(self, trial: int) -> list[TrialOutcome]:
@@ -168,7 +168,7 @@ def stored_repetitions(folder: StudyFolder) -> list[Repetition]:
 
 
 def leaders_of(rows: Iterable[TrialRow], top: int) -> list[TrialRow]:
-    """Return the first so many finished trials of ranked rows, each configuration once."""
+    """Return the first `top` finished trials of ranked rows, each configuration once."""
     leaders: list[TrialRow] = []
     for row in rows:
         if len(leaders) == top:

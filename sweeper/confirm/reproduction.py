@@ -84,7 +84,7 @@ class Reproduction:
 def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
     """Return what a run says of its training; `into` takes its configuration files.
 
-    Raises StudyError when it is no run of a trial, or its configuration is none of this version.
+    Raises StudyError when it is not a trial's run, or its configuration does not fit this version.
     """
     logged = store.run(run)
     if logged.parent is None or "seed" not in logged.params:

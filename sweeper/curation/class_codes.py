@@ -14,7 +14,7 @@ def read_class_codes(file: Path) -> dict[str, str]:
     """Return the name of every class by its code, whichever way round the file has them.
 
     Raises:
-        DatasetError: the file is no flat JSON object of names and whole numbers, or two classes share a code.
+        DatasetError: the file is not a flat JSON object of names and whole numbers, or two classes share a code.
     """
     pairs = _pairs(file)
     if all(_is_code(value) for value in pairs.values()) and not all(_is_code(key) for key in pairs):

@@ -17,7 +17,7 @@ from sweeper.data.image_facts import MIRRORED
 Kind = Literal["bytes", "pixels", "near"]
 
 NEAR_BITS = 9
-"""Of the 63 bits of two looks, so many may differ."""
+"""How many of the 63 bits of two image hashes may differ."""
 
 SAME_LOOK = 0.95
 """Least correlation of two thumbnails for a pair of near looks to count."""

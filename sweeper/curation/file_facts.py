@@ -79,7 +79,7 @@ def _seen(source: ImageList) -> Iterator[WholeImage | str]:
 
 
 def look_at_files(files: Sequence[str]) -> list[WholeImage | str]:
-    """Describe files; of one that is no readable image return the reason."""
+    """Describe files; of one that is not a readable image return the reason."""
     return [_look_at_file(file) for file in files]
 
 

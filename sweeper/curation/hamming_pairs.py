@@ -55,7 +55,7 @@ def _quarter(hashes: Hashes, quarter: int) -> npt.NDArray[np.int64]:
 
 
 def _changes(radius: int) -> list[int]:
-    """Return every 16-bit mask of at most so many bits."""
+    """Return every 16-bit mask with at most this many bits set."""
     bits = [1 << bit for bit in range(QUARTER_BITS)]
     return [sum(chosen) for count in range(radius + 1) for chosen in combinations(bits, count)]
 

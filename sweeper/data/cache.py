@@ -3,7 +3,7 @@
 An entry is found by the fingerprint of the files (names, sizes, times) and named by the digest of
 their content:
 
-    FINGERPRINT.json            which entry holds these files, which of them are no images, and what all are like
+    FINGERPRINT.json            which entry holds these files, which of them are not images, and what all are like
     FINGERPRINT.digests         16 bytes a file, by which it is known when its time has changed and not its content
     DIGEST-SIZE-RESIZE-BITS-V.npy   uint8 [N, SIZE, SIZE, 3], V the decoder's version; its digest in .npy.witness
     FINGERPRINT.PID.partial     an entry being built
@@ -36,7 +36,7 @@ from sweeper.seal import sealed, unsealed
 
 @dataclass(frozen=True)
 class CachedImages:
-    """Decoded images, the digest of the files they come from, and the rows that are no images."""
+    """Decoded images, the digest of the files they come from, and the rows that are not images."""
 
     images: Pixels
     digest: str
@@ -174,7 +174,7 @@ def _joint(digests: bytes) -> str:
 
 
 def bad_images(index: ImageIndex, bad: dict[int, str]) -> DatasetError:
-    """Make the error that lists the files that are no readable images."""
+    """Make the error that lists the files that are not readable images."""
     lines = [f"{index.paths[row]}: {reason}" for row, reason in sorted(bad.items())]
     return DatasetError(
         f"{index.root}: every image file must be readable, {len(bad):,} are not:\n"

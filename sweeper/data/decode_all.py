@@ -84,7 +84,7 @@ def build_images(
 ) -> Built:
     """Decode the images into `target`, a .npy file of uint8 [N, size, size, 3].
 
-    A row that is no readable image is black. Images with more than 8 bits are read by `depth`; without it by the
+    A row that is not a readable image is black. Images with more than 8 bits are read by `depth`; without it by the
     smallest one that holds all of their values, for which they are decoded twice. `progress` is called with the
     images done and all. Raises `DatasetError` when a decoding process is killed, `OSError` when the disk is full.
     """
@@ -102,7 +102,7 @@ def build_images(
 
 
 def _gathered(plan: _Plan, chunks: Iterator[Chunk], progress: Progress | None) -> Built:
-    """Decode all rows once and put together what is told of each."""
+    """Decode all rows once and put together what is known of each."""
     count = len(plan.paths)
     digests = bytearray(DIGEST_BYTES * count)
     facts = np.zeros((count, 3), dtype=np.int64)

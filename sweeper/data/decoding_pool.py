@@ -18,7 +18,7 @@ LARGE_BYTES = 1300 << 20
 
 
 def decoding_pool(at_most: int) -> ProcessPoolExecutor:
-    """Return processes for decoding, at most so many.
+    """Return processes for decoding, at most `at_most`.
 
     They are spawned, since a forked child of a process with threads (torch, MLflow) may deadlock.
     """

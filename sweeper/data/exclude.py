@@ -20,7 +20,7 @@ def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: 
     """Take the images that a file lists out of some splits; the others are not touched, nor is how they are drawn.
 
     Raises:
-        DatasetError: the file cannot be read, or lists what is no image of the data set.
+        DatasetError: the file cannot be read, or lists what is not an image of the data set.
     """
     listed = _listed_paths(file)
     rows_of = {path: row for row, path in enumerate(listing.paths)}

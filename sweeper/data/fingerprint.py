@@ -63,7 +63,7 @@ def file_states(root: Path, paths: Sequence[str]) -> FileStates:
 def fingerprint(
     root: Path, paths: Sequence[str], states: FileStates, size: int, resize: Resize, depth: Depth | None
 ) -> str:
-    """Return 32 hexadecimal digits that change when any file, the decoder or what it is told changes."""
+    """Return 32 hexadecimal digits that change when any file, the decoder or its settings change."""
     return _digest(f"{DECODER_VERSION} {size} {resize} {depth}", root, paths, states)
 
 

@@ -60,7 +60,7 @@ class Suspicion:
 
 
 def grouping(listing: Listing, dataset: DatasetConfig) -> Grouping | None:
-    """Return the groups that a data set is told to have. Raises `DatasetError` where an image has none."""
+    """Return the groups that a data set declares. Raises `DatasetError` where an image has none."""
     if dataset.group_column:
         return _by_column(listing, dataset.group_column)
     return _by_path(listing, dataset.group_from) if dataset.group_from else None

@@ -1,4 +1,4 @@
-"""What was noticed while a data set was listed and split: it is told before the training, and refused where asked."""
+"""What was noticed while a data set was listed and split: reported before the training, refused where asked."""
 
 from __future__ import annotations
 

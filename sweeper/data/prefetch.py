@@ -58,7 +58,7 @@ def worth_processes(paths: Sequence[str]) -> bool:
         try:
             total += os.stat(path).st_size  # noqa: PTH116 - for every file there is
         except (OSError, ValueError):
-            continue  # told when it is read
+            continue  # reported when it is read
         if total >= PARALLEL_FROM_BYTES:
             return True
     return False

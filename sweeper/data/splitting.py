@@ -140,7 +140,7 @@ def limit_splits(splits: Splits, labels: Rows, limit: LimitConfig, seed: int) ->
 
 
 def thin_out(labels: Rows, rows: Rows, most: int | None, rng: np.random.Generator) -> Rows:
-    """Draw at most so many rows, the same share of each class to within one image; sorted."""
+    """Draw at most this many rows, the same share of each class to within one image; sorted."""
     if most is None or most >= len(rows):
         return rows
     classes, counts = np.unique(labels[rows], return_counts=True)

@@ -1,4 +1,4 @@
-"""What is told before the first trial, as lines: for terminals, pipes and log files alike."""
+"""What is reported before the first trial, as lines: for terminals, pipes and log files alike."""
 
 from __future__ import annotations
 

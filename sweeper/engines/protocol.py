@@ -111,9 +111,9 @@ class Engine(Protocol):
         """Start a group of trials in an idle slot; it is idle again when the last of them has ended."""
 
     def events(self, timeout_s: float) -> Iterator[Event]:
-        """Yield what has happened, waiting at most so long for the first.
+        """Yield what has happened, waiting at most this long for the first.
 
-        A worker that dies is told of once for each unfinished trial of its group.
+        The death of a worker is reported once for each unfinished trial of its group.
         """
 
     def answer(self, number: int, *, prune: bool) -> None:

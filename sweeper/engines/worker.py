@@ -72,7 +72,7 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
 
 
 def _take_name() -> None:
-    """Be told from the process this one is forked from, whose command line it shares."""
+    """Be distinguishable from the process this one is forked from, whose command line it shares."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_NAME, PROCESS_NAME)
 
@@ -151,7 +151,7 @@ class Worker:
         return DeviceRoom(free_memory_mb(device), process_memory_mb(device), described(device))
 
     def run(self, group: Sequence[TrialSpec]) -> None:
-        """Train trials, from their checkpoints where there are any; leave their outcomes on disk and tell of each end.
+        """Train trials, from their checkpoints where there are any; leave their outcomes on disk and report each end.
 
         What can be trained at once is; where the sweep does not ask for groups, a group is a single trial.
         """
@@ -180,7 +180,7 @@ class Worker:
     def _stack_key(self, spec: TrialSpec) -> Hashable | None:
         from sweeper.training.stack.fused import stack_key
 
-        with suppress(DatasetError):  # the trial itself will tell of it
+        with suppress(DatasetError):  # the trial itself will report it
             if spec.start is None and self._features.serve(spec.config, self._images(spec.config.image_size)):
                 return stack_key(spec.config)
         return None
@@ -192,7 +192,7 @@ class Worker:
             yield spec, self._train(spec, folder) if ended is None else self._replay(spec, ended)
 
     def _end(self, spec: TrialSpec, outcome: TrialOutcome) -> None:
-        """Leave the outcome of a trial on disk and tell of it."""
+        """Leave the outcome of a trial on disk and report it."""
         from sweeper.training.checkpoint import remove_checkpoints
 
         folder = self._folder(spec)

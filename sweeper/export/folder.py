@@ -15,7 +15,7 @@ from sweeper.errors import ExportError
 from sweeper.paths import ExportFolder
 
 FORMAT = "sweeper-export"
-"""Stands in config.json; a folder without it is none of ours."""
+"""Stands in config.json; a folder without it is not an export of ours."""
 
 SHOWN = 5
 """How many foreign files a message names."""

@@ -39,7 +39,7 @@ def load_export(folder: Path) -> LoadedExport:
     The model files of the export are code and are run; its weights are safetensors, which are not.
 
     Raises:
-        ExportError: the folder is no export, or its parts do not fit each other.
+        ExportError: the folder is not an export, or its parts do not fit each other.
     """
     files = ExportFolder(folder)
     config = read_config(files.config)

@@ -23,7 +23,7 @@ from sweeper.scores.mcnemar import paired
 from sweeper.training.evaluate import Predict
 
 TOLERANCE = 0.01
-"""Most accuracy that a variant may lose unless told otherwise: one image in a hundred."""
+"""Most accuracy that a variant may lose by default: one image in a hundred."""
 
 CALIBRATION_IMAGES = 256
 """Training images by which the ranges of activations are found."""
@@ -67,7 +67,7 @@ class Judge:
 
 
 def write_variants(files: ExportFolder, judge: Judge, request: VariantRequest) -> tuple[Variant, ...]:
-    """Write the variants that are asked for and lose no more than they may; tell of all of them.
+    """Write the variants that are asked for and lose no more than they may; report all of them.
 
     The methods for each are compared on the validation split, by accuracy and then by predictions changed.
     """

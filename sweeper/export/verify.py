@@ -140,7 +140,7 @@ def classifier_on(classifier: AnyClassifier, device: torch.device) -> Predict:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Keep CUDA from rounding float32 to TF32, which convolutions do unless told otherwise."""
+    """Keep CUDA from rounding float32 to TF32, which convolutions do by default."""
     kinds = (torch.backends.cudnn.conv, torch.backends.cuda.matmul)  # type: ignore[attr-defined]
     before = [kind.fp32_precision for kind in kinds]
     for kind in kinds:
@@ -161,7 +161,7 @@ def check_weights(file: str, reference: Pass, config: ExportConfig, device: torc
 
 
 def images_between(accuracy: float, logged: float, images: int) -> int:
-    """Return by how many images two accuracies differ, rounded up where that is no whole number."""
+    """Return by how many images two accuracies differ, rounded up where that is not a whole number."""
     return math.ceil(abs(accuracy - logged) * images - 1e-6)  # less what dividing has rounded
 
 

@@ -65,7 +65,7 @@ def evaluate_autoencoder(
 ) -> QualityReport:
     """Evaluate a trial's best epoch on a split of its study's data set, as it was validated.
 
-    Raises DatasetError when there is no such split, StudyError when the trial has no weights.
+    Raises DatasetError when the split is missing, StudyError when the trial has no weights.
     """
 
     from sweeper.data.batches import DeviceImages

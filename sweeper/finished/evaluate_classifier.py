@@ -91,7 +91,7 @@ def evaluate_trial(
 ) -> SplitReport:
     """Evaluate a trial's best epoch on a split of its study's data set, or of another one.
 
-    Raises DatasetError when there is no such split or its classes are others, StudyError when the trial
+    Raises DatasetError when the split is missing or has other classes, StudyError when the trial
     has no weights.
     """
     from sweeper.export.load import load_classifier

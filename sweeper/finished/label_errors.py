@@ -137,7 +137,7 @@ def _folder(
 
 
 def _scaled(progress: Progress | None, fold: int, folds: int, epochs: int) -> Callable[[int], None]:
-    """Return what tells of an epoch of one fold as part of all."""
+    """Return what reports an epoch of one fold as a part of all."""
     return lambda epoch: progress(fold * epochs + epoch, folds * epochs) if progress else None
 
 

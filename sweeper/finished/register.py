@@ -23,7 +23,7 @@ def register_export(
 ) -> RegisteredVersion:
     """Register an export under its study's name, or another one, with the alias `best`, as a model of its trial's run.
 
-    Raises ExportError when the folder is no export, StudyError when its trial has no run there,
+    Raises ExportError when the folder is not an export, StudyError when its trial has no run there,
     TrackingError when MLflow cannot be reached or has no registry, TrackingRefused where the name is another study's or
     the study another folder's.
     """

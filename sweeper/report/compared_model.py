@@ -60,7 +60,7 @@ class SideFinder:
     def find(self, name: str) -> Side:
         """Return a side by the folder of an export or the name of a trial (`config/trial_name.py`).
 
-        Raises StudyNotFound and StudyError where there is no such trial, ExportError, TrackingError.
+        Raises StudyNotFound and StudyError where the trial is missing, ExportError, TrackingError.
         """
         if ExportFolder(Path(name)).config.is_file():
             return self._export(Path(name))

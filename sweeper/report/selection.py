@@ -1,4 +1,4 @@
-"""Which trials of a large study a page shows, and what it tells of all the others.
+"""Which trials of a large study a page shows, and what it says of all the others.
 
 A page stays usable with some hundred trials: of thousands it shows the best, and counts all.
 """
@@ -57,7 +57,7 @@ def places(rows: Sequence[TrialRow]) -> dict[int, int]:
 
 
 def totals_payload(rows: Sequence[TrialRow], sweep: SweepConfig) -> dict[str, Any]:
-    """Return what the page tells of all trials: counts, seconds, and where the best value rose."""
+    """Return what the page says of all trials: counts, seconds, and where the best value rose."""
     ended = [row for row in rows if row.ended_ms is not None and row.seconds is not None]
     pruned = [row for row in ended if row.state is TrialState.PRUNED and row.epochs]
     return {

@@ -1,4 +1,4 @@
-"""Arrays in files of ours, each with a checksum of its own; whatever is damaged is told in one way."""
+"""Arrays in files of ours, each with a checksum of its own; damage is reported in one way."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from sweeper.errors import ConfigError, Problem
 from sweeper.files import part_of, write_whole
 
-HEAD = 65_536  # bytes of a file's beginning, by which its kind is told
+HEAD = 65_536  # bytes of a file's beginning, by which its kind is recognised
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 FORMULA = "=+\\-@＝＋－＠"  # noqa: RUF001  # their wide forms too, which some spreadsheets take for the same
 CONTROL = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
-"""What steers a terminal, turns text round, ends a line or is no UTF-8."""
+"""What steers a terminal, turns text round, ends a line or is not UTF-8."""
 
 DANGEROUS = re.compile(rf"[{FORMULA}\s]|.*\s\Z|[^{CONTROL}]*[{CONTROL}]")
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?(?:inf|nan)")

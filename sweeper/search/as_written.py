@@ -1,4 +1,4 @@
-"""What a database holds that is not what was written there, told instead of a traceback or a wrong number.
+"""What a database holds that is not what was written there, reported in place of a traceback or a wrong number.
 
 SQLite keeps no digests of its own: a byte that has changed on the disk comes out as another text or number.
 """

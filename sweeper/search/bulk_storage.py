@@ -128,7 +128,7 @@ class BulkStorage(RDBStorage):
         return sum(count for state, count in counts if state.is_finished()), sum(count for _, count in counts)
 
     def latest_trials(self, study_id: int, most: int) -> list[FrozenTrial]:
-        """Return the trials with the highest numbers and the first that have not ended, at most so many of each."""
+        """Return the trials with the highest numbers and the first that have not ended, at most this many of each."""
         table = models.TrialModel
         numbers = select(table.trial_id).where(table.study_id == study_id)
         open_ones = numbers.where(table.state.in_((TrialState.RUNNING, TrialState.WAITING))).order_by(table.number)
@@ -150,7 +150,7 @@ def _wanted(study: int, states: Container[TrialState] | None, named: set[int], a
 
 
 def _in_parts(connection: Connection, wanted: ColumnElement[bool], size: int) -> Iterator[Sequence[Row[int, int]]]:
-    """Give ids and numbers of trials, by id, so many trials at a time."""
+    """Give ids and numbers of trials, by id, this many trials at a time."""
     table = models.TrialModel
     query = select(table.trial_id, table.number).where(wanted).order_by(table.trial_id)
     known = connection.execute(query).all()

@@ -24,7 +24,7 @@ class Stored:
 
 
 def stored_study(storage_url: str, name: str) -> Stored | None:
-    """Return what a storage holds under a name; None where there is no such study, or no such file yet."""
+    """Return what a storage holds under a name; None where the study or the file does not exist yet."""
     if not has_database(storage_url):
         return None
     with storage_errors(storage_url):

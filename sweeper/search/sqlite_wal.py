@@ -46,7 +46,7 @@ def _is_on_local_disk(engine: Engine) -> bool:
 
 
 def _set_mode(engine: Engine, mode: str) -> None:
-    """Change the journal unless another program is in the way: it is no reason to wait or to stop."""
+    """Change the journal unless another program is in the way: that is not worth waiting or stopping for."""
     with engine.connect() as connection:
         patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
         connection.exec_driver_sql("PRAGMA busy_timeout = 0")

@@ -60,7 +60,7 @@ def _parsed(url: str) -> URL:
 
 def open_storage(url: str) -> BulkStorage:
     """Return Optuna's storage at an address. Raises StudyError for what is none."""
-    # Its warnings tell of conditional parameters sampled on their own, which is as it should be here.
+    # It warns of conditional parameters sampled on their own, which is as it should be here.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     hide_in("optuna")
     _parsed(url)

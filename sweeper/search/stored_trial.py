@@ -68,7 +68,7 @@ def stored_json(trial: FrozenTrial, attribute: str) -> str | None:
 
 
 def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
-    """Return how a trial stands: Optuna is told that one outside the search space has failed."""
+    """Return how a trial stands: for Optuna one outside the search space has failed."""
     return outcome.state if outcome and OUTSIDE in trial.user_attrs else STATES[trial.state]
 
 

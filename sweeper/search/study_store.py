@@ -389,7 +389,7 @@ class StudyStore:
 
     @_guarded
     def latest_rows(self, most: int) -> list[TrialRow]:
-        """Return by number the latest trials and the first that have not ended, at most so many of each."""
+        """Return by number the latest trials and the first that have not ended, at most this many of each."""
         return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))
 
     @property

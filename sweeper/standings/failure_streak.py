@@ -1,4 +1,4 @@
-"""When failures stop a study: so many in a row, all for the same reason."""
+"""When failures stop a study: several in a row, all for the same reason."""
 
 from __future__ import annotations
 

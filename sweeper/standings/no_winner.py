@@ -1,4 +1,4 @@
-"""What there is to say of a study of which no trial has finished: why not, and what to do."""
+"""What to say of a study without a finished trial: why, and what to do."""
 
 from __future__ import annotations
 

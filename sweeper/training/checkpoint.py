@@ -49,7 +49,7 @@ class Record:
     def write(self, folder: TrialFolder) -> None:
         """Write all of it: the checkpoint after the files that belong to it, then the history beside it.
 
-        The order matters: after a crash the checkpoint is never behind what was told to others.
+        The order matters: after a crash the checkpoint is never behind what was reported.
         """
         state, epoch = self.state(), self.progress.epochs
         if self.weights:

@@ -1,7 +1,7 @@
 """Heads on frozen backbones: the backbone's output is computed once, for all epochs and trials.
 
 A backbone that does not learn and stands in evaluation mode is a function of the image alone. What it
-makes of every image, in so many augmented views, goes to the feature cache, keyed by all that the
+makes of every image, in this many augmented views, goes to the feature cache, keyed by all that the
 numbers depend on; trials then train their heads on that.
 """
 

@@ -131,7 +131,7 @@ def build_learner(
     config, task = spec.config, build_task(spec, data, device)
     if features is not None and features.serve(config, data):
         model, inputs = _on_features(spec, task, data, device, limits_file, features)
-        limits_file, compilation = None, PLAIN  # they tell of what goes through the backbone
+        limits_file, compilation = None, PLAIN  # they describe what goes through the backbone
     else:
         torch.manual_seed(spec.seed)
         model = task.build(config)

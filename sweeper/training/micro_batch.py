@@ -48,7 +48,7 @@ class Limits(Frozen):
         return self.model_copy(update={phase: limit})
 
     def quartered(self, batch_size: int, smallest: int, times: int) -> Limits:
-        """Return a quarter of what a batch is cut into now, so many times over."""
+        """Return limits that are quartered this many times."""
         if not times:
             return self
         quarter = {
@@ -120,13 +120,13 @@ class MicroBatches:
         return {**self.limits.model_dump(), "kills": self.kills}
 
     def load_state_dict(self, state: dict[str, Any], batch_size: int) -> None:
-        """Go on with the limits of a checkpoint, quartered for every kill since, each of which cost a worker."""
+        """Go on with the limits of a checkpoint, quartered for every kill since; each kill cost a worker."""
         limits = Limits(training=state["training"], evaluation=state["evaluation"])
         self.limits = limits.quartered(batch_size, self.smallest, self.kills - state["kills"])
 
 
 def parts(count: int, limit: int, smallest: int) -> Parts:
-    """Cut so many images into equal parts of at most `limit`, give or take one.
+    """Cut this many images into parts of at most `limit`, equal to within one image.
 
     None is smaller than `smallest` unless all of them together are: rather one part is larger than
     the limit. Of 5 images in parts of 2, where one alone is too few, the second part has 3.

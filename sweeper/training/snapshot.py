@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class HostMemory:
-    """Page-locked memory for the snapshots of one trial, of which one at a time is in use."""
+    """Page-locked memory for the snapshots of one trial; one at a time is in use."""
 
     def __init__(self) -> None:
         self._flat: dict[torch.dtype, Tensor] = {}

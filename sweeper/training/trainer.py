@@ -218,7 +218,7 @@ def quality(trained: Mapping[str, float], validated: Mapping[str, float]) -> dic
 
 
 def require_finite(values: Mapping[str, float], epoch: int, rate: float) -> None:
-    """Raise NonFiniteLoss where a metric is no number."""
+    """Raise NonFiniteLoss where a metric is not a number."""
     for name, value in values.items():
         if not np.isfinite(value):
             raise NonFiniteLoss(_not_finite(name, value, epoch, rate))

@@ -26,7 +26,7 @@ def label_errors(
 ) -> None:
     """List likely wrong labels of a study's training images, by its winner trained on folds without them.
 
-    Takes as long as so many trials. The test split is not touched, and nothing is deleted.
+    Takes as long as that many trials. The test split is not touched, and nothing is deleted.
     """
     from sweeper.commands.options import device_named
     from sweeper.finished.label_errors import find_label_errors

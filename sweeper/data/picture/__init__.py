@@ -21,7 +21,7 @@ from .rgb import decoded, square
 def prepared(data: bytes, config: Mapping[str, Any]) -> npt.NDArray[np.float32]:
     """Turn an image file into the network's input as an export's config.json says: float32 [3, S, S].
 
-    Raises `BadImage` (of `formats.py`) with the reason where the bytes are no image that is read.
+    Raises `BadImage` (of `formats.py`) with the reason where the bytes are not an image that is read.
     """
     size, side = config["stored_size"], config["image_size"]
     image = square(decoded(data, size, Depth(**config.get("depth", {}))).image, size, config["resize"])

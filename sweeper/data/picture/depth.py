@@ -28,7 +28,7 @@ TIFF_BITS, TIFF_LARGEST = 258, (281, 341)
 
 
 class Depth(NamedTuple):
-    """How many bits of values with more than 8 are used: the largest value of so many bits is white.
+    """How many bits of values with more than 8 are used: the largest value of this many bits is white.
 
     With `tags_first` a file that says its own depth is read by that. Without `bits` the largest value of each file
     decides, which suits single pictures that are looked at, and no data set.
@@ -77,7 +77,7 @@ class Deep(NamedTuple):
 
 
 def _are_low(found: Extent, bits: int) -> bool:
-    """Tell values of so many bits from those that were scaled to 16, as the PNG standard asks of who writes sBIT."""
+    """Tell values of this many bits from those scaled to 16, as the PNG standard asks of who writes sBIT."""
     scaled = found.used & ((1 << (16 - bits)) - 1) == 0
     return found.largest < 1 << bits and not scaled
 
@@ -221,7 +221,7 @@ def _lower_bytes(data: bytes, raw: str) -> Image.Image:
     """Read the other byte of each pair of a colour image."""
     name, _, order = raw.partition(";16")
     if name not in ("RGB", "RGBA"):
-        raise BadImage(f"16-bit {name} of which fewer bits are used is not read; store grey or RGB")
+        raise BadImage(f"16-bit {name} with fewer bits used is not read; store grey or RGB")
     image: Any = Image.open(io.BytesIO(data), formats=FORMATS)
     other = f"{name};16{'L' if order == 'B' else 'B'}"
     image.tile = [

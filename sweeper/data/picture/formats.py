@@ -60,7 +60,7 @@ MAX_PIXELS = 100_000_000
 
 
 class BadImage(ValueError):
-    """The bytes are no image that can be decoded; the message is the reason."""
+    """The bytes are not an image that can be decoded; the message is the reason."""
 
 
 def is_image(head: bytes) -> bool:

@@ -16,7 +16,7 @@ Rows = Callable[[int, int], Image.Image]
 """Gives the rows of an image from one to another, in 8 bits."""
 
 Room = Callable[[int], AbstractContextManager[Any]]
-"""Waits until there is memory for so many pixels, and keeps it for the time of the block."""
+"""Waits until there is memory for this many pixels, and keeps it for the time of the block."""
 
 BAND_PIXELS = 1 << 22
 """Pixels that are converted at once."""

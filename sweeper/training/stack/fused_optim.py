@@ -85,7 +85,7 @@ class StackedWeight:
             optimizer.state[own] = state
 
     def blocks(self, gradient: Tensor) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
-        """Return views of weight, gradient and state, [K, at most so many] each."""
+        """Return views of weight, gradient and state, [K, at most this many] each."""
         members, count = self.value.shape
         width = max(1, CPU_BLOCK // members) if self.value.device.type == "cpu" else count
         gradient = gradient.reshape(members, count)
