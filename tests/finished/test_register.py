@@ -75,7 +75,7 @@ def test_a_winner_is_registered_with_alias_signature_and_example(
     stored = client.get_model_version_by_alias("colours", "best")
     assert stored.run_id == run
     assert stored.tags["sweeper.trial"] == "7"
-    assert "labelled rightly" in (stored.description or "")
+    assert "labelled correctly" in (stored.description or "")
     assert client.get_run(run).info.end_time == 2000, "a run that has ended keeps its end"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.mlflow_database}")
     info = mlflow.models.get_model_info(version.uri)
