@@ -43,7 +43,7 @@ def settings() -> Iterator[Setting]:
             "warmup_epochs": warmup,
             "startup_trials": startup,
         }
-        yield setting("median, percentile", name="percentile", **plain)
+        yield setting("median, percentile", **plain)
     for epochs, factor in product((1, 2, 4, 8), (2, 3, 4)):
         yield setting("successive halving", name="successive_halving", min_epochs=epochs, reduction_factor=factor)
         yield setting("hyperband", name="hyperband", min_epochs=epochs, reduction_factor=factor)
