@@ -50,7 +50,7 @@ gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without net
 
 check: lint types layers test  ## everything CI runs
 
-quick: lint types layers  ## the same within a minute, but only the unit tests of the rooms that differ from the last commit
+quick: lint types layers  ## lint, types, layers, and the unit tests of the rooms that differ from the last commit
 	@rooms=$$(git diff --name-only HEAD; git ls-files --others --exclude-standard); \
 	rooms=$$(echo "$$rooms" | sed -nE 's#^(sweeper|tests)/([a-z_]+)/.*#tests/\2#p' | sort -u | grep -vE '/(functional|field|cuda)$$'); \
 	rooms=$$(for room in $$rooms; do [ -d $$room ] && echo $$room; done); \
