@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.recorded import own_folder, records_of
@@ -62,10 +62,19 @@ def find_run(
     run = records.find_run(TRIAL_TAG, str(row.number))
     if run is None:
         records.require_not_deleted()
-        waits = own_folder(workspace, store).trial(row.number).path.is_dir()
-        way = f"sweeper sync {study}" if waits else f"sweeper doctor {study} --fix"
         raise StudyError(
             f"trial {row.number} of {study} has no MLflow run at {records.store.shown_uri}; name the right address "
-            f"with --tracking-uri, or bring it there: {way}"
+            f"with --tracking-uri, or {_way_to_the_run(own_folder(workspace, store), store, row.number)}"
         )
     return records.store, run
+
+
+def _way_to_the_run(folder: StudyFolder, store: StudyStore, number: int) -> str:
+    """Say what brings a missing run to MLflow, or where the study is that has it."""
+    study = store.sweep.study
+    if store.identity is not None and not folder.path.is_dir():
+        place = store.identity.place
+        return f"run the command in the folder of the study, {place.folder} of {place.user} on {place.host}"
+    return (
+        f"bring it there: sweeper {f'sync {study}' if folder.trial(number).path.is_dir() else f'doctor {study} --fix'}"
+    )

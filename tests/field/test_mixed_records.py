@@ -11,11 +11,13 @@ import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import Event
-from sweeper.errors import ForeignStudy, StudyLocked, StudyTakenOver, TrackingRefused
+from sweeper.errors import ForeignStudy, StudyError, StudyLocked, StudyTakenOver, TrackingRefused
 from sweeper.identity import Identity
 from sweeper.results import TrialSpec
 from sweeper.search import lease
 from sweeper.search.lease import Holder
+from sweeper.search.study_store import StudyStore
+from sweeper.study.artifacts import find_run
 from sweeper.study.extending import extend_study
 from sweeper.study.place import read_identity
 from sweeper.study.recorded import recorded_as
@@ -326,3 +328,10 @@ def test_what_waits_on_disk_is_delivered_under_another_name_where_the_name_is_ta
     assert recorded_as(ben.workspace, ben.store).called == "bens"  # as its model will be, too
     assert sorted(runs(server, "bens")) == ["s", "trial-0000"]
     assert ben.weights_of(0, tmp_path / "fetched", server) == b"ben"
+
+
+def test_who_exports_from_the_storage_of_another_folder_is_shown_that_folder(anna: Here, ben: Here) -> None:
+    anna.run(1)
+    store = StudyStore.load(anna.storage, "s")
+    with pytest.raises(StudyError, match=rf"run the command in the folder of the study, {anna.root} of "):
+        find_run(ben.workspace, store, store.rows()[0], None)
