@@ -45,3 +45,14 @@ def absolute(address: str, root: Path) -> str:
     """Return an address that means the same wherever the process stands."""
     file = sqlite_file(address, root)
     return address if file is None else sqlite_address(file)
+
+
+def address_within(database: Path, root: Path) -> str:
+    """Return the address of a database in a working directory, for MLflow.
+
+    Before it opens one, MLflow makes the folder that it reads in the address, without unquoting it. So a folder of an
+    odd name is addressed from inside.
+    """
+    whole = sqlite_address(database)
+    is_plain = whole == f"{SQLITE}:///{database}"
+    return whole if is_plain or Path.cwd() != root else portable(whole, root)

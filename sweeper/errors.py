@@ -52,7 +52,7 @@ class Problem:
 
 
 IN_SEARCH_SPACE = "search space"
-"""Where a mistake stands that is found after the loading, until `told_by_line` knows the line."""
+"""The place of a mistake that is found after loading; `naming_lines` replaces it by the line."""
 
 
 class ConfigError(SweeperError):
@@ -151,6 +151,11 @@ class DoesNotFit(TrialError):
 
 class ModelError(TrialError):
     """The backbone, the head or their weights cannot be built as configured."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 NOT_AS_WRITTEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError)

@@ -154,6 +154,16 @@ def does_not_fit(why: str) -> str:
     return f"does not fit in memory: {why}"
 
 
+def read_spec(file: Path) -> TrialSpec:
+    """Return what a trial was to be. Raises DamagedFile."""
+    return read_parsed(file, TrialSpec.model_validate_json)
+
+
+def read_outcome(file: Path) -> TrialOutcome:
+    """Return how a trial ended. Raises DamagedFile."""
+    return read_parsed(file, TrialOutcome.model_validate_json)
+
+
 class TrialRow(Frozen):
     """One trial as the ranked table shows it; without an outcome as long as it is unfinished."""
 

@@ -54,7 +54,7 @@ def without_seal(text: bytes) -> bytes:
     if isinstance(content, dict) and SEAL in content:
         content = unsealed(text)
         return json.dumps(content[LIST] if content.keys() == {LIST} else content).encode()
-    if content == []:  # one of an earlier version cannot be told from one that has lost its content
+    if content == []:  # an empty list of an earlier version looks the same as one that lost its content
         raise ValueError("it holds nothing")
     return text
 

@@ -44,6 +44,7 @@ def best(
     The best is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
     is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
     """
+    from sweeper.config.task import reconstructs
     from sweeper.display.tables import params_table, ranked_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
@@ -53,8 +54,8 @@ def best(
     require_weights(store, row)
     winner = study_winner(store)
     another = winner is None or row.number != winner.number
+    _require_a_choice(prefer, within, trial if another else None)
     if prefer:
-        _require_none_named(trial if another else None)
         row = winner_of(store, prefer, within)
     _say_which(store, row, winner if another else None, preferred=bool(prefer))
     show(params_table(row, store.rows()))
@@ -65,13 +66,18 @@ def best(
         )
         folder = to or workspace.export(store.sweep.study, row.number if another else None)
         exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
+        if register and another and not reconstructs(store.sweep.task):
+            say(f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}")
 
 
-def _require_none_named(trial: str | None) -> None:
+def _require_a_choice(prefer: str | None, within: float | None, named: str | None) -> None:
+    """Raise ConfigError where --prefer and --within have nothing to choose from."""
     from sweeper.errors import ConfigError, Problem
 
-    if trial:
-        raise ConfigError([Problem("--prefer", "", f"chooses among the trials of a study, and {trial} names one")])
+    if prefer and named:
+        raise ConfigError([Problem("--prefer", "", f"chooses among the trials of a study, and {named} names one")])
+    if within is not None and not prefer:
+        raise ConfigError([Problem("--within", "", "limits what --prefer may choose; give --prefer METRIC too")])
 
 
 def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, preferred: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -52,12 +53,30 @@ def evaluate(
         return
     store, row = open_trial(workspace, storage, model, tracking_uri)
     on = device_named(store.sweep.device if device == "auto" else device)
-    study = store.sweep.study
-    folder = EvaluationFolder(to) if to else workspace.evaluation(study, split, _number_of(store, row))
-    how = _evaluate_autoencoder if reconstructs(store.sweep.task) else _evaluate_classifier
-    looks = how(workspace, store, row, split, data, folder, on, tracking_uri, as_json=as_json)
+    folder = EvaluationFolder(to) if to else workspace.evaluation(store.sweep.study, split, _number_of(store, row))
+    asked = Asked(workspace, store, row, split, data, folder, on, tracking_uri, as_json)
+    looks = _evaluate_autoencoder(asked) if reconstructs(store.sweep.task) else _evaluate_classifier(asked)
     if looks is not None:
         warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which trial is evaluated on which images, and where the numbers go."""
+
+    workspace: Workspace
+    store: StudyStore
+    row: TrialRow
+    split: Literal["val", "test"]
+    data: Path | None
+    folder: EvaluationFolder
+    device: torch.device
+    tracking_uri: str | None
+    as_json: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.store.sweep.study}/{self.row.number}"
 
 
 def _number_of(store: StudyStore, row: TrialRow) -> int | None:
@@ -100,30 +119,52 @@ def _evaluate_export(
     _show(report, f"{export}", split, files[0].parent, as_json=as_json)
 
 
-def _evaluate_classifier(
-    workspace: Workspace,
-    store: StudyStore,
-    row: TrialRow,
-    split: Literal["val", "test"],
-    data: Path | None,
-    folder: EvaluationFolder,
-    device: torch.device,
-    tracking_uri: str | None,
-    *,
-    as_json: bool,
-) -> int | None:
-    """Evaluate a trial, write and show what came out, and return how often a test split was looked at, if it was."""
+def _evaluate_classifier(asked: Asked) -> int | None:
+    """Evaluate, write and show a trial; return how often its test split was looked at, None for another split."""
     from sweeper.finished.evaluate_classifier import evaluate_trial, record_in_mlflow, write_report
 
+    store, tracking_uri = asked.store, asked.tracking_uri
     with progress_bar("decoding") as progress:
         report = evaluate_trial(
-            workspace, store, row, split, data=data, device=device, tracking_uri=tracking_uri, progress=progress
+            asked.workspace,
+            store,
+            asked.row,
+            asked.split,
+            data=asked.data,
+            device=asked.device,
+            tracking_uri=tracking_uri,
+            progress=progress,
         )
-    files = write_report(report, folder)
-    _show(report, f"{store.sweep.study}/{row.number}", split, folder.path, as_json=as_json)
-    if split != "test" or report.trial is None:
+    files = write_report(report, asked.folder)
+    _show(report, asked.name, asked.split, asked.folder.path, as_json=asked.as_json)
+    if asked.split != "test":
         return None
-    return record_in_mlflow(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
+    return record_in_mlflow(asked.workspace, store, report, files, int(time.time() * 1000), tracking_uri)
+
+
+def _evaluate_autoencoder(asked: Asked) -> int | None:
+    """Do the same for an autoencoder."""
+    from sweeper.display.evaluation import quality_table
+    from sweeper.errors import DatasetError
+    from sweeper.finished.evaluate_autoencoder import evaluate_autoencoder, record_quality, write_quality
+
+    store, tracking_uri, device = asked.store, asked.tracking_uri, asked.device
+    if asked.data is not None:
+        rule = f"--data names labelled images for a classifier, and {asked.name} is an autoencoder; leave it out"
+        raise DatasetError(rule)
+    with progress_bar("decoding") as progress:
+        report = evaluate_autoencoder(
+            asked.workspace, store, asked.row, asked.split, device=device, tracking_uri=tracking_uri, progress=progress
+        )
+    files = write_quality(report, asked.folder)
+    if asked.as_json:
+        write_json(report.as_json())
+    else:
+        show(quality_table(report))
+        say(f"{asked.name}: {report.images:,} {asked.split} images of {report.data}; files in {asked.folder.path}")
+    if asked.split != "test":
+        return None
+    return record_quality(asked.workspace, store, report, files, int(time.time() * 1000), tracking_uri)
 
 
 def _show(report: SplitReport, name: str, split: str, folder: Path, *, as_json: bool) -> None:
@@ -135,38 +176,3 @@ def _show(report: SplitReport, name: str, split: str, folder: Path, *, as_json: 
     show(classes_table(report))
     show(scores_table(report))
     say(f"{name}: {report.images:,} {split} images of {report.data}; files in {folder}")
-
-
-def _evaluate_autoencoder(
-    workspace: Workspace,
-    store: StudyStore,
-    row: TrialRow,
-    split: Literal["val", "test"],
-    data: Path | None,
-    folder: EvaluationFolder,
-    device: torch.device,
-    tracking_uri: str | None,
-    *,
-    as_json: bool,
-) -> int | None:
-    """The same for an autoencoder."""
-    from sweeper.display.evaluation import quality_table
-    from sweeper.errors import DatasetError
-    from sweeper.finished.evaluate_autoencoder import evaluate_autoencoder, record_quality, write_quality
-
-    name = f"{store.sweep.study}/{row.number}"
-    if data is not None:
-        raise DatasetError(f"--data names labelled images for a classifier, and {name} is an autoencoder; leave it out")
-    with progress_bar("decoding") as progress:
-        report = evaluate_autoencoder(
-            workspace, store, row, split, device=device, tracking_uri=tracking_uri, progress=progress
-        )
-    files = write_quality(report, folder)
-    if as_json:
-        write_json(report.as_json())
-    else:
-        show(quality_table(report))
-        say(f"{name}: {report.images:,} {split} images of {report.data}; files in {folder.path}")
-    if split != "test":
-        return None
-    return record_quality(workspace, store, report, files, int(time.time() * 1000), tracking_uri)

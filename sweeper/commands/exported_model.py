@@ -37,22 +37,20 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
     if is_export(model):
         return Path(model)
     name = named_trial(model)
+    if name.run:
+        raise StudyError(f"an export is named by its folder, STUDY or STUDY/NUMBER, got the MLflow run {model}")
     folder = workspace.export(name.study, name.number)
-    if name.run or not ExportFolder(folder).config.is_file():
-        if name.number is None and not name.run:
+    if not ExportFolder(folder).config.is_file():
+        if name.number is None:
             _require_a_winner(workspace, storage, name.study)
-        raise StudyError(
-            f"{model} has not been exported: {folder} is not there; export it: sweeper best {model} --export"
-            if not name.run
-            else f"an export is named by its folder or as STUDY or STUDY/NUMBER, got the run {model}"
-        )
+        raise StudyError(f"{model} has not been exported, {folder} is missing: sweeper best {model} --export")
     if name.number is None and has_studies(workspace, storage):
         _require_winner(workspace, storage, name.study, folder)
     return folder
 
 
 def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
-    """Raise NoWinner where this is a study of which no trial has finished."""
+    """Raise NoWinner where this is a study without a finished trial."""
     from sweeper.errors import StudyNotFound
     from sweeper.standings.winner import winner_of
 

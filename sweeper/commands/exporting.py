@@ -12,7 +12,7 @@ from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
     from sweeper.export.export import ExportReport
-    from sweeper.export.export_source import MergeKind
+    from sweeper.export.export_input import MergeKind
     from sweeper.export.quantize import VariantKind
     from sweeper.finished.export_trial import Extras
     from sweeper.paths import Workspace
@@ -140,7 +140,7 @@ def _say_what_was_exported(report: ExportReport) -> None:
 
 
 def _register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str | None) -> None:
-    """Register an export; where that cannot be, the export stands, and the command that does it later is told."""
+    """Register an export; where that fails, the export stays, and the message names the command that does it later."""
     from sweeper.errors import StudyError, TrackingError
     from sweeper.finished.register import register_export
 

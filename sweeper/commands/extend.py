@@ -39,14 +39,14 @@ def extend(
     Trials that the new space holds are carried over with their numbers and count for the sampler; the others stay as
     history, without a rank. `sweeper run` with the new file goes on after an interruption.
     """
-    from sweeper.config.loading import load_sweep, told_by_line
+    from sweeper.config.loading import load_sweep, naming_lines
     from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
     from sweeper.study.extending import extend_study
 
     given = with_tracking_name(overrides, tracking_name)
     sweep = load_sweep(space, given, check_names)
     workspace = this_workspace()
-    with told_by_line(space, given):
+    with naming_lines(space, given):
         if sweep.study != study:
             rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
             raise ConfigError([Problem(IN_SEARCH_SPACE, "study", rule)])

@@ -9,17 +9,12 @@ import typer
 if TYPE_CHECKING:
     import torch
 
-
 StorageOption = Annotated[
     str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
 ]
-
-
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
-
-
 TrackingNameOption = Annotated[
     str | None,
     typer.Option(
@@ -27,13 +22,9 @@ TrackingNameOption = Annotated[
         help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
     ),
 ]
-
-
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
 ]
-
-
 AUTO: Literal["auto"] = "auto"
 
 
@@ -64,13 +55,9 @@ def worker_count(option: str | None) -> int | Literal["auto"] | None:
 ReportOption = Annotated[
     bool, typer.Option("--report/--no-report", help="Write and log the study's report at the end.")
 ]
-
-
 OverridesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
 ]
-
-
 StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
 TrialArgument = Annotated[
     str | None,
@@ -88,16 +75,10 @@ def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[st
 
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-
-
 PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
-
-
 ForceListOption = Annotated[bool, typer.Option("--force", help="Replace a list that was edited since.")]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the class.")]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
-
-
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
 
 

@@ -94,5 +94,5 @@ def _say_what_was_labelled(
     places = [f"table in {csv}"] * bool(csv) + [f"copies in {sort_into}"] * bool(sort_into)
     bad = len(predictions) - labelled
     told = [f"{labelled:,} images labelled", *([f"{bad:,} unreadable, see the column reason"] if bad else []), *places]
-    told += [f"{sum(others.values()):,} files left out, no images that are read: {counted(others)}"] * bool(others)
+    told += [f"{sum(others.values()):,} files of other kinds left out: {counted(others)}"] * bool(others)
     warn("; ".join(told))

@@ -62,7 +62,7 @@ def reproduce(
 def _run_id(workspace: Workspace, store: MlflowStore, trial: str, storage: str | None) -> str:
     """Return the id of a trial's run: of this folder's study, else of the one named so in MLflow.
 
-    Only for `best` the storage is asked which trial that is. Raises StudyError where there is no such run.
+    The storage is asked only which trial is best. Raises StudyError where MLflow has no such run.
     """
     from sweeper.errors import StudyError
     from sweeper.standings.trial_names import named_trial

@@ -32,11 +32,11 @@ def run(
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
-    from sweeper.config.loading import load_sweep, told_by_line
+    from sweeper.config.loading import load_sweep, naming_lines
 
     given = with_tracking_name(overrides, tracking_name)
     sweep = load_sweep(space, given, check_names)
-    with told_by_line(space, given):
+    with naming_lines(space, given):
         run_and_tell(
             sweep,
             workers=workers,

@@ -40,7 +40,7 @@ def train(
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
     names it.
     """
-    from sweeper.config.loading import told_by_line
+    from sweeper.config.loading import naming_lines
     from sweeper.study.continuation import continued_sweep
     from sweeper.study.continue_from import fetch_start, started_from
     from sweeper.study.source import find_source
@@ -60,5 +60,5 @@ def train(
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     fetch_start(workspace, url, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
     begun = started_from(workspace, sweep)
-    with told_by_line(f"--from {found.name}", given):
+    with naming_lines(f"--from {found.name}", given):
         run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

@@ -40,8 +40,8 @@ def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck
 
 
 @contextmanager
-def told_by_line(source: Path | str, overrides: Sequence[str]) -> Iterator[None]:
-    """Let mistakes that are found later, when data and networks are known, name the line of their key like all others.
+def naming_lines(source: Path | str, overrides: Sequence[str]) -> Iterator[None]:
+    """Let mistakes that are found after loading, when data and networks are known, name the line of their key too.
 
     `source` is the search space's file, or what stands in its place. Raises ConfigError.
     """

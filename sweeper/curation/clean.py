@@ -21,14 +21,14 @@ from sweeper.safeguards.outputs import Kind, marked
 from sweeper.safeguards.spreadsheet import table
 
 COLUMNS = ("path", "class", "score", "method", "suggested_label")
-CANDIDATES = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))
+SUSPECTS = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))
 
 
 @dataclass(frozen=True)
 class SuspectList:
     """The list of suspects that a command writes at `path`; one that was edited since is replaced by `force` alone.
 
-    Lists of earlier versions are taken for edited ones.
+    Lists of earlier versions count as edited.
     """
 
     path: Path
@@ -39,8 +39,8 @@ class SuspectList:
         if self.force or not self.path.exists() or self._written.holds(self.path):
             return
         what = (
-            f"{self.path} is not as it was written: it may have been edited by hand, and is left alone; name another "
-            "file, or replace it with --force"
+            f"{self.path} is not as it was written: it may have been edited by hand, so it is not replaced; "
+            "name another file, or replace it with --force"
         )
         raise ConfigError([Problem("--csv", "", what)])
 
@@ -102,16 +102,15 @@ def find_suspects(
     ]
 
 
-def suspects_csv(candidates: Sequence[Suspect]) -> str:
+def suspects_csv(suspects: Sequence[Suspect]) -> str:
     """Return a line for each candidate, worst first: `dataset.exclude` takes it as it is."""
-    return table([COLUMNS, *((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in candidates)])
+    return table([COLUMNS, *((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in suspects)])
 
 
-def suspects_sheet(source: ImageList, candidates: Sequence[Suspect]) -> bytes:
-    """Return a PNG of candidates with their class and, after an arrow, the suggested one."""
+def suspects_sheet(source: ImageList, suspects: Sequence[Suspect]) -> bytes:
+    """Return a PNG of suspects with their class and, after an arrow, the suggested one."""
     entries = [
-        (source.file(c.row), c.label, f"-> {c.suggested}" if c.suggested else f"score {c.score:.2f}")
-        for c in candidates
+        (source.file(c.row), c.label, f"-> {c.suggested}" if c.suggested else f"score {c.score:.2f}") for c in suspects
     ]
     stream = io.BytesIO()
     contact_sheet(entries).save(stream, "PNG", pnginfo=marked())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
     from sweeper.export.export_config import Variant
-    from sweeper.export.export_source import MergeTry
+    from sweeper.export.export_input import MergeTry
     from sweeper.upkeep.finding import Finding
 
 COLORS = {

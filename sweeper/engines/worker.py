@@ -32,9 +32,9 @@ from sweeper.engines.protocol import (
     WorkerSetup,
 )
 from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages
-from sweeper.files import file_lock, read_parsed, write_sealed
+from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history, read_outcome
 
 if TYPE_CHECKING:
     from sweeper.training.compiling import Compilation
@@ -305,7 +305,7 @@ def _ended(folder: TrialFolder) -> Ended | None:
     if not folder.outcome.exists():
         return None
     try:
-        return Ended(read_parsed(folder.outcome, TrialOutcome.model_validate_json), read_history(folder.history))
+        return Ended(read_outcome(folder.outcome), read_history(folder.history))
     except DamagedFile as error:
         logger.warning("%s; trial %d is trained again", error, folder.number)
         folder.outcome.unlink()

@@ -18,7 +18,7 @@ from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
 from sweeper.export.export import copy_model_files
 from sweeper.export.export_config import DepthConfig, Lineage, TensorShape, library_versions, lineage_of
-from sweeper.export.export_source import ExportInput, Training
+from sweeper.export.export_input import ExportInput, Training
 from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.formats import read_onnx, recording, trace, write_onnx
 from sweeper.export.label_program import write_picture

@@ -14,7 +14,7 @@ from sweeper.data.batches import DeviceImages
 from sweeper.errors import ConfigError, ExportError
 from sweeper.export.calibration import calibrate
 from sweeper.export.export_config import ExportConfig, describe_export, networks_of, write_config
-from sweeper.export.export_source import ACCURACY, ExportInput
+from sweeper.export.export_input import ACCURACY, ExportInput
 from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.formats import recording, trace, write_onnx, write_program
 from sweeper.export.label_program import write_label_program

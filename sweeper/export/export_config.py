@@ -27,7 +27,7 @@ from sweeper.export.export_bounds import (
     InnerName,
     Means,
 )
-from sweeper.export.export_source import ACCURACY, ExportInput, Form, MergedTrial, MergeTry, Training
+from sweeper.export.export_input import ACCURACY, ExportInput, Form, MergedTrial, MergeTry, Training
 from sweeper.export.seal import digests_of, require_sealed
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.export.ensembling import greedy_ensemble
-from sweeper.export.export_source import ExportInput, MergedTrial, MergeKind, MergeTry, Training
+from sweeper.export.export_input import ExportInput, MergedTrial, MergeKind, MergeTry, Training
 from sweeper.export.load import load_classifier
 from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.export.verify import Pass, classifier_on, full_precision, passed

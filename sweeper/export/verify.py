@@ -16,7 +16,7 @@ from torch import Tensor
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export.export_config import ExportConfig
-from sweeper.export.export_source import ACCURACY, Training
+from sweeper.export.export_input import ACCURACY, Training
 from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
-    from sweeper.export.export_source import ExportInput, MergeKind
+    from sweeper.export.export_input import ExportInput, MergeKind
     from sweeper.export.merge import Contender
     from sweeper.export.quantize import VariantKind
 
@@ -97,7 +97,7 @@ def _source(
 ) -> ExportInput:
     """Put together what an export is made from. Raises StudyError for a trial without a finished epoch."""
     from sweeper.data.card import describe
-    from sweeper.export.export_source import ExportInput, Training
+    from sweeper.export.export_input import ExportInput, Training
 
     sweep, recorded, outcome = store.sweep, recorded_as(workspace, store), row.outcome
     if row.config is None or outcome is None or outcome.best_epoch is None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 
 from sweeper.credentials import hide_credentials
-from sweeper.errors import NOT_AS_WRITTEN, DamagedFile
+from sweeper.errors import NOT_AS_WRITTEN, DamagedFile, first_line
 
 
 @contextmanager
@@ -21,9 +21,12 @@ def read_as_written(database: Engine | str) -> Iterator[None]:
         yield
     except NOT_AS_WRITTEN as error:
         url = database if isinstance(database, str) else database.url.render_as_string()
-        shown = hide_credentials(url)
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedFile(
-            f"the study storage {shown} holds something else than was written there ({first}): it is damaged, or "
-            "another program has changed it; bring back a copy from before, or begin the study anew under another name"
-        ) from error
+        raise damaged_storage(f"the study storage {hide_credentials(url)} holds something else", error) from error
+
+
+def damaged_storage(what: str, error: Exception) -> DamagedFile:
+    """Return the error for a storage, of which `what` says where it is damaged."""
+    return DamagedFile(
+        f"{what} than was written there ({first_line(error)}): it is damaged, or another program has changed it; bring "
+        "back a copy from before, or begin the study anew under another name"
+    )

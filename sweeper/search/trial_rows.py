@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from optuna.trial import FrozenTrial
 
-from sweeper.errors import NOT_AS_WRITTEN, DamagedFile
+from sweeper.errors import NOT_AS_WRITTEN
 from sweeper.results import TrialRow, TrialState
+from sweeper.search.as_written import damaged_storage
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.stored_trial import FINISHED, OUTCOME, trial_row
 
@@ -50,12 +51,8 @@ def _as_written(trial: FrozenTrial, direction: str) -> TrialRow:
         if row.state is TrialState.COMPLETE and trial.values and len(trial.values) == 1:
             _require_same_value(trial.values[0], row.value)
     except NOT_AS_WRITTEN as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedFile(
-            f"the study storage holds something else of trial {trial.number} than was written there ({first}): it is "
-            "damaged, or another program has changed it; bring back a copy from before, or begin the study anew under "
-            "another name"
-        ) from error
+        what = f"the study storage holds something else of trial {trial.number}"
+        raise damaged_storage(what, error) from error
     return row
 
 

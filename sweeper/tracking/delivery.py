@@ -21,7 +21,16 @@ from sweeper.config.hyperparameters import Frozen
 from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
-from sweeper.results import EpochMetrics, PinnedWeights, TrialOutcome, TrialSpec, TrialState, read_history
+from sweeper.results import (
+    EpochMetrics,
+    PinnedWeights,
+    TrialOutcome,
+    TrialSpec,
+    TrialState,
+    read_history,
+    read_outcome,
+    read_spec,
+)
 from sweeper.scores.confusion import read_confusion
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
@@ -274,16 +283,6 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     """Put the configuration among the artifacts, as the `search` section of a search space."""
     content = {"search": spec.config.model_dump(mode="json")}
     write_whole(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def read_spec(path: Path) -> TrialSpec:
-    """Return what a trial was to be. Raises DamagedFile."""
-    return read_parsed(path, TrialSpec.model_validate_json)
-
-
-def read_outcome(path: Path) -> TrialOutcome:
-    """Return how a trial ended. Raises DamagedFile."""
-    return read_parsed(path, TrialOutcome.model_validate_json)
 
 
 def read_record(path: Path) -> RunRecord | None:

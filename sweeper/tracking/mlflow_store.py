@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.addresses import SQLITE, portable, sqlite_address, sqlite_file
+from sweeper.addresses import address_within, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import NOT_AS_WRITTEN, TrackingError
 from sweeper.files import file_lock
@@ -57,17 +57,7 @@ def default_tracking_uri(workspace: Workspace) -> str:
 
 def own_address(workspace: Workspace) -> str:
     """Return the address of the working directory's own database."""
-    return _address(workspace.mlflow_database, workspace)
-
-
-def _address(database: Path, workspace: Workspace) -> str:
-    """Return the address of a database in the working directory.
-
-    Before it opens one, MLflow makes the folder that it reads in the address, without unquoting it.
-    """
-    whole = sqlite_address(database)
-    is_plain = whole == f"{SQLITE}:///{database}"
-    return whole if is_plain or Path.cwd() != workspace.root else portable(whole, workspace.root)
+    return address_within(workspace.mlflow_database, workspace.root)
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ class MlflowStore:
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)
             logging.getLogger("alembic").setLevel(logging.WARNING)
-            logging.getLogger(LOGS_TRACEBACKS).setLevel(logging.CRITICAL)  # what it logs is raised, and told by us
+            logging.getLogger(LOGS_TRACEBACKS).setLevel(logging.CRITICAL)  # what it logs is raised, and reported by us
             hide_in("mlflow", "alembic")
             self._create_database()
             if relocates and self.is_ours:
@@ -140,7 +130,7 @@ class MlflowStore:
             folder.mkdir(parents=True)
             building = folder / database.name
             # A client would write the folder's name into a statement as it is, quotes and all.
-            SqlAlchemyStore(_address(building, self._workspace), self._workspace.mlflow_artifacts.as_uri())
+            SqlAlchemyStore(address_within(building, self._workspace.root), self._workspace.mlflow_artifacts.as_uri())
             building.replace(database)
             shutil.rmtree(folder)
 

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Iterator
 
 from sweeper.credentials import hide_credentials
-from sweeper.errors import TrackingError, TrackingRefused
+from sweeper.errors import TrackingError, TrackingRefused, first_line
 
 LOG_IN = "log in with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 DELETED = "what the study was recorded in has been deleted: restore it, or record it anew with sweeper doctor --fix"
@@ -50,7 +50,7 @@ def tracking_error(error: Exception, uri: str, *, connecting: bool = False, read
 
     `connecting`: nothing had been asked of a server yet. `reading`: of something by its name, which may be wrong.
     """
-    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    said = first_line(error)
     missing = reading and getattr(error, "error_code", None) in MISSING
     remedy = None if missing else _remedy(error, uri, connecting=connecting)
     if remedy is None:
@@ -61,7 +61,7 @@ def tracking_error(error: Exception, uri: str, *, connecting: bool = False, read
 
 def damaged_database(uri: str, error: Exception) -> TrackingError:
     """Return what to say of a database that holds something else than MLflow wrote."""
-    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    said = first_line(error)
     return TrackingError(
         f"MLflow's database {uri} holds something else than was written there ({said}): it is damaged, or another "
         "program has changed it; bring back a copy from before, or move it away and run `sweeper doctor STUDY --fix`, "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sweeper.errors import NOT_AS_WRITTEN, TrackingError
+from sweeper.errors import NOT_AS_WRITTEN, TrackingError, first_line
 from sweeper.paths import MLFLOW_ARTIFACTS
 from sweeper.tracking.refusal import damaged_database
 from sweeper.tracking.tags import ID_TAG
@@ -75,7 +75,7 @@ def relocate(database: Path) -> list[Path]:
     except sqlite3.Error as error:
         raise TrackingError(
             f"MLflow's database {database} was moved here from {old[0].parent}, and its paths cannot be "
-            f"corrected: {_first_line(error)}; make it writable, and run the same command again"
+            f"corrected: {first_line(error)}; make it writable, and run the same command again"
         ) from error
     return old
 
@@ -85,14 +85,9 @@ def _reading(database: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise TrackingError(f"MLflow's database {database} cannot be read: {_first_line(error)}") from error
+        raise TrackingError(f"MLflow's database {database} cannot be read: {first_line(error)}") from error
     except NOT_AS_WRITTEN as error:
         raise damaged_database(str(database), error) from error
-
-
-def _first_line(error: sqlite3.Error) -> str:
-    """Return what SQLite says, without the statements that it may quote."""
-    return str(error).partition("\n")[0]
 
 
 def _opened(database: Path) -> sqlite3.Connection:

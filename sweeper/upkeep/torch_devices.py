@@ -19,7 +19,7 @@ import json, torch
 there = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
 print(json.dumps([[torch.cuda.get_device_name(index) for index in there], torch.version.cuda]))
 """
-PATIENCE_S = 120
+ANSWERS_WITHIN_S = 120
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ def torch_devices() -> TorchDevices:
     """Ask torch. Raises DeviceError where it cannot be imported, or does not answer."""
     command = [sys.executable, "-c", QUESTION]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWERS_WITHIN_S, check=True)
         names, cuda = json.loads(done.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         said = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-        raise DeviceError(f"torch cannot tell of its devices: {said}") from error
+        raise DeviceError(f"torch cannot list its devices: {said}") from error
     except (subprocess.TimeoutExpired, OSError, ValueError, IndexError) as error:
-        raise DeviceError(f"torch cannot tell of its devices: {error}") from error
+        raise DeviceError(f"torch cannot list its devices: {error}") from error
     return TorchDevices(tuple(names), cuda)

@@ -15,8 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import Engine, EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
-from sweeper.results import EpochMetrics, TrialState, read_history
-from sweeper.tracking.delivery import read_outcome
+from sweeper.results import EpochMetrics, TrialState, read_history, read_outcome
 from tests.functional.program import workers_of
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of

@@ -16,7 +16,7 @@ from sweeper.config.task import METRICS, TaskConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.export.autoencoder_export import AutoencoderReport, export_autoencoder
 from sweeper.export.export import ExportReport, export_model
-from sweeper.export.export_source import ExportInput, Training
+from sweeper.export.export_input import ExportInput, Training
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState

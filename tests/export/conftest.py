@@ -17,7 +17,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.export.export import ExportReport, export_model
-from sweeper.export.export_source import ExportInput, Training
+from sweeper.export.export_input import ExportInput, Training
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.training.evaluate import evaluate

@@ -13,7 +13,7 @@ from sweeper.data.batches import DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export import export
 from sweeper.export.export import ExportReport, export_model
-from sweeper.export.export_source import ExportInput
+from sweeper.export.export_input import ExportInput
 from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole

@@ -11,7 +11,7 @@ import torch
 
 from sweeper.errors import ExportError
 from sweeper.export.export import ExportReport
-from sweeper.export.export_source import ExportInput
+from sweeper.export.export_input import ExportInput
 from sweeper.export.load import load_classifier, load_export
 
 

@@ -19,7 +19,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.errors import ModelError
 from sweeper.export.ensembling import greedy_ensemble, together
 from sweeper.export.export import export_model
-from sweeper.export.export_source import ExportInput
+from sweeper.export.export_input import ExportInput
 from sweeper.export.load import load_classifier, load_export
 from sweeper.export.merge import Contender, merged
 from sweeper.export.soup import averaged, greedy_soup, recompute_statistics

@@ -13,7 +13,7 @@ from sweeper.data.batches import DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export.export import ExportReport
 from sweeper.export.export_config import ExportConfig, read_config, write_config
-from sweeper.export.export_source import Training
+from sweeper.export.export_input import Training
 from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.export.verify import (

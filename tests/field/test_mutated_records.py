@@ -21,11 +21,20 @@ from sweeper.errors import DamagedFile
 from sweeper.files import read_parsed, write_sealed
 from sweeper.identity import Identity, Place
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import EpochMetrics, Repeats, TrialOutcome, TrialSpec, TrialState, read_history
+from sweeper.results import (
+    EpochMetrics,
+    Repeats,
+    TrialOutcome,
+    TrialSpec,
+    TrialState,
+    read_history,
+    read_outcome,
+    read_spec,
+)
 from sweeper.study.card import read_card, write_card
 from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.place import read_identity, write_identity
-from sweeper.tracking.delivery import RunRecord, StudyCard, read_outcome, read_record, read_spec
+from sweeper.tracking.delivery import RunRecord, StudyCard, read_record
 from sweeper.training.checkpoint import Record, load_checkpoint
 from sweeper.training.progress import Progress
 from tests.field.test_mutated_files import FEW, SEEDS, mutated, require_sound

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.commands.studies import open_study, winner_of
-from sweeper.errors import StudyChanged, SweeperError
+from sweeper.errors import ConfigError, StudyChanged, SweeperError
 from sweeper.paths import Workspace
 from sweeper.seal import without_seal
 from tests.functional.program import environment
@@ -229,6 +229,15 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
     told = command("best", f"blots/{other}", "--export")
     assert f"trial {other}, val/accuracy" in told
     assert f"the best is trial {best}" in told
+    assert f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}" in (
+        told.replace("\n", "")
+    )
+    for given, rule in (
+        (("best", f"blots/{other}", "--prefer", "parameters"), f"--prefer: chooses .*blots/{other} names one"),
+        (("best", "blots", "--within", "0.1"), "--within: limits what --prefer may choose"),
+    ):
+        with pytest.raises(ConfigError, match=rule):
+            command(*given)
     assert "1 images labelled" in command("predict", f"blots/{other}", str(next(folder.glob("images/val/left/*"))))
     for name in ("blots/7", "blots/best/1"):
         for words in (("best", name), ("evaluate", name), ("diff", name, "blots"), ("reproduce", name)):

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.models import OptionInfo
 
 from sweeper.cli import app
-from sweeper.curation.clean import CANDIDATES, Suspect, suspects_csv, suspects_sheet
+from sweeper.curation.clean import SUSPECTS, Suspect, suspects_csv, suspects_sheet
 from sweeper.curation.image_list import ImageList
 from sweeper.safeguards.outputs import PICTURE
 from tests.functional.answer import Ask, ask, everything_in
@@ -201,6 +201,6 @@ def test_the_list_and_the_picture_of_candidates_are_known_again(tmp_path: Path) 
     candidates = [Suspect(0, "a.png", "cat", 1.0, "knn", "")]
     (tmp_path / "list.csv").write_text(suspects_csv(candidates))
     (tmp_path / "sheet.png").write_bytes(suspects_sheet(source, candidates))
-    assert CANDIDATES.is_of(tmp_path / "list.csv")
+    assert SUSPECTS.is_of(tmp_path / "list.csv")
     assert PICTURE.is_of(tmp_path / "sheet.png")
     assert not PICTURE.is_of(tmp_path / "a.png")

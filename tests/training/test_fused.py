@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from sweeper.training.conditions import Conditions
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.stack import fused
-from sweeper.training.stack.fused import Together, stack_key, train_together
+from sweeper.training.stack.fused import Report, Together, stack_key, train_together
 from sweeper.training.stack.fused_head import FusedHead
 from sweeper.training.trainer import train
 from tests.training.learnable import CPU, spec_of, squares
@@ -34,7 +33,6 @@ SHARED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # a group takes a second; what fails is small already
 Outcomes = dict[int, TrialOutcome]
 Histories = dict[int, list[EpochMetrics]]
-Report = Callable[[int, EpochMetrics], bool]
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,12 @@ def suspect_outputs(
 
     Raises ConfigError where one of them would replace what is not ours, or what is read.
     """
-    from sweeper.curation.clean import CANDIDATES, SuspectList
+    from sweeper.curation.clean import SUSPECTS, SuspectList
     from sweeper.data.index import lists_of
     from sweeper.safeguards.outputs import PICTURE, Output, require_free
 
     read = (*inputs, *lists_of(dataset, this_workspace()))
-    outputs = Output(csv, CANDIDATES, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
+    outputs = Output(csv, SUSPECTS, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
     require_free(outputs)
     SuspectList(csv, force).require_unedited()
     return outputs
