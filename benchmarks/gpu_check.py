@@ -55,6 +55,7 @@ TESTS = f"{OPTIONS} -k 'not compiled' tests/cuda tests/data/test_batches.py test
 RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 40 --epochs 2 --repeats 3"
 LITE0 = "--backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 30 --epochs 2 --repeats 2"
 SWEEP = "--train 10000 --val 2000 --epochs 2 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"
+PACKED_LONG = "--train 20000 --trials 24 --epochs 3 --repeats 1 --workers 3 auto --mps --name packing_long"
 PARTS = (
     Part("tests", "pytest", TESTS, 65),
     Part("ceiling", "benchmarks.ceiling", RESNET18, 40),
@@ -67,6 +68,8 @@ PARTS = (
 EXTRA = (
     Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 40),
     Part("tests_compiled", "pytest", f"{OPTIONS} -k compiled tests/cuda", 60),
+    Part("gpu_decode", "benchmarks.gpu_decode", "", 60),
+    Part("packing_long", "benchmarks.packing", PACKED_LONG, 200, images=True),
     Part("compiled", "benchmarks.compiled", "--device cuda", 180),
     Part("whole_networks", "benchmarks.whole_networks", "--device cuda --members 4 8 16", 60),
 )
