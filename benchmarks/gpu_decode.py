@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_decode [--sizes 64 256 500] [--images 2000] [--processes 16] [--repeats 3]
 
-The GPU is given batches by torchvision's `decode_jpeg(device="cuda")`. The CPU decodes by Pillow in processes, as the decode
-cache is built. Both begin with the bytes in memory and end with pixels: on the GPU there, on the CPU here.
+torchvision gives batches to the GPU (`decode_jpeg(device="cuda")`); Pillow decodes on the CPU in processes, as the
+decode cache is built. Both begin with the bytes in memory and end with pixels: on the GPU there, on the CPU here.
 """
 
 from __future__ import annotations
