@@ -145,10 +145,10 @@ class Worker:
 
     def room(self) -> DeviceRoom:
         """Return what there is on the device for trials."""
-        from sweeper.training.device import described, free_memory_mb, process_memory_mb
+        from sweeper.training.device import described, free_memory_mb, process_memory_mb, useful_at_once
 
         device = self._device
-        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), described(device))
+        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), described(device), useful_at_once(device))
 
     def run(self, group: Sequence[TrialSpec]) -> None:
         """Train trials, from their checkpoints where there are any; leave their outcomes on disk and report each end.
