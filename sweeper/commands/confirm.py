@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption, WorkersOption, worker_count
+from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption, WorkersOption
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import out, progress_bar, say, show, warn
 
@@ -34,11 +34,11 @@ def confirm(
 
     The same command goes on after an interruption; more trials or seeds add to what has been trained.
     """
+    from sweeper.commands.engine import start_engine
     from sweeper.confirm.run import confirm_leaders
     from sweeper.display.confirmation import confirmation_table, confirmed_lines
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
-    from sweeper.engines.local import LocalEngine
     from sweeper.study.card import tracking_uri_of
 
     workspace = this_workspace()
@@ -52,7 +52,7 @@ def confirm(
             seeds=seeds,
             workspace=workspace,
             tracking_uri=tracking_uri_of(workspace, sweep.study, tracking_uri),
-            engine=lambda: LocalEngine(sweep, workspace, worker_count(workers), folder=folder),
+            engine=lambda: start_engine(sweep, workspace, workers, folder),
             observer=observer,
         )
     if result.judged is None:

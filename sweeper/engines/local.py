@@ -137,6 +137,15 @@ class LocalEngine:
         with contextlib.suppress(ConnectionError):  # it died while idle; `events` will say so
             slot.connection.send(tuple(group))
 
+    @property
+    def busy(self) -> set[int]:
+        """The numbers of the trials that workers are on."""
+        return {number for slot in self._slots for number in slot.numbers}
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait at most this long until `events` has something; another thread may give answers meanwhile."""
+        wait([slot.connection for slot in self._slots], timeout_s)
+
     def events(self, timeout_s: float) -> Iterator[Event]:
         ready = wait([slot.connection for slot in self._slots], timeout_s)
         for slot in list(self._slots):

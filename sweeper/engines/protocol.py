@@ -70,6 +70,8 @@ class WorkerDied:
     reason: str
     for_memory: bool = False
     """There is evidence that want of memory was the cause."""
+    blameless: bool = False
+    """Its machine was lost: this says nothing of the trial, and counts no attempt."""
 
 
 @dataclass(frozen=True)

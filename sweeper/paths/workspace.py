@@ -71,6 +71,10 @@ class Workspace:
         """Return one of them, by the digest of the file."""
         return self.kept_weights / f"{digest}.safetensors"
 
+    def shipped(self, digest: str, name: str) -> Path:
+        """Return where a node of a cluster keeps a file of the driver's machine, by its content."""
+        return self.state / "shipped" / digest / name
+
     @property
     def builtin(self) -> Path:
         """Image files of the embedded data sets."""
