@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import time
 import uuid
@@ -16,6 +15,7 @@ from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster.carrier import Shipment, carrier, send
 from sweeper.engines.cluster.folders import files_of
+from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, GiveUp, Plan, Submit
 from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
 from sweeper.engines.cluster.slot import Slot
@@ -58,6 +58,7 @@ class RayEngine:
         folder: StudyFolder | None = None,
     ):
         self._connected = connect(config.address)
+        self._head = Head(head_address())
         self._sweep = sweep
         self._workspace = workspace
         self._config = config
@@ -89,6 +90,8 @@ class RayEngine:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_S
+        if not self._head.answers():  # trials go on meanwhile; a question to it would wait
+            return
         taken = Counter(slot.node.id for slot in self._slots)
         for node in nodes_alive():
             room = node.slots(self._config.cpus_per_trial, self._gpus) - taken[node.id]
@@ -198,7 +201,7 @@ class RayEngine:
 
     def _going_on(self) -> int:
         """Return how many slots there are, or could be on nodes that were not refused."""
-        nodes = [node for node in nodes_alive() if node.id not in self._refused]
+        nodes = [node for node in nodes_alive() if node.id not in self._refused] if self._head.answers() else []
         return len(self._slots) + sum(node.slots(self._config.cpus_per_trial, self._gpus) > 0 for node in nodes)
 
     def answer(self, number: int, *, prune: bool) -> None:
@@ -221,31 +224,6 @@ class RayEngine:
             import ray
 
             ray.shutdown()
-
-
-def connect(address: str) -> bool:
-    """Connect this process to a cluster; return whether it was not connected before. Raises StudyError."""
-    try:
-        import ray
-    except ImportError:
-        raise StudyError("the engine ray needs Ray: pip install 'sweeper[ray]'") from None
-    if ray.is_initialized():
-        return False
-    package = Path(__file__).parents[2]
-    try:
-        ray.init(
-            address=None if address == "local" else address,
-            runtime_env={"py_modules": [str(package)]},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StudyError(
-            f"no Ray cluster at the address {address!r}: {line}. Start one with `ray start --head`, or name its head "
-            "with --ray-address HOST:PORT"
-        ) from error
-    return True
 
 
 def start_actor(node: Node, cpus: float, gpus: float, lease_s: float) -> Any:
