@@ -13,6 +13,7 @@ from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
+from sweeper.data.fetch import is_address, refresh
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import build_index
 from sweeper.data.prepare import Prepared, prepare
@@ -32,6 +33,8 @@ def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable
     Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
     all trials on these classes.
     """
+    if sweep.dataset.path and is_address(sweep.dataset.path):
+        refresh(sweep.dataset.path, workspace)
     index = build_index(sweep.dataset, workspace)
     refuse_constant_metrics(sweep, len(index.classes))
     prepared = [prepare(sweep.dataset, size, workspace, progress, index) for size in decoded_sizes(sweep)]
@@ -93,7 +96,9 @@ def decoded_sizes(sweep: SweepConfig) -> list[int]:
 
 
 def dataset_name(sweep: SweepConfig) -> str:
-    return sweep.dataset.builtin or Path(str(sweep.dataset.path)).resolve().name
+    path = str(sweep.dataset.path)
+    name = path.rstrip("/").rpartition("/")[2] if is_address(path) else Path(path).resolve().name
+    return sweep.dataset.builtin or name
 
 
 def image_sizes(value: Any) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import Machines, actors, await_that, sandbox_on, workers
-from tests.functional.chaos import Sandbox, check, end_group
+from tests.functional.chaos import Sandbox, check, end_group, table
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +84,18 @@ def test_files_travel_through_a_shared_folder(
     assert sandbox.run() == 0, sandbox.said()
     check(sandbox, undisturbed, {})
     assert not [path for path in shared.rglob("*") if path.is_file()]
+
+
+def test_each_node_fetches_images_from_their_address(
+    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox
+) -> None:
+    machines.add()
+    archive = shutil.make_archive(str(tmp_path / "images"), "tar", undisturbed.root / "images")
+    sandbox = sandbox_on(machines, tmp_path / "work", node_folder, **SHORT, dataset={"path": f"file://{archive}"})
+    shutil.rmtree(sandbox.root / "images")
+    assert sandbox.run() == 0, sandbox.said()
+    assert table(sandbox) == table(undisturbed)
+    assert list(node_folder.rglob("fetched/*/content"))
 
 
 def kill_worker(machines: Machines) -> None:

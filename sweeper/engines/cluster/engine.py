@@ -13,6 +13,7 @@ from typing import Any
 
 from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.data.fetch import is_address
 from sweeper.engines.cluster.carrier import Shipment, carrier, send
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
@@ -248,7 +249,9 @@ def start_actor(node: Node, cpus: float, gpus: float, lease_s: float) -> Any:
 
 
 def _absolute(root: Path, name: str | None) -> str | None:
-    return name and str((root / Path(name).expanduser()).absolute())
+    if not name or is_address(name):
+        return name
+    return str((root / Path(name).expanduser()).absolute())
 
 
 def _files_named_by(spec: TrialSpec) -> list[str]:
