@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,11 +27,21 @@ pytestmark = [
 SPACE, OUTER, INNER = "sweeper-node", "sweeper-outer", "sweeper-inner"
 HERE, THERE = "10.77.3.1", "10.77.3.2"
 PORT = 20311
+OURS = {"SWEEPER_TEST_OF": uuid.uuid4().hex}
+"""In the environment of all that is started here."""
 LONG = {"budget": {"trials": 3, "epochs": 60}, "sampler": "random", "pruner": "none"}
 
 
 def does(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, **OURS})
+
+
+def end_ray() -> None:
+    """End what was started here, and no other cluster of this machine."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if OURS.items() <= process.environ().items():
+                process.kill()
 
 
 def ray_start(*options: str, inside: bool = False) -> None:
@@ -60,7 +72,7 @@ def divided() -> Iterator[None]:
         yield
     finally:
         heal()
-        subprocess.run([str(Path(sys.executable).parent / "ray"), "stop", "--force"], capture_output=True, check=False)
+        end_ray()
         subprocess.run(["ip", "netns", "del", SPACE], capture_output=True, check=False)
         subprocess.run(["ip", "link", "del", OUTER], capture_output=True, check=False)
 
