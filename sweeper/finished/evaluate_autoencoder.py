@@ -19,7 +19,7 @@ from sweeper.safeguards.outputs import require_free
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name, require_same_images
+from sweeper.study.preparation import dataset_name, require_images_of
 from sweeper.training.device import place
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def evaluate_autoencoder(
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
-    require_same_images(workspace, store, images.digest)
+    require_images_of(workspace, store, images.digest, "run a new study on these")
     if split not in images.splits:
         raise DatasetError(f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}")
     with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:

@@ -25,7 +25,7 @@ from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name, require_same_images
+from sweeper.study.preparation import dataset_name, require_images_of
 from sweeper.training.device import place
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _images_of_study(
         told = {"resize", "stored_size", "labels", "missing_labels"}
         other = DatasetConfig(path=str(data), **sweep.dataset.model_dump(include=told))
         return other_images(other, split, images.classes, config.image_size, workspace, images.depth, progress)
-    require_same_images(workspace, store, images.digest)
+    require_images_of(workspace, store, images.digest, "name the new ones with --data")
     if split not in images.splits:
         raise DatasetError(
             f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}; name labelled "

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sweeper.config.task import ReconstructionConfig
-from sweeper.errors import ExportError, StudyError
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
-from sweeper.study.card import read_card
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name
-from sweeper.study.recorded import own_folder, recorded_as
+from sweeper.study.preparation import dataset_name, require_images_of
+from sweeper.study.recorded import recorded_as
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
@@ -58,8 +57,8 @@ def export_trial(
 ) -> ExportReport | AutoencoderReport:
     """Export a trial and verify the export on the validation split it was chosen by.
 
-    Raises ExportError when a format does not reproduce what was logged or the images have
-    changed since, StudyError when the trial has no weights.
+    Raises ExportError when a format does not reproduce what was logged, StudyChanged when the
+    images have changed since, StudyError when the trial has no weights.
     """
     from sweeper.data.batches import DeviceImages
     from sweeper.data.prepare import prepare_images
@@ -76,7 +75,7 @@ def export_trial(
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
-    _require_same_images(workspace, store, images)
+    require_images_of(workspace, store, images.digest, "run a new study on these")
     device = open_device(sweep.device, 0)
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
@@ -154,15 +153,3 @@ def some_of_training(images: ImageSet) -> ImageSet:
     """Return at most SOME images of the training split, in an order that is chance and always the same."""
     rows = np.random.default_rng(0).permutation(images.splits["train"])[:SOME]
     return replace(images, splits={"train": rows})
-
-
-def _require_same_images(workspace: Workspace, store: StudyStore, images: ImageSet) -> None:
-    """Refuse to judge an export by other images than the trial was judged by."""
-    sweep, card = store.sweep, read_card(own_folder(workspace, store))
-    logged = card.dataset["digest"] if card else images.digest
-    if images.digest != logged:
-        raise ExportError(
-            f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began "
-            f"(digest {images.digest}, then {logged}); an export cannot be checked against other images. "
-            "Bring the old images back, or run a new study on these"
-        )

@@ -243,3 +243,26 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
         for words in (("best", name), ("evaluate", name), ("diff", name, "blots"), ("reproduce", name)):
             with pytest.raises(SweeperError):
                 command(*words)
+
+
+def test_every_command_refuses_other_images_in_the_same_words_and_names_a_way_on(folder: Path) -> None:
+    changed = next((folder / "images/val/left").glob("*"))
+    before = changed.read_bytes()
+    run = runs(folder)["trial-0000"].info.run_id
+    commands = {
+        "another name": ["run", "space.yaml"],
+        "--data": ["evaluate", "blots/0"],
+        "a new study": ["best", "blots", "--to", "elsewhere"],
+        "the folder that holds them": ["reproduce", run],
+    }
+    shutil.copyfile(next((folder / "images/val/right").glob("*")), changed)
+    try:
+        for way, arguments in commands.items():
+            with pytest.raises(
+                StudyChanged, match=rf"^the images of images have changed since .*bring .*{way}"
+            ) as refused:
+                command(*arguments)
+            assert "results on other images cannot be compared" in str(refused.value)
+            assert refused.value.exit_code == 4
+    finally:
+        changed.write_bytes(before)
