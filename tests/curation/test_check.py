@@ -52,7 +52,7 @@ def checked(root: Path) -> CheckReport:
 
 
 def paths_of(report: CheckReport) -> list[tuple[str, set[str]]]:
-    return [(group.kind, {report.source.paths[row] for row in group.rows}) for group in report.groups]
+    return [(group.kind, {report.images.paths[row] for row in group.rows}) for group in report.groups]
 
 
 def test_nothing_is_found_in_a_clean_data_set(root: Path) -> None:
