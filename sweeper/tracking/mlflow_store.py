@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.addresses import address_within, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import NOT_AS_WRITTEN, TrackingError
-from sweeper.files import file_lock
+from sweeper.files import file_lock, put_in_place
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
 from sweeper.tracking.refusal import damaged_database, tracking_error
@@ -131,7 +131,7 @@ class MlflowStore:
             building = folder / database.name
             # A client would write the folder's name into a statement as it is, quotes and all.
             SqlAlchemyStore(address_within(building, self._workspace.root), self._workspace.mlflow_artifacts.as_uri())
-            building.replace(database)
+            put_in_place(building, database)
             shutil.rmtree(folder)
 
     def _relocate_database(self) -> None:

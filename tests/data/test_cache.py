@@ -198,10 +198,13 @@ def test_leftovers_of_other_killed_builds_are_swept_and_live_ones_kept(folder: P
     workspace.cache.mkdir(parents=True)
     (workspace.cache / "dead.123.partial").write_bytes(b"x")
     (workspace.cache / "live.456.partial").write_bytes(b"x")
+    (workspace.cache / "dead.digests.part").write_bytes(b"x")
+    (workspace.cache / "live.json.part").write_bytes(b"x")
     with (workspace.cache / "live.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         prepared(folder, workspace)
     assert files(workspace, ".partial") == ["live.456.partial"]
+    assert files(workspace, ".part") == ["live.json.part"]
 
 
 def test_concurrent_builders_agree_and_one_of_them_decodes(folder: Path, workspace: Workspace, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from sweeper.predict.inputs import InputImage
 from sweeper.predict.predict import Prediction
 from sweeper.predict.predictions_csv import predictions_csv
 from sweeper.results import TrialRow, TrialState
-from sweeper.safeguards.spreadsheet import read_cell, read_row, table, written_cell
+from sweeper.safeguards.spreadsheet import read_cell, read_row, read_table, table, written_cell
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.study.summary import trials_csv
 
@@ -89,6 +89,17 @@ HOSTILE = [
     "-0.5",
     "'tis",
 ]
+
+
+def test_a_table_is_read_row_by_row_with_the_lines_of_the_file() -> None:
+    text = table([["path", "=label"], ["a,b", 'q"q']]) + "\n , \nlast\n"
+    assert list(read_table(text.splitlines(keepends=True))) == [
+        (1, ["path", "=label"]),
+        (2, ["a,b", 'q"q']),
+        (5, ["last"]),
+    ]
+    with pytest.raises(ValueError, match="line"):
+        list(read_table(["a\rb\n"]))
 
 
 def test_names_come_back_from_every_table_that_we_read(tmp_path: Path) -> None:
