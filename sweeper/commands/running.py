@@ -36,7 +36,7 @@ def run_and_tell(
     warm_start_from: str | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
-    # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
+    # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.engine import start_engine
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines

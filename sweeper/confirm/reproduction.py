@@ -61,7 +61,7 @@ class Deviation:
     again: float | None
 
     def within(self, tolerance: float) -> bool:
-        """Tell whether it is off by at most so much, and for numbers above 1 by at most such a part of them."""
+        """Return whether it is off by at most so much, and for numbers above 1 by at most such a part of them."""
         return self.again is not None and abs(self.again - self.logged) <= tolerance * max(1.0, abs(self.logged))
 
 

@@ -62,7 +62,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class ImageCache:
-    """The cache in one folder, for images of one size; without `depth` the data tell how many bits are used."""
+    """The cache in one folder, for images of one size; without `depth` the data show how many bits are used."""
 
     folder: Path
     size: int

@@ -52,7 +52,7 @@ def _in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], mo
 
 
 def worth_processes(paths: Sequence[str]) -> bool:
-    """Tell whether files hold so much that processes pay."""
+    """Return whether files hold so much that processes pay."""
     total = 0
     for path in paths:
         try:

@@ -105,7 +105,7 @@ def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
 
 
 def _origin(pretrained: Mapping[str, PinnedWeights]) -> dict[str, str]:
-    """Return the tag that tells from which weights the trials of a study begin."""
+    """Return the tag that names the weights with which the trials of a study begin."""
     lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pretrained.items()]
     return {PRETRAINED_TAG: "; ".join(lines)} if lines else {}
 
@@ -125,7 +125,7 @@ def environment() -> str:
 
 
 def _processor() -> str:
-    """Return the processor's name; where the system does not tell, its architecture."""
+    """Return the processor's name; where the system does not say, its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -288,7 +288,7 @@ def test_unreadable_file_is_listed(folder: Path, workspace: Workspace) -> None:
         prepared(folder, workspace)
 
 
-def test_full_disk_is_told_and_leaves_nothing(
+def test_full_disk_is_reported_and_leaves_nothing(
     folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -300,7 +300,7 @@ def test_full_disk_is_told_and_leaves_nothing(
     assert files(workspace, ".partial") == []
 
 
-def test_file_changed_while_decoding_is_told(folder: Path, workspace: Workspace) -> None:
+def test_file_changed_while_decoding_is_reported(folder: Path, workspace: Workspace) -> None:
     def change(done: int, total: int) -> None:
         write_picture(folder / "train" / "cat" / "0000.png", seed=time.time_ns() % 1000)
 

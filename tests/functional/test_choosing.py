@@ -157,7 +157,7 @@ def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(confirmation:
 
 
 @pytest.mark.usefixtures("confirmation")
-def test_a_run_whose_metrics_do_not_come_out_again_is_told_with_them_and_exit_code_1(folder: Path) -> None:
+def test_a_run_whose_metrics_do_not_come_out_again_is_reported_with_them_and_exit_code_1(folder: Path) -> None:
     logged = runs(folder)["confirm-0001-seed-2"]  # two runs below the one that has the search space
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     client.log_metric(logged.info.run_id, "val/loss", 0.123, step=2, timestamp=2**41)
@@ -186,7 +186,7 @@ def test_several_objectives_are_measured_ranked_and_chosen_from_after_a_warm_sta
     assert f"trial {fastest.number} is best" in command("best", "several", "--prefer", "latency_ms")
 
 
-def test_an_edited_search_space_goes_on_with_the_trials_that_fit(
+def test_an_edited_search_space_continues_with_the_trials_that_fit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(folder, tmp_path / "copy")

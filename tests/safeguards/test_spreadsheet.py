@@ -142,7 +142,7 @@ def test_every_table_that_we_write_is_written_so() -> None:
             assert [cell for cell in cells if cell.startswith("-")] in ([], ["-0.5"], ["-0.5", "-0.5"])
 
 
-def test_a_name_that_no_file_can_have_is_told_as_any_other_that_is_not_there(tmp_path: Path) -> None:
+def test_a_name_that_no_file_can_have_is_reported_as_any_other_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\n'\\x00=x,a\n'\\ud800=x,a\n'=\\xzz,a\n")
     names = read_names(tmp_path / "list.csv", CsvConfig())
     assert [bool(name.reason) for name in names] == [True, True, True]

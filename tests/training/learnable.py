@@ -1,4 +1,4 @@
-"""Trials of small networks on images that they can tell apart, without files."""
+"""Trials of small networks on images that they can distinguish, without files."""
 
 from __future__ import annotations
 
