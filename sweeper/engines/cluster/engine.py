@@ -104,7 +104,7 @@ class RayEngine:
         slot.start()
         return slot
 
-    def _plan(self, token: str) -> Plan:
+    def _plan(self, slot_id: str) -> Plan:
         root = self._workspace.root
         dataset = self._sweep.dataset
         absolute = {name: _absolute(root, getattr(dataset, name)) for name in ("path", "exclude")}
@@ -113,7 +113,7 @@ class RayEngine:
         return Plan(
             sweep=sweep.model_dump_json(by_alias=True),
             study=self._sweep.study,
-            token=token,
+            slot_id=slot_id,
             node_folder=self._config.node_folder or "",
             threads=max(1, int(self._config.cpus_per_trial)),
             images=self._file(str(images)) if images.exists() else None,

@@ -18,7 +18,7 @@ class Plan:
     Attributes:
         sweep: The search space as JSON, its paths absolute.
         study: Name of the study.
-        token: Names this slot and no other, ever: two slots never write to one path.
+        slot_id: Names this slot and no other, ever: two slots never write to one path.
         node_folder: Where the node keeps decoded images and running trials; empty for its folder of temporary files.
         threads: Threads of the worker.
         images: The guard of the study's images (`data/image_guard.py`); None where there is none.
@@ -29,7 +29,7 @@ class Plan:
 
     sweep: str
     study: str
-    token: str
+    slot_id: str
     node_folder: str
     threads: int
     images: Shipment | None

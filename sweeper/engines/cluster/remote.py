@@ -63,9 +63,9 @@ class RemoteSlot:
         if differences:
             return Opened(host, f"it has {'; '.join(differences)}: install the same versions there")
         with self._lock:
-            self._carrier = carrier(plan.shared, plan.token)
+            self._carrier = carrier(plan.shared, plan.slot_id)
             self._workspace = Workspace(_node_folder(plan))
-            self._study = self._workspace.study(f"{plan.study}~{plan.token}")
+            self._study = self._workspace.study(f"{plan.study}~{plan.slot_id}")
             try:
                 sweep = self._prepared(plan)
             except (SweeperError, OSError) as error:

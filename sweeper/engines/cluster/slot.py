@@ -67,14 +67,14 @@ class Slot:
         self._patience_s = patience_s
         self._tell = tell
         self._ended = ended
-        self._carrier = carrier(plan.shared, f"{plan.token}-driver")
+        self._carrier = carrier(plan.shared, f"{plan.slot_id}-driver")
         self._commands: deque[tuple[int, Command]] = deque()
         self._sent = 0
         self._acknowledged = 0
         self._received: dict[int, ReceivedFolder] = {}
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._listen, daemon=True, name=f"slot-{plan.token}")
+        self._thread = threading.Thread(target=self._listen, daemon=True, name=f"slot-{plan.slot_id}")
 
     def start(self) -> None:
         self._thread.start()
@@ -170,7 +170,7 @@ class Slot:
 
         event = report.event
         if report.log:
-            write_whole(self._folder.worker_logs / f"{self.node.host}-{self._plan.token}.log", report.log)
+            write_whole(self._folder.worker_logs / f"{self.node.host}-{self._plan.slot_id}.log", report.log)
         if report.present is not None and isinstance(event, EpochFinished | TrialEnded):
             try:
                 self._received[event.number].bring(self._carrier, report.changed, report.present)
