@@ -136,11 +136,19 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
                     yield file
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            put_in_place(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)  # a full disk gets its space back
             raise
-        _sync_folder(path.parent)
+
+
+def put_in_place(built: Path, path: Path) -> None:
+    """Put a file or folder that was built beside `path` there, in place of an earlier file. Raises OSError.
+
+    What is built must be on the disk already; a reader, or a crash, sees the earlier one or the new one.
+    """
+    os.replace(built, path)  # noqa: PTH105  # the word for it
+    _sync_folder(path.parent)
 
 
 class _NotingFile(io.BufferedWriter):

@@ -17,12 +17,13 @@ from sweeper.data.fetch import is_address, refresh
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import build_index
 from sweeper.data.prepare import Prepared, prepare
-from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, StudyChanged
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder
+from sweeper.study.same_images import require_same_images
 
 MOST_SIZES = 8
 
@@ -80,14 +81,11 @@ def refuse_impossible(sweep: SweepConfig) -> None:
         grid(sweep.search, sweep.seed)
 
 
-def require_same_images(workspace: Workspace, store: StudyStore, digest: str) -> None:
+def require_images_of(workspace: Workspace, store: StudyStore, digest: str, otherwise: str) -> None:
     """Raise StudyChanged when a study's images are others than its trials were judged by."""
     sweep, card = store.sweep, read_card(own_folder(workspace, store))
-    if card is not None and card.dataset["digest"] != digest:
-        raise StudyChanged(
-            f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began (digest {digest}, "
-            f"then {card.dataset['digest']}); bring the old images back, or name the new ones with --data"
-        )
+    then = str(card.dataset["digest"]) if card is not None else ""
+    require_same_images(dataset_name(sweep), f"the study {sweep.study}", now=digest, then=then, otherwise=otherwise)
 
 
 def decoded_sizes(sweep: SweepConfig) -> list[int]:

@@ -86,7 +86,7 @@ def test_no_slot_is_idle_before_its_worker_is_ready(start: Start, sweep: SweepCo
         assert engine.idle == 1
 
 
-def test_every_epoch_is_told_then_the_end_which_is_on_disk(engine: Engine, tmp_path: Path) -> None:
+def test_every_epoch_is_reported_then_the_end_which_is_on_disk(engine: Engine, tmp_path: Path) -> None:
     engine.submit([spec_of(epochs=2)])
     assert engine.idle == 0
     told: list[EpochMetrics] = []
@@ -107,7 +107,7 @@ def test_every_epoch_is_told_then_the_end_which_is_on_disk(engine: Engine, tmp_p
     assert not folder.checkpoint.exists()
 
 
-def test_a_trial_that_has_ended_is_told_again_and_not_trained_again(engine: Engine) -> None:
+def test_a_trial_that_has_ended_is_reported_again_and_not_trained_again(engine: Engine) -> None:
     engine.submit([spec_of(epochs=1)])
     ended = next_of(engine, TrialEnded)
     engine.submit([spec_of(epochs=1)])
@@ -143,7 +143,7 @@ def test_a_worker_that_is_given_up_dies_for_the_reason_given(engine: Engine) -> 
     assert engine.idle == 1
 
 
-def test_a_killed_worker_is_told_and_replaced_and_its_trial_goes_on_from_the_last_epoch(engine: Engine) -> None:
+def test_a_killed_worker_is_reported_and_replaced_and_its_trial_goes_on_from_the_last_epoch(engine: Engine) -> None:
     engine.submit([spec_of(epochs=50)])
     first = next_of(engine, EpochFinished)
     kill_workers()
@@ -157,7 +157,7 @@ def test_a_killed_worker_is_told_and_replaced_and_its_trial_goes_on_from_the_las
     assert next_of(engine, TrialEnded).outcome.epochs == 2
 
 
-def test_the_death_of_a_worker_is_told_once_for_each_unfinished_trial_of_its_group(engine: Engine) -> None:
+def test_the_death_of_a_worker_is_reported_once_for_each_unfinished_trial_of_its_group(engine: Engine) -> None:
     engine.submit([spec_of(number=0, epochs=1), spec_of(number=1, epochs=50), spec_of(number=2, epochs=50)])
     assert next_of(engine, TrialEnded).number == 0
     assert engine.idle == 0

@@ -32,7 +32,7 @@ LEASE = 2 / 3
 MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
 Happening = tuple[Slot, Event | None, str, bool]
-"""What a slot tells, or None when it has ended, with the reason and whether its node may get another one."""
+"""What a slot reports, or None when it has ended, with the reason and whether its node may get another one."""
 
 
 class RayEngine:
