@@ -27,7 +27,7 @@ pytestmark = [
 SPACE, OUTER, INNER = "sweeper-node", "sweeper-outer", "sweeper-inner"
 HERE, THERE = "10.77.3.1", "10.77.3.2"
 PORT = 20311
-OURS = {"SWEEPER_TEST_OF": uuid.uuid4().hex}
+OURS = {"SWEEPER_TEST_OF": uuid.uuid4().hex, "RAY_AUTH_MODE": "disabled"}
 """In the environment of all that is started here."""
 LONG = {"budget": {"trials": 3, "epochs": 60}, "sampler": "random", "pruner": "none"}
 
@@ -95,7 +95,7 @@ def test_a_node_behind_a_cut_ends_its_worker_itself_and_its_trial_goes_on_elsewh
     assert whole.run() == 0, whole.said()
     engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HERE}:{PORT}"}
     sandbox = Sandbox.make(tmp_path / "cut", engine=engine, **LONG)
-    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE}
+    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **OURS}
     process = sandbox.start()
     try:
         await_that(lambda: sandbox.said().count(" epoch ") >= 3, sandbox)

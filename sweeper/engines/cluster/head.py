@@ -59,7 +59,7 @@ def connect(address: str) -> bool:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise StudyError(
             f"no Ray cluster at the address {address!r}: {line}. Start one with `ray start --head`, or name its head "
