@@ -178,9 +178,9 @@ def test_scripts_read_studies_trials_and_the_best_one(folder: Path) -> None:
     listed = sweeper("list", "--json", folder=folder)
     studies = StudiesAnswer.model_validate_json(listed.stdout).studies
     (study,) = (study for study in studies if study.study == "tiny")
-    assert (study.study, study.state, study.ended, study.budget) == ("tiny", "finished", 4, 4)
+    assert (study.state, study.ended) == ("finished", study.budget)
     status = StatusAnswer.model_validate_json(sweeper("status", "tiny", "--json", folder=folder).stdout)
-    assert [trial.number for trial in status.trials] == [0, 1, 2, 3]
+    assert [trial.number for trial in status.trials] == list(range(study.budget))
     best = BestAnswer.model_validate_json(sweeper("best", "tiny/best", "--json", folder=folder).stdout)
     assert study.best == best.trial == status.trials[best.trial.number]
     assert best.trial.value == max(trial.value for trial in status.trials if trial.value is not None)
@@ -214,4 +214,4 @@ def test_the_shorthands_of_run_are_overrides(folder: Path) -> None:
 
 def test_every_command_explains_itself_by_h_too() -> None:
     for command in ((), ("run",), ("data", "check")):
-        assert "Show this message and exit." in sweeper(*command, "-h", folder=REPOSITORY).stdout
+        assert "Usage: " in sweeper(*command, "-h", folder=REPOSITORY).stdout
