@@ -148,7 +148,7 @@ FAULTS: dict[str, Callable[[Machines], None]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("epochs", [1, 3, 6])
+@pytest.mark.parametrize("epochs", [1, 3, 6, 9])
 def test_a_fault_costs_time_alone(
     machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox, fault: str, epochs: int
 ) -> None:
