@@ -44,6 +44,7 @@ def confirm(
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation
+    _require_free_look(workspace, sweep.study, again=look_again)
     view = LiveTable if out.is_terminal else PlainLines
     with view(out, "repetition") as observer:
         result = confirm_leaders(
@@ -62,6 +63,16 @@ def confirm(
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)
     _look(workspace, store, result.judged.winner.trial, tracking_uri, again=look_again)
+
+
+def _require_free_look(workspace: Workspace, study: str, *, again: bool) -> None:
+    """Raise ConfigError, before the long work, where a look would replace files that were edited."""
+    from sweeper.confirm.test_split import looks
+    from sweeper.finished.evaluation_files import outputs_of
+    from sweeper.safeguards.outputs import require_free
+
+    if again or not looks(workspace.study(study)):
+        require_free(outputs_of(workspace.evaluation(study, "test"), "evaluation", force=None))
 
 
 def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:
@@ -99,7 +110,7 @@ def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri:
             tracking_uri=tracking_uri,
             progress=progress,
         )
-    write_report(report, workspace.evaluation(sweep.study, "test"))
+    write_report(report, workspace.evaluation(sweep.study, "test"), force=None)
     look = Look(
         trial=winner,
         metrics=report.evaluation.values,
@@ -114,12 +125,14 @@ def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri:
 def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
     """Let MLflow know of looks that it has not been told of."""
     from sweeper.confirm.test_split import keep_look, looks
+    from sweeper.finished.evaluation_files import outputs_of
     from sweeper.study.artifacts import find_run
     from sweeper.tracking.tags import CONFIRMED_TAG, LOOK_FORCED_TAG
     from sweeper.tracking.test_split_looks import record_test_look
 
     folder, rows = workspace.study(store.sweep.study), store.rows()
-    files = sorted(path for path in workspace.evaluation(store.sweep.study, "test").path.glob("*") if path.is_file())
+    outputs = outputs_of(workspace.evaluation(store.sweep.study, "test"), force=None)
+    files = sorted(output.path for output in outputs if output.path.is_file())
     for look in looks(folder):
         if not look.recorded:
             mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sweeper.commands.exported_model import is_export
-from sweeper.commands.options import DeviceOption, StorageOption, TrackingOption, device_named
+from sweeper.commands.options import DeviceOption, ForceOption, StorageOption, TrackingOption, device_named
 from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
@@ -32,6 +32,7 @@ def evaluate(
         Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Folder of the files, by default evaluations/MODEL/SPLIT.")] = None,
+    force: ForceOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON instead of tables.")] = False,
     device: DeviceOption = "auto",
     storage: StorageOption = None,
@@ -47,14 +48,16 @@ def evaluate(
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
-    _require_free(to)
     if is_export(model):
-        _evaluate_export(workspace, Path(model), split, data, to, device, as_json=as_json)
+        folder = EvaluationFolder(to) if to else workspace.evaluation(Path(model).resolve().name, split)
+        _require_free(folder, force=force)
+        _evaluate_export(workspace, Path(model), split, data, folder, device, as_json=as_json, force=force)
         return
     store, row = open_trial(workspace, storage, model, tracking_uri)
     on = device_named(store.sweep.device if device == "auto" else device)
     folder = EvaluationFolder(to) if to else workspace.evaluation(store.sweep.study, split, _number_of(store, row))
-    asked = Asked(workspace, store, row, split, data, folder, on, tracking_uri, as_json)
+    _require_free(folder, force=force)
+    asked = Asked(workspace, store, row, split, data, folder, on, tracking_uri, as_json, force)
     looks = _evaluate_autoencoder(asked) if reconstructs(store.sweep.task) else _evaluate_classifier(asked)
     if looks is not None:
         warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
@@ -73,6 +76,7 @@ class Asked:
     device: torch.device
     tracking_uri: str | None
     as_json: bool
+    force: bool
 
     @property
     def name(self) -> str:
@@ -87,14 +91,12 @@ def _number_of(store: StudyStore, row: TrialRow) -> int | None:
     return None if winner and winner.number == row.number else row.number
 
 
-def _require_free(to: Path | None) -> None:
-    """Raise ConfigError, before the long work, where its files would replace what is not ours."""
+def _require_free(folder: EvaluationFolder, *, force: bool) -> None:
+    """Raise ConfigError, before the long work, where its files would replace what is not ours or was edited."""
     from sweeper.finished.evaluation_files import outputs_of
-    from sweeper.paths import EvaluationFolder
     from sweeper.safeguards.outputs import require_free
 
-    if to:
-        require_free(outputs_of(EvaluationFolder(to)))
+    require_free(outputs_of(folder, force=force))
 
 
 def _evaluate_export(
@@ -102,21 +104,21 @@ def _evaluate_export(
     export: Path,
     split: Literal["val", "test"],
     data: Path | None,
-    to: Path | None,
+    folder: EvaluationFolder,
     device: str,
     *,
     as_json: bool,
+    force: bool,
 ) -> None:
     from sweeper.errors import DatasetError
     from sweeper.finished.evaluate_classifier import evaluate_export, write_report
-    from sweeper.paths import EvaluationFolder
 
     if data is None:
         raise DatasetError(f"the export {export} does not know where its images are; name them with --data")
     with progress_bar("decoding") as progress:
         report = evaluate_export(workspace, export, split, data=data, device=device_named(device), progress=progress)
-    files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(export.resolve().name, split))
-    _show(report, f"{export}", split, files[0].parent, as_json=as_json)
+    write_report(report, folder, force=force)
+    _show(report, f"{export}", split, folder.path, as_json=as_json)
 
 
 def _evaluate_classifier(asked: Asked) -> int | None:
@@ -135,7 +137,7 @@ def _evaluate_classifier(asked: Asked) -> int | None:
             tracking_uri=tracking_uri,
             progress=progress,
         )
-    files = write_report(report, asked.folder)
+    files = write_report(report, asked.folder, force=asked.force)
     _show(report, asked.name, asked.split, asked.folder.path, as_json=asked.as_json)
     if asked.split != "test":
         return None
@@ -156,7 +158,7 @@ def _evaluate_autoencoder(asked: Asked) -> int | None:
         report = evaluate_autoencoder(
             asked.workspace, store, asked.row, asked.split, device=device, tracking_uri=tracking_uri, progress=progress
         )
-    files = write_quality(report, asked.folder)
+    files = write_quality(report, asked.folder, force=asked.force)
     if asked.as_json:
         write_json(report.as_json())
     else:

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING, Any
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
-from sweeper.files import write_whole
-from sweeper.finished.evaluation_files import outputs_of
+from sweeper.finished.evaluation_files import write_files
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
-from sweeper.safeguards.outputs import require_free
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
@@ -95,17 +93,18 @@ def evaluate_autoencoder(
     return QualityReport(sweep.study, row, split, dataset_name(sweep), images.digest, len(part), validation)
 
 
-def write_quality(report: QualityReport, files: EvaluationFolder) -> list[Path]:
+def write_quality(report: QualityReport, files: EvaluationFolder, *, force: bool = False) -> list[Path]:
     """Write all numbers as JSON, and some images above their reconstructions.
 
-    Raises ConfigError where one of them would replace a file that is not ours.
+    Raises ConfigError where one of them would replace a file that is not ours or was edited.
     """
     from sweeper.training.reconstruction import picture
 
-    require_free(outputs_of(files))
-    write_whole(files.reconstructions, picture(report.validation.exhibit))
-    write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
-    return [files.reconstructions, files.scores]
+    contents: dict[Path, bytes | str] = {
+        files.reconstructions: picture(report.validation.exhibit),
+        files.scores: json.dumps(report.as_json(), indent=2) + "\n",
+    }
+    return write_files(files, contents, force=force)
 
 
 def record_quality(

@@ -12,14 +12,12 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
-from sweeper.files import write_whole
 from sweeper.finished.classifiers import require_classifiers
-from sweeper.finished.evaluation_files import CLASS_COLUMNS, outputs_of
+from sweeper.finished.evaluation_files import CLASS_COLUMNS, write_files
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
-from sweeper.safeguards.outputs import require_free
 from sweeper.safeguards.spreadsheet import table
-from sweeper.scores.confusion import write_confusion
+from sweeper.scores.confusion import confusion_csv
 from sweeper.scores.metrics import Scores, scores
 from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
@@ -199,19 +197,21 @@ def _report(
     )
 
 
-def write_report(report: SplitReport, files: EvaluationFolder) -> list[Path]:
+def write_report(report: SplitReport, files: EvaluationFolder, *, force: bool | None = False) -> list[Path]:
     """Write the confusion matrix as CSV and picture, the scores of each class, and all numbers as JSON.
 
-    Raises ConfigError where one of them would replace a file that is not ours.
+    Raises ConfigError where one of them would replace a file that is not ours or was edited.
     """
-    from sweeper.tracking.confusion_picture import draw_confusion
+    from sweeper.tracking.confusion_picture import confusion_png
 
-    require_free(outputs_of(files))
-    write_confusion(files.confusion, report.evaluation.confusion, report.classes)
-    draw_confusion(report.evaluation.confusion, report.titles, report.split, files.picture)
-    write_whole(files.classes, table([("class", *CLASS_COLUMNS), *class_rows(report)]))
-    write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
-    return [files.confusion, files.picture, files.classes, files.scores]
+    confusion = report.evaluation.confusion
+    contents: dict[Path, bytes | str] = {
+        files.confusion: confusion_csv(confusion, report.classes),
+        files.picture: confusion_png(confusion, report.titles, report.split),
+        files.classes: table([("class", *CLASS_COLUMNS), *class_rows(report)]),
+        files.scores: json.dumps(report.as_json(), indent=2) + "\n",
+    }
+    return write_files(files, contents, force=force)
 
 
 def record_in_mlflow(

@@ -16,8 +16,6 @@ EXPORTS = "exports"
 EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
-WRITTEN_LISTS = ".sweeper-lists.json"
-"""Beside the lists of `sweeper data`: by what it knows them again."""
 
 
 @dataclass(frozen=True)
