@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FEW = 20
 """Trials that are asked for one by one at once: that is quicker than a page."""
 
+MOST_AT_ONCE = 1000  # in one answer, which must come within the seconds that a request may take
 RUNS_AT_ONCE = 100  # read whole by one request, by their ids
 
 
@@ -56,7 +57,8 @@ def _on_server(
     found: dict[str, RunSummary] = {}
     if len(trials) > FEW:
         some = f"tags.`{TRIAL_TAG}` LIKE '%'"
-        found = _by_trial(client.search_runs([experiment], some, max_results=run_listing.PAGE, order_by=[best_first]))
+        most = min(len(trials), MOST_AT_ONCE)
+        found = _by_trial(client.search_runs([experiment], some, max_results=most, order_by=[best_first]))
     lacking = [trial for trial in map(str, trials) if trial not in found]
 
     def ask(trial: str) -> Iterable[Run]:

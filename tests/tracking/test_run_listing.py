@@ -92,21 +92,21 @@ def trials(server: MlflowServer) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("few", [0, 20])
-@pytest.mark.parametrize("page", [2, 1000])
+@pytest.mark.parametrize("most", [2, 1000])
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_the_runs_of_some_trials_are_found_whatever_they_have_reached(
-    store: MlflowStore, trials: dict[int, str], monkeypatch: pytest.MonkeyPatch, few: int, page: int, direction: str
+    store: MlflowStore, trials: dict[int, str], monkeypatch: pytest.MonkeyPatch, few: int, most: int, direction: str
 ) -> None:
     monkeypatch.setattr(trial_runs, "FEW", few)
     monkeypatch.setattr(trial_runs, "RUNS_AT_ONCE", 2)
-    monkeypatch.setattr(run_listing, "PAGE", page)
+    monkeypatch.setattr(trial_runs, "MOST_AT_ONCE", most)
     objective = ObjectiveConfig.model_validate({"metric": "val/accuracy", "direction": direction})
     found = StudyRecords(store, Recorded("t")).of_trials([3, 1, 0, 99], objective)
     assert {number: run.id for number, run in found.items()} == {number: trials[number] for number in (3, 1, 0)}
     assert found[0].metrics == {"best/val/accuracy": 0.5}
 
 
-def test_a_server_is_asked_for_no_more_runs_than_a_page_and_those_it_lacks(
+def test_a_server_is_asked_for_as_many_of_the_best_runs_as_there_are_trials_and_for_those_that_lack(
     server: MlflowServer, trials: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[int] = []
@@ -119,10 +119,9 @@ def test_a_server_is_asked_for_no_more_runs_than_a_page_and_those_it_lacks(
 
     monkeypatch.setattr(mlflow.MlflowClient, "search_runs", counted)
     monkeypatch.setattr(trial_runs, "FEW", 2)
-    monkeypatch.setattr(run_listing, "PAGE", 2)
     records = StudyRecords(MlflowStore(server.uri, Workspace(server.root)), Recorded("t"))
     assert set(records.of_trials([1, 5, 3], ObjectiveConfig())) == {1, 5, 3}
-    assert given == [2, 1], "a page of the best two, and the third"
+    assert given == [3, 1], "the best three, and the one that is not among them"
     given.clear()
     assert set(records.of_trials([2], ObjectiveConfig())) == {2}
     assert given == [1]
