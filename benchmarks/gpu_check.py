@@ -55,18 +55,21 @@ TESTS = f"{OPTIONS} -k 'not compiled' tests/cuda tests/data/test_batches.py test
 RESNET18 = "--backbones resnet18 --sizes 64 --batch-sizes 256 --steps 40 --epochs 2 --repeats 3"
 LITE0 = "--backbones tf_efficientnet_lite0 --sizes 128 --batch-sizes 128 --steps 30 --epochs 2 --repeats 2"
 SWEEP = "--train 10000 --val 2000 --epochs 2 --repeats 1 --threads 16 --loaders 16 --workers 1 auto"
+PACKED_24 = "--train 20000 --trials 24 --epochs 3 --repeats 1 --workers 3 auto --mps --name packing_24"
 PARTS = (
-    Part("tests", "pytest", TESTS, 65),
-    Part("ceiling", "benchmarks.ceiling", RESNET18, 40),
-    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 2", 65, images=True),
-    Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 135, images=True),
+    Part("tests", "pytest", TESTS, 55),
+    Part("ceiling", "benchmarks.ceiling", RESNET18, 35),
+    Part("time_to_accuracy", "benchmarks.time_to_accuracy", "--seeds 2", 55, images=True),
+    Part("sweep", "benchmarks.sweep", f"{SWEEP} --without 'second peer'", 130, images=True),
     Part("packing", "benchmarks.packing", "--train 20000 --trials 8 --epochs 3 --repeats 1", 75, images=True),
-    Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 40),
-    Part("trial_cost", "benchmarks.trial_cost", "--trials 30 --window 10", 40),
+    Part("fused", "benchmarks.fused", "--device cuda --members 32 --repeats 2", 55),
+    Part("trial_cost", "benchmarks.trial_cost", "--trials 30 --window 10", 55),
 )
 EXTRA = (
     Part("ceiling_128", "benchmarks.ceiling", f"{LITE0} --name ceiling_128", 40),
     Part("tests_compiled", "pytest", f"{OPTIONS} -k compiled tests/cuda", 60),
+    Part("gpu_decode", "benchmarks.gpu_decode", "", 60),
+    Part("packing_24", "benchmarks.packing", PACKED_24, 200, images=True),
     Part("compiled", "benchmarks.compiled", "--device cuda", 180),
     Part("whole_networks", "benchmarks.whole_networks", "--device cuda --members 4 8 16", 60),
 )
@@ -123,7 +126,7 @@ def unpacked(images: Path, folder: Path) -> Path:
 
 
 def run(part: Part, images: Path | None, logs: Path, deadline: float) -> bool:
-    """Run a part within its limit and the time that is left; tell whether it ended well."""
+    """Run a part within its limit and the time that is left; return whether it ended well."""
     left = deadline - time.monotonic()
     if left <= 1:
         print(f"== {part.name}: no time is left", flush=True)

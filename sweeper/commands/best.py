@@ -44,7 +44,6 @@ def best(
     The best is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
     is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
     """
-    from sweeper.config.task import reconstructs
     from sweeper.display.tables import params_table, ranked_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
@@ -66,7 +65,9 @@ def best(
         )
         folder = to or workspace.export(store.sweep.study, row.number if another else None)
         exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
-        if register and another and not reconstructs(store.sweep.task):
+        from sweeper.finished.tasks import finished_task
+
+        if register and another and finished_task(store.sweep).registered:
             say(f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}")
 
 

@@ -69,6 +69,29 @@ TrialArgument = Annotated[
 ]
 
 
+EngineOption = Annotated[
+    str | None,
+    typer.Option(metavar="local|ray", help="Where trials run; by default as the search space says."),
+]
+RayAddressOption = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Head of the Ray cluster; auto: the cluster of this machine.")
+]
+SharedOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH|URL", help="With Ray: a folder that all nodes see, or s3://, gs://, for what trials leave."
+    ),
+]
+
+
+def with_engine(
+    overrides: list[str] | None, engine: str | None, ray_address: str | None, shared: str | None
+) -> list[str]:
+    """Return the overrides with those that say where trials run."""
+    given = {"engine.name": engine, "engine.address": ray_address, "engine.shared": shared}
+    return [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+
+
 def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[str]:
     """Return the overrides with the one that names the experiment."""
     return [*(overrides or []), *([] if name is None else [f"tracking.name={name}"])]

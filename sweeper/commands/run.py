@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from sweeper.commands.options import (
+    EngineOption,
     OverridesOption,
+    RayAddressOption,
     ReportOption,
+    SharedOption,
     StorageOption,
     TrackingNameOption,
     TrackingOption,
     WorkersOption,
+    with_engine,
     with_tracking_name,
 )
 from sweeper.commands.running import check_names, run_and_tell
@@ -30,11 +34,14 @@ def run(
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
     tracking_name: TrackingNameOption = None,
+    engine: EngineOption = None,
+    ray_address: RayAddressOption = None,
+    shared: SharedOption = None,
 ) -> None:
     """Run a study up to its budget, or go on with one that was interrupted."""
     from sweeper.config.loading import load_sweep, naming_lines
 
-    given = with_tracking_name(overrides, tracking_name)
+    given = with_tracking_name(with_engine(overrides, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
         run_and_tell(

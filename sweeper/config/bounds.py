@@ -6,6 +6,7 @@ a night, or overflow somewhere below.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -54,3 +55,14 @@ Rate = Annotated[Real, Field(ge=0, lt=1)]
 Share = Annotated[Real, Field(ge=1e-6, lt=1)]
 Fraction = Annotated[Real, Field(ge=1e-6, le=1)]
 Beta = Annotated[Real, Field(ge=0, lt=1)]
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def duration(value: Any) -> Any:
+    """Turn `90`, `"45m"`, `"8h"` or `"1d12h"` into seconds."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value.strip()):
+        raise ValueError("should be seconds or a duration like 45m, 8h or 1d12h")
+    return sum(float(number) * SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", value))

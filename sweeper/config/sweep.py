@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -13,8 +12,9 @@ from pydantic import (
     model_validator,
 )
 
-from sweeper.config.bounds import Epochs, Seconds, Seed, Trials, Wait, Whole
+from sweeper.config.bounds import Epochs, Seconds, Seed, Trials, Wait, Whole, duration
 from sweeper.config.dataset import DatasetConfig
+from sweeper.config.engine import EngineConfig, LocalConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.config.pruner import MedianConfig, PrunerConfig
@@ -25,16 +25,6 @@ from sweeper.config.tracking import TrackingConfig
 
 Compile = Literal[False, True, "auto"]
 CudaGraphs = Literal[False, True, "auto"]
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def duration(value: Any) -> Any:
-    """Turn `90`, `"45m"`, `"8h"` or `"1d12h"` into seconds."""
-    if not isinstance(value, str):
-        return value
-    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value.strip()):
-        raise ValueError("should be seconds or a duration like 45m, 8h or 1d12h")
-    return sum(float(number) * SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", value))
 
 
 class ObjectiveConfig(Frozen):
@@ -53,7 +43,7 @@ class ObjectiveConfig(Frozen):
         return value
 
     def better(self, value: float, than: float | None) -> bool:
-        """Tell whether `value` is strictly better than another value, or there is no other."""
+        """Return whether `value` is strictly better than another value, or there is no other."""
         if than is None:
             return True
         return value > than if self.direction == "maximize" else value < than
@@ -153,6 +143,7 @@ class SweepConfig(Frozen):
         "the search space; what one leaves out the sampler chooses.",
     )
     seed: Seed = 0
+    engine: EngineConfig = LocalConfig(name="local")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     compile: Compile = Field(
         False,

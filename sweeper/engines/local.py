@@ -137,6 +137,15 @@ class LocalEngine:
         with contextlib.suppress(ConnectionError):  # it died while idle; `events` will say so
             slot.connection.send(tuple(group))
 
+    @property
+    def busy(self) -> set[int]:
+        """The numbers of the trials that workers are on."""
+        return {number for slot in self._slots for number in slot.numbers}
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait at most this long until `events` has something; another thread may give answers meanwhile."""
+        wait([slot.connection for slot in self._slots], timeout_s)
+
     def events(self, timeout_s: float) -> Iterator[Event]:
         ready = wait([slot.connection for slot in self._slots], timeout_s)
         for slot in list(self._slots):
@@ -197,7 +206,7 @@ class LocalEngine:
         return SlotRetired(reason, len(self._slots))
 
     def _kernel_has_killed(self) -> bool:
-        """Tell whether the kernel has killed for memory once more than we know of; that kill is then accounted for."""
+        """Return whether the kernel has killed for memory once more than we know of; that kill is then counted."""
         risen = (self._oom_kills() or 0) > self._known_oom_kills
         self._known_oom_kills += risen
         return risen

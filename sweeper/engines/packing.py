@@ -27,6 +27,8 @@ class DeviceRoom:
     """What a process takes on the device that is not in the peak of its trials."""
     device: str = ""
     """Its name."""
+    useful: int | None = None
+    """Trials at once that the device gains from at most; None for as many as have room."""
 
 
 @dataclass
@@ -72,7 +74,8 @@ class Packing:
         fit = 1
         if room is not None and self.peak_mb:
             fit = max(1, int(SHARE * room.free_mb / (FRAGMENTATION * self.peak_mb + room.process_mb)))
-        bounds = (bound for bound in (self.each, self.bounds.get(device)) if bound is not None)
+        useful = room.useful if room is not None else None
+        bounds = (bound for bound in (self.each, self.bounds.get(device), useful) if bound is not None)
         return min([fit, *bounds])
 
     def next_device(self, taken: Iterable[int]) -> int | None:

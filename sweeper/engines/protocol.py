@@ -70,6 +70,8 @@ class WorkerDied:
     reason: str
     for_memory: bool = False
     """There is evidence that want of memory was the cause."""
+    blameless: bool = False
+    """Its machine was lost: this says nothing of the trial, and counts no attempt."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Engine(Protocol):
         """Answer the `EpochFinished` of a trial."""
 
     def give_up(self, number: int, reason: str) -> None:
-        """End the worker of a trial; `events` then tells that it died, and of this reason."""
+        """End the worker of a trial; `events` then reports that it died, with this reason."""
 
     def close(self) -> None:
         """End all workers at once; what they were on can be continued from its checkpoints."""

@@ -47,7 +47,7 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 PROCESS_NAME = b"sweeper-worker"  # in ps and top, which show 15 letters
 OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 KEPT_IMAGE_SETS = 2
-LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
+LONGEST_LOG = 10_000_000  # bytes; one more file is kept
 
 
 def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
@@ -145,10 +145,10 @@ class Worker:
 
     def room(self) -> DeviceRoom:
         """Return what there is on the device for trials."""
-        from sweeper.training.device import described, free_memory_mb, process_memory_mb
+        from sweeper.training.device import described, free_memory_mb, process_memory_mb, useful_at_once
 
         device = self._device
-        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), described(device))
+        return DeviceRoom(free_memory_mb(device), process_memory_mb(device), described(device), useful_at_once(device))
 
     def run(self, group: Sequence[TrialSpec]) -> None:
         """Train trials, from their checkpoints where there are any; leave their outcomes on disk and report each end.

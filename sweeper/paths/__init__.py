@@ -7,7 +7,7 @@ under `.sweeper/`.
 from sweeper.paths.finished import EvaluationFolder, ExportFolder, folder_of_class
 from sweeper.paths.study import SEARCH_SPACE, STATE, FoldsFolder, StartFolder, StudyFolder
 from sweeper.paths.trial import BEST_CONFUSION, CONFIG, TrialFolder
-from sweeper.paths.workspace import MLFLOW_ARTIFACTS, Workspace
+from sweeper.paths.workspace import MLFLOW_ARTIFACTS, FetchedFolder, Workspace
 
 __all__ = [
     "BEST_CONFUSION",
@@ -17,6 +17,7 @@ __all__ = [
     "STATE",
     "EvaluationFolder",
     "ExportFolder",
+    "FetchedFolder",
     "FoldsFolder",
     "StartFolder",
     "StudyFolder",

@@ -28,7 +28,7 @@ class WrittenFiles:
         self._record = folder / RECORD
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a file is one of them, as it was written."""
+        """Return whether a file is one of them, as it was written."""
         known = self._known()
         if not known or not path.is_file():
             return False

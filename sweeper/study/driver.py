@@ -273,6 +273,8 @@ class Driver:
                 self._end_trial(number, outcome)
             case WorkerReady(room):
                 self._observer.worker_ready(room.device)
+            case WorkerDied(number, reason, blameless=True):
+                self._lose_machine(number, reason)
             case WorkerDied(number, reason, for_memory):
                 self._lose_worker(number, reason, for_memory)
             case SlotRetired(reason, left):
@@ -307,11 +309,20 @@ class Driver:
             return
         most = MAX_MEMORY_KILLS if for_memory else MAX_ATTEMPTS
         if self._store.count_attempt(number, for_memory=for_memory) < most:
-            self._store.requeue(number)
-            self._live.discard(number)
-            self._silence.trial_ended(number)
+            self._put_back(number)
         else:
             self._give_up(number, f"{reason}, {most} times", for_memory)
+
+    def _lose_machine(self, number: int | None, reason: str) -> None:
+        """Put the trial of a lost machine back in line; it is not at fault."""
+        self._observer.worker_died(number, reason)
+        if number is not None:
+            self._put_back(number)
+
+    def _put_back(self, number: int) -> None:
+        self._store.requeue(number)
+        self._live.discard(number)
+        self._silence.trial_ended(number)
 
     def _lose_slot(self, reason: str, left: int) -> None:
         """Go on with the slots that are left. Raises StudyError where there is none."""

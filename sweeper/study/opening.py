@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from sweeper.config.engine import RayConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import largest, options, searched, smallest
 from sweeper.config.space import IntRange
 from sweeper.config.sweep import SweepConfig
+from sweeper.credentials import hide_credentials
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.image_set import ImageSet
 from sweeper.data.listing import enumerated
@@ -23,14 +25,14 @@ FEW_TO_JUDGE_BY = 50
 """Validation images below which one of them moves the accuracy by more than 2 %."""
 
 ENLARGED, REDUCED = 1.5, 6.0
-"""How many times larger or smaller than the pictures an image_size that nobody chose is told of."""
+"""How many times larger or smaller than the pictures an image_size that nobody chose gets a line."""
 
 MOST_CLASSES_TOLD = 10
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What is told before the first trial: facts, each with its subject, and warnings with their remedy."""
+    """What is shown before the first trial: facts, each with its subject, and warnings with their remedy."""
 
     facts: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
@@ -102,6 +104,8 @@ def _depth(sweep: SweepConfig, files: FileFacts) -> Iterator[tuple[str, str]]:
 
 def _device(sweep: SweepConfig, workers: str | None) -> str:
     """Say where trials run, as far as that is known before the first worker answers."""
+    if isinstance(sweep.engine, RayConfig):
+        return _cluster(sweep.engine, sweep.device, workers)
     match workers, sweep.device:
         case "auto", _:
             number = "as many workers as fit in memory, found out while trials run"
@@ -112,6 +116,14 @@ def _device(sweep: SweepConfig, workers: str | None) -> str:
         case _:
             number = f"{workers or 1} worker{'s' * (workers not in (None, '1'))}"
     return f"{sweep.device}; {number}"
+
+
+def _cluster(engine: RayConfig, device: str, workers: str | None) -> str:
+    most = f"at most {workers}" if workers not in (None, "auto") else "as many as have room"
+    gpus = "a GPU where there is one" if engine.gpus_per_trial is None else f"{engine.gpus_per_trial:g} GPUs"
+    way = f"through {hide_credentials(engine.shared)}" if engine.shared else "through Ray"
+    share = f"{engine.cpus_per_trial:g} CPUs and {gpus}"
+    return f"{device}, on the Ray cluster at {engine.address}; workers: {most}, each with {share}; files travel {way}"
 
 
 def _steps(sweep: SweepConfig, images: int) -> str:

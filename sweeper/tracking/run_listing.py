@@ -1,4 +1,4 @@
-"""All runs of an experiment, and of each only what tells it from the others.
+"""All runs of an experiment, and of each only what distinguishes it from the others.
 
 MLflow reads a run with all its metrics, parameters and tags, or not at all: a minute and 3 GB for 20,000 runs. Where
 its tables can be reached they are asked for no more than is needed; a server is asked for pages, and what is not needed
@@ -40,7 +40,7 @@ Page = tuple[list[ListedRun], str | None]  # and what the next one is asked by
 
 
 def has_tables(client: MlflowClient) -> bool:
-    """Tell whether the tables of a database can be asked, and not a server."""
+    """Return whether the tables of a database can be asked, and not a server."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     return isinstance(client._tracking_client.store, SqlAlchemyStore)

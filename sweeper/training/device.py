@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,9 @@ from sweeper.errors import DeviceError
 Network = TypeVar("Network", bound=nn.Module)
 
 CUDA_PROCESS_MB = 600.0  # an allowance for the CUDA context and the libraries' workspaces
+
+TAKING_TURNS = 3
+"""Trials at once that keep a GPU busy when their kernels take turns; more were slower (docs/performance.md)."""
 
 
 def open_device(wanted: str, slot: int) -> torch.device:
@@ -57,7 +61,20 @@ def described(device: torch.device) -> str:
     if device.type != "cuda":
         return device.type
     free, total = torch.cuda.mem_get_info(device)
-    return f"{device} ({device_name(device)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free)"
+    shared = ", shared through MPS" if mps_runs() else ""
+    return f"{device} ({device_name(device)}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free{shared})"
+
+
+def mps_runs() -> bool:
+    """Return whether NVIDIA's Multi-Process Service runs: kernels of several processes then run at the same time."""
+    folder = os.environ.get("CUDA_MPS_PIPE_DIRECTORY") or "/tmp/nvidia-mps"  # noqa: S108 (NVIDIA's own default)
+    return Path(folder, "control").exists()
+
+
+def useful_at_once(device: torch.device) -> int | None:
+    """Return how many trials at once a device gains from at most; None where memory alone limits them."""
+    takes_turns = device.type == "cuda" and not torch.version.hip and not mps_runs()
+    return TAKING_TURNS if takes_turns else None
 
 
 def devices_like(wanted: str) -> int:

@@ -49,6 +49,15 @@ def test_every_device_gets_a_trial_before_any_gets_two() -> None:
     assert filled(packing) == [0, 1, 0, 1]
 
 
+def test_no_more_trials_run_on_a_device_than_it_gains_from() -> None:
+    packing = Packing(most=16)
+    packing.devices_seen(2)
+    packing.worker_ready(0, DeviceRoom(free_mb=80_000, useful=3))
+    packing.worker_ready(1, DeviceRoom(free_mb=80_000))
+    packing.epoch_finished(10_000)
+    assert (packing.on(0), packing.on(1)) == (3, 6)
+
+
 def test_each_device_takes_what_fits_its_own_memory() -> None:
     packing = Packing(most=16)
     packing.devices_seen(2)

@@ -1,0 +1,71 @@
+"""A trial's folder in two places: what a worker leaves on its node reaches the driver before its epoch counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from sweeper.engines.cluster.carrier import Carrier, Shipment, receive, send
+from sweeper.files import part_of
+from sweeper.paths import TrialFolder
+
+State = tuple[int, int]
+"""Time of change in nanoseconds and size."""
+
+
+class SentFolder:
+    """The node's side: remembers which files of a trial's folder the driver has."""
+
+    def __init__(self, folder: TrialFolder):
+        self._folder = folder
+        self._known: dict[str, State] = {}
+
+    def take(self, carrier: Carrier, files: Mapping[str, Shipment]) -> None:
+        """Write what the driver has of the trial, from which its worker goes on."""
+        for name, shipment in files.items():
+            receive(carrier, shipment, self._folder.path / name)
+        self._known = {name: state_of(path) for name, path in files_of(self._folder)}
+
+    def changes(self, carrier: Carrier) -> tuple[dict[str, Shipment], frozenset[str]]:
+        """Send what is new; return it, and the names of all files that are there."""
+        now = {name: (path, state_of(path)) for name, path in files_of(self._folder)}
+        changed = {name: send(carrier, path) for name, (path, state) in now.items() if self._known.get(name) != state}
+        self._known = {name: state for name, (_, state) in now.items()}
+        return changed, frozenset(now)
+
+
+class ReceivedFolder:
+    """The driver's side: writes what comes, in an order in which a crash between two files leaves a trial whole."""
+
+    def __init__(self, folder: TrialFolder, known: Iterable[str]):
+        self._folder = folder
+        self._known = set(known)
+
+    def bring(self, carrier: Carrier, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
+        """Write the changed files and remove those that the worker has removed. Raises ArrivedDamaged, DiskError."""
+        for name in sorted(changed, key=self._turn()):
+            receive(carrier, changed[name], self._folder.path / name)
+            carrier.drop(changed[name].pieces)
+        for name in self._known - present:
+            (self._folder.path / name).unlink(missing_ok=True)
+        self._known = set(present)
+
+    def _turn(self) -> Callable[[str], tuple[int, str]]:
+        """Return by what files are ordered: what a checkpoint refers to before it, and what says 'ended' last."""
+        folder = self._folder
+        last = [folder.checkpoint_before, folder.checkpoint, folder.history, folder.outcome]
+        places = {path.relative_to(folder.path).as_posix(): place for place, path in enumerate(last, 1)}
+        return lambda name: (places.get(name, 0), name)
+
+
+def files_of(folder: TrialFolder) -> list[tuple[str, Path]]:
+    """Return the files of a trial's folder that its worker writes, by their path in it."""
+    of_others = {folder.lock, folder.spec, folder.run}
+    found = [path for path in sorted(folder.path.rglob("*")) if path.is_file() and path not in of_others]
+    whole = [path for path in found if path.suffix != part_of(path).suffix]
+    return [(path.relative_to(folder.path).as_posix(), path) for path in whole]
+
+
+def state_of(path: Path) -> State:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,61 @@
+"""The nodes of a Ray cluster, and how many slots each has room for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper.config.engine import RayConfig
+
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster that is there now."""
+
+    id: str
+    host: str
+    cpus: float
+    gpus: float
+
+    def slots(self, cpus: float, gpus: float) -> int:
+        """Return how many trials with this share of CPUs and GPUs have room here.
+
+        A trial with a part of a GPU has it of one GPU.
+        """
+        by_cpu = math.floor(self.cpus / cpus + ROUNDING)
+        if not gpus:
+            return by_cpu
+        if gpus >= 1:
+            return min(by_cpu, math.floor(self.gpus / gpus + ROUNDING))
+        return min(by_cpu, int(self.gpus) * math.floor(1 / gpus + ROUNDING))
+
+
+def nodes_alive() -> list[Node]:
+    """Return the nodes that the cluster has now, in the order of their hosts."""
+    import ray
+
+    found = [node_of(node) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return sorted(found, key=lambda node: (node.host, node.id))
+
+
+def node_of(described: Mapping[str, Any]) -> Node:
+    resources = described["Resources"]
+    host = described.get("NodeManagerHostname") or described["NodeManagerAddress"]
+    return Node(described["NodeID"], host, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+
+def gpus_of_a_trial(config: RayConfig, nodes: Sequence[Node], device: str) -> float:
+    """Return the share of GPUs that a trial gets: by default one where the cluster has any and they are wanted."""
+    if config.gpus_per_trial is not None:
+        return config.gpus_per_trial
+    wanted = device in ("auto", "cuda")
+    return 1.0 if wanted and any(node.gpus for node in nodes) else 0.0
+
+
+def described(nodes: Sequence[Node]) -> str:
+    """Return the nodes in words."""
+    return ", ".join(f"{node.host} ({node.cpus:g} CPUs, {node.gpus:g} GPUs)" for node in nodes) or "no node"

@@ -1,0 +1,100 @@
+"""Files arrive whole or not at all, through Ray's pieces or a shared folder alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeper.engines.cluster import carrier as carriers
+from sweeper.engines.cluster.carrier import ArrivedDamaged, SharedCarrier, receive, send
+from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of
+from sweeper.paths import TrialFolder
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> SharedCarrier:
+    return SharedCarrier(f"file://{tmp_path}/shared", "one")
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 25])
+def test_a_file_arrives_as_it_was_sent_whatever_its_size(
+    shared: SharedCarrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(carriers, "PIECE_BYTES", 10)
+    (tmp_path / "file").write_bytes(bytes(range(size)))
+    sent = send(shared, tmp_path / "file")
+    assert len(sent.pieces) == -(-size // 10)
+    receive(shared, sent, tmp_path / "arrived")
+    assert (tmp_path / "arrived").read_bytes() == bytes(range(size))
+
+
+def test_a_file_that_arrives_damaged_does_not_replace_the_one_before(shared: SharedCarrier, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"new")
+    (tmp_path / "arrived").write_bytes(b"old")
+    sent = replace(send(shared, tmp_path / "file"), digest="0" * 32)
+    with pytest.raises(ArrivedDamaged, match="arrived arrived with another content"):
+        receive(shared, sent, tmp_path / "arrived")
+    assert (tmp_path / "arrived").read_bytes() == b"old"
+    assert not (tmp_path / "arrived.part").exists()
+
+
+names = st.sampled_from(["checkpoint.pt", "history.json", "outcome.json", "artifacts/weights/epoch-0001.safetensors"])
+states = st.dictionaries(names, st.binary(max_size=8))
+
+
+@given(st.lists(states, min_size=1, max_size=6))
+def test_the_drivers_folder_follows_the_nodes_through_every_change(
+    tmp_path_factory: pytest.TempPathFactory, course: list[dict[str, bytes]]
+) -> None:
+    root = tmp_path_factory.mktemp("folders")
+    node, driver = TrialFolder(root / "node" / "trial-0001"), TrialFolder(root / "driver" / "trial-0001")
+    shared = SharedCarrier(f"file://{root}/shared", "one")
+    sent, received = SentFolder(node), ReceivedFolder(driver, ())
+    sent.take(shared, {})
+    for number, state in enumerate(course):
+        for _, path in files_of(node):
+            path.unlink()
+        for name, content in state.items():
+            path = node.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content + bytes([number]))  # so that each state differs in content
+        received.bring(shared, *sent.changes(shared))
+        assert {name: path.read_bytes() for name, path in files_of(driver)} == {
+            name: content + bytes([number]) for name, content in state.items()
+        }
+
+
+def test_what_the_driver_writes_itself_is_neither_sent_nor_removed(shared: SharedCarrier, tmp_path: Path) -> None:
+    node, driver = TrialFolder(tmp_path / "node" / "trial-0001"), TrialFolder(tmp_path / "driver" / "trial-0001")
+    for folder in (node, driver):
+        folder.path.mkdir(parents=True)
+    driver.run.write_text("delivered so far")
+    node.spec.write_text("spec")
+    node.history.write_text("[]")
+    sent = SentFolder(node)
+    ReceivedFolder(driver, ()).bring(shared, *sent.changes(shared))
+    assert sorted(path.name for path in driver.path.iterdir()) == ["history.json", "run.json"]
+    assert sent.changes(shared)[0] == {}  # nothing is sent twice
+
+
+def test_an_outcome_is_written_after_all_that_it_speaks_of(
+    shared: SharedCarrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, driver = TrialFolder(tmp_path / "node" / "trial-0001"), TrialFolder(tmp_path / "driver" / "trial-0001")
+    for path in (node.outcome, node.checkpoint, node.history, node.curves):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    written: list[str] = []
+    original = receive
+
+    def note(*arguments: object) -> None:
+        written.append(Path(str(arguments[2])).name)
+        original(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sweeper.engines.cluster.folders.receive", note)
+    ReceivedFolder(driver, ()).bring(shared, *SentFolder(node).changes(shared))
+    assert written == ["curves.png", "checkpoint.pt", "history.json", "outcome.json"]

@@ -1,0 +1,146 @@
+"""The node's end of a slot, with a real worker and without Ray: messages may come twice, late, or never."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.cluster import remote
+from sweeper.engines.cluster.carrier import SharedCarrier
+from sweeper.engines.cluster.folders import ReceivedFolder
+from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
+from sweeper.engines.cluster.remote import RemoteSlot
+from sweeper.engines.cluster.versions import Versions
+from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.paths import TrialFolder
+from sweeper.results import TrialState
+from tests.pictures import write_split_folders
+from tests.training.learnable import spec_of
+
+WITHIN_S = 120.0
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    content = {
+        "study": "s",
+        "dataset": {"path": str(write_split_folders(tmp_path / "images"))},
+        "search": {"backbone": "test_resnet"},
+        "device": "cpu",
+    }
+    return Plan(
+        sweep=SweepConfig.model_validate(content).model_dump_json(by_alias=True),
+        study="s",
+        slot_id="one",
+        node_folder=str(tmp_path / "node"),
+        threads=1,
+        images=None,
+        files={},
+        versions=Versions.here(),
+        shared=f"file://{tmp_path}/shared",
+    )
+
+
+class Driver:
+    """The other end, whose messages a test may repeat or hold back."""
+
+    def __init__(self, slot: RemoteSlot):
+        self.slot = slot
+        self.sent: list[tuple[int, Command]] = []
+        self.acknowledged = 0
+
+    def send(self, command: Command) -> None:
+        self.sent.append((len(self.sent) + 1, command))
+        self.slot.tell(self.sent)  # all of them, every time
+
+    def next(self, *, acknowledge: bool = True) -> Report:
+        deadline = time.monotonic() + WITHIN_S
+        while time.monotonic() < deadline:
+            _, reports = self.slot.exchange(self.acknowledged, self.sent, 1)
+            if reports:
+                if acknowledge:
+                    self.acknowledged = reports[0].sequence
+                return reports[0]
+        raise AssertionError(f"nothing was reported within {WITHIN_S} s")
+
+
+@pytest.fixture
+def driver(plan: Plan) -> Iterator[Driver]:
+    with closing(RemoteSlot(lease_s=600)) as slot:
+        opened = slot.open(plan)
+        assert opened.refusal is None
+        driver = Driver(slot)
+        assert isinstance(driver.next().event, WorkerReady)
+        yield driver
+
+
+def test_a_trial_is_trained_once_however_often_it_is_sent_and_its_files_arrive(driver: Driver, tmp_path: Path) -> None:
+    driver.send(Submit((spec_of(epochs=2),), {0: {}}))
+    received = ReceivedFolder(TrialFolder(tmp_path / "driver" / "trial-0000"), ())
+    carrier = SharedCarrier(f"file://{tmp_path}/shared", "driver")
+    seen: list[Event] = []
+    while not seen or not isinstance(seen[-1], TrialEnded):
+        report = driver.next()
+        seen.append(report.event)
+        assert report.present is not None
+        received.bring(carrier, report.changed, report.present)
+        if isinstance(report.event, EpochFinished):
+            assert (tmp_path / "driver/trial-0000/checkpoint.pt").exists()
+            driver.send(Answer(0, prune=False))
+    assert [event.metrics.epoch for event in seen if isinstance(event, EpochFinished)] == [1, 2]
+    assert seen[-1].outcome.state is TrialState.COMPLETE
+    assert not (tmp_path / "driver/trial-0000/checkpoint.pt").exists()
+    assert (tmp_path / "driver/trial-0000/outcome.json").exists()
+    assert not list((tmp_path / "node").rglob("trial-0000"))
+
+
+def test_a_report_whose_answer_was_lost_comes_again_and_means_the_same(driver: Driver) -> None:
+    driver.send(Submit((spec_of(epochs=1),), {0: {}}))
+    first = driver.next(acknowledge=False)
+    again = driver.next()
+    assert again == first
+    driver.send(Answer(0, prune=False))
+    assert isinstance(driver.next().event, TrialEnded)
+
+
+def test_a_worker_that_is_given_up_dies_for_the_reason_given(driver: Driver) -> None:
+    driver.send(Submit((spec_of(epochs=50),), {0: {}}))
+    driver.next()
+    driver.send(GiveUp(0, "it was stuck"))
+    assert driver.next().event == WorkerDied(0, "it was stuck")
+    assert isinstance(driver.next().event, WorkerReady)
+
+
+def test_an_answer_to_a_trial_that_is_gone_changes_nothing(driver: Driver) -> None:
+    driver.send(Answer(7, prune=True))
+    driver.send(GiveUp(7, "stuck"))
+    driver.send(Submit((spec_of(epochs=1),), {0: {}}))
+    assert isinstance(driver.next().event, EpochFinished)
+
+
+def test_a_node_with_other_versions_is_refused_by_what_differs(plan: Plan) -> None:
+    there = Versions(tuple((name, "0.1" if name == "torch" else found) for name, found in plan.versions.of))
+    opened = RemoteSlot(lease_s=600).open(replace(plan, versions=there))
+    assert "it has torch" in str(opened.refusal)
+    assert "here 0.1: install the same versions there" in str(opened.refusal)
+
+
+def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(remote, "LOOK_S", 0.05)
+    slot = RemoteSlot(lease_s=1.0)
+    assert slot.open(plan).refusal is None
+    deadline = time.monotonic() + WITHIN_S
+    while not ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert ended == [1]
+    assert not (Path(plan.node_folder) / ".sweeper/studies/s~one").exists()
