@@ -26,7 +26,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import write_whole
 from sweeper.identity import Identity
 from sweeper.paths import TrialFolder, Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.scores.confusion import write_confusion
 from sweeper.scores.predictions import Predictions, image_ids, write_predictions
 from sweeper.search.bulk_adding import add_trials
@@ -232,6 +232,7 @@ def _write_runs(workspace: Workspace, store: StudyStore, identity: Identity) -> 
     if run is None:
         raise RuntimeError("the first trial could not be delivered")
     copy_run(workspace, run, len(rows))
+    _tell_values(workspace, store.sweep.objective.metric, rows)
 
 
 def _write_folder(folder: TrialFolder, store: StudyStore, outcome: TrialOutcome | None) -> None:
@@ -307,6 +308,17 @@ def copy_run(workspace: Workspace, run: str, trials: int) -> None:
         address = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run,)).fetchone()[0]
     database.close()
     _link_files(Path(address.removeprefix("file://")), run, trials)
+
+
+def _tell_values(workspace: Workspace, metric: str, rows: list[TrialRow]) -> None:
+    """Let each run tell of its own trial what the storage does: the best value, by which runs are ordered."""
+    values = [(row.value, f"best/{metric}", f"{row.number:032x}") for row in rows if row.value is not None]
+    without = [(f"best/{metric}", f"{row.number:032x}") for row in rows if row.value is None]
+    database = sqlite3.connect(workspace.mlflow_database)
+    with database:
+        database.executemany("UPDATE latest_metrics SET value = ? WHERE key = ? AND run_uuid = ?", values)
+        database.executemany("DELETE FROM latest_metrics WHERE key = ? AND run_uuid = ?", without)
+    database.close()
 
 
 def _link_files(artifacts: Path, run: str, trials: int) -> None:

@@ -44,6 +44,7 @@ def confirm(
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation
+    _require_free_look(workspace, sweep.study, again=look_again)
     view = LiveTable if out.is_terminal else PlainLines
     with view(out, "repetition") as observer:
         result = confirm_leaders(
@@ -62,6 +63,16 @@ def confirm(
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)
     _look(workspace, store, result.judged.winner.trial, tracking_uri, again=look_again)
+
+
+def _require_free_look(workspace: Workspace, study: str, *, again: bool) -> None:
+    """Raise ConfigError, before the long work, where a look would replace files that were edited."""
+    from sweeper.confirm.test_split import looks
+    from sweeper.finished.evaluation_files import outputs_of
+    from sweeper.safeguards.outputs import require_free
+
+    if again or not looks(workspace.study(study)):
+        require_free(outputs_of(workspace.evaluation(study, "test"), "evaluation", force=None))
 
 
 def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:

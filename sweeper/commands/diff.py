@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sweeper.commands.options import StorageOption, TrackingOption
+from sweeper.commands.options import ForceOption, StorageOption, TrackingOption
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, show, waiting, warn
 
@@ -23,6 +23,7 @@ def diff(
     a: Annotated[str, typer.Argument(help="STUDY, STUDY/NUMBER, an MLflow run's id, or an export's folder.")],
     b: Annotated[str, typer.Argument(help="What A is compared with, named in the same way.")],
     page: Annotated[Path | None, typer.Option(help="Write the difference as one HTML file, with pictures.")] = None,
+    force: ForceOption = False,
     data: Annotated[
         Path | None, typer.Option(help="Labelled images to evaluate both on, in place of what was kept of validation.")
     ] = None,
@@ -41,7 +42,7 @@ def diff(
     from sweeper.safeguards.outputs import PAGE, Output
 
     workspace = this_workspace()
-    output = Output(page, PAGE, "--page") if page else None
+    output = Output(page, PAGE, "--page", force=force) if page else None
     if output:
         output.require_free()
     finder = SideFinder(workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device)

@@ -130,7 +130,9 @@ def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[st
 
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
-ForceListOption = Annotated[bool, typer.Option("--force", help="Replace a list that was edited since.")]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace an earlier file of this kind even if it was edited since.")
+]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the class.")]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]

@@ -13,6 +13,7 @@ from sweeper.commands.options import (
     CsvImagesOption,
     DeviceOption,
     ExtensionOption,
+    ForceOption,
     PathColumnOption,
     StorageOption,
     device_named,
@@ -31,6 +32,7 @@ def predict(
     sort_into: Annotated[
         Path | None, typer.Option(help="Copy every image into a folder of its class in here; overwrites nothing.")
     ] = None,
+    force: ForceOption = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes are given for an image.")] = 1,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images at once, by default as in training.")] = None,
     device: DeviceOption = "auto",
@@ -51,7 +53,7 @@ def predict(
     from sweeper.predict.predictions_csv import PREDICTIONS, predictions_csv
     from sweeper.safeguards.outputs import Output
 
-    output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images))) if csv else None
+    output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images)), force) if csv else None
     if output:
         output.require_free()
     folder = exported_model(this_workspace(), storage, model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption
+from sweeper.commands.options import ForceOption, StorageOption, StudyArgument, TrackingOption
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, waiting, warn
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 def report(
     study: StudyArgument = None,
     to: Annotated[Path | None, typer.Option(help="The HTML file, by default reports/STUDY.html.")] = None,
+    force: ForceOption = False,
     hourly_price: Annotated[
         float | None, typer.Option(min=0, help="What an hour of training costs, in any currency.")
     ] = None,
@@ -34,7 +35,7 @@ def report(
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     with waiting("reading the trials and writing the page"):
-        path = write_page(workspace, store, to, tracking_uri, hourly_price, log=log)
+        path = write_page(workspace, store, to, tracking_uri, hourly_price, log=log, force=force)
     say(f"report of {store.sweep.study}: {path} ({path.stat().st_size / 1e6:.1f} MB); open it in a browser")
 
 
@@ -46,6 +47,7 @@ def write_page(
     hourly_price: float | None = None,
     *,
     log: bool,
+    force: bool = False,
 ) -> Path:
     """Write a study's page, log it and return its path. Raises TrackingError."""
     from sweeper.report.page import study_page
@@ -53,7 +55,7 @@ def write_page(
     from sweeper.safeguards.outputs import PAGE, Output
 
     path = to or workspace.report(store.sweep.study)
-    output = Output(path, PAGE, "--to")
+    output = Output(path, PAGE, "--to", force=force)
     output.require_free()
     output.write(study_page(workspace, store, tracking_uri, hourly_price))
     if log:

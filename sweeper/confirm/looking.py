@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.confirm.test_split import Look, keep_look, looks
 from sweeper.finished.evaluate import evaluate_trial
+from sweeper.finished.evaluation_files import outputs_of
 from sweeper.finished.tasks import finished_task
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
@@ -45,7 +46,7 @@ def look_at_test_split(
         tracking_uri=tracking_uri,
         progress=progress,
     )
-    report.write(workspace.evaluation(sweep.study, "test"))
+    report.write(workspace.evaluation(sweep.study, "test"), force=None)
     look = Look(
         trial=winner,
         metrics=report.values,
@@ -60,7 +61,8 @@ def look_at_test_split(
 def record_looks(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
     """Record in MLflow the looks that it does not know of yet. Raises StudyError and TrackingError."""
     folder, rows = workspace.study(store.sweep.study), store.rows()
-    files = sorted(path for path in workspace.evaluation(store.sweep.study, "test").path.glob("*") if path.is_file())
+    outputs = outputs_of(workspace.evaluation(store.sweep.study, "test"), force=None)
+    files = sorted(output.path for output in outputs if output.path.is_file())
     for look in looks(folder):
         if not look.recorded:
             mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)

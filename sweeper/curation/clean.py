@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,44 +13,12 @@ from sweeper.curation.contact_sheet import contact_sheet
 from sweeper.curation.features import Features
 from sweeper.curation.image_list import ImageList
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
-from sweeper.curation.written_lists import WrittenLists
-from sweeper.errors import ConfigError, DatasetError, Problem
-from sweeper.paths import WRITTEN_LISTS
+from sweeper.errors import DatasetError
 from sweeper.safeguards.outputs import Kind, marked
 from sweeper.safeguards.spreadsheet import table
 
 COLUMNS = ("path", "class", "score", "method", "suggested_label")
 SUSPECTS = Kind("list of images to look at", re.compile(",".join(COLUMNS).encode() + b"\n"))
-
-
-@dataclass(frozen=True)
-class SuspectList:
-    """The list of suspects that a command writes at `path`; one that was edited since is replaced by `force` alone.
-
-    Lists of earlier versions count as edited.
-    """
-
-    path: Path
-    force: bool
-
-    def require_unedited(self) -> None:
-        """Raise ConfigError where the file that is there is not as it was written."""
-        if self.force or not self.path.exists() or self._written.holds(self.path):
-            return
-        what = (
-            f"{self.path} is not as it was written: it may have been edited by hand, so it is not replaced; "
-            "name another file, or replace it with --force"
-        )
-        raise ConfigError([Problem("--csv", "", what)])
-
-    def write(self, suspects: Sequence[Suspect]) -> None:
-        """Write the list. Raises ConfigError as above, DiskError."""
-        self.require_unedited()  # it may have been edited since it was asked first
-        self._written.write(self.path, suspects_csv(suspects).encode())
-
-    @property
-    def _written(self) -> WrittenLists:
-        return WrittenLists(self.path.parent / WRITTEN_LISTS)
 
 
 @dataclass(frozen=True)

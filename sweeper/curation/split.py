@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
-from sweeper.curation.written_lists import WrittenLists
 from sweeper.data.copies import copies
 from sweeper.data.fingerprint import file_states
 from sweeper.data.groups import Grouping, grouping
@@ -25,8 +24,8 @@ from sweeper.data.splits import drawn_splits
 from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
 from sweeper.files import part_of
-from sweeper.paths import WRITTEN_LISTS
 from sweeper.safeguards.spreadsheet import table
+from sweeper.safeguards.written_files import WrittenFiles
 
 FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 
@@ -96,7 +95,7 @@ def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: b
     """
     splits, groups = drawn.splits, drawn.groups
     targets: dict[Split, Path] = {split: folder / name for split, name in FILES.items() if split in splits}
-    written = WrittenLists(folder / WRITTEN_LISTS)
+    written = WrittenFiles(folder)
     _require_replaceable(targets, folder, written, force)
     _require_not_read(targets.values(), listing.files)
     base = folder.resolve() if listing.root.resolve().is_relative_to(folder.resolve()) else listing.root
@@ -110,7 +109,7 @@ def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: b
     return base
 
 
-def _require_replaceable(targets: dict[Split, Path], folder: Path, written: WrittenLists, force: bool) -> None:
+def _require_replaceable(targets: dict[Split, Path], folder: Path, written: WrittenFiles, force: bool) -> None:
     there = [str(path) for path in targets.values() if os.path.lexists(path)]
     if there and not force:
         raise DatasetError(f"{', '.join(there)}: already there; add --force to replace, or name another folder: --to")

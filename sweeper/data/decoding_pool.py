@@ -10,11 +10,11 @@ from multiprocessing.synchronize import Lock
 from sweeper.child_process import live_with_parent
 from sweeper.data.decode import take_turns
 
-PROCESS_BYTES = 300 << 20
-"""What a process takes that decodes images of up to LARGE_PIXELS."""
+PROCESS_BYTES = 330 << 20
+"""What a process takes that decodes images of up to LARGE_PIXELS, of the same format."""
 
-LARGE_BYTES = 1300 << 20
-"""What the one takes that decodes an image of MAX_PIXELS, of the format that needs most (WebP)."""
+LARGE_BYTES = 1700 << 20
+"""What the one takes that decodes an image of MAX_PIXELS, of the format that needs most: WebP, 16 bytes a pixel."""
 
 
 def decoding_pool(at_most: int) -> ProcessPoolExecutor:

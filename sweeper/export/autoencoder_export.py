@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pydantic
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.formats import read_onnx, recording, trace, write_onnx
 from sweeper.export.label_program import write_picture
 from sweeper.export.load import load_autoencoder
+from sweeper.export.seal import digests_of
 from sweeper.export.verify import LARGEST_DIFFERENCE, full_precision
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder
@@ -60,6 +62,7 @@ class AutoencoderConfig(Frozen):
     model_files: tuple[str, ...]
     libraries: dict[str, str]
     files: tuple[str, ...]
+    digests: dict[str, str] = pydantic.Field({})
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,9 @@ def export_autoencoder(source: ExportInput, val: DeviceImages, destination: Path
         write_whole(files.verification, json.dumps([dataclasses.asdict(check) for check in checks], indent=2) + "\n")
         written = {*files.files(), files.config.name, files.card.name}
         config = _describe(source, model, model_files, tuple(sorted(written)))
-        write_whole(files.config, config.model_dump_json(indent=2) + "\n")
         write_whole(files.card, _card(config, checks, len(val)))
+        config = config.model_copy(update={"digests": digests_of(files.path, written - {files.config.name})})
+        write_whole(files.config, config.model_dump_json(indent=2) + "\n")
     return AutoencoderReport(destination, len(val), checks)
 
 

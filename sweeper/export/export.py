@@ -67,9 +67,9 @@ def export_model(
         if variants:
             with _timed("variants", seconds):
                 config = _with_variants(files, config, verification, val, variants)
-        config = write_config(files.config, config)
         write_verification(files.verification, verification)
         write_whole(files.card, model_card(config, verification))
+        config = write_config(files.config, config)
     return ExportReport(destination, config, verification, seconds)
 
 

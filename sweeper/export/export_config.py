@@ -117,7 +117,7 @@ class ExportConfig(Frozen):
     Logits divided by the temperature of `calibration`
     are those of probabilities. A `soup` is one network with the mean of its members' weights; an `ensemble`
     holds the networks of all its `members`; `architecture` and `head` are the winner's. `files` lists all
-    that belongs to the export; `digests` are those of its networks, `seal` that of all else in here.
+    that belongs to the export; `digests` are those of all but this file, `seal` is that of all in here.
     """
 
     format: Literal["sweeper-export"] = "sweeper-export"
@@ -236,8 +236,8 @@ def library_versions() -> dict[str, str]:
 
 
 def write_config(path: Path, config: ExportConfig) -> ExportConfig:
-    """Write a config.json and return what it says, with the digests of the networks that lie beside it."""
-    named = config.model_copy(update={"digests": digests_of(path.parent, config.files)})
+    """Write a config.json and return what it says, with the digests of the files that lie beside it."""
+    named = config.model_copy(update={"digests": digests_of(path.parent, {*config.files} - {path.name})})
     sealed = named.model_copy(update={"seal": seal_of(named.model_dump(mode="json"))})
     write_whole(path, sealed.model_dump_json(indent=2) + "\n")
     return sealed

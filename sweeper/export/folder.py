@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from sweeper.errors import ExportError
+from sweeper.export.seal import edited_files
 from sweeper.paths import ExportFolder
 
 FORMAT = "sweeper-export"
@@ -27,28 +29,36 @@ def require_replaceable(destination: Path) -> None:
         return
     if not destination.is_dir():
         raise ExportError(f"{destination} is a file; name a folder for the export")
-    foreign = _foreign_files(ExportFolder(destination))
+    folder = ExportFolder(destination)
+    config = _own_config(folder)
+    foreign = _foreign_files(folder, config)
     if foreign:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         raise ExportError(
             f"{destination} holds what no export wrote and is left alone: {', '.join(foreign[:SHOWN])}{more}; "
             "name another folder, or move these files away"
         )
+    edited = edited_files(folder, config.get("digests", {}))
+    if edited:
+        raise ExportError(
+            f"{destination} holds files that were edited since they were exported and are not replaced: "
+            f"{', '.join(edited[:SHOWN])}; name another folder, or move these files away"
+        )
 
 
-def _foreign_files(folder: ExportFolder) -> list[str]:
-    own = _files_of_export(folder)
+def _foreign_files(folder: ExportFolder, config: Mapping[str, Any]) -> list[str]:
+    own = frozenset(map(str, config.get("files", [])))
     return [name for name in folder.files() if name not in own and "__pycache__" not in name]
 
 
-def _files_of_export(folder: ExportFolder) -> frozenset[str]:
-    """Return the files that the export in a folder lists as its own; none where there is no export."""
+def _own_config(folder: ExportFolder) -> dict[str, Any]:
+    """Return what the export in a folder says of itself; nothing where there is no export."""
     try:
         config = json.loads(folder.config.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return frozenset()
+        return {}
     ours = isinstance(config, dict) and config.get("format") == FORMAT and isinstance(config.get("files"), list)
-    return frozenset(map(str, config["files"])) if ours else frozenset()
+    return config if ours and isinstance(config.get("digests", {}), dict) else {}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How an export is known to be as it was written: digests of its networks, and one of all that config.json says."""
+"""How an export is known to be as it was written: digests of its files, and one of all that config.json says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import ExportError
+from sweeper.paths import ExportFolder
 from sweeper.seal import SEAL, seal_of
 
 NETWORKS = "model."
@@ -21,9 +22,14 @@ def require_sealed(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Return the digests of the networks among the files of an export."""
-    networks = [name for name in names if name.startswith(NETWORKS) and (folder / name).is_file()]
-    return {name: _digest(folder / name) for name in sorted(networks)}
+    """Return the digests of those files of an export that are there."""
+    return {name: _digest(folder / name) for name in sorted(names) if (folder / name).is_file()}
+
+
+def edited_files(folder: ExportFolder, digests: Mapping[str, str]) -> list[str]:
+    """Return the files that somebody has edited since; a network that differs is damaged, and exported again."""
+    texts = [name for name in folder.files() if name in digests and not name.startswith(NETWORKS)]
+    return [name for name in texts if _digest(folder.path / name) != digests[name]]
 
 
 def require_as_written(path: Path, digest: str | None) -> None:

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.listing import Split
 from sweeper.errors import StudyError
-from sweeper.files import write_whole
-from sweeper.finished.evaluation_files import outputs_of
+from sweeper.finished.evaluation_files import write_files
 from sweeper.finished.task import EvaluationJob
 from sweeper.paths import EvaluationFolder
 from sweeper.results import TrialRow
-from sweeper.safeguards.outputs import require_free
 from sweeper.training.device import place
 
 if TYPE_CHECKING:
@@ -50,17 +48,18 @@ class QualityReport:
             "metrics": self.values,
         }
 
-    def write(self, files: EvaluationFolder) -> list[Path]:
+    def write(self, files: EvaluationFolder, *, force: bool | None = False) -> list[Path]:
         """Write all numbers as JSON, and some images above their reconstructions.
 
-        Raises ConfigError where one of them would replace a file that is not ours.
+        Raises ConfigError where one of them would replace a file that is not ours or was edited.
         """
         from sweeper.training.reconstruction import picture
 
-        require_free(outputs_of(files))
-        write_whole(files.reconstructions, picture(self.validation.exhibit))
-        write_whole(files.scores, json.dumps(self.as_json(), indent=2) + "\n")
-        return [files.reconstructions, files.scores]
+        contents: dict[Path, bytes | str] = {
+            files.reconstructions: picture(self.validation.exhibit),
+            files.scores: json.dumps(self.as_json(), indent=2) + "\n",
+        }
+        return write_files(files, contents, force=force)
 
 
 def evaluated_autoencoder(job: EvaluationJob) -> QualityReport:

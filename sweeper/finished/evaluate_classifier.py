@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.listing import Split
-from sweeper.files import write_whole
-from sweeper.finished.evaluation_files import CLASS_COLUMNS, outputs_of
+from sweeper.finished.evaluation_files import CLASS_COLUMNS, write_files
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
-from sweeper.safeguards.outputs import require_free
 from sweeper.safeguards.spreadsheet import table
-from sweeper.scores.confusion import write_confusion
+from sweeper.scores.confusion import confusion_csv
 from sweeper.scores.metrics import Scores, scores
 from sweeper.scores.predictions import Predictions
 from sweeper.training.device import place
@@ -67,19 +65,21 @@ class SplitReport:
             "classes": [dict(zip(("class", *CLASS_COLUMNS), row, strict=True)) for row in class_rows(self)],
         }
 
-    def write(self, files: EvaluationFolder) -> list[Path]:
+    def write(self, files: EvaluationFolder, *, force: bool | None = False) -> list[Path]:
         """Write the confusion matrix as CSV and picture, the scores of each class, and all numbers as JSON.
 
-        Raises ConfigError where one of them would replace a file that is not ours.
+        Raises ConfigError where one of them would replace a file that is not ours or was edited.
         """
-        from sweeper.tracking.confusion_picture import draw_confusion
+        from sweeper.tracking.confusion_picture import confusion_png
 
-        require_free(outputs_of(files))
-        write_confusion(files.confusion, self.evaluation.confusion, self.classes)
-        draw_confusion(self.evaluation.confusion, self.titles, self.split, files.picture)
-        write_whole(files.classes, table([("class", *CLASS_COLUMNS), *class_rows(self)]))
-        write_whole(files.scores, json.dumps(self.as_json(), indent=2) + "\n")
-        return [files.confusion, files.picture, files.classes, files.scores]
+        confusion = self.evaluation.confusion
+        contents: dict[Path, bytes | str] = {
+            files.confusion: confusion_csv(confusion, self.classes),
+            files.picture: confusion_png(confusion, self.titles, self.split),
+            files.classes: table([("class", *CLASS_COLUMNS), *class_rows(self)]),
+            files.scores: json.dumps(self.as_json(), indent=2) + "\n",
+        }
+        return write_files(files, contents, force=force)
 
 
 def class_rows(report: SplitReport) -> list[tuple[str, float, float, float, int]]:

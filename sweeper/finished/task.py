@@ -107,8 +107,12 @@ class Report(Protocol):
     def as_json(self) -> dict[str, Any]:
         """Return all numbers in plain values."""
 
-    def write(self, files: EvaluationFolder) -> list[Path]:
-        """Write what there is to look at, and all numbers as JSON. Raises ConfigError for a file that is not ours."""
+    def write(self, files: EvaluationFolder, *, force: bool | None = False) -> list[Path]:
+        """Write what there is to look at, and all numbers as JSON.
+
+        Raises ConfigError for a file that is not ours, or was edited; these `force` replaces, None is that of a command
+        without such an option.
+        """
 
 
 Evaluated = TypeVar("Evaluated", bound=Report, covariant=True)

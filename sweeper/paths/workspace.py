@@ -17,8 +17,6 @@ EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
 SPLITS = ("train", "val", "test")
-WRITTEN_LISTS = ".sweeper-lists.json"
-"""Beside the lists of `sweeper data`: by what it knows them again."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from sweeper.standings.pareto import in_order
 from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 from sweeper.tracking.study_records import StudyRecords
-from sweeper.tracking.tags import TRIAL_TAG
 
 CURVES = ("train/loss", "val/loss")
 """Curves that are shown beside the objective."""
@@ -57,9 +56,7 @@ def read_records(
 ) -> list[TrialRecord]:
     """Return trials of a study in the order given. Raises TrackingError when MLflow cannot be reached."""
     tracking, own, numbers = logged.store, own_folder(workspace, store), {row.number for row in rows}
-    listed = {run.tags.get(TRIAL_TAG): run.id for run in logged.listing(TRIAL_TAG)}  # the later of two of one trial
-    wanted = [listed[trial] for trial in map(str, numbers) if trial in listed]
-    runs = {int(run.tags[TRIAL_TAG]): run for run in logged.summaries(wanted)}
+    runs = logged.of_trials(numbers, store.sweep.objective)
     objectives = store.curves(numbers)
     leaders = [runs[row.number].id for row in in_order(rows, store.sweep)[:MOST_CURVES] if row.number in runs]
     losses = tracking.curves(leaders, CURVES)

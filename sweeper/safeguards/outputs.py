@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL.PngImagePlugin import PngInfo
 
 from sweeper.errors import ConfigError, Problem
-from sweeper.files import part_of, write_whole
+from sweeper.files import part_of
+from sweeper.safeguards.written_files import WrittenFiles
 
 HEAD = 65_536  # bytes of a file's beginning, by which its kind is recognised
 
@@ -30,15 +31,20 @@ class Kind:
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be written where an option says, by a command that reads `inputs`."""
+    """A file to be written where an option says, by a command that reads `inputs`.
+
+    One of its kind that was edited since it was written is replaced by `force` alone, which is None where a command has
+    no such option. Files of earlier versions count as edited.
+    """
 
     path: Path
     kind: Kind
     option: str
     inputs: tuple[Path, ...] = ()
+    force: bool | None = False
 
     def require_free(self) -> None:
-        """Raise ConfigError where the file would take the place of anything but an earlier one of its kind."""
+        """Raise ConfigError where the file would take the place of anything but an earlier one as it was written."""
         wrong = self._in_the_way()
         if wrong:
             raise ConfigError([Problem(self.option, "", wrong)])
@@ -46,7 +52,7 @@ class Output:
     def write(self, content: bytes | str) -> None:
         """Write the file whole. Raises ConfigError as above, DiskError when it cannot be written."""
         self.require_free()  # anything may have been put there since it was asked first
-        write_whole(self.path, content)
+        WrittenFiles(self.path.parent).write(self.path, content)
 
     def _in_the_way(self) -> str | None:
         path, part = self.path, part_of(self.path)
@@ -63,11 +69,20 @@ class Output:
         if any(_same(path, given) for given in self.inputs):
             return f"{path} is read by this command and never replaced by it; name another file"
         try:
-            ours = self.kind.is_of(path)
+            return self._not_ours()
         except OSError as error:
             return f"{path} is there and cannot be read ({error.strerror}); name another file"
-        rest = f"{path} is not a {self.kind.name} of ours, so it is not replaced; choose another name, or move it away"
-        return None if ours else rest
+
+    def _not_ours(self) -> str | None:
+        path = self.path
+        if not self.kind.is_of(path):
+            return (
+                f"{path} is not a {self.kind.name} of ours, so it is not replaced; choose another name, or move it away"
+            )
+        if self.force or WrittenFiles(path.parent).holds(path):
+            return None
+        remedy = "move it away" if self.force is None else "name another file, or replace it with --force"
+        return f"{path} is not as it was written: it may have been edited by hand, so it is not replaced; {remedy}"
 
 
 def require_free(outputs: Iterable[Output]) -> None:

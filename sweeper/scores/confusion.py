@@ -20,9 +20,14 @@ CONFUSION = Kind("confusion matrix", re.compile(re.escape(CORNER.encode()) + b"[
 
 
 def write_confusion(path: Path, confusion: Confusion, classes: Sequence[str]) -> None:
-    """Write one row for each true class, one column for each predicted one."""
+    """Write what `confusion_csv` returns. Raises DiskError."""
+    write_whole(path, confusion_csv(confusion, classes))
+
+
+def confusion_csv(confusion: Confusion, classes: Sequence[str]) -> str:
+    """Return one row for each true class, one column for each predicted one."""
     rows = [[name, *row] for name, row in zip(classes, confusion.tolist(), strict=True)]
-    write_whole(path, table([[CORNER, *classes], *rows]))
+    return table([[CORNER, *classes], *rows])
 
 
 def read_confusion(path: Path) -> tuple[Confusion, list[str]]:

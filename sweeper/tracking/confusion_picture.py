@@ -6,6 +6,7 @@ takes seconds of a core that a training needs (docs/performance.md).
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,11 @@ class Scale:
 
 
 def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, path: Path) -> None:
+    """Write what `confusion_png` returns."""
+    path.write_bytes(confusion_png(confusion, classes, title))
+
+
+def confusion_png(confusion: Confusion, classes: Sequence[str], title: str) -> bytes:
     """Draw a confusion matrix, coloured by the share of each true class, with the worst pairs beside it."""
     scale = Scale.of(len(classes))
     accuracy = np.trace(confusion) / max(int(confusion.sum()), 1)
@@ -54,7 +60,9 @@ def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, pat
     pairs = text_image(worst_pairs(confusion, classes), MONOSPACED, scale.text)
     names = _labels([_short(name) for name in classes], scale)
     picture = _compose(_matrix(confusion, scale), names, heading, pairs, scale)
-    picture.save(path, compress_level=1, pnginfo=marked())
+    png = io.BytesIO()
+    picture.save(png, "PNG", compress_level=1, pnginfo=marked())
+    return png.getvalue()
 
 
 def _compose(

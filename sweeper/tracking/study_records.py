@@ -5,13 +5,14 @@ An experiment belongs to one study, and to one folder. Where another has the nam
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+from sweeper.config.sweep import ObjectiveConfig
 from sweeper.errors import TrackingRefused
 from sweeper.identity import Identity
-from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MlflowStore, RunSummary, summary
+from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MlflowStore, RunSummary
 from sweeper.tracking.run_listing import ListedRun, list_runs
 from sweeper.tracking.tags import (
     HOST_TAG,
@@ -22,13 +23,11 @@ from sweeper.tracking.tags import (
     STUDY_TAG,
     USER_TAG,
 )
+from sweeper.tracking.trial_runs import runs_of_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
-
-
-RUNS_AT_ONCE = 100  # read whole by one request
 
 
 @dataclass(frozen=True)
@@ -107,19 +106,14 @@ class StudyRecords:
         with self.store.client() as client:
             return list_runs(client, experiment, tags)
 
-    def summaries(self, runs: Sequence[str]) -> list[RunSummary]:
-        """Return runs of the study's experiment by their ids, in any order."""
+    def of_trials(self, trials: Collection[int], objective: ObjectiveConfig) -> dict[int, RunSummary]:
+        """Return the run of each of these trials that has one, the later of two."""
         experiment = self.find()
         if experiment is None:
-            return []
+            return {}
+        order = "ASC" if objective.direction == "minimize" else "DESC"
         with self.store.client() as client:
-            return [
-                summary(run)
-                for start in range(0, len(runs), RUNS_AT_ONCE)
-                for run in client.search_runs(
-                    [experiment], f"attributes.run_id IN ({', '.join(map(repr, runs[start : start + RUNS_AT_ONCE]))})"
-                )
-            ]
+            return runs_of_trials(client, experiment, trials, f"metrics.`best/{objective.metric}` {order}")
 
     def examine(self) -> None:
         """Raise TrackingRefused where `begin` would; nothing is written."""

@@ -146,6 +146,10 @@ def test_a_list_that_was_edited_by_hand_is_replaced_by_force_alone(ask: Ask, tmp
     assert (tmp_path / "outliers.csv").read_text() == edited
     assert ask(*command, "--force").code == 0
     assert (tmp_path / "outliers.csv").read_text() == written
+    with (tmp_path / "outliers.png").open("ab") as sheet:
+        sheet.write(b"drawn on by hand")
+    assert "--sheet: outliers.png is not as it was written" in ask(*command).err
+    assert ask(*command, "--force").code == 0
     (tmp_path / "outliers.csv").write_text("mine")
     assert ask(*command, "--force").code == 2, "what is not a list of ours is never replaced"
 

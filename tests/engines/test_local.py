@@ -18,6 +18,7 @@ from sweeper.config.sweep import FeaturesConfig, SweepConfig
 from sweeper.engines.local import MAX_FAILED_STARTS, MOST_WORKERS, LocalEngine
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
+from sweeper.results import TrialState, read_outcome
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
 
@@ -49,8 +50,8 @@ def engine(sweep: SweepConfig, tmp_path: Path, oom_kills: list[int]) -> Iterator
     engine.close()
 
 
-def wait_for(engine: LocalEngine, kind: type[Event]) -> Event:
-    """Return the first event of a kind; epochs on the way are answered with `go on`."""
+def wait_for(engine: LocalEngine, kind: type[Event] | tuple[type[Event], ...]) -> Event:
+    """Return the first event of a kind, or of one of several; epochs on the way are answered with `go on`."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         for event in engine.events(1):
@@ -58,7 +59,28 @@ def wait_for(engine: LocalEngine, kind: type[Event]) -> Event:
                 return event
             if isinstance(event, EpochFinished):
                 engine.answer(event.number, prune=False)
-    raise AssertionError(f"no {kind.__name__} within {PATIENCE_S} s")
+    raise AssertionError(f"no {kind} within {PATIENCE_S} s")
+
+
+@pytest.mark.parametrize("damaged", ["outcome", "history"])
+def test_a_trial_that_has_ended_is_trained_again_where_what_it_left_is_damaged(
+    damaged: str, engine: LocalEngine, sweep: SweepConfig, tmp_path: Path
+) -> None:
+    spec, folder = spec_of(epochs=2), Workspace(tmp_path).study("s").trial(0)
+    wait_for(engine, WorkerReady)
+    engine.submit([spec])
+    first = wait_for(engine, TrialEnded)
+    file: Path = getattr(folder, damaged)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"0", b"1"))
+    engine.submit([spec])
+    again = wait_for(engine, (TrialEnded, WorkerDied))
+    assert isinstance(first, TrialEnded)
+    assert isinstance(again, TrialEnded), again
+    assert again.outcome.state is TrialState.COMPLETE
+    assert again.outcome.best_metrics["val/loss"] == first.outcome.best_metrics["val/loss"]
+    assert read_outcome(folder.outcome) == again.outcome
+    assert f"{file} is damaged" in (Workspace(tmp_path).study("s").worker_logs / "worker-0.log").read_text()
 
 
 def test_a_kill_for_want_of_memory_is_distinguished_from_any_other(engine: LocalEngine, oom_kills: list[int]) -> None:

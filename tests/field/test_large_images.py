@@ -65,6 +65,19 @@ def test_a_large_image_takes_little_more_than_its_own_pixels(tmp_path: Path, for
     assert float(done.stdout) < MB_OF_ITS_PIXELS + bands + 15
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measured by Linux' own record of the peak")
+@pytest.mark.parametrize("form", ["RGBA PNG", "RGB WEBP", "RGBA WEBP", "RGBA AVIF", "RGBA TIFF"])
+def test_the_largest_image_takes_no_more_than_is_kept_free_for_it(tmp_path: Path, form: str) -> None:
+    mode, kind = form.split()
+    grey = Image.linear_gradient("L").resize((int(MAX_PIXELS**0.5),) * 2)
+    options = {"WEBP": {"quality": 20, "method": 0}, "AVIF": {"quality": 20, "speed": 10}}.get(kind, {})
+    Image.merge(mode, [grey] * len(mode)).save(tmp_path / "large", kind, **options)
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "large")]
+    done = subprocess.run(command, env={"PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < decoding_pool.LARGE_BYTES / 2**20
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "RGB"])
 def test_bands_give_the_pixels_of_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from sweeper.data.picture import rgb

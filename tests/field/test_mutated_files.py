@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from sweeper.config.dataset import DatasetConfig
-from sweeper.curation.written_lists import WrittenLists
 from sweeper.data.copies import copies
 from sweeper.data.feature_cache import FeatureCache, FeatureKey
 from sweeper.data.fingerprint import file_states
@@ -27,6 +26,7 @@ from sweeper.errors import ExportError, StudyError
 from sweeper.export.load import load_export
 from sweeper.finished.label_errors import _known
 from sweeper.paths import Workspace
+from sweeper.safeguards.written_files import RECORD, WrittenFiles
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.scores.predictions import Predictions, read_predictions, write_predictions
 from sweeper.training.compiling import Compilation, StepTimes
@@ -189,15 +189,15 @@ def test_probabilities_of_folds(tmp_path: Path, seeds: range) -> None:
 
 def test_what_is_learned_of_memory_and_time_and_which_lists_were_written(tmp_path: Path, seeds: range) -> None:
     """None of it is a number in a result: what is read may be nothing, and must be possible."""
-    limits, times, lists = tmp_path / "limits", tmp_path / "times", tmp_path / "lists"
+    limits, times, lists = tmp_path / "limits", tmp_path / "times", tmp_path / RECORD
     limits.write_text(Limits(training=32, evaluation=64).model_dump_json())
     times.write_text(StepTimes(plain_s=0.5).model_dump_json())
-    WrittenLists(lists).write(tmp_path / "train.csv", b"path,label\n")
+    WrittenFiles(tmp_path).write(tmp_path / "train.csv", b"path,label\n")
 
     def use() -> bool:
         learned = recall_limits(limits)
         Compilation(False, times).recall()
-        WrittenLists(lists).holds(tmp_path / "train.csv")
+        WrittenFiles(tmp_path).holds(tmp_path / "train.csv")
         return (learned.training or 1) > 0 and (learned.evaluation or 1) > 0
 
     for file in (limits, times, lists):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -11,9 +12,14 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from benchmarks.large_study import large_sweep
 from sweeper.search.lease import LEASE_S
+from sweeper.search.study_store import StudyStore
+from tests.functional.answer import Ask, ask
 from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, check, end_group
 from tests.functional.program import workers_of
+
+__all__ = ["ask"]  # a fixture
 
 LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 SPACE = {"budget": {"trials": 5, "epochs": 3}, "pruner": "none"}
@@ -159,3 +165,18 @@ def test_a_worker_stopped_for_a_while_goes_on(sandbox: Sandbox, plain: Sandbox) 
     finally:
         end_group(process)
     require_same(sandbox, plain)
+
+
+def test_status_shows_no_negative_time_of_a_trial_that_began_before_the_clock_was_set_back(
+    ask: Ask, tmp_path: Path
+) -> None:
+    store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", large_sweep(2, 3))
+    assert len(store.next_group(1)) == 1
+    store.close()
+    with sqlite3.connect(tmp_path / "optuna.db") as database:
+        database.execute("UPDATE trials SET datetime_start = datetime(datetime_start, '+1 hour')")
+    answer = ask("status", "large")
+    assert answer.code == 0, answer.err
+    (line,) = [line for line in answer.out.splitlines() if "running" in line]
+    assert " 0.0s" in line
+    assert "-" not in line.split("running")[1].replace(" - ", " ")

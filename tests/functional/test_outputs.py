@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -17,6 +18,7 @@ from sweeper.cli import app
 from sweeper.curation.clean import SUSPECTS, Suspect, suspects_csv, suspects_sheet
 from sweeper.curation.image_list import ImageList
 from sweeper.safeguards.outputs import PICTURE
+from sweeper.safeguards.written_files import RECORD, WrittenFiles
 from tests.functional.answer import Ask, ask, everything_in
 from tests.functional.program import sweeper
 from tests.functional.test_using_models import SPACE, SPLITS, write_blots
@@ -166,6 +168,85 @@ def test_an_export_keeps_what_is_not_ours(ask: Ask, work: Path) -> None:
     for target in ("images", "space.yaml", "."):
         assert ask(*FOLDERS["best --to"], "--to", target).code == 6
         assert contents(work) == before
+
+
+def test_an_export_whose_card_was_edited_is_left_alone_and_a_damaged_network_is_exported_again(
+    ask: Ask, work: Path
+) -> None:
+    card, network = work / "exports/blots/README.md", work / "exports/blots/model.onnx"
+    written = card.read_text()
+    card.write_text(written + "for internal use\n")
+    answer = ask("best", "blots", "--export", "--no-register")
+    assert answer.code == 6
+    assert "files that were edited since they were exported and are not replaced: README.md" in answer.err
+    assert card.read_text() == written + "for internal use\n"
+    card.write_text(written)
+    network.write_bytes(b"damaged")
+    assert ask("best", "blots", "--export", "--no-register").code == 0
+    assert network.stat().st_size > 1000
+
+
+SUSPECTS_OF = ("data clean", "data label-errors")
+EDITED = {option: command for option, command in FILES.items() if not option.startswith(SUSPECTS_OF)}
+EDITED |= {"evaluate --to": FOLDERS["evaluate --to"]}
+"""Options whose files are replaced only as they were written, or with --force; tests/curation has the other ones."""
+
+
+@pytest.mark.parametrize("option", sorted(EDITED))
+def test_a_file_that_was_edited_since_is_replaced_by_force_alone(option: str, ask: Ask, work: Path) -> None:
+    command = [*EDITED[option], option.split()[-1], "new"]
+    assert ask(*command).code in (0, 1)
+    file = work / "new/classes.csv" if (work / "new").is_dir() else work / "new"
+    written = file.read_bytes()
+    file.write_bytes(written + b"seen by me\n")
+    answer = ask(*command)
+    assert answer.code == 2
+    assert answer.err.startswith(f"error: {option.split()[-1]}: {file.relative_to(work)} is not as it was written")
+    assert "--force" in answer.err
+    assert file.read_bytes() == written + b"seen by me\n"
+    assert ask(*command, "--force").code in (0, 1)
+    assert b"seen by me" not in file.read_bytes()
+    assert ask(*command).code in (0, 1), "as it was written, it is replaced"
+    file.write_bytes(b"mine")
+    assert ask(*command, "--force").code == 2, "what is not ours is never replaced"
+    assert file.read_bytes() == b"mine"
+
+
+def test_a_confirmation_begins_only_if_its_evaluation_replaces_nothing(ask: Ask, work: Path) -> None:
+    folder = work / "evaluations/blots/test"
+    assert ask("evaluate", "blots").code == 0
+    (folder / "classes.csv").write_text("class,precision,recall,f1,images\nmine\n")
+    answer = ask("confirm", "blots", "--top", "1", "--seeds", "2")
+    assert answer.code == 2
+    assert "evaluation: evaluations/blots/test/classes.csv is not as it was written" in answer.err.replace(
+        f"{work}/", ""
+    )
+    assert "move it away" in answer.err
+    assert "--force" not in answer.err
+
+
+def test_two_commands_that_write_into_one_folder_at_once_both_know_their_files_again(tmp_path: Path) -> None:
+    names = [str(number) for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: WrittenFiles(tmp_path).write(tmp_path / name, name), names))
+    assert [name for name in names if not WrittenFiles(tmp_path).holds(tmp_path / name)] == []
+
+
+def test_a_file_is_written_where_nothing_can_be_noted_and_then_counts_as_edited(tmp_path: Path) -> None:
+    (tmp_path / RECORD).mkdir()
+    WrittenFiles(tmp_path).write(tmp_path / "a.csv", "path,class\n")
+    assert (tmp_path / "a.csv").read_text() == "path,class\n"
+    assert not WrittenFiles(tmp_path).holds(tmp_path / "a.csv")
+
+
+def test_a_report_that_was_edited_is_left_alone_at_the_end_of_a_sweep(ask: Ask, work: Path) -> None:
+    page = work / "reports/blots.html"
+    assert ask("report", "blots", "--no-log").code == 0
+    page.write_text(page.read_text() + "<!-- mine -->")
+    again = ask("run", "space.yaml")
+    assert again.code == 0
+    assert "no report yet: --to: reports/blots.html is not as it was written" in again.err.replace(f"{work}/", "")
+    assert page.read_text().endswith("<!-- mine -->")
 
 
 def test_lists_of_a_split_take_the_place_of_lists_of_a_split_alone(ask: Ask, work: Path) -> None:

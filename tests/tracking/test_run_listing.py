@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
+import mlflow
 import pytest
 
+from sweeper.config.sweep import ObjectiveConfig
 from sweeper.paths import Workspace
-from sweeper.tracking import run_listing
+from sweeper.tracking import run_listing, trial_runs
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
+from sweeper.tracking.tags import SWEEP, TRIAL_TAG
 from tests.tracking.server import MlflowServer, mlflow_server
 
 
@@ -60,13 +64,67 @@ def test_no_run_is_listed_where_there_is_no_experiment(store: MlflowStore) -> No
     assert StudyRecords(store, Recorded("none")).listing("trial") == []
 
 
-@pytest.mark.parametrize("at_once", [1, 100])
-def test_runs_are_read_by_their_ids(
-    store: MlflowStore, runs: list[str], monkeypatch: pytest.MonkeyPatch, at_once: int
+def test_a_server_that_names_its_pages_in_another_way_is_asked_for_one_after_the_other(
+    store: MlflowStore, runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeper.tracking.study_records.RUNS_AT_ONCE", at_once)
-    found = {run.id: run.metrics["other"] for run in StudyRecords(store, Recorded("s")).summaries(runs[1:4])}
-    assert found == dict.fromkeys(runs[1:4], 0.0)
+    monkeypatch.setattr(run_listing, "PAGE", 1)
+    monkeypatch.setattr(run_listing, "_token", lambda offset: f"page {offset}")
+    assert [run.id for run in StudyRecords(store, Recorded("s")).listing("trial")] == runs
+
+
+TRIALS = {0: 0.5, 1: 0.9, 2: 0.1, 3: None, 5: 0.7}
+"""What each trial has reached; trial 3 nothing, and trial 4 has no run."""
+
+
+@pytest.fixture(scope="module")
+def trials(server: MlflowServer) -> dict[int, str]:
+    """The run of each trial; the parent run and an earlier run of trial 1 are there too."""
+    store = MlflowStore(server.uri, Workspace(server.root))
+    experiment = StudyRecords(store, Recorded("t")).begin()
+    store.create_run(experiment, "t", {TRIAL_TAG: SWEEP}, start_ms=1)
+    store.create_run(experiment, "trial-1", {TRIAL_TAG: "1"}, start_ms=2)
+    made = {}
+    for number, reached in TRIALS.items():
+        made[number] = store.create_run(experiment, f"trial-{number}", {TRIAL_TAG: str(number)}, start_ms=1000 + number)
+        if reached is not None:
+            store.log_metrics(made[number], {"best/val/accuracy": reached}, 1, 2000)
+    return made
+
+
+@pytest.mark.parametrize("few", [0, 20])
+@pytest.mark.parametrize("most", [2, 1000])
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_the_runs_of_some_trials_are_found_whatever_they_have_reached(
+    store: MlflowStore, trials: dict[int, str], monkeypatch: pytest.MonkeyPatch, few: int, most: int, direction: str
+) -> None:
+    monkeypatch.setattr(trial_runs, "FEW", few)
+    monkeypatch.setattr(trial_runs, "RUNS_AT_ONCE", 2)
+    monkeypatch.setattr(trial_runs, "MOST_AT_ONCE", most)
+    objective = ObjectiveConfig.model_validate({"metric": "val/accuracy", "direction": direction})
+    found = StudyRecords(store, Recorded("t")).of_trials([3, 1, 0, 99], objective)
+    assert {number: run.id for number, run in found.items()} == {number: trials[number] for number in (3, 1, 0)}
+    assert found[0].metrics == {"best/val/accuracy": 0.5}
+
+
+def test_a_server_is_asked_for_as_many_of_the_best_runs_as_there_are_trials_and_for_those_that_lack(
+    server: MlflowServer, trials: dict[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    search = mlflow.MlflowClient.search_runs
+
+    def counted(*args: Any, **options: Any) -> Any:
+        runs = search(*args, **options)
+        given.append(len(runs))
+        return runs
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_runs", counted)
+    monkeypatch.setattr(trial_runs, "FEW", 2)
+    records = StudyRecords(MlflowStore(server.uri, Workspace(server.root)), Recorded("t"))
+    assert set(records.of_trials([1, 5, 3], ObjectiveConfig())) == {1, 5, 3}
+    assert given == [3, 1], "the best three, and the one that is not among them"
+    given.clear()
+    assert set(records.of_trials([2], ObjectiveConfig())) == {2}
+    assert given == [1]
 
 
 def test_curves_are_in_the_order_of_steps_and_the_later_of_two_values_counts(

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from sweeper.commands.options import CsvImagesOption, ExtensionOption, LabelColumnOption, PathColumnOption
+from sweeper.commands.options import (
+    CsvImagesOption,
+    ExtensionOption,
+    ForceOption,
+    LabelColumnOption,
+    PathColumnOption,
+)
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
@@ -16,6 +22,7 @@ def check(
     data: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures of the copies here.")] = None,
+    force: ForceOption = False,
     near_bits: Annotated[
         int,
         typer.Option(min=0, max=15, help="How many of the 63 bits of the image hash may differ between near copies."),
@@ -37,7 +44,7 @@ def check(
     from sweeper.display.check import check_table, examples
     from sweeper.safeguards.outputs import PAGE, Output
 
-    output = Output(html, PAGE, "--html", (data,)) if html else None
+    output = Output(html, PAGE, "--html", (data,), force) if html else None
     if output:
         output.require_free()
     csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)

@@ -11,7 +11,7 @@ from sweeper.commands.data.suspects import suspect_outputs, write_suspects
 from sweeper.commands.options import (
     CsvImagesOption,
     ExtensionOption,
-    ForceListOption,
+    ForceOption,
     LabelColumnOption,
     PathColumnOption,
 )
@@ -32,7 +32,7 @@ def clean(
     val: Annotated[bool, typer.Option("--val", help="Look at the validation images too.")] = False,
     csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("outliers.csv"),
     sheet: Annotated[Path, typer.Option(help="The contact sheet of the first 200 to write.")] = Path("outliers.png"),
-    force: ForceListOption = False,
+    force: ForceOption = False,
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
@@ -68,7 +68,7 @@ def clean(
             progress=progress,
         )
     suspects = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
-    write_suspects(outputs, images, suspects, force=force)
+    write_suspects(outputs, images, suspects)
     if found.bad:
         warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")

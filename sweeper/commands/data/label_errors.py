@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweeper.commands.data.suspects import suspect_outputs, write_suspects
-from sweeper.commands.options import ForceListOption, StorageOption, StudyArgument
+from sweeper.commands.options import ForceOption, StorageOption, StudyArgument
 from sweeper.commands.studies import open_study, this_workspace, winner_of
 from sweeper.commands.terminal import progress_bar, say
 
@@ -20,7 +20,7 @@ def label_errors(
     sheet: Annotated[Path, typer.Option(help="The contact sheet of the first 200 to write.")] = Path(
         "label_errors.png"
     ),
-    force: ForceListOption = False,
+    force: ForceOption = False,
     device: Annotated[str, typer.Option(help="auto, as in the study, cpu, cuda, cuda:1, mps.")] = "auto",
     storage: StorageOption = None,
 ) -> None:
@@ -39,6 +39,6 @@ def label_errors(
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
-    write_suspects(outputs, found.listed, found.candidates, force=force)
+    write_suspects(outputs, found.listed, found.candidates)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

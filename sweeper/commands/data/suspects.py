@@ -23,25 +23,21 @@ def suspect_outputs(
 ) -> tuple[Output, Output]:
     """Return where a list of images and their pictures go.
 
-    Raises ConfigError where one of them would replace what is not ours, or what is read.
+    Raises ConfigError where one of them would replace what is not ours or was edited, or what is read.
     """
-    from sweeper.curation.clean import SUSPECTS, SuspectList
+    from sweeper.curation.clean import SUSPECTS
     from sweeper.data.index import lists_of
     from sweeper.safeguards.outputs import PICTURE, Output, require_free
 
     read = (*inputs, *lists_of(dataset, this_workspace()))
-    outputs = Output(csv, SUSPECTS, "--csv", read), Output(sheet, PICTURE, "--sheet", read)
+    outputs = Output(csv, SUSPECTS, "--csv", read, force), Output(sheet, PICTURE, "--sheet", read, force)
     require_free(outputs)
-    SuspectList(csv, force).require_unedited()
     return outputs
 
 
-def write_suspects(
-    outputs: tuple[Output, Output], images: ImageList, suspects: Sequence[Suspect], *, force: bool
-) -> None:
-    from sweeper.curation.clean import SuspectList, suspects_sheet
+def write_suspects(outputs: tuple[Output, Output], images: ImageList, suspects: Sequence[Suspect]) -> None:
+    from sweeper.curation.clean import suspects_csv, suspects_sheet
 
     table, sheet = outputs
-    table.require_free()
-    SuspectList(table.path, force).write(suspects)
+    table.write(suspects_csv(suspects))
     sheet.write(suspects_sheet(images, suspects[:SHEET_IMAGES]))
