@@ -7,14 +7,13 @@ goes on from what is on disk.
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any
 
 from sweeper.config.sweep import SweepConfig
@@ -49,6 +48,7 @@ from sweeper.study.opening import opening
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
+from sweeper.study.signals import stop_on_signals
 from sweeper.study.silence import Silence
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.acceptance import require_acceptance
@@ -64,6 +64,8 @@ GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an er
 POLL_S = 0.5
 
 EngineFactory = Callable[[], Engine]
+Clock = Callable[[], float]
+"""Gives seconds, as `time.monotonic` does; of a simulation those in which its trials run."""
 Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 """Writes what the parent run holds: history and artifacts, into the folder of the study."""
 
@@ -139,7 +141,8 @@ class Driver:
 
     Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
     is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
-    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun.
+    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun. `clock`
+    counts the time of the budget and of silent workers, by default that in which this process runs.
     """
 
     def __init__(
@@ -154,6 +157,7 @@ class Driver:
         events: EventFiles | None = None,
         summary: Summary = write_summary,
         before_trials: Callable[[], object] = lambda: None,
+        clock: Clock | None = None,
     ):
         self._store = store
         self._summary = summary
@@ -167,7 +171,8 @@ class Driver:
         self._live: set[int] = set()
         self._interrupted = False
         self._stop_reason: str | None = None
-        self._silence = Silence(store.sweep.budget.stuck_after)
+        self._clock = clock or time.monotonic
+        self._silence = Silence(store.sweep.budget.stuck_after, clock)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
 
@@ -181,7 +186,7 @@ class Driver:
         self._send_leftovers(rows)
         try:
             if self._store.remaining():
-                with _stop_on_signals(self._interrupt):
+                with stop_on_signals(self._interrupt):
                     self._run_trials(engine_factory)
             return self._finish()
         except StudyTakenOver:  # the trials and their runs are another driver's now
@@ -199,12 +204,12 @@ class Driver:
                 self._outbox.notify(folder.number, DeliveryPhase.ENDED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
-        started = time.monotonic()
+        started = self._clock()
         deadline = self._deadline(started)
         engine = engine_factory()
         try:
             while True:
-                if time.monotonic() >= deadline:
+                if self._clock() >= deadline:
                     self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
                 self._fill(engine)
                 if self._interrupted or not (self._live or self._more_to_start()):
@@ -214,7 +219,7 @@ class Driver:
                     self._handle(engine, event)
                 self._look_after_silent_trials(engine)
                 self._observer.tracking_trouble(self._outbox.trouble)
-            self._store.add_seconds_used(time.monotonic() - started)
+            self._store.add_seconds_used(self._clock() - started)
         finally:
             engine.close()
             if self._events is not None:
@@ -378,19 +383,3 @@ class Driver:
             self._store.close()
         self._outbox.notify_sweep("FAILED")
         self._outbox.close(GIVE_UP_TIMEOUT_S, GIVE_UP_TIMEOUT_S)
-
-
-@contextmanager
-def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end the sweep cleanly, and the second at once."""
-
-    def handle(received: int, _frame: FrameType | None) -> None:
-        stop()
-        signal.signal(received, signal.default_int_handler if received == signal.SIGINT else signal.SIG_DFL)
-
-    previous = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)
