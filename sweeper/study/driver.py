@@ -359,7 +359,7 @@ class Driver:
     def _finish(self) -> SweepResult:
         """Leave nothing marked as running, and deliver what is left."""
         for number in sorted(self._live):
-            self._store.requeue(number)
+            self._put_back(number)
             self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         rows = self._store.rows()
         self._summary(self._folder, self._store.sweep, rows)
