@@ -37,7 +37,7 @@ def run_and_tell(
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
     # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
-    from sweeper.commands.engine import start_engine
+    from sweeper.commands.engine import clock_of, start_engine
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
@@ -46,6 +46,7 @@ def run_and_tell(
 
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
+    clock = clock_of(sweep)
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
@@ -55,7 +56,8 @@ def run_and_tell(
             workspace=workspace,
             storage_url=storage_url(workspace, storage),
             tracking_uri=uri,
-            engine=lambda: start_engine(sweep, workspace, workers),
+            engine=lambda: start_engine(sweep, workspace, workers, clock=clock),
+            clock=clock,
             observer=observer,
             leaders=leaders,
             workers=workers,

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from sweeper.addresses import portable, sqlite_address, sqlite_file
+from sweeper.config.engine import SimulateConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
@@ -23,7 +24,7 @@ from sweeper.errors import StudyChanged, TrackingError
 from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import PinnedWeights
+from sweeper.results import SIMULATED, PinnedWeights
 from sweeper.study.place import read_identity
 from sweeper.tracking.delivery import StudyCard, read_record
 from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
@@ -91,6 +92,23 @@ def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: Dataset
             f"{then}), and trials on other images cannot be compared; bring the old images back, or give the study "
             "another name"
         )
+
+
+def require_same_kind(sweep: SweepConfig, stored: StudyCard | None) -> None:
+    """Raise StudyChanged where trained trials would mix with simulated ones."""
+    simulates = isinstance(sweep.engine, SimulateConfig)
+    if stored is None or simulates == is_simulated(stored):
+        return
+    then, now = ("trained", "simulated") if simulates else ("simulated", "trained")
+    raise StudyChanged(
+        f"the trials of {sweep.study} were {then}, and others that are {now} cannot be compared with them; "
+        f"give this search space another `study:` name, or leave the engine as it was"
+    )
+
+
+def is_simulated(card: StudyCard) -> bool:
+    """Tell whether nothing was trained in a study."""
+    return bool(card.dataset["digest"] == SIMULATED)
 
 
 def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:

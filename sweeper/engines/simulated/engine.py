@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 from sweeper.config.engine import SimulateConfig
 from sweeper.config.sweep import SweepConfig
@@ -28,13 +29,13 @@ from sweeper.engines.protocol import (
     WorkerReady,
 )
 from sweeper.engines.simulated.clock import VirtualClock
-from sweeper.engines.simulated.curves import Curves
+from sweeper.engines.simulated.curves import Curves, Family, Recorded
 from sweeper.engines.simulated.faults import Fault, Faults
-from sweeper.engines.simulated.progress import DEVICE, MEGABYTES, SimulatedTrial
+from sweeper.engines.simulated.progress import MEGABYTES, SimulatedTrial
 from sweeper.engines.simulated.slot import SimulatedSlot
 from sweeper.errors import DiskError
 from sweeper.paths import StudyFolder
-from sweeper.results import TrialSpec
+from sweeper.results import SIMULATED, TrialSpec
 
 MAX_FAILED_STARTS = 3
 REASONS = {
@@ -54,6 +55,22 @@ class Planned(NamedTuple):
     slot: SimulatedSlot
     life: int
     happen: Happening
+
+
+def simulated_engine(
+    sweep: SweepConfig, folder: StudyFolder, workers: int | Literal["auto"] | None, clock: VirtualClock
+) -> SimulatedEngine:
+    """Start the engine that a search space describes, with one worker unless a number is given.
+
+    Raises ConfigError for recorded curves that cannot be read.
+    """
+    settings = sweep.engine
+    if not isinstance(settings, SimulateConfig):
+        raise TypeError(f"the engine of {sweep.study} is {settings.name}")
+    curves: Curves = Family(sweep.search, settings.seed, settings.noise)
+    if settings.curves is not None:
+        curves = Recorded.read(Path(settings.curves), sweep.search, sweep.objective)
+    return SimulatedEngine(sweep, folder, settings, curves, workers if isinstance(workers, int) else 1, clock)
 
 
 class SimulatedEngine:
@@ -172,7 +189,7 @@ class SimulatedEngine:
         if not self._faults.start_fails():
             slot.ready, slot.failed_starts = True, 0
             self._free.append(slot)
-            return [WorkerReady(DeviceRoom(MEGABYTES, device=DEVICE))]
+            return [WorkerReady(DeviceRoom(MEGABYTES, device=SIMULATED))]
         slot.failed_starts += 1
         reason = "its worker could not start (simulated)"
         if slot.failed_starts == MAX_FAILED_STARTS:

@@ -12,6 +12,7 @@ from sweeper.errors import DamagedFile
 from sweeper.files import write_sealed
 from sweeper.paths import TrialFolder
 from sweeper.results import (
+    SIMULATED,
     EpochMetrics,
     TrialOutcome,
     TrialSpec,
@@ -21,7 +22,6 @@ from sweeper.results import (
     write_history,
 )
 
-DEVICE = "simulated"
 MEGABYTES = 512.0
 
 
@@ -84,7 +84,7 @@ class SimulatedTrial:
         return self.ended
 
     def _failed(self, reason: str) -> TrialOutcome:
-        return TrialOutcome(state=TrialState.FAILED, epochs=len(self.history), reason=reason, device=DEVICE)
+        return TrialOutcome(state=TrialState.FAILED, epochs=len(self.history), reason=reason, device=SIMULATED)
 
     def _outcome(self) -> TrialOutcome:
         best = self._best
@@ -95,7 +95,7 @@ class SimulatedTrial:
             best_epoch=best.epoch if best else None,
             best_value=best.values[self.sweep.objective.metric] if best else None,
             best_metrics=judged,
-            device=DEVICE,
+            device=SIMULATED,
             costs=self._costs(),
         )
 
