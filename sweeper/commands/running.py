@@ -99,11 +99,13 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     from sweeper.errors import ConfigError, Problem
     from sweeper.standings.no_winner import require_finished
     from sweeper.standings.pareto import in_order
+    from sweeper.study.trained import require_trained
 
     if sweep.sampler.name == "grid":
         rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
         raise ConfigError([Problem("--warm-start-from", "", rule)])
     store = open_study(workspace, storage, study)
+    require_trained(store)
     require_finished(study, store.rows())
     rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
     leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
@@ -149,6 +151,7 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
     Exit 130 after an interruption. Raises NoWinner where no trial has finished, TrackingRefused where MLflow takes no
     more.
     """
+    from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
 
@@ -166,7 +169,10 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
         raise typer.Exit(INTERRUPTED)
     require_finished(study, result.rows)
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage else ""
-    say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
+    if isinstance(sweep.engine, SimulateConfig):
+        say(f"simulated: nothing was trained.   next: sweeper status {study}{where}")
+    else:
+        say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "

@@ -23,12 +23,14 @@ def status(
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.tables import status_table
     from sweeper.standings.no_winner import has_finished, without_winner
+    from sweeper.study.trained import is_simulated
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     rows = store.rows() if every else store.latest_rows(LISTED_TRIALS)
     ended, known = store.count_ended()
-    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
+    simulated = ", simulated: nothing was trained" if is_simulated(store) else ""
+    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended{simulated}")
     if len(rows) < known:
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     show(status_table(rows, store.sweep))

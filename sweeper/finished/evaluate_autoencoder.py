@@ -20,6 +20,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
+from sweeper.study.trained import require_trained
 from sweeper.training.device import place
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def evaluate_autoencoder(
     config, task = row.config, sweep.task
     if config is None or not isinstance(task, ReconstructionConfig):
         raise StudyError(f"trial {row.number} of {sweep.study} is not an autoencoder; evaluate another study")
+    require_trained(store)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace, progress)

@@ -26,6 +26,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_same_images
+from sweeper.study.trained import require_trained
 from sweeper.training.device import place
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def evaluate_trial(
     require_classifiers(sweep)
     if row.config is None:
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
+    require_trained(store)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = _images_of_study(workspace, store, row.config, split, data, progress)

@@ -21,6 +21,7 @@ from sweeper.study.card import read_card
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name
 from sweeper.study.recorded import own_folder, recorded_as
+from sweeper.study.trained import require_trained
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
@@ -73,6 +74,7 @@ def export_trial(
     sweep = store.sweep
     if row.config is None:
         raise _unfinished(row, sweep.study)
+    require_trained(store)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)

@@ -97,18 +97,13 @@ def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: Dataset
 def require_same_kind(sweep: SweepConfig, stored: StudyCard | None) -> None:
     """Raise StudyChanged where trained trials would mix with simulated ones."""
     simulates = isinstance(sweep.engine, SimulateConfig)
-    if stored is None or simulates == is_simulated(stored):
+    if stored is None or simulates == (stored.dataset["digest"] == SIMULATED):
         return
     then, now = ("trained", "simulated") if simulates else ("simulated", "trained")
     raise StudyChanged(
         f"the trials of {sweep.study} were {then}, and others that are {now} cannot be compared with them; "
         f"give this search space another `study:` name, or leave the engine as it was"
     )
-
-
-def is_simulated(card: StudyCard) -> bool:
-    """Tell whether nothing was trained in a study."""
-    return bool(card.dataset["digest"] == SIMULATED)
 
 
 def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:

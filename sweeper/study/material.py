@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from sweeper.config.engine import SimulateConfig
 from sweeper.config.sweep import SweepConfig
@@ -16,8 +15,6 @@ from sweeper.study.opening import Opening, opening, simulated_opening
 from sweeper.study.preparation import dataset_card, dataset_name, decoded_sizes, prepare_dataset
 from sweeper.tracking.tags import SIMULATED_TAG
 
-NO_TAGS: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True)
 class Material:
@@ -26,7 +23,7 @@ class Material:
     card: DatasetCard
     opening: Opening
     images: Prepared | None = None
-    tags: Mapping[str, str] = NO_TAGS
+    tags: Mapping[str, str] = field(default_factory=dict)
     """What else every run records of it."""
 
 

@@ -74,7 +74,7 @@ def _best(simulation: Simulation, result: SweepResult) -> Iterator[str]:
     sweep = simulation.setting.sweep
     values = [row.value for row in result.rows if row.state is TrialState.COMPLETE and row.value is not None]
     best, chosen = sorted(values, reverse=sweep.objective.direction == "maximize")[:1], choose(result.rows, sweep)
-    if (best or [None]) != [chosen.value if chosen else None]:
+    if best != ([chosen.value] if chosen else []):
         yield f"the best value is {best}, and the best trial has {chosen}"
     parents = simulation.server.tagged({TRIAL_TAG: SWEEP})
     if best and parents:

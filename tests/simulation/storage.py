@@ -67,7 +67,7 @@ def with_places(storage: Any, world: World) -> Any:
             nonlocal depth
             if depth:  # a part of a write is none of its own
                 return method(*args, **kwargs)
-            told = f"{name} {' '.join(str(arg)[:40] for arg in args[:2] if not isinstance(arg, TrialState))}{_state(args, kwargs)}"
+            told = f"{name} {_told(args, kwargs)}"
             world.place(f"before {told}")
             if world.chance(world.rates.storage):
                 world.note("the storage fails")
@@ -89,6 +89,7 @@ def with_places(storage: Any, world: World) -> Any:
     return storage
 
 
-def _state(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    found = [value.name for value in (*args, *kwargs.values()) if isinstance(value, TrialState)]
-    return "".join(f" {name}" for name in found)
+def _told(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Say what is written of: the trial or study, then the state it gets or the name of what is set."""
+    named = [str(arg)[:40] for arg in args[:2] if not isinstance(arg, TrialState)]
+    return " ".join([*named, *(value.name for value in (*args, *kwargs.values()) if isinstance(value, TrialState))])

@@ -14,6 +14,7 @@ import pytest
 from tests.simulation.invariants import violations
 from tests.simulation.setting import setting_of
 from tests.simulation.simulation import Simulation
+from tests.simulation.world import Endless
 
 AT_ONCE = 10
 SEEDS = int(os.environ.get("SIMULATE_SEEDS", "200"))
@@ -29,7 +30,7 @@ def simulated(seed: int, folder: Path) -> list[str]:
     try:
         found = list(violations(simulation, simulation.run()))
         assert not found, "\n".join(found)
-    except Exception as error:
+    except (Exception, Endless) as error:
         latest = "\n".join(happened[-LINES:])
         again = f"SIMULATE_SEED={seed} pytest -s tests/simulation"
         raise AssertionError(

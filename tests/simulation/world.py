@@ -21,6 +21,13 @@ class Killed(BaseException):
     """Stands for the death of the driver's process: nothing catches it."""
 
 
+class Endless(BaseException):
+    """So much has happened that the study will not come to its end."""
+
+
+MOST_LINES = 50_000
+
+
 @dataclass(frozen=True)
 class Rates:
     """How likely it is that something goes wrong at a place.
@@ -58,6 +65,8 @@ class World:
         """Let the process die here, be interrupted, or its other thread go on."""
         if not self.alive:
             raise Killed  # a dead process does nothing more
+        if len(self.happened) > MOST_LINES:
+            raise Endless
         drawn = self.dice.random()
         if drawn < self.rates.kill:
             self.note(f"killed at {what}")
