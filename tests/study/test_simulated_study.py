@@ -47,7 +47,7 @@ def run(workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None
         storage_url=f"sqlite:///{workspace.optuna_database}",
         tracking_uri=default_tracking_uri(workspace),
         engine=lambda: start_engine(sweep, workspace, "2", clock=clock),
-        observer=observer or Silent(),  # type: ignore[arg-type]
+        observer=observer or Silent(),
         clock=clock,
     )
 
@@ -72,11 +72,11 @@ def test_two_runs_of_a_simulation_give_the_same_trials(workspace: Workspace, tmp
     sweep = sweep_of({"name": "simulate", "seed": 7, "faults": {"killed": 0.2, "machine_lost": 0.1}}, trials=15)
     other = Workspace(tmp_path_factory.mktemp("other"))
     (other.root / created.name).write_bytes(created.read_bytes())
-    rows = [
-        [(row.params, row.value, row.state, row.seconds) for row in run(place, sweep).rows]
-        for place in (workspace, other)
-    ]
-    assert rows[0] == rows[1]
+    assert table(run(workspace, sweep)) == table(run(other, sweep))
+
+
+def table(result: SweepResult) -> list[Any]:
+    return [(row.params, row.value, row.state, row.seconds) for row in result.rows]
 
 
 def test_simulated_trials_do_not_mix_with_trained_ones(workspace: Workspace) -> None:
