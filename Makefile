@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster simulate bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=
 
 chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine in 30 ways; takes 20 minutes
 	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
+
+simulate: export SIMULATE_SEEDS ?= 10000
+simulate: .venv/dev.stamp  ## run 10,000 studies in which everything goes wrong (SIMULATE_SEEDS=, SIMULATE_SEED= for one); takes half an hour
+	$(BIN)/pytest -n 2 tests/simulation
 
 bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32, WEIGHTS= a file of tf_efficientnet_lite0); takes hours
 	$(foreach name,ceiling batches decode step_profile,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true

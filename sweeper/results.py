@@ -89,6 +89,9 @@ class EpochMetrics(Frozen):
     timestamp_ms: int
 
 
+SIMULATED = "simulated"
+"""The device of trials that have followed a learning curve, and the digest of their images: nothing was trained."""
+
 HISTORY = TypeAdapter(list[EpochMetrics])
 
 

@@ -48,6 +48,7 @@ def best(
     from sweeper.display.tables import params_table, ranked_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
+    from sweeper.study.trained import require_trained
 
     workspace = this_workspace()
     store, row = open_trial(workspace, storage, trial, tracking_uri)
@@ -57,6 +58,8 @@ def best(
     _require_a_choice(prefer, within, trial if another else None)
     if prefer:
         row = winner_of(store, prefer, within)
+    if export or to:
+        require_trained(store)
     with beside_json(as_json):
         _say_which(store, row, winner if another else None, preferred=bool(prefer))
         show(params_table(row, store.rows()))
@@ -110,10 +113,12 @@ def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, pre
     from sweeper.display.confirmation import confirmed_lines
     from sweeper.display.tables import score
     from sweeper.standings.winner import confirmed
+    from sweeper.study.trained import is_simulated
 
     metric, found = store.sweep.objective.metric, None if preferred or winner else confirmed(store)
     which = f"study {store.sweep.study}: trial {row.number}{'' if winner else ' is best'}"
-    say(f"{which}, {metric} {score(row.value)} in epoch {row.best_epoch}")
+    simulated = " (simulated: nothing was trained)" if is_simulated(store) else ""
+    say(f"{which}, {metric} {score(row.value)} in epoch {row.best_epoch}{simulated}")
     if winner:
         say(f"the best is trial {winner.number}, {metric} {score(winner.value)}")
     for line in confirmed_lines(found, sum(row.ended_ms is not None for row in store.rows())) if found else ():

@@ -87,7 +87,7 @@ TrialArgument = Annotated[
 
 EngineOption = Annotated[
     str | None,
-    typer.Option(metavar="local|ray", help="Where trials run; by default as the search space says."),
+    typer.Option(metavar="local|ray|simulate", help="Where trials run; by default as the search space says."),
 ]
 RayAddressOption = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Head of the Ray cluster; auto: the cluster of this machine.")

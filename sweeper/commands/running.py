@@ -37,7 +37,7 @@ def run_and_tell(
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
-    from sweeper.commands.engine import start_engine
+    from sweeper.commands.engine import clock_of, start_engine
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
@@ -46,6 +46,7 @@ def run_and_tell(
 
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
+    clock = clock_of(sweep)
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
@@ -55,7 +56,8 @@ def run_and_tell(
             workspace=workspace,
             storage_url=storage_url(workspace, storage),
             tracking_uri=uri,
-            engine=lambda: start_engine(sweep, workspace, workers),
+            engine=lambda: start_engine(sweep, workspace, workers, clock=clock),
+            clock=clock,
             observer=observer,
             leaders=leaders,
             workers=workers,
@@ -97,11 +99,13 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     from sweeper.errors import ConfigError, Problem
     from sweeper.standings.no_winner import require_finished
     from sweeper.standings.pareto import in_order
+    from sweeper.study.trained import require_trained
 
     if sweep.sampler.name == "grid":
         rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
         raise ConfigError([Problem("--warm-start-from", "", rule)])
     store = open_study(workspace, storage, study)
+    require_trained(store)
     require_finished(study, store.rows())
     rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
     leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
@@ -147,6 +151,7 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
     Exit 130 after an interruption. Raises NoWinner where no trial has finished, TrackingRefused where MLflow takes no
     more.
     """
+    from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
 
@@ -164,7 +169,10 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
         raise typer.Exit(INTERRUPTED)
     require_finished(study, result.rows)
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage else ""
-    say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
+    if isinstance(sweep.engine, SimulateConfig):
+        say(f"simulated: nothing was trained.   next: sweeper status {study}{where}")
+    else:
+        say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "

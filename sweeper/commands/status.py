@@ -25,6 +25,7 @@ def status(
     from sweeper.display.answers import StatusAnswer, TrialAnswer
     from sweeper.display.tables import status_table
     from sweeper.standings.no_winner import has_finished, without_winner
+    from sweeper.study.trained import is_simulated
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
@@ -35,7 +36,8 @@ def status(
         answer = StatusAnswer(study=store.sweep.study, ended=ended, budget=store.budget, trials=trials)
         write_json(answer.model_dump(mode="json"))
         return
-    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
+    simulated = ", simulated: nothing was trained" if is_simulated(store) else ""
+    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended{simulated}")
     if len(rows) < known:
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     show(status_table(rows, store.sweep))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field
+from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
-from sweeper.config.bounds import LONGEST_S, Real, duration
+from sweeper.config.bounds import LONGEST_S, Probability, Real, Seconds, Seed, Whole, duration
 from sweeper.config.hyperparameters import Frozen, named
 
 
@@ -44,4 +44,64 @@ class RayConfig(Frozen):
     )
 
 
-EngineConfig = Annotated[LocalConfig | RayConfig, BeforeValidator(named), Discriminator("name")]
+class FaultsConfig(Frozen):
+    """How likely it is, in each epoch of a simulated trial, that something goes wrong."""
+
+    killed: Probability = Field(0.0, description="Its worker is killed.")
+    out_of_memory: Probability = Field(0.0, description="Its worker is killed for want of memory.")
+    machine_lost: Probability = Field(0.0, description="Its machine is lost, with all workers there.")
+    silent: Probability = Field(0.0, description="Its worker says nothing for `silence`, then goes on.")
+    failed: Probability = Field(0.0, description="The trial fails.")
+    start: Probability = Field(
+        0.0, description="A worker dies before it can take a trial; after three in a row its slot is given up."
+    )
+
+    @model_validator(mode="after")
+    def _one_at_a_time(self) -> Self:
+        total = self.killed + self.out_of_memory + self.machine_lost + self.silent + self.failed
+        if total > 1:
+            raise ValueError(f"at most one thing goes wrong in an epoch, so these add up to 1 or less, got {total:g}")
+        return self
+
+
+class SimulateConfig(Frozen):
+    """Trials follow learning curves in virtual time: nothing is trained, and no images are read."""
+
+    name: Literal["simulate"]
+    seed: Seed = Field(0, description="Everything that is drawn follows from it: curves, durations, speeds and faults.")
+    curves: Annotated[str | None, Field(min_length=1)] = Field(
+        None,
+        description="A JSON file of recorded learning curves of the objective; a trial follows the one whose settings "
+        "are nearest to its own. By default a parametric family.",
+    )
+    noise: Annotated[Real, Field(ge=0, le=1)] = Field(
+        0.01, description="Standard deviation of the objective in an epoch, of curves that are not recorded."
+    )
+    epoch: Annotated[Seconds, BeforeValidator(duration)] = Field(
+        10.0, description="Median duration of an epoch, in seconds or like 5m."
+    )
+    spread: Annotated[Real, Field(ge=0, le=3)] = Field(
+        0.3, description="How much durations differ from trial to trial: the deviation of their logarithm."
+    )
+    speeds: Annotated[Real, Field(ge=0, le=3)] = Field(
+        0.1, description="How much workers differ in speed: the deviation of its logarithm."
+    )
+    arrivals: Annotated[Real, Field(ge=0, le=LONGEST_S), BeforeValidator(duration)] = Field(
+        0.0, description="Mean seconds between the arrivals of two workers; 0 lets all begin at once."
+    )
+    start: Annotated[Real, Field(ge=0, le=LONGEST_S), BeforeValidator(duration)] = Field(
+        5.0, description="Seconds that a worker takes to start."
+    )
+    latency: Annotated[Real, Field(ge=0, le=LONGEST_S), BeforeValidator(duration)] = Field(
+        0.0, description="Mean seconds that a report is on its way."
+    )
+    silence: Annotated[Seconds, BeforeValidator(duration)] = Field(
+        3600.0, description="For how long a silent worker says nothing."
+    )
+    workers_per_machine: Annotated[Whole, Field(ge=1, le=100_000)] = Field(
+        8, description="Workers that are lost together with a machine."
+    )
+    faults: FaultsConfig = FaultsConfig()
+
+
+EngineConfig = Annotated[LocalConfig | RayConfig | SimulateConfig, BeforeValidator(named), Discriminator("name")]

@@ -14,7 +14,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import DiskTrouble, Engine, EpochFinished, ImagesChanged, TrialEnded, WorkerDied
 from sweeper.errors import DiskError, StudyError
 from sweeper.paths import CONFIG, SEARCH_SPACE, StudyFolder, Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
+from sweeper.results import SIMULATED, EpochMetrics, TrialOutcome, TrialSpec
 from sweeper.study.card import environment
 from sweeper.study.continue_from import kept_start
 from sweeper.study.model_files import require_logged
@@ -22,6 +22,7 @@ from sweeper.study.place import read_identity
 from sweeper.study.preparation import dataset_name, prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.study.same_images import require_same_images
+from sweeper.study.trained import not_trained
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, REASON_TAG, THREADS_TAG
 
@@ -136,6 +137,8 @@ def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
 
 def require_same_beginning(logged: Logged, workspace: Workspace) -> None:
     """Raise StudyChanged when the images are others than the run was trained on, or a model file is."""
+    if logged.digest == SIMULATED:
+        raise not_trained(logged.sweep.study)
     require_logged(logged.sweep.study, logged.tags, logged.sweep.model_files)
     size = logged.spec.config.image_size
     space = logged.sweep.search.model_copy(update={"image_size": size})

@@ -26,6 +26,7 @@ from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
 from sweeper.study.summary import after, known_order
+from sweeper.study.trained import require_trained
 from sweeper.tracking.outbox import Outbox
 
 COLUMNS = ("trial", "seed", "state", "value", "best_epoch", "epochs", "seconds", "reason")
@@ -64,6 +65,7 @@ def confirm_leaders(
         rows = store.rows()
         require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)
+        require_trained(store)
         require_same_model_files(store)
         prepared = prepare_dataset(sweep, workspace, observer.preparing)
         card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri, identity=identity)

@@ -19,6 +19,7 @@ from sweeper.standings.winner import study_winner
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_images_of
+from sweeper.study.trained import require_trained
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,7 @@ def evaluate_trial(
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
     if data is not None and not task.takes_other_images:
         raise DatasetError(f"--data names labelled images for a classifier, and {name} is of {task.name}; leave it out")
+    require_trained(store)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = _images(workspace, store, row.config, split, task, data, progress)

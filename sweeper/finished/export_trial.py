@@ -20,6 +20,7 @@ from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_images_of
 from sweeper.study.recorded import recorded_as
+from sweeper.study.trained import require_trained
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
@@ -55,6 +56,7 @@ def export_trial(
         raise StudyError(f"{sweep.study} is a study of {task.name}: {rule}")
     if row.config is None:
         raise _unfinished(row, sweep.study)
+    require_trained(store)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)

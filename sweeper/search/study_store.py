@@ -227,8 +227,8 @@ class StudyStore:
     @_guarded
     def requeue(self, number: int) -> None:
         """Put one live trial back in line."""
-        trial = self._live.pop(number)
-        self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
+        self._study._storage.set_trial_state_values(self._live[number]._trial_id, OptunaState.WAITING)
+        del self._live[number]
 
     @_guarded
     def next_group(self, size: int) -> list[TrialSpec]:
@@ -344,12 +344,13 @@ class StudyStore:
     @_guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended; after this it is never run again."""
-        trial = self._live.pop(number)
+        trial = self._live[number]
         trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
         values = self._values(number, outcome) if outcome.state is TrialState.COMPLETE else None
         if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
             trial.set_constraint(FITS_IN_MEMORY, 1.0)
         self._study.tell(trial, values, state=ENDINGS[outcome.state])
+        del self._live[number]
 
     def _values(self, number: int, outcome: TrialOutcome) -> list[float]:
         """Return what Optuna learns of a finished trial, one value an objective."""

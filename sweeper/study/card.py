@@ -16,14 +16,15 @@ from typing import Any
 import yaml
 
 from sweeper.addresses import portable, sqlite_address, sqlite_file
+from sweeper.config.engine import SimulateConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
-from sweeper.errors import TrackingError
+from sweeper.errors import StudyChanged, TrackingError
 from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import PinnedWeights
+from sweeper.results import SIMULATED, PinnedWeights
 from sweeper.study.place import read_identity
 from sweeper.study.same_images import require_same_images
 from sweeper.tracking.delivery import StudyCard, read_record
@@ -83,6 +84,18 @@ def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:
     """Put the search space among the artifacts of the parent run."""
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     write_whole(folder.search_space, yaml.safe_dump(content, sort_keys=False))
+
+
+def require_same_kind(sweep: SweepConfig, stored: StudyCard | None) -> None:
+    """Raise StudyChanged where trained trials would mix with simulated ones."""
+    simulates = isinstance(sweep.engine, SimulateConfig)
+    if stored is None or simulates == (stored.dataset["digest"] == SIMULATED):
+        return
+    then, now = ("trained", "simulated") if simulates else ("simulated", "trained")
+    raise StudyChanged(
+        f"the trials of {sweep.study} were {then}, and others that are {now} cannot be compared with them; "
+        f"give this search space another `study:` name, or leave the engine as it was"
+    )
 
 
 def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:

@@ -7,14 +7,13 @@ goes on from what is on disk.
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf
-from types import FrameType, MappingProxyType
+from types import MappingProxyType
 from typing import Any
 
 from sweeper.config.sweep import SweepConfig
@@ -36,19 +35,20 @@ from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, Trial
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.failure_streak import FailureStreak
-from sweeper.study.card import read_card, stored_form, study_card
+from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.continue_from import kept_start
 from sweeper.study.holding import leased
 from sweeper.study.ledger import Ledger
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
+from sweeper.study.material import material_of
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
-from sweeper.study.opening import opening
-from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset, refuse_impossible
+from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
+from sweeper.study.signals import stop_on_signals
 from sweeper.study.silence import Silence
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.acceptance import require_acceptance
@@ -64,6 +64,8 @@ GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an er
 POLL_S = 0.5
 
 EngineFactory = Callable[[], Engine]
+Clock = Callable[[], float]
+"""Gives seconds, as `time.monotonic` does; of a simulation those in which its trials run."""
 Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 """Writes what the parent run holds: history and artifacts, into the folder of the study."""
 
@@ -90,12 +92,13 @@ def run_sweep(
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
     workers: str | None = None,
+    clock: Clock | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
     that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers`
-    is how many the engine has: a number, `auto`, or None for one on each device.
+    is how many the engine has: a number, `auto`, or None for one on each device. `clock` as of `Driver`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
@@ -109,8 +112,9 @@ def run_sweep(
         require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
         settle(claim, workspace)
         stored = read_card(folder)
+        require_same_kind(sweep, stored)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
-        prepared = prepare_dataset(sweep, workspace, observer.preparing)
+        material = material_of(sweep, workspace, workers, observer.preparing)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):
@@ -119,18 +123,25 @@ def run_sweep(
                 store.enqueue({**sweep.enqueue, **leaders})
             store.enqueue(sweep.enqueue)
             source = read_lineage(folder)
-            tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store))}
-            dataset = dataset_card(sweep, prepared)
-            card = study_card(sweep, dataset, folder, tracking_uri, weights, tags, claim.identity)
+            tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
+            card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            observer.opening(opening(sweep, prepared, workers))
+            observer.opening(material.opening)
             outbox = Outbox(workspace, folder, card)
             files, start = kept_files(weights, workspace), kept_start(workspace, folder)
             same = partial(require_same_model_files, store)
             driver = Driver(
-                store, folder, outbox, observer, weights=files, start=start, events=events, before_trials=same
+                store,
+                folder,
+                outbox,
+                observer,
+                weights=files,
+                start=start,
+                events=events,
+                before_trials=same,
+                clock=clock,
             )
-            with images_guarded(folder, prepared):
+            with images_guarded(folder, material.images):
                 return driver.run(engine)
 
 
@@ -139,7 +150,8 @@ class Driver:
 
     Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
     is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
-    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun.
+    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun. `clock`
+    counts the time of the budget and of silent workers, by default that in which this process runs.
     """
 
     def __init__(
@@ -154,6 +166,7 @@ class Driver:
         events: EventFiles | None = None,
         summary: Summary = write_summary,
         before_trials: Callable[[], object] = lambda: None,
+        clock: Clock | None = None,
     ):
         self._store = store
         self._summary = summary
@@ -167,7 +180,8 @@ class Driver:
         self._live: set[int] = set()
         self._interrupted = False
         self._stop_reason: str | None = None
-        self._silence = Silence(store.sweep.budget.stuck_after)
+        self._clock = clock or time.monotonic
+        self._silence = Silence(store.sweep.budget.stuck_after, clock)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
 
@@ -181,7 +195,7 @@ class Driver:
         self._send_leftovers(rows)
         try:
             if self._store.remaining():
-                with _stop_on_signals(self._interrupt):
+                with stop_on_signals(self._interrupt):
                     self._run_trials(engine_factory)
             return self._finish()
         except StudyTakenOver:  # the trials and their runs are another driver's now
@@ -199,12 +213,12 @@ class Driver:
                 self._outbox.notify(folder.number, DeliveryPhase.ENDED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
-        started = time.monotonic()
+        started = self._clock()
         deadline = self._deadline(started)
         engine = engine_factory()
         try:
             while True:
-                if time.monotonic() >= deadline:
+                if self._clock() >= deadline:
                     self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
                 self._fill(engine)
                 if self._interrupted or not (self._live or self._more_to_start()):
@@ -214,7 +228,7 @@ class Driver:
                     self._handle(engine, event)
                 self._look_after_silent_trials(engine)
                 self._observer.tracking_trouble(self._outbox.trouble)
-            self._store.add_seconds_used(time.monotonic() - started)
+            self._store.add_seconds_used(self._clock() - started)
         finally:
             engine.close()
             if self._events is not None:
@@ -354,7 +368,7 @@ class Driver:
     def _finish(self) -> SweepResult:
         """Leave nothing marked as running, and deliver what is left."""
         for number in sorted(self._live):
-            self._store.requeue(number)
+            self._put_back(number)
             self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         rows = self._store.rows()
         self._summary(self._folder, self._store.sweep, rows)
@@ -378,19 +392,3 @@ class Driver:
             self._store.close()
         self._outbox.notify_sweep("FAILED")
         self._outbox.close(GIVE_UP_TIMEOUT_S, GIVE_UP_TIMEOUT_S)
-
-
-@contextmanager
-def _stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C or SIGTERM end the sweep cleanly, and the second at once."""
-
-    def handle(received: int, _frame: FrameType | None) -> None:
-        stop()
-        signal.signal(received, signal.default_int_handler if received == signal.SIGINT else signal.SIG_DFL)
-
-    previous = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)

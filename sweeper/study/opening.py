@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeper.config.engine import RayConfig
+from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import largest, options, searched, smallest
 from sweeper.config.space import IntRange
@@ -61,6 +61,20 @@ def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Open
         *_image_size_by_default(sweep, prepared.files),
     ]
     return Opening(tuple(facts), tuple(warnings))
+
+
+def simulated_opening(sweep: SweepConfig, engine: SimulateConfig, workers: str | None) -> Opening:
+    """Gather what a user should know of a study in which nothing is trained."""
+    number = "1" if workers in (None, "auto") else workers
+    curves = f"the recorded curves of {engine.curves}" if engine.curves else "a family of curves"
+    drawn = f"{number} worker{'s' * (number != '1')}, epochs of about {engine.epoch:g} s; all by seed {engine.seed}"
+    facts = [
+        ("simulated", "nothing is trained and no images are read: the results are of no use but to try sweeper out"),
+        ("goal", _goal(sweep)),
+        ("engine", f"trials follow {curves} in virtual time; {drawn}"),
+        *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
+    ]
+    return Opening(tuple(facts), tuple(_nothing_searched(sweep)))
 
 
 def _goal(sweep: SweepConfig) -> str:

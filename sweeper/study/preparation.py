@@ -43,11 +43,14 @@ def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable
 
 
 @contextmanager
-def images_guarded(folder: StudyFolder, prepared: Prepared) -> Iterator[None]:
+def images_guarded(folder: StudyFolder, prepared: Prepared | None) -> Iterator[None]:
     """Let the workers know, while the block runs, which images there are: they notice when these change.
 
-    Raises DiskError.
+    Where there are none nothing is guarded. Raises DiskError.
     """
+    if prepared is None:
+        yield
+        return
     ImagesAtStart.of(prepared).write(folder.images)
     try:
         yield

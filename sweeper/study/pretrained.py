@@ -22,6 +22,7 @@ from sweeper.standings.trial_names import require_weights, trial_of
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder
+from sweeper.study.trained import require_trained
 
 Pinned = dict[str, PinnedWeights]
 """By the value of `search.pretrained` that they stand for: a path or a reference to a study."""
@@ -95,6 +96,7 @@ def _fetched(
     number = before.trial if before is not None else reference.number
     store = StudyStore.load(storage_url, reference.study)
     row = trial_of(store, number)
+    require_trained(store)
     require_weights(store, row)
     _require_same_architecture(sweep, reference.study, row)
     elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri

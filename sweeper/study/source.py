@@ -13,6 +13,7 @@ from sweeper.standings.trial_names import TrialFinder, require_weights
 from sweeper.study.lineage import read_lineage
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.recorded import own_folder
+from sweeper.study.trained import require_trained
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     """
     finder = TrialFinder(workspace, lambda study: StudyStore.load(storage_url, study), tracking_uri)
     store, row = finder.find(named)
+    require_trained(store)
     require_same_model_files(store)
     config, best_epoch = require_weights(store, row)
     start = read_lineage(own_folder(workspace, store))

@@ -13,6 +13,7 @@ DIGEST_TAG, ENVIRONMENT_TAG = "sweeper.dataset_digest", "sweeper.environment"
 PRETRAINED_TAG = "sweeper.pretrained"  # which weights the trials of a study begin from
 SOURCE_TAGS = "sweeper.source_"  # how the tags begin that say which trial a continuation goes on from
 MODEL_FILES_TAG = "sweeper.model_files"  # the digests of their content, as JSON
+SIMULATED_TAG = "sweeper.simulated"  # that nothing was trained, and the seed of the curves
 PRUNED_TAG, THREADS_TAG = "sweeper.pruned_at", "sweeper.threads"
 REPETITION_TAG, REPEATED_TAG = (
     "sweeper.repetition",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.packing import DeviceRoom
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
-from sweeper.errors import StudyError
+from sweeper.errors import DiskError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
@@ -146,12 +150,12 @@ def dies(spec: TrialSpec) -> Iterator[Event]:
 
 
 def drive(
-    folder: Path, engine: ScriptedEngine, sweep: SweepConfig, observer: Silent | None = None
+    folder: Path, engine: ScriptedEngine, sweep: SweepConfig, observer: Silent | None = None, **options: Any
 ) -> tuple[SweepResult, Notices]:
     workspace = Workspace(folder)
     store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
     notices = Notices()
-    driver = Driver(store, workspace.study("s"), notices, observer or Silent())  # type: ignore[arg-type]
+    driver = Driver(store, workspace.study("s"), notices, observer or Silent(), **options)  # type: ignore[arg-type]
     return driver.run(lambda: engine), notices
 
 
@@ -232,5 +236,38 @@ def test_an_error_in_between_leaves_nothing_marked_as_running(tmp_path: Path) ->
 
     with pytest.raises(StudyError, match="disk"):
         drive(tmp_path, ScriptedEngine(breaks), sweep_of())
-    store = StudyStore.load(f"sqlite:///{Workspace(tmp_path).optuna_database}", "s")
-    assert [row.state for row in store.rows()] == [TrialState.WAITING]
+    assert [row.state for row in stored(tmp_path).rows()] == [TrialState.WAITING]
+
+
+def test_a_disk_that_is_full_as_an_interrupted_sweep_ends_is_told_and_leaves_nothing_running(tmp_path: Path) -> None:
+    def interrupted(spec: TrialSpec) -> Iterator[Event]:
+        yield epoch(spec, 1, 0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield epoch(spec, 2, 0.6)
+
+    def full(*_: Any) -> None:
+        raise DiskError("the disk is full")
+
+    with pytest.raises(DiskError, match="full"):
+        drive(tmp_path, ScriptedEngine(interrupted), sweep_of(), summary=full)
+    assert [row.state for row in stored(tmp_path).rows()] == [TrialState.WAITING]
+
+
+def test_a_storage_that_fails_as_a_trial_ends_is_told_and_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(*_: Any, **__: Any) -> None:
+        monkeypatch.undo()
+        raise OperationalError("tell", None, Exception("database or disk is full"))
+
+    def ends(spec: TrialSpec) -> Iterator[Event]:
+        monkeypatch.setattr(optuna.Study, "tell", fails_once)
+        yield from completes(spec)
+
+    with pytest.raises(StudyError, match="disk is full"):
+        drive(tmp_path, ScriptedEngine(ends), sweep_of())
+    assert [row.state for row in stored(tmp_path).rows()] == [TrialState.WAITING]
+
+
+def stored(folder: Path) -> StudyStore:
+    return StudyStore.load(f"sqlite:///{Workspace(folder).optuna_database}", "s")

@@ -31,9 +31,11 @@ def label_errors(
     from sweeper.commands.options import device_named
     from sweeper.finished.label_errors import find_label_errors
     from sweeper.study.model_files import require_same_model_files
+    from sweeper.study.trained import require_trained
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
+    require_trained(store)
     require_same_model_files(store)
     outputs = suspect_outputs(csv, sheet, store.sweep.dataset, force=force)
     on = device_named(store.sweep.device if device == "auto" else device)

@@ -1,0 +1,101 @@
+"""A study whose trials are simulated: recorded like any other, and never taken for one that was trained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import pytest
+
+from sweeper.commands.engine import clock_of, start_engine
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyChanged, StudyError
+from sweeper.paths import Workspace
+from sweeper.results import TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.driver import SweepResult, run_sweep
+from sweeper.study.opening import Opening
+from sweeper.study.trained import is_simulated, require_trained
+from sweeper.tracking.mlflow_store import default_tracking_uri
+from sweeper.tracking.tags import DEVICE_TAG, SIMULATED_TAG
+from tests.study.test_driver import Silent
+
+
+class Listening(Silent):
+    facts: dict[str, str]
+
+    def opening(self, opening: Opening) -> None:
+        self.facts = dict(opening.facts)
+
+
+def sweep_of(engine: Any, trials: int = 6) -> SweepConfig:
+    content = {
+        "study": "s",
+        "dataset": {"path": "nowhere"},
+        "budget": {"trials": trials, "epochs": 3},
+        "search": {"backbone": "r", "weight_decay": {"float": [0, 1]}},
+        "engine": engine,
+    }
+    return SweepConfig.model_validate(content)
+
+
+def run(workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None) -> SweepResult:
+    clock = clock_of(sweep)
+    return run_sweep(
+        sweep,
+        workspace=workspace,
+        storage_url=f"sqlite:///{workspace.optuna_database}",
+        tracking_uri=default_tracking_uri(workspace),
+        engine=lambda: start_engine(sweep, workspace, "2", clock=clock),
+        observer=observer or Silent(),
+        clock=clock,
+    )
+
+
+def test_a_simulated_study_is_recorded_like_any_other_and_marked_everywhere(workspace: Workspace) -> None:
+    watching = Listening()
+    result = run(workspace, sweep_of({"name": "simulate", "faults": {"killed": 0.1}}), watching)
+    assert {row.state for row in result.rows} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert result.undelivered == 0
+    assert "nothing is trained" in watching.facts["simulated"]
+    client = mlflow.MlflowClient(default_tracking_uri(workspace))
+    runs = client.search_runs([str(result.experiment)])
+    assert len(runs) == 1 + 6
+    assert all("nothing was trained" in run.data.tags[SIMULATED_TAG] for run in runs)
+    trials = [run for run in runs if run.info.run_name.startswith("trial")]
+    assert {run.data.tags[DEVICE_TAG] for run in trials} == {"simulated, float32"}
+    points = client.get_metric_history(trials[0].info.run_id, "val/accuracy")
+    assert [point.step for point in points] == list(range(1, len(points) + 1))
+
+
+def test_two_runs_of_a_simulation_give_the_same_trials(workspace: Workspace, tmp_path_factory, created) -> None:
+    sweep = sweep_of({"name": "simulate", "seed": 7, "faults": {"killed": 0.2, "machine_lost": 0.1}}, trials=15)
+    other = Workspace(tmp_path_factory.mktemp("other"))
+    (other.root / created.name).write_bytes(created.read_bytes())
+    assert table(run(workspace, sweep)) == table(run(other, sweep))
+
+
+def table(result: SweepResult) -> list[Any]:
+    return [(row.params, row.value, row.state, row.seconds) for row in result.rows]
+
+
+def test_simulated_trials_do_not_mix_with_trained_ones(workspace: Workspace) -> None:
+    run(workspace, sweep_of("simulate"))
+    with pytest.raises(StudyChanged, match="were simulated"):
+        run(workspace, sweep_of("local", trials=8))
+
+
+def test_what_needs_weights_is_refused_for_a_simulated_study(workspace: Workspace) -> None:
+    run(workspace, sweep_of("simulate"))
+    store = StudyStore.load(f"sqlite:///{workspace.optuna_database}", "s")
+    assert is_simulated(store)
+    with pytest.raises(StudyError, match="nothing was trained and there are no weights"):
+        require_trained(store)
+
+
+def test_the_budget_of_a_simulation_is_in_virtual_time(workspace: Workspace) -> None:
+    sweep = sweep_of({"name": "simulate", "epoch": "1h"}, trials=1000)
+    hours = sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"timeout": 10 * 3600.0})})
+    result = run(workspace, hours)
+    assert "36000 s is used up" in str(result.stopped_because)
+    assert 2 <= len(result.rows) <= 40
