@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -69,8 +70,13 @@ class Machines:
         self.remove(node)
 
 
+OURS = ("SWEEPER_TEST_OF", uuid.uuid4().hex)
+"""In the environment of every process that is started here; no other is ever looked at."""
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
+    os.environ.update([OURS])
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make chaos-cluster does it")
     head = {"num_cpus": 0, "_system_config": FAST, "include_dashboard": False, "object_store_memory": 100_000_000}
     made = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
@@ -108,7 +114,8 @@ def named(name: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if process.name() == name[:15] or name in " ".join(process.cmdline()[:1]):
+            called = process.name() == name[:15] or name in " ".join(process.cmdline()[:1])
+            if called and process.environ().get(OURS[0]) == OURS[1]:
                 found.append(process)
     return found
 

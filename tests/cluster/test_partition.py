@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.conftest import FAST, PATIENCE_S, await_that, workers
+from tests.cluster.conftest import FAST, OURS, PATIENCE_S, await_that, workers
 from tests.functional.chaos import Sandbox, check, end_group
 
 pytestmark = [
@@ -27,20 +26,20 @@ pytestmark = [
 SPACE, OUTER, INNER = "sweeper-node", "sweeper-outer", "sweeper-inner"
 HERE, THERE = "10.77.3.1", "10.77.3.2"
 PORT = 20311
-OURS = {"SWEEPER_TEST_OF": uuid.uuid4().hex, "RAY_AUTH_MODE": "disabled"}
-"""In the environment of all that is started here."""
+ENVIRONMENT = dict([OURS, ("RAY_AUTH_MODE", "disabled")])
+"""Of all that is started here."""
 LONG = {"budget": {"trials": 3, "epochs": 60}, "sampler": "random", "pruner": "none"}
 
 
 def does(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, **OURS})
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, **ENVIRONMENT})
 
 
 def end_ray() -> None:
     """End what was started here, and no other cluster of this machine."""
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            if OURS.items() <= process.environ().items():
+            if ENVIRONMENT.items() <= process.environ().items():
                 process.kill()
 
 
@@ -95,7 +94,7 @@ def test_a_node_behind_a_cut_ends_its_worker_itself_and_its_trial_goes_on_elsewh
     assert whole.run() == 0, whole.said()
     engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HERE}:{PORT}"}
     sandbox = Sandbox.make(tmp_path / "cut", engine=engine, **LONG)
-    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **OURS}
+    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **ENVIRONMENT}
     process = sandbox.start()
     try:
         await_that(lambda: sandbox.said().count(" epoch ") >= 3, sandbox)
