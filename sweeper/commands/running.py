@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeper.config.names_to_check import NamesUsed
     from sweeper.config.sweep import ObjectiveConfig, SweepConfig
     from sweeper.paths import Workspace
-    from sweeper.study.driver import SweepResult
+    from sweeper.study.result import SweepResult
 
 INTERRUPTED = 130
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
 import numpy as np
@@ -104,6 +105,9 @@ class Repetitions:
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:  # noqa: ARG002
         """A repetition is never pruned: its epochs stand in its own folder."""
         return False
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         self._live.discard(number)

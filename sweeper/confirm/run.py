@@ -19,12 +19,13 @@ from sweeper.standings.no_winner import require_finished
 from sweeper.standings.pareto import in_order
 from sweeper.study.card import study_card, write_card
 from sweeper.study.continue_from import kept_start
-from sweeper.study.driver import Driver, EngineFactory, SweepResult
+from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import held_study
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.pretrained import kept_files
+from sweeper.study.result import SweepResult
 from sweeper.study.summary import after, known_order
 from sweeper.study.trained import require_trained
 from sweeper.tracking.outbox import Outbox

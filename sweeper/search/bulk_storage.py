@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from functools import cache
 from math import inf, nan
 from sys import intern
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import ColumnElement, Connection, Row, String, and_, exists, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, String, and_, exists, func, insert, select, type_coerce
+from sqlalchemy.dialects import postgresql, sqlite
 
 from sweeper.search.as_written import read_as_written
 
@@ -38,11 +39,64 @@ NOT_FINITE = {"INF_POS": inf, "INF_NEG": -inf, "NAN": nan}
 V = TypeVar("V")
 ByTrial = dict[int, dict[Any, V]]
 
+UPSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
 distribution_of = cache(json_to_distribution)
 
 
+class Drawn(NamedTuple):
+    """A parameter that was drawn for a trial, its value as Optuna keeps it."""
+
+    name: str
+    value: float
+    distribution: BaseDistribution
+
+
+class Reported(NamedTuple):
+    """What a trial has reported at a step."""
+
+    trial_id: int
+    step: int
+    value: float
+
+
+@cache
+def _put_reported(dialect: str) -> Any:
+    put = UPSERTS[dialect](models.TrialIntermediateValueModel)
+    changed = {name: put.excluded[name] for name in ("intermediate_value", "intermediate_value_type")}
+    return put.on_conflict_do_update(index_elements=["trial_id", "step"], set_=changed)
+
+
 class BulkStorage(RDBStorage):
-    """Optuna's storage in a database; only the reading of many trials is ours."""
+    """Optuna's storage in a database; only the reading of many trials is ours, and two writes that read nothing."""
+
+    def add_params(self, trial_id: int, drawn: Sequence[Drawn]) -> None:
+        """Write parameters of a trial that has none of them, in one transaction."""
+        rows = [
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": value,
+                "distribution_json": distribution_to_json(distribution),
+            }
+            for name, value, distribution in drawn
+        ]
+        with self.engine.begin() as connection:
+            connection.execute(insert(models.TrialParamModel), rows)
+
+    def put_intermediate_values(self, reported: Sequence[Reported]) -> None:
+        """Write what trials have reported, in place of what stands there, in one transaction."""
+        if self.engine.dialect.name not in UPSERTS:
+            for trial_id, step, value in reported:
+                self.set_trial_intermediate_value(trial_id, step, value)
+            return
+        rows = []
+        for trial_id, step, value in reported:
+            stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+            row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+            rows.append(row)
+        with self.engine.begin() as connection:
+            connection.execute(_put_reported(self.engine.dialect.name), rows)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

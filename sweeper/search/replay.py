@@ -40,8 +40,8 @@ def decide(study: optuna.Study, known: FrozenTrial, epoch: int, value: float) ->
 
     The answer holds the `epoch`, whether to `prune`, and the attributes of the `rungs` that are thereby completed.
     """
-    after = copy.deepcopy(known)
-    after.intermediate_values[epoch] = value
+    after = copy.copy(known)
+    after.intermediate_values = {**known.intermediate_values, epoch: value}
     withheld = WithheldWrites(study._storage)
     prune = bool(study.pruner.prune(with_storage(study, withheld), after))
     return {"epoch": epoch, "prune": prune, "rungs": withheld.attributes}

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.search_space import IntersectionSearchSpace
+from optuna.trial import FrozenTrial
 
 from sweeper.config.sampler import CmaEsConfig, GpConfig, GridConfig, NsgaConfig, QmcConfig, SamplerConfig, TpeConfig
+from sweeper.search.recent_history import recent_history
 
 
 def trial_seed(study_seed: int, number: int) -> int:
@@ -65,12 +67,24 @@ def build_sampler(
 class _InformedTPESampler(optuna.samplers.TPESampler):
     """Knows what those of earlier trials have found all trials to have in common, which follows from the trials alone.
 
-    To compare a thousand trials anew for each one would take longer than all else that a suggestion does.
+    To compare a thousand trials anew for each one would take longer than all else that a suggestion does. In a long
+    study it learns from the best trials and the newest.
     """
 
     def __init__(self, common: IntersectionSearchSpace, **options: Any):
         super().__init__(**options)
         self._search_space = common
+        self._shown: Any = None  # one trial is suggested, so that what is shown is worked out once
+
+    def _history(self, study: optuna.Study) -> Any:
+        self._shown = self._shown or recent_history(study)
+        return self._shown
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        return super().sample_relative(self._history(study), trial, search_space)
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, param_name: str, distribution: Any) -> Any:
+        return super().sample_independent(self._history(study), trial, param_name, distribution)
 
 
 class _NumberedQMCSampler(optuna.samplers.QMCSampler):

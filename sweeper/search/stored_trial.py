@@ -8,6 +8,8 @@ import time
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.seal import SEAL, unsealed_text
 
@@ -81,3 +83,13 @@ def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
 
 def _seconds_since(trial: FrozenTrial) -> float | None:
     return max(0.0, time.time() - trial.datetime_start.timestamp()) if trial.datetime_start else None
+
+
+def values_of(sweep: SweepConfig, number: int, outcome: TrialOutcome) -> list[float]:
+    """Return what Optuna learns of a finished trial, one value an objective. Raises StudyError where one is missing."""
+    if not sweep.objectives:
+        return [] if outcome.best_value is None else [outcome.best_value]
+    values = {goal.metric: outcome.value_of(goal.metric) for goal in sweep.objectives}
+    if None in values.values():
+        raise StudyError(f"trial {number} of {sweep.study} ended without one of its objectives: {values}")
+    return [value for value in values.values() if value is not None]

@@ -28,6 +28,7 @@ from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.grid import grid
 from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
+from sweeper.search.mirror import Mirror
 from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
@@ -50,6 +51,7 @@ from sweeper.search.stored_trial import (
     PRUNED_AT,
     SECONDS_USED,
     SWEEP,
+    values_of,
 )
 from sweeper.search.suggest import suggest
 from sweeper.search.trial_rows import TrialRows
@@ -98,7 +100,7 @@ class StudyStore:
             storage = open_storage(storage_url)
             begin_log(storage.engine)
             study = optuna.create_study(
-                storage=storage,
+                storage=Mirror(storage),
                 study_name=sweep.study,
                 directions=[goal.direction for goal in sweep.goals],
                 pruner=build_pruner(sweep.pruner, sweep.budget.epochs),
@@ -155,6 +157,8 @@ class StudyStore:
             lease = Lease(self._engine, self._study._study_id, self._sweep.study)
             lease.take(holder, is_dead)
         self._lease = lease
+        if isinstance(self._study._storage, Mirror):
+            self._study._storage.forget()  # who had it before may have written until now
         try:
             yield
         finally:
@@ -238,11 +242,10 @@ class StudyStore:
         come those that have not ended, and never others in their place: which trials are suggested
         without knowledge of each other then follows from their numbers alone.
         """
-        trials = self._study.get_trials(deepcopy=False)
-        waiting = {trial.number for trial in trials if trial.state == OptunaState.WAITING}
-        first = min(waiting, default=len(trials))
+        waiting = {trial.number for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))}
+        known = self._study._storage.get_n_trials(self._study._study_id)
+        first = min(waiting, default=known)
         numbers = range(first, (first // size + 1) * size)
-        known = len(trials)
         return [self._ask(number) for number in numbers if number in waiting or known <= number < self.budget]
 
     def _ask(self, number: int) -> TrialSpec:
@@ -293,7 +296,7 @@ class StudyStore:
     @_guarded
     def remaining(self) -> int:
         """Return how many trials are still to finish."""
-        finished = sum(trial.state in FINISHED for trial in self._study.get_trials(deepcopy=False))
+        finished = self._study._storage.get_n_trials(self._study._study_id, FINISHED)
         return max(self.budget - finished, len(self._live))
 
     @_guarded
@@ -303,6 +306,13 @@ class StudyStore:
         attempts = int(trial.user_attrs.get(kind, 0)) + 1
         trial.set_user_attr(kind, attempts)
         return attempts
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Store what is reported in the block in one transaction at its end; before that no answer may be given."""
+        storage: Any = self._study._storage
+        with storage_errors(self._url), storage.together():
+            yield
 
     @_guarded
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
@@ -346,25 +356,12 @@ class StudyStore:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live[number]
         trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
-        values = self._values(number, outcome) if outcome.state is TrialState.COMPLETE else None
-        if not outcome.feasible and self._uses_constraints and FITS_IN_MEMORY not in trial.constraints:
+        values = values_of(self._sweep, number, outcome) if outcome.state is TrialState.COMPLETE else None
+        constrained = not isinstance(self._sweep.sampler, CmaEsConfig)  # which has no use for it and warns of each
+        if not outcome.feasible and constrained and FITS_IN_MEMORY not in trial.constraints:
             trial.set_constraint(FITS_IN_MEMORY, 1.0)
         self._study.tell(trial, values, state=ENDINGS[outcome.state])
         del self._live[number]
-
-    def _values(self, number: int, outcome: TrialOutcome) -> list[float]:
-        """Return what Optuna learns of a finished trial, one value an objective."""
-        if not self._sweep.objectives:
-            return [] if outcome.best_value is None else [outcome.best_value]
-        values = {goal.metric: outcome.value_of(goal.metric) for goal in self._sweep.objectives}
-        if None in values.values():
-            raise StudyError(f"trial {number} of {self._sweep.study} ended without one of its objectives: {values}")
-        return [value for value in values.values() if value is not None]
-
-    @property
-    def _uses_constraints(self) -> bool:
-        """CMA-ES has no use for constraints and warns of each; the others take them or let them be."""
-        return not isinstance(self._sweep.sampler, CmaEsConfig)
 
     @_guarded
     def curves(self, numbers: Collection[int]) -> dict[int, dict[int, float]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from math import inf
 from types import MappingProxyType
 from typing import Any
@@ -48,6 +48,7 @@ from sweeper.study.observer import Observer
 from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
+from sweeper.study.result import SweepResult
 from sweeper.study.signals import stop_on_signals
 from sweeper.study.silence import Silence
 from sweeper.study.summary import SummaryClock, write_summary
@@ -68,18 +69,6 @@ Clock = Callable[[], float]
 """Gives seconds, as `time.monotonic` does; of a simulation those in which its trials run."""
 Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 """Writes what the parent run holds: history and artifacts, into the folder of the study."""
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """How a run of the command ended."""
-
-    rows: list[TrialRow]
-    interrupted: bool
-    stopped_because: str | None
-    undelivered: int
-    experiment: str | None  # its id in MLflow, unless that could never be reached
-    refused: str | None = None  # why MLflow does not take what is undelivered, where that stays so
 
 
 def run_sweep(
@@ -224,8 +213,12 @@ class Driver:
                 if self._interrupted or not (self._live or self._more_to_start()):
                     break
                 self._summarize()  # when the workers are busy again
-                for event in engine.events(POLL_S):
-                    self._handle(engine, event)
+                for reports, events in groupby(engine.events(POLL_S), lambda event: isinstance(event, EpochFinished)):
+                    if reports:
+                        self._take_reports(engine, [event for event in events if isinstance(event, EpochFinished)])
+                    else:
+                        for event in events:
+                            self._handle(event)
                 self._look_after_silent_trials(engine)
                 self._observer.tracking_trouble(self._outbox.trouble)
             self._store.add_seconds_used(self._clock() - started)
@@ -272,17 +265,24 @@ class Driver:
         weights = self._weights.get(str(spec.config.pretrained))
         return spec.model_copy(update={"weights": weights, "start": self._start})
 
-    def _handle(self, engine: Engine, event: Event) -> None:
+    def _take_reports(self, engine: Engine, reports: Sequence[EpochFinished]) -> None:
+        """Report epochs of several trials, which are stored together, and answer once they are."""
+        metric, told = self._store.sweep.objective.metric, [(report.number, report.metrics) for report in reports]
+        with self._store.together():
+            prunes = [
+                self._store.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
+                for number, metrics in told
+            ]
+        for (number, metrics), prune in zip(told, prunes, strict=True):
+            engine.answer(number, prune=prune)
+            self._silence.epoch_finished(number)
+            self._outbox.notify(number, DeliveryPhase.RUNNING)
+            if self._events is not None:
+                self._events.epoch_finished(number, metrics)
+            self._observer.epoch_finished(number, metrics)
+
+    def _handle(self, event: Event) -> None:
         match event:
-            case EpochFinished(number, metrics):
-                value = metrics.values[self._store.sweep.objective.metric]
-                prune = self._store.report(number, metrics.epoch, value, metrics.values.get("lr"))
-                engine.answer(number, prune=prune)
-                self._silence.epoch_finished(number)
-                self._outbox.notify(number, DeliveryPhase.RUNNING)
-                if self._events is not None:
-                    self._events.epoch_finished(number, metrics)
-                self._observer.epoch_finished(number, metrics)
             case TrialEnded(number, outcome):
                 self._end_trial(number, outcome)
             case WorkerReady(room):

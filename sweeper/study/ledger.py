@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sweeper.config.sweep import SweepConfig
@@ -41,6 +42,9 @@ class Ledger(Protocol):
 
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Take in the objective after an epoch and return whether to prune. Repeating a report is safe."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Store what is reported in the block by its end, in one go where that is faster."""
 
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how it ended; after this it is never run again."""

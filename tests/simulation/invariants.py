@@ -11,7 +11,7 @@ from optuna.trial import TrialState as OptunaState
 
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import choose
-from sweeper.study.driver import SweepResult
+from sweeper.study.result import SweepResult
 from sweeper.tracking.tags import STATUS, SWEEP, TRIAL_TAG
 from tests.simulation.server import Run
 from tests.simulation.simulation import Simulation

@@ -27,7 +27,8 @@ from sweeper.results import TrialSpec
 from sweeper.search import study_store
 from sweeper.search.study_store import StudyStore
 from sweeper.study import driver
-from sweeper.study.driver import Driver, SweepResult
+from sweeper.study.driver import Driver
+from sweeper.study.result import SweepResult
 from sweeper.study.summary import SummaryClock
 from sweeper.tracking import delivery, outbox
 from sweeper.tracking.delivery import StudyCard

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from sweeper.search.bulk_storage import Drawn, Reported
 from sweeper.search.storage import open_storage
 from tests.simulation.world import World
 
@@ -22,6 +23,8 @@ WRITES = (
     "set_study_system_attr",
     "set_trial_param",
     "_set_trial_param",
+    "add_params",
+    "put_intermediate_values",
     "set_trial_state_values",
     "set_trial_intermediate_value",
     "set_trial_user_attr",
@@ -46,6 +49,29 @@ class MemoryStorage(InMemoryStorage):
         """Return trials; Optuna's own way to find waiting ones misses those that are put back in line."""
         chosen = None if states is None else [state for state in TrialState if state in states]
         return super().get_all_trials(study_id, deepcopy, chosen)
+
+    def get_heartbeat_interval(self) -> None:
+        """Nobody sends heartbeats: Optuna asks because the cache above could."""
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        return self.get_trial(self.create_new_trial(study_id, template_trial))
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        return self.get_all_trials(study_id, deepcopy=False)
+
+    def add_params(self, trial_id: int, drawn: Sequence[Drawn]) -> None:
+        for name, value, distribution in drawn:
+            self.set_trial_param(trial_id, name, value, distribution)
+
+    def put_intermediate_values(self, reported: Sequence[Reported]) -> None:
+        for trial_id, step, value in reported:
+            self.set_trial_intermediate_value(trial_id, step, value)
 
     def brief_trials(self, study_id: int, above: int, ended_by: str) -> Iterator[FrozenTrial]:
         return (trial for trial in self.get_all_trials(study_id, deepcopy=False) if trial._trial_id > above)

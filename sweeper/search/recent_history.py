@@ -1,0 +1,47 @@
+"""What TPE learns from in a long study: the best trials and the newest, so that a suggestion's cost stops growing.
+
+TPE compares a model of the best trials, at most 25, with a model of all others. The best are all among those that are
+shown, so that the first model is the same as with all trials; the second rests on the newest. Up to 1,000 trials
+nothing is left out. What that costs in time and in quality: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from heapq import nsmallest
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+NEWEST, BEST = 900, 100
+LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+class RecentHistory:
+    """A study that shows a sampler a part of its trials. Uses a part of Optuna that it does not document."""
+
+    def __init__(self, study: optuna.Study, trials: list[FrozenTrial]):
+        self._study = study
+        self._trials = trials
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *, states: Container[TrialState] | None = None, **_: bool) -> list[FrozenTrial]:
+        return [trial for trial in self._trials if states is None or trial.state in states]
+
+
+def recent_history(study: optuna.Study, newest: int = NEWEST, best: int = BEST) -> Any:
+    """Return a study that shows the best and the newest of its trials, which follow from the trials alone.
+
+    One with several objectives, where many trials are best, is shown whole.
+    """
+    trials = study._get_trials(deepcopy=False, states=LEARNED_FROM)
+    if len(trials) <= newest + best or len(study.directions) > 1:
+        return study
+    sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
+    complete = (trial for trial in trials[:-newest] if trial.state == TrialState.COMPLETE)
+    leaders = nsmallest(best, complete, key=lambda trial: sign * trial.values[0])
+    return RecentHistory(study, [*sorted(leaders, key=lambda trial: trial.number), *trials[-newest:]])

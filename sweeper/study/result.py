@@ -1,0 +1,19 @@
+"""How a run of the command ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sweeper.results import TrialRow
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a run of the command ended."""
+
+    rows: list[TrialRow]
+    interrupted: bool
+    stopped_because: str | None
+    undelivered: int
+    experiment: str | None  # its id in MLflow, unless that could never be reached
+    refused: str | None = None  # why MLflow does not take what is undelivered, where that stays so
