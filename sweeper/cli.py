@@ -16,6 +16,7 @@ from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
+from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.predict import predict
 from sweeper.commands.register import register
 from sweeper.commands.report import report
@@ -41,6 +42,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; errors of ours become a message and their exit code."""
+    heed_sigterm()
     outlast_the_reader()
     log_without_credentials(logging.WARNING, "%(message)s")
     try:
@@ -48,6 +50,9 @@ def main() -> None:
     except SweeperError as error:
         refuse(f"error: {error}")
         sys.exit(error.exit_code)
+    except ToldToLeave:
+        refuse("told to leave by SIGTERM; the same command goes on")
+        raise
 
 
 for command in (

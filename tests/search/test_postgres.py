@@ -24,6 +24,7 @@ from tests.search.test_replay import DyingStorage, Killed, run_to_end, sweep_of,
 
 pytestmark = pytest.mark.slow
 
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     pytest.importorskip("psycopg")

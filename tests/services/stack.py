@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import ssl
 import subprocess
@@ -18,12 +17,12 @@ from typing import Any
 import pytest
 
 from tests.postgres import ACCOUNT, Cluster, is_installed, postgres
-from tests.services.certificate import Certificate
+from tests.services.certificate import Authority, Certificate
 from tests.tracking.server import PATIENCE_S, MlflowServer, free_port
 
 ADMIN, ADMIN_PASSWORD = "admin", "the-admins-passw0rd"
 USER, PASSWORD = "ada", "s3cret-of-ada"  # who records
-DATABASE_PASSWORD = "s3cret-of-the-database"
+DATABASE_PASSWORD = "s3cret-of-the-database"  # noqa: S105
 STORE_KEY = "s3cret-of-the-store"  # known to the MLflow server alone
 BUCKET = "records"
 
@@ -92,6 +91,16 @@ class ObjectStore:
         found = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return [entry["Key"] for page in found for entry in page.get("Contents", [])]
 
+    def make_bucket(self) -> None:
+        self.client().create_bucket(Bucket=BUCKET)
+
+    def drop_bucket(self) -> None:
+        """Remove the bucket with all that is in it."""
+        client = self.client()
+        for key in self.objects():
+            client.delete_object(Bucket=BUCKET, Key=key)
+        client.delete_bucket(Bucket=BUCKET)
+
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -138,24 +147,30 @@ class Stack:
     database: Cluster
     store: ObjectStore
     server: SecuredServer
+    authority: Authority
     certificate: Certificate
     expired: Certificate
 
-    @property
-    def storage(self) -> str:
-        url = self.database.url_of(ACCOUNT, "optuna", DATABASE_PASSWORD)
-        return f"{url}?sslmode=verify-full&sslrootcert={self.certificate.certificate}"
+    def storage(self, database: str, password: str = DATABASE_PASSWORD) -> str:
+        """Return the address of a database, with the authority whose certificates are believed."""
+        url = self.database.url_of(ACCOUNT, database, password)
+        return f"{url}?sslmode=verify-full&sslrootcert={self.authority.certificate}"
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def variables(self, database: str) -> dict[str, str]:
         """What a user sets in the environment."""
         return {
-            "OPTUNA_STORAGE": self.storage,
+            "OPTUNA_STORAGE": self.storage(database),
             "MLFLOW_TRACKING_URI": self.server.uri,
             "MLFLOW_TRACKING_USERNAME": USER,
             "MLFLOW_TRACKING_PASSWORD": PASSWORD,
-            "MLFLOW_TRACKING_SERVER_CERT_PATH": str(self.certificate.certificate),
+            "MLFLOW_TRACKING_SERVER_CERT_PATH": str(self.authority.certificate),
         }
+
+    def serve_with(self, certificate: Certificate) -> None:
+        """Start the MLflow server anew, with another certificate."""
+        self.server.kill()
+        self.server.certificate = certificate
+        self.server.start()
 
     def sign_up(self, user: str, password: str) -> None:
         self._as_admin("POST", "users/create", user, password)
@@ -171,7 +186,7 @@ class Stack:
             f"{self.server.uri}/api/2.0/mlflow/{what}",
             json={"username": user, "password": password},
             auth=(ADMIN, ADMIN_PASSWORD),
-            verify=str(self.server.certificate.certificate),
+            verify=str(self.authority.certificate),
             timeout=60,
         )
         assert answer.ok, answer.text
@@ -183,18 +198,19 @@ def services(root: Path) -> Iterator[Stack]:
     lacking = missing()
     if lacking:
         pytest.skip(lacking)
-    certificate, expired = Certificate.made(root / "tls"), Certificate.made(root / "expired", days=-1)
+    authority = Authority(root / "tls")
+    certificate, expired = authority.certify("valid"), authority.certify("expired", days=-1)
     with contextlib.ExitStack() as held:
         database = held.enter_context(postgres(DATABASE_PASSWORD))
         database.encrypt(certificate.certificate, certificate.key)
-        make_databases(database, "optuna", "mlflow", "accounts")
+        make_databases(database, "mlflow", "accounts")
         store = ObjectStore(root)
         held.callback(store.close)
-        store.client().create_bucket(Bucket=BUCKET)
+        store.make_bucket()
         server = SecuredServer(root / "mlflow", database, store, certificate)
         held.callback(server.kill)
         server.start()
-        stack = Stack(database, store, server, certificate, expired)
+        stack = Stack(database, store, server, authority, certificate, expired)
         stack.sign_up(USER, PASSWORD)
         yield stack
 
@@ -206,9 +222,3 @@ def make_databases(cluster: Cluster, *names: str) -> None:
     with psycopg.connect(address, autocommit=True) as connection:
         for name in names:
             connection.execute(f'CREATE DATABASE "{name}"')
-
-
-def outside_settings() -> dict[str, str]:
-    """Return this process's environment without what tells of other services."""
-    others = ("MLFLOW_", "OPTUNA_", "AWS_", "PG")
-    return {name: value for name, value in os.environ.items() if not name.startswith(others)}
