@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ faketime:  ## install what the slow tests set a clock with
 
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
+
+chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine in 30 ways; takes 20 minutes
+	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
 
 bench: .venv/bench.stamp  ## measure beside the ceiling and what people write today (DATA= class folders of 64-pixel JPEGs, SMALL= of 32, WEIGHTS= a file of tf_efficientnet_lite0); takes hours
 	$(foreach name,ceiling batches decode step_profile,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true
@@ -90,6 +93,10 @@ clean:  ## remove the environment and the caches of the tools
 	@echo "installing (about 4 minutes the first time)"
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/package.stamp
+
+.venv/ray.stamp: .venv/dev.stamp
+	@$(INSTALL) --editable '.[dev,ray]'
+	@touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt
 	@echo "installing what sweeper is compared with"

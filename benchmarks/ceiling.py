@@ -41,7 +41,7 @@ from sweeper.training.learner import build_learner
 from sweeper.training.trainer import train
 
 CLASSES = 10
-VAL_SHARE = 5  # one validation image for so many training images, as in CIFAR-10
+VAL_SHARE = 5  # one validation image for this many training images, as in CIFAR-10
 
 
 @dataclass

@@ -126,7 +126,7 @@ def unpacked(images: Path, folder: Path) -> Path:
 
 
 def run(part: Part, images: Path | None, logs: Path, deadline: float) -> bool:
-    """Run a part within its limit and the time that is left; tell whether it ended well."""
+    """Run a part within its limit and the time that is left; return whether it ended well."""
     left = deadline - time.monotonic()
     if left <= 1:
         print(f"== {part.name}: no time is left", flush=True)

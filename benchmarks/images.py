@@ -33,7 +33,7 @@ class Images:
 
 
 def gather(source: Path | None, into: Path, *, size: int, classes: int, train: int, val: int) -> Images:
-    """Return so many images of so many classes in a folder of their own: copies of real ones, or generated."""
+    """Return this many images of this many classes in a folder of their own: copies of real ones, or generated."""
     counts = {"train": train, "val": val}
     for split in SPLITS:
         folder = _split_of(source, split) if source else None
@@ -76,7 +76,7 @@ def _split_of(source: Path, split: str) -> Path:
 
 
 def _holds(folder: Path, count: int, classes: int) -> bool:
-    """Tell whether a folder holds exactly so many images of so many classes, so that none need be copied."""
+    """Return whether a folder holds exactly this many images of this many classes, so that none need be copied."""
     found = [sum(1 for _ in path.iterdir()) for path in folder.iterdir() if path.is_dir()]
     return len(found) == classes and sum(found) == count
 

@@ -47,7 +47,7 @@ _, status, used = os.wait4(process.pid, 0)
 print(time.perf_counter() - started, used.ru_maxrss / 1e3)
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-"""Starts a command from a process of its own: the most memory that Linux tells of one counts its parent's, too."""
+"""Starts a command from a process of its own: the most memory that Linux reports of one counts its parent's, too."""
 
 
 class Took(NamedTuple):

@@ -29,7 +29,7 @@ HEADINGS = ("", "median", "smallest", "largest", "n", "wanted")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One quantity, measured so many times; a ratio may have a demand on its median."""
+    """One quantity, measured several times; a ratio may have a demand on its median."""
 
     name: str
     unit: str

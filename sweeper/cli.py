@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
 from sweeper.commands.leaving import ToldToLeave, heed_sigterm
+from sweeper.commands.list import list_studies
 from sweeper.commands.predict import predict
 from sweeper.commands.register import register
 from sweeper.commands.report import report
@@ -34,7 +36,7 @@ from sweeper.errors import SweeperError
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -55,25 +57,18 @@ def main() -> None:
         raise
 
 
-for command in (
-    run,
-    train,
-    predict,
-    evaluate,
-    confirm,
-    reproduce,
-    extend,
-    report,
-    diff,
-    register,
-    status,
-    best,
-    sync,
-    doctor,
-    schema,
-):
-    app.command()(command)
-app.add_typer(data.app, name="data")
+GROUPS: dict[str, dict[str, Callable[..., None]]] = {
+    "Search": {"run": run, "list": list_studies, "status": status, "best": best, "extend": extend, "train": train},
+    "Check the result": {"confirm": confirm, "reproduce": reproduce, "report": report, "diff": diff},
+    "Use a model": {"predict": predict, "evaluate": evaluate, "register": register},
+    "Data, records and this machine": {"doctor": doctor, "sync": sync, "schema": schema},
+}
+"""The commands, as `sweeper --help` shows them."""
+
+for group, commands in GROUPS.items():
+    for name, command in commands.items():
+        app.command(name, rich_help_panel=group)(command)
+app.add_typer(data.app, name="data", rich_help_panel="Data, records and this machine")
 
 
 @app.callback(invoke_without_command=True)

@@ -3,10 +3,10 @@
 SweeperError
 ├── ConfigError         2   the search space or the command line is wrong; lists every problem
 ├── DatasetError        3   the images or their labels cannot be used
-├── OtherImages             the images have changed while a study runs; its driver tells it as StudyChanged
+├── OtherImages             the images have changed while a study runs; its driver reports it as StudyChanged
 ├── StudyError          4   the study cannot be opened, continued or asked for what was wanted
 │   ├── StudyLocked         another driver is running it
-│   ├── StudyTakenOver      another driver has gone on with it, since this one did not answer
+│   ├── StudyTakenOver      another driver has taken it over, since this one did not answer
 │   ├── StudyNotFound       no study of that name is stored
 │   ├── StudyChanged        the search space, the images or a model file differ from those it was started with
 │   ├── ForeignStudy        it belongs to another folder

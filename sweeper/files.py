@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,15 +131,47 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with beside.open("wb") as file:
-                yield file
+            with _NotingFile(io.FileIO(beside, "wb")) as file:
+                with file.own_failure():
+                    yield file
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            put_in_place(beside, path)
         except BaseException:
             beside.unlink(missing_ok=True)  # a full disk gets its space back
             raise
-        _sync_folder(path.parent)
+
+
+def put_in_place(built: Path, path: Path) -> None:
+    """Put a file or folder that was built beside `path` there, in place of an earlier file. Raises OSError.
+
+    What is built must be on the disk already; a reader, or a crash, sees the earlier one or the new one.
+    """
+    os.replace(built, path)  # noqa: PTH105  # the word for it
+    _sync_folder(path.parent)
+
+
+class _NotingFile(io.BufferedWriter):
+    """Remembers why a write failed: libraries that write by compiled code say something else."""
+
+    _failure: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError as error:
+            self._failure = error
+            raise
+
+    @contextmanager
+    def own_failure(self) -> Iterator[None]:
+        """Raise the failure of a write in place of what a library made of it."""
+        try:
+            yield
+        except Exception as error:
+            if self._failure is not None and error is not self._failure:
+                raise self._failure from error
+            raise
 
 
 def part_of(path: Path) -> Path:

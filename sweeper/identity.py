@@ -50,7 +50,7 @@ class Identity(Frozen):
         return f"id {self.id}, {place.user} on {place.host} in {place.folder}, since {place.since}"
 
     def stands_for(self, place: str) -> bool:
-        """Tell whether what is claimed for a place is this one's."""
+        """Return whether what is claimed for a place is this one's."""
         return place == self.place.id or place in self.formerly
 
     def moved_to(self, place: Place) -> Identity:

@@ -28,7 +28,7 @@ def write_picture(path: Path, seed: int, width: int = 12, height: int = 12) -> P
 
 
 def write_class_folders(root: Path, counts: dict[str, int], size: int = 12, first_seed: int = 0) -> Path:
-    """Write so many PNG files for each `CLASS` or `SPLIT/CLASS`, every image different."""
+    """Write this many PNG files for each `CLASS` or `SPLIT/CLASS`, every image different."""
     seed = first_seed
     for folder, count in counts.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -39,6 +39,6 @@ def write_class_folders(root: Path, counts: dict[str, int], size: int = 12, firs
 
 
 def write_split_folders(root: Path, train: int = 6, val: int = 3, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    """Write train/ and val/ with so many images of each class."""
+    """Write train/ and val/ with this many images of each class."""
     counts = {f"train/{name}": train for name in classes} | {f"val/{name}": val for name in classes}
     return write_class_folders(root, counts)

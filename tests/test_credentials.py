@@ -67,7 +67,7 @@ def test_secrets_of_the_common_stores_are_hidden_and_the_rest_is_kept(address: s
     assert shown.startswith("at ")
 
 
-def test_what_is_no_secret_is_kept() -> None:
+def test_what_is_not_secret_is_kept() -> None:
     kept = "https://a.blob.core.windows.net/c/x?sv=2024-11-04&se=2026-01-01&sp=r"
     assert hide_credentials(f"{kept}&sig=x") == f"{kept}&sig=***"
     plain = "trial 3: optimizer.adamw.lr=0.01 search.batch_size=64 monkey=1 design=2"

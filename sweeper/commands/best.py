@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sweeper.commands import exporting
-from sweeper.commands.options import StorageOption, TrackingOption, TrialArgument
+from sweeper.commands.options import JsonOption, StorageOption, TrackingOption, TrialArgument
 from sweeper.commands.studies import open_trial, this_workspace, winner_of
-from sweeper.commands.terminal import say, show
+from sweeper.commands.terminal import beside_json, say, show, write_json
 
 if TYPE_CHECKING:
     from sweeper.results import TrialRow
@@ -36,6 +36,7 @@ def best(
     soup: exporting.SoupOption = False,
     ensemble: exporting.EnsembleOption = False,
     leaders: exporting.LeadersOption = 5,
+    as_json: JsonOption = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -44,7 +45,6 @@ def best(
     The best is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
     is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
     """
-    from sweeper.config.task import reconstructs
     from sweeper.display.tables import params_table, ranked_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
@@ -57,17 +57,42 @@ def best(
     _require_a_choice(prefer, within, trial if another else None)
     if prefer:
         row = winner_of(store, prefer, within)
-    _say_which(store, row, winner if another else None, preferred=bool(prefer))
-    show(params_table(row, store.rows()))
-    show(ranked_table(store.rows(), store.sweep, limit=5))
-    if export or to:
-        asked = exporting.Asked(
-            fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance
-        )
-        folder = to or workspace.export(store.sweep.study, row.number if another else None)
-        exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
-        if register and another and not reconstructs(store.sweep.task):
-            say(f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}")
+    with beside_json(as_json):
+        _say_which(store, row, winner if another else None, preferred=bool(prefer))
+        show(params_table(row, store.rows()))
+        show(ranked_table(store.rows(), store.sweep, limit=5))
+        folder = (to or workspace.export(store.sweep.study, row.number if another else None)) if export or to else None
+        if folder is not None:
+            asked = exporting.Asked(
+                fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance
+            )
+            exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
+            if register and another:
+                _say_not_registered(store, folder)
+    if as_json:
+        write_json(_answer(store, row, folder, winner=not another))
+
+
+def _say_not_registered(store: StudyStore, folder: Path) -> None:
+    from sweeper.finished.tasks import finished_task
+
+    if finished_task(store.sweep).registered:
+        say(f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}")
+
+
+def _answer(store: StudyStore, row: TrialRow, folder: Path | None, *, winner: bool) -> dict[str, Any]:
+    from sweeper.display.answers import BestAnswer, TrialAnswer
+
+    answer = BestAnswer(
+        study=store.sweep.study,
+        objective=store.sweep.objective.metric,
+        direction=store.sweep.objective.direction,
+        winner=winner,
+        export=str(folder) if folder else None,
+        trial=TrialAnswer.of(row),
+        config=row.config.model_dump(mode="json") if row.config else {},
+    )
+    return answer.model_dump(mode="json")
 
 
 def _require_a_choice(prefer: str | None, within: float | None, named: str | None) -> None:

@@ -65,66 +65,23 @@ def confirm(
 
 
 def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:
-    """Measure the winner on the test split, if that has never been looked at or is asked for, and tell of all looks."""
+    """Measure the winner on the test split if that is new or asked for; show all looks."""
+    from sweeper.commands.options import device_named
+    from sweeper.confirm.looking import look_at_test_split, record_looks
     from sweeper.confirm.test_split import looks
     from sweeper.display.confirmation import look_lines
     from sweeper.errors import DatasetError
 
     folder = workspace.study(store.sweep.study)
-    seen = looks(folder)
-    if not seen or again:
+    if again or not looks(folder):
+        on, now_ms = device_named(store.sweep.device), int(time.time() * 1000)
         try:
-            _measure(workspace, store, winner, tracking_uri, forced=bool(seen))
+            with progress_bar("decoding") as progress:
+                look_at_test_split(
+                    workspace, store, winner, device=on, tracking_uri=tracking_uri, now_ms=now_ms, progress=progress
+                )
         except DatasetError as error:
             warn(f"no look at a test split: {error}")
-    _record(workspace, store, tracking_uri)
+    record_looks(workspace, store, tracking_uri)
     for line in look_lines(looks(folder), winner):
         say(line)
-
-
-def _measure(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, forced: bool) -> None:
-    from sweeper.commands.options import device_named
-    from sweeper.confirm.test_split import Look, keep_look
-    from sweeper.finished.evaluate_classifier import evaluate_trial, write_report
-
-    sweep = store.sweep
-    with progress_bar("decoding") as progress:
-        report = evaluate_trial(
-            workspace,
-            store,
-            store.rows()[winner],
-            "test",
-            data=None,
-            device=device_named(sweep.device),
-            tracking_uri=tracking_uri,
-            progress=progress,
-        )
-    write_report(report, workspace.evaluation(sweep.study, "test"))
-    look = Look(
-        trial=winner,
-        metrics=report.evaluation.values,
-        images=report.images,
-        digest=report.digest,
-        when_ms=int(time.time() * 1000),
-        forced=forced,
-    )
-    keep_look(workspace.study(sweep.study), look)
-
-
-def _record(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
-    """Let MLflow know of looks that it has not been told of."""
-    from sweeper.confirm.test_split import keep_look, looks
-    from sweeper.study.artifacts import find_run
-    from sweeper.tracking.tags import CONFIRMED_TAG, LOOK_FORCED_TAG
-    from sweeper.tracking.test_split_looks import record_test_look
-
-    folder, rows = workspace.study(store.sweep.study), store.rows()
-    files = sorted(path for path in workspace.evaluation(store.sweep.study, "test").path.glob("*") if path.is_file())
-    for look in looks(folder):
-        if not look.recorded:
-            mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)
-            epoch = rows[look.trial].best_epoch or 0
-            record_test_look(mlflow, run, look.metrics, epoch, files, look.digest, look.when_ms)
-            forced = {LOOK_FORCED_TAG: "true"} if look.forced else {}
-            mlflow.set_tags(run, {CONFIRMED_TAG: "true", **forced})
-            keep_look(folder, look.model_copy(update={"recorded": True}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,12 +14,9 @@ from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
-    import torch
-
+    from sweeper.finished.evaluate_autoencoder import QualityReport
     from sweeper.finished.evaluate_classifier import SplitReport
-    from sweeper.paths import EvaluationFolder, Workspace
-    from sweeper.results import TrialRow
-    from sweeper.search.study_store import StudyStore
+    from sweeper.paths import Workspace
 
 
 def evaluate(
@@ -43,7 +39,8 @@ def evaluate(
 
     For a study's test split, the metrics and files go to the trial's MLflow run, with a count of the looks.
     """
-    from sweeper.config.task import reconstructs
+    from sweeper.finished.evaluate import evaluate_trial, evaluation_folder, record_look
+    from sweeper.finished.tasks import finished_task
     from sweeper.paths import EvaluationFolder
 
     workspace = this_workspace()
@@ -53,38 +50,16 @@ def evaluate(
         return
     store, row = open_trial(workspace, storage, model, tracking_uri)
     on = device_named(store.sweep.device if device == "auto" else device)
-    folder = EvaluationFolder(to) if to else workspace.evaluation(store.sweep.study, split, _number_of(store, row))
-    asked = Asked(workspace, store, row, split, data, folder, on, tracking_uri, as_json)
-    looks = _evaluate_autoencoder(asked) if reconstructs(store.sweep.task) else _evaluate_classifier(asked)
-    if looks is not None:
+    task = finished_task(store.sweep)
+    with progress_bar("decoding") as progress:
+        report = evaluate_trial(
+            workspace, store, row, split, task, data=data, device=on, tracking_uri=tracking_uri, progress=progress
+        )
+    files = report.write(EvaluationFolder(to) if to else evaluation_folder(workspace, store, row, split))
+    _show(report, f"{store.sweep.study}/{row.number}", files[0].parent, as_json=as_json)
+    if split == "test":
+        looks = record_look(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
         warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which trial is evaluated on which images, and where the numbers go."""
-
-    workspace: Workspace
-    store: StudyStore
-    row: TrialRow
-    split: Literal["val", "test"]
-    data: Path | None
-    folder: EvaluationFolder
-    device: torch.device
-    tracking_uri: str | None
-    as_json: bool
-
-    @property
-    def name(self) -> str:
-        return f"{self.store.sweep.study}/{self.row.number}"
-
-
-def _number_of(store: StudyStore, row: TrialRow) -> int | None:
-    """Return the number of a trial that is not the winner: its files get a folder of their own."""
-    from sweeper.standings.winner import study_winner
-
-    winner = study_winner(store)
-    return None if winner and winner.number == row.number else row.number
 
 
 def _require_free(to: Path | None) -> None:
@@ -108,71 +83,23 @@ def _evaluate_export(
     as_json: bool,
 ) -> None:
     from sweeper.errors import DatasetError
-    from sweeper.finished.evaluate_classifier import evaluate_export, write_report
+    from sweeper.finished.evaluate_classifier import evaluate_export
     from sweeper.paths import EvaluationFolder
 
     if data is None:
         raise DatasetError(f"the export {export} does not know where its images are; name them with --data")
     with progress_bar("decoding") as progress:
         report = evaluate_export(workspace, export, split, data=data, device=device_named(device), progress=progress)
-    files = write_report(report, EvaluationFolder(to) if to else workspace.evaluation(export.resolve().name, split))
-    _show(report, f"{export}", split, files[0].parent, as_json=as_json)
+    files = report.write(EvaluationFolder(to) if to else workspace.evaluation(export.resolve().name, split))
+    _show(report, f"{export}", files[0].parent, as_json=as_json)
 
 
-def _evaluate_classifier(asked: Asked) -> int | None:
-    """Evaluate, write and show a trial; return how often its test split was looked at, None for another split."""
-    from sweeper.finished.evaluate_classifier import evaluate_trial, record_in_mlflow, write_report
-
-    store, tracking_uri = asked.store, asked.tracking_uri
-    with progress_bar("decoding") as progress:
-        report = evaluate_trial(
-            asked.workspace,
-            store,
-            asked.row,
-            asked.split,
-            data=asked.data,
-            device=asked.device,
-            tracking_uri=tracking_uri,
-            progress=progress,
-        )
-    files = write_report(report, asked.folder)
-    _show(report, asked.name, asked.split, asked.folder.path, as_json=asked.as_json)
-    if asked.split != "test":
-        return None
-    return record_in_mlflow(asked.workspace, store, report, files, int(time.time() * 1000), tracking_uri)
-
-
-def _evaluate_autoencoder(asked: Asked) -> int | None:
-    """Do the same for an autoencoder."""
-    from sweeper.display.evaluation import quality_table
-    from sweeper.errors import DatasetError
-    from sweeper.finished.evaluate_autoencoder import evaluate_autoencoder, record_quality, write_quality
-
-    store, tracking_uri, device = asked.store, asked.tracking_uri, asked.device
-    if asked.data is not None:
-        rule = f"--data names labelled images for a classifier, and {asked.name} is an autoencoder; leave it out"
-        raise DatasetError(rule)
-    with progress_bar("decoding") as progress:
-        report = evaluate_autoencoder(
-            asked.workspace, store, asked.row, asked.split, device=device, tracking_uri=tracking_uri, progress=progress
-        )
-    files = write_quality(report, asked.folder)
-    if asked.as_json:
-        write_json(report.as_json())
-    else:
-        show(quality_table(report))
-        say(f"{asked.name}: {report.images:,} {asked.split} images of {report.data}; files in {asked.folder.path}")
-    if asked.split != "test":
-        return None
-    return record_quality(asked.workspace, store, report, files, int(time.time() * 1000), tracking_uri)
-
-
-def _show(report: SplitReport, name: str, split: str, folder: Path, *, as_json: bool) -> None:
-    from sweeper.display.evaluation import classes_table, scores_table
+def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_json: bool) -> None:
+    from sweeper.display.evaluation import tables_of
 
     if as_json:
         write_json(report.as_json())
         return
-    show(classes_table(report))
-    show(scores_table(report))
-    say(f"{name}: {report.images:,} {split} images of {report.data}; files in {folder}")
+    for table in tables_of(report):
+        show(table)
+    say(f"{name}: {report.images:,} {report.split} images of {report.data}; files in {folder}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def is_export(model: str) -> bool:
-    """Tell whether a model is named by a folder: one that holds an export, or what can be no trial's name."""
+    """Return whether a model is named by a folder: one that holds an export, or what can be no trial's name."""
     from sweeper.config.trial_name import parse_trial_name
 
     if ExportFolder(Path(model)).config.is_file():

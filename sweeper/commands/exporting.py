@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweeper.export.export import ExportReport
     from sweeper.export.export_input import MergeKind
     from sweeper.export.quantize import VariantKind
-    from sweeper.finished.export_trial import Extras
+    from sweeper.finished.task import Extras
     from sweeper.paths import Workspace
     from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
@@ -66,12 +66,8 @@ class Asked:
     leaders: int
     tolerance: float
 
-    @property
-    def more_than_the_winner(self) -> bool:
-        return self.fp16 or self.int8 or self.soup or self.ensemble
-
     def extras(self, store: StudyStore, winner: TrialRow) -> Extras:
-        from sweeper.finished.export_trial import Extras
+        from sweeper.finished.task import Extras
         from sweeper.standings.ranking import finished_behind
 
         variants: dict[VariantKind, bool] = {"fp16": self.fp16, "int8": self.int8}
@@ -96,27 +92,27 @@ def export(
     register: bool,
 ) -> None:
     """Export a trial, say what every file of it scores, and register it unless that is not wanted."""
-    from sweeper.config.task import CLASSIFICATION
     from sweeper.display.tables import quality_table
-    from sweeper.errors import StudyError
+    from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
     from sweeper.finished.export_trial import export_trial
+    from sweeper.finished.tasks import finished_task
 
-    if asked.more_than_the_winner and store.sweep.task.name != CLASSIFICATION.name:
-        rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
-        raise StudyError(f"{store.sweep.study} gives images back: {rule}")
     with waiting("exporting and checking every format"):
         report = export_trial(workspace, store, row, destination, tracking_uri, asked.extras(store, row))
-    if not isinstance(report, ExportReport):
-        show(quality_table(report))
-        say(f"exported to {destination}; its README.md says how to use it")
-        return
-    _say_what_was_exported(report)
-    if register:
+    match report:
+        case ExportReport():
+            _say_what_a_classifier_scores(report)
+        case AutoencoderReport():
+            show(quality_table(report))
+        case _:
+            assert_never(report)
+    say(f"exported to {report.folder}; its README.md says how to use it")
+    if register and finished_task(store.sweep).registered:
         _register_if_possible(workspace, destination, tracking_uri)
 
 
-def _say_what_was_exported(report: ExportReport) -> None:
+def _say_what_a_classifier_scores(report: ExportReport) -> None:
     from sweeper.display.tables import merge_line, variants_table, verification_table
 
     for tried in report.config.merges:
@@ -136,7 +132,6 @@ def _say_what_was_exported(report: ExportReport) -> None:
         if not variant.kept:
             why = variant.best.failure or f"it loses {variant.best.lost:.2%} accuracy"
             warn(f"{variant.file} LEFT OUT: {why}; --tolerance {variant.tolerance} is the most it may lose")
-    say(f"exported to {report.folder}; its README.md says how to use it")
 
 
 def _register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -21,6 +22,9 @@ TrackingNameOption = Annotated[
         metavar="NAME",
         help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
     ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Answer in JSON, for scripts; its form is in docs/scripting.md.")
 ]
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
@@ -58,13 +62,25 @@ ReportOption = Annotated[
 OverridesOption = Annotated[
     list[str] | None, typer.Option("--set", help="Override a key: --set search.batch_size=64. Repeatable.")
 ]
-StudyArgument = Annotated[str | None, typer.Argument(help="Name of the study; by default the latest.")]
+
+
+def studies_here() -> list[str]:
+    """Return the names that a shell may complete."""
+    from sweeper.paths import Workspace
+
+    return Workspace(Path.cwd()).studies_run()
+
+
+StudyArgument = Annotated[
+    str | None, typer.Argument(help="Name of the study; by default the latest.", autocompletion=studies_here)
+]
 TrialArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[TRIAL]",
         help="STUDY or STUDY/best for its best trial, STUDY/NUMBER, or the id of an MLflow run; by default the best "
         "trial of the latest study.",
+        autocompletion=studies_here,
     ),
 ]
 
@@ -82,6 +98,21 @@ SharedOption = Annotated[
         metavar="PATH|URL", help="With Ray: a folder that all nodes see, or s3://, gs://, for what trials leave."
     ),
 ]
+
+
+TrialsOption = Annotated[int | None, typer.Option(metavar="N", help="Short for --set budget.trials=N.")]
+EpochsOption = Annotated[int | None, typer.Option(metavar="N", help="Short for --set budget.epochs=N.")]
+RunDeviceOption = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="Short for --set device=DEVICE: auto, cpu, cuda, cuda:1, mps.")
+]
+
+
+def with_shorthands(
+    overrides: list[str] | None, trials: int | None, epochs: int | None, device: str | None
+) -> list[str]:
+    """Return the overrides with those that have options of their own."""
+    given = {"budget.trials": trials, "budget.epochs": epochs, "device": device}
+    return [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
 
 
 def with_engine(

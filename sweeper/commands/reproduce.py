@@ -31,7 +31,7 @@ def reproduce(
     import tempfile
     from pathlib import Path
 
-    from sweeper.confirm.reproduction import compare, read_logged, require_same_images, train_again, with_beginning
+    from sweeper.confirm.reproduction import compare, read_logged, require_same_beginning, train_again, with_beginning
     from sweeper.display.reproduction import reproduction_lines, reproduction_table
     from sweeper.engines.local import LocalEngine
     from sweeper.paths import StudyFolder
@@ -44,7 +44,7 @@ def reproduce(
         logged = with_beginning(
             read_logged(store, _run_id(workspace, store, trial, storage), Path(temporary)), workspace
         )
-        require_same_images(logged, workspace)
+        require_same_beginning(logged, workspace)
         folder = StudyFolder(Path(temporary) / "study")
         engine = LocalEngine(logged.sweep, workspace, 1, folder=folder, threads=logged.threads)
         try:

@@ -9,15 +9,19 @@ import typer
 
 from sweeper.commands.options import (
     EngineOption,
+    EpochsOption,
     OverridesOption,
     RayAddressOption,
     ReportOption,
+    RunDeviceOption,
     SharedOption,
     StorageOption,
     TrackingNameOption,
     TrackingOption,
+    TrialsOption,
     WorkersOption,
     with_engine,
+    with_shorthands,
     with_tracking_name,
 )
 from sweeper.commands.running import check_names, run_and_tell
@@ -26,6 +30,9 @@ from sweeper.commands.running import check_names, run_and_tell
 def run(
     space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
     overrides: OverridesOption = None,
+    trials: TrialsOption = None,
+    epochs: EpochsOption = None,
+    device: RunDeviceOption = None,
     workers: WorkersOption = None,
     warm_start_from: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
@@ -41,7 +48,8 @@ def run(
     """Run a study up to its budget, or go on with one that was interrupted."""
     from sweeper.config.loading import load_sweep, naming_lines
 
-    given = with_tracking_name(with_engine(overrides, engine, ray_address, shared), tracking_name)
+    given = with_shorthands(overrides, trials, epochs, device)
+    given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
         run_and_tell(

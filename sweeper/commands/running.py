@@ -38,7 +38,7 @@ def run_and_tell(
     warm_start_from: str | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
-    # Only now: a mistake in the file is told sooner, and names are checked by another process meanwhile.
+    # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.engine import start_engine
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
@@ -74,12 +74,12 @@ def run_and_tell(
 def refuse_single_images(sweep: SweepConfig) -> None:
     """Raise ConfigError, naming the branches, where a batch of one image is possible and would fail in training."""
     from sweeper.config.searched import smallest
-    from sweeper.config.task import reconstructs
+    from sweeper.config.task import CLASSIFICATION
     from sweeper.data.listing import enumerated
     from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
     from sweeper.modeling.name_check import untrainable_on_one_apart
 
-    if reconstructs(sweep.task.name) or smallest(sweep.search.batch_size) > 1:
+    if sweep.task.name != CLASSIFICATION.name or smallest(sweep.search.batch_size) > 1:
         return
     failing = untrainable_on_one_apart(sweep.model_dump_json(by_alias=True))
     if failing:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from sweeper.commands.options import StorageOption, StudyArgument
+from sweeper.commands.options import JsonOption, StorageOption, StudyArgument
 from sweeper.commands.running import say_disk_use
 from sweeper.commands.studies import open_study, this_workspace
-from sweeper.commands.terminal import say, show, warn
+from sweeper.commands.terminal import say, show, warn, write_json
 
 LISTED_TRIALS = 200
 """`status` lists this many of the latest trials, unless all are asked for."""
@@ -18,9 +18,11 @@ LISTED_TRIALS = 200
 def status(
     study: StudyArgument = None,
     every: Annotated[bool, typer.Option("--all", help=f"List every trial, not the latest {LISTED_TRIALS}.")] = False,
+    as_json: JsonOption = False,
     storage: StorageOption = None,
 ) -> None:
     """List the trials of a study: state, best value, epoch, duration and reason."""
+    from sweeper.display.answers import StatusAnswer, TrialAnswer
     from sweeper.display.tables import status_table
     from sweeper.standings.no_winner import has_finished, without_winner
 
@@ -28,6 +30,11 @@ def status(
     store = open_study(workspace, storage, study)
     rows = store.rows() if every else store.latest_rows(LISTED_TRIALS)
     ended, known = store.count_ended()
+    if as_json:
+        trials = tuple(TrialAnswer.of(row) for row in rows)
+        answer = StatusAnswer(study=store.sweep.study, ended=ended, budget=store.budget, trials=trials)
+        write_json(answer.model_dump(mode="json"))
+        return
     say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended")
     if len(rows) < known:
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")

@@ -59,7 +59,20 @@ def write(text: str) -> None:
 
 def write_json(content: Any) -> None:
     """Write JSON in ASCII alone, so that no terminal is steered by it."""
-    out.file.write(json.dumps(content, indent=2).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(json.dumps(content, indent=2).replace("\x7f", "\\u007f") + "\n")
+
+
+@contextmanager
+def beside_json(wanted: bool) -> Iterator[None]:
+    """Print results as everything else while the block runs, where standard output is for JSON alone."""
+    if not wanted:
+        yield
+        return
+    out.file = sys.stderr
+    try:
+        yield
+    finally:
+        out.file = None  # type: ignore[assignment]  # standard output again, whatever that is by then
 
 
 def waiting(what: str) -> AbstractContextManager[Any]:

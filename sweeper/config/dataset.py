@@ -49,7 +49,9 @@ class LimitConfig(Frozen):
 class DatasetConfig(Frozen):
     """Where the images and labels come from."""
 
-    path: Annotated[str, Field(min_length=1)] | None = Field(None, description="A folder, or a CSV file.")
+    path: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="A folder, a CSV file, or an address such as s3://bucket/photos.tar."
+    )
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
     layout: Literal["auto", Layout] = "auto"
     csv: CsvConfig = CsvConfig()

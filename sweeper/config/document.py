@@ -24,7 +24,7 @@ TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that takes `1e-4` for a number and tells the line of every value it refuses."""
+    """PyYAML's safe loader that takes `1e-4` for a number and names the line of every value it refuses."""
 
     depth = 0
 

@@ -29,7 +29,7 @@ NameCheck = Callable[[NamesUsed], Iterable[tuple[str, str]]]
 def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck | None = None) -> SweepConfig:
     """Read, override and validate a search space.
 
-    `check_names` tells which names (of backbones, optimizers, files) do not exist.
+    `check_names` returns which names (of backbones, optimizers, files) do not exist.
 
     Raises ConfigError with every problem found, in the order of the file.
     """
@@ -154,7 +154,7 @@ def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _selected_by(model: type[BaseModel], tag: str) -> bool:
-    """Tell whether a tag of a union leads to this model."""
+    """Return whether a tag of a union leads to this model."""
     if tag == "value":
         return not issubclass(model, Choice | FloatRange | IntRange)
     name = model.model_fields.get("name")

@@ -20,7 +20,7 @@ def option_labels(options: Sequence[Any]) -> list[Any]:
 
 
 def inside_option(option: Any, label: Any, index: int, name: str) -> str:
-    """Return the name of a choice's option, of which the names of the parameters inside begin.
+    """Return the name of a choice's option, with which the names of the parameters inside begin.
 
     Each branch has parameters of its own: `optimizer.adam.lr`.
     """

@@ -43,7 +43,7 @@ class ObjectiveConfig(Frozen):
         return value
 
     def better(self, value: float, than: float | None) -> bool:
-        """Tell whether `value` is strictly better than another value, or there is no other."""
+        """Return whether `value` is strictly better than another value, or there is no other."""
         if than is None:
             return True
         return value > than if self.direction == "maximize" else value < than

@@ -38,5 +38,5 @@ CLASSIFICATION = ClassificationConfig(name="classification")
 
 
 def reconstructs(task: Any) -> bool:
-    """Tell whether a `task` section, as it was written, asks for reconstruction."""
+    """Return whether a `task` section, as it was written, asks for reconstruction."""
     return bool(name_of(named(task)) == "reconstruction")

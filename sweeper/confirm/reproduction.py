@@ -19,8 +19,9 @@ from sweeper.study.card import environment
 from sweeper.study.continue_from import kept_start
 from sweeper.study.model_files import require_logged
 from sweeper.study.place import read_identity
-from sweeper.study.preparation import prepare_dataset
+from sweeper.study.preparation import dataset_name, prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
+from sweeper.study.same_images import require_same_images
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, REASON_TAG, THREADS_TAG
 
@@ -60,7 +61,7 @@ class Deviation:
     again: float | None
 
     def within(self, tolerance: float) -> bool:
-        """Tell whether it is off by at most so much, and for numbers above 1 by at most such a part of them."""
+        """Return whether it is off by at most so much, and for numbers above 1 by at most such a part of them."""
         return self.again is not None and abs(self.again - self.logged) <= tolerance * max(1.0, abs(self.logged))
 
 
@@ -133,18 +134,17 @@ def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
     return SweepConfig.model_validate(yaml.safe_load(text))
 
 
-def require_same_images(logged: Logged, workspace: Workspace) -> None:
-    """Raise StudyError when the images are others than the run was trained on, or the network is."""
+def require_same_beginning(logged: Logged, workspace: Workspace) -> None:
+    """Raise StudyChanged when the images are others than the run was trained on, or a model file is."""
     require_logged(logged.sweep.study, logged.tags, logged.sweep.model_files)
     size = logged.spec.config.image_size
     space = logged.sweep.search.model_copy(update={"image_size": size})
     sweep = logged.sweep.model_copy(update={"search": space})
     digest = prepare_dataset(sweep, workspace, lambda _done, _total: None).images.digest
-    if logged.digest and digest != logged.digest:
-        raise StudyError(
-            f"the run {logged.run} was trained on other images (digest {logged.digest}, now {digest}); "
-            "bring those back, or run it from the folder that holds them"
-        )
+    elsewhere = "run it from the folder that holds them"
+    require_same_images(
+        dataset_name(sweep), f"the run {logged.run}", now=digest, then=logged.digest, otherwise=elsewhere
+    )
 
 
 def with_beginning(logged: Logged, workspace: Workspace) -> Logged:

@@ -32,7 +32,7 @@ COLUMNS = ("trial", "seed", "state", "value", "best_epoch", "epochs", "seconds",
 
 
 NUMBER = "repetition/number"
-"""The metric that tells which repetition a point of the history is of."""
+"""The metric that says which repetition a point of the history is of."""
 
 
 @dataclass(frozen=True)

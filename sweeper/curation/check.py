@@ -44,7 +44,7 @@ class Line:
 class CheckReport:
     """All that was found; `counts` has the images of every class by split, `odd` maps rows to what is odd."""
 
-    source: ImageList
+    images: ImageList
     facts: Facts
     groups: list[Group]
     counts: dict[str, Counter[str]]
@@ -60,10 +60,10 @@ class CheckReport:
         return any(line.serious and line.count for line in lines(self))
 
     def as_json(self) -> dict[str, Any]:
-        paths = self.source.paths
+        paths = self.images.paths
         return {
-            "root": str(self.source.root),
-            "images": len(self.source),
+            "root": str(self.images.root),
+            "images": len(self.images),
             "serious": self.serious,
             "findings": [{"what": line.subject, "count": line.count, "serious": line.serious} for line in lines(self)],
             "unreadable": {paths[row]: reason for row, reason in sorted(self.facts.bad.items())},
@@ -83,17 +83,17 @@ class CheckReport:
         }
 
 
-def check(source: ImageList, near_bits: int = NEAR_BITS, progress: Progress | None = None) -> CheckReport:
+def check(images: ImageList, near_bits: int = NEAR_BITS, progress: Progress | None = None) -> CheckReport:
     """Look at every image once and compare them. Raises DatasetError when a decoding process is killed."""
-    facts = gather(source, progress)
-    counts = {split: Counter[str]() for split in dict.fromkeys(source.splits)}
-    for row, (label, split) in enumerate(zip(source.labels, source.splits, strict=True)):
+    facts = gather(images, progress)
+    counts = {split: Counter[str]() for split in dict.fromkeys(images.splits)}
+    for row, (label, split) in enumerate(zip(images.labels, images.splits, strict=True)):
         counts[split][label] += row not in facts.bad
-    missing = {split: [name for name in source.classes if not held[name]] for split, held in counts.items()}
+    missing = {split: [name for name in images.classes if not held[name]] for split, held in counts.items()}
     return CheckReport(
-        source,
+        images,
         facts,
-        duplicate_groups(source, facts, near_bits),
+        duplicate_groups(images, facts, near_bits),
         counts,
         {split: names for split, names in missing.items() if names},
         odd_sizes(facts),
@@ -119,7 +119,7 @@ def lines(report: CheckReport) -> list[Line]:
         Line("unreadable", len(report.facts.bad), "damaged or incomplete images", serious=True),
         *_copy_lines(report.groups),
         Line("classes missing in a split", sum(map(len, report.missing.values())), _missing(report), serious=True),
-        *_note_lines(report.source.notes),
+        *_note_lines(report.images.notes),
         *_balance_lines(report),
         *_depth_lines(report.facts),
         Line("odd sizes", len(report.odd), _sizes(report.facts)),

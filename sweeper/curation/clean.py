@@ -67,12 +67,12 @@ class Suspect:
 
 
 def find_suspects(
-    source: ImageList, rows: Sequence[int], features: Features, method: Method, share: float, seed: int = 0
+    images: ImageList, rows: Sequence[int], features: Features, method: Method, share: float, seed: int = 0
 ) -> list[Suspect]:
     """Return the given share of the images with the highest outlier scores.
 
     Args:
-        source: The images with their classes.
+        images: The images with their classes.
         rows: [G], which of them the features are of.
         features: [G, D].
         method: How outliers are found.
@@ -81,10 +81,10 @@ def find_suspects(
     Raises:
         DatasetError: no class has two images.
     """
-    numbers = {name: number for number, name in enumerate(source.classes)}
-    labels = np.array([numbers[source.labels[row]] for row in rows], dtype=np.int64)
+    numbers = {name: number for number, name in enumerate(images.classes)}
+    labels = np.array([numbers[images.labels[row]] for row in rows], dtype=np.int64)
     if not labels.size or np.bincount(labels).max() < 2:
-        raise DatasetError(f"{source.root}: no class has two readable images; there is nothing to compare")
+        raise DatasetError(f"{images.root}: no class has two readable images; there is nothing to compare")
     small = compact(features)
     scores = outlier_scores(small, labels, method, seed)
     worst = np.argsort(-scores, kind="stable")[: max(1, round(share * len(rows)))]
@@ -92,11 +92,11 @@ def find_suspects(
     return [
         Suspect(
             row=rows[place],
-            path=source.paths[rows[place]],
-            label=source.labels[rows[place]],
+            path=images.paths[rows[place]],
+            label=images.labels[rows[place]],
             score=float(scores[place]),
             method=method,
-            suggested="" if number < 0 else source.classes[number],
+            suggested="" if number < 0 else images.classes[number],
         )
         for place, number in zip(worst.tolist(), suggested.tolist(), strict=True)
     ]
@@ -107,10 +107,10 @@ def suspects_csv(suspects: Sequence[Suspect]) -> str:
     return table([COLUMNS, *((c.path, c.label, f"{c.score:.6f}", c.method, c.suggested) for c in suspects)])
 
 
-def suspects_sheet(source: ImageList, suspects: Sequence[Suspect]) -> bytes:
+def suspects_sheet(images: ImageList, suspects: Sequence[Suspect]) -> bytes:
     """Return a PNG of suspects with their class and, after an arrow, the suggested one."""
     entries = [
-        (source.file(c.row), c.label, f"-> {c.suggested}" if c.suggested else f"score {c.score:.2f}") for c in suspects
+        (images.file(c.row), c.label, f"-> {c.suggested}" if c.suggested else f"score {c.score:.2f}") for c in suspects
     ]
     stream = io.BytesIO()
     contact_sheet(entries).save(stream, "PNG", pnginfo=marked())

@@ -67,16 +67,16 @@ class Unions:
         return [rows for rows in members.values() if len(rows) > 1]
 
 
-def duplicate_groups(source: ImageList, facts: Facts, most_bits: int = NEAR_BITS) -> list[Group]:
+def duplicate_groups(images: ImageList, facts: Facts, most_bits: int = NEAR_BITS) -> list[Group]:
     """Return all groups of copies, those across splits or classes first, then the largest.
 
     Mirrored copies count as near. Pictures of a single colour are compared by their pixels only.
     """
-    unions = Unions(len(source))
+    unions = Unions(len(images))
     _join_equal(unions, facts.pixel_digests)
     for left, right in _near(facts, most_bits).tolist():
         unions.join(left, right)
-    groups = [_group(source, facts, rows) for rows in unions.groups()]
+    groups = [_group(images, facts, rows) for rows in unions.groups()]
     return sorted(groups, key=lambda group: (not group.across_splits, not group.across_classes, -len(group.rows)))
 
 
@@ -128,9 +128,9 @@ def _standardised(
     return np.asarray(centred / centred.std(axis=(1, 2), keepdims=True), dtype=np.float32)
 
 
-def _group(source: ImageList, facts: Facts, rows: Sequence[int]) -> Group:
+def _group(images: ImageList, facts: Facts, rows: Sequence[int]) -> Group:
     kind: Kind = "near"
     if len({facts.pixel_digests[row] for row in rows}) == 1:
         kind = "bytes" if len({facts.file_digests[row] for row in rows}) == 1 else "pixels"
-    splits = tuple(sorted({source.splits[row] for row in rows}))
-    return Group(kind, tuple(rows), splits, tuple(sorted({source.labels[row] for row in rows})))
+    splits = tuple(sorted({images.splits[row] for row in rows}))
+    return Group(kind, tuple(rows), splits, tuple(sorted({images.labels[row] for row in rows})))

@@ -42,7 +42,7 @@ def image_features(
 
     Args:
         files: Paths of image files.
-        backbone, pretrained: As in a search space; without weights features tell little.
+        backbone, pretrained: As in a search space; without weights features say little.
         image_size: Side in pixels that images are decoded to, by the rule `resize`.
         batch_size: Images at once.
         device: Where the backbone runs.

@@ -1,4 +1,4 @@
-"""Facts of every image file of a source, gathered in parallel and kept in columns: some 400 bytes an image."""
+"""Facts of every image file of a list, gathered in parallel and kept in columns: some 400 bytes an image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHUNK_IMAGES = 64
 
 @dataclass(frozen=True)
 class Facts:
-    """Columns over the N images of a source; those of unreadable files are empty.
+    """Columns over the N images of a list; those of unreadable files are empty.
 
     `size` is int32 [N, 2], width and height; `looks` uint64 [N]; `thumbnails` uint8 [N, 16, 16]; `largest` int32 [N],
     the largest value of images with more than 8 bits that do not say how many they use. `bad` maps rows that are no
@@ -39,9 +39,9 @@ class Facts:
     bad: dict[int, str]
 
 
-def gather(source: ImageList, progress: Progress | None = None) -> Facts:
+def gather(images: ImageList, progress: Progress | None = None) -> Facts:
     """Read and decode every file once. Raises DatasetError when a decoding process is killed."""
-    count = len(source)
+    count = len(images)
     facts = Facts(
         size=np.zeros((count, 2), np.int32),
         modes=[""] * count,
@@ -53,7 +53,7 @@ def gather(source: ImageList, progress: Progress | None = None) -> Facts:
         largest=np.zeros(count, np.int32),
         bad={},
     )
-    for row, seen in enumerate(_seen(source)):
+    for row, seen in enumerate(_seen(images)):
         _store(facts, row, seen)
         if progress and (row + 1) % CHUNK_IMAGES == 0:
             progress(row + 1, count)
@@ -71,8 +71,8 @@ def _store(facts: Facts, row: int, seen: WholeImage | str) -> None:
     facts.largest[row] = seen.largest
 
 
-def _seen(source: ImageList) -> Iterator[WholeImage | str]:
-    files = [source.file(row) for row in range(len(source))]
+def _seen(images: ImageList) -> Iterator[WholeImage | str]:
+    files = [images.file(row) for row in range(len(images))]
     chunks = (tuple(files[start : start + CHUNK_IMAGES]) for start in range(0, len(files), CHUNK_IMAGES))
     for chunk in ahead(look_at_files, chunks, parallel=worth_processes(files)):
         yield from chunk

@@ -47,7 +47,7 @@ def outlier_scores(features: Features, labels: Labels, method: Method, seed: int
     """Score every image of [N, D] features within its class, [N].
 
     `knn`: a * sqrt(a / b), a the mean distance to the 10 nearest of its own class, b to those of the nearest other
-    class: a alone tells foreign images, a / b wrong labels.
+    class: a alone finds foreign images, a / b wrong labels.
     `isolation_forest`: how few random cuts single it out of its class.
     `dbscan`: distance to the nearest core image, in units of the radius by which 80 % of its class are core.
     `out_of_fold`: 1 - the probability of its class, by a linear head that was fitted on four fifths of the images

@@ -34,50 +34,50 @@ def html_page(report: CheckReport) -> str:
         trim_blocks=True,
         finalize=lambda value: one_line(value) if isinstance(value, str) else value,
     )
-    source = report.source
+    images = report.images
     return pages.get_template("page.html").render(
-        title=f"{source.root.name}: what was found",
-        root=str(source.root),
-        images=f"{len(source):,}",
+        title=f"{images.root.name}: what was found",
+        root=str(images.root),
+        images=f"{len(images):,}",
         lines=lines(report),
-        bad=[(source.paths[row], reason) for row, reason in sorted(report.facts.bad.items())[:MOST_BAD]],
-        groups=[_group(source, group) for group in report.groups[:MOST_GROUPS]],
+        bad=[(images.paths[row], reason) for row, reason in sorted(report.facts.bad.items())[:MOST_BAD]],
+        groups=[_group(images, group) for group in report.groups[:MOST_GROUPS]],
         all_groups=f"{len(report.groups):,}",
         balances=[_balance(report, split) for split in report.splits],
     )
 
 
-def _group(source: ImageList, group: Group) -> dict[str, Any]:
+def _group(images: ImageList, group: Group) -> dict[str, Any]:
     places = ", ".join([*group.splits, *group.labels])
     return {
         "title": f"{len(group.rows)} images, {WORDS[group.kind]}: {places}",
         "serious": group.across_splits or group.across_classes,
-        "pictures": [_picture(source, row) for row in _chosen(source, group.rows)],
+        "pictures": [_picture(images, row) for row in _chosen(images, group.rows)],
     }
 
 
-def _chosen(source: ImageList, rows: Sequence[int]) -> list[int]:
+def _chosen(images: ImageList, rows: Sequence[int]) -> list[int]:
     """Choose a few rows, one of each split and class before others of the same."""
-    first = {(source.splits[row], source.labels[row]): row for row in reversed(rows)}
+    first = {(images.splits[row], images.labels[row]): row for row in reversed(rows)}
     others = [row for row in rows if row not in first.values()]
     return [*sorted(first.values()), *others][:MOST_PICTURES]
 
 
-def _picture(source: ImageList, row: int) -> dict[str, str]:
+def _picture(images: ImageList, row: int) -> dict[str, str]:
     data = ""
     try:
-        pixels = decode(read_image_file(source.file(row)), PICTURE_SIDE, "pad")
+        pixels = decode(read_image_file(images.file(row)), PICTURE_SIDE, "pad")
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=80)
         data = base64.b64encode(stream.getvalue()).decode()
     except BadImage:
         pass  # gone since it was looked at; the names are still worth showing
-    return {"path": source.paths[row], "split": source.splits[row], "label": source.labels[row], "data": data}
+    return {"path": images.paths[row], "split": images.splits[row], "label": images.labels[row], "data": data}
 
 
 def _balance(report: CheckReport, split: str) -> dict[str, Any]:
     counts = report.counts[split]
     largest = max(counts.values(), default=0) or 1
-    ordered = sorted(((counts[name], name) for name in report.source.classes), reverse=True)
+    ordered = sorted(((counts[name], name) for name in report.images.classes), reverse=True)
     rows = [{"label": name, "count": count, "percent": round(100 * count / largest, 1)} for count, name in ordered]
     return {"split": split, "rows": rows}

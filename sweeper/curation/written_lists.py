@@ -23,7 +23,7 @@ class WrittenLists:
             self._known = frozenset()
 
     def holds(self, path: Path) -> bool:
-        """Tell whether a file is one of them, as it was written."""
+        """Return whether a file is one of them, as it was written."""
         return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() in self._known
 
     def write(self, path: Path, content: bytes) -> None:

@@ -161,7 +161,7 @@ def _pixels_of(image_set: ImageSet, rows: Rows) -> str:
 def chance(seed: int, epoch: int, device: torch.device) -> tuple[np.random.Generator, torch.Generator]:
     """Return the sources of chance of an epoch: order and mixing on the host, pixels on the device.
 
-    The host draws what it would otherwise have to wait for the device to tell it.
+    The host draws what it would otherwise have to wait for the device to send it.
     """
     for_host, for_device = np.random.SeedSequence((seed, epoch)).spawn(2)
     generator = torch.Generator(device)

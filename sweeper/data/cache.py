@@ -29,9 +29,12 @@ from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
 from sweeper.errors import DatasetError
-from sweeper.files import AlreadyLocked, file_lock
+from sweeper.files import AlreadyLocked, file_lock, put_in_place, write_whole
 from sweeper.safeguards.witness import require_as_written, vouch
 from sweeper.seal import sealed, unsealed
+
+UNFINISHED = ("*.partial", "*.digests.part", "*.json.part")
+"""What a killed builder of the images of a key leaves: KEY.PID.partial, KEY.digests.part, KEY.json.part."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class ImageCache:
-    """The cache in one folder, for images of one size; without `depth` the data tell how many bits are used."""
+    """The cache in one folder, for images of one size; without `depth` the data show how many bits are used."""
 
     folder: Path
     size: int
@@ -138,19 +141,11 @@ class ImageCache:
         """Put what was built in its place, the entry last: until it is there, the others are not found."""
         digest = _joint(built.digests)
         entry = _Entry(digest, tuple(sorted(built.bad.items())), FileFacts.of(built.facts, built.bits))
-        os.replace(partial, self._images(digest, built.bits))  # noqa: PTH105
+        put_in_place(partial, self._images(digest, built.bits))
         vouch(self._images(digest, built.bits))
-        self._store(f"{key}.digests", built.digests)
-        self._store(f"{key}.json", sealed(asdict(entry)))
+        write_whole(self.folder / f"{key}.digests", built.digests)
+        write_whole(self.folder / f"{key}.json", sealed(asdict(entry)))
         return entry
-
-    def _store(self, name: str, content: bytes) -> None:
-        partial = self.folder / f"{name.partition('.')[0]}.{os.getpid()}.{name.rpartition('.')[2]}.partial"
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self.folder / name)  # noqa: PTH105
 
     @contextmanager
     def _building(self, key: str) -> Iterator[None]:
@@ -160,7 +155,7 @@ class ImageCache:
             yield
 
     def _sweep(self, own: str) -> None:
-        for partial in self.folder.glob("*.partial"):
+        for partial in [path for kind in UNFINISHED for path in self.folder.glob(kind)]:
             key = partial.name.split(".")[0]
             if key == own:
                 partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from sweeper.data.labels import is_missing
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
 from sweeper.data.named_files import NamedFiles
 from sweeper.errors import DatasetError
-from sweeper.safeguards.spreadsheet import read_row
+from sweeper.safeguards.spreadsheet import read_table
 
 LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
 SPLIT_FILES: dict[str, Split] = {"train.csv": "train", "val.csv": "val", "valid.csv": "val", "test.csv": "test"}
@@ -157,12 +156,8 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             first = stream.readline()
             stream.seek(0)
-            reader = csv.reader(stream, delimiter=max(",;\t", key=first.count))
-            for values in reader:
-                values = read_row(values)
-                if any(values):
-                    yield reader.line_num, values
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            yield from read_table(stream, max(",;\t", key=first.count))
+    except (OSError, ValueError) as error:  # of text that is not UTF-8 too
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); save it as UTF-8 text with commas") from error
 
 

@@ -65,7 +65,7 @@ def decode(data: bytes, size: int, resize: Resize, depth: Depth = OWN_DEPTH) -> 
 
 
 def decode_square(data: bytes, size: int, resize: Resize, depth: Depth) -> Square:
-    """Decode an image file as `decode` does, and tell what is known of the file."""
+    """Decode an image file as `decode` does, and return what is known of the file."""
     plain = decode_plain_jpeg(data, size)
     if plain is not None:
         return Square(plain, (size, size), 0)

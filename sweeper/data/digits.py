@@ -5,14 +5,13 @@ They are written out so that the quick start takes the same path as any user's f
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sweeper.files import file_lock
+from sweeper.files import file_lock, put_in_place
 
 FULL_INK = 16  # the scans count ink from 0 to 16
 
@@ -40,4 +39,4 @@ def _write(folder: Path) -> None:
         path = partial / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.round(pixels * (255 / FULL_INK)).astype(np.uint8)).save(path)
-    os.replace(partial, folder)  # noqa: PTH105 - the word for it everywhere in this project
+    put_in_place(partial, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from sweeper.data.csv_columns import PATH_COLUMNS, pick
 from sweeper.data.listing import Listing, enumerated
 from sweeper.data.splitting import Splits
 from sweeper.errors import DatasetError
-from sweeper.safeguards.spreadsheet import read_cell
+from sweeper.safeguards.spreadsheet import read_table
 
 
 def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: Sequence[str]) -> Splits:
@@ -48,13 +47,13 @@ def _listed_paths(file: Path) -> list[str]:
     if file.suffix.lower() != ".csv":
         return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     try:
-        header, *rows = [row for row in csv.reader(text.splitlines(keepends=True)) if row] or [[]]
-    except csv.Error as error:
+        header, *rows = [cells for _, cells in read_table(text.splitlines(keepends=True))] or [[]]
+    except ValueError as error:
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); correct it (dataset.exclude)") from error
     problems: list[str] = []
-    place = pick([name.strip() for name in header], None, PATH_COLUMNS, "image", "path", problems)
+    place = pick(header, None, PATH_COLUMNS, "image", "path", problems)
     if place is None:
         raise DatasetError(f"{file}: line 1 has the columns {header} and none is {'/'.join(PATH_COLUMNS)}; name one so")
     if problems:
         raise DatasetError(f"{file}: {'; '.join(problems)}")
-    return [read_cell(row[place].strip()) for row in rows if len(row) > place and row[place].strip()]
+    return [row[place] for row in rows if len(row) > place and row[place]]

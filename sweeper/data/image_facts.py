@@ -27,7 +27,7 @@ class WholeImage:
     """Facts of a readable image.
 
     `file_digest` names its bytes, `pixel_digest` its upright RGB pixels and size. `look` is a hash of its look,
-    63 bits, few of which differ between near copies. `thumbnail` is uint8 [16, 16] grey. `largest` is the largest
+    63 bits; few differ between near copies. `thumbnail` is uint8 [16, 16] grey. `largest` is the largest
     value of an image with more than 8 bits that does not say how many it uses; else 0.
     """
 

@@ -14,6 +14,7 @@ from sweeper.data.copies import copies
 from sweeper.data.csv_layout import SPLIT_FILES, is_csv, read_csv
 from sweeper.data.digits import write_digits
 from sweeper.data.exclude import without_excluded
+from sweeper.data.fetch import fetched, is_address
 from sweeper.data.fingerprint import FileStates, file_states
 from sweeper.data.folder_layout import read_folders, split_folders
 from sweeper.data.labels import merged
@@ -80,7 +81,11 @@ def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:
 
 def lists_of(dataset: DatasetConfig, workspace: Workspace) -> tuple[Path, ...]:
     """Return the lists that a data set is read from, as far as they are there, without reading them."""
-    named = [workspace.root / Path(name).expanduser() for name in (dataset.path, dataset.exclude) if name]
+    named = [
+        fetched(name, workspace) if is_address(name) else workspace.root / Path(name).expanduser()
+        for name in (dataset.path, dataset.exclude)
+        if name
+    ]
     within = [path / name for path in named for name in SPLIT_FILES]
     return tuple(path for path in (*named, *within) if path.is_file())
 
@@ -109,6 +114,8 @@ def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
 
 
 def _located(name: str, workspace: Workspace) -> Path:
+    if is_address(name):
+        return fetched(name, workspace)
     try:
         path = (workspace.root / Path(name).expanduser()).absolute()
         if path.exists():

@@ -31,7 +31,7 @@ class NamedFiles:
         return inside(self.folder, name)
 
     def exist(self, path: str) -> bool:
-        """Tell whether a path in the folder is that of a file."""
+        """Return whether a path in the folder is that of a file."""
         parent, _, name = path.rpartition("/")
         self._asked[parent] += 1
         if self._asked[parent] <= ONE_BY_ONE:

@@ -8,7 +8,7 @@ CUDA_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
 def is_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory has run out.
+    """Return whether an error says that memory has run out.
 
     CUDA's allocator raises a class of its own; Python and NumPy raise MemoryError. What CUDA itself refuses, for a
     context, a stream or a kernel, is an AcceleratorError with CUDA's code for it.

@@ -43,7 +43,7 @@ class SampleReader(Protocol):
 
 
 def place_samples(samples: Samples, rows: Rows, device: torch.device, *, resident: bool | None = None) -> SampleReader:
-    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as told.
+    """Place rows of images [N, S, S, 3] or features [N, D] on a device, resident where they fit or as asked.
 
     What others take of its memory meanwhile may be missing: then they are streamed all the same.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -41,7 +41,7 @@ def ahead(function: Callable[[T], R], items: Iterable[T], *, parallel: bool) -> 
         pool.shutdown(cancel_futures=True)  # whoever takes may stop early
 
 
-def _in_order(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+def _in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -52,7 +52,7 @@ def _in_order(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iter
 
 
 def worth_processes(paths: Sequence[str]) -> bool:
-    """Tell whether files hold so much that processes pay."""
+    """Return whether files hold so much that processes pay."""
     total = 0
     for path in paths:
         try:

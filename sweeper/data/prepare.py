@@ -37,7 +37,7 @@ def prepare_images(
 ) -> ImageSet:
     """Return the data set with its images decoded to `size` by `size` pixels, or to its `stored_size`.
 
-    The first call for a size decodes, and tells `progress` of the images done and all; any later
+    The first call for a size decodes, and reports to `progress` the images done and all; any later
     call, from any process, maps the result into memory. Raises `DatasetError` when files, labels or
     splits cannot be used.
     """
@@ -51,7 +51,7 @@ def prepare(
     progress: Progress | None = None,
     index: ImageIndex | None = None,
 ) -> Prepared:
-    """Do as `prepare_images` does, and tell what was noticed of the files; `index` is theirs where it is known.
+    """Do as `prepare_images` does, and return what was noticed of the files; `index` is theirs where it is known.
 
     Raises `DatasetError` likewise.
     """

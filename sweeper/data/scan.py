@@ -67,7 +67,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Tell whether image files lie directly in a folder."""
+    """Return whether image files lie directly in a folder."""
     with _opened(folder) as entries:
         files = [entry for entry in entries if not is_hidden(entry.name) and not _is_folder(entry)]
     return any(is_image_name(entry.name) for entry in files) or any(not kind_of_other(entry.path) for entry in files)

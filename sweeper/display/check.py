@@ -24,7 +24,7 @@ def check_table(report: CheckReport) -> Table:
 
 def examples(report: CheckReport, limit: int = 5) -> list[str]:
     """Return paragraphs that name the first findings of each serious kind."""
-    paths = report.source.paths
+    paths = report.images.paths
     bad = [f"{paths[row]}: {reason}" for row, reason in sorted(report.facts.bad.items())]
     copies = [
         f"{group.kind}: " + " = ".join(paths[row] for row in group.rows[:4]) + (" …" if len(group.rows) > 4 else "")

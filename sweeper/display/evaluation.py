@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from rich.table import Table
 
 from sweeper.display.cells import add_column, add_row, new_table
@@ -11,9 +13,20 @@ from sweeper.finished.evaluate_classifier import SplitReport, class_rows
 from sweeper.finished.evaluation_files import CLASS_COLUMNS
 
 
+def tables_of(report: SplitReport | QualityReport) -> list[Table]:
+    """Return what a model is worth on a split, as fits its task."""
+    match report:
+        case SplitReport():
+            return [classes_table(report), scores_table(report)]
+        case QualityReport():
+            return [quality_table(report)]
+        case _:
+            assert_never(report)
+
+
 def scores_table(report: SplitReport) -> Table:
     """Return accuracy, macro scores, top-5 and loss in one line."""
-    values = report.evaluation.values
+    values = report.values
     names = ("accuracy", "precision", "recall", "f1", "top5_accuracy", "loss")
     table = new_table()
     for name in names:
@@ -24,7 +37,7 @@ def scores_table(report: SplitReport) -> Table:
 
 def quality_table(report: QualityReport) -> Table:
     """Return loss, PSNR and SSIM of reconstructions in one line."""
-    values = report.validation.values
+    values = report.values
     table = new_table()
     for name in values:
         add_column(table, f"{report.split}/{name}", right=True)

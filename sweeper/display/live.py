@@ -114,7 +114,7 @@ class LiveTable:
         self._notes[f"silent {number}"] = f"{self._noun} {number}: {silent_for(seconds)}"
 
     def slot_retired(self, reason: str, left: int) -> None:
-        self._notes[f"retired {left}"] = f"one worker less: {one_line(reason)}; the sweep goes on with {left}"
+        self._notes[f"retired {left}"] = f"one worker less: {one_line(reason)}; the sweep continues with {left}"
 
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
@@ -160,6 +160,6 @@ class LiveTable:
 
 
 def _about(config: TrialConfig) -> str:
-    """Say in one line what tells most trials apart."""
+    """Say in one line what distinguishes most trials."""
     optimizer = config.optimizer
     return f"{config.backbone}, {optimizer.name} lr {short(optimizer.lr)}, batch {config.batch_size}"

@@ -87,7 +87,7 @@ class PlainLines:
         self._say(f"{self._noun} {number}: {silent_for(seconds)}")
 
     def slot_retired(self, reason: str, left: int) -> None:
-        self._say(f"warning: one worker less: {one_line(reason)}; the sweep goes on with {left}")
+        self._say(f"warning: one worker less: {one_line(reason)}; the sweep continues with {left}")
 
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")

@@ -16,6 +16,7 @@ from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order, pareto_front
 
 if TYPE_CHECKING:
+    from sweeper.display.answers import StudyAnswer
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
     from sweeper.export.export_config import Variant
@@ -50,6 +51,22 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
         cells += ["*" if row.number in front else ""] * bool(others)
         cells += [_epochs(row, sweep), duration(row.seconds)]
         add_row(table, *cells, _state(row), _parameters(row, names))
+    return table
+
+
+def studies_table(studies: Sequence[StudyAnswer]) -> Table:
+    """Return one study a row."""
+    table = new_table()
+    for heading in ("study", "state"):
+        add_column(table, heading)
+    for heading in ("trials", "best trial", "value"):
+        add_column(table, heading, right=True)
+    add_column(table, "objective")
+    for study in studies:
+        best = study.best
+        trials = f"{study.ended}/{study.budget}"
+        number, value = (str(best.number), score(best.value)) if best else ("", "")
+        add_row(table, study.study, study.state, trials, number, value, study.objective)
     return table
 
 

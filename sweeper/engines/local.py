@@ -206,7 +206,7 @@ class LocalEngine:
         return SlotRetired(reason, len(self._slots))
 
     def _kernel_has_killed(self) -> bool:
-        """Tell whether the kernel has killed for memory once more than we know of; that kill is then accounted for."""
+        """Return whether the kernel has killed for memory once more than we know of; that kill is then counted."""
         risen = (self._oom_kills() or 0) > self._known_oom_kills
         self._known_oom_kills += risen
         return risen

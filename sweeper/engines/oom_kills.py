@@ -1,6 +1,6 @@
 """The kernel's own count of processes it has killed for want of memory.
 
-A worker that died by SIGKILL may have been killed by anyone. That the count has risen since tells
+A worker that died by SIGKILL may have been killed by anyone. That the count has risen since shows
 the kernel from a person; /var/log and dmesg would too, but are closed to most users.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-VMSTAT = Path("/proc/vmstat")  # the whole machine's: where control groups tell nothing
+VMSTAT = Path("/proc/vmstat")  # the whole machine's: where control groups say nothing
 
 
 def count_oom_kills(
@@ -19,7 +19,7 @@ def count_oom_kills(
 ) -> int | None:
     """Return how often the kernel has killed for memory in our control group, else on this machine.
 
-    None where the system does not tell.
+    None where the system does not say.
     """
     for file in (*_counters(membership, cgroups), vmstat):
         try:

@@ -122,7 +122,7 @@ class Engine(Protocol):
         """Answer the `EpochFinished` of a trial."""
 
     def give_up(self, number: int, reason: str) -> None:
-        """End the worker of a trial; `events` then tells that it died, and of this reason."""
+        """End the worker of a trial; `events` then reports that it died, with this reason."""
 
     def close(self) -> None:
         """End all workers at once; what they were on can be continued from its checkpoints."""

@@ -47,7 +47,7 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 PROCESS_NAME = b"sweeper-worker"  # in ps and top, which show 15 letters
 OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 KEPT_IMAGE_SETS = 2
-LONGEST_LOG = 10_000_000  # bytes, of which one more file is kept
+LONGEST_LOG = 10_000_000  # bytes; one more file is kept
 
 
 def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:

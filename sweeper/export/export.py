@@ -81,7 +81,7 @@ def _require_complete(source: ExportInput, destination: Path) -> None:
 
 
 def _write_model(source: ExportInput, files: ExportFolder, seconds: Seconds) -> ExportConfig:
-    """Write the network in all formats, and the configuration that tells what they are."""
+    """Write the network in all formats, and the configuration that describes them."""
     model_files = copy_model_files(source.model_files, files)
     model = load_network(networks_of(source), len(source.classes), source.weights)
     shutil.copyfile(source.weights, files.weights)

@@ -105,7 +105,7 @@ def load_autoencoder(network: TrialConfig, weights: Path) -> Autoencoder:
 
 
 def _filled(build: Callable[[], T], name: str, weights: Path) -> T:
-    """Build a network and fill it with the weights in a file; `name` tells messages what it is."""
+    """Build a network and fill it with the weights in a file; messages call it `name`."""
     try:
         network = build()
         network.load_state_dict(load_file(weights))

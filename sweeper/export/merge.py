@@ -209,7 +209,7 @@ def shape(config: TrialConfig) -> tuple[object, ...]:
 
 
 def same_images(network: Classifier, other: Classifier) -> bool:
-    """Tell whether two networks normalise images in the same way."""
+    """Return whether two networks normalise images in the same way."""
     return (network.mean, network.std) == (other.mean, other.std)
 
 

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.listing import Split
-from sweeper.errors import DatasetError, StudyError
+from sweeper.errors import StudyError
 from sweeper.files import write_whole
 from sweeper.finished.evaluation_files import outputs_of
-from sweeper.paths import EvaluationFolder, Workspace
+from sweeper.finished.task import EvaluationJob
+from sweeper.paths import EvaluationFolder
 from sweeper.results import TrialRow
 from sweeper.safeguards.outputs import require_free
-from sweeper.search.study_store import StudyStore
-from sweeper.study.artifacts import fetch_artifacts, find_run
-from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name, require_same_images
 from sweeper.training.device import place
 
 if TYPE_CHECKING:
-    import torch
-
-    from sweeper.data.decode_all import Progress
     from sweeper.training.task import Validation
 
 
@@ -33,7 +26,8 @@ if TYPE_CHECKING:
 class QualityReport:
     """What a trial's reconstructions of a split are worth."""
 
-    study: str
+    model: str
+    """The study's name."""
     trial: TrialRow
     split: Split
     data: str
@@ -41,87 +35,47 @@ class QualityReport:
     images: int
     validation: Validation
 
+    @property
+    def values(self) -> dict[str, float]:
+        return self.validation.values
+
     def as_json(self) -> dict[str, Any]:
         return {
-            "model": self.study,
+            "model": self.model,
             "trial": self.trial.number,
             "split": self.split,
             "data": self.data,
             "digest": self.digest,
             "images": self.images,
-            "metrics": self.validation.values,
+            "metrics": self.values,
         }
 
+    def write(self, files: EvaluationFolder) -> list[Path]:
+        """Write all numbers as JSON, and some images above their reconstructions.
 
-def evaluate_autoencoder(
-    workspace: Workspace,
-    store: StudyStore,
-    row: TrialRow,
-    split: Split,
-    *,
-    device: torch.device,
-    tracking_uri: str | None,
-    progress: Progress | None = None,
-) -> QualityReport:
-    """Evaluate a trial's best epoch on a split of its study's data set, as it was validated.
+        Raises ConfigError where one of them would replace a file that is not ours.
+        """
+        from sweeper.training.reconstruction import picture
 
-    Raises DatasetError when the split is missing, StudyError when the trial has no weights.
-    """
+        require_free(outputs_of(files))
+        write_whole(files.reconstructions, picture(self.validation.exhibit))
+        write_whole(files.scores, json.dumps(self.as_json(), indent=2) + "\n")
+        return [files.reconstructions, files.scores]
 
+
+def evaluated_autoencoder(job: EvaluationJob) -> QualityReport:
+    """Evaluate a trial's best epoch on a split, as it was validated. Raises StudyError for another task."""
     from sweeper.data.batches import DeviceImages
-    from sweeper.data.prepare import prepare_images
     from sweeper.export.load import load_autoencoder
-    from sweeper.modeling.registry import load_model_files
     from sweeper.training.micro_batch import MicroBatches
     from sweeper.training.reconstruction import Reconstruction
 
-    sweep = store.sweep
-    config, task = row.config, sweep.task
-    if config is None or not isinstance(task, ReconstructionConfig):
-        raise StudyError(f"trial {row.number} of {sweep.study} is not an autoencoder; evaluate another study")
-    require_same_model_files(store)
-    load_model_files(sweep.model_files)
-    images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
-    require_same_images(workspace, store, images.digest)
-    if split not in images.splits:
-        raise DatasetError(f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}")
-    with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
-        artifacts = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri)
-        model = load_autoencoder(config, artifacts.weights)
+    config, device = job.config, job.device
+    if not isinstance(job.task, ReconstructionConfig):
+        raise StudyError(f"trial {job.row.number} of {job.study} is not an autoencoder; evaluate another study")
+    model = load_autoencoder(config, job.weights)
     place(model, device)
-    part = DeviceImages(images, split, device)
+    part = DeviceImages(job.images, job.split, device)
     batches = part.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
-    validation = Reconstruction(task).validate(model, batches, device, MicroBatches(device))
-    return QualityReport(sweep.study, row, split, dataset_name(sweep), images.digest, len(part), validation)
-
-
-def write_quality(report: QualityReport, files: EvaluationFolder) -> list[Path]:
-    """Write all numbers as JSON, and some images above their reconstructions.
-
-    Raises ConfigError where one of them would replace a file that is not ours.
-    """
-    from sweeper.training.reconstruction import picture
-
-    require_free(outputs_of(files))
-    write_whole(files.reconstructions, picture(report.validation.exhibit))
-    write_whole(files.scores, json.dumps(report.as_json(), indent=2) + "\n")
-    return [files.reconstructions, files.scores]
-
-
-def record_quality(
-    workspace: Workspace,
-    store: StudyStore,
-    report: QualityReport,
-    files: list[Path],
-    now_ms: int,
-    tracking_uri: str | None,
-) -> int:
-    """Log a look at the test split to the trial's run; return how often it has been looked at.
-
-    Raises StudyError when the trial has no run, TrackingError when MLflow cannot be reached.
-    """
-    from sweeper.tracking.test_split_looks import record_test_look
-
-    mlflow, run = find_run(workspace, store, report.trial, tracking_uri)
-    epoch = report.trial.best_epoch or 0
-    return record_test_look(mlflow, run, report.validation.values, epoch, files, report.digest, now_ms)
+    validation = Reconstruction(job.task).validate(model, batches, device, MicroBatches(device))
+    return QualityReport(job.study, job.row, job.split, job.data, job.images.digest, len(part), validation)

@@ -5,47 +5,30 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from sweeper.config.task import ReconstructionConfig
-from sweeper.errors import ExportError, StudyError
+from sweeper.errors import StudyError
+from sweeper.finished.task import NOTHING_MORE, ExportJob, Extras
+from sweeper.finished.tasks import finished_task
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
-from sweeper.study.card import read_card
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name
-from sweeper.study.recorded import own_folder, recorded_as
+from sweeper.study.preparation import dataset_name, require_images_of
+from sweeper.study.recorded import recorded_as
 
 if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
-    from sweeper.export.export_input import ExportInput, MergeKind
+    from sweeper.export.export_input import ExportInput
     from sweeper.export.merge import Contender
-    from sweeper.export.quantize import VariantKind
 
 logger = logging.getLogger(__name__)
-
-SOME = 2048
-"""Training images that are enough to find ranges of activations, and batch statistics, by."""
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What an export holds beside the winner in full precision."""
-
-    variants: tuple[VariantKind, ...] = ()
-    tolerance: float = 0.01
-    """Most accuracy that a variant may lose."""
-    merges: tuple[MergeKind, ...] = ()
-    others: tuple[TrialRow, ...] = ()
-    """The trials behind the winner, best first, that may be merged with it."""
 
 
 def export_trial(
@@ -54,42 +37,36 @@ def export_trial(
     row: TrialRow,
     destination: Path,
     tracking_uri: str | None,
-    extras: Extras = Extras(),
+    extras: Extras = NOTHING_MORE,
 ) -> ExportReport | AutoencoderReport:
     """Export a trial and verify the export on the validation split it was chosen by.
 
-    Raises ExportError when a format does not reproduce what was logged or the images have
-    changed since, StudyError when the trial has no weights.
+    Raises ExportError when a format does not reproduce what was logged, StudyChanged when the
+    images have changed since, StudyError when the trial has no weights or its task has no export.
     """
-    from sweeper.data.batches import DeviceImages
     from sweeper.data.prepare import prepare_images
-    from sweeper.export.autoencoder_export import export_autoencoder
-    from sweeper.export.export import export_model
-    from sweeper.export.merge import merged
-    from sweeper.export.variants import VariantRequest
     from sweeper.modeling.registry import load_model_files
     from sweeper.training.device import open_device
 
     sweep = store.sweep
+    task = finished_task(sweep)
+    if extras.wanted and not task.takes_extras:
+        rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
+        raise StudyError(f"{sweep.study} is a study of {task.name}: {rule}")
     if row.config is None:
         raise _unfinished(row, sweep.study)
     require_same_model_files(store)
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
-    _require_same_images(workspace, store, images)
-    device = open_device(sweep.device, 0)
+    require_images_of(workspace, store, images.digest, "run a new study on these")
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
         artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)
         source = _source(workspace, store, row, images, artifacts)
-        if isinstance(sweep.task, ReconstructionConfig):
-            return export_autoencoder(source, DeviceImages(images, "val", device), destination)
-        val, train = DeviceImages(images, "val", device), DeviceImages(some_of_training(images), "train", device)
-        if extras.merges:
-            leaders = _leaders(workspace, store, source, extras.others, folder, tracking_uri)
-            source = merged(source, leaders, extras.merges, val, train, folder)
-        variants = VariantRequest(extras.variants, train, extras.tolerance) if extras.variants else None
-        return export_model(source, val, destination, variants)
+        leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
+        return task.export(
+            ExportJob(source, images, open_device(sweep.device, 0), destination, extras, leaders, folder)
+        )
 
 
 def _source(
@@ -148,21 +125,3 @@ def _leaders(
         if row.config is not None:
             leaders.append(Contender(row.number, row.config, weights, found.run_id))
     return leaders
-
-
-def some_of_training(images: ImageSet) -> ImageSet:
-    """Return at most SOME images of the training split, in an order that is chance and always the same."""
-    rows = np.random.default_rng(0).permutation(images.splits["train"])[:SOME]
-    return replace(images, splits={"train": rows})
-
-
-def _require_same_images(workspace: Workspace, store: StudyStore, images: ImageSet) -> None:
-    """Refuse to judge an export by other images than the trial was judged by."""
-    sweep, card = store.sweep, read_card(own_folder(workspace, store))
-    logged = card.dataset["digest"] if card else images.digest
-    if images.digest != logged:
-        raise ExportError(
-            f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began "
-            f"(digest {images.digest}, then {logged}); an export cannot be checked against other images. "
-            "Bring the old images back, or run a new study on these"
-        )

@@ -54,7 +54,7 @@ METHOD = "study_folds"
 class LabelErrors:
     """Likely wrong labels of a study's training images, worst first, and the images they are among."""
 
-    source: ImageList
+    listed: ImageList
     candidates: list[Suspect]
     images: int
     accuracy: float
@@ -105,9 +105,9 @@ def find_label_errors(
             probabilities[held] = found
         shutil.rmtree(files.path)
     labels = images.labels[rows]
-    source = _source(workspace, sweep, images)
+    listed = _listed(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return LabelErrors(source, _candidates(source, rows, probabilities, labels), len(rows), accuracy)
+    return LabelErrors(listed, _candidates(listed, rows, probabilities, labels), len(rows), accuracy)
 
 
 def _known(judged: Path, shape: tuple[int, int]) -> Probabilities | None:
@@ -183,16 +183,16 @@ def _probabilities(model: Classifier, images: DeviceImages, config: TrialConfig,
     return np.concatenate([predict(batch.inputs).double().softmax(1).cpu().numpy() for batch in batches])
 
 
-def _source(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> ImageList:
+def _listed(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> ImageList:
     index = build_index(sweep.dataset, workspace)
     labels = [images.classes[label] for label in images.labels.tolist()]
     return ImageList(index.root, index.paths, labels, ["train"] * len(labels), images.classes)
 
 
-def _candidates(source: ImageList, rows: Labels, probabilities: Probabilities, labels: Labels) -> list[Suspect]:
+def _candidates(images: ImageList, rows: Labels, probabilities: Probabilities, labels: Labels) -> list[Suspect]:
     found = suspects(probabilities, labels)
     return [
-        Suspect(row, source.paths[row], source.labels[row], score, METHOD, source.classes[suggested])
+        Suspect(row, images.paths[row], images.labels[row], score, METHOD, images.classes[suggested])
         for row, suggested, score in zip(
             rows[found.rows].tolist(), found.suggested.tolist(), found.scores.tolist(), strict=True
         )

@@ -86,7 +86,7 @@ def freeze(classifier: Classifier, trainable: Trainable) -> None:
 
 
 def frozen_parts(module: nn.Module) -> list[nn.Module]:
-    """Return the largest modules below `module` that have parameters of which none learns."""
+    """Return the largest modules below `module` that have parameters and learn none of them."""
     parts: list[nn.Module] = []
     for child in module.children():
         parameters = list(child.parameters())

@@ -11,7 +11,7 @@ OURS = "timm/"  # the hub's repositories that timm takes weights from
 
 
 def is_out_of_reach(error: BaseException) -> bool:
-    """Tell whether an error comes from a network that does not answer, or from being told to use none."""
+    """Return whether an error comes from a network that does not answer, or from a setting to use none."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     kinds = (ConnectionError, TimeoutError, socket.gaierror, urllib.error.URLError, LocalEntryNotFoundError)
@@ -36,7 +36,7 @@ def _what_is_here() -> str:
 
 
 def cached_names() -> list[str]:
-    """Return the architectures, with their tags, of which the hub's cache on this machine holds weights."""
+    """Return the architectures, with their tags, whose weights are in the hub's cache on this machine."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 

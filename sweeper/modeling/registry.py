@@ -90,7 +90,7 @@ def new_module(name: str, path: Path) -> ModuleType:
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error's text; a syntax error's without the place, which is told already."""
+    """Return an error's text; a syntax error's without the place, which is shown already."""
     return str(error.msg) if isinstance(error, SyntaxError) else str(error)
 
 
@@ -194,7 +194,7 @@ def optimizer_problems(name: str) -> list[str]:
     try:
         weight = torch.nn.Parameter(torch.ones(2, 2))
         timm.optim.create_optimizer_v2([weight], opt=name, lr=0.1)  # type: ignore[attr-defined]
-    except Exception as error:  # third-party code tells in many ways that a package or a device is missing
+    except Exception as error:  # third-party code says in many ways that a package or a device is missing
         return [f"optimizer {name} cannot be used here: {error}"]
     return []
 

@@ -47,7 +47,7 @@ def _heads(value: Any) -> list[tuple[str, HeadConfig]]:
 
 
 def _fails(config: TrialConfig) -> bool:
-    """Tell whether a network refuses one image in training; what else may be wrong with it, its trial will tell."""
+    """Return whether a network refuses one image in training; what else may be wrong with it, its trial will tell."""
     try:
         network = build_classifier(config, 2, load_weights=False).train()
     except ModelError:

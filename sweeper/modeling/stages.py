@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def last_stage(backbone: nn.Module) -> frozenset[str]:
     """Return the names of the parameters of a backbone's last stage and of all that follows it.
 
-    A final normalisation, or a projection of every pixel by itself (1 x 1), is no stage of its own:
+    A final normalisation, or a projection of every pixel by itself (1 x 1), is not a stage of its own:
     it goes with the stage before.
     """
     parameters = dict(backbone.named_parameters())

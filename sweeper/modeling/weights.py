@@ -95,7 +95,7 @@ def converted(state: State, module: nn.Module) -> State:
     try:
         return dict(convert(dict(state), module))
     except (KeyError, ValueError, RuntimeError, AttributeError, AssertionError):
-        return state  # not a layout that timm can convert; what differs is then told in the file's own words
+        return state  # not a layout that timm can convert; what differs is then named in the file's own words
 
 
 def differences(own: State, state: State, classifier: Sequence[str]) -> list[str]:

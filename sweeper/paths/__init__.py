@@ -7,7 +7,7 @@ under `.sweeper/`.
 from sweeper.paths.finished import EvaluationFolder, ExportFolder, folder_of_class
 from sweeper.paths.study import SEARCH_SPACE, STATE, FoldsFolder, StartFolder, StudyFolder
 from sweeper.paths.trial import BEST_CONFUSION, CONFIG, TrialFolder
-from sweeper.paths.workspace import MLFLOW_ARTIFACTS, WRITTEN_LISTS, Workspace
+from sweeper.paths.workspace import MLFLOW_ARTIFACTS, WRITTEN_LISTS, FetchedFolder, Workspace
 
 __all__ = [
     "BEST_CONFUSION",
@@ -18,6 +18,7 @@ __all__ = [
     "WRITTEN_LISTS",
     "EvaluationFolder",
     "ExportFolder",
+    "FetchedFolder",
     "FoldsFolder",
     "StartFolder",
     "StudyFolder",

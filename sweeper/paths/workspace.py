@@ -16,8 +16,39 @@ EXPORTS = "exports"
 EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
+SPLITS = ("train", "val", "test")
 WRITTEN_LISTS = ".sweeper-lists.json"
 """Beside the lists of `sweeper data`: by what it knows them again."""
+
+
+@dataclass(frozen=True)
+class FetchedFolder:
+    """A data set that was fetched from an address. All of it is there once `signs` is."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.path.with_suffix(".lock")
+
+    @property
+    def signs(self) -> Path:
+        """By what the files at the address are known to be the same."""
+        return self.path / "signs.json"
+
+    @property
+    def content(self) -> Path:
+        return self.path / "content"
+
+    @property
+    def images(self) -> Path:
+        """The folder or the CSV file: what a single folder around everything, or a single file, leads to."""
+        path = self.content
+        while len(inside := list(path.iterdir())) == 1 and inside[0].name not in SPLITS:
+            path = inside[0]
+            if path.is_file():
+                break
+        return path
 
 
 @dataclass(frozen=True)
@@ -70,6 +101,10 @@ class Workspace:
     def weights(self, digest: str) -> Path:
         """Return one of them, by the digest of the file."""
         return self.kept_weights / f"{digest}.safetensors"
+
+    def fetched(self, key: str) -> FetchedFolder:
+        """Return where the data of an address lies, by a digest of the address."""
+        return FetchedFolder(self.state / "fetched" / key)
 
     def shipped(self, digest: str, name: str) -> Path:
         """Return where a node of a cluster keeps a file of the driver's machine, by its content."""

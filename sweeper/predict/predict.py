@@ -19,7 +19,7 @@ from sweeper.training.micro_batch import MicroBatches, Parts
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of an image, best first; none, and the reason, where it is no readable image."""
+    """The most probable classes of an image, best first; none, and the reason, where it is not a readable image."""
 
     image: InputImage
     classes: tuple[str, ...] = ()

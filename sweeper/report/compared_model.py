@@ -11,7 +11,9 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.config.flatten import flatten
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.export.export_config import read_config
-from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export, evaluate_trial
+from sweeper.finished.evaluate import evaluate_trial
+from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export
+from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
 from sweeper.results import TrialRow
@@ -91,7 +93,14 @@ class SideFinder:
         store = self._store(side.name.rpartition("/")[0])
         on = open_device(store.sweep.device if self.device == "auto" else self.device, 0)
         report = evaluate_trial(
-            self.workspace, store, row, self.split, data=self.data, device=on, tracking_uri=self.tracking_uri
+            self.workspace,
+            store,
+            row,
+            self.split,
+            CLASSIFIERS,
+            data=self.data,
+            device=on,
+            tracking_uri=self.tracking_uri,
         )
         return self._on_data(side, report)
 

@@ -43,7 +43,7 @@ def study_page(
     """Return the report of a study. Raises TrackingError when MLflow cannot be reached.
 
     Args:
-        hourly_price: What an hour of a worker costs, in any currency; without it only time is told.
+        hourly_price: What an hour of a worker costs, in any currency; without it only time is shown.
     """
     logged = records_of(workspace, store, tracking_uri)
     importances = store.importances()  # first: what it takes of the memory serves the rows then

@@ -31,7 +31,7 @@ def log_page(workspace: Workspace, store: StudyStore, page: Path, tracking_uri: 
 
 
 def outcome_tags(store: StudyStore) -> dict[str, str]:
-    """Return what tells studies apart in MLflow's table of runs."""
+    """Return what distinguishes studies in MLflow's table of runs."""
     rows = store.rows()
     best = study_winner(store)
     ended = [state for state in TrialState if state.ended]

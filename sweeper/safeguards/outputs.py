@@ -23,7 +23,7 @@ class Kind:
     form: re.Pattern[bytes]
 
     def is_of(self, path: Path) -> bool:
-        """Tell whether a file is of the kind."""
+        """Return whether a file is of the kind."""
         with path.open("rb") as file:
             return self.form.match(file.read(HEAD)) is not None
 

@@ -7,8 +7,9 @@ behind an apostrophe, with escapes for control characters, blanks at its ends an
 
 from __future__ import annotations
 
+import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 FORMULA = "=+\\-@＝＋－＠"  # noqa: RUF001  # their wide forms too, which some spreadsheets take for the same
 CONTROL = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
@@ -45,6 +46,18 @@ def read_cell(text: str) -> str:
     if not text.startswith("'") or not WRITTEN.fullmatch(text):
         return text
     return ESCAPED.sub(lambda found: chr(int(found[1] or found[2], 16)) if found[1] or found[2] else "\\", text[1:])
+
+
+def read_table(lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and texts of every row that is not empty. Raises ValueError for what is not CSV."""
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        for cells in reader:
+            texts = read_row(cells)
+            if any(texts):
+                yield reader.line_num, texts
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def read_row(cells: list[str]) -> list[str]:

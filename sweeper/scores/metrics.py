@@ -19,7 +19,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Scores:
-    """What a confusion matrix tells. Arrays have one entry a class, [C]."""
+    """What a confusion matrix shows. Arrays have one entry a class, [C]."""
 
     accuracy: float
     precision: float

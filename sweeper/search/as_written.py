@@ -25,7 +25,7 @@ def read_as_written(database: Engine | str) -> Iterator[None]:
 
 
 def damaged_storage(what: str, error: Exception) -> DamagedFile:
-    """Return the error for a storage, of which `what` says where it is damaged."""
+    """Return the error for a storage; `what` says where it is damaged."""
     return DamagedFile(
         f"{what} than was written there ({first_line(error)}): it is damaged, or another program has changed it; bring "
         "back a copy from before, or begin the study anew under another name"

@@ -21,7 +21,7 @@ def read(connection: Connection, study: int, key: str, *, lock: bool = False) ->
 
 
 def swap(engine: Engine, study: int, key: str, before: str | None, after: str) -> bool:
-    """Set an attribute to `after` if it is still `before`, or not there where that is None; tell whether it was."""
+    """Set an attribute to `after` if it is still `before`, or missing where that is None; return whether it was."""
     values = {"study": study, "key": key, "before": before, "after": after}
     try:
         with engine.begin() as connection:

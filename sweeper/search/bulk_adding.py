@@ -19,7 +19,7 @@ def add_trials(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]
     for trial in trials:
         trial._validate()
     if not storage.engine.dialect.insert_executemany_returning_sort_by_parameter_order:
-        for trial in trials:  # the database does not tell which ids it gave them
+        for trial in trials:  # the database does not return the ids it gave them
             storage.create_new_trial(study_id, trial)
         return
     table = models.TrialModel

@@ -39,7 +39,7 @@ def storage_errors(url: str) -> Iterator[None]:
 
 
 def has_database(url: str) -> bool:
-    """Tell whether there is a database to ask; only of a file that is not there is it known that there is none."""
+    """Return whether there is a database to ask; only of a file that is not there is it known that there is none."""
     with storage_errors(url):
         _parsed(url)
     file = sqlite_file(url, Path.cwd())

@@ -27,7 +27,7 @@ def refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
         raise StudyChanged(
             f"the study {sweep.study} was started with other settings of: {', '.join(changed)}. "
             "Its trials would not be comparable; give the new search space another `study:` name, or undo the change. "
-            f"An edited `search` goes on with: sweeper extend {sweep.study} FILE"
+            f"To continue with an edited `search`: sweeper extend {sweep.study} FILE"
         )
 
 

@@ -35,7 +35,7 @@ ASIDE = "~"  # in the names of studies that an extension keeps aside; no search 
 
 
 def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
-    """Return a trial as tables show it; `direction` tells which value is the best of one that has not ended."""
+    """Return a trial as tables show it; `direction` says which value is the best of one that has not ended."""
     stored = stored_json(trial, OUTCOME)
     outcome = TrialOutcome.model_validate_json(stored) if stored else None
     return TrialRow(

@@ -372,7 +372,7 @@ class StudyStore:
 
     @_guarded
     def importances(self) -> dict[str, float]:
-        """Return how much each parameter tells the best tenth of the trials from the rest, summing to 1."""
+        """Return how much each parameter distinguishes the best tenth of the trials from the rest, summing to 1."""
         return importances(self._study, list(self._bulk.complete_trials(self._study._study_id)))
 
     @_guarded

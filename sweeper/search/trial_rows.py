@@ -14,7 +14,7 @@ from sweeper.search.stored_trial import FINISHED, OUTCOME, trial_row
 
 
 class TrialRows:
-    """The rows of one study. `direction` tells which value is the best of a trial that has not ended."""
+    """The rows of one study. `direction` says which value is the best of a trial that has not ended."""
 
     def __init__(self, direction: str):
         self._direction = direction

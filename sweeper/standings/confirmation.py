@@ -16,7 +16,7 @@ from sweeper.config.sweep import ObjectiveConfig
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 
 CONFIDENCE = 0.95
-FEWEST = 2  # values of which there is a deviation
+FEWEST = 2  # values that have a deviation
 
 
 class Leader(Frozen):

@@ -20,7 +20,7 @@ def require_finished(study: str, rows: Sequence[TrialRow]) -> None:
 
 
 def has_finished(rows: Sequence[TrialRow]) -> bool:
-    """Tell whether there is a trial to take: one that has finished, and that the search space still holds."""
+    """Return whether there is a trial to take: one that has finished, and that the search space still holds."""
     return any(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
 
 

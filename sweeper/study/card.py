@@ -19,12 +19,13 @@ from sweeper.addresses import portable, sqlite_address, sqlite_file
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
-from sweeper.errors import StudyChanged, TrackingError
+from sweeper.errors import TrackingError
 from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights
 from sweeper.study.place import read_identity
+from sweeper.study.same_images import require_same_images
 from sweeper.tracking.delivery import StudyCard, read_record
 from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
 from sweeper.tracking.relocation import holds_run
@@ -46,7 +47,8 @@ def study_card(
     """
     stored = read_card(folder)
     if stored is not None:
-        _require_same_images(sweep, stored, dataset)
+        then = str(stored.dataset["digest"])
+        require_same_images(dataset.name, f"the study {sweep.study}", now=dataset.digest, then=then)
         now = {
             "identity": identity,
             "experiment": sweep.tracking.name or stored.experiment,
@@ -83,16 +85,6 @@ def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:
     write_whole(folder.search_space, yaml.safe_dump(content, sort_keys=False))
 
 
-def _require_same_images(sweep: SweepConfig, stored: StudyCard, dataset: DatasetCard) -> None:
-    then, now = stored.dataset["digest"], dataset.digest
-    if then != now:
-        raise StudyChanged(
-            f"the images of {dataset.name} have changed since the study {sweep.study} began (digest {now}, then "
-            f"{then}), and trials on other images cannot be compared; bring the old images back, or give the study "
-            "another name"
-        )
-
-
 def _sweep_params(sweep: SweepConfig) -> dict[str, Any]:
     parts = sweep.model_dump(mode="json", include={"objective", "budget", "sampler", "pruner", "seed"})
     parts |= {"objectives": {goal.metric: goal.direction for goal in sweep.objectives}}
@@ -113,7 +105,7 @@ def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
 
 
 def _origin(pretrained: Mapping[str, PinnedWeights]) -> dict[str, str]:
-    """Return the tag that tells from which weights the trials of a study begin."""
+    """Return the tag that names the weights with which the trials of a study begin."""
     lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pretrained.items()]
     return {PRETRAINED_TAG: "; ".join(lines)} if lines else {}
 
@@ -133,7 +125,7 @@ def environment() -> str:
 
 
 def _processor() -> str:
-    """Return the processor's name; where the system does not tell, its architecture."""
+    """Return the processor's name; where the system does not say, its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

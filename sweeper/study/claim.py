@@ -40,7 +40,7 @@ class Claim:
 
 
 def claim_study(workspace: Workspace, storage_url: str, study: str, *, adopt: bool = False) -> Claim:
-    """Decide whether a study may be gone on with in this folder; nothing is written.
+    """Decide whether a study may be continued in this folder; nothing is written.
 
     Only the holder of the study's lock may ask. `adopt` takes it from the folder that it belongs to. Raises
     ForeignStudy where it belongs to another folder, DamagedFile.
@@ -113,7 +113,7 @@ class _Case:
         if not (self.override or self.has_run):
             raise ForeignStudy(
                 f"the study {self.study} in this storage was begun in another folder, by an earlier version of "
-                f"sweeper: go on with it there, or give yours another `study:` name. If that folder is no longer used, "
+                f"sweeper: continue it there, or give yours another `study:` name. If that folder is no longer used, "
                 f"let it belong to this one: sweeper doctor {self.study} --adopt"
             )
         known = self.local.id if self.local else new_id()
@@ -202,7 +202,7 @@ def _handed_over(study: str, before: Place) -> str:
 
 def _belongs_elsewhere(study: str, stored: Identity) -> str:
     return (
-        f"the study {study} in this storage belongs to another folder ({stored}): go on with it there, or give yours "
+        f"the study {study} in this storage belongs to another folder ({stored}): continue it there, or give yours "
         f"another `study:` name. If that folder is no longer used, let the study belong to this one: "
         f"sweeper doctor {study} --adopt (with the same --storage, where you name one)"
     )
@@ -211,7 +211,7 @@ def _belongs_elsewhere(study: str, stored: Identity) -> str:
 def _is_a_copy(study: str, local: Identity) -> str:
     return (
         f"this folder is a copy, and the study {study} in this storage belongs to the original ({local}): records of "
-        f"both would mix. Go on with it there, or give yours another `study:` name. If the original is no longer used, "
+        f"both would mix. Continue it there, or give yours another `study:` name. If the original is no longer used, "
         f"let the study belong to this folder: sweeper doctor {study} --adopt (with the same --storage, where you "
         "name one)"
     )

@@ -76,13 +76,13 @@ def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:
     if found is None:
         raise StudyError(
             f"{source.name} has kept no optimizer state, since `keep_optimizer: true` was not in its search space; "
-            "go on without --with-optimizer, with a short scheduler.warmup_epochs perhaps"
+            "continue without --with-optimizer, with a short scheduler.warmup_epochs perhaps"
         )
     return found
 
 
 def kept_start(workspace: Workspace, study: StudyFolder) -> TrialStart | None:
-    """Return what workers are told of a study that goes on from a trial: its epochs, and the files to start from."""
+    """Return what workers need of a study that continues a trial: its epochs, and the files to start from."""
     start, files = read_lineage(study), study.start
     if start is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,18 @@ from contextlib import contextmanager
 from sweeper.errors import StudyLocked
 from sweeper.files import AlreadyLocked, file_lock
 from sweeper.paths import StudyFolder
+
+
+def is_running(folder: StudyFolder) -> bool:
+    """Return whether a driver holds the study now."""
+    if not folder.lock.exists():
+        return False
+    with folder.lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 @contextmanager

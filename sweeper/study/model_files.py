@@ -55,6 +55,6 @@ def _require_same(study: str, then: Mapping[str, str], now: Mapping[str, str]) -
         told = "; ".join(f"{file} (digest {now[file]}, then {then[file]})" for file in changed)
         raise StudyChanged(
             f"model files have changed since the study {study} began: {told}. Trials of another network cannot be "
-            "compared or gone on with: bring the old content back, or put the new one in another file and give the "
+            "compared or continued: bring the old content back, or put the new one in another file and give the "
             "search space another `study:` name"
         )

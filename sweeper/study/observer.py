@@ -1,4 +1,4 @@
-"""What a driver tells whoever is watching."""
+"""What a driver reports to whoever is watching."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Observer(Protocol):
     def worker_died(self, number: int | None, reason: str) -> None: ...
 
     def trial_silent(self, number: int, seconds: float) -> None:
-        """No epoch has come from a trial for much longer than usual; told again when the time has doubled."""
+        """No epoch has come from a trial for much longer than usual; reported again when the time has doubled."""
 
     def slot_retired(self, reason: str, left: int) -> None:
-        """No worker can start in a slot, for a reason; so many slots go on."""
+        """No worker can start in a slot, for a reason; this many slots go on."""
 
     def stopping(self, reason: str) -> None:
         """No more trials are started, and why."""
@@ -45,4 +45,4 @@ class Observer(Protocol):
         """MLflow cannot be reached, or can again."""
 
     def delivering(self, left: int) -> None:
-        """All trials have ended and so many runs are still to arrive in MLflow; told again and again."""
+        """All trials have ended and this many runs are still to arrive in MLflow; reported again and again."""

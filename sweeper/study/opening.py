@@ -25,14 +25,14 @@ FEW_TO_JUDGE_BY = 50
 """Validation images below which one of them moves the accuracy by more than 2 %."""
 
 ENLARGED, REDUCED = 1.5, 6.0
-"""How many times larger or smaller than the pictures an image_size that nobody chose is told of."""
+"""How many times larger or smaller than the pictures an image_size that nobody chose gets a line."""
 
 MOST_CLASSES_TOLD = 10
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What is told before the first trial: facts, each with its subject, and warnings with their remedy."""
+    """What is shown before the first trial: facts, each with its subject, and warnings with their remedy."""
 
     facts: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]

@@ -69,7 +69,7 @@ def whereabouts(place: Place, here: Place, study: str) -> Whereabouts:
 
 
 def still_holds(place: Place, study: str) -> bool:
-    """Tell whether a place on this machine still holds its study; when in doubt it does."""
+    """Return whether a place on this machine still holds its study; when in doubt it does."""
     folder = Workspace(Path(place.folder)).study(study)
     try:
         found = read_identity(folder)
@@ -79,6 +79,6 @@ def still_holds(place: Place, study: str) -> bool:
 
 
 def lies_inside(address: str, workspace: Workspace) -> bool:
-    """Tell whether a database lies in the working directory, and moves and is copied with it."""
+    """Return whether a database lies in the working directory, and moves and is copied with it."""
     file = sqlite_file(address, workspace.root)
     return file is not None and file.resolve().is_relative_to(workspace.root.resolve())

@@ -13,15 +13,17 @@ from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
+from sweeper.data.fetch import is_address, refresh
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import build_index
 from sweeper.data.prepare import Prepared, prepare
-from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, StudyChanged
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder
+from sweeper.study.same_images import require_same_images
 
 MOST_SIZES = 8
 
@@ -32,6 +34,8 @@ def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable
     Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
     all trials on these classes.
     """
+    if sweep.dataset.path and is_address(sweep.dataset.path):
+        refresh(sweep.dataset.path, workspace)
     index = build_index(sweep.dataset, workspace)
     refuse_constant_metrics(sweep, len(index.classes))
     prepared = [prepare(sweep.dataset, size, workspace, progress, index) for size in decoded_sizes(sweep)]
@@ -77,14 +81,11 @@ def refuse_impossible(sweep: SweepConfig) -> None:
         grid(sweep.search, sweep.seed)
 
 
-def require_same_images(workspace: Workspace, store: StudyStore, digest: str) -> None:
+def require_images_of(workspace: Workspace, store: StudyStore, digest: str, otherwise: str) -> None:
     """Raise StudyChanged when a study's images are others than its trials were judged by."""
     sweep, card = store.sweep, read_card(own_folder(workspace, store))
-    if card is not None and card.dataset["digest"] != digest:
-        raise StudyChanged(
-            f"the images of {dataset_name(sweep)} have changed since the study {sweep.study} began (digest {digest}, "
-            f"then {card.dataset['digest']}); bring the old images back, or name the new ones with --data"
-        )
+    then = str(card.dataset["digest"]) if card is not None else ""
+    require_same_images(dataset_name(sweep), f"the study {sweep.study}", now=digest, then=then, otherwise=otherwise)
 
 
 def decoded_sizes(sweep: SweepConfig) -> list[int]:
@@ -93,7 +94,9 @@ def decoded_sizes(sweep: SweepConfig) -> list[int]:
 
 
 def dataset_name(sweep: SweepConfig) -> str:
-    return sweep.dataset.builtin or Path(str(sweep.dataset.path)).resolve().name
+    path = str(sweep.dataset.path)
+    name = path.rstrip("/").rpartition("/")[2] if is_address(path) else Path(path).resolve().name
+    return sweep.dataset.builtin or name
 
 
 def image_sizes(value: Any) -> list[int]:

@@ -44,7 +44,7 @@ def pin_weights(
         tracking_uri: Where their weights are, if this machine has not run them.
 
     Raises:
-        StudyError: there is no such study or trial, or it has no weights. StudyChanged when the weights
+        StudyError: the study or trial is missing, or has no weights. StudyChanged when the weights
             are others than the study began with. TrackingError when MLflow cannot be reached.
         ConfigError: the search space names another architecture than that of the trial.
     """

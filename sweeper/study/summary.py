@@ -20,7 +20,7 @@ from sweeper.standings.ranking import ranked
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
 NUMBER = "trial/number"
-"""The metric that tells which trial a point of the history is of."""
+"""The metric that says which trial a point of the history is of."""
 
 SHARE = 0.02  # of the sweep's time that writing the summary may take
 

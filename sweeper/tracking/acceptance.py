@@ -14,7 +14,7 @@ from sweeper.tracking.study_records import Recorded, StudyRecords
 logger = logging.getLogger(__name__)
 
 PATIENCE_S = 10.0
-"""How long a sweep waits for the answer: a server that is away, or hangs, is no reason not to train."""
+"""How long a sweep waits for the answer: a server that is away, or hangs, does not keep trials from training."""
 
 
 def require_acceptance(workspace: Workspace, uri: str, recorded: Recorded) -> None:
@@ -30,7 +30,7 @@ def require_acceptance(workspace: Workspace, uri: str, recorded: Recorded) -> No
 
 
 class _Question(threading.Thread):
-    """Asks aside, since MLflow cannot be told to stop waiting."""
+    """Asks aside, since MLflow cannot be made to stop waiting."""
 
     def __init__(self, workspace: Workspace, uri: str, recorded: Recorded):
         super().__init__(name="acceptance", daemon=True)
@@ -43,4 +43,4 @@ class _Question(threading.Thread):
         except TrackingRefused as error:
             self.refused = error
         except TrackingError as error:
-            logger.debug("not known yet whether the records are taken: %s", error)  # the outbox tells of it
+            logger.debug("not known yet whether the records are taken: %s", error)  # the outbox reports it

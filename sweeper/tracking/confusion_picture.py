@@ -18,7 +18,7 @@ from sweeper.safeguards.outputs import marked
 from sweeper.scores.confusion import Confusion
 from sweeper.tracking.fonts import MONOSPACED, PLAIN, font, one_line, text_image
 
-CELL = 45  # pixels of a class, up to so many classes:
+CELL = 45  # pixels of a class, up to this many classes:
 MOST_CLASSES_WITH_NUMBERS = 30
 SMALL_CELL = 16  # beyond: at 200 classes 3,200 pixels, every label can be read when zoomed
 SMALLEST_SIDE, LARGEST_SIDE = 500, 4000

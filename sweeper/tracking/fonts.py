@@ -28,5 +28,5 @@ def text_image(text: str, font_name: str, size: int) -> Image.Image:
 
 
 def one_line(name: str) -> str:
-    """Return a class name without what moves to another line or is no character at all."""
+    """Return a class name without what moves to another line or is not a character."""
     return " ".join(name.encode("utf-8", "replace").decode().split())

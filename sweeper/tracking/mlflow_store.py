@@ -1,7 +1,7 @@
 """MLflow's tracking API as sweeper needs it; only this package imports MLflow.
 
 Every method may be repeated: runs are looked up by their tags before they are created, and a
-metric sent again with its own timestamp is no second point.
+metric sent again with its own timestamp is not a second point.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.addresses import address_within, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import NOT_AS_WRITTEN, TrackingError, TrackingRefused
-from sweeper.files import file_lock
+from sweeper.files import file_lock, put_in_place
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
 from sweeper.tracking.refusal import client_missing, damaged_database, is_of_a_store, place_refused, tracking_error
@@ -90,7 +90,7 @@ class MlflowStore:
     """A connection to an MLflow tracking server or database."""
 
     def __init__(self, uri: str, workspace: Workspace, *, relocates: bool = True):
-        """Connect. The database of a folder that was moved or copied is told so first, unless it is to be looked at.
+        """Connect. The database of a folder that was moved or copied is changed first, unless it is to be looked at.
 
         Raises TrackingError, and TrackingRefused where no address like this will ever take records.
         """
@@ -132,7 +132,7 @@ class MlflowStore:
             building = folder / database.name
             # A client would write the folder's name into a statement as it is, quotes and all.
             SqlAlchemyStore(address_within(building, self._workspace.root), self._workspace.mlflow_artifacts.as_uri())
-            building.replace(database)
+            put_in_place(building, database)
             shutil.rmtree(folder)
 
     def _relocate_database(self) -> None:
@@ -292,7 +292,7 @@ class MlflowStore:
             self._client.log_artifact(run, str(file), folder or None)
 
     def sizes(self, run: RunSummary, folder: str) -> dict[str, int]:
-        """Return the bytes of each file in a folder of a run's artifacts; none where there is no such folder."""
+        """Return the bytes of each file in a folder of a run's artifacts; none where that folder is missing."""
         with self._file_errors(run.id, reading=True):
             return {str(file.path): int(file.file_size or 0) for file in self._files_of(run).list_artifacts(folder)}
 
@@ -327,7 +327,7 @@ class MlflowStore:
 
     @contextmanager
     def client(self) -> Iterator[MlflowClient]:
-        """Give MLflow's own client for what is no part of a sweep; what it raises becomes a TrackingError."""
+        """Give MLflow's own client for what is not part of a sweep; what it raises becomes a TrackingError."""
         with self._errors():
             yield self._client
 

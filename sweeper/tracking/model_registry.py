@@ -150,7 +150,7 @@ def _registered(client: MlflowClient, name: str) -> Any:
 
 
 def _is_of(client: MlflowClient, version: Any, study: str | None) -> bool:
-    """Tell whether a version that bears no id is of a study: its run says so, or both are of earlier versions."""
+    """Return whether a version that bears no id is of a study: its run says so, or both are of earlier versions."""
     from mlflow.exceptions import MlflowException
 
     try:

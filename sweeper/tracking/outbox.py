@@ -40,7 +40,7 @@ class DeliveryPhase(IntEnum):
 
 
 class Notice(NamedTuple):
-    """That a folder has changed; the ticket tells two notices of the same phase apart."""
+    """That a folder has changed; the ticket distinguishes two notices of the same phase."""
 
     phase: DeliveryPhase
     ticket: int
@@ -73,7 +73,7 @@ class Patience:
         self._in_trouble = False
 
     def is_over(self, left: int, *, in_trouble: bool) -> bool:
-        """Return whether to wait no more, now that so many folders are left."""
+        """Return whether to wait no more, now that this many folders are left."""
         now = self._clock()
         arrived = self._left is not None and left < self._left
         if arrived or (in_trouble and not self._in_trouble):
@@ -127,7 +127,7 @@ class Outbox:
         """Deliver what is left, for as long as that comes forward; return how many folders could not be.
 
         It is given up when for `patience_s` seconds none has arrived, or after `at_most_s` in all. When MLflow is
-        out of reach, or gets so, it is tried once more, briefly. `tell` hears all along how many are left.
+        out of reach, or gets so, it is tried once more, briefly. `tell` is called with how many are left.
         """
         with self._changed:
             self._closing = True

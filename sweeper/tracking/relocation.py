@@ -43,7 +43,7 @@ class Location:
 
 
 def holds_run(database: Path, run: str) -> bool:
-    """Tell whether a database holds a run. Raises TrackingError where it cannot be read."""
+    """Return whether a database holds a run. Raises TrackingError where it cannot be read."""
     with _reading(database), closing(_opened(database)) as connection:
         return connection.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run,)).fetchone() is not None
 
@@ -110,7 +110,7 @@ def _path(address: str) -> Path:
 
 
 def _is_here_now(location: Location, here: Path) -> bool:
-    """Tell whether files are in this folder, or in none any more, so that the next ones of a study should come here."""
+    """Return whether files are in this folder, or in none any more, so that the next ones should come here."""
     return (here / location.rest).exists() or (location.ours and not location.base.exists())
 
 

@@ -1,4 +1,4 @@
-"""All runs of an experiment, and of each only what tells it from the others.
+"""All runs of an experiment, and of each only what distinguishes it from the others.
 
 MLflow reads a run with all its metrics, parameters and tags, or not at all: a minute and 3 GB for 20,000 runs. Where
 its tables can be reached they are asked for no more than is needed; a server is asked page by page, and what is not

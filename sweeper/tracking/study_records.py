@@ -58,7 +58,7 @@ class Recorded:
         return self.name or self.study
 
     def tags(self, kind: str, number: str) -> dict[str, str]:
-        """Return what tells one of its runs from all others."""
+        """Return what distinguishes one of its runs from all others."""
         return {**({STUDY_TAG: self.study} if self.id is None else {ID_TAG: self.id}), kind: number}
 
     def without_id(self) -> Recorded:
@@ -206,7 +206,7 @@ class StudyRecords:
         return "an earlier study of this folder" if here else "another folder"
 
     def _is_ours(self, client: MlflowClient, found: Experiment) -> bool:
-        """Tell whether an experiment without an id holds nothing of sweeper's, or the parent run of this study."""
+        """Return whether an experiment without an id holds nothing of sweeper's, or the parent run of this study."""
         if self.store.is_ours:  # of this folder alone, so that no other can have written there
             return True
         runs = client.search_runs([found.experiment_id], f"tags.`{STUDY_TAG}` LIKE '%'", max_results=1)

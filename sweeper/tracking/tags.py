@@ -1,4 +1,4 @@
-"""The tags by which a study's records are found and told apart, and MLflow's names of how a run ended."""
+"""The tags by which a study's records are found and distinguished, and MLflow's names of how a run ended."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ HEADER, CHECKSUM = 12, 4  # bytes: a length with its checksum before the content
 
 
 class Mark(NamedTuple):
-    """What tells a record from all others of its trial."""
+    """What distinguishes a record from all others of its trial."""
 
     step: int
     tag: str

@@ -36,7 +36,7 @@ class Record:
     """What a finished epoch leaves in the folder of its trial.
 
     `state` waits for a learner's state to be on the host. Of an epoch that is the best so far, `weights` and
-    `optimizer` tell whether these are kept beside the checkpoint, and `predictions` are what it says about the
+    `optimizer` say whether these are kept beside the checkpoint, and `predictions` are what it says about the
     validation images.
     """
 

@@ -47,7 +47,7 @@ class EpochWriter:
         return self.wait() if self._waiting is not None and self._waiting.done() else self._pruned
 
     def wait(self) -> bool:
-        """Wait for the work that was given, and tell whether the trial is pruned. Raises what the work raised."""
+        """Wait for the work that was given, and return whether the trial is pruned. Raises what the work raised."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._pruned = waiting.result()

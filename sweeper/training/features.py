@@ -85,14 +85,14 @@ class FrozenFeatures:
         self._splits: LRUCache[str, DeviceFeatures] = LRUCache(KEPT_SPLITS)
 
     def drop(self) -> bool:
-        """Keep nothing for later trials, and tell whether anything was kept; what a trial uses it still holds."""
+        """Keep nothing for later trials, and return whether anything was kept; what a trial uses it still holds."""
         kept = bool(self._backbones or self._splits)
         self._backbones.clear()
         self._splits.clear()
         return kept
 
     def serve(self, config: TrialConfig, data: TrialData) -> bool:
-        """Tell whether a trial learns from features.
+        """Return whether a trial learns from features.
 
         Not with CutMix, which needs pixels; nor without pretrained weights, since random ones are each
         trial's own; nor from pixels that have no name.

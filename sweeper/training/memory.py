@@ -7,7 +7,7 @@ work in smaller parts, and when even the smallest fails, the allocator itself is
 every refusal to torch's profiler, so the step is repeated once under it (`was_refused_memory`).
 
 oneDNN's code generator keeps the error of a refusal for its thread and for good: no new primitive can be
-built there. `still_works` tells, and the process is then replaced by a new one.
+built there. `still_works` finds that out, and the process is then replaced by a new one.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _widths = itertools.count(9)
 
 
 def may_be_memory(error: BaseException) -> bool:
-    """Tell whether an error is one of memory, or one by which a library may mean that."""
+    """Return whether an error is one of memory, or one by which a library may mean that."""
     return is_memory(error) or type(error) is RuntimeError
 
 
 def drop_when_short(release: Callable[[], bool]) -> None:
-    """Call `release` when this process runs out of memory: it drops what only saves time, and tells whether it did."""
+    """Call `release` when this process runs out of memory: it drops what only saves time and returns whether it did."""
     _spare.append(release)
 
 
 def was_refused_memory(step: Callable[[], object]) -> bool:
-    """Repeat a step that has failed, and tell whether torch's allocator refused it memory.
+    """Repeat a step that has failed, and return whether torch's allocator refused it memory.
 
     Where there is not even room for the profiler and its thread, that answers the question too.
     """
@@ -68,7 +68,7 @@ def make_room(device: torch.device) -> bool:
 def free_memory(device: torch.device) -> None:
     """Give back what nothing refers to any more, on the host and to the device.
 
-    A broken context refuses that too; `still_works` tells.
+    A broken context refuses that too; `still_works` finds that out.
     """
     gc.collect()
     with suppress(RuntimeError):
@@ -79,7 +79,7 @@ def free_memory(device: torch.device) -> None:
 
 
 def still_works(device: torch.device) -> bool:
-    """Tell whether a tiny network can still be trained in this process.
+    """Return whether a tiny network can still be trained in this process.
 
     After a failed kernel a CUDA context takes no work any more, and a library may keep an error as oneDNN
     does: then only a new process helps.

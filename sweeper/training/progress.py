@@ -53,7 +53,7 @@ class Progress:
         return best
 
     def stalled(self, patience: int | None) -> bool:
-        """Tell whether the objective has not improved for `patience` epochs."""
+        """Return whether the objective has not improved for `patience` epochs."""
         return patience is not None and self.epochs - (self.best_epoch or self.before) >= patience
 
     def outcome(self, state: TrialState, reason: str | None = None, *, feasible: bool = True) -> TrialOutcome:

@@ -36,7 +36,7 @@ class DeviceRates:
 
     @contextmanager
     def in_place(self, *, recorded: bool) -> Iterator[None]:
-        """Let the optimizer take its step with them; `recorded` tells Adam that a graph is made of it."""
+        """Let the optimizer take its step with them; `recorded` says to Adam that a graph is made of it."""
         before = [dict(group) for group in self.optimizer.param_groups]
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate
@@ -50,5 +50,5 @@ class DeviceRates:
 
 
 def reads_rates_on_device(optimizer: torch.optim.Optimizer) -> bool:
-    """Tell whether an optimizer's step is device work alone, the rate included: torch's fused ones on a GPU."""
+    """Return whether an optimizer's step is device work alone, the rate included: torch's fused ones on a GPU."""
     return all(group.get("fused") and group["params"][0].is_cuda for group in optimizer.param_groups)

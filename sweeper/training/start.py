@@ -42,5 +42,5 @@ def load_optimizer(optimizer: torch.optim.Optimizer, file: Path, device: torch.d
     new = optimizer.state_dict()
     sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (kept, new)]
     if sizes[0] != sizes[1]:
-        raise ModelError(f"{file} is of groups of {sizes[0]} parameters, and there are {sizes[1]}; go on without it")
+        raise ModelError(f"{file} is of groups of {sizes[0]} parameters, and there are {sizes[1]}; continue without it")
     optimizer.load_state_dict({"state": kept["state"], "param_groups": new["param_groups"]})

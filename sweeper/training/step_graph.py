@@ -175,11 +175,11 @@ def shape_of(batch: Batch) -> Shape:
 
 
 def can_record(network: nn.Module, optimizer: torch.optim.Optimizer, graphs: CudaGraphs) -> bool:
-    """Tell whether the training steps of a network are recorded: `auto` says so where all its code is known."""
+    """Return whether the training steps of a network are recorded: `auto` says so where all its code is known."""
     wanted = graphs is True or (graphs == "auto" and is_known(network))
     return wanted and reads_rates_on_device(optimizer)
 
 
 def is_known(network: nn.Module) -> bool:
-    """Tell whether all modules of a network are of packages whose code does the same in every step."""
+    """Return whether all modules of a network are of packages whose code does the same in every step."""
     return all(type(module).__module__.partition(".")[0] in KNOWN for module in network.modules())

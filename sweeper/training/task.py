@@ -62,7 +62,7 @@ class Task(Protocol):
         """Judge a network in inference mode by the validation images. Raises DoesNotFit."""
 
     def shows(self, epoch: int) -> bool:
-        """Tell whether the exhibit of this epoch is kept whatever it is worth, not only if first, best or last."""
+        """Return whether the exhibit of this epoch is kept whatever it is worth, not only if first, best or last."""
 
     def keep(self, exhibit: Exhibit, name: str, folder: TrialFolder) -> None:
         """Write an exhibit among the artifacts of a trial."""

@@ -1,4 +1,4 @@
-"""Files of a study that are no longer what was written: made anew from storage or MLflow, else told as lost."""
+"""Files of a study that are no longer what was written: made anew from storage or MLflow, else reported as lost."""
 
 from __future__ import annotations
 

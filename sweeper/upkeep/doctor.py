@@ -29,7 +29,7 @@ def examine_study(
     """Return where the stores of a study disagree, repaired where `fix` is set and it can be.
 
     `adopt` lets the study belong to this folder, whatever folder it belonged to. Raises StudyLocked while a driver
-    runs it and StudyNotFound when there is no such study.
+    runs it and StudyNotFound when the study is missing.
     """
     store = StudyStore.load(storage_url, study)
     with study_lock(workspace.study(study), study), ExitStack() as held:
@@ -43,7 +43,7 @@ def examine_study(
         findings += _place(claim, fix=fix or adopt)
         if fix or adopt:
             held.enter_context(leased(store, claim.identity))
-            settle(replace(claim, news=None), workspace)  # told below
+            settle(replace(claim, news=None), workspace)  # said below
             take_storage(claim, store)
         damaged = _repaired_all(damaged_files(workspace, store, tracking_uri), fix=fix)
         findings += damaged

@@ -31,7 +31,7 @@ class TorchDevices:
 
 
 def may_have_a_card(drivers: Sequence[Path] = DRIVERS) -> bool:
-    """Tell whether torch is to be asked at all; on systems other than Linux it always is."""
+    """Return whether torch is to be asked at all; on systems other than Linux it always is."""
     return sys.platform != "linux" or any(driver.exists() for driver in drivers)
 
 

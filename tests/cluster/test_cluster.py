@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,12 +17,12 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import Machines, actors, await_that, sandbox_on, workers
-from tests.functional.chaos import Sandbox, check, end_group
+from tests.functional.chaos import Sandbox, check, end_group, table
 
 pytestmark = pytest.mark.slow
 
 SHORT: dict[str, Any] = {"budget": {"trials": 4, "epochs": 5}}
-SEVERAL: dict[str, Any] = {**SHORT, "sampler": "random", "pruner": "none"}
+SEVERAL: dict[str, Any] = {"budget": {"trials": 8, "epochs": 25}, "sampler": "random", "pruner": "none"}
 """What is suggested does not depend on the order in which trials end, so that any number of slots gives the same."""
 
 
@@ -83,6 +84,18 @@ def test_files_travel_through_a_shared_folder(
     assert sandbox.run() == 0, sandbox.said()
     check(sandbox, undisturbed, {})
     assert not [path for path in shared.rglob("*") if path.is_file()]
+
+
+def test_each_node_fetches_images_from_their_address(
+    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox
+) -> None:
+    machines.add()
+    archive = shutil.make_archive(str(tmp_path / "images"), "tar", undisturbed.root / "images")
+    sandbox = sandbox_on(machines, tmp_path / "work", node_folder, **SHORT, dataset={"path": f"file://{archive}"})
+    shutil.rmtree(sandbox.root / "images")
+    assert sandbox.run() == 0, sandbox.said()
+    assert table(sandbox) == table(undisturbed)
+    assert list(node_folder.rglob("fetched/*/content"))
 
 
 def kill_worker(machines: Machines) -> None:
@@ -210,3 +223,81 @@ def test_no_cluster_is_one_clear_line(tmp_path: Path, node_folder: Path) -> None
     assert sandbox.run() == 4
     assert "no Ray cluster at the address '127.0.0.1:1'" in sandbox.said()
     assert "Traceback" not in sandbox.said()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+def test_a_node_whose_disk_is_full_is_given_up_by_name_and_nothing_is_lost(
+    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox
+) -> None:
+    machines.add()
+    sandbox = sandbox_on(machines, tmp_path, node_folder, **SHORT)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", node_folder], check=True)
+    process = sandbox.start()
+    try:
+        after_epoch(sandbox, 2)
+        seen = sandbox.epochs_on_disk()
+        with suppress(OSError), (node_folder / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        assert process.wait(120) == 4  # it was the only node
+        assert "cannot be written: No space left on device" in sandbox.said()
+        (node_folder / "filler").unlink()
+        assert sandbox.run() == 0, sandbox.said()
+        check(sandbox, undisturbed, seen)
+    finally:
+        end_group(process)
+        subprocess.run(["umount", "-l", node_folder], check=True)
+
+
+def test_a_node_that_sees_other_images_is_refused_by_name(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    machines.add()
+    sandbox = sandbox_on(machines, tmp_path, node_folder, **SHORT)
+    picture = next((sandbox.root / "images").rglob("*.png"))
+    content = picture.read_bytes()
+    process = sandbox.start()
+    await_that(lambda: "0 of 4 trials done" in sandbox.said(), sandbox)
+    picture.write_bytes(content + b"\0")  # as on a machine whose copy differs
+    assert process.wait(120) == 4
+    end_group(process)
+    assert f"changed: {picture.relative_to(sandbox.root / 'images')}" in sandbox.said()
+    picture.write_bytes(content)
+    assert sandbox.run() == 0, sandbox.said()
+
+
+def test_the_files_of_a_large_network_pass_through_a_small_object_store(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    machines.add()
+    search = {"backbone": "resnet50", "image_size": 32, "batch_size": 16, "trainable": "all"}
+    sandbox = sandbox_on(machines, tmp_path, node_folder, budget={"trials": 1, "epochs": 2}, search=search)
+    assert sandbox.run() == 0, sandbox.said()
+    ((row,), weights) = sandbox.rows(), list(sandbox.root.rglob("mlruns/**/*.safetensors"))
+    assert row.epochs == 2
+    assert weights[0].stat().st_size > 80_000_000
+
+
+def test_a_head_that_is_gone_ends_the_sweep_and_another_cluster_goes_on(
+    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed_at_random: Sandbox
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    mortal = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    sandbox = sandbox_on(machines, tmp_path, node_folder, **SEVERAL)
+    at_home = sandbox.options
+    sandbox.options = ("--ray-address", mortal.address)
+    process = sandbox.start()
+    after_epoch(sandbox, 2)
+    seen = sandbox.epochs_on_disk()
+    mortal.head_node.kill_gcs_server(check_alive=False)  # type: ignore[attr-defined]
+    code = process.wait(240)
+    end_group(process)
+    mortal.shutdown()
+    if code:  # it may have ended before it needed the head again
+        assert code == 4, sandbox.said()
+        assert "the head of the Ray cluster" in sandbox.said()
+        sandbox.options = at_home
+        machines.add()
+        assert sandbox.run() == 0, sandbox.said()
+    check(sandbox, undisturbed_at_random, seen)

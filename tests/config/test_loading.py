@@ -1,4 +1,4 @@
-"""A search-space file becomes a SweepConfig, or every mistake in it is told at once."""
+"""A search-space file becomes a SweepConfig, or every mistake in it is reported at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_minimal_space_gets_defaults(tmp_path: Path) -> None:
     assert sweep.search.optimizer.name == "adamw"
 
 
-def test_every_mistake_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+def test_every_mistake_is_reported_at_once_with_its_line(tmp_path: Path) -> None:
     text = """study: a/b
 dataset: {builtin: digits, layuot: csv}
 budget: {trials: 0}
@@ -104,7 +104,7 @@ def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
     assert sweep.search.optimizer.lr == 1e-4
 
 
-def test_duplicate_keys_are_told_with_both_lines(tmp_path: Path) -> None:
+def test_duplicate_keys_are_reported_with_both_lines(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, MINIMAL + "study: t\n")
     assert "first in line 1" in problem.message
 
@@ -139,18 +139,18 @@ def test_names_are_checked_where_they_stand_even_beside_other_mistakes(tmp_path:
 @pytest.mark.parametrize(
     "text", ["", "[1, 2]", "just words", "a: [", "&a [*a]", "a: !!python/object:os.system {}", "\0"]
 )
-def test_what_is_no_search_space_is_told_with_the_file(tmp_path: Path, text: str) -> None:
+def test_what_is_not_a_search_space_is_reported_with_the_file(tmp_path: Path, text: str) -> None:
     for problem in problems_of(tmp_path, text):
         assert "space.yaml" in problem.where
 
 
-def test_a_missing_file_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_nearest_name(tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text(MINIMAL)
     with pytest.raises(ConfigError, match=r"did you mean .*quickstart\.yaml"):
         load_sweep(tmp_path / "quikstart.yaml")
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_reported(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_bytes(b"\xff\xfe\x00\xd8")
     with pytest.raises(ConfigError, match="UTF-8"):
@@ -255,7 +255,9 @@ def test_any_override_is_taken_or_answered_with_its_text(
     assert all(assignment in problem.where for problem in problems)
 
 
-def test_an_enqueued_configuration_outside_the_space_is_told_with_its_line_and_both_remedies(tmp_path: Path) -> None:
+def test_an_enqueued_configuration_outside_the_space_is_reported_with_line_and_both_remedies(
+    tmp_path: Path,
+) -> None:
     text = """study: s
 dataset: {builtin: digits}
 search: {backbone: {choice: [a, b]}, weight_decay: {float: [0, 0.1]}}
@@ -275,7 +277,7 @@ enqueue:
     assert message == "'c' is not among the options a, b; change it here, or widen it under `search`"
 
 
-def test_objectives_that_exclude_something_are_told_at_their_line(tmp_path: Path) -> None:
+def test_objectives_that_exclude_something_are_reported_at_their_line(tmp_path: Path) -> None:
     text = MINIMAL + "pruner: median\nobjectives: [val/accuracy, parameters]\n"
     (problem,) = problems_of(tmp_path, text)
     assert (problem.where.rpartition(":")[2], problem.key) == ("5", "objectives")

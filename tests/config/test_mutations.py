@@ -84,7 +84,7 @@ def put(document: Any, place: Place, value: Any) -> Any:
 
 
 def answer(file: Path, text: str) -> tuple[Problem, ...]:
-    """Return all that is told about a search space."""
+    """Return all that is said about a search space."""
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
     try:
         load_sweep(file)

@@ -66,7 +66,7 @@ def test_what_is_not_given_stays_open() -> None:
         ({"bogus": 3}, "bogus: unknown key"),
     ],
 )
-def test_what_does_not_fit_is_told_with_its_place_and_the_rest_still_fits(given: dict[str, Any], said: str) -> None:
+def test_what_does_not_fit_is_reported_with_its_place_and_the_rest_still_fits(given: dict[str, Any], said: str) -> None:
     found = fit(SPACE, {**given, "image_size": 16})
     with pytest.raises(AssertionError, match=said):
         raise AssertionError("; ".join(map(str, found.misfits)))

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import pytest
 
+from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import Engine, EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
@@ -23,15 +24,27 @@ from tests.training.learnable import spec_of
 Start = Callable[[SweepConfig, Workspace], Engine]
 """Starts an engine with one slot."""
 
+
+def start_ray(sweep: SweepConfig, workspace: Workspace) -> Engine:
+    """Start a slot on a Ray cluster of this machine alone, which ends with the engine."""
+    pytest.importorskip("ray", reason="Ray is not installed: make chaos-cluster does it")
+    from sweeper.engines.cluster.engine import RayEngine
+
+    config = RayConfig(name="ray", address="local", node_folder=str(workspace.root / "node"))
+    return RayEngine(sweep, workspace, config, most=1)
+
+
 ENGINES: dict[str, Start] = {
     "local": lambda sweep, workspace: LocalEngine(sweep, workspace, workers=1),
+    "ray": start_ray,
 }
+SLOW = {"ray"}
 
 PATIENCE_S = 120.0
 Kind = TypeVar("Kind", bound=Event)
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in ENGINES])
 def start(request: pytest.FixtureRequest) -> Start:
     return ENGINES[request.param]
 
@@ -73,7 +86,7 @@ def test_no_slot_is_idle_before_its_worker_is_ready(start: Start, sweep: SweepCo
         assert engine.idle == 1
 
 
-def test_every_epoch_is_told_then_the_end_which_is_on_disk(engine: Engine, tmp_path: Path) -> None:
+def test_every_epoch_is_reported_then_the_end_which_is_on_disk(engine: Engine, tmp_path: Path) -> None:
     engine.submit([spec_of(epochs=2)])
     assert engine.idle == 0
     told: list[EpochMetrics] = []
@@ -94,7 +107,7 @@ def test_every_epoch_is_told_then_the_end_which_is_on_disk(engine: Engine, tmp_p
     assert not folder.checkpoint.exists()
 
 
-def test_a_trial_that_has_ended_is_told_again_and_not_trained_again(engine: Engine) -> None:
+def test_a_trial_that_has_ended_is_reported_again_and_not_trained_again(engine: Engine) -> None:
     engine.submit([spec_of(epochs=1)])
     ended = next_of(engine, TrialEnded)
     engine.submit([spec_of(epochs=1)])
@@ -123,12 +136,14 @@ def test_a_worker_that_is_given_up_dies_for_the_reason_given(engine: Engine) -> 
     engine.submit([spec_of(epochs=50)])
     next_of(engine, EpochFinished)
     engine.give_up(0, "it was stuck")
-    assert next_of(engine, WorkerDied) == WorkerDied(0, "it was stuck", for_memory=False)
+    died = next_of(engine, WorkerDied)
+    assert (died.number, died.for_memory, died.blameless) == (0, False, False)
+    assert died.reason.startswith("it was stuck")
     next_of(engine, WorkerReady)
     assert engine.idle == 1
 
 
-def test_a_killed_worker_is_told_and_replaced_and_its_trial_goes_on_from_the_last_epoch(engine: Engine) -> None:
+def test_a_killed_worker_is_reported_and_replaced_and_its_trial_goes_on_from_the_last_epoch(engine: Engine) -> None:
     engine.submit([spec_of(epochs=50)])
     first = next_of(engine, EpochFinished)
     kill_workers()
@@ -142,7 +157,7 @@ def test_a_killed_worker_is_told_and_replaced_and_its_trial_goes_on_from_the_las
     assert next_of(engine, TrialEnded).outcome.epochs == 2
 
 
-def test_the_death_of_a_worker_is_told_once_for_each_unfinished_trial_of_its_group(engine: Engine) -> None:
+def test_the_death_of_a_worker_is_reported_once_for_each_unfinished_trial_of_its_group(engine: Engine) -> None:
     engine.submit([spec_of(number=0, epochs=1), spec_of(number=1, epochs=50), spec_of(number=2, epochs=50)])
     assert next_of(engine, TrialEnded).number == 0
     assert engine.idle == 0

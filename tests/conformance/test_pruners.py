@@ -62,7 +62,7 @@ def decisions(url: str, sweep: SweepConfig, curves: list[list[float]], *, reload
                 assert next_trial(store) is not None
                 assert [store.report(number, past, curve[past - 1]) for past in range(1, epoch)] == answers
             answers.append(store.report(number, epoch, value))
-            assert store.report(number, epoch, value) is answers[-1]  # told again, it is answered alike
+            assert store.report(number, epoch, value) is answers[-1]  # reported again, it is answered alike
             if answers[-1]:
                 break
         store.finish(number, outcome_of(curve[: len(answers)], pruned=answers[-1]))

@@ -2,49 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+import torch
 from pydantic import TypeAdapter
 
-from sweeper.config.sweep import ObjectiveConfig
+from sweeper.config.sweep import ObjectiveConfig, SweepConfig
 from sweeper.config.task import METRICS, TaskConfig
-from sweeper.data.batches import DeviceImages
-from sweeper.export.autoencoder_export import AutoencoderReport, export_autoencoder
-from sweeper.export.export import ExportReport, export_model
+from sweeper.display.evaluation import tables_of
+from sweeper.errors import StudyError
 from sweeper.export.export_input import ExportInput, Training
+from sweeper.finished.task import NOTHING_MORE, EvaluationJob, ExportJob
+from sweeper.finished.tasks import TASKS, finished_task
 from sweeper.modeling.registry import load_model_files
-from sweeper.paths import TrialFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.paths import EvaluationFolder, TrialFolder
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.training.inputs import TrialData
 from tests.functional.program import REPOSITORY
-from tests.training.learnable import TIMED, colored, comparable, run, spec_of
+from tests.training.learnable import TIMED, colored, comparable, run, spec_of, square_images
 
 AUTOENCODER = REPOSITORY / "models" / "cifar10_autoencoder.py"
-SIDE = 12
+SIDE, TRAIN, VAL, NOISE = 12, 34, 12, 20
 BESIDE = {"lr", "micro_batch_size"} | TIMED
 """What is recorded of every epoch whatever the task."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A task in a small trial, and how that is exported."""
+    """A task in a small trial."""
 
     objective: str
-    export: Callable[[ExportInput, DeviceImages, Path], ExportReport | AutoencoderReport]
     config: dict[str, Any] = field(default_factory=dict)
     model_files: tuple[Path, ...] = ()
 
 
 CASES: dict[str, Case] = {
-    "classification": Case("val/accuracy", export_model),
+    "classification": Case("val/accuracy"),
     "reconstruction": Case(
         "val/psnr",
-        export_autoencoder,
         {"backbone": "cifar10_autoencoder_narrow", "scheduler": "constant"},
         (AUTOENCODER,),
     ),
@@ -73,15 +75,20 @@ class Task:
 @pytest.fixture(params=NAMES)
 def task(request: pytest.FixtureRequest) -> Task:
     name = str(request.param)
-    if name not in CASES or name not in METRICS:
-        pytest.fail(f"the task {name} is to have an entry in CASES here and in METRICS of sweeper/config/task.py")
+    for entries, where in (
+        (CASES, "CASES here"),
+        (METRICS, "METRICS of sweeper/config/task.py"),
+        (TASKS, "TASKS of sweeper/finished/tasks.py"),
+    ):
+        if name not in entries:
+            pytest.fail(f"the task {name} is to have an entry in {where}")
     load_model_files(CASES[name].model_files)
     return Task(name, CASES[name])
 
 
 @pytest.fixture
 def data() -> TrialData:
-    return colored(train=34, val=12, size=SIDE, noise=20)
+    return colored(train=TRAIN, val=VAL, size=SIDE, noise=NOISE)
 
 
 def test_exactly_the_metrics_of_the_task_are_measured_and_finite_in_every_epoch(
@@ -133,24 +140,82 @@ def kept(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(artifacts)): path.read_bytes() for path in files}
 
 
-def test_the_best_epoch_is_exported_and_the_export_checked(task: Task, data: TrialData, tmp_path: Path) -> None:
+@pytest.fixture
+def job(task: Task, data: TrialData, tmp_path: Path) -> EvaluationJob:
+    """A trained trial, to be evaluated on its validation images."""
     outcome, _ = task.train(tmp_path / "trial", data)
     assert outcome.best_epoch is not None
-    assert isinstance(data.val, DeviceImages)
+    spec = task.spec()
+    return EvaluationJob(
+        study="s",
+        task=spec.task,
+        row=row_of(spec, outcome),
+        config=spec.config,
+        weights=TrialFolder(tmp_path / "trial").weights_of(outcome.best_epoch),
+        images=square_images(np.arange(TRAIN + VAL) % 3, TRAIN, 3, SIDE, NOISE),
+        split="val",
+        data="squares",
+        device=torch.device("cpu"),
+    )
+
+
+def row_of(spec: TrialSpec, outcome: TrialOutcome) -> TrialRow:
+    return TrialRow(
+        number=0,
+        state=outcome.state,
+        value=outcome.best_value,
+        best_epoch=outcome.best_epoch,
+        epochs=spec.epochs,
+        seconds=1,
+        ended_ms=1,
+        params={},
+        config_json=spec.config.model_dump_json(),
+        reason=None,
+        outcome=outcome,
+    )
+
+
+def test_a_finished_trial_is_evaluated_to_the_metrics_that_its_validation_gave(
+    task: Task, job: EvaluationJob, tmp_path: Path
+) -> None:
+    report = TASKS[task.name].evaluate(job)
+    assert job.row.outcome is not None
+    validated = {name: value for name, value in job.row.outcome.best_metrics.items() if name.startswith("val/")}
+    assert {f"val/{name}": value for name, value in report.values.items()} == pytest.approx(validated, abs=1e-6)
+    assert report.images == VAL
+    folder = EvaluationFolder(tmp_path / "evaluation")
+    assert all(file.stat().st_size for file in report.write(folder))
+    assert json.loads(folder.scores.read_text())["metrics"] == report.values
+    assert tables_of(report)
+
+
+def test_the_best_epoch_is_exported_and_the_export_checked(task: Task, job: EvaluationJob, tmp_path: Path) -> None:
+    outcome = job.row.outcome
+    assert outcome is not None
+    assert outcome.best_epoch is not None
     source = ExportInput(
         study="s",
         trial=0,
-        config=task.spec().config,
-        classes=data.classes,
-        weights=TrialFolder(tmp_path / "trial").weights_of(outcome.best_epoch),
+        config=job.config,
+        classes=job.images.classes,
+        weights=job.weights,
         metrics=outcome.best_metrics,
         best_epoch=outcome.best_epoch,
-        dataset={"name": "squares", "digest": "0" * 32, "images": {"train": 34, "val": 12}},
+        dataset={"name": "squares", "digest": "0" * 32, "images": {"train": TRAIN, "val": VAL}},
         stored_size=SIDE,
         resize="crop",
         training=Training(),
         model_files=task.case.model_files,
     )
-    report = task.case.export(source, data.val, tmp_path / "export")
+    asked = ExportJob(source, job.images, job.device, tmp_path / "export", NOTHING_MORE, list, tmp_path)
+    report = TASKS[task.name].export(asked)
     written = {path.name for path in report.folder.iterdir()}
     assert {"README.md", "config.json", "verification.json", "model.safetensors"} <= written
+
+
+def test_a_task_that_cannot_be_evaluated_or_exported_is_refused_and_never_taken_for_another() -> None:
+    space = {"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}}
+    sweep = SweepConfig.model_validate(space)
+    other = sweep.model_copy(update={"task": sweep.task.model_copy(update={"name": "segmentation"})})
+    with pytest.raises(StudyError, match=r"task segmentation of the study s .* only classification, reconstruction"):
+        finished_task(other)

@@ -4,7 +4,7 @@
 
 For each case: the operators a step sends to the GPU, where the host waited in training, and how often in the rest of
 an epoch. A case that is a number is that many heads trained at once; `branches` are all alternatives of the search
-space, of which it is told whether they train.
+space, and whether they train is shown.
 """
 
 from __future__ import annotations

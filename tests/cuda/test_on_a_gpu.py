@@ -164,7 +164,7 @@ def test_memory_that_runs_out_cuts_batches_and_a_network_that_never_fits_is_not_
     assert still_works(GPU)
 
 
-def test_what_cuda_refuses_is_told_from_other_errors_by_its_code() -> None:
+def test_what_cuda_refuses_is_distinguished_from_other_errors_by_its_code() -> None:
     with pytest.raises(torch.AcceleratorError) as error:
         torch.cuda.set_device(99)
     assert not is_memory(error.value)

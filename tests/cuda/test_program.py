@@ -92,7 +92,7 @@ def test_a_gpu_that_is_broken_or_full_costs_a_worker_and_not_the_sweep(
     assert done.returncode == 0, done.stderr
     assert "study s: 4 complete" in done.stdout
     why = "its memory is full" if "mb" in bad else "CUDA error: unspecified launch failure"
-    assert re.search(rf"one worker less: cuda:\d cannot train: {why}.*; the sweep goes on with 1", done.stdout)
+    assert re.search(rf"one worker less: cuda:\d cannot train: {why}.*; the sweep continues with 1", done.stdout)
 
 
 @pytest.mark.slow

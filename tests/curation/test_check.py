@@ -52,7 +52,7 @@ def checked(root: Path) -> CheckReport:
 
 
 def paths_of(report: CheckReport) -> list[tuple[str, set[str]]]:
-    return [(group.kind, {report.source.paths[row] for row in group.rows}) for group in report.groups]
+    return [(group.kind, {report.images.paths[row] for row in group.rows}) for group in report.groups]
 
 
 def test_nothing_is_found_in_a_clean_data_set(root: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_changed_copy_in_another_split_is_near(root: Path, change: str) -> Non
     assert report.serious
 
 
-def test_equal_bytes_and_equal_pixels_are_told_apart(root: Path) -> None:
+def test_equal_bytes_and_equal_pixels_are_distinguished(root: Path) -> None:
     (root / "train/a/twin.png").write_bytes((root / "train/a/0.png").read_bytes())
     save(root / "train/b/again.bmp", scene(1))
     report = checked(root)
@@ -124,7 +124,7 @@ def test_the_mirrored_look_is_the_look_of_the_mirrored_picture() -> None:
         assert differing.bit_count() <= 1  # a coefficient of nearly nothing may round either way
 
 
-def test_looking_whole_tells_size_mode_and_format() -> None:
+def test_looking_whole_shows_size_mode_and_format() -> None:
     seen = look_at(encoded(scene(3, 30, 20).convert("L"), "PNG"))
     assert (seen.width, seen.height, seen.mode, seen.format) == (30, 20, "L", "PNG")
 

@@ -77,7 +77,7 @@ def test_candidates_are_the_wanted_share_worst_first() -> None:
         find_suspects(source, [0, 40], features[:2], "knn", share=0.05)
 
 
-def test_features_are_those_of_the_backbone_and_bad_files_are_told(tmp_path: Path) -> None:
+def test_features_are_those_of_the_backbone_and_bad_files_are_reported(tmp_path: Path) -> None:
     files = [str(write_picture(tmp_path / f"{seed}.png", seed, 16, 16)) for seed in range(5)]
     (tmp_path / "bad.png").write_bytes(b"no image")
     torch.manual_seed(0)
@@ -147,7 +147,7 @@ def test_a_list_that_was_edited_by_hand_is_replaced_by_force_alone(ask: Ask, tmp
     assert ask(*command, "--force").code == 0
     assert (tmp_path / "outliers.csv").read_text() == written
     (tmp_path / "outliers.csv").write_text("mine")
-    assert ask(*command, "--force").code == 2, "what is no list of ours is never replaced"
+    assert ask(*command, "--force").code == 2, "what is not a list of ours is never replaced"
 
 
 def test_features_without_weights_are_refused(ask: Ask, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_every_image_is_in_one_split_and_copies_are_together(
     assert all(np.array_equal(splits[name], again[name]) for name in splits)
 
 
-def test_the_lists_are_a_data_set_and_copies_and_rare_classes_are_told(tmp_path: Path, workspace: Workspace) -> None:
+def test_the_lists_are_a_data_set_and_copies_and_rare_classes_are_named(tmp_path: Path, workspace: Workspace) -> None:
     root = write_class_folders(tmp_path / "d", {"cat": 10, "dog": 10, "rare": 1})
     for copy in range(5):
         (root / "cat" / f"copy{copy}.png").write_bytes((root / "cat/0003.png").read_bytes())

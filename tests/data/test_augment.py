@@ -31,7 +31,7 @@ def noise(count: int = 64, size: int = 12) -> Tensor:
 
 
 def ramp(count: int, size: int) -> Tensor:
-    """Images in which red tells the column and green the row."""
+    """Images in which red gives the column and green the row."""
     red, green = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="xy")
     return torch.stack([red, green, red * 0], dim=-1).to(torch.uint8).expand(count, -1, -1, -1).contiguous()
 

@@ -24,7 +24,7 @@ FAST = AugmentConfig(crop_padding=2, flip=True)
 
 
 def image_set(count: int = 37, size: int = 10) -> ImageSet:
-    """Images whose first pixel tells their row."""
+    """Images whose first pixel is the number of their row."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
     pixels[:, 0, 0, 0] = np.arange(count)
     rows = np.arange(count)

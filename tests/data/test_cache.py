@@ -198,10 +198,13 @@ def test_leftovers_of_other_killed_builds_are_swept_and_live_ones_kept(folder: P
     workspace.cache.mkdir(parents=True)
     (workspace.cache / "dead.123.partial").write_bytes(b"x")
     (workspace.cache / "live.456.partial").write_bytes(b"x")
+    (workspace.cache / "dead.digests.part").write_bytes(b"x")
+    (workspace.cache / "live.json.part").write_bytes(b"x")
     with (workspace.cache / "live.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         prepared(folder, workspace)
     assert files(workspace, ".partial") == ["live.456.partial"]
+    assert files(workspace, ".part") == ["live.json.part"]
 
 
 def test_concurrent_builders_agree_and_one_of_them_decodes(folder: Path, workspace: Workspace, tmp_path: Path) -> None:
@@ -285,7 +288,7 @@ def test_unreadable_file_is_listed(folder: Path, workspace: Workspace) -> None:
         prepared(folder, workspace)
 
 
-def test_full_disk_is_told_and_leaves_nothing(
+def test_full_disk_is_reported_and_leaves_nothing(
     folder: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -297,7 +300,7 @@ def test_full_disk_is_told_and_leaves_nothing(
     assert files(workspace, ".partial") == []
 
 
-def test_file_changed_while_decoding_is_told(folder: Path, workspace: Workspace) -> None:
+def test_file_changed_while_decoding_is_reported(folder: Path, workspace: Workspace) -> None:
     def change(done: int, total: int) -> None:
         write_picture(folder / "train" / "cat" / "0000.png", seed=time.time_ns() % 1000)
 

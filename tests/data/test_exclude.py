@@ -33,7 +33,7 @@ def counts(index: ImageIndex) -> dict[str, int]:
 EVERYWHERE = "train/cat/0001.png\nval/cat/0001.png\ntest/cat/0001.png\n"
 
 
-def test_only_the_training_split_loses_images_unless_told_otherwise(root: Path) -> None:
+def test_only_the_training_split_loses_images_unless_asked_otherwise(root: Path) -> None:
     assert counts(index_of(root, EVERYWHERE)) == {"train": 7, "val": 8, "test": 8}
     both = index_of(root, EVERYWHERE, exclude_from=("train", "val"))
     assert counts(both) == {"train": 7, "val": 7, "test": 8}
@@ -58,7 +58,7 @@ def test_rows_that_match_no_image_are_named(root: Path) -> None:
     ("name", "listed", "message"),
     [("list.csv", "a,b\n1,2\n", "none is path/image"), ("no/list.txt", "", "cannot be read")],
 )
-def test_a_list_that_cannot_be_used_is_told(root: Path, name: str, listed: str, message: str) -> None:
+def test_a_list_that_cannot_be_used_is_reported(root: Path, name: str, listed: str, message: str) -> None:
     (root.parent / "list.csv").write_text(listed)
     with pytest.raises(DatasetError, match=message):
         build_index(DatasetConfig(path="d", exclude=name), Workspace(root.parent))

@@ -296,7 +296,7 @@ def test_named_csv_columns_must_exist(tmp_path: Path, workspace: Workspace) -> N
     assert all(f"no column {name!r}" in message for name in "pls")
 
 
-def test_csv_that_is_no_text_is_refused(tmp_path: Path, workspace: Workspace) -> None:
+def test_csv_that_is_not_text_is_refused(tmp_path: Path, workspace: Workspace) -> None:
     (tmp_path / "d.csv").write_bytes(b"path,label\n\xff\xfe\xff,x\n")
     assert "UTF-8" in message_of(tmp_path / "d.csv", workspace)
 

@@ -61,7 +61,7 @@ def wait_for(engine: LocalEngine, kind: type[Event]) -> Event:
     raise AssertionError(f"no {kind.__name__} within {PATIENCE_S} s")
 
 
-def test_a_kill_for_want_of_memory_is_told_from_any_other(engine: LocalEngine, oom_kills: list[int]) -> None:
+def test_a_kill_for_want_of_memory_is_distinguished_from_any_other(engine: LocalEngine, oom_kills: list[int]) -> None:
     wait_for(engine, WorkerReady)
     engine.submit([spec_of(epochs=50)])
     for kernel_has_killed in (False, True):
@@ -80,7 +80,7 @@ def test_a_kill_for_want_of_memory_is_told_from_any_other(engine: LocalEngine, o
     assert not engine._kernel_has_killed()  # that kill is accounted for
 
 
-def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_is_told(
+def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_is_reported(
     sweep: SweepConfig, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)

@@ -29,5 +29,5 @@ def test_the_count_of_our_own_control_group_comes_before_the_machines(
     assert count_oom_kills(member, tmp_path / "cgroup", vmstat) == 2
 
 
-def test_a_system_that_does_not_tell_gives_no_count(tmp_path: Path) -> None:
+def test_a_system_that_does_not_say_gives_no_count(tmp_path: Path) -> None:
     assert count_oom_kills(tmp_path / "none", tmp_path, tmp_path / "none") is None

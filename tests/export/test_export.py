@@ -80,7 +80,7 @@ def test_verification_finds_the_logged_accuracy_in_every_format(report: ExportRe
     assert all(check["difference"] < 1e-5 for check in found["formats"])
 
 
-def test_config_tells_how_to_use_the_model(report: ExportReport, source: ExportInput) -> None:
+def test_config_says_how_to_use_the_model(report: ExportReport, source: ExportInput) -> None:
     config = json.loads((report.folder / "config.json").read_text())
     assert config["architecture"] == "small_resnet"
     assert config["head"]["hidden"] == [24]
@@ -127,7 +127,7 @@ def test_a_failed_export_leaves_the_earlier_one_as_it_was(source: ExportInput, v
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_a_network_that_cannot_be_traced_is_told(
+def test_a_network_that_cannot_be_traced_is_reported(
     source: ExportInput, val: DeviceImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

@@ -82,7 +82,7 @@ def test_foreign_files_are_never_replaced(tmp_path: Path, foreign: str) -> None:
 
 
 @pytest.mark.parametrize("config", ['{"files": ["config.json"]}', "[]", "{", '{"format": "sweeper-export"}'])
-def test_a_config_json_of_others_is_no_export(tmp_path: Path, config: str) -> None:
+def test_a_config_json_of_others_is_not_an_export(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_text(config)
     with pytest.raises(ExportError, match="name another folder"):
         require_replaceable(tmp_path)
@@ -95,7 +95,7 @@ def test_a_file_put_there_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     assert notes.read_text() == "mine"
 
 
-def test_a_file_is_no_destination(tmp_path: Path) -> None:
+def test_a_file_is_not_a_destination(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     with pytest.raises(ExportError, match="is a file"):
         require_replaceable(tmp_path / "mine")
@@ -126,7 +126,7 @@ def test_another_process_that_is_exporting_is_left_alone(tmp_path: Path) -> None
     assert other.exists()
 
 
-def test_an_unwritable_place_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot be written"), staged(tmp_path / "file" / "mine"):
         pass

@@ -125,7 +125,7 @@ def deep() -> bytes:
 @pytest.mark.parametrize(
     "content", [b"", b"null", b"3", b'"text"', b"[]", b"\xff\xfe", b"{", deep(), b'{"a":' * 3000 + b"1" + b"}" * 3000]
 )
-def test_other_content_is_no_configuration(content: bytes, folder: Path) -> None:
+def test_other_content_is_not_a_configuration(content: bytes, folder: Path) -> None:
     (folder / "config.json").write_bytes(content)
     with pytest.raises(ExportError, match=r"config\.json is not the configuration of an export"):
         load_export(folder)

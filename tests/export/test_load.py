@@ -40,7 +40,7 @@ def test_an_export_brings_its_own_architectures(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "5\n"), done.stderr
 
 
-def test_a_folder_without_configuration_is_no_export(tmp_path: Path) -> None:
+def test_a_folder_without_configuration_is_not_an_export(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"not an export: config\.json cannot be read"):
         load_export(tmp_path)
 
@@ -74,7 +74,7 @@ def test_damaged_weights_are_refused(folder: Path, content: bytes) -> None:
         load_export(folder)
 
 
-def test_a_missing_model_file_is_told(folder: Path) -> None:
+def test_a_missing_model_file_is_reported(folder: Path) -> None:
     (folder / "model_files" / "small_resnet.py").unlink()
     with pytest.raises(ExportError, match=r"model files of .* cannot be loaded"):
         load_export(folder)

@@ -131,7 +131,7 @@ def test_the_program_is_about_ten_lines_and_stands_in_the_export(report: ExportR
     assert (report.folder / "label.py").read_text() == program_in(report.folder / "README.md") == LABEL_PROGRAM
 
 
-def test_the_card_tells_data_metrics_classes_limits_and_lineage(report: ExportReport) -> None:
+def test_the_card_shows_data_metrics_classes_limits_and_lineage(report: ExportReport) -> None:
     card = (report.folder / "README.md").read_text(encoding="utf-8")
     assert [line for line in card.splitlines() if line.startswith("#")] == [
         "# colours: small_resnet for 5 classes",

@@ -24,7 +24,7 @@ from sweeper.paths import ExportFolder
 def made(
     report: ExportReport, val: DeviceImages, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, tuple[Variant, ...]]:
-    """A folder with both variants, and what was told of them; the images are those of the validation split."""
+    """A folder with both variants, and what was reported of them; the images are those of the validation split."""
     files = ExportFolder(tmp_path_factory.mktemp("variants"))
     files.onnx.write_bytes((report.folder / "model.onnx").read_bytes())
     judge = Judge(report.config, val, report.verification.reference)

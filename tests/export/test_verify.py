@@ -59,7 +59,7 @@ def reference(report: ExportReport, val: DeviceImages) -> Pass:
 
 
 def weights_check(config: ExportConfig, reference: Pass, training: Training, images_more: int) -> WeightsCheck:
-    """Check weights that were logged with so many more images right."""
+    """Check weights that were logged with this many more images right."""
     logged = {"val/accuracy": config.metrics["val/accuracy"] + images_more / len(reference.logits)}
     lineage = config.lineage.model_copy(update={"training": training})
     changed = config.model_copy(update={"metrics": logged, "lineage": lineage})
@@ -80,7 +80,7 @@ def test_tampered_weights_fail(folder: Path, val: DeviceImages) -> None:
         verify_export(folder, val)
 
 
-def test_all_that_is_wrong_is_told_at_once(folder: Path, val: DeviceImages) -> None:
+def test_all_that_is_wrong_is_reported_at_once(folder: Path, val: DeviceImages) -> None:
     (folder / "model.onnx").unlink()
     (folder / "model.pt2").unlink()
     negate_weights(folder / "model.safetensors")

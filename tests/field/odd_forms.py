@@ -16,7 +16,7 @@ RAMP = np.linspace(0, 255, SIDE * SIDE).reshape(SIDE, SIDE).round().astype(np.ui
 
 
 def at_bits(bits: int) -> np.ndarray:
-    """Return the ramp in so many bits: uint16 [16, 16]."""
+    """Return the ramp in this many bits: uint16 [16, 16]."""
     return (RAMP.astype(np.int64) * ((1 << bits) - 1) // 255).astype(np.uint16)
 
 

@@ -1,4 +1,4 @@
-"""The same image in training and validation: never drawn so, and told, refused or left out where it is given so."""
+"""The same image in training and validation: never drawn so, and reported, refused or left out where it is given so."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def index_of(root: Path, **options: object) -> ImageIndex:
 
 
 def copied(root: Path, classes: dict[str, int], times: int) -> None:
-    """Write class folders in which every file stands so many more times under other names."""
+    """Write class folders in which every file stands this many more times under other names."""
     write_class_folders(root / "d", classes)
     for file in sorted((root / "d").rglob("*.png")):
         for number in range(times):

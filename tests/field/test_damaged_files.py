@@ -1,4 +1,4 @@
-"""Files of a study that were cut short or overwritten: told with the remedy, made anew, or told as lost."""
+"""Files of a study that were cut short or overwritten: reported with the remedy, made anew, or reported as lost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def require_told_and_repaired(here: Here, file: Path) -> None:
     assert here.wrong() == []
 
 
-def test_a_damaged_card_is_told_by_run_and_made_anew_from_the_storage(here: Here, damage: bytes) -> None:
+def test_a_damaged_card_is_reported_by_run_and_made_anew_from_the_storage(here: Here, damage: bytes) -> None:
     here.run(1)
     before = here.folder.card.read_text()
     here.folder.card.write_bytes(damage)
@@ -70,7 +70,7 @@ def test_a_card_that_the_storage_does_not_hold_is_made_anew_from_mlflow(here: He
     assert {**now, "params": None} == {**before, "params": None}
 
 
-def test_a_card_that_nobody_holds_any_more_is_told_with_what_is_lost(here: Here) -> None:
+def test_a_card_that_nobody_holds_any_more_is_reported_with_what_is_lost(here: Here) -> None:
     here.run(1)
     forget_card(here)
     mlflow.MlflowClient(here.tracking).delete_run(runs(here.tracking)["s"].info.run_id)
@@ -116,7 +116,7 @@ def test_a_damaged_file_of_a_trial_holds_up_no_other_and_is_repaired(here: Here,
     }
 
 
-def test_damaged_looks_at_the_test_split_are_told_and_removed(here: Here) -> None:
+def test_damaged_looks_at_the_test_split_are_reported_and_removed(here: Here) -> None:
     here.run(1)
     looks = here.folder.confirmation.test_looks
     looks.parent.mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_damaged_looks_at_the_test_split_are_told_and_removed(here: Here) -> Non
     assert not looks.exists()
 
 
-def test_damaged_repetitions_are_told_as_lost(here: Here) -> None:
+def test_damaged_repetitions_are_reported_as_lost(here: Here) -> None:
     here.run(1)
     file = here.folder.confirmation.repetitions
     file.parent.mkdir(parents=True)

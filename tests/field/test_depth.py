@@ -47,7 +47,7 @@ SAYING = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_all_grey_levels_are_kept_where_the_depth_is_told(form: str) -> None:
+def test_all_grey_levels_are_kept_where_the_depth_is_given(form: str) -> None:
     assert (decode(FORMS[form], SIDE, "crop", Depth(12)) == RAMP[..., None]).all()
     assert (decode(FORMS[form], SIDE, "crop", Depth(12, tags_first=False)) == RAMP[..., None]).all()
 
@@ -87,7 +87,7 @@ def pixels(root: Path, **options: object) -> ImageSet:
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_the_largest_value_of_all_images_tells_how_many_bits_a_data_set_uses(tmp_path: Path, bits: int) -> None:
+def test_the_largest_value_of_all_images_says_how_many_bits_a_data_set_uses(tmp_path: Path, bits: int) -> None:
     write(tmp_path, bits)
     images = pixels(tmp_path)
     assert images.depth == Depth(bits)
@@ -111,7 +111,7 @@ def test_the_key_counts_more_than_the_data_and_is_another_data_set(tmp_path: Pat
         pixels(tmp_path, bits=10)
 
 
-def test_what_was_taken_is_told_in_numbers(tmp_path: Path) -> None:
+def test_what_was_taken_is_reported_in_numbers(tmp_path: Path) -> None:
     write(tmp_path, 12)
     facts = prepare(DatasetConfig(path=str(tmp_path / "d")), SIDE, Workspace(tmp_path)).files
     assert (facts.deep, facts.largest, facts.bits) == (8, 4095, 12)

@@ -131,7 +131,7 @@ def test_a_running_sweep_shows_reasons_as_they_are(view: type[LiveTable] | type[
     require_as_it_is(on_a_terminal(show), hostile)
 
 
-def test_a_study_without_a_winner_is_told_with_each_reason_on_one_line(hostile: str) -> None:
+def test_a_study_without_a_winner_is_reported_with_each_reason_on_one_line(hostile: str) -> None:
     sent = on_a_terminal(lambda console: console.print(message(without_winner("s", [row_of(hostile)])), soft_wrap=True))
     require_as_it_is(sent, hostile)
     assert sent.count("\n") == 3

@@ -72,7 +72,7 @@ ALIKE = [
 
 
 @pytest.mark.parametrize("names", ALIKE)
-def test_classes_that_look_alike_are_told_and_stay_apart_unless_merged(tmp_path: Path, names: list[str]) -> None:
+def test_classes_that_look_alike_are_reported_and_stay_apart_unless_merged(tmp_path: Path, names: list[str]) -> None:
     index = index_of(tmp_path, [*names, "other"])
     assert index.notes.look_alikes == (tuple(sorted(names)),)
     assert len(index.classes) == len(names) + 1
@@ -90,7 +90,7 @@ def test_a_merged_class_is_called_as_most_of_its_images_are_without_what_cannot_
     assert index_of(tmp_path, names, labels="normalize").classes == ("1", "dog", "thé", "x")
 
 
-def test_spellings_of_one_name_are_told_apart_in_what_is_said(tmp_path: Path) -> None:
+def test_spellings_of_one_name_are_distinguished_in_what_is_said(tmp_path: Path) -> None:
     (told,) = index_of(tmp_path, [CAFE, CAFE_ON_MACOS, "x"], times=30).notes.warnings()
     assert r"'cafe\u0301' = 'caf\xe9'" in told
 

@@ -25,7 +25,7 @@ def test_a_million_rows_are_read_in_ten_seconds_of_processor_time(tmp_path: Path
         folder = f"im/{number // A_FOLDER:04d}"
         if number % A_FOLDER == 0:
             (tmp_path / folder).mkdir(parents=True)
-        if number % 30_000 == 0:  # file systems allow so many links to one file
+        if number % 30_000 == 0:  # file systems limit the links to one file
             source = tmp_path / f"{number}.png"
             source.write_bytes((tmp_path / "one.png").read_bytes())
         os.link(source, tmp_path / folder / f"{number:07d}.png")

@@ -169,7 +169,7 @@ def test_a_copy_of_a_folder_is_a_study_by_itself_in_its_own_databases(here: Here
     assert copy.wrong() == here.wrong() == []
 
 
-def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_told_to(
+def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_asked_to(
     here: Here, server: str, tmp_path: Path
 ) -> None:
     here.run(1, tracking=server)
@@ -203,7 +203,7 @@ def test_a_study_begun_again_after_its_storage_was_deleted_is_another_study(here
     assert sorted(runs(here.tracking, "again")) == ["s", "trial-0000"]
 
 
-def test_a_study_begun_again_is_told_from_that_of_another_folder_on_a_server_too(
+def test_a_study_begun_again_is_distinguished_from_that_of_another_folder_on_a_server_too(
     anna: Here, ben: Here, server: str, tmp_path: Path
 ) -> None:
     anna.run(1, tracking=server)
@@ -293,7 +293,7 @@ def forget_ids(here: Here, uri: str) -> None:
             opened.delete_experiment_tag(experiment.experiment_id, tag)
 
 
-def test_a_study_of_an_earlier_version_gets_an_id_and_its_records_are_gone_on_with(
+def test_a_study_of_an_earlier_version_gets_an_id_and_its_records_are_continued(
     anna: Here, ben: Here, server: str, tmp_path: Path
 ) -> None:
     anna.run(1, tracking=server)

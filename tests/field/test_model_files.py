@@ -74,7 +74,7 @@ def test_the_runs_say_which_content_they_were_trained_with(here: Here, net: Path
         assert list(json.loads(run.data.tags[MODEL_FILES_TAG])) == ["net.py"]
 
 
-def test_a_moved_model_file_of_the_same_content_is_no_change(here: Here, net: Path, tmp_path: Path) -> None:
+def test_a_moved_model_file_of_the_same_content_is_not_a_change(here: Here, net: Path, tmp_path: Path) -> None:
     here.run(1, model_files=["net.py"])
     moved = here.moved(tmp_path / "moved")
     assert moved.run(2, model_files=["net.py"]).undelivered == 0

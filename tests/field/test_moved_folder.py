@@ -68,7 +68,7 @@ def test_the_doctor_sees_a_moved_folder_changes_nothing_and_repairs_it_when_aske
     assert not here.root.exists()
 
 
-def test_files_that_are_gone_are_told_of(here: Here, tmp_path: Path) -> None:
+def test_files_that_are_gone_are_reported(here: Here, tmp_path: Path) -> None:
     here.run(1)
     (here.root / "mlruns").rename(tmp_path / "elsewhere")
     (what,) = here.wrong()

@@ -1,4 +1,4 @@
-"""SQLite's files with bytes flipped, cut, added or replaced: the same numbers, or told on one line, in every command.
+"""SQLite's files with bytes flipped, cut, added or replaced: the same numbers, or one line that says so.
 
 SQLite keeps no digests: what a study has reached bears one of ours, and what stands there twice is compared.
 The mutations and their seeds are those of `test_mutated_files.py`.
@@ -71,7 +71,7 @@ def read(here: Here) -> list[TrialRow]:
 
 
 @pytest.mark.slow
-def test_a_damaged_study_storage_gives_the_same_numbers_or_is_told(study: Here) -> None:
+def test_a_damaged_study_storage_gives_the_same_numbers_or_is_reported(study: Here) -> None:
     file = study.workspace.optuna_database
     content, rows = file.read_bytes(), read(study)
     known = {(row.number, row.value): row for row in rows}
@@ -92,7 +92,7 @@ def test_a_damaged_study_storage_gives_the_same_numbers_or_is_told(study: Here) 
 
 
 @pytest.mark.slow
-def test_a_damaged_mlflow_database_is_told_and_changes_no_number_of_the_study(study: Here) -> None:
+def test_a_damaged_mlflow_database_is_reported_and_changes_no_number_of_the_study(study: Here) -> None:
     file = study.workspace.mlflow_database
     content, rows = file.read_bytes(), read(study)
     for seed, damaged in damages(content):
@@ -105,19 +105,19 @@ def test_a_damaged_mlflow_database_is_told_and_changes_no_number_of_the_study(st
     file.write_bytes(content)
 
 
-def test_a_number_that_has_changed_in_the_storage_is_told(study: Here) -> None:
+def test_a_number_that_has_changed_in_the_storage_is_reported(study: Here) -> None:
     change(study, "UPDATE trial_user_attributes SET value_json = replace(value_json, '0.5', '0.9')")
     with pytest.raises(SweeperError, match=r"holds something else of trial 0 than was written there \(not as"):
         read(study)
 
 
-def test_a_setting_that_has_changed_in_the_storage_is_told_by_the_doctor(study: Here) -> None:
+def test_a_setting_that_has_changed_in_the_storage_is_reported_by_the_doctor(study: Here) -> None:
     change(study, "UPDATE trial_params SET param_value = 0.123 WHERE trial_id = 2")
     (what,) = study.wrong()
     assert what == "the settings of trial 1 stand in two places of the storage, and disagree"
 
 
-def test_a_value_that_has_changed_in_the_storage_is_told_before_a_sampler_learns_from_it(study: Here) -> None:
+def test_a_value_that_has_changed_in_the_storage_is_reported_before_a_sampler_learns_from_it(study: Here) -> None:
     change(study, "UPDATE trial_values SET value = 0.9")
     with pytest.raises(SweeperError, match=r"its value is 0\.9 in one place and 0\.5 in another"):
         study.run(4)

@@ -168,7 +168,7 @@ def test_records_of_earlier_versions_without_a_seal_are_read(tmp_path: Path) -> 
     assert read_parsed(file, numbers.validate_json) == [1, 2]
 
 
-def test_an_empty_list_without_a_seal_is_no_list_that_was_written(tmp_path: Path) -> None:
+def test_an_empty_list_without_a_seal_is_not_a_list_that_was_written(tmp_path: Path) -> None:
     numbers, file = TypeAdapter(list[int]), tmp_path / "file"
     write_sealed(file, "[]")
     assert read_parsed(file, numbers.validate_json) == []

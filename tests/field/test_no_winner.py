@@ -1,4 +1,4 @@
-"""A study of which no trial has finished ends everywhere with the reasons, what comes next, and an exit code."""
+"""A study without a finished trial ends everywhere with the reasons, what comes next, and an exit code."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_every_command_that_needs_a_winner_says_why_there_is_none(failed: Ask, a
 
 
 @pytest.mark.parametrize("arguments", [["train", "--from", "s/0"], ["reproduce", "s/0"]], ids=" ".join)
-def test_a_trial_without_an_epoch_cannot_be_gone_on_with(failed: Ask, arguments: list[str]) -> None:
+def test_a_trial_without_an_epoch_cannot_be_continued(failed: Ask, arguments: list[str]) -> None:
     answer = failed(*arguments)
     assert answer.code == NO_WINNER
     assert (
@@ -92,7 +92,7 @@ def test_a_trial_without_an_epoch_is_not_compared(failed: Ask) -> None:
     assert "s/0 has finished no epoch and cannot be compared; why: sweeper status s" in answer.err
 
 
-def test_status_and_the_report_tell_it_too(failed: Ask, here: Here) -> None:
+def test_status_and_the_report_say_it_too(failed: Ask, here: Here) -> None:
     status = failed("status", "s")
     assert status.code == 0
     assert REASON in " ".join(status.err.split())
@@ -101,7 +101,7 @@ def test_status_and_the_report_tell_it_too(failed: Ask, here: Here) -> None:
     assert REASON in (here.root / "reports" / "s.html").read_text()
 
 
-def test_the_reasons_are_told_by_kind_the_most_frequent_first(
+def test_the_reasons_are_reported_by_kind_the_most_frequent_first(
     here: Here, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(here.root)
@@ -136,7 +136,7 @@ def test_what_to_do_next_follows_from_how_the_trials_ended(
     assert f"next: {step}" in ask("best", "s").err
 
 
-def test_a_study_that_has_not_begun_is_told_so(here: Here, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_that_has_not_begun_is_named_as_such(here: Here, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here.root)
     here.run(1, budget={"trials": 1, "epochs": 2, "timeout": 0.0001})
     answer = ask("best", "s")
@@ -149,7 +149,7 @@ def test_a_study_that_has_not_begun_is_told_so(here: Here, ask: Ask, monkeypatch
     [ConnectionError(), TimeoutError(), socket.gaierror(), urllib.error.URLError("no route")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_hub_out_of_reach_is_told_from_a_network_that_cannot_be_built(error: Exception) -> None:
+def test_a_hub_out_of_reach_is_distinguished_from_a_network_that_cannot_be_built(error: Exception) -> None:
     raised = RuntimeError("cannot download")
     raised.__cause__ = error
     assert hub.is_out_of_reach(raised)

@@ -64,7 +64,7 @@ def test_a_psnr_is_maximized_and_an_error_minimized(ask: Ask, tmp_path: Path) ->
         ("", ", scheduler: {name: reduce_on_plateau, metric: val/top5_accuracy}", "5: search.scheduler.metric"),
     ],
 )
-def test_a_metric_that_tells_no_trial_from_another_is_refused(
+def test_a_metric_that_distinguishes_no_trials_is_refused(
     ask: Ask, tmp_path: Path, classes: int, objective: str, search: str, key: str
 ) -> None:
     said = answered(ask, tmp_path, objective, search, classes)
@@ -72,7 +72,7 @@ def test_a_metric_that_tells_no_trial_from_another_is_refused(
     assert "use val/accuracy" in said
 
 
-def test_six_classes_can_be_told_apart_by_their_five_best(ask: Ask, tmp_path: Path) -> None:
+def test_six_classes_can_be_distinguished_by_their_five_best(ask: Ask, tmp_path: Path) -> None:
     write_split_folders(tmp_path / "d", train=2, val=2, classes=tuple("abcdef"))
     (tmp_path / "space.yaml").write_text(SPACE % ("objective: {metric: val/top5_accuracy}", ""))
     assert ask("run", "space.yaml", "--no-report").code == 0

@@ -79,7 +79,7 @@ def test_the_program_in_the_export_equals_predict_on_every_form(
         assert float(probability) == pytest.approx(predicted[file][1], abs=2e-4), file
 
 
-def test_the_program_in_the_export_names_what_is_no_image_and_labels_the_others(folder: Path, tmp_path: Path) -> None:
+def test_the_program_of_the_export_names_what_is_not_an_image_and_labels_the_rest(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("no picture")
     (tmp_path / "steers\x1b[31m.png").write_bytes(b"")
     files = [tmp_path / "note.png", folder / "d/left/plain.png", tmp_path / "steers\x1b[31m.png", tmp_path / "gone.png"]

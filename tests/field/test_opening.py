@@ -36,7 +36,7 @@ def opened(
 
 
 def facts(found: Opening) -> dict[str, list[str]]:
-    """Return what is told of each subject; a line without one belongs to the one above."""
+    """Return what is said of each subject; a line without one belongs to the one above."""
     told: dict[str, list[str]] = {}
     subject = ""
     for name, text in found.facts:
@@ -50,7 +50,7 @@ RATE = {"name": "adamw", "lr": {"float": [0.1, 1]}}
 SEARCH = {"image_size": 28, "batch_size": {"choice": [16, 50]}, "optimizer": RATE}
 
 
-def test_splits_and_their_origin_sizes_steps_and_parameters_are_told(tmp_path: Path) -> None:
+def test_splits_and_their_origin_sizes_steps_and_parameters_are_reported(tmp_path: Path) -> None:
     told = facts(opened(tmp_path, LARGE, SEARCH, dataset={"val_fraction": 0.25}))
     assert told == {
         "goal": ["val/accuracy (maximized); 20 trials of up to 10 epochs"],
@@ -77,7 +77,7 @@ WORKERS = {
 
 
 @pytest.mark.parametrize(("device", "workers"), WORKERS)
-def test_workers_are_told_as_they_will_be(tmp_path: Path, device: str, workers: str | None) -> None:
+def test_workers_are_shown_as_they_will_be(tmp_path: Path, device: str, workers: str | None) -> None:
     told = facts(opened(tmp_path, {"a": 10, "b": 10}, SEARCH, workers=workers, device=device))
     assert told["device"] == [WORKERS[device, workers]]
 
@@ -88,7 +88,7 @@ def test_a_sound_study_is_begun_without_a_warning(tmp_path: Path) -> None:
     assert opened(tmp_path / "given", given, SEARCH).warnings == ()
 
 
-def test_given_and_drawn_splits_are_told_apart(tmp_path: Path) -> None:
+def test_given_and_drawn_splits_are_distinguished(tmp_path: Path) -> None:
     given = facts(opened(tmp_path, {"train/a": 30, "train/b": 30, "test/a": 5, "test/b": 5}, SEARCH))["images"]
     assert given == [
         "train 48 of 2 classes, 24 each: the rest",

@@ -1,4 +1,4 @@
-"""A tracking address that will never take the records is told from one that is away, with its remedy."""
+"""A tracking address that will never take the records is not taken for one that is away; the remedy is named."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def require_nothing_begun(here: Here) -> None:
         (400, "RESOURCE_LIMIT_EXCEEDED", "its quota is used up"),
     ],
 )
-def test_a_server_that_refuses_is_told_before_anything_is_begun(
+def test_a_server_that_refuses_is_reported_before_anything_is_begun(
     here: Here, status: int, code: str | None, remedy: str
 ) -> None:
     with (
@@ -55,7 +55,7 @@ def test_a_server_that_refuses_is_told_before_anything_is_begun(
     ("status", "code"),
     [(500, "INTERNAL_ERROR"), (502, None), (503, None), (503, "TEMPORARILY_UNAVAILABLE"), (429, None), (408, None)],
 )
-def test_a_server_that_is_away_or_busy_is_no_reason_not_to_train(
+def test_a_server_that_is_away_or_busy_does_not_stop_the_training(
     here: Here, status: int, code: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver, "DELIVERY_PATIENCE_S", 0.1)
@@ -91,7 +91,7 @@ def test_an_address_at_which_no_records_can_be_is_refused_before_anything_is_beg
     require_nothing_begun(here)
 
 
-def test_the_exit_code_tells_a_refusal(here: Here) -> None:
+def test_the_exit_code_shows_a_refusal(here: Here) -> None:
     (here.root / "space.yaml").write_text(
         "study: s\ndataset: {path: images}\nbudget: {trials: 1, epochs: 1}\n"
         "search: {backbone: test_resnet, image_size: 8}\n"
@@ -159,7 +159,7 @@ def test_parameters_that_mlflow_holds_otherwise_are_final_and_every_other_trial_
 @pytest.mark.parametrize(
     ("status", "stays"), [(400, True), (403, True), (413, True), (507, True), (429, False), (503, False)]
 )
-def test_what_a_store_of_files_answers_is_told_by_its_status(status: int, stays: bool) -> None:
+def test_what_a_store_of_files_answers_is_reported_by_its_status(status: int, stays: bool) -> None:
     answer = requests.Response()
     answer.status_code = status
     error = tracking_error(requests.HTTPError("no", response=answer), "http://u:secret@h")

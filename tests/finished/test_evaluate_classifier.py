@@ -10,7 +10,9 @@ import torch
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DatasetError
-from sweeper.finished.evaluate_classifier import SplitReport, evaluate_trial, write_report
+from sweeper.finished.evaluate import evaluate_trial
+from sweeper.finished.evaluate_classifier import SplitReport
+from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.metrics import scores
@@ -43,6 +45,7 @@ def test_a_study_without_a_test_split_is_answered_with_what_to_do(tmp_path: Path
             store,
             ROW,
             "test",
+            CLASSIFIERS,
             data=None,
             device=torch.device("cpu"),
             tracking_uri=None,
@@ -55,7 +58,7 @@ def test_the_files_of_an_evaluation_hold_each_class(tmp_path: Path) -> None:
     classes = ("a,b", "größe")
     report = SplitReport("s", ROW, "test", "d", "0" * 32, classes, classes, evaluation, scores(confusion))
     files = EvaluationFolder(tmp_path)
-    assert write_report(report, files) == [files.confusion, files.picture, files.classes, files.scores]
+    assert report.write(files) == [files.confusion, files.picture, files.classes, files.scores]
     rows = list(csv.DictReader(files.classes.read_text().splitlines()))
     assert rows[0] == {"class": "a,b", "precision": "1.0", "recall": "0.75", "f1": f"{6 / 7}", "images": "4"}
     assert report.images == 8

@@ -125,7 +125,7 @@ def test_an_export_whose_trial_has_no_run_is_not_registered(workspace: Workspace
         register_export(workspace, export, None)
 
 
-def test_an_export_stands_and_tells_how_to_register_it_later_when_the_server_is_away(
+def test_an_export_stands_and_says_how_to_register_it_later_when_the_server_is_away(
     workspace: Workspace, export: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
@@ -135,7 +135,7 @@ def test_an_export_stands_and_tells_how_to_register_it_later_when_the_server_is_
     assert f"Later: sweeper register {export}" in told
 
 
-def test_a_server_that_is_away_is_told_as_that(workspace: Workspace, export: Path) -> None:
+def test_a_server_that_is_away_is_reported_as_that(workspace: Workspace, export: Path) -> None:
     with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1"):
         register_export(workspace, export, f"http://127.0.0.1:{free_port()}")
 
@@ -180,7 +180,7 @@ def test_a_served_model_answers_with_the_probabilities_of_predict(
     ("data", "why"),
     [(b"nothing", "not an image"), (encoded(Image.new("1", (10_001, 10_000))), "decompression bomb|pixels are more")],
 )
-def test_a_bad_image_is_told_by_its_place_in_the_request(served: Any, data: bytes, why: str) -> None:
+def test_a_bad_image_is_reported_by_its_place_in_the_request(served: Any, data: bytes, why: str) -> None:
     with pytest.raises(MlflowException, match=f"image 1 of the request cannot be read: .*({why})") as refused:
         served.predict(pd.DataFrame({"image": [example_image(16), data]}))
     assert refused.value.get_http_status_code() == 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,27 @@ def test_both_are_evaluated_and_an_autoencoder_is_exported_and_says_what_it_is_n
     refused = ask("data", "label-errors", "cifar10_autoencoder")
     assert refused.code == 4
     assert "the study cifar10_autoencoder reconstructs images and names no classes" in refused.err
+
+
+def test_what_only_classifiers_have_is_refused_for_an_autoencoder_before_the_work(
+    folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    refused = ask("evaluate", "cifar10_autoencoder", "--data", "data")
+    assert refused.code == 3
+    assert "cifar10_autoencoder/0 is of reconstruction; leave it out" in refused.err
+    refused = ask("best", "cifar10_autoencoder", "--export", "--soup")
+    assert refused.code == 4
+    assert "--soup and --ensemble are for classifiers; leave them out" in refused.err
+
+
+def test_the_confirmed_autoencoder_is_measured_on_the_test_split(
+    folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    done = ask("confirm", "cifar10_autoencoder", "--top", "1", "--seeds", "2")
+    assert done.code == 0, done.err
+    assert re.search(r"test split, trial 0, 6 images, looked at .*: loss [\d.]+, psnr [\d.]+, ssim ", done.out)
 
 
 def test_both_spaces_split_the_50000_training_images_of_cifar10_as_the_project_did() -> None:

@@ -177,7 +177,7 @@ def test_a_search_space_that_cannot_be_read_is_named(ask: Ask, tmp_path: Path, n
         ),
     ],
 )
-def test_a_model_file_that_cannot_be_used_is_told_with_its_key(
+def test_a_model_file_that_cannot_be_used_is_reported_with_its_key(
     ask: Ask, tmp_path: Path, code: str, expected: str
 ) -> None:
     (tmp_path / "net.py").write_text(code)

@@ -80,7 +80,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("case", BAD_FILES)
 @pytest.mark.parametrize("name", ["x.jpg", "größe 中文 🐈" + "x" * 200 + ".png"])
-def test_a_file_that_is_no_image_is_named_with_the_reason(ask: Ask, tmp_path: Path, case: str, name: str) -> None:
+def test_a_file_that_is_not_an_image_is_named_with_the_reason(ask: Ask, tmp_path: Path, case: str, name: str) -> None:
     make, reason = BAD_FILES[case]
     write_split_folders(tmp_path / "d")
     make(tmp_path / "d/train/cat" / name)
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_image_is_named_with_the_reason(ask: Ask, tmp_path: Pa
     assert "dataset.on_bad_image: skip" in message
 
 
-def test_bad_images_can_be_skipped_and_an_emptied_split_is_told(ask: Ask, tmp_path: Path) -> None:
+def test_bad_images_can_be_skipped_and_an_emptied_split_is_reported(ask: Ask, tmp_path: Path) -> None:
     write_split_folders(tmp_path / "d")
     (tmp_path / "d/train/cat/0000.png").write_bytes(b"")
     dataset = DatasetConfig(path=str(tmp_path / "d"), on_bad_image="skip")
@@ -166,7 +166,7 @@ def test_a_pipe_named_as_csv_is_refused_and_not_waited_for(ask: Ask, tmp_path: P
     assert "d.csv: is not a regular file" in answered(ask, tmp_path, "path: d.csv, layout: csv")
 
 
-def test_a_class_whose_name_is_no_utf8_is_refused(ask: Ask, tmp_path: Path) -> None:
+def test_a_class_whose_name_is_not_utf8_is_refused(ask: Ask, tmp_path: Path) -> None:
     write_class_folders(tmp_path / "d", {"a": 2, "b": 2})
     os.rename(tmp_path / "d/b", os.fsencode(tmp_path) + b"/d/caf\xe9")  # noqa: PTH104
     message = answered(ask, tmp_path, "path: d")
@@ -175,7 +175,7 @@ def test_a_class_whose_name_is_no_utf8_is_refused(ask: Ask, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("file", ["wnids.txt", "val/val_annotations.txt"])
-def test_lists_of_tiny_imagenet_that_are_no_text_are_refused(ask: Ask, tmp_path: Path, file: str) -> None:
+def test_lists_of_tiny_imagenet_that_are_not_text_are_refused(ask: Ask, tmp_path: Path, file: str) -> None:
     write_class_folders(tmp_path / "d", {"train/n1": 2, "train/n2": 2, "val/images": 2})
     (tmp_path / "d" / file).write_bytes(b"\xff\xfe\xfd")
     message = answered(ask, tmp_path, "path: d")

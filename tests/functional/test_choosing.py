@@ -157,7 +157,7 @@ def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(confirmation:
 
 
 @pytest.mark.usefixtures("confirmation")
-def test_a_run_whose_metrics_do_not_come_out_again_is_told_with_them_and_exit_code_1(folder: Path) -> None:
+def test_a_run_whose_metrics_do_not_come_out_again_is_reported_with_them_and_exit_code_1(folder: Path) -> None:
     logged = runs(folder)["confirm-0001-seed-2"]  # two runs below the one that has the search space
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     client.log_metric(logged.info.run_id, "val/loss", 0.123, step=2, timestamp=2**41)
@@ -186,7 +186,7 @@ def test_several_objectives_are_measured_ranked_and_chosen_from_after_a_warm_sta
     assert f"trial {fastest.number} is best" in command("best", "several", "--prefer", "latency_ms")
 
 
-def test_an_edited_search_space_goes_on_with_the_trials_that_fit(
+def test_an_edited_search_space_continues_with_the_trials_that_fit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(folder, tmp_path / "copy")
@@ -243,3 +243,26 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
         for words in (("best", name), ("evaluate", name), ("diff", name, "blots"), ("reproduce", name)):
             with pytest.raises(SweeperError):
                 command(*words)
+
+
+def test_every_command_refuses_other_images_in_the_same_words_and_names_a_way_on(folder: Path) -> None:
+    changed = next((folder / "images/val/left").glob("*"))
+    before = changed.read_bytes()
+    run = runs(folder)["trial-0000"].info.run_id
+    commands = {
+        "another name": ["run", "space.yaml"],
+        "--data": ["evaluate", "blots/0"],
+        "a new study": ["best", "blots", "--to", "elsewhere"],
+        "the folder that holds them": ["reproduce", run],
+    }
+    shutil.copyfile(next((folder / "images/val/right").glob("*")), changed)
+    try:
+        for way, arguments in commands.items():
+            with pytest.raises(
+                StudyChanged, match=rf"^the images of images have changed since .*bring .*{way}"
+            ) as refused:
+                command(*arguments)
+            assert "results on other images cannot be compared" in str(refused.value)
+            assert refused.value.exit_code == 4
+    finally:
+        changed.write_bytes(before)

@@ -63,7 +63,7 @@ def test_an_export_killed_on_the_way_is_made_again_and_leaves_nothing_behind(tmp
     assert sandbox.run() == 0, sandbox.said()
     exports = sandbox.workspace.export(STUDY).parent
     dice = random.Random(SEED)
-    for parts in (1, 2, 3, None):  # killed when so many files are written, and once after it has ended
+    for parts in (1, 2, 3, None):  # killed when this many files are written, and once after it has ended
         process = sandbox.start("best", STUDY, "--export")
         while process.poll() is None:
             if parts and len([file for file in exports.rglob("*") if file.is_file()]) >= parts:

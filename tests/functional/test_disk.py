@@ -1,4 +1,4 @@
-"""A disk that is full or read-only: told with its remedy, no trial is blamed, and the study goes on."""
+"""A disk that is full or read-only: reported with its remedy, no trial is blamed, and the study goes on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.results import TrialState
 from tests.functional.chaos import STUDY, Sandbox, recorded, require_tidy
 
 
-def test_a_file_in_place_of_a_folder_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_file_in_place_of_a_folder_is_reported_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "folder").write_text("")
     with pytest.raises(DiskError, match=r"folder/x cannot be written: .*Free some space"):
         write_whole(tmp_path / "folder" / "x", b"")

@@ -1,6 +1,6 @@
 """Every command that writes, on a disk that is full at one step after another, read-only, or without locks.
 
-Each is told on one line without a traceback, nothing is lost, and the same command goes on once there is space.
+Each is reported on one line without a traceback, nothing is lost, and the same command goes on once there is space.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def require_refused_or_done(name: str, sandbox: Sandbox) -> None:
 
 
 def fill(root: Path, left: int) -> Path:
-    """Leave so many bytes of a disk."""
+    """Leave this many bytes of a disk."""
     space, filler = os.statvfs(root), root / "filler"
     with filler.open("wb") as file:
         for _ in range(max(space.f_bavail * space.f_bsize - left, 0) // 4096):
@@ -130,7 +130,7 @@ def repetitions_of(sandbox: Sandbox) -> list[object]:
     ]
 
 
-def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(37, "No locks available")
 

@@ -35,7 +35,7 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
 
-def test_there_are_the_search_spaces_that_users_are_told_of() -> None:
+def test_there_are_the_search_spaces_that_users_are_reported() -> None:
     assert {path.stem for path in SPACES} >= {"quickstart", "tinyimagenet", "cifar10"}
 
 

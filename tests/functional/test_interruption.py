@@ -55,7 +55,7 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
     assert f"the study {STUDY} is being run by process {started.pid} on" in sandbox.said()
     assert sandbox.run("sync", STUDY) == 4
 
-    # Its lock is no obstacle once it is dead, and its workers die with it.
+    # Its lock does not matter once it is dead, and its workers die with it.
     workers = workers_of(started.pid)
     started.kill()
     started.wait()
@@ -66,7 +66,7 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
         wait_until_said(sandbox, again, "trial 0 epoch 1/", times=2)
         assert psutil.wait_procs(workers, PATIENCE_S)[1] == []
 
-        # Ctrl-C goes to the whole terminal; everything is closed and the way on is told.
+        # Ctrl-C goes to the whole terminal; everything is closed and the next step is named.
         os.killpg(again.pid, signal.SIGINT)
         assert again.wait(PATIENCE_S) == 130
     finally:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 import mlflow
 import pytest
 
+from sweeper.display.answers import BestAnswer, StatusAnswer, StudiesAnswer
 from sweeper.scores.predictions import read_predictions
 from tests.functional.program import REPOSITORY, sweeper
 from tests.pictures import write_split_folders
@@ -171,3 +172,46 @@ def test_help_answers_without_importing_what_is_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_scripts_read_studies_trials_and_the_best_one(folder: Path) -> None:
+    listed = sweeper("list", "--json", folder=folder)
+    studies = StudiesAnswer.model_validate_json(listed.stdout).studies
+    (study,) = (study for study in studies if study.study == "tiny")
+    assert (study.state, study.ended) == ("finished", study.budget)
+    status = StatusAnswer.model_validate_json(sweeper("status", "tiny", "--json", folder=folder).stdout)
+    assert [trial.number for trial in status.trials] == list(range(study.budget))
+    best = BestAnswer.model_validate_json(sweeper("best", "tiny/best", "--json", folder=folder).stdout)
+    assert study.best == best.trial == status.trials[best.trial.number]
+    assert best.trial.value == max(trial.value for trial in status.trials if trial.value is not None)
+    assert best.winner
+    assert best.config["image_size"] == 8
+    named = BestAnswer.model_validate_json(
+        sweeper("best", f"tiny/{(best.trial.number + 1) % 4}", "--json", folder=folder).stdout
+    )
+    assert not named.winner
+
+
+def test_an_answer_in_json_is_alone_on_standard_output_also_beside_an_export(folder: Path) -> None:
+    done = sweeper("best", "tiny/best", "--export", "--to", "model", "--json", folder=folder)
+    answer = BestAnswer.model_validate_json(done.stdout)
+    assert answer.export == "model"
+    assert (folder / "model/verification.json").exists()
+    assert "trial" in done.stderr
+
+
+def test_the_shorthands_of_run_are_overrides(folder: Path) -> None:
+    done = sweeper(
+        "run", "space.yaml", "--set", "study=short", "--trials", "1", "--epochs", "2", "--device", "cpu", folder=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 trial of up to 2 epochs" in done.stdout
+    assert "study short: 1 complete" in done.stdout
+    listed = [row.split()[0] for row in sweeper("list", folder=folder).stdout.splitlines() if "finished" in row]
+    assert listed[0] == "short"
+    assert "tiny" in listed
+
+
+def test_every_command_explains_itself_by_h_too() -> None:
+    for command in ((), ("run",), ("data", "check")):
+        assert "Usage: " in sweeper(*command, "-h", folder=REPOSITORY).stdout

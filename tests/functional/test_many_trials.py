@@ -211,7 +211,7 @@ def test_the_page_of_a_small_study_shows_all_and_says_nothing(places_of: dict[in
     assert "this page shows" not in study_page(place, store)
 
 
-def test_what_the_page_tells_of_all_trials_is_of_all(store: StudyStore) -> None:
+def test_what_the_page_shows_of_all_trials_is_of_all(store: StudyStore) -> None:
     rows, told = store.rows(), totals_payload(store.rows(), store.sweep)
     assert told["states"] == {
         state.value: sum(row.state is state for row in rows) for state in TrialState if state.ended

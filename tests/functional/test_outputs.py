@@ -161,7 +161,7 @@ def test_a_folder_of_an_evaluation_keeps_what_is_not_ours(name: str, ask: Ask, w
 
 
 def test_an_export_keeps_what_is_not_ours(ask: Ask, work: Path) -> None:
-    ask(*FOLDERS["best --to"], "--to", "images")  # the folder is a copy: MLflow's database is told so first
+    ask(*FOLDERS["best --to"], "--to", "images")  # the folder is a copy: MLflow's database is changed first
     before = contents(work)
     for target in ("images", "space.yaml", "."):
         assert ask(*FOLDERS["best --to"], "--to", target).code == 6

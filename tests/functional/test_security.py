@@ -139,7 +139,7 @@ def test_model_files_that_are_not_named_are_not_run(ask: Ask, tmp_path: Path) ->
         f"nonsense://me:{SECRET}@host",
     ],
 )
-def test_a_storage_that_cannot_be_used_is_told_without_its_password(ask: Ask, address: str) -> None:
+def test_a_storage_that_cannot_be_used_is_reported_without_its_password(ask: Ask, address: str) -> None:
     for command in ("status", "best", "sync"):
         answer = ask(command, "--storage", address)
         assert answer.code == 4

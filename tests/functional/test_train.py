@@ -40,7 +40,7 @@ BALANCED = (
 
 
 def killed_after_an_epoch(folder: Path, *arguments: str) -> str:
-    """Run `sweeper ARGUMENTS`, kill it with its workers after the first epoch it tells of; return what it said."""
+    """Run `sweeper ARGUMENTS`, kill it with its workers after the first epoch it reports; return what it said."""
     with (folder / "log").open("w") as log:
         command = [sys.executable, "-m", "sweeper", *arguments]
         process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=log, stderr=log)
@@ -99,7 +99,7 @@ def test_the_curves_of_source_and_continuations_are_one(folder: Path) -> None:
     assert balanced[:3] == source
 
 
-def test_every_run_tells_where_it_comes_from_and_what_was_set(folder: Path) -> None:
+def test_every_run_says_where_it_comes_from_and_what_was_set(folder: Path) -> None:
     source, balanced = (runs(folder, study)["trial-0000"] for study in ("tiny", "balanced"))
     tags, params = balanced.data.tags, balanced.data.params
     assert tags["sweeper.source_run"] == source.info.run_id

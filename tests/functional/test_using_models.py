@@ -26,7 +26,7 @@ SPLITS = {"train": 12, "val": 8, "test": 8}  # images a class
 
 
 def write_blots(root: Path, counts: dict[str, int]) -> None:
-    """Write images of which the class is the brighter half."""
+    """Write images whose class is the brighter half."""
     random = np.random.default_rng(0)
     for folder, count in counts.items():
         (root / folder).mkdir(parents=True)

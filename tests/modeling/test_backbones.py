@@ -83,7 +83,7 @@ def test_an_unknown_architecture_fails_the_trial():
         build_backbone("no_such_net", False, 0.0, 32)
 
 
-def test_pretrained_weights_that_the_hub_has_not_are_told_before_asking_it():
+def test_pretrained_weights_that_the_hub_has_not_are_reported_before_asking_it():
     with pytest.raises(ModelError, match="the model hub has no weights for resnet200"):
         build_backbone("resnet200", True, 0.0, 32)
 
@@ -125,7 +125,7 @@ def test_a_pickle_payload_is_refused_and_not_run(tmp_path):
     assert trace.exists()  # the payload was a live one
 
 
-def test_missing_and_unexpected_keys_and_shapes_are_told(tmp_path, state):
+def test_missing_and_unexpected_keys_and_shapes_are_reported(tmp_path, state):
     state.pop("conv1.0.weight")
     state["strange.weight"] = torch.zeros(1)
     state["bn1.weight"] = torch.zeros(3)
@@ -145,17 +145,17 @@ def test_long_lists_of_differences_are_shortened(tmp_path, state):
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
-def test_a_truncated_file_is_told(tmp_path, state, name):
+def test_a_truncated_file_is_reported(tmp_path, state, name):
     path = tmp_path / name
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert "cannot be read as weights" in refusal(path)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     assert "cannot be read as weights" in refusal(tmp_path / "absent.pth")
 
 
-def test_a_file_without_a_state_dict_is_told(tmp_path):
+def test_a_file_without_a_state_dict_is_reported(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     assert "not a mapping of names to tensors" in refusal(tmp_path / "list.pth")

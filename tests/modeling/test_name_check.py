@@ -20,7 +20,7 @@ if __name__ == "__main__":
 """
 
 
-def test_an_unknown_name_is_told_and_the_process_that_asks_imports_neither_timm_nor_torch(tmp_path: Path) -> None:
+def test_an_unknown_name_is_reported_and_the_process_that_asks_imports_neither_timm_nor_torch(tmp_path: Path) -> None:
     (tmp_path / "ask.py").write_text(ASK)
     answer = subprocess.run(
         [sys.executable, "ask.py"],

@@ -75,12 +75,12 @@ def test_a_name_of_another_file_is_refused(write):
     assert f"is taken by {owner}" in problem_of(write("second", NETWORK.format(name="wanted_twice")))
 
 
-def test_an_error_in_a_file_is_told_with_its_line(write):
+def test_an_error_in_a_file_is_reported_with_its_line(write):
     path = write("failing", "import torch\n\ndef build():\n    return 1 / 0\n\nbuild()\n")
     assert problem_of(path) == f"{path}:4: ZeroDivisionError: division by zero"
 
 
-def test_a_syntax_error_is_told_with_its_line(write):
+def test_a_syntax_error_is_reported_with_its_line(write):
     path = write("syntax", "x = 1\ndef broken(:\n    pass\n")
     assert problem_of(path) == f"{path}:2: SyntaxError: invalid syntax"
 
@@ -89,21 +89,21 @@ def test_a_file_that_ends_the_program_does_not(write):
     assert "SystemExit" in problem_of(write("leaving", "import sys\nsys.exit(3)\n"))
 
 
-def test_a_file_can_be_loaded_after_its_mistake_is_mended(write):
-    path = write("mended", NETWORK.format(name="net_mended") + "\nraise RuntimeError('not yet')\n")
+def test_a_file_can_be_loaded_after_its_mistake_is_repaired(write):
+    path = write("repaired", NETWORK.format(name="net_repaired") + "\nraise RuntimeError('not yet')\n")
     assert f"{path}:9: RuntimeError: not yet" in problem_of(path)
-    path.write_text(NETWORK.format(name="net_mended"))
+    path.write_text(NETWORK.format(name="net_repaired"))
     load_model_files([path])
-    assert timm.create_model("net_mended") is not None
+    assert timm.create_model("net_repaired") is not None
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(write, tmp_path):
+def test_all_mistakes_of_all_files_are_reported_at_once(write, tmp_path):
     with pytest.raises(ConfigError) as error:
         load_model_files([write("bad", "1 / 0"), tmp_path / "absent.py"])
     assert len(error.value.problems) == 2
 
 
-def test_every_unknown_name_is_told_with_the_nearest_valid_one(tmp_path, write):
+def test_every_unknown_name_is_reported_with_the_nearest_valid_one(tmp_path, write):
     write("small_net", NETWORK.format(name="small_net_here"))
     (tmp_path / "weights.safetensors").touch()
     problems = check_names(
@@ -129,13 +129,13 @@ def test_right_names_give_no_problem():
     assert check_names([("b", name) for name in names], [("o", "lamb"), ("o", "sgd")], [], [("p", False)]) == []
 
 
-def test_a_wrong_pretrained_tag_is_told():
+def test_a_wrong_pretrained_tag_is_reported():
     assert check_names([("b", "resnet50.a1_in2k")], [], [], []) == [
         ("b", "unknown architecture resnet50.a1_in2k: did you mean resnet50.a1_in1k?")
     ]
 
 
-def test_a_name_that_timm_has_changed_is_told_with_the_new_one():
+def test_a_name_that_timm_has_changed_is_reported_with_the_new_one():
     assert "timm calls it convnext_tiny.fb_in22k_ft_in1k now" in check_names(
         [("b", "convnext_tiny_in22ft1k")], [], [], []
     )[0][1]  # fmt: skip
@@ -145,7 +145,7 @@ def test_an_optimizer_that_needs_second_derivatives_is_refused():
     assert "second derivatives" in check_names([], [("o", "adahessian")], [], [])[0][1]
 
 
-def test_an_error_inside_a_model_file_is_told_under_its_key(write):
+def test_an_error_inside_a_model_file_is_reported_under_its_key(write):
     path = write("broken", "\n1 / 0\n")
     assert check_names([], [], [("model_files.0", str(path))], []) == [
         ("model_files.0", f"{path}:2: ZeroDivisionError: division by zero")

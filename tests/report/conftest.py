@@ -23,7 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, created: Path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def store(place: Workspace) -> StudyStore:
-    """A study of 12 trials on 4 classes, the names of some of which are markup."""
+    """A study of 12 trials on 4 classes; some of their names are markup."""
     paths = write_images(place.root / "images", CLASSES, of_each=6)
     return write_study(place, sweep_of(), paths, CLASSES, trials=12)
 

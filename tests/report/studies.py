@@ -53,7 +53,7 @@ def sweep_of(study: str = "s", trials: int = 12, data: str = "images") -> SweepC
 def write_study(
     workspace: Workspace, sweep: SweepConfig, paths: list[str], classes: list[str], trials: int
 ) -> StudyStore:
-    """Store a study of which every third trial was pruned, with predictions on these images."""
+    """Store a study whose every third trial was pruned, with predictions on these images."""
     url = f"sqlite:///{workspace.optuna_database}"
     store = StudyStore.create_or_load(url, sweep)
     random = np.random.default_rng(0)

@@ -87,7 +87,7 @@ def ran(place: Workspace, store: StudyStore, monkeypatch: pytest.MonkeyPatch) ->
     return CliRunner()
 
 
-def test_the_command_tells_parameters_and_counts_images_that_changed(ran: CliRunner, place: Workspace) -> None:
+def test_the_command_shows_parameters_and_counts_images_that_changed(ran: CliRunner, place: Workspace) -> None:
     a, b = (read_predictions(next(place.study("s").trial(number).predictions.iterdir())) for number in (0, 1))
     done = ran.invoke(app, ["diff", "s/0", "s/1", "--page", "d.html"], catch_exceptions=False)
     assert done.exit_code == 0

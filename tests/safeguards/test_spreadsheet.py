@@ -29,7 +29,7 @@ from sweeper.predict.inputs import InputImage
 from sweeper.predict.predict import Prediction
 from sweeper.predict.predictions_csv import predictions_csv
 from sweeper.results import TrialRow, TrialState
-from sweeper.safeguards.spreadsheet import read_cell, read_row, table, written_cell
+from sweeper.safeguards.spreadsheet import read_cell, read_row, read_table, table, written_cell
 from sweeper.scores.confusion import read_confusion, write_confusion
 from sweeper.study.summary import trials_csv
 
@@ -91,6 +91,17 @@ HOSTILE = [
 ]
 
 
+def test_a_table_is_read_row_by_row_with_the_lines_of_the_file() -> None:
+    text = table([["path", "=label"], ["a,b", 'q"q']]) + "\n , \nlast\n"
+    assert list(read_table(text.splitlines(keepends=True))) == [
+        (1, ["path", "=label"]),
+        (2, ["a,b", 'q"q']),
+        (5, ["last"]),
+    ]
+    with pytest.raises(ValueError, match="line"):
+        list(read_table(["a\rb\n"]))
+
+
 def test_names_come_back_from_every_table_that_we_read(tmp_path: Path) -> None:
     write_confusion(tmp_path / "confusion.csv", np.eye(len(HOSTILE), dtype=np.int64), HOSTILE)
     assert read_confusion(tmp_path / "confusion.csv")[1] == HOSTILE
@@ -131,7 +142,7 @@ def test_every_table_that_we_write_is_written_so() -> None:
             assert [cell for cell in cells if cell.startswith("-")] in ([], ["-0.5"], ["-0.5", "-0.5"])
 
 
-def test_a_name_that_no_file_can_have_is_told_as_any_other_that_is_not_there(tmp_path: Path) -> None:
+def test_a_name_that_no_file_can_have_is_reported_as_any_other_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\n'\\x00=x,a\n'\\ud800=x,a\n'=\\xzz,a\n")
     names = read_names(tmp_path / "list.csv", CsvConfig())
     assert [bool(name.reason) for name in names] == [True, True, True]

@@ -48,7 +48,7 @@ def test_a_rate_that_rises_or_falls_a_little_is_not_reduced() -> None:
     assert reductions(rates_of([0.1, 0.1, 0.05, 0.05, 0.01])) == [3, 5]
 
 
-def test_a_phase_ends_when_a_reduction_has_had_its_grace_and_otherwise_after_so_many_epochs() -> None:
+def test_a_phase_ends_when_a_reduction_has_had_its_grace_and_otherwise_after_that_many_epochs() -> None:
     assert PHASES.ends([], 20) == {2: 1, 8: 2, 16: 3}
     assert PHASES.ends([5], 20) == {2: 1, 7: 2, 16: 3}
     assert PHASES.ends([4, 9], 20) == {2: 1, 6: 2, 11: 3}

@@ -69,7 +69,7 @@ def test_a_driver_that_dies_between_any_two_writes_changes_nothing_on_postgresql
     assert table(opened(sweep)) == table(whole)
 
 
-def test_a_server_that_goes_away_is_told_and_the_study_goes_on_when_it_is_back(
+def test_a_server_that_goes_away_is_reported_and_the_study_goes_on_when_it_is_back(
     cluster: Cluster, opened: Callable[[SweepConfig], StudyStore]
 ) -> None:
     sweep = sweep_of("random", "none").model_copy(update={"study": "away"})

@@ -1,4 +1,4 @@
-"""A database that another program keeps locked: waited for, or told; and the study goes on afterwards."""
+"""A database that another program keeps locked: waited for, or reported; and the study goes on afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_database_locked_for_a_while_is_waited_for(database: Path) -> None:
     assert store.remaining() == 0
 
 
-def test_a_database_locked_for_good_is_told_and_the_study_goes_on_later(
+def test_a_database_locked_for_good_is_reported_and_the_study_goes_on_later(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "LOCK_PATIENCE_S", 0.2)
@@ -49,7 +49,7 @@ def test_a_database_locked_for_good_is_told_and_the_study_goes_on_later(
     assert len(again.rows()) == 6
 
 
-def test_a_database_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in place of a folder")
     with pytest.raises(StudyError, match="cannot be used"):
         StudyStore.create_or_load(f"sqlite:///{tmp_path / 'file' / 'optuna.db'}", sweep_of())

@@ -158,13 +158,13 @@ def test_a_grid_smaller_than_the_budget_ends_the_study(url: str) -> None:
     assert len({str(row.params) for row in store.rows()}) == 4
 
 
-def test_an_unknown_study_is_told_with_those_there_are(url: str) -> None:
+def test_an_unknown_study_is_reported_with_those_there_are(url: str) -> None:
     StudyStore.create_or_load(url, sweep_of())
     with pytest.raises(StudyNotFound, match="there are s"):
         StudyStore.load(url, "t")
 
 
-def test_a_storage_that_cannot_be_opened_is_told_without_its_password() -> None:
+def test_a_storage_that_cannot_be_opened_is_reported_without_its_password() -> None:
     with pytest.raises(StudyError) as caught:
         StudyStore.create_or_load("postgresql://user:secret@127.0.0.1:1/none", sweep_of())
     assert "secret" not in str(caught.value)
@@ -199,7 +199,7 @@ def test_tpe_avoids_what_does_not_fit_and_takes_trials_without_a_constraint_for_
     assert {tuple(trial.constraints.values()) for trial in feasible if trial.state.name == "PRUNED"} == {(1.0,)}
 
 
-def test_a_kill_for_memory_is_counted_across_restarts_and_told_to_the_next_worker(url: str) -> None:
+def test_a_kill_for_memory_is_counted_across_restarts_and_passed_to_the_next_worker(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of())
     first = next_trial(store)
     assert first is not None

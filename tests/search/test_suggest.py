@@ -49,7 +49,7 @@ def test_the_same_parameters_give_the_same_configuration() -> None:
     assert suggest(space, optuna.trial.FixedTrial(trial.params)) == config
 
 
-def test_a_single_option_is_no_parameter() -> None:
+def test_a_single_option_is_not_a_parameter() -> None:
     trial = optuna.create_study().ask()
     config = suggest(
         SearchSpace.model_validate({"backbone": {"choice": ["r"]}, "head": {"choice": [{"hidden": [4]}]}}), trial

@@ -39,7 +39,7 @@ def test_welch_agrees_with_scipy_on_the_samples_themselves(first: list[float], o
         assert found == pytest.approx(stats.ttest_ind(first, other, equal_var=False).pvalue, abs=1e-9)
 
 
-def test_samples_without_any_spread_are_told_apart_by_their_values() -> None:
+def test_samples_without_any_spread_are_distinguished_by_their_values() -> None:
     assert welch([0.5, 0.5], [0.5, 0.5]) == 1.0
     assert welch([0.5, 0.5], [0.4, 0.4]) == 0.0
     assert welch([0.5], [0.4, 0.4]) is None
@@ -59,7 +59,7 @@ def test_the_mean_over_fresh_seeds_decides_and_not_the_value_in_the_search() -> 
     assert found.ties == []
 
 
-def test_a_gap_smaller_than_the_spread_is_called_noise_with_those_it_cannot_be_told_from() -> None:
+def test_a_gap_smaller_than_the_spread_is_called_noise_with_those_it_cannot_be_distinguished_from() -> None:
     found = judged({4: [0.50, 0.60, 0.55], 7: [0.51, 0.58, 0.54], 9: [0.1, 0.1, 0.12]})
     assert [leader.trial for leader in found.ties] == [7]
     assert "trial 4 and trial 7 is noise" in found.verdict()

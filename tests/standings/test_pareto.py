@@ -91,7 +91,7 @@ def test_objectives_that_cannot_be_are_refused_with_the_reason(changes: dict[str
         sweep_of(**changes)
 
 
-def test_the_first_objective_that_is_no_cost_picks_the_best_epoch() -> None:
+def test_the_first_objective_that_is_not_a_cost_picks_the_best_epoch() -> None:
     sweep = sweep_of(objectives=["latency_ms", "val/loss", "val/accuracy"])
     assert (sweep.objective.metric, sweep.objective.direction) == ("val/loss", "minimize")
     assert [goal.direction for goal in sweep.goals] == ["minimize", "minimize", "maximize"]

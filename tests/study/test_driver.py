@@ -201,7 +201,7 @@ def test_workers_that_cannot_start_stop_the_study_with_their_reason(tmp_path: Pa
     assert engine.closed
 
 
-def test_a_slot_in_which_no_worker_can_start_is_told_of_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_slot_in_which_no_worker_can_start_is_reported_and_the_others_go_on(tmp_path: Path) -> None:
     class HalfBroken(ScriptedEngine):
         told = False
 

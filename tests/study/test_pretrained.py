@@ -72,7 +72,7 @@ def test_a_reference_means_a_trials_weights_which_are_kept(source: Source) -> No
     assert (pinned["study:source/best"].study, pinned["study:source/best"].trial) == ("source", 1)
 
 
-def test_a_study_goes_on_with_the_trial_it_began_with_whatever_has_won_since(source: Source) -> None:
+def test_a_study_continues_with_the_trial_it_began_with_whatever_has_won_since(source: Source) -> None:
     began = source.pin(sweep_of())
     source.end(0.95)
     assert source.pin(sweep_of(), began) == began
@@ -122,7 +122,7 @@ def test_a_study_without_a_finished_trial_has_no_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["study:source", "study:/best", "study:source/first", "study:so urce/best"])
-def test_half_a_reference_is_told_with_its_line(tmp_path: Path, value: str) -> None:
+def test_half_a_reference_is_reported_with_its_line(tmp_path: Path, value: str) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(f"study: s\ndataset: {{builtin: digits}}\nsearch:\n  backbone: r\n  pretrained: '{value}'\n")
     with pytest.raises(ConfigError, match=r"space.yaml:5: search.pretrained: .*study:NAME/best or study:NAME/NUMBER"):

@@ -46,7 +46,7 @@ def test_short_epochs_are_given_a_minute(clock: Clock) -> None:
     assert list(silence.news()) == [(0, LEAST_S)]
 
 
-def test_a_silence_is_told_of_again_when_it_has_doubled(clock: Clock) -> None:
+def test_a_silence_is_reported_again_when_it_has_doubled(clock: Clock) -> None:
     silence = Silence(None, clock)
     silence.group_started([3])
     told = []
@@ -72,7 +72,7 @@ def test_trials_that_wait_for_others_on_their_worker_are_not_silent(clock: Clock
     assert silence.overdue() == []
 
 
-def test_time_in_which_the_driver_was_stopped_is_no_silence_of_its_workers(clock: Clock) -> None:
+def test_time_in_which_the_driver_was_stopped_is_not_a_silence_of_its_workers(clock: Clock) -> None:
     silence = Silence(60, AwakeClock(clock))
     silence.group_started([0])
     for _ in range(50):

@@ -152,7 +152,7 @@ def test_a_delivery_killed_anywhere_ends_with_one_run_and_each_step_once(
 
 
 class _DiesAfter:
-    """A store whose process dies after so many calls have reached MLflow."""
+    """A store whose process dies after this many calls have reached MLflow."""
 
     def __init__(self, store: MlflowStore, calls: int):
         self._store = store
@@ -228,7 +228,7 @@ def test_a_server_that_is_down_leaves_everything_on_disk(
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """Seconds that pass on demand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -248,7 +248,7 @@ def test_the_end_of_a_sweep_waits_as_long_as_folders_arrive() -> None:
     assert patience.is_over(0, in_trouble=False)
 
 
-def test_time_in_which_the_process_was_stopped_is_no_waiting() -> None:
+def test_time_in_which_the_process_was_stopped_is_not_waiting() -> None:
     clock = Clock()
     patience = Patience(10, at_most_s=20, clock=AwakeClock(clock))
     assert not patience.is_over(3, in_trouble=False)

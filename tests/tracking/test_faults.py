@@ -69,7 +69,7 @@ def outbox_of(study: StudyFolder, uri: str) -> Outbox:
 
 
 def run_trials(study: StudyFolder, outbox: Outbox, numbers: range, between: Callable[[], None] = lambda: None) -> None:
-    """Do what workers and driver do: epoch after epoch on disk, each told to the outbox."""
+    """Do what workers and driver do: epoch after epoch on disk, each reported to the outbox."""
     for number in numbers:
         for epoch in range(1, EPOCHS + 1):
             write_trial(study.trial(number), epoch)

@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 @pytest.fixture(scope="module")
 def runs(server: MlflowServer) -> list[str]:
-    """Five runs, of which the fourth has no trial's number; a sixth is deleted."""
+    """Five runs; the fourth has no trial's number; a sixth is deleted."""
     store = MlflowStore(server.uri, Workspace(server.root))
     experiment = StudyRecords(store, Recorded("s")).begin()
     made = []
@@ -79,5 +79,5 @@ def test_curves_are_in_the_order_of_steps_and_the_later_of_two_values_counts(
     assert math.isnan(found[runs[0]]["loss"][3])
 
 
-def test_the_time_of_the_latest_metric_is_told(store: MlflowStore, runs: list[str]) -> None:
+def test_the_time_of_the_latest_metric_is_reported(store: MlflowStore, runs: list[str]) -> None:
     assert store.last_ms(runs[0]) == 1003

@@ -1,4 +1,4 @@
-"""Trials of small networks on images that they can tell apart, without files."""
+"""Trials of small networks on images that they can distinguish, without files."""
 
 from __future__ import annotations
 
@@ -48,10 +48,17 @@ def squares(
     resident: bool | None = None,
 ) -> TrialData:
     """Return such squares with these labels, [N], the first ones for training."""
+    images = square_images(labels, train, classes, size, noise)
+    placed_train, placed_val = (DeviceImages(images, split, device, resident=resident) for split in ("train", "val"))
+    return TrialData(placed_train, placed_val, images.classes)
+
+
+def square_images(labels: Rows, train: int, classes: int, size: int = 8, noise: float = 60) -> ImageSet:
+    """Return the same squares as one set of images."""
     random = np.random.default_rng(0)
     colors = np.eye(3)[labels % 3] * 120 + (labels // 3)[:, None] * 40
     pixels = colors[:, None, None, :] + random.normal(0, noise, (len(labels), size, size, 3)) + 60
-    images = ImageSet(
+    return ImageSet(
         images=pixels.clip(0, 255).astype(np.uint8),
         labels=labels.astype(np.int64),
         classes=tuple(f"class {number}" for number in range(classes)),
@@ -60,8 +67,6 @@ def squares(
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest(),
         paths=[f"{row}.png" for row in range(len(labels))],
     )
-    placed_train, placed_val = (DeviceImages(images, split, device, resident=resident) for split in ("train", "val"))
-    return TrialData(placed_train, placed_val, images.classes)
 
 
 def spec_of(epochs: int = 3, number: int = 0, seed: int = 7, **changes: Any) -> TrialSpec:

@@ -21,7 +21,7 @@ def compiling(file: Path | None, wish: bool | str = "auto") -> Compiling:
 
 
 def epoch(trial: Compiling, steps_left: int, step_s: float, extra_s: float = 0.0) -> bool:
-    """Pass an epoch whose steps take so long, and tell whether it was one of compiled code."""
+    """Pass an epoch whose steps take this long, and return whether it was one of compiled code."""
     trial.before_epoch(steps_left)
     trial.after_epoch(STEPS, STEPS * step_s + extra_s)
     return trial.forward.compiled

@@ -196,7 +196,7 @@ def test_a_key_changes_with_whatever_the_features_depend_on(tmp_path: Path, weig
     assert key() != key(**others[what])
 
 
-def test_mixing_is_no_part_of_the_augmentation_that_features_depend_on() -> None:
+def test_mixing_is_not_part_of_the_augmentation_that_features_depend_on() -> None:
     assert pixel_changes(AugmentConfig(flip=True, mixup=0.2)) == AugmentConfig(flip=True)
 
 

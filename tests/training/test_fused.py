@@ -107,12 +107,12 @@ def values(history: list[EpochMetrics]) -> list[dict[str, float]]:
 
 
 def same(left: list[EpochMetrics], right: list[EpochMetrics]) -> bool:
-    """Tell whether two histories are equal to the last digit; pytest would take minutes to show how they differ."""
+    """Return whether two histories are equal to the last digit; pytest would take minutes to show how they differ."""
     return values(left) == values(right)
 
 
 def close(left: list[EpochMetrics], right: list[EpochMetrics]) -> bool:
-    """Tell whether two histories are those of the same trial, within rounding."""
+    """Return whether two histories are those of the same trial, within rounding."""
     assert len(left) == len(right)
     for own, other in zip(values(left), values(right), strict=True):
         assert own == pytest.approx(other, rel=2e-3, abs=2e-5)

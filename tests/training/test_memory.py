@@ -22,7 +22,7 @@ def nothing_spare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("code", "for_memory"), [(2, True), (719, False), (None, False)])
-def test_what_cuda_itself_refuses_is_told_by_its_code(code: int | None, for_memory: bool) -> None:
+def test_what_cuda_itself_refuses_is_reported_by_its_code(code: int | None, for_memory: bool) -> None:
     error = torch.AcceleratorError("CUDA error: whatever it says")
     if code is not None:
         error.error_code = code  # type: ignore[attr-defined]

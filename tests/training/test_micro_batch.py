@@ -1,4 +1,4 @@
-"""Batches that do not fit go through in parts, and the optimizer cannot tell."""
+"""Batches that do not fit go through in parts, which makes no difference to the optimizer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Small(nn.Module):
-    """Accepts so many images at once and refuses more as torch's CUDA allocator does; counts what it saw."""
+    """Accepts this many images at once and refuses more as torch's CUDA allocator does; counts what it saw."""
 
     def __init__(self, room: int, norm: bool = False, dropout: float = 0.0):
         super().__init__()
@@ -131,7 +131,7 @@ def test_batch_normalisation_that_learns_never_gets_one_image_of_many() -> None:
     assert smallest_part(classifier(room=3)) == 1
 
 
-def test_what_does_not_fit_one_by_one_either_is_told() -> None:
+def test_what_does_not_fit_one_by_one_either_is_reported() -> None:
     with pytest.raises(DoesNotFit, match="training with 1 images at once"):
         gradients(classifier(room=0), batch_of(4), MicroBatches(CPU))
 

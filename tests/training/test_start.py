@@ -109,4 +109,4 @@ def test_what_does_not_fit_fails_the_trial_with_the_reason(tmp_path: Path) -> No
     assert (outcome.state, "the classes must be those" in (outcome.reason or "")) == (TrialState.FAILED, True)
     other = trial(2, start, pretrained=weights, trainable="head")
     outcome, _ = run(other, tmp_path / "groups", **LOSS)
-    assert (outcome.state, "go on without it" in (outcome.reason or "")) == (TrialState.FAILED, True)
+    assert (outcome.state, "continue without it" in (outcome.reason or "")) == (TrialState.FAILED, True)

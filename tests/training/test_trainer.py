@@ -185,7 +185,7 @@ def test_a_truncated_checkpoint_is_never_seen_because_files_appear_whole(tmp_pat
 
 
 def same_everywhere(labels: list[int], val_labels: list[int]) -> TrialData:
-    """Return images that cannot be told apart, so that one class is predicted for all."""
+    """Return images that are all the same, so that one class is predicted for all."""
     images = ImageSet(
         images=np.full((len(labels) + len(val_labels), 8, 8, 3), 100, dtype=np.uint8),
         labels=np.array(labels + val_labels, dtype=np.int64),

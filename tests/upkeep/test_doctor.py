@@ -1,4 +1,4 @@
-"""The doctor finds what disagrees between Optuna, MLflow and the disk, and mends it; on real stores."""
+"""The doctor finds what disagrees between Optuna, MLflow and the disk, and repairs it; on real stores."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def wrong(workspace: Workspace, url: str, *, fix: bool = False) -> list[str]:
 
 
 def require_mended(workspace: Workspace, url: str, expected: str) -> None:
-    """The doctor tells it, twice, mends it when asked to, and then finds nothing."""
+    """The doctor reports it twice, repairs it when asked to, and then finds nothing."""
     assert any(expected in what for what in wrong(workspace, url))
     assert any(expected in what for what in wrong(workspace, url))
     assert wrong(workspace, url, fix=True) == []

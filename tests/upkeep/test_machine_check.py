@@ -48,7 +48,7 @@ def test_the_machine_is_examined_without_torch_in_this_process(tmp_path: Path) -
     assert done.stdout == "False\n"
 
 
-def test_torch_is_asked_in_a_process_of_its_own_and_told_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_is_asked_in_a_process_of_its_own_and_reported_where_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch_devices().cuda == torch.version.cuda
     monkeypatch.setattr("sweeper.upkeep.torch_devices.QUESTION", "import no_such_torch")
     with pytest.raises(DeviceError, match="torch cannot list its devices: ModuleNotFoundError: No module named"):

@@ -13,7 +13,7 @@ from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 
 def check(
-    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    data: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures of the copies here.")] = None,
     near_bits: Annotated[
@@ -31,19 +31,19 @@ def check(
     with two labels, a class that a split lacks.
     """
     from sweeper.config.dataset import CsvConfig
-    from sweeper.curation.check import check as check_source
+    from sweeper.curation.check import check as check_images
     from sweeper.curation.image_list import read_image_list
     from sweeper.curation.page import html_page
     from sweeper.display.check import check_table, examples
     from sweeper.safeguards.outputs import PAGE, Output
 
-    output = Output(html, PAGE, "--html", (source,)) if html else None
+    output = Output(html, PAGE, "--html", (data,)) if html else None
     if output:
         output.require_free()
     csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    images = read_image_list(source, csv, this_workspace())
+    images = read_image_list(data, csv, this_workspace())
     with progress_bar("looking at images") as progress:
-        report = check_source(images, near_bits, progress)
+        report = check_images(images, near_bits, progress)
     if as_json:
         write_json(report.as_json())
     else:

@@ -20,7 +20,7 @@ from sweeper.commands.terminal import progress_bar, say, warn
 
 
 def clean(
-    source: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
+    data: Annotated[Path, typer.Argument(help="Class folders, a CSV file, or a search space with its splits.")],
     backbone: Annotated[str, typer.Option(help="A timm architecture whose features are compared.")],
     weights: Annotated[Path | None, typer.Option(help="Its pretrained weights: safetensors or a checkpoint.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Take the weights from the model hub.")] = False,
@@ -53,9 +53,9 @@ def clean(
     from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    outputs = suspect_outputs(csv, sheet, dataset_of(source, options), source, force=force)
+    outputs = suspect_outputs(csv, sheet, dataset_of(data, options), data, force=force)
     known = _known_weights(backbone, weights, pretrained)
-    images = read_image_list(source, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
+    images = read_image_list(data, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
     with progress_bar("features") as progress:
         found = image_features(

@@ -39,6 +39,6 @@ def label_errors(
     on = device_named(store.sweep.device if device == "auto" else device)
     with progress_bar("epochs") as progress:
         found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
-    write_suspects(outputs, found.source, found.candidates, force=force)
+    write_suspects(outputs, found.listed, found.candidates, force=force)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def split(
-    source: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
+    data: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
     train_fraction: Annotated[
         float | None, typer.Option(help="Share of the training split, in place of val's.")
     ] = None,
@@ -30,7 +30,7 @@ def split(
     class_codes: Annotated[
         Path | None, typer.Option(help='JSON file that encodes the labels: {"cat": 0} or {"0": "cat"}.')
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of the lists, by default SOURCE-splits.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Folder of the lists, by default DATA-splits.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace lists that are there.")] = False,
     group_column: Annotated[
         str | None, typer.Option(help="Column, such as patient_id, whose images with one value stay in one list.")
@@ -54,7 +54,7 @@ def split(
     from sweeper.curation.split import draw, told, write_splits
 
     dataset = _dataset(
-        path=str(source),
+        path=str(data),
         csv={"path_column": path_column, "label_column": label_column, "images": csv_images, "extension": extension},
         val_fraction=_val_fraction(train_fraction, val_fraction, test_fraction),
         test_fraction=test_fraction,
@@ -66,7 +66,7 @@ def split(
     )
     listing = _listing(dataset, class_codes)
     drawn = draw(listing, dataset, this_workspace().cache)
-    folder = to or source.with_name(f"{source.absolute().name.removesuffix('.csv')}-splits")
+    folder = to or data.with_name(f"{data.absolute().name.removesuffix('.csv')}-splits")
     base = write_splits(listing, drawn, folder, force=force)
     for line in told(drawn):
         warn(line)

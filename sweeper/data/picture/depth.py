@@ -62,7 +62,7 @@ class Deep(NamedTuple):
     scaled: Callable[[int], Rows]
 
     def read(self, depth: Depth) -> tuple[Rows, int]:
-        """Return the rows, and the largest value where nothing but the data tells the depth. Raises BadImage."""
+        """Return the rows, and the largest value where nothing but the data shows the depth. Raises BadImage."""
         if self.white is not None:
             return self.scaled(self.white), 0
         found = self.extent()
@@ -93,7 +93,7 @@ def in_8_bits(values: Values, white: int) -> npt.NDArray[np.uint8]:
 
 
 def deep_image(image: Image.Image, data: bytes) -> Deep | None:
-    """Return an image, of which the header has been read, as one with more than 8 bits; None where it has not."""
+    """Return an image whose header has been read as one with more than 8 bits; None where it has not."""
     kind, offset, options = _pixels_of(image)
     if kind == "ppm" and options[1] > 0xFF:
         return _deep_ppm(image, data, offset, options[1])
@@ -111,7 +111,7 @@ def _pixels_of(image: Image.Image) -> tuple[str, int, tuple[Any, ...]]:
 
 
 def _declared(image: Image.Image, data: bytes, options: tuple[Any, ...]) -> tuple[int | None, int | None]:
-    """Return the white of a file where that is certain, and the bits that its tags tell, fewer than 16."""
+    """Return the white of a file where that is certain, and the bits that its tags give, fewer than 16."""
     match image.format:
         case "TIFF":
             tags: Any = image.tag_v2  # type: ignore[attr-defined]
@@ -191,7 +191,7 @@ def _deep_ppm(image: Image.Image, data: bytes, offset: int, highest: int) -> Dee
 
 
 def _deep_colours(image: Image.Image, data: bytes, raw: str, bits: int | None) -> Deep:
-    """Colours of 16 bits, of which Pillow reads the upper 8; the lower ones are read where fewer bits are used."""
+    """Colours of 16 bits; Pillow reads the upper 8, and the lower ones are read where fewer bits are used."""
     image.load()
 
     def extent() -> Extent:

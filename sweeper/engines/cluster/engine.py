@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import time
 import uuid
@@ -14,8 +13,10 @@ from typing import Any
 
 from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.data.fetch import is_address
 from sweeper.engines.cluster.carrier import Shipment, carrier, send
 from sweeper.engines.cluster.folders import files_of
+from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, GiveUp, Plan, Submit
 from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
 from sweeper.engines.cluster.slot import Slot
@@ -31,7 +32,7 @@ LEASE = 2 / 3
 MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
 Happening = tuple[Slot, Event | None, str, bool]
-"""What a slot tells, or None when it has ended, with the reason and whether its node may get another one."""
+"""What a slot reports, or None when it has ended, with the reason and whether its node may get another one."""
 
 
 class RayEngine:
@@ -58,6 +59,7 @@ class RayEngine:
         folder: StudyFolder | None = None,
     ):
         self._connected = connect(config.address)
+        self._head = Head(head_address())
         self._sweep = sweep
         self._workspace = workspace
         self._config = config
@@ -89,6 +91,8 @@ class RayEngine:
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_S
+        if not self._head.answers():  # trials go on meanwhile; a question to it would wait
+            return
         taken = Counter(slot.node.id for slot in self._slots)
         for node in nodes_alive():
             room = node.slots(self._config.cpus_per_trial, self._gpus) - taken[node.id]
@@ -198,7 +202,7 @@ class RayEngine:
 
     def _going_on(self) -> int:
         """Return how many slots there are, or could be on nodes that were not refused."""
-        nodes = [node for node in nodes_alive() if node.id not in self._refused]
+        nodes = [node for node in nodes_alive() if node.id not in self._refused] if self._head.answers() else []
         return len(self._slots) + sum(node.slots(self._config.cpus_per_trial, self._gpus) > 0 for node in nodes)
 
     def answer(self, number: int, *, prune: bool) -> None:
@@ -223,31 +227,6 @@ class RayEngine:
             ray.shutdown()
 
 
-def connect(address: str) -> bool:
-    """Connect this process to a cluster; return whether it was not connected before. Raises StudyError."""
-    try:
-        import ray
-    except ImportError:
-        raise StudyError("the engine ray needs Ray: pip install 'sweeper[ray]'") from None
-    if ray.is_initialized():
-        return False
-    package = Path(__file__).parents[2]
-    try:
-        ray.init(
-            address=None if address == "local" else address,
-            runtime_env={"py_modules": [str(package)]},
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StudyError(
-            f"no Ray cluster at the address {address!r}: {line}. Start one with `ray start --head`, or name its head "
-            "with --ray-address HOST:PORT"
-        ) from error
-    return True
-
-
 def start_actor(node: Node, cpus: float, gpus: float, lease_s: float) -> Any:
     """Start the other end of a slot on a node; Ray never starts it again, since each is started with a new token."""
     import ray
@@ -270,7 +249,9 @@ def start_actor(node: Node, cpus: float, gpus: float, lease_s: float) -> Any:
 
 
 def _absolute(root: Path, name: str | None) -> str | None:
-    return name and str((root / Path(name).expanduser()).absolute())
+    if not name or is_address(name):
+        return name
+    return str((root / Path(name).expanduser()).absolute())
 
 
 def _files_named_by(spec: TrialSpec) -> list[str]:

@@ -205,12 +205,19 @@ def _node_folder(plan: Plan) -> Path:
 
 def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace) -> None:
     """Raise OtherImages or DatasetError unless this node sees the images that the study began with."""
+    from sweeper.data.fetch import is_address, refresh
     from sweeper.data.image_guard import ImageGuard, ImagesAtStart
     from sweeper.data.index import read_listing
 
     begun = ImagesAtStart.read(study.images)
     if begun is None:
         raise OtherImages("what describes the study's images did not arrive; run the same command again")
-    if sweep.dataset.builtin:  # its files lie elsewhere on each node
-        replace(begun, root=read_listing(sweep.dataset, workspace).root).write(study.images)
+    path = sweep.dataset.path
+    if path is None or is_address(path):  # its files lie elsewhere on each node
+        if path is not None:
+            refresh(path, workspace)
+        listing = read_listing(sweep.dataset, workspace)
+        lists = [*listing.files, *([sweep.dataset.exclude] if sweep.dataset.exclude else [])]
+        begun = replace(begun, root=listing.root, lists=[str(file) for file in lists])
+        begun.write(study.images)
     ImageGuard(study.images, sweep.dataset, workspace).check()

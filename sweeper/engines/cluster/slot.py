@@ -1,4 +1,4 @@
-"""The driver's end of a slot: a thread that listens to a node, and brings what it leaves to disk before it is told."""
+"""The driver's end of a slot: a thread that listens to a node and saves what it leaves before reporting it."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Slot:
             left = self._patience_s - (time.monotonic() - since)
             try:
                 applied, reports = ray.get(asked, timeout=max(left, 0.1))
-            except ray.exceptions.ActorUnavailableError:  # which is no proof that it is gone
+            except ray.exceptions.ActorUnavailableError:  # which does not prove that it is gone
                 if time.monotonic() - since > self._patience_s:
                     raise Lost(f"could not be reached for {self._patience_s:g} s") from None
                 self._closed.wait(RETRY_S)

@@ -1,7 +1,7 @@
 """One optimizer step for the stacked weights of several members, each with its own rate, decay and momenta.
 
 The rules are those of torch's Adam, AdamW and SGD, in whose form each member's state is read and
-written back, so that a checkpoint does not tell how a trial was trained.
+written back, so that a checkpoint does not show how a trial was trained.
 """
 
 from __future__ import annotations

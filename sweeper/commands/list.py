@@ -1,0 +1,45 @@
+"""`sweeper list`: the studies of this folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweeper.commands.options import JsonOption, StorageOption
+from sweeper.commands.studies import require_storage, storage_url, this_workspace
+from sweeper.commands.terminal import say, show, write_json
+
+if TYPE_CHECKING:
+    from sweeper.display.answers import StudyAnswer, StudyState
+    from sweeper.paths import Workspace
+
+
+def list_studies(as_json: JsonOption = False, storage: StorageOption = None) -> None:
+    """List the studies of this folder, the latest first: state, trials and best value."""
+    from sweeper.display.answers import StudiesAnswer
+    from sweeper.display.tables import studies_table
+    from sweeper.search.study_store import StudyStore
+
+    workspace = this_workspace()
+    require_storage(workspace, storage)
+    url = storage_url(workspace, storage)
+    studies = [_described(workspace, url, name) for name in StudyStore.names(url)]
+    if as_json:
+        write_json(StudiesAnswer(studies=tuple(studies)).model_dump(mode="json"))
+    elif studies:
+        show(studies_table(studies))
+    else:
+        say("no study yet; `sweeper run` creates one")
+
+
+def _described(workspace: Workspace, url: str, name: str) -> StudyAnswer:
+    from sweeper.display.answers import StudyAnswer
+    from sweeper.search.study_store import StudyStore
+    from sweeper.standings.winner import study_winner
+    from sweeper.study.lock import is_running
+
+    store = StudyStore.load(url, name)
+    ended, _ = store.count_ended()
+    state: StudyState = "finished" if ended >= store.budget else "unfinished"
+    if is_running(workspace.study(name)):
+        state = "running"
+    return StudyAnswer.of(state, store.sweep, ended, store.budget, study_winner(store))

@@ -1,0 +1,111 @@
+"""Data sets at an address such as `s3://bucket/photos.tar`: fetched once, and again when what is there changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sweeper.credentials import hide_credentials
+from sweeper.errors import DatasetError
+from sweeper.files import file_lock, write_whole
+from sweeper.paths import FetchedFolder, Workspace
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
+SIGNS = ("size", "ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified", "updated", "created")
+"""What file systems say of a file that changes with its content."""
+
+
+def is_address(name: str) -> bool:
+    """Return whether a data set's path is an address and not a path of this machine."""
+    return ADDRESS.match(name) is not None
+
+
+def fetched(address: str, workspace: Workspace) -> Path:
+    """Return where the data of an address lies here, fetching it where it does not. Raises DatasetError, DiskError."""
+    folder = workspace.fetched(_key(address))
+    if not folder.signs.exists():
+        refresh(address, workspace)
+    return folder.images
+
+
+def refresh(address: str, workspace: Workspace) -> None:
+    """Fetch the data of an address unless what lies here is what lies there. Raises DatasetError, DiskError."""
+    folder = workspace.fetched(_key(address))
+    with file_lock(folder.lock, blocking=True), _told(address):
+        files, path = _opened(address)
+        signs = _signs(files, path)
+        if folder.signs.exists() and json.loads(folder.signs.read_text()) == signs:
+            return
+        _replace(folder, files, path)
+        write_whole(folder.signs, json.dumps(signs))
+
+
+def _key(address: str) -> str:
+    return hashlib.sha256(address.encode()).hexdigest()[:16]
+
+
+def _opened(address: str) -> tuple[Any, str]:
+    import fsspec
+
+    files, path = fsspec.core.url_to_fs(address)
+    return files, path.rstrip("/")
+
+
+def _signs(files: Any, path: str) -> list[list[str]]:
+    """Return what tells one state of the files at a place from another: of each its name and what is said of it."""
+    found = files.find(path, detail=True)
+    if not found:
+        raise FileNotFoundError("there is no file")
+    signs = {name: [str(info[sign]) for sign in SIGNS if info.get(sign) is not None] for name, info in found.items()}
+    return [[name, *signs[name]] for name in sorted(signs)]
+
+
+def _replace(folder: FetchedFolder, files: Any, path: str) -> None:
+    """Fetch everything beside what there is, and then take its place."""
+    folder.signs.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.lock.parent, prefix="fetching-") as name:
+        into = Path(name) / "content"
+        if files.isfile(path):
+            into.mkdir()
+            file = into / Path(path).name
+            files.get_file(path, str(file))
+            if file.name.endswith(ARCHIVES):
+                _unpack(file, into)
+        else:
+            files.get(path, str(into), recursive=True)
+        shutil.rmtree(folder.content, ignore_errors=True)
+        folder.content.parent.mkdir(parents=True, exist_ok=True)
+        into.replace(folder.content)
+
+
+def _unpack(archive: Path, into: Path) -> None:
+    """Unpack an archive, which may be a stranger's: nothing leads out of the folder."""
+    if archive.name.endswith(".zip"):
+        shutil.unpack_archive(archive, into)
+    else:
+        shutil.unpack_archive(archive, into, filter="data")
+    archive.unlink()
+
+
+@contextmanager
+def _told(address: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise DatasetError(
+            f"{hide_credentials(address)}: {error}. For s3:// install 'sweeper[s3]'; dataset.path may also be a folder"
+        ) from error
+    except Exception as error:  # of any of the file systems that there are
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DatasetError(
+            f"{hide_credentials(address)}: cannot be fetched ({type(error).__name__}: {hide_credentials(said)}); "
+            "correct dataset.path, or the credentials that its file system reads"
+        ) from error

@@ -1,0 +1,112 @@
+"""A node that traffic no longer reaches: packets are dropped, nothing is refused, and both sides live on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cluster.conftest import FAST, PATIENCE_S, await_that, workers
+from tests.functional.chaos import Sandbox, check, end_group
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make network namespaces"),
+    pytest.mark.skipif(not (shutil.which("ip") and shutil.which("iptables")), reason="ip or iptables is not installed"),
+]
+
+SPACE, OUTER, INNER = "sweeper-node", "sweeper-outer", "sweeper-inner"
+HERE, THERE = "10.77.3.1", "10.77.3.2"
+PORT = 20311
+OURS = {"SWEEPER_TEST_OF": uuid.uuid4().hex, "RAY_AUTH_MODE": "disabled"}
+"""In the environment of all that is started here."""
+LONG = {"budget": {"trials": 3, "epochs": 60}, "sampler": "random", "pruner": "none"}
+
+
+def does(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=120, env={**os.environ, **OURS})
+
+
+def end_ray() -> None:
+    """End what was started here, and no other cluster of this machine."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if OURS.items() <= process.environ().items():
+                process.kill()
+
+
+def ray_start(*options: str, inside: bool = False) -> None:
+    program = [str(Path(sys.executable).parent / "ray"), "start", *options]
+    does(*(["ip", "netns", "exec", SPACE] if inside else []), *program)
+
+
+@pytest.fixture
+def divided() -> Iterator[None]:
+    """A cluster whose one node with room is behind a network of its own."""
+    pytest.importorskip("ray", reason="Ray is not installed: make chaos-cluster does it")
+    does("ip", "netns", "add", SPACE)
+    does("ip", "link", "add", OUTER, "type", "veth", "peer", "name", INNER, "netns", SPACE)
+    does("ip", "addr", "add", f"{HERE}/24", "dev", OUTER)
+    does("ip", "link", "set", OUTER, "up")
+    for command in (f"addr add {THERE}/24 dev {INNER}", f"link set {INNER} up", "link set lo up"):
+        does("ip", "-n", SPACE, *command.split())
+    try:
+        ray_start(
+            "--head",
+            "--include-dashboard=false",
+            f"--port={PORT}",
+            f"--node-ip-address={HERE}",
+            "--num-cpus=0",
+            f"--system-config={json.dumps(FAST)}",
+        )
+        ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={THERE}", "--num-cpus=1", inside=True)
+        yield
+    finally:
+        heal()
+        end_ray()
+        subprocess.run(["ip", "netns", "del", SPACE], capture_output=True, check=False)
+        subprocess.run(["ip", "link", "del", OUTER], capture_output=True, check=False)
+
+
+def cut() -> None:
+    does("iptables", "-I", "INPUT", "-i", OUTER, "-j", "DROP")
+    does("iptables", "-I", "OUTPUT", "-o", OUTER, "-j", "DROP")
+
+
+def heal() -> None:
+    for chain, side in (("INPUT", "-i"), ("OUTPUT", "-o")):
+        while not subprocess.run(["iptables", "-D", chain, side, OUTER, "-j", "DROP"], capture_output=True).returncode:
+            pass
+
+
+def test_a_node_behind_a_cut_ends_its_worker_itself_and_its_trial_goes_on_elsewhere(
+    divided: None, tmp_path: Path, node_folder: Path
+) -> None:
+    whole = Sandbox.make(tmp_path / "whole", **LONG)
+    assert whole.run() == 0, whole.said()
+    engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HERE}:{PORT}"}
+    sandbox = Sandbox.make(tmp_path / "cut", engine=engine, **LONG)
+    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **OURS}
+    process = sandbox.start()
+    try:
+        await_that(lambda: sandbox.said().count(" epoch ") >= 3, sandbox)
+        (old,) = workers()
+        seen = sandbox.epochs_on_disk()
+        cut()
+        ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={HERE}", "--num-cpus=1")
+        await_that(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE, sandbox, PATIENCE_S)
+        await_that(lambda: sandbox.said().count("trial 0 started") == 2, sandbox)
+        heal()
+        assert process.wait(240) == 0, sandbox.said()
+    finally:
+        end_group(process)
+    check(sandbox, whole, seen)

@@ -1,0 +1,99 @@
+"""Data sets at an address: fetched whole, once, and again when they change."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from sweeper.config.dataset import DatasetConfig
+from sweeper.data.fetch import fetched, is_address, refresh
+from sweeper.data.index import read_listing
+from sweeper.errors import DatasetError
+from sweeper.paths import Workspace
+from tests.pictures import write_class_folders
+
+COUNTS = {"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_class_folders(tmp_path / "photos", COUNTS)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "work")
+
+
+def packed(photos: Path, name: str) -> Path:
+    path = photos.parent / name
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in photos.rglob("*.png"):
+                archive.write(file, file.relative_to(photos.parent))
+    else:
+        with tarfile.open(path, "w:gz" if name.endswith("gz") else "w") as tar:
+            tar.add(photos, "photos")
+    return path
+
+
+def paths_of(address: str, workspace: Workspace) -> list[str]:
+    return list(read_listing(DatasetConfig(path=address), workspace).paths)
+
+
+@pytest.mark.parametrize("name", ["photos.tar", "photos.tar.gz", "photos.zip"])
+def test_an_archive_is_read_as_the_folder_in_it(photos: Path, workspace: Workspace, name: str) -> None:
+    assert paths_of(f"file://{packed(photos, name)}", workspace) == paths_of(str(photos), workspace)
+
+
+def test_a_folder_at_an_address_is_read_as_one_here(photos: Path, workspace: Workspace) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.put(str(photos), "/bucket/photos", recursive=True)
+    assert paths_of("memory://bucket/photos", workspace) == paths_of(str(photos), workspace)
+
+
+def test_what_was_fetched_is_kept_until_it_changes_there(photos: Path, workspace: Workspace) -> None:
+    address = f"file://{photos}"
+    made = fetched(address, workspace).stat().st_ino
+    refresh(address, workspace)
+    assert fetched(address, workspace).stat().st_ino == made
+    gone = next((photos / "train/a").iterdir())
+    gone.unlink()
+    refresh(address, workspace)
+    assert not (fetched(address, workspace) / gone.relative_to(photos)).exists()
+
+
+def test_an_archive_that_leads_out_of_its_folder_is_refused_and_leaves_nothing(
+    photos: Path, workspace: Workspace
+) -> None:
+    path = photos.parent / "evil.tar"
+    with tarfile.open(path, "w") as archive:
+        member = tarfile.TarInfo("../../outside.png")
+        member.size = 4
+        archive.addfile(member, io.BytesIO(b"evil"))
+    with pytest.raises(DatasetError, match="cannot be fetched"):
+        fetched(f"file://{path}", workspace)
+    assert not list(workspace.root.rglob("*.png"))
+    assert not list(workspace.root.rglob("fetching-*"))
+
+
+def test_an_address_with_nothing_at_it_is_one_clear_line(tmp_path: Path, workspace: Workspace) -> None:
+    with pytest.raises(DatasetError, match=r"file:///.*/nothing: cannot be fetched .*correct dataset\.path") as caught:
+        fetched(f"file://{tmp_path}/nothing", workspace)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["s3://a/b", "gs://a", "https://a/b.tar"])
+def test_an_address_begins_with_the_name_of_its_file_system(name: str) -> None:
+    assert is_address(name)
+
+
+@pytest.mark.parametrize("name", ["photos", "/a/b", "C:/a", "a:b"])
+def test_a_path_of_this_machine_is_not_an_address(name: str) -> None:
+    assert not is_address(name)
