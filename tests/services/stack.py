@@ -118,15 +118,17 @@ class SecuredServer(MlflowServer):
     def options(self) -> list[str]:
         tls = f"--ssl-keyfile={self.certificate.key} --ssl-certfile={self.certificate.certificate}"
         files = ["--artifacts-destination", f"s3://{BUCKET}", "--serve-artifacts"]
-        records = self._database.url_of(ACCOUNT, "mlflow", DATABASE_PASSWORD)
-        return ["--backend-store-uri", records, *files, "--app-name", "basic-auth", "--uvicorn-opts", tls]
+        return [*files, "--app-name", "basic-auth", "--uvicorn-opts", tls]
 
     def environment(self) -> dict[str, str]:
         users = self.root / "users.ini"
         accounts = self._database.url_of(ACCOUNT, "accounts", DATABASE_PASSWORD)
-        users.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {accounts}\n")
+        settings = {"default_permission": "READ", "database_uri": accounts, "auth_cache_ttl_seconds": "60"}
+        users.write_text("[mlflow]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items()))
         admin = {"MLFLOW_AUTH_ADMIN_USERNAME": ADMIN, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
-        own = {"MLFLOW_AUTH_CONFIG_PATH": str(users), "MLFLOW_FLASK_SERVER_SECRET_KEY": "of-this-run"}
+        records = self._database.url_of(ACCOUNT, "mlflow", DATABASE_PASSWORD)
+        own = {"MLFLOW_BACKEND_STORE_URI": records, "MLFLOW_AUTH_CONFIG_PATH": str(users)}
+        own["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "of-this-run"  # noqa: S105
         return {**admin, **own, **self._store.variables}
 
     def trust(self) -> ssl.SSLContext:
