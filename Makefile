@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster simulate bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,13 @@ chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=
 
 chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine in 30 ways; takes 20 minutes
 	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
+
+test-services: .venv/services.stamp postgresql  ## run sweeps against PostgreSQL, an MLflow server and an object store, started here
+	$(BIN)/pytest -m slow -s tests/services
+
+test-slurm: .venv/ray.stamp  ## run the scripts of docs/cluster.md on a SLURM that is started here
+	@command -v slurmctld >/dev/null || apt-get install --yes slurm-wlm munge || echo "no SLURM: its tests are skipped"
+	$(BIN)/pytest -m slow -s tests/slurm
 
 simulate: export SIMULATE_SEEDS ?= 10000
 simulate: .venv/dev.stamp  ## run 10,000 studies in which everything goes wrong (SIMULATE_SEEDS=, SIMULATE_SEED= for one); takes half an hour
@@ -100,6 +107,12 @@ clean:  ## remove the environment and the caches of the tools
 
 .venv/ray.stamp: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,ray]'
+	@touch $@
+
+.venv/services.stamp: .venv/dev.stamp
+	@$(INSTALL) --editable '.[dev,postgres]' boto3 Flask-WTF
+	@test -d .venv/moto || $(PYTHON) -m venv .venv/moto
+	@.venv/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]'
 	@touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -26,14 +27,18 @@ NEEDED_FOR_TRIALS = (
 """What takes seconds to import. None of it starts CUDA, which a fork would not survive."""
 
 
-@contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Start processes that Ctrl-C never reaches, not even while they import what they need; their parent decides.
+FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
+"""Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; the parent decides."""
 
-    It is held back from this thread meanwhile, and comes through afterwards.
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Start processes that neither Ctrl-C nor SIGTERM reaches, not even while they import what they need.
+
+    Both are held back from this thread meanwhile, and come through afterwards.
     """
-    resource_tracker.ensure_running()  # whose start, with that of the first process, would let it through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # whose start, with that of the first process, would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
     try:
         yield
     finally:
@@ -47,7 +52,7 @@ def prepare_processes() -> None:
 
 
 def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], name: str) -> BaseProcess:
-    """Start a process that has imported what trials need, that Ctrl-C never reaches, and that ends with this one.
+    """Start a process that has imported what trials need, that no signal to all reaches, and that ends with this one.
 
     Waits for `prepare_processes` where that still imports. Where processes cannot be forked from a prepared
     one, this one imports for itself.
@@ -58,8 +63,9 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
     if isinstance(context, ForkServerContext):
         process.start()
     else:
-        with without_ctrl_c():
+        with deaf():
             process.start()
+    atexit.register(process.kill)  # multiprocessing asks by SIGTERM, and waits
     return process
 
 
@@ -79,13 +85,14 @@ def _context() -> ForkServerContext | SpawnContext:
 
 def _ensure_server() -> None:
     """Start the process that others are forked from, unless it lives."""
-    with without_ctrl_c():  # forks inherit that
+    with deaf():  # forks inherit that
         forkserver.ensure_running()
 
 
 def live_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it is gone, which a pool's processes otherwise survive."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGTERM to the parent, and end when it is gone, which a pool's processes otherwise survive."""
+    for name in FOR_THE_PARENT:
+        signal.signal(name, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:  # an engine may start its workers as programs; the kernel or a broken pipe ends those
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -17,6 +17,7 @@ from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
+from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.list import list_studies
 from sweeper.commands.predict import predict
 from sweeper.commands.register import register
@@ -43,6 +44,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; errors of ours become a message and their exit code."""
+    heed_sigterm()
     outlast_the_reader()
     log_without_credentials(logging.WARNING, "%(message)s")
     try:
@@ -50,6 +52,9 @@ def main() -> None:
     except SweeperError as error:
         refuse(f"error: {error}")
         sys.exit(error.exit_code)
+    except ToldToLeave:
+        refuse("told to leave by SIGTERM; the same command goes on")
+        raise
 
 
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {

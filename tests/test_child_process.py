@@ -34,9 +34,9 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 
 
 def answer(connection: Connection) -> None:
-    """Tell what this process has imported, where it stands, its parent, and whether Ctrl-C is held back."""
+    """Tell what this process has imported, where it stands, its parent, and whether signals are held back."""
     imported = [name for name in NEEDED_FOR_TRIALS if name in sys.modules]
-    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    blocked = {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
     connection.send((imported, str(Path.cwd()), os.getppid(), blocked))
     connection.recv()
 
@@ -47,7 +47,7 @@ def start() -> tuple[multiprocessing.process.BaseProcess, Connection]:
 
 
 @linux
-def test_a_process_has_all_imports_the_current_folder_and_no_ear_for_ctrl_c(
+def test_a_process_has_all_imports_the_current_folder_and_no_ear_for_signals_to_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

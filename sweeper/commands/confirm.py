@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.commands.leaving import exit_code, reason
 from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption, WorkersOption
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import out, progress_bar, say, show, warn
@@ -14,9 +15,6 @@ from sweeper.commands.terminal import out, progress_bar, say, show, warn
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
-
-
-INTERRUPTED = 130
 
 
 def confirm(
@@ -35,6 +33,7 @@ def confirm(
     The same command goes on after an interruption; more trials or seeds add to what has been trained.
     """
     from sweeper.commands.engine import start_engine
+    from sweeper.commands.running import say_undelivered
     from sweeper.confirm.run import confirm_leaders
     from sweeper.display.confirmation import confirmation_table, confirmed_lines
     from sweeper.display.live import LiveTable
@@ -56,9 +55,10 @@ def confirm(
             engine=lambda: start_engine(sweep, workspace, workers, folder),
             observer=observer,
         )
+    say_undelivered(result.run, sweep.study)
     if result.judged is None:
-        say(f"unfinished ({result.run.stopped_because or 'interrupted'}); the same command goes on")
-        raise typer.Exit(INTERRUPTED)
+        say(f"unfinished ({result.run.stopped_because or reason(result.run)}); the same command goes on")
+        raise typer.Exit(exit_code(result.run))
     show(confirmation_table(result.judged))
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from urllib.parse import quote, urlencode
 
 import typer
 
+from sweeper.commands.leaving import exit_code, reason
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
 from sweeper.credentials import hide_credentials
+from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
     from sweeper.config.names_to_check import NamesUsed
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from sweeper.paths import Workspace
     from sweeper.study.result import SweepResult
 
-INTERRUPTED = 130
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
 WARM_START = 5  # leaders of another study that a new one begins with
 
@@ -148,8 +150,8 @@ def say_disk_use(workspace: Workspace) -> None:
 def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, storage: str | None) -> None:
     """Close a run with the outcome, where to look and what to do.
 
-    Exit 130 after an interruption. Raises NoWinner where no trial has finished, TrackingRefused where MLflow takes no
-    more.
+    Exit 130 after an interruption, 75 after SIGTERM. Raises NoWinner where no trial has finished, TrackingRefused
+    where MLflow takes no more.
     """
     from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
@@ -161,14 +163,15 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
     say(f"study {study}: {counts or 'no trials'}")
     if result.stopped_because:
         say(f"stopped: {result.stopped_because}")
-    if result.undelivered and not result.refused:
-        say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
+    if result.interrupted or not result.refused:
+        say_undelivered(result, study)
     if result.interrupted:
         command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
-        say(f"interrupted; the same command goes on: {command}")
-        raise typer.Exit(INTERRUPTED)
+        say(f"{reason(result)}; the same command goes on: {command}")
+        raise typer.Exit(exit_code(result))
     require_finished(study, result.rows)
-    where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage else ""
+    named = storage and storage != os.environ.get("OPTUNA_STORAGE")  # which the next command reads too
+    where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage and named else ""
     if isinstance(sweep.engine, SimulateConfig):
         say(f"simulated: nothing was trained.   next: sweeper status {study}{where}")
     else:
@@ -183,6 +186,14 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
             f"{result.undelivered} runs are not in MLflow, and stay on disk until this is changed: {result.refused}\n"
             f"then: sweeper sync {study}"
         )
+
+
+def say_undelivered(result: SweepResult, study: str) -> None:
+    """Say what is not in MLflow yet, and why, where that is known."""
+    if result.undelivered:
+        say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
+        if result.trouble:
+            say(f"they wait on disk: {one_line(result.trouble)}")
 
 
 def _best_first(objective: ObjectiveConfig) -> str:

@@ -10,12 +10,17 @@ import optuna
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.addresses import sqlite_file
+from sweeper.addresses import SQLITE, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
 
+OF_A_FILE = "Check that it is writable and that no other program keeps it locked"
+OF_A_SERVER = (
+    "Check that the server runs, and that user name, password, database and certificate in OPTUNA_STORAGE or --storage "
+    "are right"
+)
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
 
 
@@ -28,8 +33,8 @@ def storage_errors(url: str) -> Iterator[None]:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StudyError(
             hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
-            + "Check that it is reachable and writable and that no other program keeps it locked, then run the same "
-            "command again to go on; --storage names another"
+            + (OF_A_FILE if url.startswith(SQLITE) else OF_A_SERVER)
+            + ", then run the same command again to go on; --storage names another"
         ) from error
 
 

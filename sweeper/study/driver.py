@@ -49,8 +49,8 @@ from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
-from sweeper.study.signals import stop_on_signals
 from sweeper.study.silence import Silence
+from sweeper.study.stopping import StopRequest
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import DeliveryPhase, Outbox
@@ -61,6 +61,7 @@ logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3  # how often a trial may lose its worker
 MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
 DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last trial
+LEAVING_S = 5.0  # for all of them after SIGTERM, after which a scheduler waits for seconds only
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
 POLL_S = 0.5
 
@@ -167,7 +168,7 @@ class Driver:
         self._start = start
         self._events = events
         self._live: set[int] = set()
-        self._interrupted = False
+        self._stop_request = StopRequest()
         self._stop_reason: str | None = None
         self._clock = clock or time.monotonic
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
@@ -183,10 +184,12 @@ class Driver:
         self._outbox.start()
         self._send_leftovers(rows)
         try:
-            if self._store.remaining():
-                with stop_on_signals(self._interrupt):
+            with self._stop_request.heard():
+                if self._store.remaining():
                     self._run_trials(engine_factory)
-            return self._finish()
+                if self._stop_request.to_leave:
+                    return self._finish()
+            return self._finish()  # which Ctrl-C ends
         except StudyTakenOver:  # the trials and their runs are another driver's now
             self._outbox.abandon()
             raise
@@ -205,12 +208,13 @@ class Driver:
         started = self._clock()
         deadline = self._deadline(started)
         engine = engine_factory()
+        self._stop_request.hear()
         try:
             while True:
                 if self._clock() >= deadline:
                     self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
                 self._fill(engine)
-                if self._interrupted or not (self._live or self._more_to_start()):
+                if self._stop_request or not (self._live or self._more_to_start()):
                     break
                 self._summarize()  # when the workers are busy again
                 for reports, events in groupby(engine.events(POLL_S), lambda event: isinstance(event, EpochFinished)):
@@ -243,7 +247,7 @@ class Driver:
 
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
-        while engine.idle and not self._stop_reason and not self._interrupted:
+        while engine.idle and not self._stop_reason and not self._stop_request:
             self._before_trials()
             asked = self._store.next_group(self._store.sweep.features.fuse)
             group = [self._with_beginning(spec) for spec in asked]
@@ -362,9 +366,6 @@ class Driver:
             self._stop_reason = reason
             self._observer.stopping(reason)
 
-    def _interrupt(self) -> None:
-        self._interrupted = True
-
     def _finish(self) -> SweepResult:
         """Leave nothing marked as running, and deliver what is left."""
         for number in sorted(self._live):
@@ -372,15 +373,19 @@ class Driver:
             self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         rows = self._store.rows()
         self._summary(self._folder, self._store.sweep, rows)
-        self._outbox.notify_sweep("KILLED" if self._interrupted else "FINISHED")
+        interrupted, to_leave = bool(self._stop_request), self._stop_request.to_leave
+        self._outbox.notify_sweep("KILLED" if interrupted else "FINISHED")
         self._store.close()
-        at_most_s = DELIVERY_PATIENCE_S if self._interrupted else inf
+        at_most_s = LEAVING_S if to_leave else DELIVERY_PATIENCE_S if interrupted else inf
         try:
             undelivered = self._outbox.close(DELIVERY_PATIENCE_S, at_most_s, self._observer.delivering)
         except KeyboardInterrupt:  # it stays on disk
-            self._interrupted, undelivered = True, self._outbox.left
-        refused = self._outbox.refused if undelivered else None
-        return SweepResult(rows, self._interrupted, self._stop_reason, undelivered, self._outbox.experiment, refused)
+            interrupted, undelivered = True, self._outbox.left
+        refused, trouble = (self._outbox.refused, self._outbox.trouble) if undelivered else (None, None)
+        experiment = self._outbox.experiment
+        return SweepResult(
+            rows, interrupted, self._stop_reason, undelivered, experiment, refused, trouble, told_to_leave=to_leave
+        )
 
     def _abandon(self) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""

@@ -17,3 +17,5 @@ class SweepResult:
     undelivered: int
     experiment: str | None  # its id in MLflow, unless that could never be reached
     refused: str | None = None  # why MLflow does not take what is undelivered, where that stays so
+    trouble: str | None = None  # why it could not be delivered, where it is known
+    told_to_leave: bool = False  # interrupted by SIGTERM

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.addresses import address_within, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
-from sweeper.errors import NOT_AS_WRITTEN, TrackingError
+from sweeper.errors import NOT_AS_WRITTEN, TrackingError, TrackingRefused
 from sweeper.files import file_lock, put_in_place
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
-from sweeper.tracking.refusal import damaged_database, tracking_error
+from sweeper.tracking.refusal import client_missing, damaged_database, is_of_a_store, place_refused, tracking_error
 from sweeper.tracking.relocation import relocate
 from sweeper.tracking.run_listing import read_curves
 from sweeper.tracking.tags import PARENT_TAG
@@ -47,6 +47,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LOGS_TRACEBACKS = "mlflow.store.db.utils"
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
+MOST_METRICS = 1000  # of one request
 OF_NO_EPOCH = ("system/", "best/", "test/", "cost/")
 
 
@@ -190,17 +191,20 @@ class MlflowStore:
                 self._client.log_batch(run, params=entities[start : start + 100])
 
     def log_epochs(self, run: str, history: Iterable[EpochMetrics]) -> None:
-        """Log each epoch as one batch, its epoch as the step."""
-        for epoch in history:
-            self.log_metrics(run, epoch.values, epoch.epoch, epoch.timestamp_ms)
-
-    def log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp_ms: int) -> None:
+        """Log epochs, with their number as the step, in as few requests as MLflow allows: each costs a log-in."""
         from mlflow.entities import Metric
 
+        points = [
+            Metric(key, value, epoch.timestamp_ms, epoch.epoch)
+            for epoch in history
+            for key, value in epoch.values.items()
+        ]
         with self._errors():
-            self._client.log_batch(
-                run, metrics=[Metric(key, value, timestamp_ms, step) for key, value in values.items()]
-            )
+            for start in range(0, len(points), MOST_METRICS):
+                self._client.log_batch(run, metrics=points[start : start + MOST_METRICS])
+
+    def log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp_ms: int) -> None:
+        self.log_epochs(run, [EpochMetrics(epoch=step, values=dict(values), timestamp_ms=timestamp_ms)])
 
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
@@ -284,17 +288,17 @@ class MlflowStore:
 
     def log_artifact(self, run: str, file: Path, folder: str) -> None:
         """Upload one file into a folder of the run's artifacts."""
-        with self._errors():
+        with self._file_errors(run):
             self._client.log_artifact(run, str(file), folder or None)
 
     def sizes(self, run: RunSummary, folder: str) -> dict[str, int]:
         """Return the bytes of each file in a folder of a run's artifacts; none where that folder is missing."""
-        with self._errors(reading=True):
+        with self._file_errors(run.id, reading=True):
             return {str(file.path): int(file.file_size or 0) for file in self._files_of(run).list_artifacts(folder)}
 
     def fetch(self, run: RunSummary, artifact: str, into: Path) -> Path:
         """Download one file; unlike `download` it looks the run up no more, so that hundreds are quick."""
-        with self._errors(reading=True):
+        with self._file_errors(run.id, reading=True):
             return Path(self._files_of(run).download_artifacts(artifact, str(into)))
 
     def _files_of(self, run: RunSummary) -> Any:
@@ -304,7 +308,7 @@ class MlflowStore:
 
     def download(self, run: str, artifact: str, into: Path) -> Path:
         """Download one artifact, a file or a folder, and return its local path."""
-        with self._errors(reading=True):
+        with self._file_errors(run, reading=True):
             return Path(self._client.download_artifacts(run, artifact, str(into)))
 
     def set_running(self, run: str) -> None:
@@ -341,6 +345,30 @@ class MlflowStore:
                 raise
             raise tracking_error(error, self.uri, connecting=connecting, reading=reading) from error
 
+    @contextmanager
+    def _file_errors(self, run: str, *, reading: bool = False) -> Iterator[None]:
+        """The same for the files of a run; the errors of sending and fetching hide why, those of listing do not."""
+        try:
+            with self._errors(reading=reading):
+                yield
+        except ImportError as error:
+            raise client_missing(error, self.uri) from error
+        except TrackingRefused:
+            raise
+        except TrackingError:
+            self._require_place(run)
+            raise
+
+    def _require_place(self, run: str) -> None:
+        """Raise TrackingRefused where the place of a run's files is gone, or closed to who asks there."""
+        try:
+            self._client.list_artifacts(run)
+        except Exception as error:
+            # Whatever it is: it is only asked whether it says more than the error that led here.
+            refused = place_refused(error, self.uri)
+            if refused is not None:
+                raise refused from error
+
     def _tell_damage(self, error: Exception) -> None:
         """Raise TrackingError for what comes of reading a file that holds something else than MLflow wrote."""
         if isinstance(error, NOT_AS_WRITTEN) and sqlite_file(self.uri, self._workspace.root) is not None:
@@ -364,31 +392,4 @@ def _is_foreign(error: Exception, sqlalchemy_error: type[Exception]) -> bool:
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
 
-    return isinstance(error, MlflowException | RequestException | sqlalchemy_error | OSError)
-
-
-class SystemMonitor:
-    """MLflow's own system metrics, sampled by us and sent with the rest."""
-
-    def __init__(self) -> None:
-        from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-        self._monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-        try:
-            from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-
-            self._monitors.append(GPUMonitor())
-        except Exception:
-            # Whatever pynvml raises on a machine without an NVIDIA driver: there is nothing to sample.
-            logger.debug("no GPU to monitor", exc_info=True)
-
-    def sample(self) -> dict[str, float]:
-        """Return the machine's load now, under the names that MLflow's page knows."""
-        values: dict[str, float] = {}
-        for monitor in self._monitors:
-            monitor.collect_metrics()
-            values.update({f"system/{key}": float(value) for key, value in monitor.aggregate_metrics().items()})
-            monitor.clear_metrics()
-        return values
+    return isinstance(error, MlflowException | RequestException | sqlalchemy_error | OSError) or is_of_a_store(error)

@@ -128,15 +128,13 @@ class ModelRegistry:
 
 
 def _aliased(client: MlflowClient, name: str) -> Any:
-    """Return the version that the alias points to, or None."""
-    from mlflow.exceptions import MlflowException
+    """Return the version that the alias points to, or None.
 
-    try:
-        return client.get_model_version_by_alias(name, ALIAS)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+    The model is asked for its aliases: of a model that is not there a server with a log-in forbids to ask for an alias.
+    """
+    model = _registered(client, name)
+    there = model.aliases.get(ALIAS) if model is not None else None
+    return client.get_model_version(name, there) if there is not None else None
 
 
 def _registered(client: MlflowClient, name: str) -> Any:

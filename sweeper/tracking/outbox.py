@@ -18,7 +18,8 @@ from typing import NamedTuple
 from sweeper.errors import DamagedFile, SweeperError, TrackingError, TrackingRefused
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.tracking.delivery import Delivery, StudyCard
-from sweeper.tracking.mlflow_store import MlflowStore, SystemMonitor
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.system_monitor import SystemMonitor
 
 logger = logging.getLogger(__name__)
 

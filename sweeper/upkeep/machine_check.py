@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 
 from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials
-from sweeper.errors import DeviceError, SweeperError
+from sweeper.errors import DeviceError, SweeperError, TrackingRefused
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -125,6 +125,8 @@ def _tracking(workspace: Workspace, uri: str) -> Finding:
         return Finding("tracking", f"{where}: does not exist yet; `sweeper run` creates it")
     try:
         MlflowStore(uri, workspace, relocates=False).require_answer()
+    except TrackingRefused as error:
+        return Finding("tracking", str(error), "do what it says, or name another with --tracking-uri")
     except SweeperError as error:
         return Finding("tracking", str(error), "start the server, or name another with --tracking-uri")
     return Finding("tracking", f"{where} answers")

@@ -62,6 +62,7 @@ def test_a_server_that_is_away_or_busy_does_not_stop_the_training(
     with server_that_answers(status, code) as uri:
         result = here.run(1, tracking=uri)
     assert (result.undelivered, result.refused) == (2, None)
+    assert uri in str(result.trouble)
     assert [row.state.value for row in here.store.rows()] == ["complete"]
     assert sync_study(here.workspace, here.storage, "s", here.tracking) == 1
 

@@ -39,11 +39,11 @@ from sweeper.paths import Workspace
 from sweeper.study.place import read_identity
 from sweeper.tracking import served_model
 from sweeper.tracking.mlflow_store import MlflowStore
-from sweeper.tracking.model_registry import example_image, save_served
+from sweeper.tracking.model_registry import ModelRegistry, example_image, save_served
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import STUDY_TAG, TRIAL_TAG
 from tests.export.test_model_card import picture_file, pixels_in_validation
-from tests.field.folders import Here
+from tests.field.folders import Here, runs
 from tests.pictures import encoded
 from tests.tracking.server import free_port
 
@@ -68,6 +68,24 @@ def export(folder: Path) -> Path:
     lineage = config.lineage.model_copy(update={"run_id": None})
     write_config(folder / "config.json", config.model_copy(update={"lineage": lineage}))
     return folder
+
+
+def test_a_model_that_is_not_there_is_not_asked_for_its_alias(
+    tmp_path: Path, created: Path, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise MlflowException("Permission denied", error_code=7)  # as a server with a log-in answers
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_model_version_by_alias", forbidden)
+    here = Here.made(tmp_path / "here", created)
+    here.run(1)
+    known = read_identity(here.folder)
+    assert known is not None
+    run = next(run for name, run in runs(here.tracking).items() if name == "trial-0000")
+    store, content = MlflowStore(here.tracking, here.workspace), servable(export, read_config(export / "config.json"))
+    made = ModelRegistry(store).register("s", run.info.run_id, content, known.id)
+    assert (made.version, made.new) == ("1", True)
+    assert not ModelRegistry(store).register("s", run.info.run_id, content, known.id).new
 
 
 def test_a_copy_of_a_study_s_folder_does_not_move_the_alias(tmp_path: Path, created: Path, export: Path) -> None:

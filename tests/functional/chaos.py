@@ -293,10 +293,15 @@ def table(sandbox: Sandbox) -> list[dict[str, Any]]:
     return [{**row.model_dump(include=kept), "metrics": best} for row, best in zip(rows, metrics, strict=True)]
 
 
-def recorded(sandbox: Sandbox, tracking_uri: str | None = None) -> dict[str, dict[str, list[tuple[int, float, int]]]]:
-    """Return step, value and time of every point of every metric, by run name; every run is there once and closed."""
+def recorded(
+    sandbox: Sandbox, tracking_uri: str | None = None, name: str = STUDY
+) -> dict[str, dict[str, list[tuple[int, float, int]]]]:
+    """Return step, value and time of every point of every metric, by run name; every run is there once and closed.
+
+    `name` is that of the experiment.
+    """
     client = mlflow.MlflowClient(tracking_uri or sandbox.tracking_uri)
-    experiment = client.get_experiment_by_name(STUDY)
+    experiment = client.get_experiment_by_name(name)
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], run_view_type=ViewType.ACTIVE_ONLY)
     names = Counter(run.info.run_name for run in runs)
@@ -320,13 +325,17 @@ def recorded(sandbox: Sandbox, tracking_uri: str | None = None) -> dict[str, dic
 
 
 def check(
-    sandbox: Sandbox, reference: Sandbox, seen: dict[tuple[int, int], int], tracking_uri: str | None = None
+    sandbox: Sandbox,
+    reference: Sandbox,
+    seen: dict[tuple[int, int], int],
+    tracking_uri: str | None = None,
+    name: str = STUDY,
 ) -> None:
     """Assert that a battered study equals an undisturbed one, and that MLflow holds everything once."""
     assert table(sandbox) == table(reference)
     rows = sandbox.rows()
     assert [row.number for row in rows] == list(range(sandbox.settings()["budget"]["trials"]))
-    runs, whole = recorded(sandbox, tracking_uri), recorded(reference)
+    runs, whole = recorded(sandbox, tracking_uri, name), recorded(reference)
     assert set(runs) == {STUDY, *(f"trial-{row.number:04d}" for row in rows)}
     for row in rows:
         name = f"trial-{row.number:04d}"

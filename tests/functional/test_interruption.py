@@ -90,6 +90,42 @@ def test_ctrl_c_and_a_dead_owner_leave_a_study_that_the_same_command_continues(
     require_tidy(sandbox)
 
 
+def test_sigterm_to_all_processes_of_a_job_leaves_with_75_and_the_same_command_goes_on(
+    sandbox: Sandbox, started: subprocess.Popen[bytes]
+) -> None:
+    begun = time.monotonic()
+    for _ in range(3):  # schedulers repeat it
+        os.killpg(started.pid, signal.SIGTERM)
+        time.sleep(0.2)
+    assert started.wait(PATIENCE_S) == 75, sandbox.said()
+    assert time.monotonic() - begun < 60  # workers are killed, and MLflow has five seconds
+    same = shlex.join(["sweeper", *sandbox.command()[3:]])
+    assert f"told to leave by SIGTERM; the same command goes on: {same}" in sandbox.said()
+    assert "was killed" not in sandbox.said()
+    assert "Traceback" not in sandbox.said()
+    assert {row.state for row in sandbox.rows()} == {TrialState.WAITING}
+    seen = sandbox.epochs_on_disk()
+    assert sandbox.run() == 0, sandbox.said()
+    points = recorded(sandbox)["trial-0000"]["train/loss"]
+    assert [step for step, _, _ in points] == list(range(1, 31))
+    assert {(0, step): ms for step, _, ms in points if (0, step) in seen} == seen
+    require_tidy(sandbox)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+def test_sigterm_during_start_up_leaves_with_75_too(sandbox: Sandbox, delay_s: float) -> None:
+    process = sandbox.start()
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGTERM)
+    ended = process.wait(PATIENCE_S)
+    end_group(process)
+    assert ended == 75 or (ended == -signal.SIGTERM and delay_s < 3), sandbox.said()  # not even imported
+    assert "Traceback" not in sandbox.said()
+    if ended == 75:
+        assert "told to leave by SIGTERM; the same command goes on" in sandbox.said()
+
+
 def test_ctrl_c_while_runs_are_sent_leaves_them_on_disk_and_says_so(sandbox: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes a connection and never answers
         sandbox.environment = {

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,64 +17,21 @@ from sweeper.search.bulk_adding import add_trials
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.lease import Holder
 from sweeper.search.study_store import StudyStore
+from tests.postgres import Cluster, is_installed, postgres
 from tests.search.asking import next_trial
 from tests.search.test_bulk_storage import but_for_ids, make_trials, told
 from tests.search.test_replay import DyingStorage, Killed, run_to_end, sweep_of, table
 
 pytestmark = pytest.mark.slow
 
-BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("postgres") or "/").parent]
-ACCOUNT = "postgres"  # the server refuses to be run by root
-
-
-class Cluster:
-    """A server of its own on 127.0.0.1, with its data in a temporary folder."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._as_account("initdb", "-D", str(root / "data"), "--auth=trust", "-U", ACCOUNT, "--no-sync")
-        self.start()
-
-    def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self.root}"
-        log = str(self.root / "log.txt")
-        self._as_account("pg_ctl", "-D", str(self.root / "data"), "-o", options, "-l", log, "-w", "start")
-
-    def stop(self, how: str = "immediate") -> None:
-        self._as_account("pg_ctl", "-D", str(self.root / "data"), "-m", how, "-w", "stop")
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://{ACCOUNT}@127.0.0.1:{self.port}/postgres"
-
-    def _as_account(self, program: str, *arguments: str) -> None:
-        identity: dict[str, Any] = {"user": ACCOUNT, "group": ACCOUNT, "extra_groups": []} if os.getuid() == 0 else {}
-        with (self.root / "setup.txt").open("ab") as output:
-            subprocess.run(
-                [str(BINARIES[-1] / program), *arguments],
-                cwd=self.root,
-                check=True,
-                stdout=output,
-                stderr=output,
-                **identity,
-            )
-
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     pytest.importorskip("psycopg")
-    if not (BINARIES[-1] / "postgres").exists():
+    if not is_installed():
         pytest.skip("no PostgreSQL is installed")
-    root = Path(tempfile.mkdtemp(prefix="sweeper-postgres-"))
-    if os.getuid() == 0:
-        shutil.chown(root, ACCOUNT, ACCOUNT)
-    cluster = Cluster(root)
-    yield cluster
-    cluster.stop()
-    shutil.rmtree(root)
+    with postgres() as cluster:
+        yield cluster
 
 
 @pytest.fixture

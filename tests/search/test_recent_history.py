@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -12,7 +14,7 @@ from sweeper.search.recent_history import recent_history
 SPACE = FloatDistribution(0, 1)
 
 
-def study_of(values: list[float], direction: str = "maximize") -> optuna.Study:
+def study_of(values: list[float], direction: Literal["minimize", "maximize"] = "maximize") -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=direction)
     study.add_trials([create_trial(value=value, params={"x": value}, distributions={"x": SPACE}) for value in values])
@@ -31,7 +33,9 @@ def test_a_short_study_is_shown_whole() -> None:
 
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", [1, 3]), ("minimize", [0, 2])])
-def test_of_a_long_study_the_best_and_the_newest_are_shown_in_their_order(direction: str, best: list[int]) -> None:
+def test_of_a_long_study_the_best_and_the_newest_are_shown_in_their_order(
+    direction: Literal["minimize", "maximize"], best: list[int]
+) -> None:
     assert shown(study_of([0.1, 0.9, 0.2, 0.8, 0.5, 0.5, 0.5], direction)) == [*best, 4, 5, 6]
 
 

@@ -7,6 +7,7 @@ switching of threads are those of the simulation.
 from __future__ import annotations
 
 import random
+import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study import driver
 from sweeper.study.driver import Driver
 from sweeper.study.result import SweepResult
+from sweeper.study.stopping import StopRequest
 from sweeper.study.summary import SummaryClock
 from sweeper.tracking import delivery, outbox
 from sweeper.tracking.delivery import StudyCard
@@ -121,7 +123,7 @@ class Simulation:
             patch.setattr(study_store, "open_storage", self.open_storage)
             patch.setattr(driver, "POLL_S", LOOK_S)
             patch.setattr(driver, "SummaryClock", lambda: SummaryClock(world.clock))
-            patch.setattr(driver, "stop_on_signals", self._hear_signals)
+            patch.setattr(driver, "StopRequest", lambda: Interruptible(world))
             patch.setattr(outbox, "threading", self.threads)
             patch.setattr(outbox, "AwakeClock", lambda: world.clock)
             patch.setattr(outbox, "MlflowStore", lambda *_: self.server)
@@ -139,11 +141,25 @@ class Simulation:
         curves = Family(self.setting.sweep.search, self.setting.seed, noise=0.05)
         return Noting(self, settings, curves)
 
+
+class Interruptible(StopRequest):
+    """Is asked to stop by the world, and not by signals of this process."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
     @contextmanager
-    def _hear_signals(self, stop: Callable[[], None]) -> Iterator[None]:
-        self.world.interrupt = stop
+    def heard(self) -> Iterator[None]:
+        self._world.interrupt = self._ask
         yield
-        self.world.interrupt = lambda: None
+        self._world.interrupt = lambda: None
+
+    def hear(self) -> None:
+        pass
+
+    def _ask(self) -> None:
+        self._by = signal.SIGINT
 
 
 class Noting(SimulatedEngine):

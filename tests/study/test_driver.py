@@ -19,8 +19,9 @@ from sweeper.errors import DiskError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.driver import MAX_ATTEMPTS, Driver, SweepResult
+from sweeper.study.driver import MAX_ATTEMPTS, Driver
 from sweeper.study.opening import Opening
+from sweeper.study.result import SweepResult
 from sweeper.tracking.outbox import DeliveryPhase
 
 Script = Callable[[TrialSpec], Iterator[Event]]

@@ -17,7 +17,8 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
-from sweeper.study.driver import Driver, SweepResult
+from sweeper.study.driver import Driver
+from sweeper.study.result import SweepResult
 
 Script = Callable[[TrialSpec], Event]
 

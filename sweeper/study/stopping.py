@@ -1,0 +1,54 @@
+"""How a running sweep is asked to stop: by Ctrl-C, or by SIGTERM, with which a scheduler takes the machine back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Whether a sweep was asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self._by: int | None = None
+
+    def __bool__(self) -> bool:
+        return self._by is not None
+
+    @property
+    def to_leave(self) -> bool:
+        """Whether it came by SIGTERM: who sends that waits for seconds and then kills."""
+        return self._by == signal.SIGTERM
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Let the first Ctrl-C or SIGTERM in the block ask to stop, and the second Ctrl-C end it at once.
+
+        Schedulers repeat SIGTERM, to each process and to all of a job; that changes nothing.
+        """
+        previous = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+        self.hear()
+        try:
+            yield
+        finally:
+            for name, handler in previous.items():
+                if handler is not None:  # of a program in C that has embedded Python
+                    signal.signal(name, handler)
+
+    def hear(self) -> None:
+        """Listen to both signals, also after a library has taken them, as Ray does when it connects."""
+        for name in (signal.SIGINT, signal.SIGTERM):
+            if not self:
+                signal.signal(name, self._receive)
+            elif name == self._by:
+                self._do_no_more_at(name)
+
+    def _receive(self, received: int, _frame: FrameType | None) -> None:
+        self._by = received
+        self._do_no_more_at(received)
+
+    def _do_no_more_at(self, received: int) -> None:
+        """Let a signal that has come do no more; Ctrl-C ends the program."""
+        signal.signal(received, signal.default_int_handler if received == signal.SIGINT else signal.SIG_IGN)
