@@ -48,7 +48,7 @@ from sweeper.study.observer import Observer
 from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
-from sweeper.study.result import SweepResult
+from sweeper.study.result import SweepResult as SweepResult  # for all who run a driver
 from sweeper.study.signals import stop_on_signals
 from sweeper.study.silence import Silence
 from sweeper.study.summary import SummaryClock, write_summary

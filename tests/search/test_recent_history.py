@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -12,7 +14,7 @@ from sweeper.search.recent_history import recent_history
 SPACE = FloatDistribution(0, 1)
 
 
-def study_of(values: list[float], direction: str = "maximize") -> optuna.Study:
+def study_of(values: list[float], direction: Any = "maximize") -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=direction)
     study.add_trials([create_trial(value=value, params={"x": value}, distributions={"x": SPACE}) for value in values])
@@ -20,9 +22,8 @@ def study_of(values: list[float], direction: str = "maximize") -> optuna.Study:
 
 
 def shown(study: optuna.Study) -> list[int]:
-    return [
-        trial.number for trial in recent_history(study, newest=3, best=2)._get_trials(states=(TrialState.COMPLETE,))
-    ]
+    history = recent_history(study, newest=3, best=2)
+    return [trial.number for trial in history._get_trials(states=(TrialState.COMPLETE,))]
 
 
 def test_a_short_study_is_shown_whole() -> None:
