@@ -55,7 +55,7 @@ bench: .venv/bench.stamp  ## measure beside the ceiling and what people write to
 	$(foreach name,ceiling batches decode step_profile,$(BIN)/python -m benchmarks.$(name) $(if $(DATA),--data $(DATA)) &&) true
 	$(BIN)/python -m benchmarks.sweep $(if $(SMALL),--data $(SMALL))
 	$(if $(WEIGHTS),$(BIN)/python -m benchmarks.frozen_backbone --data $(DATA) --weights $(WEIGHTS))
-	$(foreach name,convolution compiled trial_cost packing fused whole_networks growth many_trials dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
+	$(foreach name,convolution compiled trial_cost packing fused whole_networks growth many_trials simulated bounded_history dead_server,$(BIN)/python -m benchmarks.$(name) &&) true
 	$(BIN)/python -m benchmarks.page
 
 gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without network (IMAGES= CIFAR-10, OUT= a folder, PARTS=)

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeper.search.bulk_storage import BulkStorage, Drawn, Reported
 
 ENDED = tuple(state for state in TrialState if state.is_finished())
+OPEN = tuple(state for state in TrialState if not state.is_finished())
 
 
 class Mirror(_CachedStorage):
@@ -57,10 +58,12 @@ class Mirror(_CachedStorage):
         trials = self._studies[study_id].trials
         if states is None:
             found = list(trials.values())
+        elif not any(state in states for state in ENDED):
+            found = [trials[number] for number in sorted(self._open[study_id]) if trials[number].state in states]
+        elif any(state in states for state in OPEN):
+            found = [trial for trial in trials.values() if trial.state in states]
         else:
-            ended = self._ended_in(study_id, states)
-            still = [trials[number] for number in sorted(self._open[study_id]) if trials[number].state in states]
-            found = sorted([*ended, *still], key=lambda trial: trial.number) if still else list(ended)
+            found = list(self._ended_in(study_id, states))
         return copy.deepcopy(found) if deepcopy else found
 
     def get_n_trials(self, study_id: int, state: Container[TrialState] | TrialState | None = None) -> int:

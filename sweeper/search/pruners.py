@@ -17,18 +17,23 @@ from sweeper.config.pruner import (
     PrunerConfig,
     SuccessiveHalvingConfig,
 )
+from sweeper.search.percentile import ColumnPercentilePruner
 from sweeper.search.plateau import Phases, PlateauPruner
 
+MEDIAN = 50.0
 
-def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner:
-    """Return the pruner; its steps are epochs, and no trial is longer than `epochs`."""
+
+def build_pruner(config: PrunerConfig, epochs: int, *, settled: bool = True) -> optuna.pruners.BasePruner:
+    """Return the pruner of one study; its steps are epochs, and no trial is longer than `epochs`.
+
+    `settled`: trials that it is shown as finished change no more.
+    """
     match config:
-        case PercentileConfig():
-            return optuna.pruners.PercentilePruner(
-                config.percentile, config.startup_trials, config.warmup_epochs, config.interval_epochs
-            )
-        case MedianConfig():
-            return optuna.pruners.MedianPruner(config.startup_trials, config.warmup_epochs, config.interval_epochs)
+        case PercentileConfig() | MedianConfig():
+            percentile = MEDIAN if isinstance(config, MedianConfig) else config.percentile
+            waiting = (config.startup_trials, config.warmup_epochs, config.interval_epochs)
+            kind = ColumnPercentilePruner if settled else optuna.pruners.PercentilePruner
+            return kind(percentile, *waiting)
         case SuccessiveHalvingConfig():
             return optuna.pruners.SuccessiveHalvingPruner(
                 config.min_epochs, config.reduction_factor, config.min_early_stopping_rate
@@ -42,7 +47,7 @@ def build_pruner(config: PrunerConfig, epochs: int) -> optuna.pruners.BasePruner
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 return optuna.pruners.PatientPruner(
-                    build_pruner(config.pruner, epochs), config.patience, config.min_delta
+                    build_pruner(config.pruner, epochs, settled=settled), config.patience, config.min_delta
                 )
         case PlateauConfig():
             return _plateau_pruner(config, epochs)
@@ -56,4 +61,4 @@ def _plateau_pruner(config: PlateauConfig, epochs: int) -> PlateauPruner:
     phase_epochs = config.phase_epochs or max(1, epochs // 2)
     phases = Phases(config.first_epochs, phase_epochs, config.grace_epochs)
     fewest = max(phases.ends([], epochs).values(), default=1)  # those of a trial whose rate is never reduced
-    return PlateauPruner(build_pruner(config.pruner, fewest), phases)
+    return PlateauPruner(build_pruner(config.pruner, fewest, settled=False), phases)  # it shows running ones, too

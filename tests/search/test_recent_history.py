@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import optuna
 import pytest
@@ -14,7 +14,7 @@ from sweeper.search.recent_history import recent_history
 SPACE = FloatDistribution(0, 1)
 
 
-def study_of(values: list[float], direction: Literal["minimize", "maximize"] = "maximize") -> optuna.Study:
+def study_of(values: list[float], direction: Any = "maximize") -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction=direction)
     study.add_trials([create_trial(value=value, params={"x": value}, distributions={"x": SPACE}) for value in values])
@@ -22,9 +22,8 @@ def study_of(values: list[float], direction: Literal["minimize", "maximize"] = "
 
 
 def shown(study: optuna.Study) -> list[int]:
-    return [
-        trial.number for trial in recent_history(study, newest=3, best=2)._get_trials(states=(TrialState.COMPLETE,))
-    ]
+    history = recent_history(study, newest=3, best=2)
+    return [trial.number for trial in history._get_trials(states=(TrialState.COMPLETE,))]
 
 
 def test_a_short_study_is_shown_whole() -> None:
@@ -34,7 +33,7 @@ def test_a_short_study_is_shown_whole() -> None:
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", [1, 3]), ("minimize", [0, 2])])
 def test_of_a_long_study_the_best_and_the_newest_are_shown_in_their_order(
-    direction: Literal["minimize", "maximize"], best: list[int]
+    direction: Literal[minimize, maximize], best: list[int]
 ) -> None:
     assert shown(study_of([0.1, 0.9, 0.2, 0.8, 0.5, 0.5, 0.5], direction)) == [*best, 4, 5, 6]
 

@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -102,7 +103,7 @@ class SimulatedEngine:
         self._curves = curves
         self._clock = clock
         self._counts_driver = counts_driver
-        self._left_at: float | None = None  # when the driver was last given events
+        self._left_at: float | None = None  # when the driver last had what it wanted of us
         self._dice = random.Random(f"engine {settings.seed}")  # noqa: S311
         self._faults = Faults(settings.faults, self._dice)
         self._places = count()
@@ -132,10 +133,11 @@ class SimulatedEngine:
         return sum(bool(slot.trials) for slot in self._slots)
 
     def submit(self, group: Sequence[TrialSpec]) -> None:
-        slot = self._free.pop(0)
-        slot.take([self._trial(spec, slot) for spec in group])
-        self._on |= dict.fromkeys((spec.number for spec in group), slot)
-        self._go_on(slot)
+        with self._called():
+            slot = self._free.pop(0)
+            slot.take([self._trial(spec, slot) for spec in group])
+            self._on |= dict.fromkeys((spec.number for spec in group), slot)
+            self._go_on(slot)
 
     def _trial(self, spec: TrialSpec, slot: SimulatedSlot) -> SimulatedTrial:
         dice = random.Random(f"{self._settings.seed}/{spec.seed}/duration")  # noqa: S311
@@ -143,12 +145,18 @@ class SimulatedEngine:
         return SimulatedTrial(spec, self._folder.trial(spec.number), self._curves.of(spec), epoch_s, self._sweep)
 
     def events(self, timeout_s: float) -> Iterator[Event]:
+        with self._called():
+            happened = self._next_moment(timeout_s)
+        yield from happened
+
+    @contextmanager
+    def _called(self) -> Iterator[None]:
+        """Let the time that the driver has taken pass, where that counts; the engine's own does not."""
         if self._left_at is not None:
             self._clock.advance_to(self._clock() + time.perf_counter() - self._left_at)
-        happened = self._next_moment(timeout_s)
+        yield
         if self._counts_driver:
             self._left_at = time.perf_counter()
-        yield from happened
 
     def _next_moment(self, timeout_s: float) -> list[Event]:
         """Let happen what is due next; nothing where that is later than in this time, which then has passed."""
@@ -165,9 +173,10 @@ class SimulatedEngine:
         slot = self._on.get(number)
         if slot is None or not slot.waiting:
             return  # its worker has died meanwhile; `events` says so
-        slot.waiting = False
-        slot.trial.pruned = slot.trial.pruned or prune
-        self._go_on(slot)
+        with self._called():
+            slot.waiting = False
+            slot.trial.pruned = slot.trial.pruned or prune
+            self._go_on(slot)
 
     def give_up(self, number: int, reason: str) -> None:
         slot = self._on[number]

@@ -1,0 +1,38 @@
+"""The percentile pruner that gathers what finished trials have reported decides as Optuna's does."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import optuna
+import pytest
+from optuna.pruners import PercentilePruner
+from optuna.trial import TrialState, create_trial
+
+from sweeper.search.percentile import ColumnPercentilePruner
+
+EPOCHS = 6
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("options", [(50.0, 3, 0, 1), (25.0, 0, 2, 1), (70.0, 5, 1, 2)])
+def test_every_decision_is_that_of_optuna(direction: Any, options: tuple[Any, ...]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    dice, decisions = random.Random(f"{direction} {options}"), []
+    study = optuna.create_study(direction=direction)
+    ours, theirs = ColumnPercentilePruner(*options), PercentilePruner(*options)
+    for _ in range(60):
+        reported = {step: drawn(dice) for step in range(1, dice.randint(1, EPOCHS) + 1)}
+        running = create_trial(state=TrialState.RUNNING, intermediate_values=reported)
+        decisions.append(ours.prune(study, running))
+        assert decisions[-1] == theirs.prune(study, running)
+        state = dice.choice([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED])
+        study.add_trial(create_trial(state=state, value=0.5, intermediate_values=reported))
+    assert set(decisions) == {True, False}
+
+
+def drawn(dice: random.Random) -> float:
+    return math.nan if dice.random() < 0.1 else dice.random()
