@@ -283,14 +283,14 @@ def test_a_head_that_is_gone_ends_the_sweep_and_another_cluster_goes_on(
 ) -> None:
     from ray.cluster_utils import Cluster
 
-    mortal = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    mortal: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     sandbox = sandbox_on(machines, tmp_path, node_folder, **SEVERAL)
     at_home = sandbox.options
     sandbox.options = ("--ray-address", mortal.address)
     process = sandbox.start()
     after_epoch(sandbox, 2)
     seen = sandbox.epochs_on_disk()
-    mortal.head_node.kill_gcs_server(check_alive=False)  # type: ignore[attr-defined]
+    mortal.head_node.kill_gcs_server(check_alive=False)
     code = process.wait(240)
     end_group(process)
     mortal.shutdown()

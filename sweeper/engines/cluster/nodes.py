@@ -38,7 +38,8 @@ def nodes_alive() -> list[Node]:
     """Return the nodes that the cluster has now, in the order of their hosts."""
     import ray
 
-    found = [node_of(node) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes: Any = ray.nodes
+    found = [node_of(node) for node in nodes() if node["Alive"]]
     return sorted(found, key=lambda node: (node.host, node.id))
 
 
