@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos test-services test-slurm chaos-cluster bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,15 @@ postgresql: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,postgres]'
 	@command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
 		apt-get install --yes postgresql || echo "no PostgreSQL: its tests are skipped"
+
+test-services: .venv/services.stamp postgresql  ## run sweeps on PostgreSQL, an MLflow server with log-in and TLS, and an object store
+	@command -v openssl >/dev/null || apt-get install --yes openssl || echo "no openssl: the tests are skipped"
+	$(BIN)/pytest -m slow tests/services
+
+test-slurm: .venv/ray.stamp  ## run the scripts of docs/cluster.md on a SLURM of two nodes on this machine; as root
+	@command -v slurmctld >/dev/null && command -v munged >/dev/null || \
+		apt-get install --yes --no-install-recommends slurm-wlm munge || echo "no SLURM: its tests are skipped"
+	$(BIN)/pytest -m slow tests/slurm
 
 chromium:  ## install the browser that the slow tests open reports in
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
@@ -96,6 +105,12 @@ clean:  ## remove the environment and the caches of the tools
 
 .venv/ray.stamp: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,ray]'
+	@touch $@
+
+.venv/services.stamp: .venv/dev.stamp
+	@$(INSTALL) --editable '.[dev,postgres,services]'
+	@$(PYTHON) -m venv .venv/moto  # of its own: it needs another graphql-core than MLflow
+	@.venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[server]==5.2.5'
 	@touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt
