@@ -26,6 +26,15 @@ postgresql: .venv/dev.stamp
 	@command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || \
 		apt-get install --yes postgresql || echo "no PostgreSQL: its tests are skipped"
 
+test-services: .venv/services.stamp postgresql  ## run sweeps on PostgreSQL, an MLflow server with log-in and TLS, and an object store
+	@command -v openssl >/dev/null || apt-get install --yes openssl || echo "no openssl: the tests are skipped"
+	$(BIN)/pytest -m slow tests/services
+
+test-slurm: .venv/ray.stamp  ## run the scripts of docs/cluster.md on a SLURM of two nodes on this machine; as root
+	@command -v slurmctld >/dev/null && command -v munged >/dev/null || \
+		apt-get install --yes --no-install-recommends slurm-wlm munge || echo "no SLURM: its tests are skipped"
+	$(BIN)/pytest -m slow tests/slurm
+
 chromium:  ## install the browser that the slow tests open reports in
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 		apt-get install --yes chromium || echo "no Chromium: its tests are skipped"
@@ -39,13 +48,6 @@ chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=
 
 chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine in 30 ways; takes 20 minutes
 	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
-
-test-services: .venv/services.stamp postgresql  ## run sweeps against PostgreSQL, an MLflow server and an object store, started here
-	$(BIN)/pytest -m slow -s tests/services
-
-test-slurm: .venv/ray.stamp  ## run the scripts of docs/cluster.md on a SLURM that is started here
-	@command -v slurmctld >/dev/null || apt-get install --yes slurm-wlm munge || echo "no SLURM: its tests are skipped"
-	$(BIN)/pytest -m slow -s tests/slurm
 
 simulate: export SIMULATE_SEEDS ?= 10000
 simulate: .venv/dev.stamp  ## run 10,000 studies in which everything goes wrong (SIMULATE_SEEDS=, SIMULATE_SEED= for one); takes half an hour
@@ -110,9 +112,9 @@ clean:  ## remove the environment and the caches of the tools
 	@touch $@
 
 .venv/services.stamp: .venv/dev.stamp
-	@$(INSTALL) --editable '.[dev,postgres]' boto3 Flask-WTF
-	@test -d .venv/moto || $(PYTHON) -m venv .venv/moto
-	@.venv/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]'
+	@$(INSTALL) --editable '.[dev,postgres,services]'
+	@$(PYTHON) -m venv .venv/moto  # of its own: it needs another graphql-core than MLflow
+	@.venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[server]==5.2.5'
 	@touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt

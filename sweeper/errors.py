@@ -23,8 +23,8 @@ SweeperError
     └── ModelError          the backbone or its weights cannot be built as configured
 
 Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor`
-or `sweeper data check`, or that `sweeper reproduce` got other metrics, 75 an end by SIGTERM, 130 an interruption by the
-user.
+or `sweeper data check`, or that `sweeper reproduce` got other metrics, 130 an interruption by the user, 75 an
+end by SIGTERM, after which the same command goes on.
 """
 
 from __future__ import annotations

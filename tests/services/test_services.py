@@ -15,6 +15,7 @@ import pytest
 from sweeper.errors import StudyError, TrackingRefused
 from sweeper.tracking.mlflow_store import MlflowStore
 from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, check, end_group
+from tests.postgres import ACCOUNT
 from tests.services.conftest import Served
 from tests.services.stack import BUCKET, DATABASE_PASSWORD, PASSWORD, STORE_KEY, USER, Stack
 
@@ -99,6 +100,8 @@ def test_no_password_is_left_in_the_folder_or_said(asking: Served) -> None:
     secrets = [secret.encode() for secret in (PASSWORD, DATABASE_PASSWORD, STORE_KEY)]
     files = [path for path in asking.root.rglob("*") if path.is_file()]
     assert len(files) > 10
+    assert "--storage" not in asking.said()  # the next command reads it from the environment too
+    assert not [secret for secret in secrets if secret.decode() in asking.said()]
     assert [path for path in files if any(secret in path.read_bytes() for secret in secrets)] == []
 
 
@@ -159,6 +162,22 @@ def test_a_fault_in_the_middle_is_told_in_one_line_training_goes_on_and_sync_bri
     code, said = told(served, "sync", STUDY)
     assert code == 0, said
     check(served, reference, {}, served.tracking_uri, served.name)
+
+
+def test_passwords_are_read_from_the_files_in_which_their_libraries_look_for_them(served: Served, stack: Stack) -> None:
+    home = served.root / "home"
+    (home / ".mlflow").mkdir(parents=True)
+    log_in = f"mlflow_tracking_username = {USER}\nmlflow_tracking_password = {PASSWORD}\n"
+    (home / ".mlflow" / "credentials").write_text(f"[mlflow]\n{log_in}")
+    (home / ".pgpass").write_text(f"127.0.0.1:*:*:{ACCOUNT}:{DATABASE_PASSWORD}\n")
+    (home / ".pgpass").chmod(0o600)
+    given = {name: value for name, value in served.environment.items() if not name.endswith(("USERNAME", "PASSWORD"))}
+    address = stack.storage(served.name).replace(f":{DATABASE_PASSWORD}@", "@")
+    served.environment = {**given, "OPTUNA_STORAGE": address, "HOME": str(home)}
+    code, said = told(served, "doctor")
+    assert code == 0, said
+    assert "0 studies" in said
+    assert f"{stack.server.uri} answers" in said
 
 
 WRONG_AT_THE_START = {

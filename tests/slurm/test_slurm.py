@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -17,7 +18,7 @@ from tests.slurm.scheduler import Job, Scheduler, missing, slurm
 
 pytestmark = pytest.mark.slow
 
-PATIENCE_S = 400.0
+PATIENCE_S = 240.0
 ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY")
 SPACE: dict[str, Any] = {"budget": {"trials": 3, "epochs": 40}, "pruner": "none"}
 PAGE = REPOSITORY / "docs" / "cluster.md"
@@ -42,13 +43,17 @@ def reference(scheduler: Scheduler, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def variables(tmp_path: Path) -> dict[str, str]:
-    """An environment in which the programs `sweeper` and `ray` are those of this interpreter and this source."""
+    """An environment with the programs `sweeper` and `ray` of this source, and nodes that only this machine reaches."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, module in (("sweeper", "sweeper"), ("ray", "ray.scripts.scripts")):
-        program = programs / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
-        program.chmod(0o755)
+    lines = {
+        "sweeper": f'exec "{sys.executable}" -m sweeper "$@"',
+        "ray": f'exec "{sys.executable}" -m ray.scripts.scripts "$@"',
+        "hostname": "echo 127.0.0.2 ::1",  # by 127.0.0.1 Ray means the address at which others reach the machine
+    }
+    for name, line in lines.items():
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
     return {**Sandbox(tmp_path).variables(), "PATH": f"{programs}:{os.environ['PATH']}"}
 
 
@@ -75,6 +80,14 @@ def wait_until(true: Callable[[], bool], said: Callable[[], str]) -> None:
 
 def output_of(job: Job, folder: Path) -> str:
     return "".join(path.read_text(errors="replace") for path in folder.glob(f"*-{job.number}.out"))
+
+
+def most_at_once(said: str) -> int:
+    """Return how many trials trained at the same time."""
+    steps = [
+        1 if what == "started" else -1 for what in re.findall(r"^trial \d+ (started|complete)", said, re.MULTILINE)
+    ]
+    return max(itertools.accumulate(steps))
 
 
 def preempt(scheduler: Scheduler, job: Job, folder: Path) -> None:
@@ -118,12 +131,13 @@ def test_a_sweep_runs_by_ray_on_both_nodes_of_an_allocation(
     scheduler: Scheduler, variables: dict[str, str], tmp_path: Path
 ) -> None:
     pytest.importorskip("ray")
-    engine = {"name": "ray", "node_folder": str(tmp_path / "node")}
-    sandbox = Sandbox.make(tmp_path / "work", engine=engine, budget={"trials": 6, "epochs": 6}, pruner="none")
+    engine = {"name": "ray", "node_folder": str(tmp_path / "node"), "cpus_per_trial": 2}  # one slot a node
+    sandbox = Sandbox.make(tmp_path / "work", engine=engine, budget={"trials": 6, "epochs": 30}, pruner="none")
     (sandbox.root / "ray.sbatch").write_text(script("ray.sbatch"))
     job = scheduler.submit("ray.sbatch", "space.yaml", folder=sandbox.root, variables=variables)
     wait_until(lambda: job.state in ENDED, lambda: output_of(job, sandbox.root))
     said = output_of(job, sandbox.root)
     assert (job.state, job.facts()["NumNodes"]) == ("COMPLETED", "2"), said
+    assert most_at_once(said) == 2
     assert [row["state"] for row in table(sandbox)] == ["complete"] * 6
     assert set(recorded(sandbox)) == {STUDY, *(f"trial-{number:04d}" for number in range(6))}
