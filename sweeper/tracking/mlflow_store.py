@@ -361,13 +361,15 @@ class MlflowStore:
 
     def _require_place(self, run: str) -> None:
         """Raise TrackingRefused where the place of a run's files is gone, or closed to who asks there."""
-        try:
-            self._client.list_artifacts(run)
-        except Exception as error:
-            # Whatever it is: it is only asked whether it says more than the error that led here.
-            refused = place_refused(error, self.uri)
-            if refused is not None:
-                raise refused from error
+        for _ in range(2):  # a server that answered 500 may have closed the connection that is used first
+            try:
+                self._client.list_artifacts(run)
+                return
+            except Exception as error:
+                # Whatever it is: it is only asked whether it says more than the error that led here.
+                refused = place_refused(error, self.uri)
+                if refused is not None:
+                    raise refused from error
 
     def _tell_damage(self, error: Exception) -> None:
         """Raise TrackingError for what comes of reading a file that holds something else than MLflow wrote."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.credentials import hide_credentials
@@ -39,6 +40,7 @@ NO_FILE_STORE = (
 )
 NO_SUCH_STORE = "correct --tracking-uri; a database of an older MLflow is brought up to date by `mlflow db upgrade`"
 NO_CERTIFICATE = "name the certificate, or that of who signed it, with MLFLOW_TRACKING_SERVER_CERT_PATH"
+NO_CERTIFICATE_THERE = "MLFLOW_TRACKING_SERVER_CERT_PATH names no file with a certificate: correct it"
 OTHER_NAME = "name the server in --tracking-uri as its certificate does, or let it have a certificate for this name"
 OF_CERTIFICATES = {
     9: "this machine's clock is slow, or the server took up its certificate too early",
@@ -127,6 +129,8 @@ def _remedy(error: Exception, uri: str, *, connecting: bool, reading: bool) -> s
     certificate = next((cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
         return OF_CERTIFICATES.get(getattr(certificate, "verify_code", 0), NO_CERTIFICATE)
+    if any(isinstance(cause, OSError) for cause in chain) and _names_no_certificate(chain):
+        return NO_CERTIFICATE_THERE
     if isinstance(error, PermissionError):
         return NOT_OURS_TO_WRITE
     if isinstance(error, HTTPError) and error.response is not None:
@@ -139,6 +143,15 @@ def _remedy(error: Exception, uri: str, *, connecting: bool, reading: bool) -> s
     if nonsense or (connecting and len(chain) == 1):
         return NO_SUCH_STORE
     return _log_in(uri) if error.error_code in NOT_LOGGED_IN else REMEDIES.get(str(error.error_code))
+
+
+def _names_no_certificate(chain: Sequence[BaseException]) -> bool:
+    """Tell whether the file of certificates is missing, or holds none."""
+    from mlflow.environment_variables import MLFLOW_TRACKING_SERVER_CERT_PATH
+
+    named = MLFLOW_TRACKING_SERVER_CERT_PATH.get()
+    reasons = [cause.reason for cause in chain if isinstance(cause, ssl.SSLError)]
+    return bool(named) and (not Path(named).exists() or "NO_CERTIFICATE_OR_CRL_FOUND" in reasons)
 
 
 def _log_in(uri: str) -> str:

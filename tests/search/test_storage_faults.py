@@ -13,6 +13,7 @@ from sweeper.search import storage
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 from tests.search.test_study_store import run_to_end, sweep_of
+from tests.tracking.server import free_port
 
 
 @pytest.fixture
@@ -53,3 +54,10 @@ def test_a_database_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in place of a folder")
     with pytest.raises(StudyError, match="cannot be used"):
         StudyStore.create_or_load(f"sqlite:///{tmp_path / 'file' / 'optuna.db'}", sweep_of())
+
+
+def test_a_server_that_cannot_be_used_names_what_may_be_wrong_with_its_address() -> None:
+    with pytest.raises(
+        StudyError, match=r"password, database and certificate in OPTUNA_STORAGE or --storage are right"
+    ):
+        StudyStore.names(f"postgresql+psycopg://ada:wrong@127.0.0.1:{free_port()}/optuna")

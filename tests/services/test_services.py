@@ -16,6 +16,7 @@ from sweeper.errors import StudyError, TrackingRefused
 from sweeper.tracking.mlflow_store import MlflowStore
 from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, check, end_group
 from tests.postgres import ACCOUNT
+from tests.services.certificate import Authority
 from tests.services.conftest import Served
 from tests.services.stack import BUCKET, DATABASE_PASSWORD, PASSWORD, STORE_KEY, USER, Stack
 
@@ -184,9 +185,19 @@ WRONG_AT_THE_START = {
     "no log-in": ({"MLFLOW_TRACKING_USERNAME": "", "MLFLOW_TRACKING_PASSWORD": ""}, TrackingRefused, "log in with"),
     "password": ({"MLFLOW_TRACKING_PASSWORD": "wrong"}, TrackingRefused, "correct MLFLOW_TRACKING_USERNAME"),
     "unknown authority": (
+        {"MLFLOW_TRACKING_SERVER_CERT_PATH": "other/authority.pem"},
+        TrackingRefused,
+        "that of who signed it, with MLFLOW_TRACKING_SERVER_CERT_PATH",
+    ),
+    "no certificate": (
         {"MLFLOW_TRACKING_SERVER_CERT_PATH": "images/train/a/0000.png"},
         TrackingRefused,
-        "MLFLOW_TRACKING_SERVER_CERT_PATH",
+        "MLFLOW_TRACKING_SERVER_CERT_PATH names no file with a certificate",
+    ),
+    "no file": (
+        {"MLFLOW_TRACKING_SERVER_CERT_PATH": "missing.pem"},
+        TrackingRefused,
+        "MLFLOW_TRACKING_SERVER_CERT_PATH names no file with a certificate",
     ),
     "storage": ({"OPTUNA_STORAGE": ""}, StudyError, "password, database and certificate in OPTUNA_STORAGE"),
 }
@@ -197,6 +208,7 @@ def test_what_is_wrong_from_the_start_is_told_in_one_line_and_nothing_is_begun(
     fault: str, served: Served, stack: Stack
 ) -> None:
     variables, kind, remedy = WRONG_AT_THE_START[fault]
+    Authority(served.root / "other")
     if fault == "storage":
         variables = {"OPTUNA_STORAGE": stack.storage(served.name, "wrong")}
     served.environment = {**served.environment, **variables}

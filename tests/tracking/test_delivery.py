@@ -80,6 +80,24 @@ def steps(client: mlflow.MlflowClient, run_id: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in client.get_metric_history(run_id, "val/accuracy")]
 
 
+def test_the_epochs_of_a_trial_reach_mlflow_in_as_few_requests_as_it_allows(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    log_batch = mlflow.MlflowClient.log_batch
+
+    def counted(self: Any, run: str, metrics: Any = (), **rest: Any) -> None:
+        sizes.append(len(metrics))
+        log_batch(self, run, metrics, **rest)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
+    write_trial(folder.trial(0), epochs=600)
+    delivery.deliver_trial(folder.trial(0), ended=False, running=True)
+    assert [size for size in sizes if size] == [1000, 200]
+    points = client.get_metric_history(runs(client)["trial-0000"].info.run_id, "val/accuracy")
+    assert [(point.step, point.timestamp) for point in points] == [(epoch, 2000 + epoch) for epoch in range(1, 601)]
+
+
 def test_a_finished_trial_becomes_a_complete_child_run_and_its_folder_goes(
     delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient
 ) -> None:

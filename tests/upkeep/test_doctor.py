@@ -19,6 +19,7 @@ from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.upkeep.doctor import examine_study
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.machine_check import examine_machine
+from tests.field.answers import server_that_answers
 from tests.search.asking import next_trial
 from tests.tracking.test_delivery import CARD, write_trial
 
@@ -200,3 +201,10 @@ def test_the_machine_is_examined(workspace: Workspace, url: str, store: StudySto
     away = {f.subject: f for f in examine_machine(workspace, "sqlite:////nowhere/o.db", "http://127.0.0.1:9")}
     assert not away["storage"].sound
     assert not away["tracking"].sound
+
+
+def test_a_server_that_refuses_is_not_to_be_started_but_given_what_it_asks_for(workspace: Workspace, url: str) -> None:
+    with server_that_answers(401) as uri:
+        found = {finding.subject: finding for finding in examine_machine(workspace, url, uri)}["tracking"]
+    assert "MLFLOW_TRACKING_USERNAME" in found.what
+    assert str(found.remedy).startswith("do what it says")
