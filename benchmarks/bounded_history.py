@@ -74,8 +74,8 @@ def compared(name: str, regret: Callable[[optuna.Trial], float], options: argpar
     rows = [Measurement(f"regret, {how}", "", values) for how, values in found.items()]
     rows.append(Measurement("difference with the same seed", "", apart))
     worse = sum(difference > 0 for difference in apart)
-    window = f"the {options.best} best and the {options.newest} newest"
-    note = f"{worse} of {options.seeds} seeds are worse with {window}."
+    part_of = f"the {options.best} best and the {options.newest} newest"
+    note = f"{worse} of {options.seeds} seeds are worse with {part_of}."
     return Section(f"{name}, {options.trials} trials", rows, note)
 
 
