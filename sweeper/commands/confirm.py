@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.leaving import exit_code, reason
+from sweeper.commands.leaving import leave, reason
 from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption, WorkersOption
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import out, progress_bar, say, show, warn
@@ -58,7 +58,7 @@ def confirm(
     say_undelivered(result.run, sweep.study)
     if result.judged is None:
         say(f"unfinished ({result.run.stopped_because or reason(result.run)}); the same command goes on")
-        raise typer.Exit(exit_code(result.run))
+        leave(result.run)
     show(confirmation_table(result.judged))
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)

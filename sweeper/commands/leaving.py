@@ -6,6 +6,8 @@ import signal
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+import typer
+
 if TYPE_CHECKING:
     from sweeper.study.result import SweepResult
 
@@ -28,9 +30,11 @@ def _leave(_received: int, _frame: FrameType | None) -> NoReturn:
     raise ToldToLeave(TOLD_TO_LEAVE)
 
 
-def exit_code(result: SweepResult) -> int:
-    """Return how a sweep that was interrupted ends the program."""
-    return TOLD_TO_LEAVE if result.told_to_leave else INTERRUPTED
+def leave(result: SweepResult) -> NoReturn:
+    """End the program after a sweep that was interrupted, by the exit code that says how."""
+    if result.told_to_leave:  # schedulers repeat it, and Python would forget its handler before it has ended
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise typer.Exit(TOLD_TO_LEAVE if result.told_to_leave else INTERRUPTED)
 
 
 def reason(result: SweepResult) -> str:

@@ -9,9 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import typer
-
-from sweeper.commands.leaving import exit_code, reason
+from sweeper.commands.leaving import leave, reason
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
@@ -168,7 +166,7 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
     if result.interrupted:
         command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
         say(f"{reason(result)}; the same command goes on: {command}")
-        raise typer.Exit(exit_code(result))
+        leave(result)
     require_finished(study, result.rows)
     named = storage and storage != os.environ.get("OPTUNA_STORAGE")  # which the next command reads too
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage and named else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,13 @@ def test_what_is_not_delivered_is_told_with_the_reason(capsys: pytest.CaptureFix
 def test_a_sweep_that_is_told_to_leave_tells_of_a_refusal_too_and_ends_with_its_own_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(typer.Exit) as left:
-        _say_what_next(result(2, "no rights", told_to_leave=True), SWEEP, "https://host", None)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(typer.Exit) as left:
+            _say_what_next(result(2, "no rights", told_to_leave=True), SWEEP, "https://host", None)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # which is sent again while the program ends
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert left.value.exit_code == TOLD_TO_LEAVE == 75
     said = capsys.readouterr().out
     assert "they wait on disk: no rights\n" in said
