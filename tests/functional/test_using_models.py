@@ -90,7 +90,7 @@ def test_every_look_at_the_test_split_is_logged_and_counted(folder: Path) -> Non
         assert value == pytest.approx(run.metrics[f"test/{name}"])
     assert run.tags["sweeper.test_looks"] == "2"
     assert len(run.tags["sweeper.test_looked_at"].split()) == 2
-    written = {path.name for path in (folder / "evaluations/blots/test").iterdir()}
+    written = {path.name for path in (folder / "evaluations/blots/test").glob("[!.]*")}
     assert written == {"confusion.csv", "confusion.png", "classes.csv", "scores.json"}
 
 
