@@ -7,6 +7,7 @@ arrived. Delivering twice changes nothing.
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Iterable
 from functools import cached_property
@@ -18,6 +19,7 @@ from pydantic import Field
 
 from sweeper.config.flatten import flatten
 from sweeper.config.hyperparameters import Frozen
+from sweeper.errors import TrackingError
 from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
@@ -89,10 +91,15 @@ class RunRecord(Frozen):
 class Delivery:
     """Delivers the folders of one study to its MLflow experiment.
 
-    Raises TrackingRefused, before anything is written, where that is another study's or another folder's.
+    Raises TrackingRefused, before anything is written, where that is another study's or another folder's. Once
+    `given_up` is set it changes no file of the folder any more and raises TrackingError: another delivery may have
+    begun, while this one waited for a server's answer.
     """
 
-    def __init__(self, store: MlflowStore, folder: StudyFolder, card: StudyCard):
+    def __init__(
+        self, store: MlflowStore, folder: StudyFolder, card: StudyCard, given_up: threading.Event | None = None
+    ):
+        self._given_up = given_up or threading.Event()
         self._store = store
         self._folder = folder
         self._card = card
@@ -137,7 +144,7 @@ class Delivery:
         history = read_history(folder.history)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         record = record.model_copy(update={"epochs": len(history)})
-        _write_record(folder.run, record)
+        self._write_record(folder.run, record)
         if outcome is None:
             record = self._upload(folder, record, folder.reconstructions.glob("epoch-*.png"))
             self._update_unfinished(folder, record, running)
@@ -147,7 +154,7 @@ class Delivery:
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome)
         self._drop_strays(record.run_id, str(spec.number))
-        _remove(folder)
+        self._remove(folder)
         return record.run_id
 
     def log_system(self, run: str, values: dict[str, float], step: int, timestamp_ms: int) -> None:
@@ -170,7 +177,7 @@ class Delivery:
             self.experiment, name, {STUDY_TAG: self._card.study, **identity, **self._card.tags, **tags}, start_ms
         )
         record = RunRecord(run_id=run)
-        _write_record(path, record)
+        self._write_record(path, record)
         return record
 
     def _described(self, folder: TrialFolder, spec: TrialSpec) -> RunRecord:
@@ -196,13 +203,13 @@ class Delivery:
         """Set a run's status and note it. A run that may be open is never noted as closed."""
         changed = record.model_copy(update={"status": status})
         if status == "RUNNING":
-            _write_record(path, changed)
+            self._write_record(path, changed)
         if record.status != status:
             if status == "RUNNING":
                 self._store.set_running(record.run_id)
             else:
                 self._store.end(record.run_id, status, int(time.time() * 1000))
-        _write_record(path, changed)
+        self._write_record(path, changed)
 
     def _drop_strays(self, run: str, trial: str) -> None:
         """Delete runs that a slow server created after we had stopped waiting for its answer."""
@@ -225,7 +232,7 @@ class Delivery:
         finally:
             if len(sent) > len(record.artifacts):
                 record = record.model_copy(update={"artifacts": tuple(sent)})
-                _write_record(folder.run, record)
+                self._write_record(folder.run, record)
         return record
 
     def _add_pictures(
@@ -269,6 +276,21 @@ class Delivery:
         self._store.set_tags(record.run_id, tags)
         self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
 
+    def _remove(self, folder: TrialFolder) -> None:
+        """Remove a folder that has arrived, at once under its own name."""
+        self._require_ours()
+        shutil.rmtree(folder.delivered, ignore_errors=True)
+        folder.path.rename(folder.delivered)
+        shutil.rmtree(folder.delivered)
+
+    def _write_record(self, path: Path, record: RunRecord) -> None:
+        self._require_ours()
+        write_sealed(path, record.model_dump_json())
+
+    def _require_ours(self) -> None:
+        if self._given_up.is_set():
+            raise TrackingError("this delivery was given up; another may have taken its place")
+
 
 def _run_name(spec: TrialSpec) -> str:
     again = spec.repeats
@@ -288,14 +310,3 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
 def read_record(path: Path) -> RunRecord | None:
     """Return the run that a folder is delivered to; None where none is known. Raises DamagedFile."""
     return read_parsed(path, RunRecord.model_validate_json) if path.exists() else None
-
-
-def _remove(folder: TrialFolder) -> None:
-    """Remove a folder that has arrived, at once under its own name."""
-    shutil.rmtree(folder.delivered, ignore_errors=True)
-    folder.path.rename(folder.delivered)
-    shutil.rmtree(folder.delivered)
-
-
-def _write_record(path: Path, record: RunRecord) -> None:
-    write_sealed(path, record.model_dump_json())

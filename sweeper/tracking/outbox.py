@@ -95,6 +95,7 @@ class Outbox:
         self._pending: dict[int, Notice] = {}
         self._sweep_pending: tuple[str, int] | None = ("RUNNING", next(self._tickets))
         self._closing = False
+        self._given_up = threading.Event()
         self._running: dict[int, str] = {}
         self.trouble: str | None = None
         self.refused: str | None = None
@@ -133,10 +134,13 @@ class Outbox:
             self._closing = True
             self._changed.notify_all()
         patience = Patience(patience_s, at_most_s)
-        while self._thread.is_alive() and not patience.is_over(self.left, in_trouble=self.trouble is not None):
-            if tell is not None:
-                tell(self.left)
-            self._thread.join(POLL_S)
+        try:
+            while self._thread.is_alive() and not patience.is_over(self.left, in_trouble=self.trouble is not None):
+                if tell is not None:
+                    tell(self.left)
+                self._thread.join(POLL_S)
+        finally:
+            self._given_up.set()  # `sync` may begin as soon as the study is let go
         return self.left
 
     def abandon(self) -> None:
@@ -145,6 +149,7 @@ class Outbox:
             self._closing, self._sweep_pending = True, None
             self._pending.clear()
             self._running.clear()
+            self._given_up.set()
             self._changed.notify_all()
 
     def _work(self) -> None:
@@ -153,17 +158,20 @@ class Outbox:
         sampler = _SystemSampler()
         while True:
             work, last = self._wait_for_work(sampler.seconds_left()), self._closing
-            if last and not work:
+            if self._given_up.is_set() or (last and not work):
                 return
             try:
                 if delivery is None:
-                    delivery = Delivery(MlflowStore(self._card.tracking_uri, self._workspace), self._folder, self._card)
+                    store = MlflowStore(self._card.tracking_uri, self._workspace)
+                    delivery = Delivery(store, self._folder, self._card, self._given_up)
                 self.experiment = delivery.experiment
                 self._deliver_all(delivery)
                 self._log_system(delivery, sampler)
                 self.trouble, self.refused, wait = None, None, FIRST_RETRY_S
             except Exception as error:
                 # Whatever it is, the sweep goes on, what is recorded stays on disk, and it is tried again.
+                if self._given_up.is_set():
+                    return
                 known, closing = self.trouble is not None, self._closing
                 self._note_trouble(error)
                 if closing and known:

@@ -257,3 +257,23 @@ def test_one_folder_that_cannot_be_read_does_not_hold_up_the_others(server: Mlfl
     wait_until(lambda: [trial.number for trial in study.trials()] == [0])
     assert outbox.close(5) == 1
     assert "trial-0000" in (outbox.trouble or "")
+
+
+def test_an_outbox_that_gave_up_changes_no_file_any_more(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder
+) -> None:
+    """The study is let go then, and `sweeper sync` may be delivering the same folders."""
+    proxy.fault = "hang"
+    outbox = outbox_of(study, proxy.uri)
+    run_trials(study, outbox, range(TRIALS))
+    outbox.notify_sweep("FINISHED")
+    wait_until(lambda: proxy.requests)
+    assert outbox.close(0.1) == TRIALS + 1
+    sync(study, server.uri)
+    write_trial(study.trial(0), EPOCHS, TrialState.COMPLETE)
+    proxy.fault = None
+    wait_until(lambda: not outbox._thread.is_alive())
+    assert [trial.number for trial in study.trials()] == [0]
+    assert not study.trial(0).run.exists()
+    sync(study, server.uri)
+    require_everything_once(server.uri, study)
