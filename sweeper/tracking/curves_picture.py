@@ -19,18 +19,21 @@ from matplotlib.ticker import MaxNLocator
 
 from sweeper.results import EpochMetrics
 
-CLASSIFICATION = {
-    "loss": ["train/loss", "val/loss"],
-    "accuracy": ["train/accuracy", "val/accuracy", "val/top5_accuracy"],
-    "macro scores": ["val/precision", "val/recall", "val/f1"],
-    "learning rate": ["lr"],
+PANELS = {
+    "classification": {
+        "loss": ["train/loss", "val/loss"],
+        "accuracy": ["train/accuracy", "val/accuracy", "val/top5_accuracy"],
+        "macro scores": ["val/precision", "val/recall", "val/f1"],
+        "learning rate": ["lr"],
+    },
+    "reconstruction": {
+        "loss (mean squared error)": ["train/loss", "val/loss"],
+        "PSNR in dB": ["train/psnr", "val/psnr"],
+        "SSIM": ["val/ssim"],
+        "learning rate": ["lr"],
+    },
 }
-RECONSTRUCTION = {
-    "loss (mean squared error)": ["train/loss", "val/loss"],
-    "PSNR in dB": ["train/psnr", "val/psnr"],
-    "SSIM": ["val/ssim"],
-    "learning rate": ["lr"],
-}
+"""The four diagrams of each task, with their metrics."""
 
 # Fractions of the figure, and of a panel. To find them anew for each picture takes most of its time.
 MARGINS = {"left": 0.06, "right": 0.985, "bottom": 0.065, "top": 0.925, "wspace": 0.2, "hspace": 0.16}
@@ -39,22 +42,19 @@ EPOCH_LABEL = (0.5, -0.09)
 
 
 class CurvesPicture:
-    """Draws loss, what else the task is judged by and learning rate over the epochs. For one thread at a time."""
+    """Draws loss, what else a task is judged by and learning rate over the epochs. For one thread at a time."""
+
+    def __init__(self, task: str):
+        self._task = task
 
     def draw(self, history: Sequence[EpochMetrics], best_epoch: int | None, path: Path) -> None:
         """Write the picture of a trial as a PNG; the best epoch is marked."""
-        reconstructs = bool(history) and "val/psnr" in history[0].values
-        sheet = self._reconstruction if reconstructs else self._classification
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.draw(history, best_epoch, path)
+        self._sheet.draw(history, best_epoch, path)
 
     @cached_property
-    def _classification(self) -> _Sheet:
-        return _Sheet(CLASSIFICATION)
-
-    @cached_property
-    def _reconstruction(self) -> _Sheet:
-        return _Sheet(RECONSTRUCTION)
+    def _sheet(self) -> _Sheet:
+        return _Sheet(PANELS[self._task])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,6 +106,7 @@ class Delivery:
         self.experiment = StudyRecords(store, self._recorded).begin()
         self._parent: str | None = None
         self._before = read_history(folder.start.history)
+        self._curves: dict[str, CurvesPicture] = {}
         for leftover in folder.delivered():
             shutil.rmtree(leftover)
 
@@ -150,7 +150,7 @@ class Delivery:
             self._update_unfinished(folder, record, running)
             return record.run_id
         _add_config(folder, spec)
-        self._add_pictures(folder, spec.label, history, outcome)
+        self._add_pictures(folder, spec, history, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome)
         self._drop_strays(record.run_id, str(spec.number))
@@ -236,7 +236,7 @@ class Delivery:
         return record
 
     def _add_pictures(
-        self, folder: TrialFolder, label: str, history: list[EpochMetrics], outcome: TrialOutcome
+        self, folder: TrialFolder, spec: TrialSpec, history: list[EpochMetrics], outcome: TrialOutcome
     ) -> None:
         from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for it
 
@@ -245,16 +245,17 @@ class Delivery:
             picture = numbers.with_suffix(".png")
             if not picture.exists():
                 confusion, classes = read_confusion(numbers)
-                title = f"{label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
+                title = f"{spec.label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
                 draw_confusion(confusion, classes, title, picture)
         if history:
-            self._curves.draw([*self._before, *history], outcome.best_epoch, folder.curves)
+            self._curves_of(spec.task.name).draw([*self._before, *history], outcome.best_epoch, folder.curves)
 
-    @cached_property
-    def _curves(self) -> CurvesPicture:
+    def _curves_of(self, task: str) -> CurvesPicture:
         from sweeper.tracking.curves_picture import CurvesPicture
 
-        return CurvesPicture()
+        if task not in self._curves:
+            self._curves[task] = CurvesPicture(task)
+        return self._curves[task]
 
     def _close(self, record: RunRecord, outcome: TrialOutcome) -> None:
         best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}

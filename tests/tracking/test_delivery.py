@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import mlflow
@@ -202,6 +203,21 @@ def test_an_interrupted_trial_is_closed_and_reopened_in_the_same_run(
     assert delivery.deliver_trial(trial, ended=False, running=True) == first
     assert runs(client)["trial-0000"].info.status == "RUNNING"
     assert steps(client, first or "") == [(1, 0.1), (2, 0.2)]
+
+
+def test_a_delivery_that_was_given_up_changes_no_file_of_the_folder(workspace: Workspace, folder: StudyFolder) -> None:
+    """It may have waited for an answer of the server, and another delivery has begun meanwhile."""
+    given_up = threading.Event()
+    uri = f"sqlite:///{workspace.mlflow_database}"
+    card = StudyCard(study="s", tracking_uri=uri, start_ms=1000, params={"seed": 0}, tags={}, dataset=CARD)
+    delivery = Delivery(MlflowStore(uri, workspace), folder, card, given_up)
+    write_trial(folder.trial(0), 2, TrialState.COMPLETE)
+    delivery.deliver_trial(folder.trial(0), ended=False, running=True)
+    noted = folder.trial(0).run.read_bytes()
+    given_up.set()
+    with pytest.raises(TrackingError, match="given up"):
+        delivery.deliver_trial(folder.trial(0), ended=True, running=False)
+    assert folder.trial(0).run.read_bytes() == noted
 
 
 def test_artifacts_lie_beside_the_database_wherever_the_program_runs(
