@@ -66,11 +66,9 @@ gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without net
 
 check: lint types layers test  ## everything CI runs
 
-quick: lint types layers  ## lint, types, layers, and the unit tests of the rooms that differ from the last commit
-	@rooms=$$(git diff --name-only HEAD; git ls-files --others --exclude-standard); \
-	rooms=$$(echo "$$rooms" | sed -nE 's#^(sweeper|tests)/([a-z_]+)/.*#tests/\2#p' | sort -u | grep -vE '/(functional|field|cuda)$$'); \
-	rooms=$$(for room in $$rooms; do [ -d $$room ] && echo $$room; done); \
-	if [ -n "$$rooms" ]; then $(BIN)/pytest -n 2 --dist loadfile $$rooms; else echo "no room differs: no unit tests"; fi
+quick: lint types layers  ## lint, types, layers, and the unit tests of what differs from the last commit
+	@tests=$$($(BIN)/python -m tests.of_changes); \
+	if [ -n "$$tests" ]; then $(BIN)/pytest -n 2 --dist loadfile $$tests; else echo "no unit test differs"; fi
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check
