@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ class Threads:
 
     def Condition(self) -> Condition:  # noqa: N802
         return Condition(self.world)
+
+    def Event(self) -> threading.Event:  # noqa: N802
+        return threading.Event()  # it is looked at, and never waited for
 
     def take_turns(self) -> None:
         """Let the driver's other threads go on, or, in one of them, the driver."""
