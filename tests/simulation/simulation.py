@@ -129,9 +129,8 @@ class Simulation:
             patch.setattr(outbox, "MlflowStore", lambda *_: self.server)
             patch.setattr(outbox, "_SystemSampler", NoSampler)
             patch.setattr(delivery, "StudyRecords", lambda *_: SimpleNamespace(begin=lambda: "1"))
-            patch.setattr(
-                delivery.Delivery, "_curves", SimpleNamespace(draw=lambda _h, _b, file: write_whole(file, b""))
-            )
+            drawn = SimpleNamespace(draw=lambda _history, _best, file: write_whole(file, b""))
+            patch.setattr(delivery.Delivery, "_curves_of", lambda *_: drawn)
             yield self._engine
 
     def _engine(self) -> SimulatedEngine:
