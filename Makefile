@@ -110,7 +110,7 @@ clean:  ## remove the environment and the caches of the tools
 	@touch $@
 
 .venv/services.stamp: .venv/dev.stamp
-	@$(INSTALL) --editable '.[dev,postgres,services]'
+	@$(INSTALL) --editable '.[dev,postgres,services,ray,s3]'
 	@$(PYTHON) -m venv .venv/moto  # of its own: it needs another graphql-core than MLflow
 	@.venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[server]==5.2.5'
 	@touch $@

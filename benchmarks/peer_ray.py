@@ -1,7 +1,7 @@
 """The second peer: Ray Tune with OptunaSearch on a plain PyTorch loop.
 
-Run by `benchmarks.sweep`. One trial at a time on all cores; the images are an ImageFolder behind a
-DataLoader, metrics, confusion matrix and weights go to MLflow.
+Run by `benchmarks.sweep`, one trial at a time on all cores, and by `benchmarks.scaling`, two. The images are an
+ImageFolder behind a DataLoader, metrics, confusion matrix and weights go to MLflow.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def main() -> None:
     from ray.tune.schedulers import MedianStoppingRule
     from ray.tune.search.optuna import OptunaSearch
 
-    here = Path.cwd()
+    here, cores = Path.cwd(), os.cpu_count() or 1
     mlflow.set_tracking_uri(f"sqlite:///{here / 'mlflow.db'}")
     mlflow.set_experiment(EXPERIMENT)
-    ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train_one, task=task, root=str(here)), {"cpu": os.cpu_count() or 1}),
+        tune.with_resources(tune.with_parameters(train_one, task=task, root=str(here)), {"cpu": cores // task.at_once}),
         param_space={"lr": tune.loguniform(*LEARNING_RATE), "weight_decay": tune.loguniform(*WEIGHT_DECAY)},
         tune_config=tune.TuneConfig(
             metric="val_accuracy",

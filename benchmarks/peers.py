@@ -26,6 +26,7 @@ class Task:
     seed: int
     loaders: int
     threads: int
+    at_once: int = 1
 
 
 def task_of_arguments() -> Task:
@@ -33,6 +34,6 @@ def task_of_arguments() -> Task:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--backbone", required=True)
-    for name in ("size", "batch_size", "trials", "epochs", "seed", "loaders", "threads"):
+    for name in ("size", "batch_size", "trials", "epochs", "seed", "loaders", "threads", "at_once"):
         parser.add_argument(f"--{name}", type=int, required=True)
     return Task(**vars(parser.parse_args()))

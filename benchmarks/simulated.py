@@ -38,6 +38,33 @@ from sweeper.tracking.outbox import DeliveryPhase
 MOST_ASK_MS, LEAST_REPORTS, LEAST_BUSY = 50.0, 1000.0, 0.95
 ASKS = 30
 FINISHED = (100, 1_000, 10_000)
+
+
+class Published(NamedTuple):
+    """A benchmark in Ray Tune's documentation (Scalability and Overhead Benchmarks), and what it took there."""
+
+    trials: int
+    workers: int
+    epochs: int
+    epoch_s: float
+    theirs_s: float
+
+    @property
+    def title(self) -> str:
+        length = self.epochs * self.epoch_s
+        return f"{self.trials:,} trials of {length:g} s with {self.epochs} results on {self.workers:,} CPUs"
+
+    @property
+    def least_s(self) -> float:
+        """What it takes where nothing but the trials takes any time."""
+        return -(-self.trials // self.workers) * self.epochs * self.epoch_s
+
+
+PUBLISHED = (
+    Published(trials=10_000, workers=16, epochs=1, epoch_s=1.0, theirs_s=715.27),
+    Published(trials=1_000, workers=1_024, epochs=10, epoch_s=10.0, theirs_s=168.18),
+    Published(trials=200, workers=400, epochs=300, epoch_s=1.0, theirs_s=2280.82),
+)
 HOLDER = Holder(process=1, host="h", user="u", place="p")
 
 
@@ -47,6 +74,7 @@ def main() -> None:
     result.add(asks(options.finished))
     result.add(reports(options.workers, options.reports, max(options.finished)))
     result.add(whole(options.workers, options.trials, options.epochs, options.epoch))
+    result.add(published())
 
 
 def arguments() -> argparse.Namespace:
@@ -132,6 +160,20 @@ def whole(workers: int, trials: int, epochs: int, epoch_s: float) -> Section:
     return Section(f"{trials:,} trials of {epochs} epochs of about {epoch_s:g} s on {workers:,} workers, TPE", rows)
 
 
+def published() -> Section:
+    """Run the benchmarks of Ray Tune's documentation in virtual time, to which the driver's own is added."""
+    rows = []
+    for one in PUBLISHED:
+        with tempfile.TemporaryDirectory() as name:
+            sweep = large_sweep(one.trials, one.epochs, pruner="none")
+            run = simulate(Path(name), one.workers, sweep, one.epoch_s, spread=0.0, speeds=0.0)
+        rows.append(Measurement(f"{one.title}: at least", "s", [one.least_s]))
+        rows.append(Measurement(f"{one.title}: sweeper, simulated", "s", [run.virtual_s]))
+        rows.append(Measurement(f"{one.title}: Ray Tune, as published", "s", [one.theirs_s]))
+    note = "Ray Tune's figures are of real clusters; ours leave out what Ray, the network and training take."
+    return Section("Ray Tune's own benchmarks", rows, note)
+
+
 @dataclass
 class Run:
     """What was seen of a simulated study."""
@@ -151,12 +193,12 @@ class Run:
         return self.busy_s / self.offered_s
 
 
-def simulate(folder: Path, workers: int, sweep: SweepConfig, epoch_s: float) -> Run:
+def simulate(folder: Path, workers: int, sweep: SweepConfig, epoch_s: float, **durations: float) -> Run:
     """Run a study, or what is left of its budget, and let the driver's time pass for the workers too."""
     workspace, run = Workspace(folder), Run()
     clock = WatchedClock(run)
     store = opened(workspace, sweep)
-    settings = SimulateConfig(name="simulate", epoch=epoch_s, start=1e-6)
+    settings = SimulateConfig(name="simulate", epoch=epoch_s, start=1e-6, **durations)
     engine = Watched(sweep, workspace.study(STUDY), settings, workers, clock)
     next_group = store.next_group
 
