@@ -41,7 +41,7 @@ def run_and_tell(
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
-    from sweeper.study.driver import run_sweep
+    from sweeper.study.run import run_sweep
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
     workspace = this_workspace()
@@ -125,7 +125,7 @@ def check_names(used: NamesUsed) -> list[tuple[str, str]]:
 
 
 def _import_the_driver() -> None:
-    for name in ("sweeper.study.driver", "mlflow"):
+    for name in ("sweeper.study.run", "mlflow"):
         importlib.import_module(name)
 
 

@@ -9,12 +9,10 @@ from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import optuna
-from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
@@ -30,9 +28,9 @@ from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
 from sweeper.search.ownership import stored_identity, take_for
-from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.pruners import build_pruner
-from sweeper.search.replay import Redrawing, decide
+from sweeper.search.replay import Redrawing
+from sweeper.search.reports import Reports
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
@@ -41,14 +39,12 @@ from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
     CONFIG,
-    DECISION,
     ENDINGS,
     ENQUEUED,
     FINISHED,
     GIVEN,
     MEMORY_KILLS,
     OUTCOME,
-    PRUNED_AT,
     SECONDS_USED,
     SWEEP,
     values_of,
@@ -89,6 +85,7 @@ class StudyStore:
         self._live: dict[int, optuna.Trial] = {}
         self._rows = TrialRows(sweep.objective.direction)
         self._common_space = new_common_space()
+        self._reports = Reports(study, sweep)
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -318,38 +315,9 @@ class StudyStore:
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Report the objective after an epoch and return whether to prune. Repeating a report is safe.
 
-        `learning_rate` is the one that the epoch was trained with; a pruner may look at it. The last epoch of
-        the budget is never a reason to prune: there is nothing left to save. The report is what makes an
-        epoch known, so it is written last: before it a decision leaves nothing behind and is made again, or
-        stands whole in one attribute and is carried out again.
+        `learning_rate` is the one that the epoch was trained with; a pruner may look at it.
         """
-        trial = self._live[number]
-        known = self._study._storage.get_trial(trial._trial_id)
-        if epoch in known.intermediate_values:
-            return known.user_attrs.get(PRUNED_AT) == epoch
-        if self._sweep.objectives:  # Optuna neither prunes by several nor takes reports of them, but keeps them
-            self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
-            return False
-        decision = known.user_attrs.get(DECISION)
-        if decision is None or decision["epoch"] != epoch:
-            decision = decide(self._study, self._with_rate(known, epoch, learning_rate), epoch, value)
-            decision["prune"] &= epoch < self._sweep.budget.epochs
-        if decision["prune"] or decision["rungs"]:
-            trial.set_user_attr(DECISION, decision)
-        for rung, reached in decision["rungs"].items():
-            self._study._storage.set_trial_system_attr(trial._trial_id, rung, reached)
-        if decision["prune"]:
-            trial.set_user_attr(PRUNED_AT, epoch)
-        trial.report(value, epoch)
-        return bool(decision["prune"])
-
-    def _with_rate(self, known: FrozenTrial, epoch: int, rate: float | None) -> FrozenTrial:
-        """Note the learning rate of an epoch, where the pruner asks for it and it has changed."""
-        rates = known.user_attrs.get(LEARNING_RATES, {})
-        if rate is None or not isinstance(self._sweep.pruner, PlateauConfig) or with_rate(rates, epoch, rate) == rates:
-            return known
-        self._live[known.number].set_user_attr(LEARNING_RATES, with_rate(rates, epoch, rate))
-        return self._study._storage.get_trial(known._trial_id)
+        return self._reports.take(self._live[number], epoch, value, learning_rate)
 
     @_guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:

@@ -23,8 +23,8 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.scores.confusion import write_confusion
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
-from sweeper.study.driver import run_sweep
 from sweeper.study.result import SweepResult
+from sweeper.study.run import run_sweep
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.upkeep.doctor import examine_study
 from tests.pictures import write_split_folders

@@ -13,9 +13,9 @@ from sweeper.errors import StudyChanged, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.driver import run_sweep
 from sweeper.study.opening import Opening
 from sweeper.study.result import SweepResult
+from sweeper.study.run import run_sweep
 from sweeper.study.trained import is_simulated, require_trained
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import DEVICE_TAG, SIMULATED_TAG

@@ -1,0 +1,54 @@
+"""The objective after each epoch as Optuna's storage keeps it, and what the pruner says of it."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from sweeper.config.pruner import PlateauConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.search.plateau import LEARNING_RATES, with_rate
+from sweeper.search.replay import decide
+from sweeper.search.stored_trial import DECISION, PRUNED_AT
+
+
+class Reports:
+    """Takes the reports of one study's trials.
+
+    A report is what makes an epoch known, so it is written last: before it a decision leaves nothing behind and is made
+    again, or stands whole in one attribute and is carried out again. The last epoch of the budget is never a reason to
+    prune: there is nothing left to save.
+    """
+
+    def __init__(self, study: optuna.Study, sweep: SweepConfig):
+        self._study = study
+        self._sweep = sweep
+
+    def take(self, trial: optuna.Trial, epoch: int, value: float, learning_rate: float | None) -> bool:
+        """Store the objective after an epoch and return whether to prune."""
+        known = self._study._storage.get_trial(trial._trial_id)
+        if epoch in known.intermediate_values:
+            return known.user_attrs.get(PRUNED_AT) == epoch
+        if self._sweep.objectives:  # Optuna neither prunes by several nor takes reports of them, but keeps them
+            self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+            return False
+        decision = known.user_attrs.get(DECISION)
+        if decision is None or decision["epoch"] != epoch:
+            decision = decide(self._study, self._with_rate(trial, known, epoch, learning_rate), epoch, value)
+            decision["prune"] &= epoch < self._sweep.budget.epochs
+        if decision["prune"] or decision["rungs"]:
+            trial.set_user_attr(DECISION, decision)
+        for rung, reached in decision["rungs"].items():
+            self._study._storage.set_trial_system_attr(trial._trial_id, rung, reached)
+        if decision["prune"]:
+            trial.set_user_attr(PRUNED_AT, epoch)
+        trial.report(value, epoch)
+        return bool(decision["prune"])
+
+    def _with_rate(self, trial: optuna.Trial, known: FrozenTrial, epoch: int, rate: float | None) -> FrozenTrial:
+        """Note the learning rate of an epoch, where the pruner asks for it and it has changed."""
+        rates = known.user_attrs.get(LEARNING_RATES, {})
+        if rate is None or not isinstance(self._sweep.pruner, PlateauConfig) or with_rate(rates, epoch, rate) == rates:
+            return known
+        trial.set_user_attr(LEARNING_RATES, with_rate(rates, epoch, rate))
+        return self._study._storage.get_trial(trial._trial_id)

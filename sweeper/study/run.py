@@ -1,0 +1,93 @@
+"""Run a study: claim it, prepare what its trials need, and let the driver run them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.files import file_lock
+from sweeper.paths import Workspace
+from sweeper.search.stored_trial import CARD
+from sweeper.search.study_store import StudyStore
+from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
+from sweeper.study.claim import claim_study, settle, take_storage
+from sweeper.study.continue_from import kept_start
+from sweeper.study.driver import Clock, Driver, EngineFactory
+from sweeper.study.holding import leased
+from sweeper.study.lineage import read_lineage
+from sweeper.study.lock import study_lock
+from sweeper.study.material import material_of
+from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
+from sweeper.study.observer import Observer
+from sweeper.study.preparation import images_guarded, refuse_impossible
+from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.recorded import recorded_by
+from sweeper.study.result import SweepResult
+from sweeper.tracking.acceptance import require_acceptance
+from sweeper.tracking.outbox import Outbox
+from sweeper.tracking.tensorboard import event_files
+
+
+def run_sweep(
+    sweep: SweepConfig,
+    *,
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str,
+    engine: EngineFactory,
+    observer: Observer,
+    leaders: Mapping[str, Mapping[str, Any]] | None = None,
+    workers: str | None = None,
+    clock: Clock | None = None,
+) -> SweepResult:
+    """Run a study up to its budget, continuing where an earlier run ended.
+
+    Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
+    that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers`
+    is how many the engine has: a number, `auto`, or None for one on each device. `clock` as of `Driver`.
+
+    Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
+    runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
+    StudyChanged when its search space differs and DatasetError when the images cannot be used.
+    """
+    refuse_impossible(sweep)
+    events = event_files(sweep, workspace)
+    folder = workspace.study(sweep.study)
+    with study_lock(folder, sweep.study):
+        claim = claim_study(workspace, storage_url, sweep.study)
+        require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
+        settle(claim, workspace)
+        stored = read_card(folder)
+        require_same_kind(sweep, stored)
+        weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
+        material = material_of(sweep, workspace, workers, observer.preparing)
+        with file_lock(workspace.database_lock, blocking=True):
+            store = StudyStore.create_or_load(storage_url, sweep)
+        with leased(store, claim.identity):
+            take_storage(claim, store)
+            if leaders and not store.begun:
+                store.enqueue({**sweep.enqueue, **leaders})
+            store.enqueue(sweep.enqueue)
+            source = read_lineage(folder)
+            tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
+            card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
+            store.note(CARD, stored_form(card, workspace.root))
+            observer.opening(material.opening)
+            outbox = Outbox(workspace, folder, card)
+            files, start = kept_files(weights, workspace), kept_start(workspace, folder)
+            same = partial(require_same_model_files, store)
+            driver = Driver(
+                store,
+                folder,
+                outbox,
+                observer,
+                weights=files,
+                start=start,
+                events=events,
+                before_trials=same,
+                clock=clock,
+            )
+            with images_guarded(folder, material.images):
+                return driver.run(engine)
