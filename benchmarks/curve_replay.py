@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 from optuna.trial import TrialState as OptunaState
 from pydantic import TypeAdapter
 
-from sweeper.config.pruner import PrunerConfig
+from sweeper.config.pruner import PromoteConfig, PrunerConfig
 from sweeper.search.plateau import LEARNING_RATES, with_rate
+from sweeper.search.promotion import Promotion, Standing
 from sweeper.search.pruners import build_pruner
 
 PRUNERS: TypeAdapter[PrunerConfig] = TypeAdapter(PrunerConfig)
@@ -58,7 +59,10 @@ def replay(curves: Sequence[Curve], setting: Setting, name: str, workers: int = 
     `workers` trials run at a time, an epoch of each in turn. `name` is the study's, from which Hyperband
     draws its brackets.
     """
-    pruner = build_pruner(PRUNERS.validate_json(setting.pruner), len(curves[0].values))
+    config = PRUNERS.validate_json(setting.pruner)
+    if isinstance(config, PromoteConfig):
+        return promoted(curves, Promotion(config, len(curves[0].values)), workers)
+    pruner = build_pruner(config, len(curves[0].values))
     study = optuna.create_study(study_name=name, direction="maximize", pruner=pruner)
     pruned: list[int | None] = [None] * len(curves)
     waiting = iter(range(len(curves)))
@@ -66,6 +70,31 @@ def replay(curves: Sequence[Curve], setting: Setting, name: str, workers: int = 
     while slots:
         slots = [slot for slot in slots if next(slot, False)]
     return pruned
+
+
+def promoted(curves: Sequence[Curve], promotion: Promotion, workers: int) -> list[int | None]:
+    """Return after how many epochs each trial pauses for good, or None for one that comes to its end.
+
+    All that run go on by a rung together, as workers of one speed nearly do.
+    """
+    epochs, trials = len(curves[0].values), list[Standing]()
+    while True:
+        running: list[int] = []
+        while len(running) < workers:
+            known = [replace(trial, paused=None) if trial.number in running else trial for trial in trials]
+            number = promotion.next(known, last=len(trials) == len(curves) and not running)
+            if number is None and len(trials) == len(curves):
+                break
+            if number is None:
+                trials.append(Standing(number := len(trials), {}))
+            running.append(number)
+        if not running:
+            return [None if trial.ended else trial.epochs for trial in trials]
+        for number in running:
+            until = promotion.after(trials[number].epochs)
+            values = dict(enumerate(curves[number].values[:until], 1))
+            ended = until == epochs
+            trials[number] = Standing(number, values, paused=None if ended else until, ended=ended)
 
 
 def run(

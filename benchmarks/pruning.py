@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.curve_replay import Curve, Setting, load_curves, replay
 from benchmarks.frontier import Array, loss_at, resampled
 
-LEVELS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6)  # shares of the epochs that no pruning costs
+LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)  # shares of the epochs that no pruning costs
 SHARE = 0.8  # of the curves in a replay
 DRAWS = 400
 LOSSES = {"best tenth lost": "tenth", "best trial lost": "best", "regret in points": "regret"}
@@ -56,6 +56,11 @@ def settings() -> Iterator[Setting]:
         for factor in (2, 3):
             halving = {"name": "successive_halving", "reduction_factor": factor}
             yield setting("plateau, halving", **wrapped, pruner=halving)
+    for first, factor in product((1, 2, 3, 4), (2, 3, 4)):
+        rungs = [first * factor**power for power in range(6)]
+        yield setting("promote, many rungs", name="promote", rungs=rungs, keep=1 / factor)
+    for rung, keep in product((1, 2, 3, 5, 8), (0.1, 0.2, 0.3, 0.4, 0.5)):
+        yield setting("promote, one rung", name="promote", rungs=[rung], keep=keep)
 
 
 def setting(family: str, *, sees_rates: bool = True, **pruner: Any) -> Setting:

@@ -25,6 +25,7 @@ FAMILIES = {
     "successive halving": "tab:orange",
     "hyperband": "tab:green",
     "plateau, percentile": "tab:blue",
+    "promote, one rung": "tab:purple",
 }
 
 

@@ -37,6 +37,8 @@ class TrialSpec(Frozen):
     number: int
     seed: int
     epochs: int
+    pause_after: int | None = None
+    """The epoch after which it pauses, to go on later or never."""
     config: TrialConfig
     task: TaskConfig = CLASSIFICATION
     weights: str | None = None
@@ -58,6 +60,11 @@ class TrialSpec(Frozen):
     def epochs_before(self) -> int:
         """Epochs of the trial that this one goes on from; its own are numbered from there, up to `epochs`."""
         return self.start.epochs if self.start else 0
+
+    @property
+    def until(self) -> int:
+        """The last epoch for now."""
+        return self.epochs if self.pause_after is None else min(self.epochs, self.pause_after)
 
     def with_weights(self) -> TrialSpec:
         """Return the same trial with the file in place of the reference."""
@@ -110,17 +117,18 @@ class TrialState(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
 
     @property
     def ended(self) -> bool:
-        return self not in (TrialState.WAITING, TrialState.RUNNING)
+        return self not in (TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED)
 
 
 class TrialOutcome(Frozen):
-    """How a trial ended, and on what it was trained.
+    """How a trial ended, or stands where it is paused, and on what it was trained.
 
     A failed trial has no score, nor has one that is not feasible: pruned since it does not fit in memory.
     """

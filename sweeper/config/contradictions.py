@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.config.document import Key
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
-from sweeper.config.pruner import HyperbandConfig, PatientConfig, SuccessiveHalvingConfig
+from sweeper.config.pruner import HyperbandConfig, PatientConfig, PromoteConfig, SuccessiveHalvingConfig
 from sweeper.config.searched import lowest, options, smallest
 from sweeper.config.sweep import SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
@@ -29,6 +29,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _directions(sweep)
     yield from _of_training(sweep)
     yield from _of_epochs(sweep)
+    yield from _of_pauses(sweep)
     if isinstance(sweep.task, ReconstructionConfig):
         yield from _of_reconstruction(sweep.search)
 
@@ -63,6 +64,20 @@ def _of_epochs(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
         if (warmup := lowest(scheduler.warmup_epochs)) > budget:
             rule = f"warmup_epochs {_at_most(budget)}, got {warmup:g}: the learning rate would never be reached"
             yield ("search", "scheduler"), rule
+
+
+def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield what does not go together with trials that pause."""
+    if not isinstance(sweep.pruner, PromoteConfig):
+        return
+    if sweep.objectives:
+        yield ("pruner",), "promote ranks trials by one objective, got objectives: name one, or use pruner: none"
+    if sweep.features.fuse > 1:
+        rule = "trials that are trained together cannot pause each at its own time"
+        yield ("features", "fuse"), f"{rule}: use fuse: 1 with pruner: promote, got {sweep.features.fuse}"
+    if sweep.pruner.rungs and (first := min(sweep.pruner.rungs)) >= sweep.budget.epochs:
+        rule = f"should be below budget.epochs, {sweep.budget.epochs:,}"
+        yield ("pruner", "rungs"), f"{rule}, got {first:,}: no trial would pause"
 
 
 def _at_most(budget: int) -> str:

@@ -43,6 +43,18 @@ class HyperbandConfig(Frozen):
     reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 3
 
 
+class PromoteConfig(Frozen):
+    """Pause every trial at rungs and let the best of each go on (arXiv 2307.15422, 1810.05934; docs/pruning.md)."""
+
+    name: Literal["promote"]
+    keep: Annotated[Real, Field(gt=0, lt=1)] = Field(
+        0.3, description="The share of the trials at a rung that goes on to the next, or to the end."
+    )
+    rungs: Annotated[tuple[Epochs, ...], Field(min_length=1)] | None = Field(
+        None, description="Epochs after which trials pause; once, after a tenth of budget.epochs, if null."
+    )
+
+
 class NoPrunerConfig(Frozen):
     name: Literal["none"]
 
@@ -88,6 +100,7 @@ PrunerConfig = Annotated[
     | HyperbandConfig
     | PatientConfig
     | PlateauConfig
+    | PromoteConfig
     | NoPrunerConfig,
     Discriminator("name"),
     BeforeValidator(named),

@@ -109,6 +109,12 @@ class Repetitions:
     def together(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def pause(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
+        raise ValueError("repetitions never pause")
+
+    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
+        return []
+
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         self._live.discard(number)
         self._change(number, {"outcome": outcome, "ended_ms": int(time.time() * 1000)})

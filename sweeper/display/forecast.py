@@ -18,6 +18,7 @@ class Forecast:
         self.best: float | None = None
         self._objective = objective
         self._running: set[int] = set()
+        self._paused = {row.number for row in rows if row.state is TrialState.PAUSED}
         self._at_once = 1
         timed = [row.seconds for row in done if row.seconds]
         self._seconds, self._timed = sum(timed), len(timed)
@@ -27,10 +28,17 @@ class Forecast:
     def trial_started(self, number: int) -> None:
         """Note a trial that runs now, beside others perhaps."""
         self._running.add(number)
+        self._paused.discard(number)
         self._at_once = max(self._at_once, len(self._running))
+
+    def trial_paused(self, number: int) -> None:
+        """Note a trial that runs no longer, and has not ended."""
+        self._running.discard(number)
+        self._paused.add(number)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         """Count a trial that has ended."""
+        self._paused.discard(number)
         self._running.discard(number)
         self.ended += 1
         self._seconds += outcome.seconds
@@ -43,7 +51,10 @@ class Forecast:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the budget is used up, as many trials at once as so far; None before the first has ended."""
+        """Seconds until the budget is used up, as many trials at once as so far; None before the first has ended.
+
+        Few paused trials go on, so that they count as ended.
+        """
         if not self._timed:
             return None
-        return (self.budget - self.ended) * self._seconds / self._timed / self._at_once
+        return (self.budget - self.ended - len(self._paused)) * self._seconds / self._timed / self._at_once

@@ -93,6 +93,12 @@ class LiveTable:
         line.epochs, line.loss = metrics.epoch, metrics.values["train/loss"]
         self._notes.pop(f"silent {number}", None)
 
+    def trial_paused(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
+        if self._forecast is not None:
+            self._forecast.trial_paused(number)
+        self._notes.pop(f"silent {number}", None)
+        self._lines.pop(number, None)
+
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         if self._forecast is not None:
             self._forecast.trial_ended(number, outcome)

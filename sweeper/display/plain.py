@@ -11,7 +11,7 @@ from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
 from sweeper.display.tables import duration, score, sending, silent_for
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
 
@@ -28,6 +28,7 @@ class PlainLines:
         self._trouble: str | None = None
         self._told_of_delivery: float | None = None
         self._devices: set[str] = set()
+        self._paused: set[int] = set()
 
     def __enter__(self) -> PlainLines:
         return self
@@ -57,18 +58,27 @@ class PlainLines:
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
+        self._paused |= {row.number for row in rows if row.state is TrialState.PAUSED}
         self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} {self._noun}s done")
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._forecast.trial_started(spec.number)
         about = f"{spec.label}, {spec.config.backbone}" if spec.repeats else spec.config.backbone
-        self._say(f"{self._noun} {spec.number} started: {about}")
+        started = "goes on" if spec.number in self._paused else "started"
+        self._paused.discard(spec.number)
+        self._say(f"{self._noun} {spec.number} {started}: {about}")
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         name = self._sweep.objective.metric
         value, seconds = metrics.values[name], metrics.values["time/epoch_s"]
         where = f"{self._noun} {number} epoch {metrics.epoch}/{self._sweep.budget.epochs}"
         self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
+
+    def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
+        self._forecast.trial_paused(number)
+        self._paused.add(number)
+        reached = f"{self._sweep.objective.metric} {score(outcome.best_value)}"
+        self._say(f"{self._noun} {number} paused after epoch {outcome.epochs}: {reached}")
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         self._forecast.trial_ended(number, outcome)

@@ -28,6 +28,7 @@ COLORS = {
     TrialState.PRUNED: "yellow",
     TrialState.FAILED: "red",
     TrialState.RUNNING: "cyan",
+    TrialState.PAUSED: "magenta",
     TrialState.WAITING: "dim",
 }
 

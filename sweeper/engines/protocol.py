@@ -56,7 +56,7 @@ class EpochFinished:
 
 @dataclass(frozen=True)
 class TrialEnded:
-    """A trial has ended; its outcome is on disk."""
+    """A trial has ended and its outcome is on disk, or it pauses and may go on later; its worker is free."""
 
     number: int
     outcome: TrialOutcome

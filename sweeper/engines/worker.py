@@ -192,14 +192,15 @@ class Worker:
             yield spec, self._train(spec, folder) if ended is None else self._replay(spec, ended)
 
     def _end(self, spec: TrialSpec, outcome: TrialOutcome) -> None:
-        """Leave the outcome of a trial on disk and report it."""
+        """Leave the outcome of a trial on disk, or all that one needs which pauses, and report it."""
         from sweeper.training.checkpoint import remove_checkpoints
 
         folder = self._folder(spec)
         if outcome.state is TrialState.FAILED or not outcome.feasible:
             self._require_a_working_device(outcome)
-        write_sealed(folder.outcome, outcome.model_dump_json())
-        remove_checkpoints(folder)
+        if outcome.state is not TrialState.PAUSED:
+            write_sealed(folder.outcome, outcome.model_dump_json())
+            remove_checkpoints(folder)
         self._connection.send(TrialEnded(spec.number, outcome))
 
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:

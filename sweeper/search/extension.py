@@ -41,8 +41,10 @@ from sweeper.search.stored_trial import (
     MODEL_FILES,
     OUTCOME,
     OUTSIDE,
+    PAUSED,
     SECONDS_USED,
     SWEEP,
+    UNTIL,
     stored_json,
 )
 from sweeper.search.study_store import StudyStore
@@ -140,7 +142,8 @@ def _moved(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTr
 
 def _carried(trial: FrozenTrial, fitted: Fit) -> FrozenTrial:
     finished = trial.state in FINISHED
-    attributes = {key: value for key, value in trial.user_attrs.items() if key != OUTSIDE}
+    dropped = {OUTSIDE} if finished else {OUTSIDE, PAUSED, UNTIL}  # the new space says anew where trials pause
+    attributes = {key: value for key, value in trial.user_attrs.items() if key not in dropped}
     state = trial.state if finished else OptunaState.WAITING
     if OUTSIDE in trial.user_attrs:  # an earlier extension had left it out, and it has its place again
         return _with_times(trial, _again_inside(trial, fitted, attributes))

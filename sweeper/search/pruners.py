@@ -14,6 +14,7 @@ from sweeper.config.pruner import (
     PatientConfig,
     PercentileConfig,
     PlateauConfig,
+    PromoteConfig,
     PrunerConfig,
     SuccessiveHalvingConfig,
 )
@@ -51,7 +52,7 @@ def build_pruner(config: PrunerConfig, epochs: int, *, settled: bool = True) -> 
                 )
         case PlateauConfig():
             return _plateau_pruner(config, epochs)
-        case NoPrunerConfig():
+        case NoPrunerConfig() | PromoteConfig():  # which pauses trials, and ends none while others run
             return optuna.pruners.NopPruner()
         case _:
             assert_never(config)

@@ -7,6 +7,7 @@ nothing is left out. What that costs in time and in quality: docs/performance.md
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Container
 from heapq import nsmallest
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from sweeper.search.stored_trial import paused_after
 
 NEWEST, BEST = 900, 100
 LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -33,14 +36,25 @@ class RecentHistory:
         return [trial for trial in self._trials if states is None or trial.state in states]
 
 
+def _as_learned(trial: FrozenTrial) -> FrozenTrial:
+    """Return a paused trial as one that was pruned, so that what it has reached is learned from."""
+    if paused_after(trial) is None:
+        return trial
+    learned = copy.copy(trial)
+    learned.state = TrialState.PRUNED
+    return learned
+
+
 def recent_history(study: optuna.Study, newest: int = NEWEST, best: int = BEST) -> Any:
     """Return a study that shows the best and the newest of its trials, which follow from the trials alone.
 
-    One with several objectives, where many trials are best, is shown whole.
+    One with several objectives, where many trials are best, is shown whole. Paused trials are shown as pruned.
     """
-    trials = study._get_trials(deepcopy=False, states=LEARNED_FROM)
+    stored = study._get_trials(deepcopy=False, states=LEARNED_FROM)
+    trials = [_as_learned(trial) for trial in stored]
     if len(trials) <= newest + best or len(study.directions) > 1:
-        return study
+        paused = any(shown is not trial for shown, trial in zip(trials, stored, strict=True))
+        return RecentHistory(study, trials) if paused else study
     sign = 1 if study.direction == StudyDirection.MINIMIZE else -1
     complete = (trial for trial in trials[:-newest] if trial.state == TrialState.COMPLETE)
     leaders = nsmallest(best, complete, key=lambda trial: sign * trial.values[0])

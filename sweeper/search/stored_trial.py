@@ -32,6 +32,7 @@ ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was pu
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
+UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
 
 ASIDE = "~"  # in the names of studies that an extension keeps aside; no search space can be called so
 
@@ -56,6 +57,13 @@ def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
     )
 
 
+def paused_after(trial: FrozenTrial) -> int | None:
+    """Return the last epoch of a trial that is paused."""
+    if trial.state in FINISHED or not trial.user_attrs.get(PAUSED):
+        return None
+    return max(trial.intermediate_values, default=0)
+
+
 def stored_json(trial: FrozenTrial, attribute: str) -> str | None:
     """Return an attribute that holds JSON; trials of earlier studies hold what it says, and not its text.
 
@@ -70,8 +78,10 @@ def stored_json(trial: FrozenTrial, attribute: str) -> str | None:
 
 
 def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
-    """Return how a trial stands: for Optuna one outside the search space has failed."""
-    return outcome.state if outcome and OUTSIDE in trial.user_attrs else STATES[trial.state]
+    """Return how a trial stands: for Optuna one outside the search space has failed, and one that pauses runs."""
+    if outcome and OUTSIDE in trial.user_attrs:
+        return outcome.state
+    return STATES[trial.state] if paused_after(trial) is None else TrialState.PAUSED
 
 
 def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
@@ -28,6 +29,7 @@ from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
 from sweeper.search.ownership import stored_identity, take_for
+from sweeper.search.pausing import Pausing
 from sweeper.search.pruners import build_pruner
 from sweeper.search.replay import Redrawing
 from sweeper.search.reports import Reports
@@ -47,6 +49,8 @@ from sweeper.search.stored_trial import (
     OUTCOME,
     SECONDS_USED,
     SWEEP,
+    UNTIL,
+    paused_after,
     values_of,
 )
 from sweeper.search.suggest import suggest
@@ -86,6 +90,7 @@ class StudyStore:
         self._rows = TrialRows(sweep.objective.direction)
         self._common_space = new_common_space()
         self._reports = Reports(study, sweep)
+        self._pausing = Pausing(study, sweep)
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -220,7 +225,8 @@ class StudyStore:
     @_guarded
     def requeue_interrupted(self) -> list[int]:
         """Put every trial a dead driver left running back in line, under its own number."""
-        running = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+        begun = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
+        running = [trial for trial in begun if paused_after(trial) is None]
         for trial in running:
             self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
         return [trial.number for trial in running]
@@ -233,7 +239,9 @@ class StudyStore:
 
     @_guarded
     def next_group(self, size: int) -> list[TrialSpec]:
-        """Ask for the next group of trials, an interrupted one first; empty when the budget is used up.
+        """Ask for the next group of trials: an interrupted one first, then one that has paused and is to go on.
+
+        Empty when nothing is to be started now.
 
         Group g has the numbers from g * size up to the next one's first. Of a group that was interrupted
         come those that have not ended, and never others in their place: which trials are suggested
@@ -241,6 +249,8 @@ class StudyStore:
         """
         waiting = {trial.number for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))}
         known = self._study._storage.get_n_trials(self._study._study_id)
+        if not waiting and (number := self._pausing.next(last=known >= self.budget and not self._live)) is not None:
+            return [self._go_on(number)]
         first = min(waiting, default=known)
         numbers = range(first, (first // size + 1) * size)
         return [self._ask(number) for number in numbers if number in waiting or known <= number < self.budget]
@@ -259,16 +269,39 @@ class StudyStore:
         self._live[number] = trial
         config = suggest(self._sweep.search, Redrawing(trial))
         trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
-        kills, sweep = int(trial.user_attrs.get(MEMORY_KILLS, 0)), self._sweep
+        self._pausing.begin(trial)
+        return self._spec(number, trial.user_attrs, config)
+
+    def _spec(self, number: int, attributes: Mapping[str, Any], config: TrialConfig) -> TrialSpec:
+        kills, sweep = int(attributes.get(MEMORY_KILLS, 0)), self._sweep
         return TrialSpec(
             number=number,
             seed=trial_seed(sweep.seed, number),
             epochs=sweep.budget.epochs,
+            pause_after=attributes.get(UNTIL),
             config=config,
             task=sweep.task,
             memory_kills=kills,
             keep_optimizer=sweep.keep_optimizer,
         )
+
+    def _go_on(self, number: int) -> TrialSpec:
+        """Let a paused trial go on."""
+        trial = self._live[number] = self._pausing.take_up(number)
+        return self._spec(number, trial.user_attrs, self._pausing.go_on(trial))
+
+    @_guarded
+    def pause(self, number: int, outcome: TrialOutcome) -> None:
+        """Record what a trial has reached that pauses; `next_group` may return it again."""
+        self._pausing.pause(self._live[number], outcome)
+        del self._live[number]
+
+    @_guarded
+    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
+        """Take up all paused trials and return how they end, since none of them goes on; `finish` is to follow."""
+        ends = self._pausing.ends()
+        self._live |= {number: self._pausing.take_up(number) for number in ends}
+        return list(ends.items())
 
     @_guarded
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -130,10 +130,12 @@ class Driver:
         deadline = self._deadline(started)
         engine = engine_factory()
         self._stop_request.hear()
+        time_is_up = False
         try:
             while True:
                 if self._clock() >= deadline:
                     self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
+                    time_is_up = True
                 self._fill(engine)
                 if self._stop_request or not (self._live or self._more_to_start()):
                     break
@@ -146,6 +148,8 @@ class Driver:
                             self._handle(event)
                 self._look_after_silent_trials(engine)
                 self._observer.tracking_trouble(self._outbox.trouble)
+            if time_is_up and not self._stop_request:
+                self._end_paused()
             self._store.add_seconds_used(self._clock() - started)
         finally:
             engine.close()
@@ -173,6 +177,8 @@ class Driver:
             asked = self._store.next_group(self._store.sweep.features.fuse)
             group = [self._with_beginning(spec) for spec in asked]
             if not group:
+                if not self._live:
+                    self._end_paused()
                 return
             self._live.update(spec.number for spec in group)
             self._silence.group_started([spec.number for spec in group])
@@ -208,6 +214,8 @@ class Driver:
 
     def _handle(self, event: Event) -> None:
         match event:
+            case TrialEnded(number, outcome) if outcome.state is TrialState.PAUSED:
+                self._pause(number, outcome)
             case TrialEnded(number, outcome):
                 self._end_trial(number, outcome)
             case WorkerReady(room):
@@ -234,6 +242,22 @@ class Driver:
         self._observer.trial_ended(number, outcome)
         if self._failures.count(outcome):
             self._stop(f"{self._failures.limit} trials in a row failed for the same reason: {outcome.reason}")
+
+    def _pause(self, number: int, outcome: TrialOutcome) -> None:
+        self._store.pause(number, outcome)
+        self._live.discard(number)
+        self._silence.trial_ended(number)
+        self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
+        self._observer.trial_paused(number, outcome)
+
+    def _end_paused(self) -> None:
+        """End the trials that are paused, since none of them goes on: their workers have left all that is kept."""
+        for number, outcome in self._store.end_paused():
+            folder = self._folder.trial(number)
+            write_sealed(folder.outcome, outcome.model_dump_json())
+            for checkpoint in (folder.checkpoint, folder.checkpoint_before):
+                checkpoint.unlink(missing_ok=True)
+            self._end_trial(number, outcome)
 
     def _summarize(self) -> None:
         """Bring the parent run up to date, if that is due."""

@@ -32,7 +32,7 @@ class Ledger(Protocol):
         """Put back in line what runs."""
 
     def next_group(self, size: int) -> list[TrialSpec]:
-        """Return what a worker gets next; empty when there is nothing more to start."""
+        """Return what a worker gets next; empty when there is nothing to start now."""
 
     def remaining(self) -> int:
         """Return how many are still to finish."""
@@ -45,6 +45,12 @@ class Ledger(Protocol):
 
     def together(self) -> AbstractContextManager[None]:
         """Store what is reported in the block by its end, in one go where that is faster."""
+
+    def pause(self, number: int, outcome: TrialOutcome) -> None:
+        """Record what has been reached by one that pauses; `next_group` may return it again."""
+
+    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
+        """Return how all end that are paused, now that none of them goes on; `finish` is to follow for each."""
 
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how it ended; after this it is never run again."""

@@ -28,6 +28,9 @@ class Observer(Protocol):
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None: ...
 
+    def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
+        """A trial pauses, to go on later or never."""
+
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None: ...
 
     def worker_died(self, number: int | None, reason: str) -> None: ...

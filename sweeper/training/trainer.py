@@ -32,7 +32,7 @@ TRAINED = ("loss", "accuracy", "psnr")
 
 
 def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch: OnEpoch) -> TrialOutcome:
-    """Train a trial to its end, from its last checkpoint where there is one.
+    """Train a trial to its end, or until it is to pause, from its last checkpoint where there is one.
 
     `on_epoch` gets every finished epoch, those of the checkpoint again first, and answers whether
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
@@ -56,7 +56,7 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
             learner.load_state_dict(state, spec.config.batch_size)
         state = None  # as large as network and optimizer together
         pruned = _train_epochs(spec, learner, progress, folder, conditions, on_epoch)
-        outcome = progress.outcome(TrialState.PRUNED if pruned else TrialState.COMPLETE)
+        outcome = progress.outcome(TrialState.PRUNED if pruned else _state(spec, progress, conditions.patience))
     except DoesNotFit as error:
         config = spec.config
         why = f"{error} ({config.backbone} at {config.image_size} pixels, batch size {config.batch_size})"
@@ -113,7 +113,7 @@ def _train_epochs(
         return True
     data, device = conditions.data, conditions.device
     with EpochWriter(device) as writer:
-        while not writer.pruned and progress.epochs < spec.epochs and not progress.stalled(conditions.patience):
+        while not writer.pruned and progress.epochs < spec.until and not progress.stalled(conditions.patience):
             try:
                 finished = _run_epoch(spec, learner, data, progress, device, writer)
             except (TrialError, RuntimeError, MemoryError):
@@ -129,6 +129,12 @@ def _train_epochs(
             learner.remember_limits()
             writer.submit(partial(_leave_epoch, record, metrics, validated, learner.task, folder, on_epoch))
         return writer.wait()
+
+
+def _state(spec: TrialSpec, progress: Progress, patience: int | None) -> TrialState:
+    """Return how a trial stands that was not pruned and trains no further."""
+    pauses = progress.epochs < spec.epochs and not progress.stalled(patience)
+    return TrialState.PAUSED if pauses else TrialState.COMPLETE
 
 
 def _leave_epoch(

@@ -16,8 +16,8 @@ from sweeper.search.pruners import build_pruner
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 
-ENDS_NOTHING = {"none"}
-"""Pruners that leave a hopeless trial alone."""
+ENDS_NOTHING = {"none", "promote"}
+"""Pruners that end no trial while it runs; promote pauses all of them (tests/search/test_promotion.py)."""
 
 EPOCHS = 9
 NAMES = [str(get_args(kind.model_fields["name"].annotation)[0]) for kind in get_args(get_args(PrunerConfig)[0])]
@@ -91,7 +91,7 @@ def answered(name: str, tmp_path_factory: pytest.TempPathFactory) -> Decisions:
 def test_a_pruner_is_built_by_its_name_alone_for_trials_of_any_length(name: str, epochs: int) -> None:
     config: PrunerConfig = TypeAdapter(PrunerConfig).validate_python(name)
     assert isinstance(build_pruner(config, epochs), optuna.pruners.BasePruner)
-    assert isinstance(build_pruner(config, epochs), optuna.pruners.NopPruner) is (name == "none")
+    assert isinstance(build_pruner(config, epochs), optuna.pruners.NopPruner) is (name in ENDS_NOTHING)
 
 
 @pytest.mark.parametrize("curve", [LEVEL, RISING[::-1]], ids=["level", "falling"])

@@ -18,6 +18,8 @@ PRUNERS: list[dict[str, Any]] = [
     {"name": "median", "startup_trials": 1},
     {"name": "successive_halving", "reduction_factor": 2},
     {"name": "hyperband", "reduction_factor": 2},
+    {"name": "promote"},
+    {"name": "promote", "rungs": [1, 3], "keep": 0.5},
 ]
 QUIET = Rates(switch=0.5, back=0.01)
 
@@ -71,8 +73,8 @@ def _sweep(dice: random.Random) -> SweepConfig:
         "objective": {"metric": dice.choice(["val/accuracy", "val/loss"])},
         "budget": budget,
         "sampler": sampler,
-        "pruner": dice.choice(PRUNERS),
-        "features": {"fuse": dice.choice([1, 1, 3])},
+        "pruner": (pruner := dice.choice(PRUNERS)),
+        "features": {"fuse": 1 if pruner["name"] == "promote" else dice.choice([1, 1, 3])},
         "search": {
             "backbone": {"choice": ["a", "b"]},
             "drop_rate": {"float": [0, 0.5]},

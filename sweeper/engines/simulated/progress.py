@@ -57,7 +57,7 @@ class SimulatedTrial:
     @property
     def complete(self) -> bool:
         """Whether there is no epoch left to train."""
-        return self.ended is not None or self.pruned or len(self.history) >= self.spec.epochs or self._stalled
+        return self.ended is not None or self.pruned or len(self.history) >= self.spec.until or self._stalled
 
     @property
     def _stalled(self) -> bool:
@@ -76,12 +76,23 @@ class SimulatedTrial:
         self.history = history
 
     def end(self, now_ms: int, failure: str | None = None) -> TrialOutcome:
-        """Leave the outcome on disk and return it; one that was there stays. Raises DiskError."""
+        """Leave the outcome on disk and return it; one that was there stays, and one that pauses leaves none.
+
+        Raises DiskError.
+        """
         if self.ended is None:
             outcome = self._failed(failure) if failure else self._outcome()
             self.ended = outcome.model_copy(update={"timestamp_ms": now_ms, "seconds": self._seconds})
-            write_sealed(self.folder.outcome, self.ended.model_dump_json())
+            if outcome.state is not TrialState.PAUSED:
+                write_sealed(self.folder.outcome, self.ended.model_dump_json())
         return self.ended
+
+    @property
+    def _state(self) -> TrialState:
+        if self.pruned:
+            return TrialState.PRUNED
+        pauses = len(self.history) < self.spec.epochs and not self._stalled
+        return TrialState.PAUSED if pauses else TrialState.COMPLETE
 
     def _failed(self, reason: str) -> TrialOutcome:
         return TrialOutcome(state=TrialState.FAILED, epochs=len(self.history), reason=reason, device=SIMULATED)
@@ -90,7 +101,7 @@ class SimulatedTrial:
         best = self._best
         judged: dict[str, float] = {name: best.values[name] for name in METRICS[self.sweep.task.name]} if best else {}
         return TrialOutcome(
-            state=TrialState.PRUNED if self.pruned else TrialState.COMPLETE,
+            state=self._state,
             epochs=len(self.history),
             best_epoch=best.epoch if best else None,
             best_value=best.values[self.sweep.objective.metric] if best else None,

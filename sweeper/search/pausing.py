@@ -1,0 +1,74 @@
+"""Trials that pause, in Optuna's storage: for Optuna they run, so that it neither starts nor ends them."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.pruner import PromoteConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
+from sweeper.results import TrialOutcome, TrialState
+from sweeper.seal import sealed_text
+from sweeper.search.promotion import Promotion, standings
+from sweeper.search.stored_trial import CONFIG, PAUSED, UNTIL, stored_json
+
+
+class Pausing:
+    """The paused trials of one study. Of a study whose pruner pauses none there are never any."""
+
+    def __init__(self, study: optuna.Study, sweep: SweepConfig):
+        self._study = study
+        self._maximize = sweep.objective.direction == "maximize"
+        pruner = sweep.pruner
+        self._promotion = Promotion(pruner, sweep.budget.epochs) if isinstance(pruner, PromoteConfig) else None
+
+    def next(self, *, last: bool) -> int | None:
+        """Return the number of the paused trial that is to go on; `last` as of `Promotion.next`."""
+        if self._promotion is None:
+            return None
+        trials = self._study.get_trials(deepcopy=False)
+        return self._promotion.next(standings(trials, maximize=self._maximize), last=last)
+
+    def begin(self, trial: optuna.Trial) -> None:
+        """Note where a trial is to pause; one that was interrupted keeps to what was noted."""
+        if self._promotion is not None and UNTIL not in trial.user_attrs:
+            stored = self._study._storage.get_trial(trial._trial_id)
+            trial.set_user_attr(UNTIL, self._promotion.after(_epochs(stored)))
+
+    def take_up(self, number: int) -> optuna.Trial:
+        """Return a trial that is paused, to write to it. What the study samples by is put aside."""
+        trial_id = self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        self._study.sampler = optuna.samplers.RandomSampler()  # its parameters are known
+        return optuna.Trial(self._study, trial_id)
+
+    def go_on(self, trial: optuna.Trial) -> TrialConfig:
+        """Let a paused trial go on to the next rung, and return what it is. Raises StudyError."""
+        stored = self._study._storage.get_trial(trial._trial_id)
+        config = stored_json(stored, CONFIG)
+        if self._promotion is None or config is None:
+            raise StudyError(f"the study storage holds no settings of trial {trial.number}; `sweeper doctor` says more")
+        trial.set_user_attr(UNTIL, self._promotion.after(_epochs(stored)))
+        trial.set_user_attr(PAUSED, None)  # last: before it nothing has changed
+        return TrialConfig.model_validate_json(config)
+
+    def pause(self, trial: optuna.Trial, outcome: TrialOutcome) -> None:
+        """Note what a trial has reached that pauses."""
+        trial.set_user_attr(PAUSED, sealed_text(outcome.model_dump_json()))
+
+    def ends(self) -> dict[int, TrialOutcome]:
+        """Return how each paused trial ends where none of them goes on."""
+        found = {}
+        for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+            stored = stored_json(trial, PAUSED)
+            if stored is not None:
+                outcome = TrialOutcome.model_validate_json(stored)
+                why = f"paused after epoch {outcome.epochs}, and others were better"
+                found[trial.number] = outcome.model_copy(update={"state": TrialState.PRUNED, "reason": why})
+        return found
+
+
+def _epochs(trial: FrozenTrial) -> int:
+    return max(trial.intermediate_values, default=0)

@@ -1,0 +1,107 @@
+"""Which paused trial goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeper.config.pruner import PromoteConfig
+from sweeper.search.promotion import Promotion, Standing, rungs
+
+EPOCHS = 9
+
+
+def config(*rungs: int, keep: float = 1 / 3) -> PromoteConfig:
+    return PromoteConfig.model_validate({"name": "promote", "rungs": rungs or (1, 3), "keep": keep})
+
+
+def paused(number: int, *values: float) -> Standing:
+    return Standing(number, dict(enumerate(values, 1)), paused=len(values))
+
+
+def test_trials_pause_once_after_a_tenth_of_the_epochs_unless_told_otherwise() -> None:
+    default = PromoteConfig(name="promote")
+    assert [rungs(default, epochs) for epochs in (1, 2, 9, 30, 100)] == [(), (1,), (1,), (3,), (10,)]
+    assert rungs(config(4, 2, 50), 10) == (2, 4)
+
+
+def test_the_best_of_three_goes_on_and_further_ones_as_more_arrive() -> None:
+    promotion = Promotion(config(), EPOCHS)
+    three = [paused(0, 0.1), paused(1, 0.3), paused(2, 0.2)]
+    assert promotion.next(three[:2], last=False) is None
+    assert promotion.next(three, last=False) == 1
+    on = [three[0], replace(three[1], paused=None), three[2]]
+    assert promotion.next(on, last=False) is None
+    five = [*on, paused(3, 0.25), paused(4, 0.05)]
+    assert promotion.next(five, last=False) is None
+    assert promotion.next([*five, paused(5, 0.0)], last=False) == 3
+
+
+def test_a_higher_rung_comes_first() -> None:
+    promotion = Promotion(config(), EPOCHS)
+    above = [paused(number, 0.5, 0.5, 0.5 + number / 100) for number in range(3)]
+    below = [paused(number, 0.9) for number in range(3, 20)]
+    assert promotion.next([*above, *below], last=False) == 2
+
+
+def test_the_best_value_until_a_rung_counts_and_not_the_last() -> None:
+    promotion = Promotion(config(2), EPOCHS)
+    assert promotion.next([paused(0, 0.9, 0.1), paused(1, 0.2, 0.3), paused(2, 0.2, 0.4)], last=False) == 0
+
+
+def test_one_that_ends_before_the_next_rung_leaves_its_place_to_the_next_best() -> None:
+    promotion = Promotion(config(), EPOCHS)
+    stalled = Standing(1, {1: 0.3, 2: 0.3}, ended=True)
+    assert promotion.next([paused(0, 0.1), stalled, paused(2, 0.2)], last=False) == 2
+    went_on = Standing(1, {1: 0.3, 2: 0.3, 3: 0.4}, paused=3)
+    assert promotion.next([paused(0, 0.1), went_on, paused(2, 0.2)], last=False) is None
+
+
+def test_of_a_few_trials_one_goes_on_to_the_end() -> None:
+    promotion = Promotion(config(), EPOCHS)
+    assert promotion.next([paused(0, 0.1), paused(1, 0.3)], last=True) == 1
+    assert promotion.next([paused(0, 0.1), paused(1, 0.3, 0.4, 0.5)], last=True) == 1
+    assert (
+        promotion.next([paused(0, 0.1), Standing(1, dict.fromkeys(range(1, 10), 0.3), ended=True)], last=True) is None
+    )
+
+
+def searched(promotion: Promotion, curves: list[list[float]]) -> list[Standing]:
+    """Run a whole study with one worker."""
+    trials: list[Standing] = []
+    while True:
+        last = len(trials) == len(curves)
+        number = promotion.next(trials, last=last)
+        if number is None and last:
+            return trials
+        if number is None:
+            number = len(trials)
+            trials.append(Standing(number, {}))
+        until = promotion.after(trials[number].epochs)
+        values = dict(enumerate(curves[number][:until], 1))
+        ended = until == EPOCHS
+        trials[number] = Standing(number, values, paused=None if ended else until, ended=ended)
+
+
+curve = st.lists(st.floats(0, 1), min_size=EPOCHS, max_size=EPOCHS)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(curve, min_size=1, max_size=25), st.floats(0.1, 0.9), st.lists(st.integers(1, 8), min_size=1))
+def test_a_study_ends_with_a_whole_trial_and_a_trial_that_always_leads_is_one(
+    curves: list[list[float]], keep: float, pauses: list[int]
+) -> None:
+    promotion = Promotion(config(*pauses, keep=keep), EPOCHS)
+    curves = [*curves, [2.0] * EPOCHS]
+    trials = searched(promotion, curves)
+    assert trials[-1].epochs == EPOCHS
+    for rung in rungs(config(*pauses, keep=keep), EPOCHS):
+        reached = [trial for trial in trials if trial.epochs >= rung]
+        on = [trial for trial in reached if trial.epochs > rung]
+        halted = [trial for trial in reached if trial.epochs == rung]
+        assert len(on) >= 1
+        places = max(1, int(keep * len(reached) + 1e-9))
+        best = sorted(reached, key=lambda trial: (-trial.best_until(rung), trial.number))[:places]
+        assert all(trial in on for trial in best), (rung, halted)  # nobody among the best is left behind
