@@ -123,6 +123,25 @@ def test_a_trial_that_is_answered_with_prune_ends_as_pruned_after_that_epoch(eng
     assert engine.idle == 1
 
 
+def test_a_trial_that_pauses_frees_its_slot_and_goes_on_later_as_if_it_had_not(engine: Engine, tmp_path: Path) -> None:
+    whole, halved = spec_of(number=0, epochs=3), spec_of(number=1, epochs=3)
+    engine.submit([whole])
+    expected = next_of(engine, TrialEnded).outcome
+    engine.submit([halved.model_copy(update={"pause_after": 2})])
+    paused = next_of(engine, TrialEnded)
+    assert (paused.number, paused.outcome.state, paused.outcome.epochs) == (1, TrialState.PAUSED, 2)
+    assert engine.idle == 1
+    folder = Workspace(tmp_path).study("s").trial(1)
+    assert folder.checkpoint.exists()
+    assert not folder.outcome.exists()
+    assert (folder.weights_of(paused.outcome.best_epoch or 0)).exists()
+    engine.submit([halved])
+    ended = next_of(engine, TrialEnded).outcome
+    assert (ended.state, ended.epochs) == (TrialState.COMPLETE, 3)
+    assert ended.best_metrics == expected.best_metrics
+    assert not folder.checkpoint.exists()
+
+
 def test_a_trial_that_cannot_be_built_fails_with_its_reason_and_the_slot_goes_on(engine: Engine) -> None:
     engine.submit([spec_of(backbone="no_such_network")])
     outcome = next_of(engine, TrialEnded).outcome

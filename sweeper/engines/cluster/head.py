@@ -51,10 +51,10 @@ def connect(address: str) -> bool:
         return False
     package = Path(__file__).parents[2]
     try:
-        if address not in ("auto", "local"):
-            require_answer(address)
+        if address != "local" and (found := _found(address)) is not None:
+            require_answer(found)
         ray.init(
-            address=None if address == "local" else address,
+            address=address,
             runtime_env={"py_modules": [str(package)]},
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -66,6 +66,14 @@ def connect(address: str) -> bool:
             "with --ray-address HOST:PORT"
         ) from error
     return True
+
+
+def _found(address: str) -> str | None:
+    """Return HOST:PORT for `auto`: Ray keeps it in a file, of a cluster that is gone too; None where there is none."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    found: str | None = canonicalize_bootstrap_address(address) if address == "auto" else address
+    return found
 
 
 def require_answer(address: str) -> None:
