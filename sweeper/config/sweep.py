@@ -92,6 +92,11 @@ class BudgetConfig(Frozen):
         description="Seconds, or a duration like 30m, after which a worker without an epoch is ended and its trial "
         "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch.",
     )
+    repeats: bool = Field(
+        False,
+        description="Train a configuration again where the sampler suggests it again. Otherwise a finite search space "
+        "gives the nearest one that has not been tried, and the study ends when all have been.",
+    )
     max_consecutive_failures: Trials = Field(
         5, description="Stop the study after this number of failed trials in a row with the same reason."
     )

@@ -67,12 +67,12 @@ def grid(space: BaseModel, seed: int) -> list[dict[str, Any]]:
 
     Raises ConfigError for a range without steps and for more than 100,000 combinations.
     """
-    combinations = list(_combinations(space))
-    order = np.random.default_rng(seed).permutation(len(combinations))
-    return [combinations[index] for index in order]
+    found = list(combinations(space))
+    return [found[index] for index in np.random.default_rng(seed).permutation(len(found))]
 
 
-def _combinations(space: BaseModel) -> Iterator[dict[str, Any]]:
+def combinations(space: BaseModel) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of one combination after another. Raises ConfigError as `grid` does."""
     odometer = _Odometer([])
     for _ in range(LARGEST_GRID):
         suggest(space, odometer)

@@ -118,6 +118,11 @@ class Mirror(_CachedStorage):
             study.param_distribution[name] = next(drawn, distribution)
         check_distribution_compatibility(study.param_distribution[name], distribution)
 
+    def forget_drawn(self, trial_id: int) -> None:
+        """Forget what was drawn for a trial, of which nothing is written yet."""
+        if self._drawn.pop(trial_id, None):
+            self._change(trial_id, params={}, distributions={})
+
     def _write_drawn(self, trial_id: int) -> None:
         if trial_id in self._drawn:
             self._backend.add_params(trial_id, self._drawn[trial_id])

@@ -55,6 +55,7 @@ from sweeper.search.stored_trial import (
 )
 from sweeper.search.suggest import suggest
 from sweeper.search.trial_rows import TrialRows
+from sweeper.search.untried import Untried, trials_of
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class StudyStore:
         self._common_space = new_common_space()
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
+        self._untried = Untried(study, sweep)
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -198,10 +200,10 @@ class StudyStore:
             return None
         return grid(self._sweep.search, self._sweep.seed)
 
-    @property
+    @cached_property
     def budget(self) -> int:
-        """Trials this study will have: the budget's, or all of a smaller grid."""
-        return self._sweep.budget.trials if self._grid is None else min(self._sweep.budget.trials, len(self._grid))
+        """Trials this study will have: the budget's, or all of a smaller search space."""
+        return trials_of(self._sweep)
 
     @property
     def seconds_used(self) -> float:
@@ -239,10 +241,9 @@ class StudyStore:
 
     @_guarded
     def next_group(self, size: int) -> list[TrialSpec]:
-        """Ask for the next group of trials: an interrupted one first, then one that has paused and is to go on.
+        """Ask for the next group of trials; empty when nothing is to be started now.
 
-        Empty when nothing is to be started now.
-
+        An interrupted one comes first, then one that has paused and is to go on.
         Group g has the numbers from g * size up to the next one's first. Of a group that was interrupted
         come those that have not ended, and never others in their place: which trials are suggested
         without knowledge of each other then follows from their numbers alone.
@@ -266,8 +267,10 @@ class StudyStore:
                 f"trial {number} was expected and trial {trial.number} came: another program is writing to the "
                 f"study {self._sweep.study}; end it, then run the same command again"
             )
-        self._live[number] = trial
         config = suggest(self._sweep.search, Redrawing(trial))
+        if (other := self._untried.in_place_of(trial)) is not None:
+            trial, config = other, suggest(self._sweep.search, Redrawing(other))
+        self._live[number] = trial
         trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
         self._pausing.begin(trial)
         return self._spec(number, trial.user_attrs, config)

@@ -20,6 +20,7 @@ from sweeper.data.listing import enumerated
 from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
+from sweeper.search.untried import trials_of
 
 FEW_TO_JUDGE_BY = 50
 """Validation images below which one of them moves the accuracy by more than 2 %."""
@@ -79,8 +80,9 @@ def simulated_opening(sweep: SweepConfig, engine: SimulateConfig, workers: str |
 
 def _goal(sweep: SweepConfig) -> str:
     goals = ", ".join(f"{goal.metric} ({goal.direction}d)" for goal in sweep.goals)
-    trials, epochs = sweep.budget.trials, sweep.budget.epochs
-    return f"{goals}; {trials:,} trial{'s' * (trials > 1)} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
+    trials, epochs = trials_of(sweep), sweep.budget.epochs
+    all_of_them = ", all that the search space holds," if trials < sweep.budget.trials else ""
+    return f"{goals}; {trials:,} trial{'s' * (trials > 1)}{all_of_them} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
 
 
 def _splits(images: ImageSet, notes: Notes) -> Iterator[str]:
