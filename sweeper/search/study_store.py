@@ -241,9 +241,7 @@ class StudyStore:
 
     @_guarded
     def next_group(self, size: int) -> list[TrialSpec]:
-        """Ask for the next group of trials; empty when nothing is to be started now.
-
-        An interrupted one comes first, then one that has paused and is to go on.
+        """Ask for the next trials: interrupted ones first, then one that has paused; empty when none starts now.
         Group g has the numbers from g * size up to the next one's first. Of a group that was interrupted
         come those that have not ended, and never others in their place: which trials are suggested
         without knowledge of each other then follows from their numbers alone.
