@@ -37,6 +37,9 @@ def run(
     warm_start_from: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
     ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Train the settings of failed trials once more, beyond the budget.")
+    ] = False,
     with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -59,4 +62,5 @@ def run(
             tracking_uri=tracking_uri,
             with_report=with_report,
             warm_start_from=warm_start_from,
+            retry_failed=retry_failed,
         )

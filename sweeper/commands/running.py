@@ -34,6 +34,7 @@ def run_and_tell(
     tracking_uri: str | None,
     with_report: bool,
     warm_start_from: str | None = None,
+    retry_failed: bool = False,
 ) -> SweepResult:
     """Run a study up to its budget, show how it goes and what came of it."""
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
@@ -60,6 +61,7 @@ def run_and_tell(
             clock=clock,
             observer=observer,
             leaders=leaders,
+            retry_failed=retry_failed,
             workers=workers,
         )
     if any(row.value is not None for row in result.rows):
@@ -168,6 +170,8 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
         say(f"{reason(result)}; the same command goes on: {command}")
         leave(result)
     require_finished(study, result.rows)
+    if failed := states.count("failed"):
+        say(f"{failed} failed: with --retry-failed the same command trains their settings once more")
     named = storage and storage != os.environ.get("OPTUNA_STORAGE")  # which the next command reads too
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage and named else ""
     if isinstance(sweep.engine, SimulateConfig):

@@ -15,7 +15,7 @@ from sweeper.display import cells
 from sweeper.display.cells import add_column, add_row, bar, cell, new_table
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
-from sweeper.display.tables import COLORS, duration, score, sending, short, silent_for
+from sweeper.display.tables import COLORS, duration, retrying, score, sending, short, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
@@ -76,6 +76,9 @@ class LiveTable:
             line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
             line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
             self._lines[row.number] = line
+
+    def retrying(self, numbers: list[int]) -> None:
+        self._live.console.print(cells.message(retrying(numbers)), soft_wrap=True)
 
     def trial_started(self, spec: TrialSpec) -> None:
         if self._forecast is not None:

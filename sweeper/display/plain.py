@@ -10,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
-from sweeper.display.tables import duration, score, sending, silent_for
+from sweeper.display.tables import duration, retrying, score, sending, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
@@ -60,6 +60,9 @@ class PlainLines:
         self._forecast = Forecast(rows, budget, sweep.objective)
         self._paused |= {row.number for row in rows if row.state is TrialState.PAUSED}
         self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} {self._noun}s done")
+
+    def retrying(self, numbers: list[int]) -> None:
+        self._say(retrying(numbers))
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._forecast.trial_started(spec.number)

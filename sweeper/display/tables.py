@@ -239,6 +239,14 @@ def silent_for(seconds: float) -> str:
     return f"no epoch for {duration(seconds)}; its worker may be stopped, or its disk or GPU may hang"
 
 
+def retrying(numbers: Sequence[int]) -> str:
+    """Say which failed trials are trained once more."""
+    if not numbers:
+        return "no trial has failed that was not tried again: there is nothing to retry"
+    named = f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+    return f"in line once more, under new numbers: the settings of {named}, which failed"
+
+
 def sending(left: int) -> str:
     """Say how many runs are still to arrive in MLflow after the last trial."""
     return f"sending to MLflow: {left} runs left"

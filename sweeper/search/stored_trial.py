@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -29,6 +30,7 @@ SWEEP, SECONDS_USED, CONFIRMATION = "sweep", "seconds_used", "confirmation"
 CARD, MODEL_FILES = "card", "model_files"  # what its runs record; the content of its model files, by their digests
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
 ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
+RETRY_OF = "retry_of"  # the number of the failed trial whose configuration it has
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
@@ -55,6 +57,13 @@ def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
         outcome=outcome,
         outside=trial.user_attrs[OUTSIDE]["why"] if OUTSIDE in trial.user_attrs else None,
     )
+
+
+def stored_configuration(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return the configuration that a trial was given."""
+    stored = stored_json(trial, CONFIG)
+    found: dict[str, Any] | None = json.loads(stored) if stored else None
+    return found
 
 
 def paused_after(trial: FrozenTrial) -> int | None:

@@ -15,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sampler import CmaEsConfig, GridConfig
-from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError
@@ -31,6 +30,7 @@ from sweeper.search.mirror import Mirror
 from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.pausing import Pausing
 from sweeper.search.pruners import build_pruner
+from sweeper.search.queue import Queue
 from sweeper.search.replay import Redrawing
 from sweeper.search.reports import Reports
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
@@ -42,9 +42,7 @@ from sweeper.search.stored_trial import (
     ATTEMPTS,
     CONFIG,
     ENDINGS,
-    ENQUEUED,
     FINISHED,
-    GIVEN,
     MEMORY_KILLS,
     OUTCOME,
     SECONDS_USED,
@@ -93,6 +91,7 @@ class StudyStore:
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
         self._untried = Untried(study, sweep)
+        self._queue = Queue(study, sweep)
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -200,9 +199,13 @@ class StudyStore:
             return None
         return grid(self._sweep.search, self._sweep.seed)
 
-    @cached_property
+    @property
     def budget(self) -> int:
-        """Trials this study will have: the budget's, or all of a smaller search space."""
+        """Trials this study will have: the budget's, or all of a smaller search space, and one for each retried."""
+        return self._planned + self._queue.retries
+
+    @cached_property
+    def _planned(self) -> int:
         return trials_of(self._sweep)
 
     @property
@@ -308,21 +311,19 @@ class StudyStore:
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Put named configurations in line, before what the sampler suggests; return the names of the new ones.
 
-        Each is put there once, over any restarts, and none beyond the budget. What one does not name, or names
-        outside the search space, is left to the sampler.
+        Each is put there once, over any restarts, and none beyond the budget.
         """
-        trials = self._study.get_trials(deepcopy=False)
-        known = {trial.user_attrs.get(ENQUEUED) for trial in trials}
-        new = [name for name in configurations if name not in known][: max(0, self.budget - len(trials))]
-        for name in new:
-            params = fit(self._sweep.search, configurations[name]).params
-            self._study.enqueue_trial(params, user_attrs={ENQUEUED: name, GIVEN: dict(configurations[name])})
-        return new
+        return self._queue.put(configurations, self.budget)
+
+    @_guarded
+    def retry_failed(self) -> list[int]:
+        """Put the configurations of failed trials in line once more, beyond the budget; return their numbers."""
+        return self._queue.retry_failed()
 
     @property
     def begun(self) -> bool:
         """Whether there are trials that were not put in line by name."""
-        return any(ENQUEUED not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+        return self._queue.begun
 
     @_guarded
     def remaining(self) -> int:

@@ -38,7 +38,7 @@ class Untried:
 
         What was asked for by name, or has been begun before, stays as it is.
         """
-        if self._may_repeat or CONFIG in trial.user_attrs or trial._fixed_params:
+        if may_repeat(self._sweep) or CONFIG in trial.user_attrs or trial._fixed_params:
             return None
         params = self._nearest(trial)
         if params is None:
@@ -47,10 +47,6 @@ class Untried:
         storage.forget_drawn(trial._trial_id)
         storage.set_trial_system_attr(trial._trial_id, FIXED_PARAMS, params)
         return optuna.Trial(self._study, trial._trial_id)
-
-    @cached_property
-    def _may_repeat(self) -> bool:
-        return may_repeat(self._sweep) or isinstance(self._sweep.sampler, GridConfig)
 
     def _nearest(self, trial: optuna.Trial) -> dict[str, Any] | None:
         """Return the parameters that no trial has, with most in common with those of a trial that repeats another.

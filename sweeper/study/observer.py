@@ -24,6 +24,9 @@ class Observer(Protocol):
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         """The study is open; `rows` are the trials of earlier runs."""
 
+    def retrying(self, numbers: list[int]) -> None:
+        """The configurations of these failed trials are in line once more."""
+
     def trial_started(self, spec: TrialSpec) -> None: ...
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None: ...

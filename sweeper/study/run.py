@@ -39,14 +39,16 @@ def run_sweep(
     engine: EngineFactory,
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
+    retry_failed: bool = False,
     workers: str | None = None,
     clock: Clock | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
-    that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`. `workers`
-    is how many the engine has: a number, `auto`, or None for one on each device. `clock` as of `Driver`.
+    that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
+    `retry_failed` trains the configurations of failed trials once more. `workers` is how many the engine has: a number,
+    `auto`, or None for one on each device. `clock` as of `Driver`.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
@@ -70,6 +72,8 @@ def run_sweep(
             if leaders and not store.begun:
                 store.enqueue({**sweep.enqueue, **leaders})
             store.enqueue(sweep.enqueue)
+            if retry_failed:
+                observer.retrying(store.retry_failed())
             source = read_lineage(folder)
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
             card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)

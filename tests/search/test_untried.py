@@ -122,3 +122,16 @@ def test_spaces_are_counted_as_far_as_the_budget_goes() -> None:
     assert count_up_to(sweep_of().search, 10) == 10
     assert count_up_to(sweep_of({"weight_decay": {"float": [0, 1]}}).search, 10) == 10
     assert trials_of(sweep_of({"weight_decay": {"float": [0, 1]}})) == 40
+
+
+def test_a_grid_is_tried_whole_though_one_of_its_trials_was_retried_meanwhile(tmp_path: Path) -> None:
+    store = StudyStore.create_or_load(url_of(tmp_path), sweep_of(sampler="grid"))
+    first = next_trial(store)
+    assert first is not None
+    store.finish(first.number, TrialOutcome(state=TrialState.FAILED, reason="nan"))
+    assert store.retry_failed() == [0]
+    assert store.retry_failed() == []
+    assert store.budget == 25
+    found = searched(store)
+    assert found[0] == first.config.model_dump_json()
+    assert len(found) == len(set(found)) == 24

@@ -24,9 +24,13 @@ from tests.study.test_driver import Silent
 
 class Listening(Silent):
     facts: dict[str, str]
+    retried: list[int]
 
     def opening(self, opening: Opening) -> None:
         self.facts = dict(opening.facts)
+
+    def retrying(self, numbers: list[int]) -> None:
+        self.retried = numbers
 
 
 def sweep_of(engine: Any, trials: int = 6) -> SweepConfig:
@@ -40,7 +44,9 @@ def sweep_of(engine: Any, trials: int = 6) -> SweepConfig:
     return SweepConfig.model_validate(content)
 
 
-def run(workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None) -> SweepResult:
+def run(
+    workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None, *, retry_failed: bool = False
+) -> SweepResult:
     clock = clock_of(sweep)
     return run_sweep(
         sweep,
@@ -50,6 +56,7 @@ def run(workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None
         engine=lambda: start_engine(sweep, workspace, "2", clock=clock),
         observer=observer or Silent(),
         clock=clock,
+        retry_failed=retry_failed,
     )
 
 
@@ -67,6 +74,22 @@ def test_a_simulated_study_is_recorded_like_any_other_and_marked_everywhere(work
     assert {run.data.tags[DEVICE_TAG] for run in trials} == {"simulated, float32"}
     points = client.get_metric_history(trials[0].info.run_id, "val/accuracy")
     assert [point.step for point in points] == list(range(1, len(points) + 1))
+
+
+def test_failed_trials_are_trained_again_on_request_once_each(workspace: Workspace) -> None:
+    first = run(workspace, sweep_of({"name": "simulate", "faults": {"failed": 0.2}}, trials=12))
+    failed = [row.number for row in first.rows if row.state is TrialState.FAILED]
+    assert failed
+    healthy = sweep_of({"name": "simulate"}, trials=12)
+    watching = Listening()
+    again = run(workspace, healthy, watching, retry_failed=True)
+    assert watching.retried == failed
+    assert [row.number for row in again.rows] == list(range(12 + len(failed)))
+    for number, row in zip(failed, again.rows[12:], strict=True):
+        assert row.config == again.rows[number].config
+        assert row.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    assert run(workspace, healthy, watching, retry_failed=True).rows == again.rows
+    assert watching.retried == []
 
 
 def test_two_runs_of_a_simulation_give_the_same_trials(workspace: Workspace, tmp_path_factory, created) -> None:

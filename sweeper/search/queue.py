@@ -1,0 +1,69 @@
+"""Configurations that are put in line by name: those of the user, and of trials that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState as OptunaState
+
+from sweeper.config.space_membership import fit
+from sweeper.config.sweep import SweepConfig
+from sweeper.search.stored_trial import ENQUEUED, GIVEN, OUTSIDE, RETRY_OF, stored_configuration
+
+
+class Queue:
+    """What stands in line by name in one study."""
+
+    def __init__(self, study: optuna.Study, sweep: SweepConfig):
+        self._study = study
+        self._sweep = sweep
+        self._retries: int | None = None
+
+    def put(self, configurations: Mapping[str, Mapping[str, Any]], budget: int) -> list[str]:
+        """Put named configurations in line and return the names of the new ones.
+
+        Each is put there once, over any restarts, and none beyond the budget. What one does not name, or names outside
+        the search space, is left to the sampler.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        known = {trial.user_attrs.get(ENQUEUED) for trial in trials}
+        new = [name for name in configurations if name not in known][: max(0, budget - len(trials))]
+        for name in new:
+            self._put(name, configurations[name])
+        return new
+
+    def _put(self, name: str, given: Mapping[str, Any], **attributes: Any) -> None:
+        params = fit(self._sweep.search, given).params
+        self._study.enqueue_trial(params, user_attrs={ENQUEUED: name, GIVEN: dict(given), **attributes})
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are trials that were not put in line by name."""
+        return any(ENQUEUED not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
+
+    def retry_failed(self) -> list[int]:
+        """Put the configuration of each failed trial in line once more, under a new number; return whose.
+
+        The budget counts them as one trial. A trial is retried once; where that fails too, it may be in its turn.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        found = []
+        for trial in trials:
+            given = stored_configuration(trial)
+            failed = trial.state == OptunaState.FAIL and OUTSIDE not in trial.user_attrs
+            if failed and given is not None and trial.number not in retried:
+                self._put(f"trial {trial.number} again", given, **{RETRY_OF: trial.number})
+                found.append(trial.number)
+        self._retries = None
+        return found
+
+    @property
+    def retries(self) -> int:
+        """How many trials stand for others that failed."""
+        if self._retries is None:
+            trials = self._study.get_trials(deepcopy=False)
+            self._retries = sum(RETRY_OF in trial.user_attrs for trial in trials)
+        return self._retries
