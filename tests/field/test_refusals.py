@@ -108,7 +108,7 @@ def test_the_exit_code_shows_a_refusal(here: Here) -> None:
 def test_an_experiment_deleted_while_a_sweep_runs_is_final_and_what_waits_can_be_recorded_elsewhere(
     here: Here, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "DELIVERY_PATIENCE_S", 1.0)
+    monkeypatch.setattr(driver, "DELIVERY_PATIENCE_S", 30.0)
 
     def loses_its_experiment(spec: TrialSpec) -> Iterator[Event]:
         if spec.number == 1:
@@ -138,7 +138,7 @@ def test_an_experiment_deleted_while_a_sweep_runs_is_final_and_what_waits_can_be
 def test_parameters_that_mlflow_holds_otherwise_are_final_and_every_other_trial_is_delivered(
     here: Here, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver, "DELIVERY_PATIENCE_S", 1.0)
+    monkeypatch.setattr(driver, "DELIVERY_PATIENCE_S", 30.0)
 
     def finds_other_parameters(spec: TrialSpec) -> Iterator[Event]:
         if spec.number == 1:
