@@ -17,6 +17,7 @@ from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
+from sweeper.commands.init import init
 from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.list import list_studies
 from sweeper.commands.predict import predict
@@ -58,7 +59,15 @@ def main() -> None:
 
 
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
-    "Search": {"run": run, "list": list_studies, "status": status, "best": best, "extend": extend, "train": train},
+    "Search": {
+        "init": init,
+        "run": run,
+        "list": list_studies,
+        "status": status,
+        "best": best,
+        "extend": extend,
+        "train": train,
+    },
     "Check the result": {"confirm": confirm, "reproduce": reproduce, "report": report, "diff": diff},
     "Use a model": {"predict": predict, "evaluate": evaluate, "register": register},
     "Data, records and this machine": {"doctor": doctor, "sync": sync, "schema": schema},

@@ -1,0 +1,102 @@
+"""The choices of a first search space, each with the reason that is written beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sweeper.proposal.data import DataFacts
+from sweeper.proposal.machine import MachineFacts
+
+SIDES = (32, 48, 64, 96, 128, 160, 224)
+LARGEST_ON_CPU = 96
+ON_CPU = ("resnet10t", "resnet18")
+ON_GPU = ("resnet18", "resnet34", "efficientnet_b0")
+IMBALANCED = 3.0
+"""From this ratio of the largest to the smallest class on, accuracy hides what becomes of the small ones."""
+EPOCHS = (30, 20, 15, 10, 5, 3)
+FEWEST_TRIALS, MOST_TRIALS = 12, 60
+SHARE_TRAINED = 0.5
+"""The part of the epochs of all trials that is trained with `promote` (docs/pruning.md)."""
+OVERHEAD = 1.3
+"""Validation, checkpoints and starts, beside the training steps."""
+
+Speed = Callable[[str, int, int], float]
+"""Gives images a second for a backbone, an image size and a batch size."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value as it stands in YAML, and why."""
+
+    value: str
+    why: str
+
+
+def image_size(data: DataFacts, machine: MachineFacts) -> Choice:
+    """Choose the largest usual size that the images have, and that the device has time for."""
+    fitting = [side for side in SIDES if side <= data.side] or [SIDES[0]]
+    chosen = fitting[-1] if machine.gpu else min(fitting[-1], LARGEST_ON_CPU)
+    if data.side < SIDES[0]:
+        return Choice(str(chosen), f"the images have {data.side} pixels; smaller than {chosen} suits few networks")
+    if chosen < fitting[-1]:
+        return Choice(str(chosen), f"the images have {data.side} pixels; more than {chosen} is slow on a CPU")
+    return Choice(str(chosen), f"the largest usual size that images of {data.side} pixels fill")
+
+
+def backbones(machine: MachineFacts) -> tuple[tuple[str, ...], Choice]:
+    """Choose architectures, and whether they begin with pretrained weights."""
+    known = ON_GPU if machine.gpu else ON_CPU
+    here = tuple(name for name in machine.weights if name.partition(".")[0] in known)
+    if here:
+        return here, Choice("true", "their weights are in the cache of the model hub on this machine")
+    why = "no weights of these are in the model hub's cache here; true, with a network, is better for photographs"
+    return known, Choice("false", why)
+
+
+def batch_sizes(data: DataFacts) -> Choice:
+    """Choose sizes with at least eight steps an epoch."""
+    fitting = [size for size in (16, 32, 64, 128) if size * 8 <= data.train] or [max(2, data.train // 8)]
+    return Choice(_choice(fitting[-3:]), f"{data.train:,} training images: at least eight steps an epoch")
+
+
+def objective(data: DataFacts) -> Choice:
+    if data.imbalance >= IMBALANCED:
+        why = f"all classes count alike: the largest has {data.imbalance:.0f} times as many images as the smallest"
+        return Choice("val/f1", why)
+    return Choice("val/accuracy", f"the classes are of much the same size: {data.fewest:,} to {data.most:,} images")
+
+
+def padding(size: int) -> Choice:
+    return Choice(f"{{int: [0, {max(1, size // 8)}]}}", "random crops; the search finds how much the images bear")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many trials of how many epochs fit in the time, and how that was found."""
+
+    trials: int
+    epochs: int
+    speed: float
+    hours: float
+
+    @property
+    def why(self) -> str:
+        found = f"about {self.hours:g} h; the slowest network takes {self.speed:,.0f} images a second here"
+        if self.trials >= FEWEST_TRIALS:
+            return found
+        return f"{found}: few trials; use a GPU, more --hours or dataset.limit.train_images"
+
+
+def budget(data: DataFacts, names: tuple[str, ...], size: int, batch: int, hours: float, speed: Speed) -> Budget:
+    """Choose the longest trials of which a fair number fit in the time."""
+    slowest = min(speed(name, size, batch) for name in names)
+    images = hours * 3600 * slowest / OVERHEAD
+    affordable = images / data.train / SHARE_TRAINED  # epochs of all trials together
+    epochs = next((epochs for epochs in EPOCHS if affordable / epochs >= FEWEST_TRIALS), EPOCHS[-1])
+    trials = max(2, min(MOST_TRIALS, int(affordable / epochs)))
+    return Budget(trials, epochs, slowest, hours)
+
+
+def _choice(options: list[int]) -> str:
+    return f"{{choice: [{', '.join(map(str, options))}]}}" if len(options) > 1 else str(options[0])

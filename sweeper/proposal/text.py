@@ -1,0 +1,94 @@
+"""A first search space as YAML that people read: each line with why it says what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sweeper.proposal import choices
+from sweeper.proposal.choices import Speed
+from sweeper.proposal.data import DataFacts
+from sweeper.proposal.machine import MachineFacts
+from sweeper.safeguards.printable import one_line
+
+COMMENT_AT = 58
+"""Column of the reasons, where a line leaves room for one."""
+
+
+def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Speed, device: str = "auto") -> str:
+    """Return a search space that runs as it is."""
+    size = choices.image_size(data, machine)
+    names, pretrained = choices.backbones(machine)
+    batches = choices.batch_sizes(data)
+    largest = max(map(int, re.findall(r"\d+", batches.value)))
+    planned = choices.budget(data, names, int(size.value), largest, hours, speed)
+    goal, crops = choices.objective(data), choices.padding(int(size.value))
+    listed = ", ".join(names)
+    lines = [
+        *_head(data, machine),
+        (f"study: {study_name(data.path)}", ""),
+        ("dataset:", ""),
+        (f"  path: {json.dumps(data.path, ensure_ascii=False)}", ""),
+        *_splits(data),
+        (f"objective: {{metric: {goal.value}}}", goal.why),
+        ("budget:", planned.why),
+        (f"  trials: {planned.trials}", ""),
+        (f"  epochs: {planned.epochs}", ""),
+        ("pruner: promote", "all train a little, then the best third to the end"),
+        *([(f"device: {device}", "")] if device != "auto" else []),
+        ("search:", ""),
+        (f"  backbone: {{choice: [{listed}]}}", "quick networks first; any name of timm"),
+        (f"  pretrained: {pretrained.value}", pretrained.why),
+        (f"  image_size: {size.value}", size.why),
+        (f"  batch_size: {batches.value}", batches.why),
+        ("  optimizer:", ""),
+        ("    choice:", ""),
+        *_optimizers(pretrained.value == "true"),
+        ("  weight_decay: {float: [1.0e-5, 1.0e-1], log: true}", "no general value: depends on everything else"),
+        ("  label_smoothing: {choice: [0.0, 0.1]}", ""),
+        ("  augment:", ""),
+        (f"    crop_padding: {crops.value}", crops.why),
+        ("    flip: {choice: [false, true]}", "wrong for digits and text, right for most photographs"),
+        ("  scheduler:", ""),
+        ("    choice:", ""),
+        ("      - {name: cosine}", "falls to the end of the trial"),
+        ("      - {name: reduce_on_plateau, patience: {int: [1, 3]}}", "falls when the validation loss stalls"),
+    ]
+    return "\n".join(_aligned(lines)) + "\n"
+
+
+def study_name(path: str) -> str:
+    """Return a name for the study of the images at a path."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).resolve().stem).strip("-")
+    return name or "first"
+
+
+def _head(data: DataFacts, machine: MachineFacts) -> Iterator[tuple[str, str]]:
+    """Say what was seen."""
+    images = f"{data.train:,} training, {data.val:,} validation and {data.test:,} test images"
+    spread = data.smallest_side < data.largest_side
+    sides = f", {data.smallest_side:,} to {data.largest_side:,} in all" if spread else ""
+    yield f"# Images: {images} of {data.classes:,} classes{', all without colour' if data.grey else ''}.", ""
+    yield f"# Pixels on the shorter side: {data.side:,}{sides}.", ""
+    yield f"# Trained on: {machine.device}; {machine.cores} cores.", ""
+    for note in data.notes.facts():
+        yield f"# {one_line(note)}", ""
+
+
+def _splits(data: DataFacts) -> Iterator[tuple[str, str]]:
+    if data.drawn:
+        yield "  val_fraction: 0.2", "no validation split is given: a random fifth judges the trials"
+
+
+def _optimizers(pretrained: bool) -> Iterable[tuple[str, str]]:
+    low, high = ("1.0e-5", "1.0e-3") if pretrained else ("3.0e-4", "1.0e-2")
+    yield f"      - {{name: adamw, lr: {{float: [{low}, {high}], log: true}}}}", "usual range, over the decades"
+    low, high = ("1.0e-3", "1.0e-1") if pretrained else ("1.0e-2", "3.0e-1")
+    yield f"      - {{name: sgd, lr: {{float: [{low}, {high}], log: true}}, momentum: 0.9}}", ""
+
+
+def _aligned(lines: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for line, why in lines:
+        yield f"{line.ljust(COMMENT_AT)}  # {why}" if why else line

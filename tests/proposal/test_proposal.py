@@ -1,0 +1,118 @@
+"""The first search space: what is chosen for which images and machine, and that it runs as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sweeper.config.loading import load_sweep
+from sweeper.data.notes import Notes
+from sweeper.paths import Workspace
+from sweeper.proposal import choices
+from sweeper.proposal.data import DataFacts, look_at_data
+from sweeper.proposal.machine import MachineFacts, images_per_second, look_at_machine
+from sweeper.proposal.text import space_text, study_name
+from tests.functional.program import sweeper
+
+CPU = MachineFacts("cpu", gpu=False, cores=2, weights=())
+GPU = MachineFacts("a card", gpu=True, cores=16, weights=())
+
+
+def facts(**changes: object) -> DataFacts:
+    known: dict[str, object] = {
+        "path": "photos",
+        "train": 4000,
+        "val": 1000,
+        "test": 0,
+        "classes": 10,
+        "fewest": 390,
+        "most": 410,
+        "side": 300,
+        "smallest_side": 200,
+        "largest_side": 900,
+        "grey": False,
+        "drawn": None,
+        "notes": Notes(),
+    }
+    return DataFacts(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def write_photos(root: Path, side: int = 40, grey: bool = False) -> Path:
+    dice = np.random.default_rng(0)
+    for name, count in {"cat": 40, "dog": 10}.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            shape = (side, side + number) if grey else (side, side + number, 3)
+            Image.fromarray(dice.integers(0, 255, shape, dtype=np.uint8)).save(root / name / f"{number}.png")
+    return root
+
+
+def test_images_are_counted_and_measured(tmp_path: Path) -> None:
+    seen = look_at_data(str(write_photos(tmp_path / "photos", grey=True)), Workspace(tmp_path))
+    assert (seen.train + seen.val, seen.test, seen.classes) == (50, 0, 2)
+    assert (seen.side, seen.smallest_side) == (40, 40)
+    assert seen.grey
+    assert seen.imbalance == pytest.approx(4, rel=0.2)
+    assert seen.drawn is not None
+
+
+@pytest.mark.parametrize(
+    ("side", "machine", "chosen"), [(300, CPU, "96"), (300, GPU, "224"), (70, CPU, "64"), (20, GPU, "32")]
+)
+def test_the_size_follows_from_the_images_and_the_device(side: int, machine: MachineFacts, chosen: str) -> None:
+    assert choices.image_size(facts(side=side), machine).value == chosen
+
+
+def test_weights_that_are_here_are_used_and_no_others_are_asked_for() -> None:
+    here = MachineFacts("a card", gpu=True, cores=16, weights=("resnet34.a1_in1k", "vit_base.x"))
+    assert choices.backbones(here)[0] == ("resnet34.a1_in1k",)
+    assert choices.backbones(here)[1].value == "true"
+    assert choices.backbones(GPU)[1].value == "false"
+
+
+def test_classes_of_different_sizes_are_judged_alike() -> None:
+    assert choices.objective(facts(fewest=10, most=500)).value == "val/f1"
+    assert choices.objective(facts()).value == "val/accuracy"
+
+
+def test_more_time_gives_more_trials_or_longer_ones_and_no_more_than_fit() -> None:
+    found = [choices.budget(facts(), ("a", "b"), 64, 64, hours, lambda *_: 400.0) for hours in (0.5, 2, 8, 100)]
+    trained = [one.trials * one.epochs for one in found]
+    assert trained == sorted(trained)
+    for one in found:
+        assert one.trials * one.epochs * choices.SHARE_TRAINED * 4000 / 400 * choices.OVERHEAD <= one.hours * 3600
+    assert "few trials" in choices.budget(facts(), ("a",), 64, 64, 0.01, lambda *_: 400.0).why
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU])
+@pytest.mark.parametrize(
+    "data",
+    [facts(), facts(train=9, val=2, side=8, drawn="a random tenth"), facts(path='a b/"x"#.csv', fewest=1, most=300)],
+)
+def test_what_is_written_can_be_read_and_says_why(tmp_path: Path, data: DataFacts, machine: MachineFacts) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(space_text(data, machine, 2.0, lambda *_: 100.0))
+    sweep = load_sweep(file)
+    assert sweep.dataset.path == data.path
+    assert sweep.study == study_name(data.path)
+    assert file.read_text().count("  # ") >= 10
+
+
+def test_networks_are_timed_on_this_machine() -> None:
+    assert images_per_second("test_resnet", 32, 8, "cpu") > 1
+    assert look_at_machine("cpu").device.startswith("cpu")
+
+
+def test_a_folder_of_photos_becomes_a_space_that_runs_as_it_is(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    written = sweeper("init", "photos", "--hours", "0.02", folder=tmp_path)
+    assert written.returncode == 0, written.stderr
+    assert "next: sweeper run space.yaml" in written.stdout
+    again = sweeper("init", "photos", folder=tmp_path)
+    assert again.returncode == 2
+    assert "space.yaml is there and stays as it is" in again.stderr
+    ran = sweeper("run", "space.yaml", "--trials", "1", "--epochs", "1", "--no-report", folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr + ran.stdout
