@@ -3,7 +3,8 @@
     python -m benchmarks.bounded_history [--trials 1000] [--best 50] [--newest 200] [--seeds 20]
 
 Studies are searched twice with the same seed: with all trials shown to TPE, and with few: a quarter of them, since TPE
-takes a tenth of those that it is shown, at most 25, for the best. A study's regret is how far its best value is from the best there is.
+takes a tenth of those that it is shown, at most 25, for the best. A study's regret is how far its best value is from
+the best there is.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def main() -> None:
     here, cores = Path.cwd(), os.cpu_count() or 1
     mlflow.set_tracking_uri(f"sqlite:///{here / 'mlflow.db'}")
     mlflow.set_experiment(EXPERIMENT)
-    ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False)
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(train_one, task=task, root=str(here)), {"cpu": cores // task.at_once}),
         param_space={"lr": tune.loguniform(*LEARNING_RATE), "weight_decay": tune.loguniform(*WEIGHT_DECAY)},
