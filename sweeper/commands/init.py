@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from sweeper.commands.options import ForceOption
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say, waiting
 
@@ -16,22 +17,22 @@ def init(
     images: Annotated[str, typer.Argument(help="Class folders, a CSV file, or a folder with train/ and val/.")],
     out: Annotated[Path, typer.Option(help="Write the search space here.")] = Path("space.yaml"),
     hours: Annotated[float, typer.Option(min=0.01, max=10_000, help="How long the study may take.")] = 2.0,
+    force: ForceOption = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="What trains: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""
     from sweeper.config.loading import load_sweep
-    from sweeper.errors import ConfigError, Problem
-    from sweeper.files import write_whole
     from sweeper.proposal.data import look_at_data
     from sweeper.proposal.machine import images_per_second, look_at_machine
     from sweeper.proposal.text import space_text
+    from sweeper.safeguards.outputs import SPACE, Output
 
-    if out.exists():
-        raise ConfigError([Problem("--out", "", f"{out} is there and stays as it is; name another file")])
+    output = Output(out, SPACE, "--out", (Path(images),), force)
+    output.require_free()
     with waiting("looking at the images and timing networks"):
         data, machine = look_at_data(images, this_workspace()), look_at_machine(device)
         text = space_text(data, machine, hours, partial(images_per_second, wanted=device), device)
-    write_whole(out, text)
+    output.write(text)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
     say(f"\nwritten to {out}: {sweep.budget.trials} trials of up to {sweep.budget.epochs} epochs")

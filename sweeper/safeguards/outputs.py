@@ -99,6 +99,7 @@ def marked() -> PngInfo:
 
 
 PICTURE = Kind("picture", re.compile(rb"\x89PNG\r\n\x1a\n.{0,200}?tEXtSoftware\x00sweeper", re.DOTALL))
+SPACE = Kind("search space", re.compile(rb"# Images: "))
 PAGE = Kind("page", re.compile(rb'<!doctype html>.{0,2000}?<meta name="generator" content="sweeper">', re.DOTALL))
 
 

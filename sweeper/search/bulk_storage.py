@@ -181,6 +181,14 @@ class BulkStorage(RDBStorage):
             ).all()
         return sum(count for state, count in counts if state.is_finished()), sum(count for _, count in counts)
 
+    def count_with(self, study_id: int, attribute: str) -> int:
+        """Return how many trials of a study have a user attribute."""
+        trial, kept = models.TrialModel, models.TrialUserAttributeModel
+        having = select(func.count()).select_from(kept).join(trial, kept.trial_id == trial.trial_id)
+        with self._reading() as connection:
+            wanted = having.where(trial.study_id == study_id, kept.key == attribute)
+            return int(connection.execute(wanted).scalar_one())
+
     def latest_trials(self, study_id: int, most: int) -> list[FrozenTrial]:
         """Return the trials with the highest numbers and the first that have not ended, at most this many of each."""
         table = models.TrialModel

@@ -60,9 +60,11 @@ class Queue:
         self._retries = None
         return found
 
-    @property
-    def retries(self) -> int:
-        """How many trials stand for others that failed."""
+    def retries(self, *, in_memory: bool) -> int:
+        """Return how many trials stand for others that failed; `in_memory`: all trials have been read."""
+        if not in_memory:
+            storage: Any = self._study._storage
+            return int(storage._backend.count_with(self._study._study_id, RETRY_OF))
         if self._retries is None:
             trials = self._study.get_trials(deepcopy=False)
             self._retries = sum(RETRY_OF in trial.user_attrs for trial in trials)

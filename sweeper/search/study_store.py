@@ -195,14 +195,14 @@ class StudyStore:
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]] | None:
-        if not isinstance(self._sweep.sampler, GridConfig):
-            return None
-        return grid(self._sweep.search, self._sweep.seed)
+        wanted = isinstance(self._sweep.sampler, GridConfig)
+        return grid(self._sweep.search, self._sweep.seed) if wanted else None
 
     @property
     def budget(self) -> int:
         """Trials this study will have: the budget's, or all of a smaller search space, and one for each retried."""
-        return self._planned + self._queue.retries
+        with storage_errors(self._url):
+            return self._planned + self._queue.retries(in_memory=self._lease is not None)
 
     @cached_property
     def _planned(self) -> int:

@@ -32,6 +32,7 @@ FILES = {
     "data check --html": ["data", "check", "images/labels.csv"],
     "data clean --csv": ["data", "clean", "images/labels.csv", "--backbone", "test_resnet", "--weights", "w"],
     "data clean --sheet": ["data", "clean", "images/labels.csv", "--backbone", "test_resnet", "--weights", "w"],
+    "init --out": ["init", "images/train"],
     "data label-errors --csv": ["data", "label-errors", "blots"],
     "data label-errors --sheet": ["data", "label-errors", "blots"],
 }

@@ -111,8 +111,10 @@ def test_a_folder_of_photos_becomes_a_space_that_runs_as_it_is(tmp_path: Path) -
     written = sweeper("init", "photos", "--hours", "0.02", folder=tmp_path)
     assert written.returncode == 0, written.stderr
     assert "next: sweeper run space.yaml" in written.stdout
-    again = sweeper("init", "photos", folder=tmp_path)
-    assert again.returncode == 2
-    assert "space.yaml is there and stays as it is" in again.stderr
     ran = sweeper("run", "space.yaml", "--trials", "1", "--epochs", "1", "--no-report", folder=tmp_path)
     assert ran.returncode == 0, ran.stderr + ran.stdout
+    edited = (tmp_path / "space.yaml").read_text() + "# mine\n"
+    (tmp_path / "space.yaml").write_text(edited)
+    again = sweeper("init", "photos", folder=tmp_path)
+    assert again.returncode == 2
+    assert (tmp_path / "space.yaml").read_text() == edited
