@@ -242,7 +242,7 @@ def silent_for(seconds: float) -> str:
 def retrying(numbers: Sequence[int]) -> str:
     """Say which failed trials are trained once more."""
     if not numbers:
-        return "no trial has failed that was not tried again: there is nothing to retry"
+        return "nothing to retry: no trial failed, or each was tried again"
     named = f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
     return f"in line once more, under new numbers: the settings of {named}, which failed"
 
