@@ -64,6 +64,8 @@ def objective(data: DataFacts) -> Choice:
     if data.imbalance >= IMBALANCED:
         why = f"all classes count alike: the largest has {data.imbalance:.0f} times as many images as the smallest"
         return Choice("val/f1", why)
+    if data.fewest == data.most:
+        return Choice("val/accuracy", f"every class has {data.most:,} training images")
     return Choice("val/accuracy", f"the classes are of much the same size: {data.fewest:,} to {data.most:,} images")
 
 

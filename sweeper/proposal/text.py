@@ -61,7 +61,7 @@ def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Spee
 
 def study_name(path: str) -> str:
     """Return a name for the study of the images at a path."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).resolve().stem).strip("-")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).absolute().stem).strip("-")
     return name or "first"
 
 
