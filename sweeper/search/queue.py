@@ -10,6 +10,7 @@ from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
+from sweeper.search.mirror import Mirror
 from sweeper.search.stored_trial import ENQUEUED, GIVEN, OUTSIDE, RETRY_OF, stored_configuration
 
 
@@ -60,10 +61,10 @@ class Queue:
         self._retries = None
         return found
 
-    def retries(self, *, in_memory: bool) -> int:
-        """Return how many trials stand for others that failed; `in_memory`: all trials have been read."""
-        if not in_memory:
-            storage: Any = self._study._storage
+    def retries(self) -> int:
+        """Return how many trials stand for others that failed."""
+        storage: Any = self._study._storage
+        if not isinstance(storage, Mirror):  # which has read all trials
             return int(storage._backend.count_with(self._study._study_id, RETRY_OF))
         if self._retries is None:
             trials = self._study.get_trials(deepcopy=False)

@@ -202,7 +202,7 @@ class StudyStore:
     def budget(self) -> int:
         """Trials this study will have: the budget's, or all of a smaller search space, and one for each retried."""
         with storage_errors(self._url):
-            return self._planned + self._queue.retries(in_memory=self._lease is not None)
+            return self._planned + self._queue.retries()
 
     @cached_property
     def _planned(self) -> int:
