@@ -26,7 +26,8 @@ class StopRequest:
     def heard(self) -> Iterator[None]:
         """Let the first Ctrl-C or SIGTERM in the block ask to stop, and the second Ctrl-C end it at once.
 
-        Schedulers repeat SIGTERM, to each process and to all of a job; that changes nothing.
+        Schedulers repeat SIGTERM, to each process and to all of a job; that changes nothing. A program that handles it
+        itself hears no more of it once the sweep has: it is about to end, and would be cut off in what it still says.
         """
         previous = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
         self.hear()
@@ -34,7 +35,8 @@ class StopRequest:
             yield
         finally:
             for name, handler in previous.items():
-                if handler is not None:  # of a program in C that has embedded Python
+                ends = name == signal.SIGTERM and self.to_leave and callable(handler)
+                if handler is not None and not ends:  # None: of a program in C that has embedded Python
                     signal.signal(name, handler)
 
     def hear(self) -> None:
