@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sweeper.commands.options import ForceOption
+from sweeper.commands.options import DeviceOption, ForceOption, device_named
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say, waiting
 
@@ -18,7 +18,7 @@ def init(
     out: Annotated[Path, typer.Option(help="Write the search space here.")] = Path("space.yaml"),
     hours: Annotated[float, typer.Option(min=0.01, max=10_000, help="How long the study may take.")] = 2.0,
     force: ForceOption = False,
-    device: Annotated[str, typer.Option(metavar="NAME", help="What trains: auto, cpu, cuda, mps.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""
     from sweeper.config.loading import load_sweep
@@ -29,6 +29,7 @@ def init(
 
     output = Output(out, SPACE, "--out", (Path(images),), force)
     output.require_free()
+    device_named(device)
     with waiting("looking at the images and timing networks"):
         data, machine = look_at_data(images, this_workspace()), look_at_machine(device)
         text = space_text(data, machine, hours, partial(images_per_second, wanted=device), device)

@@ -145,5 +145,5 @@ def device_named(name: str) -> torch.device:
 
     try:
         return open_device(name, 0)
-    except (DeviceError, ValueError, RuntimeError) as error:
-        raise ConfigError([Problem("--device", "", str(error).splitlines()[0])]) from error
+    except DeviceError as error:
+        raise ConfigError([Problem("--device", "", str(error))]) from error

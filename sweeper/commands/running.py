@@ -171,7 +171,7 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
         leave(result)
     require_finished(study, result.rows)
     if failed := states.count("failed"):
-        say(f"{failed} failed: with --retry-failed the same command trains their settings once more")
+        say(f"{failed} failed: `sweeper run` with the same search space and --retry-failed trains their settings again")
     named = storage and storage != os.environ.get("OPTUNA_STORAGE")  # which the next command reads too
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage and named else ""
     if isinstance(sweep.engine, SimulateConfig):

@@ -70,8 +70,6 @@ def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     """Yield what does not go together with trials that pause."""
     if not isinstance(sweep.pruner, PromoteConfig):
         return
-    if sweep.objectives:
-        yield ("pruner",), "promote ranks trials by one objective, got objectives: name one, or use pruner: none"
     if sweep.features.fuse > 1:
         rule = "trials that are trained together cannot pause each at its own time"
         yield ("features", "fuse"), f"{rule}: use fuse: 1 with pruner: promote, got {sweep.features.fuse}"

@@ -23,6 +23,9 @@ from sweeper.config.space import searchable
 from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
 from sweeper.config.tracking import TrackingConfig
 
+DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
+"""The names of devices, as a regular expression."""
+
 Compile = Literal[False, True, "auto"]
 CudaGraphs = Literal[False, True, "auto"]
 
@@ -149,7 +152,7 @@ class SweepConfig(Frozen):
     )
     seed: Seed = 0
     engine: EngineConfig = LocalConfig(name="local")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=DEVICE)
     compile: Compile = Field(
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "

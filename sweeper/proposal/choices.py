@@ -26,51 +26,52 @@ Speed = Callable[[str, int, int], float]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Reasoned:
     """A value as it stands in YAML, and why."""
 
     value: str
     why: str
 
 
-def image_size(data: DataFacts, machine: MachineFacts) -> Choice:
+def image_size(data: DataFacts, machine: MachineFacts) -> Reasoned:
     """Choose the largest usual size that the images have, and that the device has time for."""
     fitting = [side for side in SIDES if side <= data.side] or [SIDES[0]]
     chosen = fitting[-1] if machine.gpu else min(fitting[-1], LARGEST_ON_CPU)
     if data.side < SIDES[0]:
-        return Choice(str(chosen), f"the images have {data.side} pixels; smaller than {chosen} suits few networks")
+        return Reasoned(str(chosen), f"the images have {data.side} pixels; smaller than {chosen} suits few networks")
     if chosen < fitting[-1]:
-        return Choice(str(chosen), f"the images have {data.side} pixels; more than {chosen} is slow on a CPU")
-    return Choice(str(chosen), f"the largest usual size that images of {data.side} pixels fill")
+        return Reasoned(str(chosen), f"the images have {data.side} pixels; more than {chosen} is slow on a CPU")
+    return Reasoned(str(chosen), f"the largest usual size that images of {data.side} pixels fill")
 
 
-def backbones(machine: MachineFacts) -> tuple[tuple[str, ...], Choice]:
+def backbones(machine: MachineFacts) -> tuple[tuple[str, ...], Reasoned]:
     """Choose architectures, and whether they begin with pretrained weights."""
     known = ON_GPU if machine.gpu else ON_CPU
     here = tuple(name for name in machine.weights if name.partition(".")[0] in known)
     if here:
-        return here, Choice("true", "their weights are in the cache of the model hub on this machine")
+        return here, Reasoned("true", "their weights are in the cache of the model hub on this machine")
     why = "no weights of these are in the model hub's cache here; true, with a network, is better for photographs"
-    return known, Choice("false", why)
+    return known, Reasoned("false", why)
 
 
-def batch_sizes(data: DataFacts) -> Choice:
+def batch_sizes(data: DataFacts) -> tuple[list[int], Reasoned]:
     """Choose sizes with at least eight steps an epoch."""
     fitting = [size for size in (16, 32, 64, 128) if size * 8 <= data.train] or [max(2, data.train // 8)]
-    return Choice(_choice(fitting[-3:]), f"{data.train:,} training images: at least eight steps an epoch")
+    chosen = fitting[-3:]
+    return chosen, Reasoned(_choice(chosen), f"{data.train:,} training images: at least eight steps an epoch")
 
 
-def objective(data: DataFacts) -> Choice:
+def objective(data: DataFacts) -> Reasoned:
     if data.imbalance >= IMBALANCED:
         why = f"all classes count alike: the largest has {data.imbalance:.0f} times as many images as the smallest"
-        return Choice("val/f1", why)
+        return Reasoned("val/f1", why)
     if data.fewest == data.most:
-        return Choice("val/accuracy", f"every class has {data.most:,} training images")
-    return Choice("val/accuracy", f"the classes are of much the same size: {data.fewest:,} to {data.most:,} images")
+        return Reasoned("val/accuracy", f"every class has {data.most:,} training images")
+    return Reasoned("val/accuracy", f"the classes are of much the same size: {data.fewest:,} to {data.most:,} images")
 
 
-def padding(size: int) -> Choice:
-    return Choice(f"{{int: [0, {max(1, size // 8)}]}}", "random crops; the search finds how much the images bear")
+def padding(size: int) -> Reasoned:
+    return Reasoned(f"{{int: [0, {max(1, size // 8)}]}}", "random crops; the search finds how much the images bear")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Budget:
 
 
 def budget(data: DataFacts, names: tuple[str, ...], size: int, batch: int, hours: float, speed: Speed) -> Budget:
-    """Choose the longest trials of which a fair number fit in the time."""
+    """Choose the longest trials of which at least FEWEST_TRIALS fit in the time, else the shortest ones."""
     slowest = min(speed(name, size, batch) for name in names)
     images = hours * 3600 * slowest / OVERHEAD
     affordable = images / data.train / SHARE_TRAINED  # epochs of all trials together

@@ -21,9 +21,8 @@ def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Spee
     """Return a search space that runs as it is."""
     size = choices.image_size(data, machine)
     names, pretrained = choices.backbones(machine)
-    batches = choices.batch_sizes(data)
-    largest = max(map(int, re.findall(r"\d+", batches.value)))
-    planned = choices.budget(data, names, int(size.value), largest, hours, speed)
+    numbers, batches = choices.batch_sizes(data)
+    planned = choices.budget(data, names, int(size.value), max(numbers), hours, speed)
     goal, crops = choices.objective(data), choices.padding(int(size.value))
     listed = ", ".join(names)
     lines = [

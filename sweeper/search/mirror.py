@@ -119,7 +119,7 @@ class Mirror(_CachedStorage):
         check_distribution_compatibility(study.param_distribution[name], distribution)
 
     def forget_drawn(self, trial_id: int) -> None:
-        """Forget what was drawn for a trial, of which nothing is written yet."""
+        """Forget what was drawn for a trial and is not written yet."""
         if self._drawn.pop(trial_id, None):
             self._change(trial_id, params={}, distributions={})
 

@@ -61,7 +61,7 @@ class Promotion:
     def next(self, trials: Sequence[Standing], *, last: bool) -> int | None:
         """Return the number of the trial that goes on, None where none does yet.
 
-        `last`: no other trial runs or will be started, so that of a few trials one goes on all the same.
+        `last`: no other trial runs or will be started. Then one goes on even where `keep` of so few trials is none.
         """
         for rung in reversed(self._rungs):
             if (number := self._promoted(trials, rung)) is not None:

@@ -47,7 +47,8 @@ class Queue:
     def retry_failed(self) -> list[int]:
         """Put the configuration of each failed trial in line once more, under a new number; return whose.
 
-        The budget counts them as one trial. A trial is retried once; where that fails too, it may be in its turn.
+        The budget counts them as one trial. A failed trial is retried once; if the retry fails, the retry can be
+        retried.
         """
         trials = self._study.get_trials(deepcopy=False)
         retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}

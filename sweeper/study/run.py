@@ -69,9 +69,7 @@ def run_sweep(
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):
             take_storage(claim, store)
-            if leaders and not store.begun:
-                store.enqueue({**sweep.enqueue, **leaders})
-            store.enqueue(sweep.enqueue)
+            _put_in_line(store, sweep, leaders or {})
             if retry_failed:
                 observer.retrying(store.retry_failed())
             source = read_lineage(folder)
@@ -79,19 +77,22 @@ def run_sweep(
             card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
             observer.opening(material.opening)
-            outbox = Outbox(workspace, folder, card)
-            files, start = kept_files(weights, workspace), kept_start(workspace, folder)
-            same = partial(require_same_model_files, store)
             driver = Driver(
                 store,
                 folder,
-                outbox,
+                Outbox(workspace, folder, card),
                 observer,
-                weights=files,
-                start=start,
+                weights=kept_files(weights, workspace),
+                start=kept_start(workspace, folder),
                 events=events,
-                before_trials=same,
+                before_trials=partial(require_same_model_files, store),
                 clock=clock,
             )
             with images_guarded(folder, material.images):
                 return driver.run(engine)
+
+
+def _put_in_line(store: StudyStore, sweep: SweepConfig, leaders: Mapping[str, Mapping[str, Any]]) -> None:
+    if leaders and not store.begun:
+        store.enqueue({**sweep.enqueue, **leaders})
+    store.enqueue(sweep.enqueue)

@@ -13,6 +13,7 @@ import psutil
 import torch
 from torch import nn
 
+from sweeper.config.sweep import DEVICE
 from sweeper.errors import DeviceError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -46,8 +47,12 @@ def _device_of(wanted: str, slot: int) -> torch.device:
         return torch.device("cuda", slot % gpus)
     if wanted == "auto":
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(DEVICE, wanted):
+        raise DeviceError(f"unknown device {wanted}; use auto, cpu, cuda, cuda:1 or mps")
     if wanted.startswith("cuda") and int(wanted.partition(":")[2] or 0) >= gpus:
         raise DeviceError(f"device {wanted} was asked for and torch sees {gpus} CUDA devices; use auto or cpu")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device mps was asked for and torch sees none; use auto or cpu")
     return torch.device(wanted)
 
 

@@ -85,6 +85,11 @@ search: {backbone: r}
         ("dataset={path: d, val_fraction: 0.2, test_fraction: 0.9}", "leave no images for training"),
         ("objective={metric: val/loss, direction: maximize}", "would rank the worst first"),
         ("budget.trials=true", "should be a number, got true"),
+        ("pruner={name: promote, rungs: [10]}", "should be below budget.epochs, 10, got 10: no trial would pause"),
+        ("pruner={name: promote, rungs: [0]}", "should be at least 1, got 0"),
+        ("pruner={name: promote, rungs: []}", "pruner.rungs"),
+        ("pruner={name: promote, keep: 0}", "pruner.keep"),
+        ("pruner={name: promote, keep: 1}", "pruner.keep"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused_with_the_rule(
@@ -94,6 +99,21 @@ def test_settings_that_contradict_each_other_are_refused_with_the_rule(
     file.write_text(CLASSIFIED)
     with pytest.raises(ConfigError) as caught:
         load_sweep(file, [override])
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        (["search.trainable=head", "features.fuse=8"], "use fuse: 1 with pruner: promote, got 8"),
+        (["objectives=[val/accuracy, parameters]"], "a pruner compares trials by one number"),
+    ],
+)
+def test_what_does_not_go_with_trials_that_pause_is_refused(tmp_path: Path, overrides: list[str], rule: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, [*overrides, "pruner=promote"])
     assert rule in str(caught.value)
 
 

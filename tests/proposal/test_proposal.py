@@ -118,3 +118,22 @@ def test_a_folder_of_photos_becomes_a_space_that_runs_as_it_is(tmp_path: Path) -
     again = sweeper("init", "photos", folder=tmp_path)
     assert again.returncode == 2
     assert (tmp_path / "space.yaml").read_text() == edited
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "rule"),
+    [
+        (("photos", "--device", "meta"), 2, "unknown device meta"),
+        (("photos", "--hours", "0"), 2, "--hours"),
+        (("nowhere",), 3, "nowhere"),
+    ],
+)
+def test_what_cannot_be_looked_at_ends_in_a_message_and_leaves_no_file(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, rule: str
+) -> None:
+    write_photos(tmp_path / "photos")
+    ended = sweeper("init", *arguments, folder=tmp_path)
+    assert ended.returncode == code, ended.stderr
+    assert rule in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "space.yaml").exists()

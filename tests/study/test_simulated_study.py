@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -19,6 +21,7 @@ from sweeper.study.run import run_sweep
 from sweeper.study.trained import is_simulated, require_trained
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import DEVICE_TAG, SIMULATED_TAG
+from tests.functional.program import sweeper
 from tests.study.test_driver import Silent
 
 
@@ -90,6 +93,22 @@ def test_failed_trials_are_trained_again_on_request_once_each(workspace: Workspa
         assert row.state in (TrialState.COMPLETE, TrialState.PRUNED)
     assert run(workspace, healthy, watching, retry_failed=True).rows == again.rows
     assert watching.retried == []
+
+
+def test_the_message_after_failures_names_a_command_that_trains_them_again(tmp_path: Path) -> None:
+    space = {"study": "s", "dataset": {"path": "nowhere"}, "budget": {"trials": 12, "epochs": 3}}
+    space |= {"search": {"backbone": "resnet10t", "weight_decay": {"float": [0, 1]}}}
+    failing = {**space, "engine": {"name": "simulate", "faults": {"failed": 0.2}}}
+    (tmp_path / "space.yaml").write_text(json.dumps(failing))
+    first = sweeper("run", "space.yaml", "--no-report", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "`sweeper run` with the same search space and --retry-failed" in first.stdout
+    (tmp_path / "space.yaml").write_text(json.dumps({**space, "engine": "simulate"}))
+    again = sweeper("run", "space.yaml", "--no-report", "--retry-failed", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    counted = json.loads(sweeper("status", "s", "--json", folder=tmp_path).stdout)
+    states = [trial["state"] for trial in counted["trials"]]
+    assert len(states) == 12 + states.count("failed") > 12
 
 
 def test_two_runs_of_a_simulation_give_the_same_trials(workspace: Workspace, tmp_path_factory, created) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeper.training.device import TAKING_TURNS, useful_at_once
+from sweeper.errors import DeviceError
+from sweeper.training.device import TAKING_TURNS, open_device, useful_at_once
 
 
 def test_trials_that_take_turns_on_a_gpu_are_few_unless_mps_runs(
@@ -17,6 +18,12 @@ def test_trials_that_take_turns_on_a_gpu_are_few_unless_mps_runs(
     assert useful_at_once(torch.device("cuda", 0)) == TAKING_TURNS
     (tmp_path / "control").touch()
     assert useful_at_once(torch.device("cuda", 0)) is None
+
+
+@pytest.mark.parametrize("name", ["meta", "cpu:0", "cuda:x", "", "cuda:99", "m"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(DeviceError, match=r"use auto"):
+        open_device(name, 0)
 
 
 def test_memory_alone_limits_the_trials_on_a_cpu() -> None:
