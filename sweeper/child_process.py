@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 NEEDED_FOR_TRIALS = (
@@ -26,6 +28,9 @@ NEEDED_FOR_TRIALS = (
 )
 """What takes seconds to import. None of it starts CUDA, which a fork would not survive."""
 
+
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C reaches all processes of a terminal, and a scheduler's SIGTERM all of a job; the parent decides."""
@@ -87,6 +92,36 @@ def _ensure_server() -> None:
     """Start the process that others are forked from, unless it lives."""
     with deaf():  # forks inherit that
         forkserver.ensure_running()
+
+
+def behave_as_child(name: bytes) -> None:
+    """Take a name, end when the parent does, and when memory runs out before it."""
+    _take_name(name)
+    _die_with_parent()
+    _die_before_parent()
+
+
+def _take_name(name: bytes) -> None:
+    """Be distinguishable from the process this one is forked from, whose command line it shares."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_NAME, name)
+
+
+def _die_with_parent() -> None:
+    """End when the parent does: the kernel sees to it, since the process this one is forked from ends with the parent.
+
+    Where it cannot, this process notices by itself, or by the broken pipe.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    live_with_parent()
+
+
+def _die_before_parent() -> None:
+    """Let the kernel, when memory runs out, kill this process and not the parent, which can go on without it."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
 
 
 def live_with_parent() -> None:

@@ -3,6 +3,7 @@
 SweeperError
 ├── ConfigError         2   the search space or the command line is wrong; lists every problem
 ├── DatasetError        3   the images or their labels cannot be used
+├── RankLost                a process that trains a trial together with this one is gone; its worker ends
 ├── OtherImages             the images have changed while a study runs; its driver reports it as StudyChanged
 ├── StudyError          4   the study cannot be opened, continued or asked for what was wanted
 │   ├── StudyLocked         another driver is running it
@@ -54,6 +55,18 @@ class Problem:
 
 IN_SEARCH_SPACE = "search space"
 """The place of a mistake that is found after loading; `naming_lines` replaces it by the line."""
+
+
+class RankLost(SweeperError):
+    """A process that trains a trial together with this one is gone, or must be: the worker ends, and a new one goes on.
+
+    Attributes:
+        for_memory: Whether want of memory was the cause.
+    """
+
+    def __init__(self, message: str, *, for_memory: bool = False):
+        super().__init__(message)
+        self.for_memory = for_memory
 
 
 class ConfigError(SweeperError):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweeper.config.document import Key
+from sweeper.config.engine import RayConfig
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
 from sweeper.config.pruner import HyperbandConfig, PatientConfig, PromoteConfig, SuccessiveHalvingConfig
 from sweeper.config.searched import lowest, options, smallest
@@ -30,6 +31,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _of_training(sweep)
     yield from _of_epochs(sweep)
     yield from _of_pauses(sweep)
+    yield from _of_devices(sweep)
     if isinstance(sweep.task, ReconstructionConfig):
         yield from _of_reconstruction(sweep.search)
 
@@ -76,6 +78,22 @@ def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if sweep.pruner.rungs and (first := min(sweep.pruner.rungs)) >= sweep.budget.epochs:
         rule = f"should be below budget.epochs, {sweep.budget.epochs:,}"
         yield ("pruner", "rungs"), f"{rule}, got {first:,}: no trial would pause"
+
+
+def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield what does not go together with trials on several devices."""
+    many = sweep.devices_per_trial
+    if many == 1:
+        return
+    if sweep.features.fuse > 1:
+        rule = "trials that are trained together have one device"
+        yield ("features", "fuse"), f"{rule}: use fuse: 1 with devices_per_trial: {many}, got {sweep.features.fuse}"
+    if sweep.device.startswith("cuda:") or sweep.device == "mps":
+        yield ("device",), f"names one device, and devices_per_trial: {many} needs more; use auto, cuda or cpu"
+    gpus = sweep.engine.gpus_per_trial if isinstance(sweep.engine, RayConfig) else None
+    if gpus and gpus != many:
+        rule = f"should be devices_per_trial, {many}, or left out"
+        yield ("engine", "gpus_per_trial"), f"{rule}; got {gpus:g}"
 
 
 def _at_most(budget: int) -> str:

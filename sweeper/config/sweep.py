@@ -153,6 +153,11 @@ class SweepConfig(Frozen):
     seed: Seed = 0
     engine: EngineConfig = LocalConfig(name="local")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=DEVICE)
+    devices_per_trial: Annotated[Whole, Field(ge=1, le=64)] = Field(
+        1,
+        description="Train each trial on several devices of one machine, by data parallelism: each batch is split "
+        "between them. On a CPU, between processes.",
+    )
     compile: Compile = Field(
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "

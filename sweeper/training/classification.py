@@ -18,6 +18,7 @@ from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.training.evaluate import evaluate
 from sweeper.training.loss import Loss
 from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.task import Exhibit, Validation
 
 
@@ -54,9 +55,15 @@ class Classification:
         return ClassificationMeter(ClassificationMetrics(len(self.classes), device))
 
     def validate(
-        self, network: nn.Module, batches: Iterable[Batch], device: torch.device, micro_batches: MicroBatches
+        self,
+        network: nn.Module,
+        batches: Iterable[Batch],
+        device: torch.device,
+        micro_batches: MicroBatches,
+        ranks: Ranks = ALONE,
     ) -> Validation:
-        found = evaluate(network, batches, classes=len(self.classes), device=device, micro_batches=micro_batches)
+        classes = len(self.classes)
+        found = evaluate(network, batches, classes=classes, device=device, micro_batches=micro_batches, ranks=ranks)
         return Validation(found.values, found.confusion, found.top)
 
     def shows(self, epoch: int) -> bool:  # noqa: ARG002 (of a task that shows some epochs)

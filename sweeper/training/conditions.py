@@ -11,6 +11,7 @@ from sweeper.config.sweep import CudaGraphs, ObjectiveConfig
 from sweeper.training.compiling import PLAIN, Compilation
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
+from sweeper.training.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Conditions:
         compilation: Whether the network is compiled.
         graphs: Whether training steps are recorded as CUDA graphs.
         latency: Measure at the end of a trial how long its network takes for one image.
+        ranks: The processes that train the trial together, each with its own conditions.
     """
 
     data: TrialData
@@ -35,3 +37,4 @@ class Conditions:
     compilation: Compilation = PLAIN
     graphs: CudaGraphs = "auto"
     latency: bool = False
+    ranks: Ranks = ALONE

@@ -14,6 +14,7 @@ from sweeper.scores.confusion import Confusion
 from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
+from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.top_classes import TopClasses
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
@@ -35,22 +36,29 @@ def evaluate(
     classes: int,
     device: torch.device,
     micro_batches: MicroBatches | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """Evaluate a network in inference mode, the way a trial is validated. Raises DoesNotFit."""
     network.eval()
-    predict = predictor(network, device, micro_batches or MicroBatches(device))
+    predict = predictor(network, device, micro_batches or MicroBatches(device), ranks)
     return evaluate_predictions(predict, batches, classes, device)
 
 
-def predictor(network: nn.Module, device: torch.device, micro_batches: MicroBatches) -> Predict:
-    """Return what puts inputs [B, ...] through a network, in parts that fit, and gives float32 [B, ...]."""
+def predictor(network: nn.Module, device: torch.device, micro_batches: MicroBatches, ranks: Ranks = ALONE) -> Predict:
+    """Return what puts inputs [B, ...] through a network, in parts that fit, and gives float32 [B, ...].
+
+    Of several ranks each puts its share through the network, and gets the outputs of all.
+    """
 
     def predict(inputs: torch.Tensor) -> torch.Tensor:
+        mine = inputs[ranks.share(len(inputs))]
+
         def attempt(cut: Parts) -> torch.Tensor:
             with autocast(device):
-                return torch.cat([network(inputs[part]).float() for part in cut])
+                return torch.cat([network(mine[part]).float() for part in cut])
 
-        return micro_batches.fit("evaluation", len(inputs), attempt, rewind=lambda: None)
+        outputs = micro_batches.fit("evaluation", len(mine), attempt, rewind=lambda: None)
+        return ranks.gathered(outputs, len(inputs))
 
     return predict
 

@@ -12,6 +12,7 @@ from sweeper.data.batches import Batch
 from sweeper.training.device import autocast
 from sweeper.training.forward import Forward
 from sweeper.training.micro_batch import MicroBatches, Parts
+from sweeper.training.ranks import ALONE, Ranks
 
 Losses = Callable[[Tensor, Batch], Tensor]
 """Takes outputs float32 [B, ...] of a network and their batch, gives the loss of each image, [B]."""
@@ -26,17 +27,24 @@ class Scored:
 
 
 def compute_gradients(
-    forward: Forward, batch: Batch, losses_of: Losses, micro_batches: MicroBatches, start: StepStart
+    forward: Forward,
+    batch: Batch,
+    losses_of: Losses,
+    micro_batches: MicroBatches,
+    start: StepStart,
+    ranks: Ranks = ALONE,
 ) -> Scored:
     """Set the gradients of the mean loss of a batch, in as many parts as memory demands.
 
-    Each part's loss counts by its share of the images, whatever the weights of their classes. Raises DoesNotFit.
+    Each part's loss counts by its share of the images, whatever the weights of their classes. Of several ranks each
+    takes its share of the batch, and gets the gradients, outputs and losses of the whole. Raises DoesNotFit, RankLost.
     """
-    count, network = len(batch.labels), forward.network
+    images, network = len(batch.labels), forward.network
+    mine, count = part_of(batch, ranks.share(images)), images * ranks.copies(images)
 
     def attempt(cut: Parts) -> Scored:
         network.zero_grad(set_to_none=True)
-        done = [_backward(forward, part_of(batch, part), losses_of, count) for part in cut]
+        done = [_backward(forward, part_of(mine, part), losses_of, count) for part in to_the_end(cut, mine)]
         if len(done) == 1:
             return done[0]
         return Scored(torch.cat([part.outputs for part in done]), torch.cat([part.losses for part in done]))
@@ -46,7 +54,14 @@ def compute_gradients(
         start.restore()
 
     start.save()
-    return micro_batches.fit("training", count, attempt, rewind)
+    scored = micro_batches.fit("training", ranks.smallest_share(images), attempt, rewind)
+    ranks.sum_gradients(network)
+    return Scored(ranks.gathered(scored.outputs, images), ranks.gathered(scored.losses, images))
+
+
+def to_the_end(cut: Parts, batch: Batch) -> Parts:
+    """Let the last part reach the end of a batch, which may have one image more than another rank's share."""
+    return [*cut[:-1], slice(cut[-1].start, len(batch.labels))]
 
 
 def whole_gradients(forward: Forward, batch: Batch, losses_of: Losses) -> Scored:

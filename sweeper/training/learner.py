@@ -23,6 +23,7 @@ from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.progress import Progress
+from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.schedule import LearningRate
 from sweeper.training.snapshot import HostMemory
 from sweeper.training.start import load_head, load_optimizer
@@ -51,6 +52,7 @@ class Learner:
     limits_file: Path | None
     keep_optimizer: bool = False
     gradient_clip: float | None = None
+    ranks: Ranks = ALONE
     best_head: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
     _memory: HostMemory = field(default_factory=HostMemory)
@@ -84,7 +86,7 @@ class Learner:
         if self._steps is None:
             meter, forward = self.task.meter(device), self.compiling.forward
             step = TrainingStep(
-                forward, self.task.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip
+                forward, self.task.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip, self.ranks
             )
             self._steps = Steps(step)
         return self._steps
@@ -114,7 +116,7 @@ class Learner:
         self.inputs.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.micro_batches.load_state_dict(state["micro_batches"], batch_size)
+        self.micro_batches.load_state_dict(state["micro_batches"], self.ranks.largest_share(batch_size))
         self.best_head = state["best_head"]
 
 
@@ -126,8 +128,9 @@ def build_learner(
     features: FrozenFeatures | None = None,
     compilation: Compilation = PLAIN,
     graphs: CudaGraphs = "auto",
+    ranks: Ranks = ALONE,
 ) -> Learner:
-    """Build model, optimizer and schedule; the same seed gives the same weights."""
+    """Build model, optimizer and schedule; the same seed gives the same weights, on all ranks."""
     config, task = spec.config, build_task(spec, data, device)
     if features is not None and features.serve(config, data):
         model, inputs = _on_features(spec, task, data, device, limits_file, features)
@@ -135,7 +138,7 @@ def build_learner(
     else:
         torch.manual_seed(spec.seed)
         model = task.build(config)
-        place(model, device)
+        model = ranks.synchronized(place(model, device), device)
         inputs = ImageInputs(model, data, config, spec.seed)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))
@@ -145,8 +148,10 @@ def build_learner(
     epochs = spec.epochs - spec.epochs_before
     schedule = LearningRate(optimizer, config.scheduler, epochs=epochs, steps_per_epoch=data.steps(config.batch_size))
     smallest = smallest_part(inputs.network.train())
-    limits = recall_limits(limits_file).quartered(config.batch_size, smallest, spec.memory_kills)
-    sizes = MicroBatches(device, smallest, limits, spec.memory_kills)
+    images = ranks.largest_share(config.batch_size)
+    limits = recall_limits(limits_file).quartered(images, smallest, spec.memory_kills)
+    in_step = ranks.in_step(inputs.network)
+    sizes = MicroBatches(device, smallest, limits, spec.memory_kills, in_step=in_step)
     forward = Forward(inputs.network, device, can_record(inputs.network, optimizer, graphs))
     return Learner(
         task,
@@ -159,6 +164,7 @@ def build_learner(
         limits_file,
         spec.keep_optimizer,
         config.gradient_clip,
+        ranks,
     )
 
 

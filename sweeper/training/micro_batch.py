@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweeper.config.hyperparameters import Frozen
 from sweeper.data.out_of_memory import is_memory
-from sweeper.errors import DoesNotFit
+from sweeper.errors import DoesNotFit, RankLost
 from sweeper.files import file_lock, write_whole
 from sweeper.training.memory import (
     free_memory,
@@ -74,6 +74,8 @@ class MicroBatches:
     limits: Limits = field(default_factory=Limits)
     kills: int = 0  # of the trial's worker, for memory, that these limits take into account
     memory_was_refused: bool = False
+    in_step: bool = False
+    """Other ranks wait for this one within a forward pass, so that it cannot repeat one alone."""
 
     def size(self, batch_size: int) -> int:
         """Return how many images of a training batch go through the network at once."""
@@ -83,8 +85,8 @@ class MicroBatches:
         """Return what `attempt` makes of `count` images, cut into parts that fit.
 
         `rewind` undoes what a failed attempt has changed. Raises DoesNotFit when the smallest parts
-        do not fit either or this process can do no more, and the attempt's own error when that is not
-        for memory.
+        do not fit either or this process can do no more, RankLost for memory where ranks are in step, and the
+        attempt's own error when that is not for memory.
         """
         smallest = self.smallest if phase == "training" else 1
         while True:
@@ -95,6 +97,11 @@ class MicroBatches:
             except Exception as error:
                 if not may_be_memory(error):
                     raise
+                if self.in_step and phase == "training":
+                    if not is_memory(error):
+                        raise
+                    what = f"{_largest(cut)} images at once take more memory than there is"
+                    raise RankLost(what, for_memory=True) from error
                 traceback.clear_frames(error.__traceback__)  # they hold the activations
                 if make_room(self.device):
                     rewind()

@@ -23,6 +23,7 @@ from sweeper.safeguards.outputs import marked
 from sweeper.training.evaluate import predictor
 from sweeper.training.image_quality import mean_squared_error, psnr, ssim
 from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.task import Exhibit, Validation
 
 IN_A_ROW = 10
@@ -79,10 +80,15 @@ class Reconstruction:
 
     @torch.inference_mode()
     def validate(
-        self, network: nn.Module, batches: Iterable[Batch], device: torch.device, micro_batches: MicroBatches
+        self,
+        network: nn.Module,
+        batches: Iterable[Batch],
+        device: torch.device,
+        micro_batches: MicroBatches,
+        ranks: Ranks = ALONE,
     ) -> Validation:
         network.eval()
-        predict = predictor(network, device, micro_batches)
+        predict = predictor(network, device, micro_batches, ranks)
         meter = QualityMeter(device, similarity=True)
         shown: list[Tensor] = []
         for batch in batches:

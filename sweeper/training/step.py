@@ -12,6 +12,7 @@ from sweeper.data.batches import Batch
 from sweeper.training.forward import Forward
 from sweeper.training.gradients import Losses, Scored, StepStart, compute_gradients, whole_gradients
 from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.rates import DeviceRates, reads_rates_on_device
 from sweeper.training.task import Meter
 
@@ -26,6 +27,7 @@ class TrainingStep:
     micro_batches: MicroBatches
     meter: Meter
     gradient_clip: float | None = None
+    ranks: Ranks = ALONE
     rates: DeviceRates | None = field(init=False)
     _start: StepStart = field(init=False)
 
@@ -35,8 +37,8 @@ class TrainingStep:
         self.rates = DeviceRates(self.optimizer, self.forward.device) if on_device else None
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Make a step, in parts where memory demands it, and return the losses, [B]. Raises DoesNotFit."""
-        scored = compute_gradients(self.forward, batch, self.losses_of, self.micro_batches, self._start)
+        """Make a step, in parts where memory demands it, and return the losses, [B]. Raises DoesNotFit, RankLost."""
+        scored = compute_gradients(self.forward, batch, self.losses_of, self.micro_batches, self._start, self.ranks)
         if self.rates is not None:
             self.rates.refresh()
         return self._finish(batch, scored, recorded=False)

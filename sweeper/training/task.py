@@ -16,6 +16,7 @@ from sweeper.modeling.backbones import Backbone
 from sweeper.paths import TrialFolder
 from sweeper.training.inputs import Network
 from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.top_classes import TopClasses
 
 Exhibit = npt.NDArray[Any]
@@ -57,9 +58,14 @@ class Task(Protocol):
         """Return what collects the metrics of a training pass."""
 
     def validate(
-        self, network: nn.Module, batches: Iterable[Batch], device: torch.device, micro_batches: MicroBatches
+        self,
+        network: nn.Module,
+        batches: Iterable[Batch],
+        device: torch.device,
+        micro_batches: MicroBatches,
+        ranks: Ranks = ALONE,
     ) -> Validation:
-        """Judge a network in inference mode by the validation images. Raises DoesNotFit."""
+        """Judge a network in inference mode by the validation images. Raises DoesNotFit, RankLost."""
 
     def shows(self, epoch: int) -> bool:
         """Return whether the exhibit of this epoch is kept whatever it is worth, not only if first, best or last."""

@@ -22,6 +22,7 @@ from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.progress import Progress
+from sweeper.training.ranks import Ranks
 from sweeper.training.task import Task, Validation
 from sweeper.training.tasks import build_task
 
@@ -36,11 +37,13 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
 
     `on_epoch` gets every finished epoch, those of the checkpoint again first, and answers whether
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
-    want of memory as pruned and not feasible.
+    want of memory as pruned and not feasible. Of several ranks the first one alone writes and reports. Raises RankLost.
     """
-    state = load_checkpoint(folder)
+    ranks = conditions.ranks
+    state = ranks.first_before_others(partial(load_checkpoint, folder))
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
-    settle(folder, progress)
+    if ranks.first:
+        settle(folder, progress)
     learner: Learner | None = None
     try:
         learner = build_learner(
@@ -51,6 +54,7 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
             conditions.features,
             conditions.compilation,
             conditions.graphs,
+            ranks,
         )
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
@@ -68,6 +72,8 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
+    if not ranks.first:
+        return outcome
     task = learner.task if learner else build_task(spec, conditions.data, conditions.device)
     return leave(outcome, spec, folder, progress, task, conditions.device, learner, latency=conditions.latency)
 
@@ -109,13 +115,13 @@ def _train_epochs(
     on_epoch: OnEpoch,
 ) -> bool:
     """Train until the epochs are used up, the objective stalls or `on_epoch` prunes; return whether it did."""
-    if any(on_epoch(metrics) for metrics in progress.history):
+    data, device, ranks = conditions.data, conditions.device, conditions.ranks
+    if ranks.agree(any(on_epoch(metrics) for metrics in progress.history)):
         return True
-    data, device = conditions.data, conditions.device
     with EpochWriter(device) as writer:
         while not writer.pruned and progress.epochs < spec.until and not progress.stalled(conditions.patience):
             try:
-                finished = _run_epoch(spec, learner, data, progress, device, writer)
+                finished = _run_epoch(spec, learner, data, progress, device, writer, ranks)
             except (TrialError, RuntimeError, MemoryError):
                 if writer.wait():  # the trial had ended before
                     break
@@ -124,10 +130,13 @@ def _train_epochs(
                 break
             metrics, validated = finished
             best = progress.add(metrics, validated.exhibit, conditions.objective)
-            predictions = validated.top.named(data.val) if best and validated.top is not None else None
-            record = learner.record(progress, predictions, device, best=best)
-            learner.remember_limits()
-            writer.submit(partial(_leave_epoch, record, metrics, validated, learner.task, folder, on_epoch))
+            if ranks.first:
+                predictions = validated.top.named(data.val) if best and validated.top is not None else None
+                record = learner.record(progress, predictions, device, best=best)
+                learner.remember_limits()
+                writer.submit(partial(_leave_epoch, record, metrics, validated, learner.task, folder, on_epoch))
+            if ranks.several and ranks.agree(writer.wait()):
+                break
         return writer.wait()
 
 
@@ -159,13 +168,14 @@ def _run_epoch(
     progress: Progress,
     device: torch.device,
     writer: EpochWriter,
+    ranks: Ranks,
 ) -> tuple[EpochMetrics, Validation] | None:
     """Train and evaluate one epoch; None where the trial turns out to be pruned meanwhile.
 
-    Everything random in it follows from (seed, epoch).
+    Everything random in it follows from (seed, epoch), and for dropout the rank.
     """
     epoch, config = progress.epochs + 1, spec.config
-    torch.manual_seed(epoch_seed(spec.seed, epoch))
+    torch.manual_seed(epoch_seed(spec.seed, epoch, ranks.rank))
     reset_peak_memory(device)
     steps = data.steps(config.batch_size)
     learner.compiling.before_epoch((spec.epochs - progress.epochs) * steps)
@@ -176,8 +186,10 @@ def _run_epoch(
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started
     learner.compiling.after_epoch(steps, training_s)
-    validated = learner.task.validate(learner.inputs.network, learner.inputs.val(), device, learner.micro_batches)
-    values = quality(trained, validated.values)
+    network, sizes = learner.inputs.network, learner.micro_batches
+    ranks.average_buffers(network)
+    validated = learner.task.validate(network, learner.inputs.val(), device, sizes, ranks)
+    values = ranks.agree(quality(trained, validated.values))
     require_finite(values, epoch, rate)
     learner.schedule.after_epoch(values)
     epoch_s = time.perf_counter() - started
@@ -187,9 +199,9 @@ def _run_epoch(
         "time/epoch_s": epoch_s,
         "images_per_s": len(data.train) / training_s,
         "memory/peak_mb": peak_memory_mb(device),
-        "micro_batch_size": learner.micro_batches.size(config.batch_size),
+        "micro_batch_size": sizes.size(ranks.largest_share(config.batch_size)),
     }
-    metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=progress.now_ms())
+    metrics = EpochMetrics(epoch=epoch, values=ranks.agree(values), timestamp_ms=progress.now_ms())
     return metrics, validated
 
 
@@ -212,9 +224,9 @@ def _train_epoch(
     return steps.meter.compute()
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Return the seed of what torch draws in an epoch of a trial: its masks of dropout."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """Return the seed of what torch draws in an epoch of a trial: its masks of dropout, others on each rank."""
+    return int(np.random.SeedSequence([seed, epoch, rank] if rank else [seed, epoch]).generate_state(1)[0])
 
 
 def quality(trained: Mapping[str, float], validated: Mapping[str, float]) -> dict[str, float]:

@@ -75,6 +75,17 @@ def test_two_nodes_give_the_same_trials(
     check(sandbox, undisturbed_at_random, {})
 
 
+def test_a_trial_on_several_devices_gives_in_a_cluster_what_it_gives_on_this_machine(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    here = Sandbox.make(tmp_path / "here", **SHORT, devices_per_trial=2)
+    assert here.run() == 0, here.said()
+    machines.add()
+    there = sandbox_on(machines, tmp_path / "there", node_folder, **SHORT, devices_per_trial=2)
+    assert there.run() == 0, there.said()
+    check(there, here, {})
+
+
 def test_files_travel_through_a_shared_folder(
     machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox
 ) -> None:

@@ -117,6 +117,22 @@ def test_what_does_not_go_with_trials_that_pause_is_refused(tmp_path: Path, over
     assert rule in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("features.fuse=4", "use fuse: 1 with devices_per_trial: 2, got 4"),
+        ("device=cuda:1", "names one device, and devices_per_trial: 2 needs more"),
+        ("engine={name: ray, gpus_per_trial: 0.5}", "should be devices_per_trial, 2, or left out; got 0.5"),
+    ],
+)
+def test_what_does_not_go_with_trials_on_several_devices_is_refused(tmp_path: Path, override: str, rule: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, ["devices_per_trial=2", "search.trainable=head", override])
+    assert rule in str(caught.value)
+
+
 def test_a_warm_up_of_all_epochs_is_allowed(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(CLASSIFIED)

@@ -75,7 +75,7 @@ class RayEngine:
         self._next_look = 0.0
         self._carrier = carrier(config.shared, self._token)
         nodes = nodes_alive()
-        self._gpus = gpus_of_a_trial(config, nodes, sweep.device)
+        self._gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
         self._require_room(nodes)
         self._follow_cluster()
 

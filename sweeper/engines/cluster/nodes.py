@@ -49,12 +49,15 @@ def node_of(described: Mapping[str, Any]) -> Node:
     return Node(described["NodeID"], host, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
 
 
-def gpus_of_a_trial(config: RayConfig, nodes: Sequence[Node], device: str) -> float:
-    """Return the share of GPUs that a trial gets: by default one where the cluster has any and they are wanted."""
+def gpus_of_a_trial(config: RayConfig, nodes: Sequence[Node], device: str, devices_per_trial: int = 1) -> float:
+    """Return how many GPUs, or which part of one, a trial gets.
+
+    By default as many as it trains on, where the cluster has any and they are wanted.
+    """
     if config.gpus_per_trial is not None:
         return config.gpus_per_trial
     wanted = device in ("auto", "cuda")
-    return 1.0 if wanted and any(node.gpus for node in nodes) else 0.0
+    return float(devices_per_trial) if wanted and any(node.gpus for node in nodes) else 0.0
 
 
 def described(nodes: Sequence[Node]) -> str:

@@ -1,0 +1,75 @@
+"""The process of a further device of a trial: trains what the first rank trains, and writes and reports nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeper.child_process import behave_as_child
+from sweeper.config.sweep import SweepConfig
+from sweeper.credentials import log_without_credentials
+from sweeper.engines.bench import Bench
+from sweeper.engines.last_words import last_words
+from sweeper.engines.other_ranks import RankFailed, RankSetup
+from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT
+from sweeper.errors import DeviceError, RankLost
+from sweeper.paths import StudyFolder
+from sweeper.results import TrialSpec, TrialState
+
+if TYPE_CHECKING:
+    from sweeper.training.ranks import Ranks
+
+logger = logging.getLogger(__name__)
+
+PROCESS_NAME = b"sweeper-rank"
+
+
+def rank_main(connection: Connection, worker: int) -> None:
+    """Train along until the worker, given by the number of its process, says so or is gone."""
+    from sweeper.training.ranks import join, store_at
+
+    behave_as_child(PROCESS_NAME)
+    if os.getppid() != worker:
+        return  # it was gone before the kernel knew that this one is to end with it
+    log_without_credentials(logging.INFO, "%(asctime)s %(name)s: %(message)s")
+    setup: RankSetup = connection.recv()
+    sweep = SweepConfig.model_validate_json(setup.worker.sweep)
+    try:
+        bench = Bench(sweep, setup.worker, setup.rank)
+    except DeviceError as error:
+        last_words(str(error))
+        sys.exit(CANNOT_START_EXIT)
+    ranks = join(setup.rank, sweep.devices_per_trial, bench.device, store_at(setup.port))
+    folder = StudyFolder(Path(setup.worker.folder))
+    while (spec := connection.recv()) is not None:
+        if (failed := _train(spec, folder, bench, ranks)) is not None:
+            connection.send(failed)
+
+
+def _train(spec: TrialSpec, folder: StudyFolder, bench: Bench, ranks: Ranks) -> RankFailed | None:
+    """Train a trial along; return what the first rank may not know of."""
+    from sweeper.training.trainer import train
+
+    try:
+        outcome = train(spec, folder.trial(spec.number), bench.conditions(spec, ranks), lambda _: False)
+    except RankLost as error:
+        last_words(str(error))
+        os._exit(OUT_OF_MEMORY_EXIT if error.for_memory else 1)  # leaving the others in order may take forever
+    except Exception as error:
+        logger.exception("trial %d failed on device %d of it", spec.number, ranks.rank + 1)
+        return RankFailed(f"{type(error).__name__}: {error}", for_memory=False)
+    if outcome.state is TrialState.FAILED or not outcome.feasible:
+        return RankFailed(outcome.reason or "it failed", for_memory=not outcome.feasible)
+    return None
+
+
+if __name__ == "__main__":
+    handle, worker = map(int, sys.argv[1:])
+    try:
+        rank_main(Connection(handle), worker)
+    except (EOFError, ConnectionError):
+        os._exit(1)  # the worker is gone

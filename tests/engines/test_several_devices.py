@@ -1,0 +1,163 @@
+"""One trial on several devices: processes that train it together, on the CPU, and what becomes of it when one fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines import bench
+from sweeper.engines.local import LocalEngine
+from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
+from sweeper.engines.rank import PROCESS_NAME
+from sweeper.errors import DeviceError
+from sweeper.paths import Workspace
+from sweeper.results import TrialState
+from tests.pictures import write_split_folders
+from tests.training.learnable import spec_of
+
+PATIENCE_S = 60.0
+
+FAILING = """
+import timm
+import torch
+from timm.models import register_model
+
+
+def failing(ranks, options):
+    network = timm.create_model("test_resnet", **options)
+
+    def fail(module, _):
+        if module.training and torch.distributed.get_rank() in ranks:
+            raise TypeError(f"no good on rank {torch.distributed.get_rank()}")
+
+    network.register_forward_pre_hook(fail)
+    return network
+
+
+@register_model
+def failing_everywhere(pretrained=False, **options):
+    return failing({0, 1}, options)
+
+
+@register_model
+def failing_on_second(pretrained=False, **options):
+    return failing({1}, options)
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> SweepConfig:
+    write_split_folders(tmp_path / "images")
+    (tmp_path / "failing.py").write_text(FAILING)
+    content = {
+        "study": "s",
+        "dataset": {"path": str(tmp_path / "images")},
+        "search": {"backbone": "test_resnet"},
+        "model_files": [str(tmp_path / "failing.py")],
+        "device": "cpu",
+        "devices_per_trial": 2,
+    }
+    return SweepConfig.model_validate(content)
+
+
+@pytest.fixture
+def engine(sweep: SweepConfig, tmp_path: Path) -> Iterator[LocalEngine]:
+    engine = LocalEngine(sweep, Workspace(tmp_path), workers=1)
+    yield engine
+    engine.close()
+
+
+def wait_for(engine: LocalEngine, *kinds: type[Event]) -> Event:
+    """Return the first event of some kinds; epochs on the way are answered with `go on`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        for event in engine.events(1):
+            if isinstance(event, kinds):
+                return event
+            assert not isinstance(event, SlotRetired), event.reason
+            if isinstance(event, EpochFinished):
+                engine.answer(event.number, prune=False)
+    raise AssertionError(f"no {kinds} within {PATIENCE_S} s")
+
+
+def ranks_of(engine: LocalEngine) -> list[psutil.Process]:
+    (slot,) = engine._slots
+    children = psutil.Process(slot.process.pid).children(recursive=True)
+    return [child for child in children if child.name() == PROCESS_NAME.decode()]
+
+
+def test_a_rank_that_is_killed_ends_its_worker_in_the_same_way_and_the_trial_goes_on(engine: LocalEngine) -> None:
+    wait_for(engine, WorkerReady)
+    spec = spec_of(epochs=30)
+    engine.submit([spec])
+    wait_for(engine, EpochFinished)
+    engine.answer(0, prune=False)
+    (rank,) = ranks_of(engine)
+    os.kill(rank.pid, signal.SIGKILL)
+    died = wait_for(engine, WorkerDied)
+    assert isinstance(died, WorkerDied)
+    assert died.number == 0
+    assert "killed by SIGKILL" in died.reason
+    wait_for(engine, WorkerReady)
+    engine.submit([spec])
+    ended = wait_for(engine, TrialEnded)
+    assert isinstance(ended, TrialEnded)
+    assert (ended.outcome.state, ended.outcome.epochs) == (TrialState.COMPLETE, 30)
+
+
+def test_a_fault_of_a_network_fails_the_trial_and_the_next_one_is_trained(engine: LocalEngine) -> None:
+    wait_for(engine, WorkerReady)
+    engine.submit([spec_of(number=0, backbone="failing_everywhere")])
+    failed = wait_for(engine, TrialEnded)
+    assert isinstance(failed, TrialEnded)
+    assert failed.outcome.state is TrialState.FAILED
+    assert failed.outcome.reason == "TypeError: no good on rank 0"
+    engine.submit([spec_of(number=1, epochs=2)])
+    ended = wait_for(engine, TrialEnded, WorkerDied)
+    assert isinstance(ended, TrialEnded)
+    assert ended.outcome.state is TrialState.COMPLETE
+
+
+def test_a_rank_that_fails_alone_ends_the_worker_with_its_reason(engine: LocalEngine) -> None:
+    wait_for(engine, WorkerReady)
+    engine.submit([spec_of(number=0, backbone="failing_on_second")])
+    died = wait_for(engine, TrialEnded, WorkerDied)
+    assert isinstance(died, WorkerDied)
+    assert "device 2 of the trial: TypeError: no good on rank 1" in died.reason
+
+
+def test_no_rank_outlives_its_worker(engine: LocalEngine) -> None:
+    wait_for(engine, WorkerReady)
+    (rank,) = ranks_of(engine)
+    os.kill(engine._slots[0].process.pid or 0, signal.SIGKILL)
+    rank.wait(30)
+
+
+def test_each_rank_has_a_device_of_its_own(sweep: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+
+    def open_device(_: str, number: int) -> None:
+        opened.append(number)
+        raise DeviceError("seen")
+
+    monkeypatch.setattr("sweeper.training.device.open_device", open_device)
+    for slot in range(2):
+        for rank in range(2):
+            setup = WorkerSetup("", str(tmp_path), str(tmp_path), slot, threads=1, device=slot)
+            with pytest.raises(DeviceError, match="seen"):
+                bench.Bench(sweep, setup, rank)
+    assert opened == [0, 1, 2, 3]
+
+
+def test_groups_of_devices_are_counted_not_devices(sweep: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.training.device.devices_like", lambda _: 5)
+    assert bench.places(sweep) == 2
+    monkeypatch.setattr("sweeper.training.device.devices_like", lambda _: 1)
+    assert bench.places(sweep) == 1

@@ -1,0 +1,83 @@
+"""Which images of a batch each of several devices takes, and what is synchronised; processes are in tests/engines."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sweeper.data.batches import Batch
+from sweeper.errors import RankLost
+from sweeper.training.gradients import to_the_end
+from sweeper.training.micro_batch import MicroBatches, parts
+from sweeper.training.ranks import ALONE, Ranks
+from sweeper.training.trainer import epoch_seed
+
+CPU = torch.device("cpu")
+
+
+@given(images=st.integers(1, 300), count=st.integers(1, 9))
+def test_the_shares_of_all_ranks_are_the_batch_and_equal_to_within_an_image(images: int, count: int) -> None:
+    ranks = [Ranks(rank, count) for rank in range(count)]
+    taken = [list(range(images))[each.share(images)] for each in ranks]
+    if images < 2 * count and count > 1:
+        assert taken == [list(range(images))] * count
+        assert all(each.copies(images) == count for each in ranks)
+    else:
+        assert [image for share in taken for image in share] == list(range(images))
+        assert all(each.copies(images) == 1 for each in ranks)
+    sizes = {len(share) for share in taken}
+    assert sizes <= {ranks[0].smallest_share(images), ranks[0].largest_share(images)}
+    assert max(sizes) - min(sizes) <= 1
+
+
+@given(images=st.integers(4, 200), limit=st.integers(1, 50))
+def test_all_ranks_cut_their_shares_into_as_many_parts(images: int, limit: int) -> None:
+    ranks = [Ranks(rank, 2) for rank in range(2)]
+    cut = parts(ranks[0].smallest_share(images), limit, smallest=1)
+    for each in ranks:
+        mine = torch.arange(images)[each.share(images)]
+        covered = to_the_end(cut, Batch(mine, mine))
+        assert torch.equal(torch.cat([mine[part] for part in covered]), mine)
+
+
+def test_one_rank_alone_takes_all_and_exchanges_nothing() -> None:
+    rows = torch.arange(6.0)
+    assert ALONE.share(6) == slice(0, 6)
+    assert ALONE.gathered(rows, 6) is rows
+    assert ALONE.agree("x") == "x"
+    assert (ALONE.first, ALONE.several) == (True, False)
+
+
+def test_batch_normalisation_is_synchronised_on_gpus_with_the_same_weights() -> None:
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    images = torch.randn(2, 3, 32, 32)
+    before, names = network(images), list(network.state_dict())
+    assert Ranks(0, 2).synchronized(network, CPU) is network
+    assert not Ranks.in_step(network)
+    changed = Ranks(0, 2).synchronized(network, torch.device("cuda"))
+    assert Ranks.in_step(changed)
+    assert not any(type(module) is nn.BatchNorm2d for module in changed.modules())
+    assert list(changed.state_dict()) == names
+    assert torch.equal(changed(images), before)  # in evaluation it needs no GPU
+
+
+def test_a_rank_that_others_wait_for_does_not_repeat_a_step_that_does_not_fit() -> None:
+    tried = []
+
+    def attempt(cut: list[slice]) -> None:
+        tried.append(cut)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(RankLost) as lost:
+        MicroBatches(CPU, in_step=True).fit("training", 8, attempt, rewind=lambda: None)
+    assert lost.value.for_memory
+    assert len(tried) == 1
+
+
+def test_dropout_differs_between_ranks_and_not_for_the_first() -> None:
+    assert epoch_seed(5, 1) == epoch_seed(5, 1, 0)
+    assert len({epoch_seed(5, 1, rank) for rank in range(4)}) == 4
