@@ -25,7 +25,9 @@ class RayConfig(Frozen):
     )
     cpus_per_trial: Annotated[Real, Field(gt=0, le=1024)] = Field(1.0, description="CPUs that each trial gets.")
     gpus_per_trial: Annotated[Real | None, Field(ge=0, le=64)] = Field(
-        None, description="GPUs that each trial gets; 0.5 lets two share one. By default devices_per_trial where the cluster has any."
+        None,
+        description="GPUs that each trial gets; 0.5 lets two share one. By default devices_per_trial where the "
+        "cluster has any.",
     )
     shared: Annotated[str | None, Field(min_length=1)] = Field(
         None,

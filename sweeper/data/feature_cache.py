@@ -73,6 +73,10 @@ class FeatureCache:
                 found = self._map(key)
         return found
 
+    def holds(self, key: FeatureKey) -> bool:
+        """Return whether there are features of a key, whole."""
+        return self._load(key) is not None
+
     def _path(self, key: FeatureKey) -> Path:
         return self.folder / f"{key.name}.npy"
 

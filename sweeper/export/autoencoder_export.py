@@ -21,13 +21,13 @@ from sweeper.export.export import copy_model_files
 from sweeper.export.export_config import DepthConfig, Lineage, TensorShape, library_versions, lineage_of
 from sweeper.export.export_input import ExportInput, Training
 from sweeper.export.folder import require_replaceable, staged
-from sweeper.export.formats import read_onnx, recording, trace, write_onnx
 from sweeper.export.label_program import write_picture
 from sweeper.export.load import load_autoencoder
 from sweeper.export.seal import digests_of
 from sweeper.export.verify import LARGEST_DIFFERENCE, full_precision
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder
+from sweeper.modeling.formats import read_onnx, recording, trace, write_onnx
 from sweeper.paths import ExportFolder
 from sweeper.training.device import place
 from sweeper.training.image_quality import mean_squared_error, psnr

@@ -16,7 +16,6 @@ from sweeper.export.calibration import calibrate
 from sweeper.export.export_config import ExportConfig, describe_export, networks_of, write_config
 from sweeper.export.export_input import ACCURACY, ExportInput
 from sweeper.export.folder import require_replaceable, staged
-from sweeper.export.formats import recording, trace, write_onnx, write_program
 from sweeper.export.label_program import write_label_program
 from sweeper.export.load import load_network
 from sweeper.export.model_card import model_card
@@ -24,6 +23,7 @@ from sweeper.export.variants import Judge, VariantRequest, write_variants
 from sweeper.export.verify import Verification, verify_export, write_verification
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
+from sweeper.modeling.formats import recording, trace, write_onnx, write_program
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import ExportFolder
 

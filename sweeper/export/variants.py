@@ -15,12 +15,11 @@ import torch
 
 from sweeper.data.batches import DeviceImages
 from sweeper.export.export_config import ExportConfig, Variant, VariantTry
-from sweeper.export.formats import read_onnx
 from sweeper.export.quantize import METHODS, Images, VariantKind, Writer
 from sweeper.export.verify import Pass, changed_predictions, evaluated
+from sweeper.modeling.formats import Predict, read_onnx
 from sweeper.paths import ExportFolder
 from sweeper.scores.mcnemar import paired
-from sweeper.training.evaluate import Predict
 
 TOLERANCE = 0.01
 """Most accuracy that a variant may lose by default: one image in a hundred."""

@@ -17,13 +17,13 @@ from sweeper.data.batches import Batch, DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export.export_config import ExportConfig
 from sweeper.export.export_input import ACCURACY, Training
-from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
+from sweeper.modeling.formats import Predict, read_onnx, read_program
 from sweeper.paths import ExportFolder
 from sweeper.training.device import place
-from sweeper.training.evaluate import Evaluation, Predict, evaluate_predictions
+from sweeper.training.evaluate import Evaluation, evaluate_predictions
 
 OTHER_ARITHMETIC = 0.005
 """Share of the images by which accuracy may differ from that of another device or precision."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,7 +18,8 @@ from sweeper.training.micro_batch import MicroBatches, Parts
 from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.top_classes import TopClasses
 
-Predict = Callable[[torch.Tensor], torch.Tensor]
+if TYPE_CHECKING:
+    from sweeper.modeling.formats import Predict  # which imports onnxruntime
 
 
 @dataclass(frozen=True)

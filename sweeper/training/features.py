@@ -8,10 +8,12 @@ numbers depend on; trials then train their heads on that.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import timm
 import torch
@@ -24,17 +26,23 @@ from sweeper.config.sweep import FeaturesConfig
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.data.features import DeviceFeatures
+from sweeper.errors import ExportError
 from sweeper.modeling.backbones import Backbone, build_backbone
+from sweeper.modeling.formats import Predict
 from sweeper.results import TrialSpec
 from sweeper.training.device import device_name, place, precision
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits, MicroBatches, recall_limits, remember_limits
+from sweeper.training.onnx_forward import ENGINE, OnnxForward
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 CHUNK = 256
 """Images that go through the backbone at once, where they fit; not the trial's batch size, since trials share."""
+
+FEWEST_FOR_ONNX = 1000
+"""Images; converting a network takes as long as torch takes for some hundreds."""
 
 KEPT_BACKBONES = 2
 KEPT_SPLITS = 4
@@ -48,6 +56,8 @@ class FrozenBackbone:
 
     backbone: Backbone
     described: dict[str, Any]
+    onnx: OnnxForward | None = None
+    """How a CPU runs it faster."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,8 @@ class FrozenFeatures:
             "chunk": CHUNK,
         }
         place(built.module, self._device)
-        return FrozenBackbone(built, described)
+        on_cpu = self._device.type == "cpu"
+        return FrozenBackbone(built, described, OnnxForward(built.module, config.image_size) if on_cpu else None)
 
     def splits(
         self, frozen: FrozenBackbone, data: TrialData, spec: TrialSpec, limits_file: Path | None
@@ -140,10 +151,21 @@ class FrozenFeatures:
         name = maker.key(0).name
         if name not in self._splits:
             views = 1 if maker.augment == NOTHING else self._config.views
-            self._splits[name] = DeviceFeatures(
-                maker.images.labels, lambda view: self._cache.open(maker.key(view), maker.compute), views, self._device
-            )
+            opened = partial(self._open, maker)
+            self._splits[name] = DeviceFeatures(maker.images.labels, opened, views, self._device)
         return self._splits[name]
+
+    def _open(self, maker: FeatureMaker, view: int) -> Features:
+        """Return the features of a view: those of torch where they are there already or nothing else can give them."""
+        key = maker.key(view)
+        onnx = maker.frozen.onnx
+        if onnx is None or len(maker.images) < FEWEST_FOR_ONNX or self._cache.holds(key):
+            return self._cache.open(key, maker.compute)
+        try:
+            return self._cache.open(maker.key(view, ENGINE), partial(maker.compute_by, onnx))
+        except ExportError as error:
+            logger.warning("features of %s: %s", maker.frozen.described["backbone"], error)
+            return self._cache.open(key, maker.compute)
 
 
 @dataclass(frozen=True)
@@ -157,22 +179,27 @@ class FeatureMaker:
     limits: Limits
     limits_file: Path | None
 
-    def key(self, view: int) -> FeatureKey:
+    def key(self, view: int, engine: str | None = None) -> FeatureKey:
+        """Return the name of a view's features; `engine` is what computes them, unless torch does."""
         augment = self.augment.model_dump(mode="json")
         described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
+        described |= {"engine": engine} if engine else {}
         return FeatureKey.of(described, len(self.images), self.frozen.backbone.features)
 
     def compute(self, key: FeatureKey) -> Iterator[Features]:
         """Put every image through the backbone, in parts that fit. Raises DoesNotFit."""
         sizes = MicroBatches(self.device, limits=self.limits)
-        module, _, mean, std = self.frozen.backbone
-        predict = predictor(module, self.device, sizes)
+        yield from self.compute_by(predictor(self.frozen.backbone.module, self.device, sizes), key)
+        if self.limits_file is not None:
+            remember_limits(self.limits_file, sizes.limits)
+
+    def compute_by(self, predict: Predict, key: FeatureKey) -> Iterator[Features]:
+        """Put every image through the backbone as `predict` does it."""
+        _, _, mean, std = self.frozen.backbone
         size = self.frozen.described["image_size"]
         with torch.inference_mode():
             for chunk in self.images.view_batches(CHUNK, self.augment, size, mean, std, key.seed):
                 yield predict(chunk).cpu().numpy()
-        if self.limits_file is not None:
-            remember_limits(self.limits_file, sizes.limits)
 
 
 def pixel_changes(augment: AugmentConfig) -> AugmentConfig:

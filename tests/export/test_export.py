@@ -14,10 +14,10 @@ from sweeper.errors import ExportError
 from sweeper.export import export
 from sweeper.export.export import ExportReport, export_model
 from sweeper.export.export_input import ExportInput
-from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
 from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.formats import read_onnx, read_program
 from sweeper.paths import ExportFolder
 from tests.export.conftest import Exported
 

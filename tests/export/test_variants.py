@@ -13,10 +13,10 @@ from sweeper.data.batches import DeviceImages
 from sweeper.export import variants
 from sweeper.export.export import ExportReport
 from sweeper.export.export_config import Variant
-from sweeper.export.formats import read_onnx
 from sweeper.export.model_card import model_card
 from sweeper.export.quantize import Images
 from sweeper.export.variants import Judge, VariantRequest, write_variants
+from sweeper.modeling.formats import read_onnx
 from sweeper.paths import ExportFolder
 
 

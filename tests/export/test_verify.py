@@ -14,7 +14,6 @@ from sweeper.errors import ExportError
 from sweeper.export.export import ExportReport
 from sweeper.export.export_config import ExportConfig, read_config, write_config
 from sweeper.export.export_input import Training
-from sweeper.export.formats import read_onnx, read_program
 from sweeper.export.load import load_export
 from sweeper.export.verify import (
     Pass,
@@ -31,8 +30,8 @@ from sweeper.export.verify import (
     verify_export,
     weights_problems,
 )
+from sweeper.modeling.formats import Predict, read_onnx, read_program
 from sweeper.training.device import precision
-from sweeper.training.evaluate import Predict
 
 CPU = torch.device("cpu")
 

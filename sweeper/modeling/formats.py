@@ -5,7 +5,7 @@ Both take float32 images [N, 3, S, S] of any batch size N and give what it gives
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from sweeper.errors import ExportError
-from sweeper.training.evaluate import Predict
+
+Predict = Callable[[Tensor], Tensor]
+"""Puts inputs [B, ...] through a network and gives its outputs, float32 [B, ...]."""
 
 CHANNELS = 3
 
@@ -79,9 +81,10 @@ def read_program(path: Path) -> Predict:
     return predict
 
 
-def read_onnx(path: Path, output: str = "logits") -> Predict:
-    """Load an ONNX file into onnxruntime, on the CPU."""
+def read_onnx(path: Path, output: str = "logits", threads: int = 0) -> Predict:
+    """Load an ONNX file into onnxruntime, on the CPU; with 0 threads it takes as many as there are cores."""
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = ERRORS_ONLY
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
