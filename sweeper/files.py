@@ -148,7 +148,7 @@ def put_in_place(built: Path, path: Path) -> None:
     What is built must be on the disk already; a reader, or a crash, sees the earlier one or the new one.
     """
     os.replace(built, path)  # noqa: PTH105  # the word for it
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 class _NotingFile(io.BufferedWriter):
@@ -179,13 +179,14 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder last, not only what the files hold."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last, not only what the files hold. Raises DiskError."""
+    with _disk_errors(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from pydantic import Field
 from sweeper.config.flatten import flatten
 from sweeper.config.hyperparameters import Frozen
 from sweeper.errors import TrackingError
-from sweeper.files import read_parsed, write_sealed, write_whole
+from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import (
@@ -119,7 +119,7 @@ class Delivery:
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
-        history = read_history(self._folder.history)
+        history = _lasting_history(self._folder.history, record)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         for file in sorted(self._folder.artifacts.glob("*")):
             self._store.log_artifact(record.run_id, file, "")
@@ -141,7 +141,7 @@ class Delivery:
         spec = read_spec(folder.spec)
         outcome = read_outcome(folder.outcome) if ended else None
         record = self._described(folder, spec)
-        history = read_history(folder.history)
+        history = _lasting_history(folder.history, record)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         record = record.model_copy(update={"epochs": len(history)})
         self._write_record(folder.run, record)
@@ -291,6 +291,17 @@ class Delivery:
     def _require_ours(self) -> None:
         if self._given_up.is_set():
             raise TrackingError("this delivery was given up; another may have taken its place")
+
+
+def _lasting_history(file: Path, record: RunRecord) -> list[EpochMetrics]:
+    """Return a history that a power cut does not take back: what it took back would be recorded twice.
+
+    It may just have been put in place, by another process that has not yet made its name last.
+    """
+    history = read_history(file)
+    if len(history) > record.epochs:
+        sync_folder(file.parent)
+    return history
 
 
 def _run_name(spec: TrialSpec) -> str:
