@@ -11,9 +11,12 @@ from sweeper.commands import exporting
 from sweeper.commands.options import JsonOption, StorageOption, TrackingOption, TrialArgument
 from sweeper.commands.studies import open_trial, this_workspace, winner_of
 from sweeper.commands.terminal import beside_json, say, show, write_json
+from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
+    from sweeper.paths import Workspace
     from sweeper.results import TrialRow
+    from sweeper.scores.expected_accuracy import ExpectedAccuracy
     from sweeper.search.study_store import StudyStore
 
 
@@ -48,7 +51,7 @@ def best(
     from sweeper.display.tables import params_table, ranked_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
-    from sweeper.study.trained import require_trained
+    from sweeper.study.trained import is_simulated, require_trained
 
     workspace = this_workspace()
     store, row = open_trial(workspace, storage, trial, tracking_uri)
@@ -62,6 +65,7 @@ def best(
         require_trained(store)
     with beside_json(as_json):
         _say_which(store, row, winner if another else None, preferred=bool(prefer))
+        expected = None if another or is_simulated(store) else _say_what_to_expect(workspace, store, tracking_uri)
         show(params_table(row, store.rows()))
         show(ranked_table(store.rows(), store.sweep, limit=5))
         folder = (to or workspace.export(store.sweep.study, row.number if another else None)) if export or to else None
@@ -73,7 +77,23 @@ def best(
             if register and another:
                 _say_not_registered(store, folder)
     if as_json:
-        write_json(_answer(store, row, folder, winner=not another))
+        write_json(_answer(store, row, folder, expected, winner=not another))
+
+
+def _say_what_to_expect(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> ExpectedAccuracy | None:
+    """Say what the winner reaches on new images, where that can be known."""
+    from sweeper.errors import TrackingError
+    from sweeper.study.expected import expected_of_study
+    from sweeper.study.recorded import records_of
+
+    try:
+        found = expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
+    except TrackingError as error:
+        say(f"what to expect on new images is not known: {one_line(str(error))}")
+        return None
+    if found is not None:
+        say(str(found))
+    return found
 
 
 def _say_not_registered(store: StudyStore, folder: Path) -> None:
@@ -83,8 +103,10 @@ def _say_not_registered(store: StudyStore, folder: Path) -> None:
         say(f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}")
 
 
-def _answer(store: StudyStore, row: TrialRow, folder: Path | None, *, winner: bool) -> dict[str, Any]:
-    from sweeper.display.answers import BestAnswer, TrialAnswer
+def _answer(
+    store: StudyStore, row: TrialRow, folder: Path | None, expected: ExpectedAccuracy | None, *, winner: bool
+) -> dict[str, Any]:
+    from sweeper.display.answers import BestAnswer, ExpectedAnswer, TrialAnswer
 
     answer = BestAnswer(
         study=store.sweep.study,
@@ -92,6 +114,7 @@ def _answer(store: StudyStore, row: TrialRow, folder: Path | None, *, winner: bo
         direction=store.sweep.objective.direction,
         winner=winner,
         export=str(folder) if folder else None,
+        expected=ExpectedAnswer.of(expected) if expected else None,
         trial=TrialAnswer.of(row),
         config=row.config.model_dump(mode="json") if row.config else {},
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from sweeper.config.hyperparameters import Frozen
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
+
+if TYPE_CHECKING:
+    from sweeper.scores.expected_accuracy import ExpectedAccuracy
 
 FORMAT = 1
 
@@ -86,6 +89,19 @@ class StatusAnswer(Frozen):
     trials: tuple[TrialAnswer, ...]
 
 
+class ExpectedAnswer(Frozen):
+    """What the best trial of a study reaches on new images."""
+
+    accuracy: float
+    low: float = Field(description="Of the 95 % interval.")
+    high: float
+    measured: float = Field(description="What it had on the images that chose it.")
+
+    @classmethod
+    def of(cls, found: ExpectedAccuracy) -> ExpectedAnswer:
+        return cls(accuracy=found.value, low=found.low, high=found.high, measured=found.measured)
+
+
 class BestAnswer(Frozen):
     """`sweeper best --json`."""
 
@@ -95,5 +111,8 @@ class BestAnswer(Frozen):
     direction: Literal["maximize", "minimize"]
     winner: bool = Field(description="Whether this is the best trial of its study; false for one that was named.")
     export: str | None = Field(description="The folder of the export, where one was asked for.")
+    expected: ExpectedAnswer | None = Field(
+        None, description="Null where it is not the best trial, or where that cannot be known."
+    )
     trial: TrialAnswer
     config: dict[str, Any] = Field(description="The whole configuration, as the `search` section of a search space.")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
 from sweeper.data.decode import FULL_DEPTH, Depth, Resize
+from sweeper.scores.expected_accuracy import ExpectedAccuracy
 
 ACCURACY = "val/accuracy"
 """The logged metric that every format must reproduce."""
@@ -88,3 +89,5 @@ class ExportInput:
     form: Form = "single"
     members: tuple[MergedTrial, ...] = ()
     merges: tuple[MergeTry, ...] = ()
+    expected: ExpectedAccuracy | None = None
+    """What the best trial of its study reaches on new images, where this is it and that is known."""

@@ -95,9 +95,21 @@ def metrics(config: ExportConfig, verification: Verification) -> str:
     ]
     header = ("file", "accuracy", "images that differ", "largest relative difference of logits")
     return (
-        f"## Metrics\n\n{logged_when(config)}:\n\n{table(('metric', 'value'), logged)}\n\n"
+        f"## Metrics\n\n{expected(config)}{logged_when(config)}:\n\n{table(('metric', 'value'), logged)}\n\n"
         f"Every file was loaded again and run over the {verification.images:,} validation images. The weights are "
         f"compared with the logged accuracy ({weights.why}), the other files with the weights:\n\n{table(header, rows)}"
+    )
+
+
+def expected(config: ExportConfig) -> str:
+    """Return the accuracy to be expected on new images, as a paragraph; nothing where it is not known."""
+    found = config.expected
+    if found is None:
+        return ""
+    return (
+        f"**On new images of the same kind an accuracy of {found.accuracy:.4f} is to be expected (95 % interval "
+        f"{found.low:.4f} to {found.high:.4f}).** That on the validation images flatters the model: they chose it "
+        f"among the epochs of {found.trials:,} trials.\n\n"
     )
 
 

@@ -15,11 +15,14 @@ from sweeper.finished.task import NOTHING_MORE, ExportJob, Extras
 from sweeper.finished.tasks import finished_task
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
+from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.winner import study_winner
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
+from sweeper.study.expected import expected_of_study
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_images_of
-from sweeper.study.recorded import recorded_as
+from sweeper.study.recorded import recorded_as, records_of
 from sweeper.study.trained import require_trained
 
 if TYPE_CHECKING:
@@ -64,7 +67,7 @@ def export_trial(
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
         artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)
-        source = _source(workspace, store, row, images, artifacts)
+        source = _source(workspace, store, row, images, artifacts, tracking_uri)
         leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
         return task.export(
             ExportJob(source, images, open_device(sweep.device, 0), destination, extras, leaders, folder)
@@ -72,7 +75,12 @@ def export_trial(
 
 
 def _source(
-    workspace: Workspace, store: StudyStore, row: TrialRow, images: ImageSet, artifacts: TrialArtifacts
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    images: ImageSet,
+    artifacts: TrialArtifacts,
+    tracking_uri: str | None,
 ) -> ExportInput:
     """Put together what an export is made from. Raises StudyError for a trial without a finished epoch."""
     from sweeper.data.card import describe
@@ -98,7 +106,18 @@ def _source(
         model_files=tuple(Path(file) for file in sweep.model_files),
         run_id=artifacts.run_id,
         depth=images.depth,
+        expected=_expected(workspace, store, row, tracking_uri),
     )
+
+
+def _expected(
+    workspace: Workspace, store: StudyStore, row: TrialRow, tracking_uri: str | None
+) -> ExpectedAccuracy | None:
+    """Return what the best trial reaches on new images; None of any other trial."""
+    winner = study_winner(store)
+    if winner is None or winner.number != row.number:
+        return None
+    return expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
 
 
 def _unfinished(row: TrialRow, study: str) -> StudyError:

@@ -89,6 +89,11 @@ class TrialFolder:
     def predictions(self) -> Path:
         return self.artifacts / "predictions"
 
+    @property
+    def right(self) -> Path:
+        """Which validation images each epoch has named rightly."""
+        return self.artifacts / "right_by_epoch.npz"
+
     def predictions_of(self, epoch: int) -> Path:
         """What the model says about every validation image after an epoch."""
         return self.predictions / f"epoch-{epoch:04d}.npz"

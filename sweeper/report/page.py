@@ -31,7 +31,9 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import has_finished, without_winner
 from sweeper.standings.winner import confirmed
 from sweeper.study.card import read_card
+from sweeper.study.expected import expected_of_study
 from sweeper.study.recorded import own_folder, records_of
+from sweeper.tracking.study_records import StudyRecords
 
 SCRIPTS = ("core.js", "charts.js", "table.js", "parallel.js", "matrix.js", "images.js", "report.js")
 LIBRARIES = ("torch", "timm", "optuna", "mlflow", "numpy")
@@ -60,11 +62,18 @@ def study_page(
         title=f"{sweep.study}: report",
         study=sweep.study,
         confirmed=_confirmed(store) or _no_winner(store, rows),
+        expected=_expected(workspace, store, logged),
         shown=shown.note(),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
         facts=_facts(workspace, store, rows),
     )
+
+
+def _expected(workspace: Workspace, store: StudyStore, logged: StudyRecords) -> str:
+    """Return what the best reaches on new images; nothing where that is not known."""
+    found = expected_of_study(workspace, store, logged)
+    return f"{found}." if found is not None else ""
 
 
 def _confirmed(store: StudyStore) -> str:

@@ -1,29 +1,41 @@
 """What the best of many trials can be expected to reach on new images, of which it was not the luckiest.
 
-The best of T trials on N validation images owes a part of its accuracy to having been chosen by these images. How
-large that part is, the images themselves tell: they are drawn again, with replacement, a trial is chosen on those that
-were drawn, and judged on those that were not (bootstrap bias corrected cross-validation, Tsamardinos, Greasidou and
-Borboudakis, Machine Learning 107, 2018, in the form for one split). On average over all draws that is an accuracy on
-images that have not chosen.
+The best epoch of the best trial owes a part of its accuracy to having been chosen by the very images that it is
+measured on. How large that part is, the images themselves tell: they are drawn again with replacement, and the choice
+is made anew each time. Two estimates follow, of which one tends to be too high and the other too low, so that their
+mean is taken (docs/results.md has the figures):
+
+- what was chosen loses this much from the images drawn to all images (Efron, Journal of the American Statistical
+  Association 78, 1983: the optimism);
+- what was chosen reaches this much on the images not drawn (Tsamardinos, Greasidou and Borboudakis, Machine Learning
+  107, 2018: bootstrap bias corrected cross-validation, here with one split).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 
 DRAWS = 1000
 CONFIDENCE = 0.95
 FEWEST = 20
 """Images; fewer say nothing."""
-
-AT_ONCE = 2**24  # numbers of images drawn that are held at the same time
+AT_ONCE = 2**24
+"""Numbers of drawn images that are held at the same time."""
+OUT_OF_REACH = 6.0
+"""Standard deviations of the difference of two accuracies, by which one that is lower is never chosen in any draw."""
+MOST_ROWS = 2000
+NOT_DRAWN = math.exp(-1)
+"""The share of the images that a draw leaves out."""
 
 Right = npt.NDArray[np.bool_]
+Counts = npt.NDArray[np.float32]
+Shares = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class ExpectedAccuracy:
     Attributes:
         value: What is expected.
         low, high: The 95 % interval.
-        measured: What it had on the images that it was chosen by.
+        measured: The best that any epoch of any trial had, on the images that it was chosen by.
         trials, images: How many there were.
     """
 
@@ -44,23 +56,47 @@ class ExpectedAccuracy:
     trials: int
     images: int
 
+    def __str__(self) -> str:
+        return (
+            f"accuracy {self.value:.4f} is to be expected on new images (95% interval {self.low:.4f} to "
+            f"{self.high:.4f}); the best of {self.trials} trials had {self.measured:.4f} on the {self.images:,} images "
+            "that chose it"
+        )
 
-def expected_accuracy(right: Right, seed: int = 0) -> ExpectedAccuracy | None:
-    """Return what the most accurate of T trials reaches on new images, from which images each has right, [T, N].
 
-    None where there are too few images to say anything.
+def expected_accuracy(trials: Sequence[Right], seed: int = 0) -> ExpectedAccuracy | None:
+    """Return what the most accurate epoch of all trials reaches on new images.
+
+    Each of `trials` says which of N images each of its E epochs has right, [E, N]. None for fewer than FEWEST images.
     """
-    trials, images = right.shape
+    images = trials[0].shape[1] if trials else 0
     if images < FEWEST:
         return None
-    measured = right.mean(axis=1)
-    judged = np.concatenate([_judged(right, counts) for counts in _draws(images, seed)])
-    value = float(judged.mean())
-    return _interval(value, float(measured.max()), judged, trials, images)
+    rows = _within_reach(np.concatenate(trials))
+    accuracy = rows.mean(axis=1)
+    hits = np.ascontiguousarray(rows.T, dtype=np.float32)
+    judged = [_judged(hits, accuracy, counts) for counts in _draws(images, seed)]
+    lost, left = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+    measured = float(accuracy.max())
+    value = (measured - float(lost.mean()) + float(left.mean())) / 2
+    # Images not drawn are a part of all, whose mean varies less than that of as many new ones.
+    deviation = float(left.std()) / math.sqrt((1 - NOT_DRAWN) / NOT_DRAWN)
+    half = float(norm.ppf((1 + CONFIDENCE) / 2)) * deviation
+    return ExpectedAccuracy(value, max(0.0, value - half), min(1.0, value + half), measured, len(trials), images)
 
 
-def _draws(images: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield how often each image was drawn, [D, N], of so many draws that they fit in memory."""
+def _within_reach(rows: Right) -> Right:
+    """Keep the rows [R, N] that may be the best of a draw, no more than memory has room for."""
+    accuracy = rows.mean(axis=1)
+    best = accuracy.max()
+    deviation = math.sqrt(2 * best * (1 - best) / rows.shape[1])
+    order = np.argsort(-accuracy, kind="stable")[:MOST_ROWS]
+    kept: Right = rows[order[accuracy[order] >= best - OUT_OF_REACH * deviation]]
+    return kept
+
+
+def _draws(images: int, seed: int) -> Iterator[Counts]:
+    """Yield how often each image was drawn, [D, N], of as many draws at once as fit in memory."""
     dice = np.random.default_rng(seed)
     at_once = max(1, AT_ONCE // images)
     for start in range(0, DRAWS, at_once):
@@ -68,24 +104,11 @@ def _draws(images: int, seed: int) -> Iterator[npt.NDArray[np.float32]]:
         yield dice.multinomial(images, np.full(images, 1 / images), size=number).astype(np.float32)
 
 
-def _judged(right: Right, counts: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return for each draw the accuracy, on images not drawn, of the trial that is best on those drawn, [D]."""
-    hits = right.T.astype(np.float32)
-    chosen = (counts @ hits).argmax(axis=1)
-    left = (counts == 0).astype(np.float32)
-    found: npt.NDArray[np.float64] = ((left @ hits)[np.arange(len(counts)), chosen] / left.sum(axis=1)).astype(float)
-    return found
-
-
-def _interval(
-    value: float, measured: float, judged: npt.NDArray[np.float64], trials: int, images: int
-) -> ExpectedAccuracy:
-    """Add the bounds.
-
-    The images not drawn are a part f of all, without replacement, whose mean varies by (1 - f) / f times the variance of
-    the mean of all images.
-    """
-    part = math.exp(-1)
-    deviation = float(judged.std()) / math.sqrt((1 - part) / part)
-    z = 1.96
-    return ExpectedAccuracy(value, max(0.0, value - z * deviation), min(1.0, value + z * deviation), measured, trials, images)
+def _judged(hits: Counts, accuracy: Shares, counts: Counts) -> tuple[Shares, Shares]:
+    """Return for each draw what its best loses from the images drawn to all, and its accuracy on the others, [D]."""
+    drawn = counts @ hits / len(hits)
+    chosen = drawn.argmax(axis=1)
+    each = np.arange(len(counts))
+    missing = (counts == 0).astype(np.float32)
+    left = (missing @ hits)[each, chosen] / missing.sum(axis=1)
+    return (drawn[each, chosen] - accuracy[chosen]).astype(np.float64), left.astype(np.float64)

@@ -6,11 +6,13 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+from sweeper.scores.right import Bits
 
 
 @dataclass
@@ -22,6 +24,7 @@ class Progress:
     best_value: float | None = None
     best_before: int | None = None  # the best epoch before the last one: that of the checkpoint before
     exhibits: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # of the first, the best and the last epoch
+    right: list[Bits] = field(default_factory=list)  # of each epoch the validation images that it names rightly
     steps: int = 0  # optimizer updates
     seconds: float = 0.0
     before: int = 0  # epochs of the trial that this one goes on from
@@ -39,12 +42,20 @@ class Progress:
         last = self.history[-1].timestamp_ms if self.history else 0
         return max(int(time.time() * 1000), last + 1)
 
-    def add(self, metrics: EpochMetrics, exhibit: npt.NDArray[Any], objective: ObjectiveConfig) -> bool:
+    def add(
+        self,
+        metrics: EpochMetrics,
+        exhibit: npt.NDArray[Any],
+        objective: ObjectiveConfig,
+        right: Bits | None = None,
+    ) -> bool:
         """Take in a finished epoch; True when it is the best so far."""
         value = metrics.values[objective.metric]
         best = objective.better(value, self.best_value)
         self.best_before = self.best_epoch
         self.history.append(metrics)
+        if right is not None:
+            self.right.append(right)
         self.exhibits["last"] = exhibit
         self.exhibits.setdefault("first", exhibit)
         if best:
@@ -75,7 +86,7 @@ class Progress:
 
     def copy(self) -> Self:
         """Return what does not change while the trial goes on."""
-        return replace(self, history=list(self.history), exhibits=dict(self.exhibits))
+        return replace(self, history=list(self.history), exhibits=dict(self.exhibits), right=list(self.right))
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors, so that a checkpoint loads without unpickling code."""
@@ -85,6 +96,7 @@ class Progress:
             "best_value": self.best_value,
             "best_before": self.best_before,
             "exhibits": {name: torch.from_numpy(exhibit) for name, exhibit in self.exhibits.items()},
+            "right": torch.from_numpy(np.stack(self.right)) if self.right else None,
             "steps": self.steps,
             "seconds": self.seconds,
             "before": self.before,
@@ -94,7 +106,9 @@ class Progress:
     def from_state_dict(cls, state: dict[str, Any]) -> Self:
         history = [EpochMetrics.model_validate(metrics) for metrics in state["history"]]
         exhibits = {name: exhibit.numpy() for name, exhibit in state["exhibits"].items()}
-        return cls(**{**state, "history": history, "exhibits": exhibits})
+        right = state.get("right")
+        kept = [] if right is None else list(right.numpy())
+        return cls(**{**state, "history": history, "exhibits": exhibits, "right": kept})
 
 
 def _quality(values: dict[str, float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sweeper.data.batches import DeviceImages
 from sweeper.scores.predictions import MOST_CLASSES, Predictions
+from sweeper.scores.right import Bits, as_bits
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class TopClasses:
             probabilities=self.probabilities.float().cpu().numpy(),
             true=self.true.float().cpu().numpy(),
         )
+
+    def right(self, images: DeviceImages) -> Bits:
+        """Return which images are named rightly, on the host."""
+        return as_bits(self.classes[..., 0].cpu().numpy(), images.host_labels)
 
     def named(self, images: DeviceImages) -> Predictions | None:
         """Return the same, where the images of the split have names."""

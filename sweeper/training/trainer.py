@@ -14,6 +14,7 @@ from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
+from sweeper.scores.right import write_right
 from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.conditions import Conditions
 from sweeper.training.cost import count_parameters, latency_ms
@@ -75,7 +76,7 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
     if not ranks.first:
         return outcome
     task = learner.task if learner else build_task(spec, conditions.data, conditions.device)
-    return leave(outcome, spec, folder, progress, task, conditions.device, learner, latency=conditions.latency)
+    return leave(outcome, spec, folder, progress, task, conditions, learner)
 
 
 def leave(
@@ -84,13 +85,14 @@ def leave(
     folder: TrialFolder,
     progress: Progress,
     task: Task,
-    device: torch.device,
+    conditions: Conditions,
     learner: Learner | None,
-    *,
-    latency: bool = False,
 ) -> TrialOutcome:
     """Write what a trial that has ended leaves behind, and add to its outcome how it was trained and what it costs."""
+    device, images = conditions.device, conditions.data.val.ids
     settle(folder, progress)
+    if progress.right and len(images):
+        write_right(folder.right, images, progress.right)
     for name, exhibit in progress.exhibits.items():
         task.keep(exhibit, name, folder)
     threads = torch.get_num_threads() if device.type == "cpu" else None
@@ -100,7 +102,7 @@ def leave(
         learner.close()
         learner.write_best(folder, progress.best_epoch)
         costs = {"parameters": float(count_parameters(learner.model))}
-        if latency and outcome.state is TrialState.COMPLETE:
+        if conditions.latency and outcome.state is TrialState.COMPLETE:
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
         trained |= {"on_features": learner.on_features, "compiled": compiled, "costs": costs}
     return outcome.model_copy(update=trained)
@@ -129,7 +131,8 @@ def _train_epochs(
             if writer.wait() or finished is None:
                 break
             metrics, validated = finished
-            best = progress.add(metrics, validated.exhibit, conditions.objective)
+            right = validated.top.right(data.val) if validated.top is not None else None
+            best = progress.add(metrics, validated.exhibit, conditions.objective, right)
             if ranks.first:
                 predictions = validated.top.named(data.val) if best and validated.top is not None else None
                 record = learner.record(progress, predictions, device, best=best)

@@ -21,6 +21,7 @@ from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialState
 from sweeper.scores.confusion import read_confusion
 from sweeper.scores.predictions import image_ids, read_predictions
+from sweeper.scores.right import read_right
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
 from sweeper.training.progress import Progress
@@ -94,15 +95,21 @@ def test_a_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
         (whole,), (broken,) = ((folder / name / "artifacts" / kind).iterdir() for name in ("whole", "broken"))
         assert whole.name == broken.name
         assert whole.read_bytes() == broken.read_bytes()
+    assert len({(folder / name / "artifacts" / "right_by_epoch.npz").read_bytes() for name in ("whole", "broken")}) == 1
 
 
 def test_the_predictions_kept_are_those_of_the_best_epoch_and_give_its_confusion_matrix(tmp_path: Path) -> None:
     data = colored(noise=150)
-    outcome, _ = run(spec_of(epochs=5, optimizer={"name": "sgd", "lr": 0.5}), tmp_path, data)
+    outcome, history = run(spec_of(epochs=5, optimizer={"name": "sgd", "lr": 0.5}), tmp_path, data)
     folder = TrialFolder(tmp_path)
     assert outcome.best_epoch is not None
     assert list(folder.predictions.iterdir()) == [folder.predictions_of(outcome.best_epoch)]
     kept = read_predictions(folder.predictions_of(outcome.best_epoch))
+    images, right = read_right(folder.right)
+    assert np.array_equal(images, kept.images)
+    assert len(right) == outcome.epochs
+    assert np.array_equal(right[outcome.best_epoch - 1], kept.right)
+    assert right.mean(axis=1).tolist() == pytest.approx([epoch.values["val/accuracy"] for epoch in history])
     confusion, classes = read_confusion(folder.confusion / "best.csv")
     assert np.array_equal(kept.confusion(len(classes)), confusion)
     assert np.array_equal(kept.images, image_ids(f"{row}.png" for row in range(60, 90)))

@@ -171,7 +171,7 @@ def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | 
     except TrialError as error:
         failed = progress.outcome(TrialState.FAILED, str(error))
         task = build_task(spec, together.data, together.device)
-        return leave(failed, spec, folder, progress, task, together.device, None)
+        return leave(failed, spec, folder, progress, task, together, None)
     if state:
         learner.load_state_dict(state, spec.config.batch_size)
     return Member(spec, folder, learner, progress)
@@ -186,8 +186,8 @@ def _ending(member: Member, together: Together, pruned: bool) -> TrialOutcome | 
 
 
 def _leave(member: Member, outcome: TrialOutcome, together: Together) -> TrialOutcome:
-    learner, spec, device = member.learner, member.spec, together.device
-    return leave(outcome, spec, member.folder, member.progress, learner.task, device, learner, latency=together.latency)
+    learner = member.learner
+    return leave(outcome, member.spec, member.folder, member.progress, learner.task, together, learner)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> Rec
     learner.schedule.after_epoch(metrics.values)
     progress.seconds += metrics.values["time/epoch_s"]
     progress.steps += together.data.steps(member.spec.config.batch_size)
-    best = progress.add(metrics, finished.confusion, together.objective)
+    best = progress.add(metrics, finished.confusion, together.objective, finished.top.right(together.data.val))
     predictions = finished.top.named(together.data.val) if best else None
     return learner.record(progress, predictions, together.device, best=best)
 

@@ -1,0 +1,64 @@
+"""What a study's winner can be expected to reach on new images, from what its trials have left."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from sweeper.config.task import CLASSIFICATION
+from sweeper.paths import Workspace
+from sweeper.results import TrialRow, TrialState
+from sweeper.scores.expected_accuracy import ExpectedAccuracy, Right, expected_accuracy
+from sweeper.scores.predictions import Ids
+from sweeper.scores.right import read_right
+from sweeper.search.study_store import StudyStore
+from sweeper.standings.pareto import in_order
+from sweeper.study.recorded import own_folder
+from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.study_records import StudyRecords
+
+MOST_TRIALS = 100
+"""Those ranked first: others are not chosen, whatever the images."""
+AT_ONCE = 8  # requests to a server far away
+
+
+def expected_of_study(workspace: Workspace, store: StudyStore, logged: StudyRecords) -> ExpectedAccuracy | None:
+    """Return what the best of a study's trials reaches on new images.
+
+    None where they do not say which validation images they have right: of another task, without names of the images,
+    or trained by an earlier version. Where another metric than the accuracy chooses, the choice is taken to be by
+    accuracy, which makes the estimate cautious. Raises TrackingError when MLflow cannot be reached.
+    """
+    if store.sweep.task.name != CLASSIFICATION.name:
+        return None
+    rows = [row for row in in_order(store.rows(), store.sweep) if row.state is TrialState.COMPLETE][:MOST_TRIALS]
+    own = own_folder(workspace, store)
+    runs = logged.of_trials({row.number for row in rows}, store.sweep.objective)
+
+    def read(row: TrialRow) -> tuple[Ids, Right] | None:
+        kept = own.trial(row.number).right
+        if kept.exists():
+            return read_right(kept)
+        return _of_run(logged.store, runs[row.number], kept.name) if row.number in runs else None
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="right") as threads:
+        found = [one for one in threads.map(read, rows) if one is not None]
+    return expected_accuracy(list(_of_the_same_images(found)))
+
+
+def _of_run(tracking: MlflowStore, run: RunSummary, name: str) -> tuple[Ids, Right] | None:
+    if name not in tracking.sizes(run, ""):
+        return None
+    with tempfile.TemporaryDirectory(prefix="sweeper-right-") as folder:
+        return read_right(tracking.fetch(run, name, Path(folder)))
+
+
+def _of_the_same_images(found: list[tuple[Ids, Right]]) -> Iterator[Right]:
+    """Yield what trials have right of the images of the first one."""
+    for images, right in found:
+        if np.array_equal(images, found[0][0]):
+            yield right
