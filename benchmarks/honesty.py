@@ -44,7 +44,7 @@ from sweeper.training.trainer import train
 TRIALS, EPOCHS, SIZE = 24, 8, 16
 TRAINED, JUDGED, POOL = 1500, 500, 12_500
 SPLITS = (200, 1000, 2500)
-SWEEPS = 100
+SWEEPS = 400
 CPU = torch.device("cpu")
 Z = float(norm.ppf((1 + CONFIDENCE) / 2))
 
@@ -113,7 +113,7 @@ def record(data: Path, file: Path) -> None:
         train_rows, val_rows, pool_rows = (np.sort(part) for part in parts[:3])
         placed = replace(images, splits={"train": train_rows, "val": val_rows})
         pool = DeviceImages(replace(images, splits={"train": train_rows, "val": pool_rows}), "val", CPU)
-        given = TrialData(*(DeviceImages(placed, split, CPU) for split in ("train", "val")), images.titles)  # type: ignore[arg-type]
+        given = TrialData(DeviceImages(placed, "train", CPU), DeviceImages(placed, "val", CPU), images.titles)
         right = [one_trial(number, given, pool, Path(folder)) for number in range(TRIALS)]
     np.savez_compressed(file, right=np.packbits(np.stack(right), axis=2))
 
