@@ -1,0 +1,72 @@
+"""What to expect of a winner on new images is said by `best`, the report and the export alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sweeper.display.answers import BestAnswer, ExpectedAnswer
+from tests.functional.program import sweeper
+
+SPACE = {
+    "study": "s",
+    "dataset": {"builtin": "digits"},
+    "budget": {"trials": 3, "epochs": 2},
+    "pruner": "none",
+    "device": "cpu",
+    "search": {
+        "backbone": "test_resnet",
+        "image_size": 16,
+        "optimizer": {"name": "adam", "lr": {"float": [1e-3, 1e-2]}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "space.yaml").write_text(json.dumps(SPACE))
+    done = sweeper("run", "space.yaml", folder=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> ExpectedAnswer:
+    answer = BestAnswer.model_validate_json(sweeper("best", "s", "--json", folder=folder).stdout)
+    assert answer.expected is not None
+    assert answer.trial.value == answer.expected.measured
+    return answer.expected
+
+
+def test_the_expected_accuracy_is_below_the_one_that_was_chosen_by_and_within_its_interval(
+    expected: ExpectedAnswer,
+) -> None:
+    assert expected.low < expected.accuracy < expected.measured < expected.high
+
+
+def test_best_the_report_and_the_export_say_the_same(folder: Path, expected: ExpectedAnswer) -> None:
+    sentence = f"accuracy {expected.accuracy:.4f} is to be expected on new images"
+    shown = sweeper("best", "s", "--export", "--no-register", folder=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert sentence in shown.stdout
+    assert sentence in (folder / "reports" / "s.html").read_text()
+    config = json.loads((folder / "exports" / "s" / "config.json").read_text())
+    assert config["expected"]["accuracy"] == expected.accuracy
+    assert f"an accuracy of {expected.accuracy:.4f} is to be expected" in (folder / "exports/s/README.md").read_text()
+
+
+def test_of_another_trial_nothing_is_expected(folder: Path) -> None:
+    best = BestAnswer.model_validate_json(sweeper("best", "s", "--json", folder=folder).stdout)
+    other = f"s/{(best.trial.number + 1) % 3}"
+    named = BestAnswer.model_validate_json(sweeper("best", other, "--json", folder=folder).stdout)
+    assert named.expected is None
+
+
+def test_without_mlflow_the_winner_is_named_all_the_same(folder: Path) -> None:
+    done = sweeper("best", "s", "--tracking-uri", "http://127.0.0.1:9", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "is best, val/accuracy" in done.stdout
+    assert "what to expect on new images is not known: MLflow" in done.stdout
