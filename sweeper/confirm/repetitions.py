@@ -112,6 +112,12 @@ class Repetitions:
     def pause(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
         raise ValueError("repetitions never pause")
 
+    def last_hope(self) -> int | None:
+        return None
+
+    def go_on(self, number: int) -> TrialSpec:  # noqa: ARG002
+        raise ValueError("repetitions never pause")
+
     def end_paused(self) -> list[tuple[int, TrialOutcome]]:
         return []
 

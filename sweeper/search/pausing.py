@@ -32,6 +32,12 @@ class Pausing:
         trials = self._study.get_trials(deepcopy=False)
         return self._promotion.next(standings(trials, maximize=self._maximize), last=last)
 
+    def last_hope(self) -> int | None:
+        """Return the number of the paused trial that is to go on where no trial has come to its end, and none will."""
+        if self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,)):
+            return None
+        return self.next(last=True)
+
     def begin(self, trial: optuna.Trial) -> None:
         """Note where a trial is to pause; one that was interrupted keeps to what was noted."""
         if self._promotion is not None and UNTIL not in trial.user_attrs:

@@ -245,14 +245,14 @@ class StudyStore:
     @_guarded
     def next_group(self, size: int) -> list[TrialSpec]:
         """Ask for the next trials: interrupted ones first, then one that has paused; empty when none starts now.
-        Group g has the numbers from g * size up to the next one's first. Of a group that was interrupted
-        come those that have not ended, and never others in their place: which trials are suggested
-        without knowledge of each other then follows from their numbers alone.
+
+        Group g has the numbers from g * size up to the next one's first. Of one that was interrupted come those that
+        have not ended and no others: which trials are suggested without knowing of each other follows from numbers.
         """
         waiting = {trial.number for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))}
         known = self._study._storage.get_n_trials(self._study._study_id)
         if not waiting and (number := self._pausing.next(last=known >= self.budget and not self._live)) is not None:
-            return [self._go_on(number)]
+            return [self.go_on(number)]
         first = min(waiting, default=known)
         numbers = range(first, (first // size + 1) * size)
         return [self._ask(number) for number in numbers if number in waiting or known <= number < self.budget]
@@ -264,10 +264,8 @@ class StudyStore:
         )
         trial = self._study.ask()
         if trial.number != number:
-            raise StudyError(
-                f"trial {number} was expected and trial {trial.number} came: another program is writing to the "
-                f"study {self._sweep.study}; end it, then run the same command again"
-            )
+            told = f"trial {number} was expected and trial {trial.number} came: another program is writing to the study"
+            raise StudyError(f"{told} {self._sweep.study}; end it, then run the same command again")
         config = suggest(self._sweep.search, Redrawing(trial))
         if (other := self._untried.in_place_of(trial)) is not None:
             trial, config = other, suggest(self._sweep.search, Redrawing(other))
@@ -289,7 +287,12 @@ class StudyStore:
             keep_optimizer=sweep.keep_optimizer,
         )
 
-    def _go_on(self, number: int) -> TrialSpec:
+    def last_hope(self) -> int | None:
+        """Return the number of the paused trial that goes on, though no more trials start, if none has ended whole."""
+        return self._pausing.last_hope()
+
+    @_guarded
+    def go_on(self, number: int) -> TrialSpec:
         """Let a paused trial go on."""
         trial = self._live[number] = self._pausing.take_up(number)
         return self._spec(number, trial.user_attrs, self._pausing.go_on(trial))
@@ -309,10 +312,7 @@ class StudyStore:
 
     @_guarded
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Put named configurations in line, before what the sampler suggests; return the names of the new ones.
-
-        Each is put there once, over any restarts, and none beyond the budget.
-        """
+        """Put named configurations in line, before what the sampler suggests; return the names of the new ones."""
         return self._queue.put(configurations, self.budget)
 
     @_guarded

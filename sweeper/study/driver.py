@@ -137,8 +137,14 @@ class Driver:
                     self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
                     time_is_up = True
                 self._fill(engine)
-                if self._stop_request or not (self._live or self._more_to_start()):
+                if self._stop_request:
                     break
+                if not (self._live or self._more_to_start()):
+                    hope = self._store.last_hope() if time_is_up else None
+                    if hope is None:
+                        break
+                    if engine.idle:
+                        self._begin(engine, [self._store.go_on(hope)])
                 self._summarize()  # when the workers are busy again
                 for reports, events in groupby(engine.events(POLL_S), lambda event: isinstance(event, EpochFinished)):
                     if reports:
@@ -175,21 +181,25 @@ class Driver:
         while engine.idle and not self._stop_reason and not self._stop_request:
             self._before_trials()
             asked = self._store.next_group(self._store.sweep.features.fuse)
-            group = [self._with_beginning(spec) for spec in asked]
-            if not group:
+            if not asked:
                 if not self._live:
                     self._end_paused()
                 return
-            self._live.update(spec.number for spec in group)
-            self._silence.group_started([spec.number for spec in group])
-            for spec in group:
-                write_sealed(self._folder.trial(spec.number).spec, spec.model_dump_json())
-                self._observer.trial_started(spec)
-                if self._events is not None:
-                    self._events.trial_started(spec)
-            engine.submit(group)
-            for spec in group:
-                self._outbox.notify(spec.number, DeliveryPhase.RUNNING)
+            self._begin(engine, asked)
+
+    def _begin(self, engine: Engine, asked: Sequence[TrialSpec]) -> None:
+        """Give a group of trials to an idle slot."""
+        group = [self._with_beginning(spec) for spec in asked]
+        self._live.update(spec.number for spec in group)
+        self._silence.group_started([spec.number for spec in group])
+        for spec in group:
+            write_sealed(self._folder.trial(spec.number).spec, spec.model_dump_json())
+            self._observer.trial_started(spec)
+            if self._events is not None:
+                self._events.trial_started(spec)
+        engine.submit(group)
+        for spec in group:
+            self._outbox.notify(spec.number, DeliveryPhase.RUNNING)
 
     def _with_beginning(self, spec: TrialSpec) -> TrialSpec:
         """Add the files that a trial begins with."""

@@ -49,6 +49,12 @@ class Ledger(Protocol):
     def pause(self, number: int, outcome: TrialOutcome) -> None:
         """Record what has been reached by one that pauses; `next_group` may return it again."""
 
+    def last_hope(self) -> int | None:
+        """Return which paused one goes on, though no more are to start, where none has come to its end; mostly none."""
+
+    def go_on(self, number: int) -> TrialSpec:
+        """Let a paused one go on."""
+
     def end_paused(self) -> list[tuple[int, TrialOutcome]]:
         """Return how all end that are paused, now that none of them goes on; `finish` is to follow for each."""
 

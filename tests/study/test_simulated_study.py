@@ -10,6 +10,7 @@ import mlflow
 import pytest
 
 from sweeper.commands.engine import clock_of, start_engine
+from sweeper.config.pruner import PromoteConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged, StudyError
 from sweeper.paths import Workspace
@@ -142,3 +143,20 @@ def test_the_budget_of_a_simulation_is_in_virtual_time(workspace: Workspace) -> 
     result = run(workspace, hours)
     assert "36000 s is used up" in str(result.stopped_because)
     assert 2 <= len(result.rows) <= 40
+
+
+@pytest.mark.parametrize("rungs", [[1], [1, 3]])
+def test_where_the_time_ends_a_study_of_pauses_the_best_paused_trial_goes_on_to_its_end(
+    workspace: Workspace, rungs: list[int]
+) -> None:
+    """The time is used up while all trials are in their first epoch, after which they pause."""
+    sweep = sweep_of({"name": "simulate", "epoch": "1h"}, trials=1000)
+    changes = {"budget": sweep.budget.model_copy(update={"timeout": 60.0, "epochs": 5})}
+    promote = PromoteConfig(name="promote", rungs=tuple(rungs), keep=0.1)
+    result = run(workspace, sweep.model_copy(update={**changes, "pruner": promote}))
+    assert "60 s is used up" in str(result.stopped_because)
+    ends = sorted((row.state, row.epochs) for row in result.rows)
+    assert ends == [(TrialState.COMPLETE, 5), (TrialState.PRUNED, 1)]
+    first, second = sorted(result.rows, key=lambda row: row.state)
+    curves = StudyStore.load(f"sqlite:///{workspace.optuna_database}", "s").curves({0, 1})
+    assert curves[first.number][1] >= curves[second.number][1]
