@@ -189,7 +189,8 @@ def _end_like(other: RankProcess) -> NoReturn:
         other.process.wait(END_S)
     code = other.process.poll()
     if code is not None and code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code not in (signal.SIGKILL, signal.SIGSTOP) else None
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     if code in (CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT):
         os._exit(code)  # it has said why

@@ -5,6 +5,7 @@ Both take float32 images [N, 3, S, S] of any batch size N and give what it gives
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ PROTOBUF_LIMIT = 2**31 - 2**20
 
 ERRORS_ONLY = 3
 """Severity from which onnxruntime writes to the terminal; it warns about the cores of containers."""
+
+logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it tells of every constant that it merges
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """The processes that train one trial together, each on a device of its own: torch's ranks.
 
-Every rank builds the same network and the same batches, from the same chance. Of each batch it puts its share through
-the network; gradients, outputs and losses of all shares are then exchanged, so that every rank has those of the whole
-batch and takes the same step. So no rank knows anything that the others do not know, but for what only the clock says:
-there the first one decides. It alone writes and reports.
+Every rank builds the same network and the same batches, from the same random numbers. It puts its share of each batch
+through the network; then the ranks exchange gradients, outputs and losses, so that every rank has those of the whole
+batch and takes the same step. Whatever depends on the clock or the driver, the first rank decides for all. It alone
+writes and reports.
 
-This is data parallelism as torch's DistributedDataParallel does it, without its hooks, which exchange gradients once a
-backward pass: a batch that is cut to fit in memory has several, and exchanges once.
+This is data parallelism as in torch's DistributedDataParallel, but without its hooks: they exchange gradients after
+each backward pass, and a batch that is cut to fit in memory has several passes and needs one exchange.
 """
 
 from __future__ import annotations
