@@ -289,4 +289,9 @@ class TrialConfig(Frozen):
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()
     gradient_clip: Norm | None = Field(None, description="Largest allowed norm of all gradients together.")
+    ema: Annotated[Real, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="Decay of an exponential moving average of the weights, taken after every step: by it the trial is "
+        "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual.",
+    )
     scheduler: SchedulerConfig = ReduceOnPlateauConfig(name="reduce_on_plateau")

@@ -53,7 +53,7 @@ class Record:
         """
         state, epoch = self.state(), self.progress.epochs
         if self.weights:
-            save_weights(folder, state["model"], epoch)
+            save_weights(folder, (state.get("average") or state)["model"], epoch)
         if self.optimizer:
             with whole_file(folder.optimizer_of(epoch)) as file:
                 torch.save(state["optimizer"], file)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from sweeper.config.sweep import CudaGraphs
 from sweeper.modeling.classifier import Classifier
@@ -31,15 +32,16 @@ from sweeper.training.step import TrainingStep
 from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
+from sweeper.training.weight_average import WeightAverage
 
 
 @dataclass
 class Learner:
     """Everything a checkpoint must bring back, and the inputs it learns from.
 
-    `inputs.network` is what learns: `model`, or on features its head. The best weights of a whole
-    model are written as they come. Those of a head are kept in the checkpoint instead and written at
-    the end, with the backbone, which may be a thousand times their size.
+    `inputs.network` is what learns: `model`, or on features its head. The best weights of a whole model, those of
+    `average` where there is one, are written as they come. Those of a head are kept in the checkpoint instead and
+    written at the end, with the backbone, which may be a thousand times their size.
     """
 
     task: Task
@@ -53,6 +55,7 @@ class Learner:
     keep_optimizer: bool = False
     gradient_clip: float | None = None
     ranks: Ranks = ALONE
+    average: WeightAverage | None = None
     best_head: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
     _memory: HostMemory = field(default_factory=HostMemory)
@@ -61,12 +64,17 @@ class Learner:
     def on_features(self) -> bool:
         return self.inputs.network is not self.model
 
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and kept: what learns, or the average of its weights."""
+        return self.inputs.network if self.average is None else self.average.network
+
     def record(
         self, progress: Progress, predictions: Predictions | None, device: torch.device, *, best: bool
     ) -> Record:
         """Return what the epoch that `progress` ends with leaves on disk; learning may go on at once."""
         if best and self.on_features:
-            self.best_head = {name: tensor.clone() for name, tensor in self.inputs.network.state_dict().items()}
+            self.best_head = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
         return Record(
             self._memory.snapshot(self.state_dict(), device),
             progress.copy(),
@@ -110,6 +118,7 @@ class Learner:
             "schedule": self.schedule.state_dict(),
             "micro_batches": self.micro_batches.state_dict(),
             "best_head": self.best_head,
+            "average": self.average.state_dict() if self.average is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any], batch_size: int) -> None:
@@ -118,6 +127,8 @@ class Learner:
         self.schedule.load_state_dict(state["schedule"])
         self.micro_batches.load_state_dict(state["micro_batches"], self.ranks.largest_share(batch_size))
         self.best_head = state["best_head"]
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
 
 
 def build_learner(
@@ -165,6 +176,7 @@ def build_learner(
         spec.keep_optimizer,
         config.gradient_clip,
         ranks,
+        WeightAverage(inputs.network, config.ema) if config.ema else None,
     )
 
 

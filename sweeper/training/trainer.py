@@ -189,9 +189,10 @@ def _run_epoch(
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started
     learner.compiling.after_epoch(steps, training_s)
-    network, sizes = learner.inputs.network, learner.micro_batches
-    ranks.average_buffers(network)
-    validated = learner.task.validate(network, learner.inputs.val(), device, sizes, ranks)
+    sizes = learner.micro_batches
+    for network in dict.fromkeys((learner.inputs.network, learner.judged)):
+        ranks.average_buffers(network)
+    validated = learner.task.validate(learner.judged, learner.inputs.val(), device, sizes, ranks)
     values = ranks.agree(quality(trained, validated.values))
     require_finite(values, epoch, rate)
     learner.schedule.after_epoch(values)
@@ -220,6 +221,8 @@ def _train_epoch(
             return None
         learner.schedule.before_step(progress.steps)
         losses = steps(batch)
+        if learner.average is not None:
+            learner.average.update()
         # Reading the loss waits for the device: free on a CPU, left to the end of the epoch on a GPU.
         if device.type == "cpu" and not torch.isfinite(loss := losses.mean()):
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))

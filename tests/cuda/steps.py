@@ -116,6 +116,7 @@ CASES = {
     "autoencoder": Case({"backbone": "cifar10_autoencoder"}, task=ReconstructionConfig(name="reconstruction")),
     "lamb": Case({"optimizer": {"name": "lamb"}}),
     "lion": Case({"optimizer": {"name": "lion"}}),
+    "average of the weights": Case({"ema": 0.99}),
 }
 
 

@@ -232,9 +232,13 @@ def test_a_head_trial_killed_after_any_epochs_continues_as_if_nothing_had_happen
     assert whole.read_bytes() == broken.read_bytes()
 
 
-def test_the_weights_written_at_the_end_are_whole_and_give_the_logged_accuracy(tmp_path: Path, weights: str) -> None:
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_weights_written_at_the_end_are_whole_and_give_the_logged_accuracy(
+    tmp_path: Path, weights: str, ema: float
+) -> None:
     data = colored(train=70, noise=150)
-    spec = head_trial(weights, epochs=6, optimizer={"name": "sgd", "lr": 0.5}, head={"hidden": [6], "norm": "batch"})
+    head = {"hidden": [6], "norm": "batch"}
+    spec = head_trial(weights, epochs=6, optimizer={"name": "sgd", "lr": 0.5}, head=head, ema=ema)
     outcome, history = run(spec, tmp_path / "trial", frozen_features(tmp_path), data)
     assert outcome.best_value == max(point.values["val/accuracy"] for point in history)
     (path,) = TrialFolder(tmp_path / "trial").weights.iterdir()

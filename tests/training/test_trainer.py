@@ -67,14 +67,19 @@ def test_the_same_trial_twice_gives_the_same_numbers(tmp_path: Path) -> None:
     kills=st.sets(st.integers(1, 4), min_size=1, max_size=3),
     scheduler=st.sampled_from(["reduce_on_plateau", "one_cycle", {"name": "cosine", "warmup_epochs": 1.5}]),
     optimizer=st.sampled_from([{"name": "sgd", "lr": 0.05}, {"name": "adamw", "amsgrad": True}, {"name": "lion"}]),
+    ema=st.sampled_from([0.0, 0.9]),
 )
 def test_a_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
-    tmp_path_factory: pytest.TempPathFactory, kills: set[int], scheduler: Any, optimizer: Any
+    tmp_path_factory: pytest.TempPathFactory, kills: set[int], scheduler: Any, optimizer: Any, ema: float
 ) -> None:
     folder = tmp_path_factory.mktemp("trial")
     data = colored(train=34)
     spec = spec_of(
-        epochs=4, scheduler=scheduler, optimizer=optimizer, head={"hidden": [4], "norm": "batch", "dropout": 0.2}
+        epochs=4,
+        scheduler=scheduler,
+        optimizer=optimizer,
+        head={"hidden": [4], "norm": "batch", "dropout": 0.2},
+        ema=ema,
     )
     outcome, history = run(spec, folder / "whole", data)
     for epoch in sorted(kills):

@@ -94,6 +94,8 @@ class Together(Conditions):
 def stack_key(config: TrialConfig) -> Hashable | None:
     """Return what trials on features must have in common to be trained at once; None for one that cannot be."""
     optimizer = config.optimizer
+    if config.ema:
+        return None
     match optimizer:
         case AdamConfig():
             kind: Hashable = (optimizer.name, optimizer.amsgrad)
