@@ -21,8 +21,8 @@ from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 from sweeper.tracking.study_records import StudyRecords
 
-MOST_TRIALS = 100
-"""Those ranked first: others are not chosen, whatever the images."""
+MOST_TRIALS = 50
+"""Those ranked first: others are hardly ever chosen, whatever the images."""
 AT_ONCE = 8  # requests to a server far away
 
 

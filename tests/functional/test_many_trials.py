@@ -36,6 +36,7 @@ from sweeper.results import TrialState
 from sweeper.search import bulk_storage
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
+from sweeper.study.expected import MOST_TRIALS
 from sweeper.study.recorded import records_of
 from sweeper.tracking.tags import TRIAL_TAG
 from sweeper.upkeep.doctor import examine_study
@@ -122,10 +123,10 @@ def loaded() -> Iterator[Counter[str]]:
     ("command", "runs"),
     [
         ("status", 0),
-        ("best", 0),
+        ("best", MOST_TRIALS),
         ("doctor", 10),
         ("diff large/0 large/1", 10),
-        ("report --no-log --to page.html", MOST_RANKED + MOST_OTHERS + 10),
+        ("report --no-log --to page.html", MOST_RANKED + MOST_OTHERS + MOST_TRIALS + 10),
     ],
 )
 def test_only_the_runs_of_trials_that_are_shown_are_read_whole(
