@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper.errors import StudyError
+from sweeper.errors import StudyError, TrackingError
 from sweeper.finished.task import NOTHING_MORE, ExportJob, Extras
 from sweeper.finished.tasks import finished_task
 from sweeper.paths import Workspace
@@ -117,7 +117,11 @@ def _expected(
     winner = study_winner(store)
     if winner is None or winner.number != row.number:
         return None
-    return expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
+    try:
+        return expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
+    except TrackingError as error:  # an export of what lies on disk does without
+        logger.warning("what to expect on new images is not known: %s", error)
+        return None
 
 
 def _unfinished(row: TrialRow, study: str) -> StudyError:

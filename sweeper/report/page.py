@@ -73,7 +73,8 @@ def study_page(
 def _expected(workspace: Workspace, store: StudyStore, logged: StudyRecords) -> str:
     """Return what the best reaches on new images; nothing where that is not known."""
     found = expected_of_study(workspace, store, logged)
-    return f"{found}." if found is not None else ""
+    told = str(found) if found is not None else ""
+    return told[:1].upper() + told[1:]
 
 
 def _confirmed(store: StudyStore) -> str:

@@ -58,9 +58,8 @@ class ExpectedAccuracy:
 
     def __str__(self) -> str:
         return (
-            f"accuracy {self.value:.4f} is to be expected on new images (95% interval {self.low:.4f} to "
-            f"{self.high:.4f}); the best of {self.trials} trials had {self.measured:.4f} on the {self.images:,} images "
-            "that chose it"
+            f"expected accuracy on new images: {self.value:.4f} (95% interval {self.low:.4f} to {self.high:.4f}); the "
+            f"best of {self.trials:,} trials had {self.measured:.4f} on the {self.images:,} images that chose it"
         )
 
 

@@ -61,7 +61,8 @@ class Promotion:
     def next(self, trials: Sequence[Standing], *, last: bool) -> int | None:
         """Return the number of the trial that goes on, None where none does yet.
 
-        `last`: no other trial runs or will be started. Then one goes on even where `keep` of so few trials is none.
+        `last`: no other trial runs or will be started. Then at least one goes on, even where `keep` of few trials is
+        less than one.
         """
         for rung in reversed(self._rungs):
             if (number := self._promoted(trials, rung)) is not None:

@@ -247,7 +247,7 @@ class StudyStore:
         """Ask for the next trials: interrupted ones first, then one that has paused; empty when none starts now.
 
         Group g has the numbers from g * size up to the next one's first. Of one that was interrupted come those that
-        have not ended and no others: which trials are suggested without knowing of each other follows from numbers.
+        have not ended and no others, so that the numbers say which trials are suggested without knowing of each other.
         """
         waiting = {trial.number for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))}
         known = self._study._storage.get_n_trials(self._study._study_id)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from sweeper.config.task import CLASSIFICATION
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.expected_accuracy import ExpectedAccuracy, Right, expected_accuracy
@@ -21,6 +24,8 @@ from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
 from sweeper.tracking.study_records import StudyRecords
 
+logger = logging.getLogger(__name__)
+
 MOST_TRIALS = 50
 """Those ranked first: others are hardly ever chosen, whatever the images."""
 AT_ONCE = 8  # requests to a server far away
@@ -30,24 +35,30 @@ def expected_of_study(workspace: Workspace, store: StudyStore, logged: StudyReco
     """Return what the best of a study's trials reaches on new images.
 
     None where they do not say which validation images they have right: of another task, without names of the images,
-    or trained by an earlier version. Where another metric than the accuracy chooses, the choice is taken to be by
-    accuracy, which makes the estimate cautious. Raises TrackingError when MLflow cannot be reached.
+    or trained by an earlier version. A trial whose file is damaged is left out. Where another metric than the accuracy
+    chooses, the choice is taken to be by accuracy, which makes the estimate cautious. Raises TrackingError when MLflow
+    cannot be reached.
     """
     if store.sweep.task.name != CLASSIFICATION.name:
         return None
-    rows = [row for row in in_order(store.rows(), store.sweep) if row.state is TrialState.COMPLETE][:MOST_TRIALS]
-    own = own_folder(workspace, store)
+    complete = [row for row in in_order(store.rows(), store.sweep) if row.state is TrialState.COMPLETE]
+    rows, own = complete[:MOST_TRIALS], own_folder(workspace, store)
     runs = logged.of_trials({row.number for row in rows}, store.sweep.objective)
 
     def read(row: TrialRow) -> tuple[Ids, Right] | None:
         kept = own.trial(row.number).right
-        if kept.exists():
-            return read_right(kept)
-        return _of_run(logged.store, runs[row.number], kept.name) if row.number in runs else None
+        try:
+            if kept.exists():
+                return read_right(kept)
+            return _of_run(logged.store, runs[row.number], kept.name) if row.number in runs else None
+        except StudyError as error:
+            logger.warning("trial %d is left out of the expected accuracy: %s", row.number, error)
+            return None
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="right") as threads:
         found = [one for one in threads.map(read, rows) if one is not None]
-    return expected_accuracy(list(_of_the_same_images(found)))
+    expected = expected_accuracy(list(_of_the_same_images(found)))
+    return replace(expected, trials=len(complete)) if expected is not None else None
 
 
 def _of_run(tracking: MlflowStore, run: RunSummary, name: str) -> tuple[Ids, Right] | None:

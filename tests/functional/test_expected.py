@@ -48,7 +48,7 @@ def test_the_expected_accuracy_is_below_the_one_that_was_chosen_by_and_within_it
 
 
 def test_best_the_report_and_the_export_say_the_same(folder: Path, expected: ExpectedAnswer) -> None:
-    sentence = f"accuracy {expected.accuracy:.4f} is to be expected on new images"
+    sentence = f"xpected accuracy on new images: {expected.accuracy:.4f} (95% interval {expected.low:.4f} to"
     shown = sweeper("best", "s", "--export", "--no-register", folder=folder)
     assert shown.returncode == 0, shown.stderr
     assert sentence in shown.stdout
@@ -63,6 +63,21 @@ def test_of_another_trial_nothing_is_expected(folder: Path) -> None:
     other = f"s/{(best.trial.number + 1) % 3}"
     named = BestAnswer.model_validate_json(sweeper("best", other, "--json", folder=folder).stdout)
     assert named.expected is None
+
+
+def test_a_damaged_file_costs_its_trial_a_part_in_it_and_nothing_else(folder: Path, expected: ExpectedAnswer) -> None:
+    first, *others = sorted((folder / "mlruns").rglob("right_by_epoch.npz"))
+    assert len(others) == 2
+    whole = first.read_bytes()
+    try:
+        first.write_bytes(whole[:-40])
+        answered = sweeper("best", "s", "--json", folder=folder)
+        answer = BestAnswer.model_validate_json(answered.stdout)
+        assert answer.expected is not None
+        assert answer.expected != expected
+        assert "does not say which images are right" in answered.stderr
+    finally:
+        first.write_bytes(whole)
 
 
 def test_without_mlflow_the_winner_is_named_all_the_same(folder: Path) -> None:
