@@ -202,7 +202,9 @@ def measure(case: Case) -> Asked:
             trainer._train_epoch(learner, progress, 1, GPU, writer)
 
     def validate() -> None:
-        learner.task.validate(learner.inputs.network, learner.inputs.val(), GPU, learner.micro_batches)
+        found = learner.task.validate(learner.judged, learner.inputs.val(), GPU, learner.micro_batches)
+        if found.top is not None:
+            found.top.right(data.val)
 
     train()
     validate()

@@ -29,7 +29,8 @@ OPERATORS = {
 """Most that a step of `resnet10t` may send to a GPU, by what is trained; whoever raises one says why."""
 
 WAITS_AN_EPOCH = 3
-"""Beside the training itself: for the metrics of validation, the pictures of an autoencoder, the checkpoint."""
+"""Beside the training itself: for the metrics of validation, which images are right or an autoencoder's pictures, the
+checkpoint."""
 
 
 @pytest.fixture(scope="module")
