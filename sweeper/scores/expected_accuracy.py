@@ -1,9 +1,9 @@
-"""What the best of many trials can be expected to reach on new images, of which it was not the luckiest.
+"""Which accuracy to expect of the best of many trials on new images, where it is not lucky any more.
 
 The best epoch of the best trial owes a part of its accuracy to having been chosen by the very images that it is
 measured on. How large that part is, the images themselves tell: they are drawn again with replacement, and the choice
-is made anew each time. Two estimates follow, of which one tends to be too high and the other too low, so that their
-mean is taken (docs/results.md has the figures):
+is made anew each time. This gives two estimates. One tends to be too high and the other too low, so their mean is taken
+(docs/results.md has the figures):
 
 - what was chosen loses this much from the images drawn to all images (Efron, Journal of the American Statistical
   Association 78, 1983: the optimism);
