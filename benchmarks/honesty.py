@@ -34,7 +34,7 @@ from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialSpec
-from sweeper.scores.expected_accuracy import CONFIDENCE, expected_accuracy
+from sweeper.scores.expected_accuracy import CONFIDENCE, expected_accuracy, redrawn
 from sweeper.training.checkpoint import load_checkpoint
 from sweeper.training.conditions import Conditions
 from sweeper.training.evaluate import evaluate
@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
 def replays(right: npt.NDArray[np.bool_], trials: int, images: int) -> list[Measurement]:
     """Replay sweeps on what T trials have right after each of E epochs, [T, E, N]."""
     dice = np.random.default_rng(images + trials)
-    measured, expected, covered = [], [], []
+    measured, expected, covered, optimism, not_drawn = [], [], [], [], []
     for number in range(SWEEPS):
         order = dice.permutation(right.shape[2])
         chosen = right[dice.choice(len(right), trials, replace=False)]
@@ -84,18 +84,23 @@ def replays(right: npt.NDArray[np.bool_], trials: int, images: int) -> list[Meas
         winner, epoch = np.unravel_index(accuracy.argmax(), accuracy.shape)
         truth = float(held_out[winner, epoch].mean())
         found = expected_accuracy(list(seen), seed=number)
+        first, lost, left = redrawn(list(seen), seed=number)
+        optimism.append(100 * (first - float(lost.mean()) - truth))
+        not_drawn.append(100 * (float(left.mean()) - truth))
         if found is None:
             raise SystemExit(f"{images} images are too few")
         chance = math.sqrt(truth * (1 - truth) / held_out.shape[2])
         half = Z * math.hypot((found.high - found.low) / 2 / Z, chance)
         measured.append(100 * (found.measured - truth))
-        expected.append(100 * (found.value - truth))
-        covered.append(abs(found.value - truth) <= half)
+        expected.append(100 * (found.accuracy - truth))
+        covered.append(abs(found.accuracy - truth) <= half)
     held = 100 * float(np.mean(covered))
     return [
         Measurement("what chose it says too much: mean, points", "", [float(np.mean(measured))]),
         Measurement("what is expected says too much: mean, points", "", [float(np.mean(expected))], at_most=0.2),
         Measurement("the same, of each sweep, points", "", expected),
+        Measurement("the optimism alone: mean, points", "", [float(np.mean(optimism))]),
+        Measurement("the images not drawn alone: mean, points", "", [float(np.mean(not_drawn))]),
         Measurement("intervals that hold the truth, %", "", [held], at_least=92.0),
     ]
 

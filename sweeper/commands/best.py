@@ -106,7 +106,7 @@ def _say_not_registered(store: StudyStore, folder: Path) -> None:
 def _answer(
     store: StudyStore, row: TrialRow, folder: Path | None, expected: ExpectedAccuracy | None, *, winner: bool
 ) -> dict[str, Any]:
-    from sweeper.display.answers import BestAnswer, ExpectedAnswer, TrialAnswer
+    from sweeper.display.answers import BestAnswer, TrialAnswer
 
     answer = BestAnswer(
         study=store.sweep.study,
@@ -114,7 +114,7 @@ def _answer(
         direction=store.sweep.objective.direction,
         winner=winner,
         export=str(folder) if folder else None,
-        expected=ExpectedAnswer.of(expected) if expected else None,
+        expected=expected,
         trial=TrialAnswer.of(row),
         config=row.config.model_dump(mode="json") if row.config else {},
     )

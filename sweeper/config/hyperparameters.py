@@ -292,6 +292,7 @@ class TrialConfig(Frozen):
     ema: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Decay of an exponential moving average of the weights, taken after every step: by it the trial is "
-        "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual.",
+        "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual. Such trials do not train "
+        "together (`features.fuse`).",
     )
     scheduler: SchedulerConfig = ReduceOnPlateauConfig(name="reduce_on_plateau")

@@ -112,7 +112,7 @@ class Repetitions:
     def pause(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
         raise ValueError("repetitions never pause")
 
-    def last_hope(self) -> int | None:
+    def paused_to_finish(self) -> int | None:
         return None
 
     def go_on(self, number: int) -> TrialSpec:  # noqa: ARG002

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from sweeper.config.hyperparameters import Frozen
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
-
-if TYPE_CHECKING:
-    from sweeper.scores.expected_accuracy import ExpectedAccuracy
+from sweeper.scores.expected_accuracy import ExpectedAccuracy
 
 FORMAT = 1
 
@@ -89,19 +87,6 @@ class StatusAnswer(Frozen):
     trials: tuple[TrialAnswer, ...]
 
 
-class ExpectedAnswer(Frozen):
-    """What the best trial of a study reaches on new images."""
-
-    accuracy: float
-    low: float = Field(description="Of the 95 % interval.")
-    high: float
-    measured: float = Field(description="What it had on the images that chose it.")
-
-    @classmethod
-    def of(cls, found: ExpectedAccuracy) -> ExpectedAnswer:
-        return cls(accuracy=found.value, low=found.low, high=found.high, measured=found.measured)
-
-
 class BestAnswer(Frozen):
     """`sweeper best --json`."""
 
@@ -111,7 +96,7 @@ class BestAnswer(Frozen):
     direction: Literal["maximize", "minimize"]
     winner: bool = Field(description="Whether this is the best trial of its study; false for one that was named.")
     export: str | None = Field(description="The folder of the export, where one was asked for.")
-    expected: ExpectedAnswer | None = Field(
+    expected: ExpectedAccuracy | None = Field(
         None, description="Null where it is not the best trial, or where that cannot be known."
     )
     trial: TrialAnswer

@@ -20,8 +20,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, NoReturn
 
-from sweeper.engines.last_words import last_words
 from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT, WorkerSetup
+from sweeper.engines.reason import print_reason
 from sweeper.errors import RankLost
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 
@@ -199,5 +199,5 @@ def _end_like(other: RankProcess) -> NoReturn:
 
 def _end(code: int, why: str) -> NoReturn:
     """End at once: another thread may wait in vain for a rank that is gone."""
-    last_words(why)
+    print_reason(why)
     os._exit(code)

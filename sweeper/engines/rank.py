@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from sweeper.child_process import behave_as_child
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
-from sweeper.engines.bench import Bench
-from sweeper.engines.last_words import last_words
 from sweeper.engines.other_ranks import RankFailed, RankSetup
 from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT
+from sweeper.engines.reason import print_reason
+from sweeper.engines.resources import Resources
 from sweeper.errors import DeviceError, RankLost
 from sweeper.paths import StudyFolder
 from sweeper.results import TrialSpec, TrialState
@@ -29,7 +29,7 @@ PROCESS_NAME = b"sweeper-rank"
 
 
 def rank_main(connection: Connection, worker: int) -> None:
-    """Train along until the worker, given by the number of its process, says so or is gone."""
+    """Train what the worker trains, until it says to end or is gone; `worker` is the number of its process."""
     from sweeper.training.ranks import join, store_at
 
     behave_as_child(PROCESS_NAME)
@@ -39,25 +39,25 @@ def rank_main(connection: Connection, worker: int) -> None:
     setup: RankSetup = connection.recv()
     sweep = SweepConfig.model_validate_json(setup.worker.sweep)
     try:
-        bench = Bench(sweep, setup.worker, setup.rank)
+        resources = Resources(sweep, setup.worker, setup.rank)
     except DeviceError as error:
-        last_words(str(error))
+        print_reason(str(error))
         sys.exit(CANNOT_START_EXIT)
-    ranks = join(setup.rank, sweep.devices_per_trial, bench.device, store_at(setup.port))
+    ranks = join(setup.rank, sweep.devices_per_trial, resources.device, store_at(setup.port))
     folder = StudyFolder(Path(setup.worker.folder))
     while (spec := connection.recv()) is not None:
-        if (failed := _train(spec, folder, bench, ranks)) is not None:
+        if (failed := _train(spec, folder, resources, ranks)) is not None:
             connection.send(failed)
 
 
-def _train(spec: TrialSpec, folder: StudyFolder, bench: Bench, ranks: Ranks) -> RankFailed | None:
-    """Train a trial along; return what the first rank may not know of."""
+def _train(spec: TrialSpec, folder: StudyFolder, resources: Resources, ranks: Ranks) -> RankFailed | None:
+    """Train a trial together with the first rank; return a failure that the first rank may not know of."""
     from sweeper.training.trainer import train
 
     try:
-        outcome = train(spec, folder.trial(spec.number), bench.conditions(spec, ranks), lambda _: False)
+        outcome = train(spec, folder.trial(spec.number), resources.conditions(spec, ranks), lambda _: False)
     except RankLost as error:
-        last_words(str(error))
+        print_reason(str(error))
         os._exit(OUT_OF_MEMORY_EXIT if error.for_memory else 1)  # leaving the others in order may take forever
     except Exception as error:
         logger.exception("trial %d failed on device %d of it", spec.number, ranks.rank + 1)

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sweeper.child_process import behave_as_child
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
-from sweeper.engines.bench import Bench, places
-from sweeper.engines.last_words import last_words
 from sweeper.engines.other_ranks import OtherRanks
 from sweeper.engines.protocol import (
     CANNOT_START_EXIT,
@@ -28,6 +26,8 @@ from sweeper.engines.protocol import (
     WorkerReady,
     WorkerSetup,
 )
+from sweeper.engines.reason import print_reason
+from sweeper.engines.resources import Resources, places
 from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages
 from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder
@@ -49,7 +49,7 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
     try:
         worker = Worker(connection, setup)
     except DeviceError as error:
-        last_words(str(error))
+        print_reason(str(error))
         sys.exit(CANNOT_START_EXIT)
     while (group := connection.recv()) is not None:
         try:
@@ -79,9 +79,9 @@ class Worker:
         self._study_folder = StudyFolder(Path(setup.folder))
         sweep = SweepConfig.model_validate_json(setup.sweep)
         connection.send(DevicesSeen(places(sweep)))  # before this one proves to be of no use
-        self._bench = Bench(sweep, setup)
-        self._others = OtherRanks(setup, sweep.devices_per_trial, self._bench.device)
-        connection.send(WorkerReady(self._bench.room()))
+        self._resources = Resources(sweep, setup)
+        self._others = OtherRanks(setup, sweep.devices_per_trial, self._resources.device)
+        connection.send(WorkerReady(self._resources.room()))
 
     def run(self, group: Sequence[TrialSpec]) -> None:
         """Train trials, from their checkpoints where there are any; leave their outcomes on disk and report each end.
@@ -89,7 +89,7 @@ class Worker:
         What can be trained at once is; where the sweep does not ask for groups, a group is a single trial.
         """
         group = [spec.with_weights() for spec in group]
-        self._bench.guard.check()
+        self._resources.guard.check()
         with ExitStack() as locks:  # a worker of a dead driver may still be ending
             for spec in group:
                 locks.enter_context(file_lock(self._folder(spec).lock, blocking=True))
@@ -106,7 +106,7 @@ class Worker:
         stacks: dict[Hashable, list[TrialSpec]] = {}
         for spec in group:
             ended = _ended(self._folder(spec)) is not None
-            key = None if ended or self._bench.sweep.features.fuse == 1 else self._stack_key(spec)
+            key = None if ended or self._resources.sweep.features.fuse == 1 else self._stack_key(spec)
             stacks.setdefault(spec.number if key is None else key, []).append(spec)
         return stacks
 
@@ -114,8 +114,8 @@ class Worker:
         from sweeper.training.stack.fused import stack_key
 
         with suppress(DatasetError):  # the trial itself will report it
-            images = self._bench.images(spec.config.image_size)
-            if spec.start is None and self._bench.features.serve(spec.config, images):
+            images = self._resources.images(spec.config.image_size)
+            if spec.start is None and self._resources.features.serve(spec.config, images):
                 return stack_key(spec.config)
         return None
 
@@ -131,7 +131,7 @@ class Worker:
 
         folder = self._folder(spec)
         if outcome.state is TrialState.FAILED or not outcome.feasible:
-            self._bench.require_working(outcome)
+            self._resources.require_working(outcome)
         if outcome.state is not TrialState.PAUSED:
             write_sealed(folder.outcome, outcome.model_dump_json())
             remove_checkpoints(folder)
@@ -140,7 +140,7 @@ class Worker:
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
         from sweeper.training.stack.fused import Together, train_together
 
-        conditions = self._bench.conditions(stack[0], self._others.ranks)
+        conditions = self._resources.conditions(stack[0], self._others.ranks)
         together = Together(**vars(conditions), report=self._report)
         return train_together([(spec, self._folder(spec)) for spec in stack], together)
 
@@ -148,7 +148,7 @@ class Worker:
         from sweeper.training.trainer import train
 
         def here(ranks: Ranks) -> TrialOutcome:
-            return train(spec, folder, self._bench.conditions(spec, ranks), partial(self._report, spec.number))
+            return train(spec, folder, self._resources.conditions(spec, ranks), partial(self._report, spec.number))
 
         try:
             return self._others.train(spec, here)

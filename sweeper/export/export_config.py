@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 import pydantic
 
 import sweeper
-from sweeper.config.bounds import ImageSide, Probability
+from sweeper.config.bounds import ImageSide
 from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.data.decode import Resize
@@ -32,6 +32,7 @@ from sweeper.export.seal import digests_of, require_sealed
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.safeguards.printable import one_line
+from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from sweeper.seal import seal_of
 
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
@@ -109,16 +110,6 @@ class DepthConfig(Frozen):
     tags_first: bool = True
 
 
-class ExpectedFigures(Frozen):
-    """The accuracy to be expected on new images, and the bounds of its 95 % interval."""
-
-    accuracy: Probability
-    low: Probability
-    high: Probability
-    trials: pydantic.PositiveInt
-    """How many the model is the best of."""
-
-
 class ExportConfig(Frozen):
     """What config.json says.
 
@@ -149,7 +140,7 @@ class ExportConfig(Frozen):
     model_files: tuple[InnerName, ...]
     libraries: dict[str, str]
     files: tuple[InnerName, ...]
-    expected: ExpectedFigures | None = None
+    expected: ExpectedAccuracy | None = None
     calibration: Calibration | None = None
     variants: tuple[Variant, ...] = ()
     form: Form = "single"
@@ -221,17 +212,10 @@ def describe_export(
         form=source.form,
         members=source.members,
         merges=source.merges,
-        expected=_expected(source),
+        expected=source.expected if source.form == "single" else None,
         libraries=library_versions(),
         files=files,
     )
-
-
-def _expected(source: ExportInput) -> ExpectedFigures | None:
-    found = source.expected
-    if found is None or source.form != "single":
-        return None
-    return ExpectedFigures(accuracy=found.value, low=found.low, high=found.high, trials=found.trials)
 
 
 def lineage_of(source: ExportInput) -> Lineage:

@@ -107,8 +107,8 @@ def expected(config: ExportConfig) -> str:
     if found is None:
         return ""
     return (
-        f"**On new images of the same kind an accuracy of {found.accuracy:.4f} is to be expected (95 % interval "
-        f"{found.low:.4f} to {found.high:.4f}).** That on the validation images flatters the model: they chose it "
+        f"**Expected accuracy on new images of the same kind: {found.accuracy:.4f} (95 % interval "
+        f"{found.low:.4f} to {found.high:.4f}).** On the validation images it is higher, since they chose the model "
         f"among the epochs of {found.trials:,} trials.\n\n"
     )
 

@@ -91,7 +91,7 @@ class TrialFolder:
 
     @property
     def right(self) -> Path:
-        """Which validation images each epoch has named rightly."""
+        """For which validation images the prediction of each epoch is right."""
         return self.artifacts / "right_by_epoch.npz"
 
     def predictions_of(self, epoch: int) -> Path:

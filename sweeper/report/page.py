@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -62,7 +62,7 @@ def study_page(
         title=f"{sweep.study}: report",
         study=sweep.study,
         confirmed=_confirmed(store) or _no_winner(store, rows),
-        expected=_expected(workspace, store, logged),
+        expected=_expected(workspace, store, logged, records),
         shown=shown.note(),
         payload=payload,
         space=yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
@@ -70,9 +70,10 @@ def study_page(
     )
 
 
-def _expected(workspace: Workspace, store: StudyStore, logged: StudyRecords) -> str:
+def _expected(workspace: Workspace, store: StudyStore, logged: StudyRecords, records: Sequence[TrialRecord]) -> str:
     """Return what the best reaches on new images; nothing where that is not known."""
-    found = expected_of_study(workspace, store, logged)
+    runs = {record.row.number: record.run for record in records if record.run is not None}
+    found = expected_of_study(workspace, store, logged, runs)
     told = str(found) if found is not None else ""
     return told[:1].upper() + told[1:]
 

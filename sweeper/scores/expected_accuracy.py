@@ -1,4 +1,4 @@
-"""Which accuracy to expect of the best of many trials on new images, where it is not lucky any more.
+"""Which accuracy to expect of the best of many trials on new images, where its luck is gone.
 
 The best epoch of the best trial owes a part of its accuracy to having been chosen by the very images that it is
 measured on. How large that part is, the images themselves tell: they are drawn again with replacement, and the choice
@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from pydantic import Field, PositiveInt
+
+from sweeper.config.bounds import Probability
+from sweeper.config.hyperparameters import Frozen
 
 DRAWS = 1000
 CONFIDENCE = 0.95
@@ -38,28 +40,20 @@ Counts = npt.NDArray[np.float32]
 Shares = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ExpectedAccuracy:
-    """The accuracy of a chosen trial on new images of the same kind, and between which bounds it lies.
+class ExpectedAccuracy(Frozen):
+    """The accuracy of the best of some trials on new images of the same kind."""
 
-    Attributes:
-        value: What is expected.
-        low, high: The 95 % interval.
-        measured: The best that any epoch of any trial had, on the images that it was chosen by.
-        trials, images: How many there were.
-    """
-
-    value: float
-    low: float
-    high: float
-    measured: float
-    trials: int
-    images: int
+    accuracy: Probability
+    low: Probability = Field(description="Lower end of the 95 % interval.")
+    high: Probability = Field(description="Upper end.")
+    measured: Probability = Field(description="The best of any epoch of any trial, on the images that chose it.")
+    trials: PositiveInt
+    images: PositiveInt = Field(description="How many images chose it.")
 
     def __str__(self) -> str:
         return (
-            f"expected accuracy on new images: {self.value:.4f} (95% interval {self.low:.4f} to {self.high:.4f}); the "
-            f"best of {self.trials:,} trials had {self.measured:.4f} on the {self.images:,} images that chose it"
+            f"expected accuracy on new images: {self.accuracy:.4f} (95% interval {self.low:.4f} to {self.high:.4f}); "
+            f"the best of {self.trials:,} trials had {self.measured:.4f} on the {self.images:,} images that chose it"
         )
 
 
@@ -71,17 +65,35 @@ def expected_accuracy(trials: Sequence[Right], seed: int = 0) -> ExpectedAccurac
     images = trials[0].shape[1] if trials else 0
     if images < FEWEST:
         return None
-    rows = _within_reach(np.concatenate(trials))
-    accuracy = rows.mean(axis=1)
-    hits = np.ascontiguousarray(rows.T, dtype=np.float32)
-    judged = [_judged(hits, accuracy, counts) for counts in _draws(images, seed)]
-    lost, left = (np.concatenate(parts) for parts in zip(*judged, strict=True))
-    measured = float(accuracy.max())
+    from scipy.stats import norm  # takes as long as a short command
+
+    measured, lost, left = redrawn(trials, seed)
     value = (measured - float(lost.mean()) + float(left.mean())) / 2
     # Images not drawn are a part of all, whose mean varies less than that of as many new ones.
     deviation = float(left.std()) / math.sqrt((1 - NOT_DRAWN) / NOT_DRAWN)
     half = float(norm.ppf((1 + CONFIDENCE) / 2)) * deviation
-    return ExpectedAccuracy(value, max(0.0, value - half), min(1.0, value + half), measured, len(trials), images)
+    return ExpectedAccuracy(
+        accuracy=value,
+        low=max(0.0, value - half),
+        high=min(1.0, value + half),
+        measured=measured,
+        trials=len(trials),
+        images=images,
+    )
+
+
+def redrawn(trials: Sequence[Right], seed: int) -> tuple[float, Shares, Shares]:
+    """Choose anew on images drawn again, D times.
+
+    Returns the accuracy of the first choice, and for each draw what its choice loses from the images drawn to all
+    images, and its accuracy on the images not drawn, [D] each.
+    """
+    rows = _within_reach(np.concatenate(trials))
+    accuracy = rows.mean(axis=1)
+    hits = np.ascontiguousarray(rows.T, dtype=np.float32)
+    judged = [_judged(hits, accuracy, counts) for counts in _draws(rows.shape[1], seed)]
+    lost, left = (np.concatenate(parts) for parts in zip(*judged, strict=True))
+    return float(accuracy.max()), lost, left
 
 
 def _within_reach(rows: Right) -> Right:

@@ -1,4 +1,4 @@
-"""Which images of a split each epoch of a trial names rightly, as a file: one bit for each image and epoch."""
+"""For which images of a split each epoch of a trial predicts right, as a file: one bit for each image and epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bits = npt.NDArray[np.uint8]
 
 
 def as_bits(predicted: Numbers, labels: Numbers) -> Bits:
-    """Return which of N images are named rightly."""
+    """Return for which of N images the prediction is right."""
     bits: Bits = np.packbits(predicted == labels)
     return bits
 

@@ -32,8 +32,8 @@ class Pausing:
         trials = self._study.get_trials(deepcopy=False)
         return self._promotion.next(standings(trials, maximize=self._maximize), last=last)
 
-    def last_hope(self) -> int | None:
-        """Return the number of the paused trial that is to go on where no trial has come to its end, and none will."""
+    def paused_to_finish(self) -> int | None:
+        """Return which paused trial goes on where no more start and none is complete, so that there is a winner."""
         if self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,)):
             return None
         return self.next(last=True)

@@ -287,9 +287,9 @@ class StudyStore:
             keep_optimizer=sweep.keep_optimizer,
         )
 
-    def last_hope(self) -> int | None:
-        """Return the number of the paused trial that goes on, though no more trials start, if none has ended whole."""
-        return self._pausing.last_hope()
+    def paused_to_finish(self) -> int | None:
+        """Return which paused trial goes on though no more are to start: one, where no trial is complete."""
+        return self._pausing.paused_to_finish()
 
     @_guarded
     def go_on(self, number: int) -> TrialSpec:

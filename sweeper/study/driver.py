@@ -140,11 +140,11 @@ class Driver:
                 if self._stop_request:
                     break
                 if not (self._live or self._more_to_start()):
-                    hope = self._store.last_hope() if time_is_up else None
-                    if hope is None:
+                    number = self._store.paused_to_finish() if time_is_up else None
+                    if number is None:
                         break
                     if engine.idle:
-                        self._begin(engine, [self._store.go_on(hope)])
+                        self._begin(engine, [self._store.go_on(number)])
                 self._summarize()  # when the workers are busy again
                 for reports, events in groupby(engine.events(POLL_S), lambda event: isinstance(event, EpochFinished)):
                     if reports:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,19 +30,26 @@ MOST_TRIALS = 50
 AT_ONCE = 8  # requests to a server far away
 
 
-def expected_of_study(workspace: Workspace, store: StudyStore, logged: StudyRecords) -> ExpectedAccuracy | None:
+def expected_of_study(
+    workspace: Workspace,
+    store: StudyStore,
+    logged: StudyRecords,
+    runs: Mapping[int, RunSummary] | None = None,
+) -> ExpectedAccuracy | None:
     """Return what the best of a study's trials reaches on new images.
 
     None where they do not say which validation images they have right: of another task, without names of the images,
     or trained by an earlier version. A trial whose file is damaged is left out. Where another metric than the accuracy
-    chooses, the choice is taken to be by accuracy, which makes the estimate cautious. Raises TrackingError when MLflow
+    chooses, the choice is taken to be by accuracy, which makes the estimate cautious. `runs` are those of its trials,
+    where they are known already. Raises TrackingError when MLflow
     cannot be reached.
     """
     if store.sweep.task.name != CLASSIFICATION.name:
         return None
     complete = [row for row in in_order(store.rows(), store.sweep) if row.state is TrialState.COMPLETE]
     rows, own = complete[:MOST_TRIALS], own_folder(workspace, store)
-    runs = logged.of_trials({row.number for row in rows}, store.sweep.objective)
+    if runs is None:
+        runs = logged.of_trials({row.number for row in rows}, store.sweep.objective)
 
     def read(row: TrialRow) -> tuple[Ids, Right] | None:
         kept = own.trial(row.number).right
@@ -58,7 +64,7 @@ def expected_of_study(workspace: Workspace, store: StudyStore, logged: StudyReco
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="right") as threads:
         found = [one for one in threads.map(read, rows) if one is not None]
     expected = expected_accuracy(list(_of_the_same_images(found)))
-    return replace(expected, trials=len(complete)) if expected is not None else None
+    return expected.model_copy(update={"trials": len(complete)}) if expected is not None else None
 
 
 def _of_run(tracking: MlflowStore, run: RunSummary, name: str) -> tuple[Ids, Right] | None:

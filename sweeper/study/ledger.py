@@ -49,8 +49,8 @@ class Ledger(Protocol):
     def pause(self, number: int, outcome: TrialOutcome) -> None:
         """Record what has been reached by one that pauses; `next_group` may return it again."""
 
-    def last_hope(self) -> int | None:
-        """Return which paused one goes on, though no more are to start, where none has come to its end; mostly none."""
+    def paused_to_finish(self) -> int | None:
+        """Return which paused one goes on though no more are to start: one, where none is complete."""
 
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused one go on."""

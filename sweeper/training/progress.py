@@ -24,7 +24,7 @@ class Progress:
     best_value: float | None = None
     best_before: int | None = None  # the best epoch before the last one: that of the checkpoint before
     exhibits: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # of the first, the best and the last epoch
-    right: list[Bits] = field(default_factory=list)  # of each epoch the validation images that it names rightly
+    right: list[Bits] = field(default_factory=list)  # for each epoch, which validation images it predicts right
     steps: int = 0  # optimizer updates
     seconds: float = 0.0
     before: int = 0  # epochs of the trial that this one goes on from

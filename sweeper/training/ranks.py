@@ -33,7 +33,7 @@ Module = TypeVar("Module", bound=nn.Module)
 HOST = "127.0.0.1"
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 PATIENCE = timedelta(days=7)
-"""Whoever started the ranks sees to it that none waits for one that is gone."""
+"""Long, since a process that starts ranks watches them and ends those that wait for one that is gone."""
 
 
 @dataclass(frozen=True)

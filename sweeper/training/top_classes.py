@@ -59,7 +59,7 @@ class TopClasses:
         )
 
     def right(self, images: DeviceImages) -> Bits:
-        """Return which images are named rightly, on the host."""
+        """Return for which images the prediction is right, on the host."""
         return as_bits(self.classes[..., 0].cpu().numpy(), images.host_labels)
 
     def named(self, images: DeviceImages) -> Predictions | None:

@@ -54,6 +54,7 @@ WHOLE: dict[str, Any] = {
     | {"pruner": {"name": "hyperband", "min_epochs": 1, "reduction_factor": 3}},
     "seed": 1,
     "device": "cpu",
+    "devices_per_trial": 1,
     "search": {
         "backbone": "resnet10t",
         **TrialConfig(backbone="resnet10t").model_dump(mode="json", exclude={"backbone"}),

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines import bench
+from sweeper.engines import resources
 from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
 from sweeper.engines.rank import PROCESS_NAME
@@ -152,12 +153,21 @@ def test_each_rank_has_a_device_of_its_own(sweep: SweepConfig, tmp_path: Path, m
         for rank in range(2):
             setup = WorkerSetup("", str(tmp_path), str(tmp_path), slot, threads=1, device=slot)
             with pytest.raises(DeviceError, match="seen"):
-                bench.Bench(sweep, setup, rank)
+                resources.Resources(sweep, setup, rank)
     assert opened == [0, 1, 2, 3]
+
+
+def test_more_devices_than_there_are_end_the_start_with_both_numbers(
+    sweep: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.training.device.open_device", lambda *_: torch.device("cuda", 0))
+    setup = WorkerSetup("", str(tmp_path), str(tmp_path), slot=0, threads=1)
+    with pytest.raises(DeviceError, match="devices_per_trial: 2 asks for more devices than there are here, 1 of cuda"):
+        resources.Resources(sweep, setup)
 
 
 def test_groups_of_devices_are_counted_not_devices(sweep: SweepConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeper.training.device.devices_like", lambda _: 5)
-    assert bench.places(sweep) == 2
+    assert resources.places(sweep) == 2
     monkeypatch.setattr("sweeper.training.device.devices_like", lambda _: 1)
-    assert bench.places(sweep) == 1
+    assert resources.places(sweep) == 1

@@ -242,7 +242,7 @@ def other_ways(source: Path) -> list[str]:
     return found
 
 
-ALLOWED = {"sweeper/commands/terminal.py calls Console", "sweeper/engines/last_words.py calls print"}
+ALLOWED = {"sweeper/commands/terminal.py calls Console", "sweeper/engines/reason.py calls print"}
 """The two consoles, and what a worker leaves in its log for the driver, which shows it as a reason."""
 
 

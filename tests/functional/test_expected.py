@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.display.answers import BestAnswer, ExpectedAnswer
+from sweeper.display.answers import BestAnswer
+from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from tests.functional.program import sweeper
 
 SPACE = {
@@ -34,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(folder: Path) -> ExpectedAnswer:
+def expected(folder: Path) -> ExpectedAccuracy:
     answer = BestAnswer.model_validate_json(sweeper("best", "s", "--json", folder=folder).stdout)
     assert answer.expected is not None
     assert answer.trial.value == answer.expected.measured
@@ -42,12 +43,12 @@ def expected(folder: Path) -> ExpectedAnswer:
 
 
 def test_the_expected_accuracy_is_below_the_one_that_was_chosen_by_and_within_its_interval(
-    expected: ExpectedAnswer,
+    expected: ExpectedAccuracy,
 ) -> None:
     assert expected.low < expected.accuracy < expected.measured < expected.high
 
 
-def test_best_the_report_and_the_export_say_the_same(folder: Path, expected: ExpectedAnswer) -> None:
+def test_best_the_report_and_the_export_say_the_same(folder: Path, expected: ExpectedAccuracy) -> None:
     sentence = f"xpected accuracy on new images: {expected.accuracy:.4f} (95% interval {expected.low:.4f} to"
     shown = sweeper("best", "s", "--export", "--no-register", folder=folder)
     assert shown.returncode == 0, shown.stderr
@@ -55,7 +56,10 @@ def test_best_the_report_and_the_export_say_the_same(folder: Path, expected: Exp
     assert sentence in (folder / "reports" / "s.html").read_text()
     config = json.loads((folder / "exports" / "s" / "config.json").read_text())
     assert config["expected"]["accuracy"] == expected.accuracy
-    assert f"an accuracy of {expected.accuracy:.4f} is to be expected" in (folder / "exports/s/README.md").read_text()
+    assert (
+        f"Expected accuracy on new images of the same kind: {expected.accuracy:.4f}"
+        in (folder / "exports/s/README.md").read_text()
+    )
 
 
 def test_of_another_trial_nothing_is_expected(folder: Path) -> None:
@@ -65,7 +69,7 @@ def test_of_another_trial_nothing_is_expected(folder: Path) -> None:
     assert named.expected is None
 
 
-def test_damaged_files_cost_what_they_say_and_nothing_else(folder: Path, expected: ExpectedAnswer) -> None:
+def test_damaged_files_cost_what_they_say_and_nothing_else(folder: Path, expected: ExpectedAccuracy) -> None:
     files = sorted((folder / "mlruns").rglob("right_by_epoch.npz"))
     whole = [file.read_bytes() for file in files]
     assert len(files) == 3

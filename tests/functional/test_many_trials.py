@@ -126,7 +126,7 @@ def loaded() -> Iterator[Counter[str]]:
         ("best", MOST_TRIALS),
         ("doctor", 10),
         ("diff large/0 large/1", 10),
-        ("report --no-log --to page.html", MOST_RANKED + MOST_OTHERS + MOST_TRIALS + 10),
+        ("report --no-log --to page.html", MOST_RANKED + MOST_OTHERS + 10),
     ],
 )
 def test_only_the_runs_of_trials_that_are_shown_are_read_whole(

@@ -19,7 +19,7 @@ def test_the_best_of_equal_trials_is_expected_to_reach_what_they_all_reach() -> 
     """Forty trials of 0.6: the luckiest seems far better, which is all luck."""
     found = [expected_accuracy(trials_of([0.6] * 40, 500, seed)) for seed in range(20)]
     measured = [each.measured for each in found if each is not None]
-    values = [each.value for each in found if each is not None]
+    values = [each.accuracy for each in found if each is not None]
     assert np.mean(measured) > 0.64
     assert np.mean(values) == pytest.approx(0.6, abs=0.01)
     assert sum(each.low <= 0.6 <= each.high for each in found if each is not None) >= 18
@@ -28,14 +28,14 @@ def test_the_best_of_equal_trials_is_expected_to_reach_what_they_all_reach() -> 
 def test_a_trial_that_is_far_ahead_keeps_its_accuracy() -> None:
     found = expected_accuracy(trials_of([0.5] * 20 + [0.8], 2000, seed=1))
     assert found is not None
-    assert found.value == pytest.approx(found.measured, abs=0.002)
+    assert found.accuracy == pytest.approx(found.measured, abs=0.002)
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 2000), rel=0.15)
 
 
 def test_all_epochs_of_a_trial_count_as_chosen_from() -> None:
     lucky = expected_accuracy(trials_of([0.6], 500, seed=2, epochs=40))
     assert lucky is not None
-    assert lucky.measured > lucky.value + 0.02
+    assert lucky.measured > lucky.accuracy + 0.02
     assert lucky.trials == 1
 
 
@@ -54,7 +54,7 @@ def test_the_number_of_draws_at_once_changes_nothing(monkeypatch: pytest.MonkeyP
     again = expected_accuracy(trials)
     assert found is not None
     assert again is not None
-    assert (again.value, again.low) == pytest.approx((found.value, found.low), abs=1e-3)
+    assert (again.accuracy, again.low) == pytest.approx((found.accuracy, found.low), abs=1e-3)
 
 
 def test_too_few_images_and_no_trials_say_nothing() -> None:
@@ -66,4 +66,4 @@ def test_too_few_images_and_no_trials_say_nothing() -> None:
 def test_a_trial_that_has_everything_right_is_no_error() -> None:
     found = expected_accuracy([np.ones((3, 50), bool)])
     assert found is not None
-    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert (found.accuracy, found.low, found.high) == (1.0, 1.0, 1.0)

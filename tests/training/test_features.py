@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,16 +28,6 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits
 from tests.training.learnable import CPU, colored, comparable, spec_of
 from tests.training.learnable import run as train_one
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Weights of a backbone whose outputs differ from image to image."""
-    torch.manual_seed(3)
-    model = timm.create_model("test_resnet", num_classes=0)
-    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
-    save_file(model.state_dict(), path)
-    return str(path)
 
 
 def head_trial(weights: str, **changes: Any) -> TrialSpec:

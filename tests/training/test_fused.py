@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.feature_cache import FeatureCache
@@ -33,14 +32,6 @@ SHARED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # a group takes a second; what fails is small already
 Outcomes = dict[int, TrialOutcome]
 Histories = dict[int, list[EpochMetrics]]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

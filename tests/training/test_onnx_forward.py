@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sweeper.config.sweep import FeaturesConfig
@@ -21,14 +19,6 @@ from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.onnx_forward import OnnxForward
 from tests.training.learnable import CPU, colored, spec_of
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "test_resnet.safetensors"
-    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def places(sweep: SweepConfig) -> int:
     return max(1, devices_like(sweep.device) // sweep.devices_per_trial)
 
 
-class Bench:
+class Resources:
     """Keeps the device, images and frozen backbones of recent trials between trials.
 
     With `devices_per_trial` this is the process of one of a trial's devices, its `rank`. Raises DeviceError where the
