@@ -13,8 +13,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.sampler import CmaEsConfig, GridConfig
+from sweeper.config.sampler import CmaEsConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError
@@ -22,8 +21,8 @@ from sweeper.identity import Identity
 from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.as_written import read_as_written
+from sweeper.search.asking import Asking, spec_of
 from sweeper.search.bulk_storage import BulkStorage
-from sweeper.search.grid import grid
 from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
@@ -31,29 +30,24 @@ from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.pausing import Pausing
 from sweeper.search.pruners import build_pruner
 from sweeper.search.queue import Queue
-from sweeper.search.replay import Redrawing
 from sweeper.search.reports import Reports
-from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
 from sweeper.search.stored_sweep import refuse_changes, stored_sweep
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
-    CONFIG,
     ENDINGS,
     FINISHED,
     MEMORY_KILLS,
     OUTCOME,
     SECONDS_USED,
     SWEEP,
-    UNTIL,
     paused_after,
     values_of,
 )
-from sweeper.search.suggest import suggest
 from sweeper.search.trial_rows import TrialRows
-from sweeper.search.untried import Untried, trials_of
+from sweeper.search.untried import trials_of
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +81,9 @@ class StudyStore:
         self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
         self._rows = TrialRows(sweep.objective.direction)
-        self._common_space = new_common_space()
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
-        self._untried = Untried(study, sweep)
+        self._asking = Asking(study, sweep)
         self._queue = Queue(study, sweep)
 
     @classmethod
@@ -193,11 +186,6 @@ class StudyStore:
     def sweep(self) -> SweepConfig:
         return self._sweep
 
-    @cached_property
-    def _grid(self) -> list[dict[str, Any]] | None:
-        wanted = isinstance(self._sweep.sampler, GridConfig)
-        return grid(self._sweep.search, self._sweep.seed) if wanted else None
-
     @property
     def budget(self) -> int:
         """Trials this study will have: the budget's, or all of a smaller search space, and one for each retried."""
@@ -258,34 +246,10 @@ class StudyStore:
         return [self._ask(number) for number in numbers if number in waiting or known <= number < self.budget]
 
     def _ask(self, number: int) -> TrialSpec:
-        combination = self._grid[number] if self._grid is not None and number < len(self._grid) else None
-        self._study.sampler = build_sampler(
-            self._sweep.sampler, self._sweep.seed, number, combination, self._common_space
-        )
-        trial = self._study.ask()
-        if trial.number != number:
-            told = f"trial {number} was expected and trial {trial.number} came: another program is writing to the study"
-            raise StudyError(f"{told} {self._sweep.study}; end it, then run the same command again")
-        config = suggest(self._sweep.search, Redrawing(trial))
-        if (other := self._untried.in_place_of(trial)) is not None:
-            trial, config = other, suggest(self._sweep.search, Redrawing(other))
+        trial, config = self._asking.ask(number)
         self._live[number] = trial
-        trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
         self._pausing.begin(trial)
-        return self._spec(number, trial.user_attrs, config)
-
-    def _spec(self, number: int, attributes: Mapping[str, Any], config: TrialConfig) -> TrialSpec:
-        kills, sweep = int(attributes.get(MEMORY_KILLS, 0)), self._sweep
-        return TrialSpec(
-            number=number,
-            seed=trial_seed(sweep.seed, number),
-            epochs=sweep.budget.epochs,
-            pause_after=attributes.get(UNTIL),
-            config=config,
-            task=sweep.task,
-            memory_kills=kills,
-            keep_optimizer=sweep.keep_optimizer,
-        )
+        return spec_of(self._sweep, number, trial.user_attrs, config)
 
     def paused_to_finish(self) -> int | None:
         """Return which paused trial goes on though no more are to start: one, where no trial is complete."""
@@ -295,7 +259,7 @@ class StudyStore:
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused trial go on."""
         trial = self._live[number] = self._pausing.take_up(number)
-        return self._spec(number, trial.user_attrs, self._pausing.go_on(trial))
+        return spec_of(self._sweep, number, trial.user_attrs, self._pausing.go_on(trial))
 
     @_guarded
     def pause(self, number: int, outcome: TrialOutcome) -> None:

@@ -1,0 +1,67 @@
+"""What a study trains next: a trial's parameters from the sampler or the grid, and the trial as its worker gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import optuna
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sampler import GridConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
+from sweeper.results import TrialSpec
+from sweeper.seal import sealed_text
+from sweeper.search.grid import grid
+from sweeper.search.replay import Redrawing
+from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
+from sweeper.search.stored_trial import CONFIG, MEMORY_KILLS, UNTIL
+from sweeper.search.suggest import suggest
+from sweeper.search.untried import Untried
+
+
+class Asking:
+    """Asks Optuna for the trials of one study."""
+
+    def __init__(self, study: optuna.Study, sweep: SweepConfig):
+        self._study = study
+        self._sweep = sweep
+        self._common_space = new_common_space()
+        self._untried = Untried(study, sweep)
+
+    @cached_property
+    def _grid(self) -> list[dict[str, Any]] | None:
+        wanted = isinstance(self._sweep.sampler, GridConfig)
+        return grid(self._sweep.search, self._sweep.seed) if wanted else None
+
+    def ask(self, number: int) -> tuple[optuna.Trial, TrialConfig]:
+        """Return trial `number`, drawn or taken from the line, with its settings stored. Raises StudyError."""
+        combination = self._grid[number] if self._grid is not None and number < len(self._grid) else None
+        self._study.sampler = build_sampler(
+            self._sweep.sampler, self._sweep.seed, number, combination, self._common_space
+        )
+        trial = self._study.ask()
+        if trial.number != number:
+            told = f"trial {number} was expected and trial {trial.number} came: another program is writing to the study"
+            raise StudyError(f"{told} {self._sweep.study}; end it, then run the same command again")
+        config = suggest(self._sweep.search, Redrawing(trial))
+        if (other := self._untried.in_place_of(trial)) is not None:
+            trial, config = other, suggest(self._sweep.search, Redrawing(other))
+        trial.set_user_attr(CONFIG, sealed_text(config.model_dump_json()))
+        return trial, config
+
+
+def spec_of(sweep: SweepConfig, number: int, attributes: Mapping[str, Any], config: TrialConfig) -> TrialSpec:
+    """Return a trial as its worker gets it; `attributes` are those stored of it."""
+    return TrialSpec(
+        number=number,
+        seed=trial_seed(sweep.seed, number),
+        epochs=sweep.budget.epochs,
+        pause_after=attributes.get(UNTIL),
+        config=config,
+        task=sweep.task,
+        memory_kills=int(attributes.get(MEMORY_KILLS, 0)),
+        keep_optimizer=sweep.keep_optimizer,
+    )
