@@ -73,6 +73,13 @@ class TrialSpec(Frozen):
         return self.model_copy(update={"config": self.config.model_copy(update={"pretrained": self.weights})})
 
 
+class Cut(Frozen):
+    """Why the driver ends a trial before its last epoch for want of time, and whether it then counts as complete."""
+
+    why: str
+    complete: bool
+
+
 class PinnedWeights(Frozen):
     """What a value of `pretrained` stood for when a study began: of a reference, which trial, and what it held."""
 

@@ -15,6 +15,8 @@ from sweeper.commands.terminal import out, progress_bar, say, show, warn
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
+    from sweeper.standings.confirmation import Confirmation
+    from sweeper.study.time_limit import TimeLimit
 
 
 def confirm(
@@ -32,6 +34,28 @@ def confirm(
 
     The same command goes on after an interruption; more trials or seeds add to what has been trained.
     """
+    workspace = this_workspace()
+    store = open_study(workspace, storage, study)
+    _require_free_look(workspace, store.sweep.study, again=look_again)
+    judged = confirm_and_tell(workspace, store, top=top, seeds=seeds, workers=workers, tracking_uri=tracking_uri)
+    if judged is not None:
+        _look(workspace, store, judged.winner.trial, tracking_uri, again=look_again)
+
+
+def confirm_and_tell(
+    workspace: Workspace,
+    store: StudyStore,
+    *,
+    top: int,
+    seeds: int,
+    workers: str | None,
+    tracking_uri: str | None,
+    limit: TimeLimit | None = None,
+) -> Confirmation | None:
+    """Train the best trials again, show how that goes and what it says.
+
+    Ends the program where it was interrupted. None where `limit` has left too little to judge by.
+    """
     from sweeper.commands.engine import start_engine
     from sweeper.commands.running import say_undelivered
     from sweeper.confirm.run import confirm_leaders
@@ -40,10 +64,7 @@ def confirm(
     from sweeper.display.plain import PlainLines
     from sweeper.study.card import tracking_uri_of
 
-    workspace = this_workspace()
-    store = open_study(workspace, storage, study)
     sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation
-    _require_free_look(workspace, sweep.study, again=look_again)
     view = LiveTable if out.is_terminal else PlainLines
     with view(out, "repetition") as observer:
         result = confirm_leaders(
@@ -54,15 +75,18 @@ def confirm(
             tracking_uri=tracking_uri_of(workspace, sweep.study, tracking_uri),
             engine=lambda: start_engine(sweep, workspace, workers, folder),
             observer=observer,
+            limit=limit,
         )
     say_undelivered(result.run, sweep.study)
+    if result.judged is None and limit is not None and not result.run.interrupted:
+        return None
     if result.judged is None:
         say(f"unfinished ({result.run.stopped_because or reason(result.run)}); the same command goes on")
         leave(result.run)
     show(confirmation_table(result.judged))
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)
-    _look(workspace, store, result.judged.winner.trial, tracking_uri, again=look_again)
+    return result.judged
 
 
 def _require_free_look(workspace: Workspace, study: str, *, again: bool) -> None:

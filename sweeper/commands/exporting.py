@@ -81,6 +81,9 @@ class Asked:
         )
 
 
+NOTHING_MORE = Asked(fp16=False, int8=False, soup=False, ensemble=False, leaders=2, tolerance=0.01)
+
+
 def export(
     workspace: Workspace,
     store: StudyStore,
@@ -109,7 +112,7 @@ def export(
             assert_never(report)
     say(f"exported to {report.folder}; its README.md says how to use it")
     if register and finished_task(store.sweep).registered:
-        _register_if_possible(workspace, destination, tracking_uri)
+        register_if_possible(workspace, destination, tracking_uri)
 
 
 def _say_what_a_classifier_scores(report: ExportReport) -> None:
@@ -134,7 +137,7 @@ def _say_what_a_classifier_scores(report: ExportReport) -> None:
             warn(f"{variant.file} LEFT OUT: {why}; --tolerance {variant.tolerance} is the most it may lose")
 
 
-def _register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str | None) -> None:
+def register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str | None) -> None:
     """Register an export; where that fails, the export stays, and the message names the command that does it later."""
     from sweeper.errors import StudyError, TrackingError
     from sweeper.finished.register import register_export

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -105,6 +106,62 @@ EpochsOption = Annotated[int | None, typer.Option(metavar="N", help="Short for -
 RunDeviceOption = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="Short for --set device=DEVICE: auto, cpu, cuda, cuda:1, mps.")
 ]
+
+
+ForOption = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        metavar="DURATION",
+        help="Have the best model exported after this time, such as 45m or 2h; as many trials as fit, or --trials.",
+    ),
+]
+UntilOption = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="The same by a moment: 18:00, or 2030-01-31T18:00."),
+]
+
+
+def seconds_until(moment: str, now: datetime) -> float:
+    """Return how many seconds it is from now to a time of day or a date with a time; both are local.
+
+    Raises ConfigError where it is neither, or has passed. A time of day that has passed is tomorrow's.
+    """
+    from sweeper.errors import ConfigError, Problem
+
+    try:
+        found = datetime.combine(now.date(), time.fromisoformat(moment), now.tzinfo)
+        found += timedelta(days=1) * (found <= now)
+    except ValueError:
+        try:
+            found = datetime.fromisoformat(moment)
+        except ValueError:
+            rule = f"should be a time such as 18:00, or a date with a time such as 2030-01-31T18:00, got {moment}"
+            raise ConfigError([Problem("--until", "", rule)]) from None
+        found = found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+    if found <= now:
+        rule = f"{moment} has passed: it is {now:%Y-%m-%dT%H:%M}; name a moment to come"
+        raise ConfigError([Problem("--until", "", rule)])
+    return (found - now).total_seconds()
+
+
+def with_deadline(overrides: list[str] | None, duration: str | None, until: str | None) -> list[str]:
+    """Return the overrides with the time after which the model is to be there, and with as many trials as fit.
+
+    A number of trials among the overrides stays. Raises ConfigError for both.
+    """
+    from sweeper.config.sweep import AS_MANY_AS_FIT
+    from sweeper.errors import ConfigError, Problem
+
+    if duration and until:
+        raise ConfigError([Problem("--for", "", "and --until say the same in two ways; keep one of them")])
+    seconds = None if until is None else f"{seconds_until(until, datetime.now().astimezone()):.3f}"
+    given = duration or seconds
+    if not given:
+        return overrides or []
+    numbered = any(override.partition("=")[0].strip() == "budget.trials" for override in overrides or ())
+    as_many = [] if numbered else [f"budget.trials={AS_MANY_AS_FIT}"]
+    return [*(overrides or []), f"budget.for={given}", *as_many]
 
 
 def with_shorthands(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from sweeper.commands.options import (
     EngineOption,
     EpochsOption,
+    ForOption,
     OverridesOption,
     RayAddressOption,
     ReportOption,
@@ -19,7 +21,9 @@ from sweeper.commands.options import (
     TrackingNameOption,
     TrackingOption,
     TrialsOption,
+    UntilOption,
     WorkersOption,
+    with_deadline,
     with_engine,
     with_shorthands,
     with_tracking_name,
@@ -33,6 +37,8 @@ def run(
     trials: TrialsOption = None,
     epochs: EpochsOption = None,
     device: RunDeviceOption = None,
+    for_: ForOption = None,
+    until: UntilOption = None,
     workers: WorkersOption = None,
     warm_start_from: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Begin a new study with the five best trials of an earlier one.")
@@ -48,10 +54,15 @@ def run(
     ray_address: RayAddressOption = None,
     shared: SharedOption = None,
 ) -> None:
-    """Run a study up to its budget, or go on with one that was interrupted."""
+    """Run a study up to its budget, or go on with one that was interrupted.
+
+    With --for or --until, or budget.for, it ends by then with the best model exported: it searches, trains the best
+    trials again with fresh seeds, and exports the one that is really best.
+    """
     from sweeper.config.loading import load_sweep, naming_lines
 
-    given = with_shorthands(overrides, trials, epochs, device)
+    started = time.monotonic()
+    given = with_deadline(with_shorthands(overrides, trials, epochs, device), for_, until)
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
@@ -63,4 +74,6 @@ def run(
             with_report=with_report,
             warm_start_from=warm_start_from,
             retry_failed=retry_failed,
+            started=started,
+            counts_earlier=until is None,
         )

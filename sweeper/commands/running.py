@@ -6,6 +6,8 @@ import importlib
 import os
 import shlex
 import sys
+import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -19,7 +21,9 @@ from sweeper.safeguards.printable import one_line
 if TYPE_CHECKING:
     from sweeper.config.names_to_check import NamesUsed
     from sweeper.config.sweep import ObjectiveConfig, SweepConfig
+    from sweeper.engines.simulated.clock import VirtualClock
     from sweeper.paths import Workspace
+    from sweeper.study.deadline import Deadline
     from sweeper.study.result import SweepResult
 
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
@@ -35,10 +39,17 @@ def run_and_tell(
     with_report: bool,
     warm_start_from: str | None = None,
     retry_failed: bool = False,
+    started: float | None = None,
+    counts_earlier: bool = True,
 ) -> SweepResult:
-    """Run a study up to its budget, show how it goes and what came of it."""
+    """Run a study up to its budget, show how it goes and what came of it.
+
+    Where the budget is a time, it counts from `started`, by `time.monotonic`; with `counts_earlier` earlier runs of the
+    command have used a part of it.
+    """
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.engine import clock_of, start_engine
+    from sweeper.commands.finishing import finish_by
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
@@ -48,6 +59,7 @@ def run_and_tell(
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
     clock = clock_of(sweep)
+    deadline = _deadline(sweep, clock, started, of_study=counts_earlier)
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
@@ -59,6 +71,7 @@ def run_and_tell(
             tracking_uri=uri,
             engine=lambda: start_engine(sweep, workspace, workers, clock=clock),
             clock=clock,
+            deadline=deadline,
             observer=observer,
             leaders=leaders,
             retry_failed=retry_failed,
@@ -66,11 +79,30 @@ def run_and_tell(
         )
     if any(row.value is not None for row in result.rows):
         show(ranked_table(result.rows, sweep, limit=20))
+    if deadline is not None and not result.interrupted:
+        finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
     _say_what_next(result, sweep, uri, storage)
     return result
+
+
+def _deadline(
+    sweep: SweepConfig, clock: VirtualClock | None, started: float | None, *, of_study: bool
+) -> Deadline | None:
+    """Return when the model is to be there, where the budget says so."""
+    from sweeper.study.deadline import Deadline
+
+    if sweep.budget.time is None:
+        return None
+    from sweeper.display.tables import duration
+
+    when = datetime.now() + timedelta(seconds=sweep.budget.time)
+    told = f"the model is to be there in {duration(sweep.budget.time)}, at {when:%H:%M:%S}"
+    say(f"deadline: {told}. First the search, then the best trials again with fresh seeds, then the export")
+    passed = 0.0 if clock or started is None else time.monotonic() - started
+    return Deadline(clock or time.monotonic, sweep.budget.time - passed, of_study=of_study)
 
 
 def refuse_single_images(sweep: SweepConfig) -> None:

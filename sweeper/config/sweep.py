@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -79,9 +79,19 @@ class GoalConfig(Frozen):
         return {"direction": right_direction(metric), **given} if isinstance(given, dict) else given
 
 
+AS_MANY_AS_FIT = 10_000
+"""Trials of a budget that names a time and no number of trials."""
+
+
 class BudgetConfig(Frozen):
     """How much may be tried."""
 
+    time: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
+        None,
+        alias="for",
+        description="Seconds, or a duration like 2h, after which the best model is there, exported: the time is parted "
+        "between the search, training the best trials again and the export. Without `trials` as many as fit.",
+    )
     trials: Trials = Field(20, description="Trials in the study, over all runs of the command.")
     epochs: Epochs = Field(10, description="Longest training of one trial.")
     timeout: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
@@ -103,6 +113,24 @@ class BudgetConfig(Frozen):
     max_consecutive_failures: Trials = Field(
         5, description="Stop the study after this number of failed trials in a row with the same reason."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _time_and_no_number(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("for") is not None:
+            return {"trials": AS_MANY_AS_FIT, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.time is not None and self.timeout is not None:
+            raise ValueError("`for` and `timeout` both limit the time; keep one: `for` has the model ready by then")
+        return self
+
+    @property
+    def open_ended(self) -> bool:
+        """Whether the time alone says how many trials there are."""
+        return self.time is not None and self.trials == AS_MANY_AS_FIT
 
 
 class FeaturesConfig(Frozen):

@@ -16,7 +16,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.results import Cut, Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
 
 
 class Repetition(Frozen):
@@ -121,9 +121,24 @@ class Repetitions:
     def end_paused(self) -> list[tuple[int, TrialOutcome]]:
         return []
 
+    def cut(self, number: int, epoch: int, cut: Cut) -> None:  # noqa: ARG002
+        raise ValueError("repetitions are never cut short")
+
+    def cut_of(self, number: int) -> Cut | None:  # noqa: ARG002
+        return None
+
+    def plan_epochs(self, epochs: int) -> None:  # noqa: ARG002
+        raise ValueError("repetitions have the epochs of the search")
+
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         self._live.discard(number)
         self._change(number, {"outcome": outcome, "ended_ms": int(time.time() * 1000)})
+
+    def full_rounds(self) -> int:
+        """Return with how many fresh seeds all leaders have been trained, counted from the first."""
+        left = [self._all[number].repeats.seed_number for number in self._unfinished()]
+        wanted = [self._all[number].repeats.seed_number for number in self._wanted]
+        return min(left) - 1 if left else max(wanted, default=0)
 
     def rows(self) -> list[TrialRow]:
         """Return what is planned and how it ended; folders of earlier, larger plans count too."""
@@ -131,7 +146,11 @@ class Repetitions:
 
     def outcomes(self, trial: int) -> list[TrialOutcome]:
         """Return how the repetitions of a leader ended that are wanted, by their seeds."""
-        mine = [self._all[number] for number in self._wanted if self._all[number].repeats.trial == trial]
+        mine = [
+            self._all[number]
+            for number in self._wanted
+            if self._all[number].repeats.trial == trial and self._all[number].repeats.seed_number <= self.full_rounds()
+        ]
         return [repetition.outcome for repetition in mine if repetition.outcome is not None]
 
     def close(self) -> None: ...

@@ -14,7 +14,7 @@ from sweeper.results import EpochMetrics, TrialRow, write_history
 from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.confirmation import Confirmation, confirmation
+from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
 from sweeper.standings.no_winner import require_finished
 from sweeper.standings.pareto import in_order
 from sweeper.study.card import study_card, write_card
@@ -27,6 +27,7 @@ from sweeper.study.preparation import dataset_card, images_guarded, prepare_data
 from sweeper.study.pretrained import kept_files
 from sweeper.study.result import SweepResult
 from sweeper.study.summary import after, known_order
+from sweeper.study.time_limit import TimeLimit
 from sweeper.study.trained import require_trained
 from sweeper.tracking.outbox import Outbox
 
@@ -54,11 +55,13 @@ def confirm_leaders(
     tracking_uri: str,
     engine: EngineFactory,
     observer: Observer,
+    limit: TimeLimit | None = None,
 ) -> Confirmed:
     """Train the `top` leaders with `seeds` fresh seeds each, continuing where an earlier run ended.
 
     They go through the driver, the engine and the trainer of the search, to the end of the budget's epochs:
-    nothing is pruned. Raises NoWinner when no trial has finished, StudyLocked while a driver runs the study
+    nothing is pruned. Where `limit` ends it early, the seeds count that all leaders have been trained with.
+    Raises NoWinner when no trial has finished, StudyLocked while a driver runs the study
     and StudyChanged when its images or model files have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
@@ -84,10 +87,11 @@ def confirm_leaders(
             start=kept_start(workspace, study),
             summary=judge.write_summary,
             before_trials=partial(require_same_model_files, store),
+            limit=limit,
         )
         with images_guarded(study.confirmation, prepared):
             result = driver.run(engine)
-        judged = judge.judgement()
+        judged = judge.judgement(enough=FEWEST if limit and result.stopped_because else seeds)
         if judged is not None:
             store.note(CONFIRMATION, judged.model_dump(mode="json"))
     return Confirmed(result, judged)
@@ -102,11 +106,13 @@ class _Judge:
     seeds: int
     known_trials: int
 
-    def judgement(self) -> Confirmation | None:
-        if self.ledger.remaining():
+    def judgement(self, enough: int | None = None) -> Confirmation | None:
+        """Judge by the seeds that all leaders have been trained with; None where those are fewer than enough."""
+        seeds = self.ledger.full_rounds()
+        if seeds < (self.seeds if enough is None else enough):
             return None
         outcomes = {row.number: self.ledger.outcomes(row.number) for row in self.leaders}
-        return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, self.seeds, self.known_trials)
+        return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, seeds, self.known_trials)
 
     def write_summary(self, folder: StudyFolder, _: SweepConfig, rows: Sequence[TrialRow]) -> None:
         write_history(folder.history, _history(rows, known_order(folder, NUMBER)))

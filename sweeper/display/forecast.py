@@ -31,6 +31,10 @@ class Forecast:
         self._paused.discard(number)
         self._at_once = max(self._at_once, len(self._running))
 
+    def epochs_planned(self) -> None:
+        """Note that the trials that run end now, and are trained again with fewer epochs."""
+        self.budget += len(self._running)
+
     def trial_paused(self, number: int) -> None:
         """Note a trial that runs no longer, and has not ended."""
         self._running.discard(number)

@@ -15,7 +15,7 @@ from sweeper.display import cells
 from sweeper.display.cells import add_column, add_row, bar, cell, new_table
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
-from sweeper.display.tables import COLORS, duration, retrying, score, sending, short, silent_for
+from sweeper.display.tables import COLORS, duration, planned, retrying, score, sending, short, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
@@ -31,6 +31,7 @@ class Line:
     state: TrialState
     about: str
     epochs: int = 0
+    of_epochs: int = 0
     value: float | None = None
     loss: float | None = None
     seconds: float | None = None
@@ -75,6 +76,7 @@ class LiveTable:
         for row in [row for row in rows if row.state.ended][-SHOWN_ENDED:]:
             line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
             line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
+            line.of_epochs = sweep.budget.epochs
             self._lines[row.number] = line
 
     def retrying(self, numbers: list[int]) -> None:
@@ -84,7 +86,9 @@ class LiveTable:
         if self._forecast is not None:
             self._forecast.trial_started(spec.number)
         about = f"{spec.label}: {_about(spec.config)}" if spec.repeats else _about(spec.config)
-        self._lines[spec.number] = Line(spec.number, TrialState.RUNNING, about, started=time.monotonic())
+        self._lines[spec.number] = Line(
+            spec.number, TrialState.RUNNING, about, of_epochs=spec.epochs, started=time.monotonic()
+        )
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         if self._sweep is None:
@@ -125,6 +129,11 @@ class LiveTable:
     def slot_retired(self, reason: str, left: int) -> None:
         self._notes[f"retired {left}"] = f"one worker less: {one_line(reason)}; the sweep continues with {left}"
 
+    def epochs_planned(self, epochs: int, before: int) -> None:
+        if self._forecast is not None:
+            self._forecast.epochs_planned()
+        self._live.console.print(cells.message(planned(epochs, before)), soft_wrap=True)
+
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
 
@@ -149,8 +158,10 @@ class LiveTable:
         return Group(*parts)
 
     def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:
-        left = f"{duration(forecast.seconds_left)} left" if forecast.seconds_left is not None else ""
-        trials = f"{forecast.ended}/{forecast.budget} {self._noun}s"
+        seconds_left = None if sweep.budget.open_ended else forecast.seconds_left
+        left = f"{duration(seconds_left)} left" if seconds_left is not None else ""
+        of_all = "" if sweep.budget.open_ended else f"/{forecast.budget}"
+        trials = f"{forecast.ended}{of_all} {self._noun}s"
         best = f"best {sweep.objective.metric} {score(forecast.best)}"
         return bar(sweep.study, forecast.ended, forecast.budget, trials, best, left)
 
@@ -163,7 +174,7 @@ class LiveTable:
         for line in [*self._ended(), *running]:
             seconds = line.seconds if line.state.ended else time.monotonic() - line.started
             state = cell(line.state.value, COLORS[line.state])
-            about = (str(line.number), state, f"{line.epochs}/{sweep.budget.epochs}", score(line.value))
+            about = (str(line.number), state, f"{line.epochs}/{line.of_epochs}", score(line.value))
             add_row(table, *about, score(line.loss), duration(seconds), line.reason or line.about)
         return table
 

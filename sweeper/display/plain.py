@@ -10,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
-from sweeper.display.tables import duration, retrying, score, sending, silent_for
+from sweeper.display.tables import duration, planned, retrying, score, sending, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
@@ -29,6 +29,7 @@ class PlainLines:
         self._told_of_delivery: float | None = None
         self._devices: set[str] = set()
         self._paused: set[int] = set()
+        self._epochs: dict[int, int] = {}
 
     def __enter__(self) -> PlainLines:
         return self
@@ -59,13 +60,14 @@ class PlainLines:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
         self._paused |= {row.number for row in rows if row.state is TrialState.PAUSED}
-        self._say(f"study {sweep.study}: {self._forecast.ended} of {budget} {self._noun}s done")
+        self._say(f"study {sweep.study}: {self._done} done")
 
     def retrying(self, numbers: list[int]) -> None:
         self._say(retrying(numbers))
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._forecast.trial_started(spec.number)
+        self._epochs[spec.number] = spec.epochs
         about = f"{spec.label}, {spec.config.backbone}" if spec.repeats else spec.config.backbone
         started = "goes on" if spec.number in self._paused else "started"
         self._paused.discard(spec.number)
@@ -74,7 +76,7 @@ class PlainLines:
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         name = self._sweep.objective.metric
         value, seconds = metrics.values[name], metrics.values["time/epoch_s"]
-        where = f"{self._noun} {number} epoch {metrics.epoch}/{self._sweep.budget.epochs}"
+        where = f"{self._noun} {number} epoch {metrics.epoch}/{self._epochs[number]}"
         self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
 
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
@@ -86,11 +88,15 @@ class PlainLines:
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         self._forecast.trial_ended(number, outcome)
         result = one_line(outcome.reason or "") or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
-        left = duration(self._forecast.seconds_left)
-        done = (
-            f"{self._forecast.ended} of {self._forecast.budget} {self._noun}s done, best {score(self._forecast.best)}"
-        )
-        self._say(f"{self._noun} {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}, {left} left")
+        left = "" if self._sweep.budget.open_ended else f", {duration(self._forecast.seconds_left)} left"
+        done = f"{self._done} done, best {score(self._forecast.best)}"
+        self._say(f"{self._noun} {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}{left}")
+
+    @property
+    def _done(self) -> str:
+        """How many trials have ended, and of how many, where that is known."""
+        of_all = "" if self._sweep.budget.open_ended else f" of {self._forecast.budget}"
+        return f"{self._forecast.ended}{of_all} {self._noun}s"
 
     def worker_died(self, number: int | None, reason: str) -> None:
         who = f"{self._noun} {number}" if number is not None else "idle worker"
@@ -101,6 +107,10 @@ class PlainLines:
 
     def slot_retired(self, reason: str, left: int) -> None:
         self._say(f"warning: one worker less: {one_line(reason)}; the sweep continues with {left}")
+
+    def epochs_planned(self, epochs: int, before: int) -> None:
+        self._forecast.epochs_planned()
+        self._say(planned(epochs, before))
 
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")

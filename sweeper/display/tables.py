@@ -239,6 +239,12 @@ def silent_for(seconds: float) -> str:
     return f"no epoch for {duration(seconds)}; its worker may be stopped, or its disk or GPU may hang"
 
 
+def planned(epochs: int, before: int) -> str:
+    """Say how many epochs trials have from now on, of those they had before."""
+    each = f"{epochs} epoch{'s' * (epochs > 1)}"
+    return f"trials have {each} from now on, not {before}: on this machine too few would fit into the time otherwise"
+
+
 def retrying(numbers: Sequence[int]) -> str:
     """Say which failed trials are trained once more."""
     if not numbers:

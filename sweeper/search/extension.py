@@ -36,6 +36,7 @@ from sweeper.search.stored_trial import (
     ASIDE,
     CARD,
     CONFIG,
+    EPOCHS,
     FINISHED,
     GIVEN,
     MODEL_FILES,
@@ -51,7 +52,7 @@ from sweeper.search.study_store import StudyStore
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"
-KEPT = {SECONDS_USED, IDENTITY, CARD, MODEL_FILES}
+KEPT = {SECONDS_USED, EPOCHS, IDENTITY, CARD, MODEL_FILES}
 """What the new study has from the old one, beside the trials."""
 
 

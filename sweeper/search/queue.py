@@ -1,4 +1,4 @@
-"""Configurations that are put in line by name: those of the user, and of trials that failed."""
+"""Configurations that are put in line by name: those of the user, and of trials that failed or were cut short."""
 
 from __future__ import annotations
 
@@ -62,8 +62,16 @@ class Queue:
         self._retries = None
         return found
 
+    def again(self, number: int) -> None:
+        """Put the configuration of one trial in line once more, beyond the budget."""
+        for trial in self._study.get_trials(deepcopy=False):
+            given = stored_configuration(trial) if trial.number == number else None
+            if given is not None:
+                self._put(f"trial {number} again", given, **{RETRY_OF: number})
+        self._retries = None
+
     def retries(self) -> int:
-        """Return how many trials stand for others that failed."""
+        """Return how many trials stand for others that failed or were cut short."""
         storage: Any = self._study._storage
         if not isinstance(storage, Mirror):  # which has read all trials
             return int(storage._backend.count_with(self._study._study_id, RETRY_OF))

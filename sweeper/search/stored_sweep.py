@@ -22,6 +22,11 @@ def stored_sweep(stored: Any, name: str) -> SweepConfig:
         ) from None
 
 
+def with_epochs(sweep: SweepConfig, epochs: int) -> SweepConfig:
+    """Return the same search space with another number of epochs for each trial."""
+    return sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"epochs": epochs})})
+
+
 def refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
     if changed := changed_keys(sweep, stored):
         raise StudyChanged(

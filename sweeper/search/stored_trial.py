@@ -34,6 +34,8 @@ RETRY_OF = "retry_of"  # the number of the failed trial whose configuration it h
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
+CUT = "cut"  # of a trial that the driver has ended for want of time: why
+EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
 
 ASIDE = "~"  # in the names of studies that an extension keeps aside; no search space can be called so

@@ -18,7 +18,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError
 from sweeper.identity import Identity
-from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.as_written import read_as_written
 from sweeper.search.asking import Asking, spec_of
@@ -33,14 +33,17 @@ from sweeper.search.queue import Queue
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import refuse_changes, stored_sweep
+from sweeper.search.stored_sweep import refuse_changes, stored_sweep, with_epochs
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
+    CUT,
     ENDINGS,
+    EPOCHS,
     FINISHED,
     MEMORY_KILLS,
     OUTCOME,
+    PRUNED_AT,
     SECONDS_USED,
     SWEEP,
     paused_after,
@@ -78,13 +81,18 @@ class StudyStore:
         self._engine = engine
         self._keeps_log = keeps_log
         self._lease: Lease | None = None
-        self._sweep = sweep
         self._live: dict[int, optuna.Trial] = {}
         self._rows = TrialRows(sweep.objective.direction)
+        self._queue = Queue(study, sweep)
+        self._use(sweep, study.user_attrs.get(EPOCHS))
+
+    def _use(self, sweep: SweepConfig, epochs: int | None) -> None:
+        """Take up a search space, and the epochs that a deadline leaves to each trial."""
+        study, self._sweep = self._study, sweep if epochs is None else with_epochs(sweep, epochs)
+        sweep = self._sweep
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
         self._asking = Asking(study, sweep)
-        self._queue = Queue(study, sweep)
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
@@ -106,6 +114,8 @@ class StudyStore:
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
+            if epochs := study.user_attrs.get(EPOCHS):
+                study.pruner = build_pruner(sweep.pruner, epochs)
         return cls(study, sweep, storage_url, storage.engine, keeps_log=True)
 
     @classmethod
@@ -317,6 +327,31 @@ class StudyStore:
         `learning_rate` is the one that the epoch was trained with; a pruner may look at it.
         """
         return self._reports.take(self._live[number], epoch, value, learning_rate)
+
+    @_guarded
+    def cut(self, number: int, epoch: int, cut: Cut) -> None:
+        """Note that a trial ends with this epoch for want of time; `report` says so from now on."""
+        self._live[number].set_user_attr(CUT, cut.model_dump())
+        self._live[number].set_user_attr(PRUNED_AT, epoch)
+        if not cut.complete:
+            self._queue.again(number)
+
+    def cut_of(self, number: int) -> Cut | None:
+        """Return why a live trial was cut short, if it was."""
+        stored = self._live[number].user_attrs.get(CUT)
+        return None if stored is None else Cut.model_validate(stored)
+
+    @property
+    def epochs_planned(self) -> bool:
+        """Whether the number of epochs that trials have is settled, by a deadline or because there are trials."""
+        return EPOCHS in self._study.user_attrs or any(row.epochs for row in self.rows())
+
+    @_guarded
+    def plan_epochs(self, epochs: int) -> None:
+        """Give every trial from now on this number of epochs."""
+        self._study.set_user_attr(EPOCHS, epochs)
+        self._use(self._sweep, epochs)
+        self._study.pruner = build_pruner(self._sweep.pruner, epochs)
 
     @_guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:

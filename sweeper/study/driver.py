@@ -29,7 +29,7 @@ from sweeper.engines.protocol import (
 from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.ledger import Ledger
 from sweeper.study.observer import Observer
@@ -37,6 +37,7 @@ from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
 from sweeper.study.stopping import StopRequest
 from sweeper.study.summary import SummaryClock, write_summary
+from sweeper.study.time_limit import Clock, TimeLimit, Timeout
 from sweeper.tracking.outbox import DeliveryPhase, Outbox
 from sweeper.tracking.tensorboard import EventFiles
 
@@ -50,8 +51,6 @@ GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an er
 POLL_S = 0.5
 
 EngineFactory = Callable[[], Engine]
-Clock = Callable[[], float]
-"""Gives seconds, as `time.monotonic` does; of a simulation those in which its trials run."""
 Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 """Writes what the parent run holds: history and artifacts, into the folder of the study."""
 
@@ -62,7 +61,8 @@ class Driver:
     Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
     is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
     parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun. `clock`
-    counts the time of the budget and of silent workers, by default that in which this process runs.
+    counts the time of the budget and of silent workers, by default that in which this process runs. `limit` says what
+    the time allows, by default as the budget's timeout does.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Driver:
         summary: Summary = write_summary,
         before_trials: Callable[[], object] = lambda: None,
         clock: Clock | None = None,
+        limit: TimeLimit | None = None,
     ):
         self._store = store
         self._summary = summary
@@ -88,10 +89,11 @@ class Driver:
         self._weights = weights
         self._start = start
         self._events = events
-        self._live: set[int] = set()
+        self._live: dict[int, TrialSpec] = {}
         self._stop_request = StopRequest()
         self._stop_reason: str | None = None
         self._clock = clock or time.monotonic
+        self._limit = limit or Timeout(store.sweep.budget.timeout, store.seconds_used, self._clock)
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
@@ -127,17 +129,16 @@ class Driver:
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
         started = self._clock()
-        deadline = self._deadline(started)
         engine = engine_factory()
         self._stop_request.hear()
         time_is_up = False
         try:
             while True:
-                if self._clock() >= deadline:
-                    self._stop(f"the time of {self._store.sweep.budget.timeout:g} s is used up")
+                if why := self._limit.used_up():
+                    self._stop(why)
                     time_is_up = True
                 self._fill(engine)
-                if self._stop_request:
+                if self._stop_request or self._limit.over():
                     break
                 if not (self._live or self._more_to_start()):
                     number = self._store.paused_to_finish() if time_is_up else None
@@ -172,10 +173,6 @@ class Driver:
     def _more_to_start(self) -> bool:
         return self._stop_reason is None and self._store.remaining() > 0
 
-    def _deadline(self, started: float) -> float:
-        timeout = self._store.sweep.budget.timeout
-        return float("inf") if timeout is None else started + timeout - self._store.seconds_used
-
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
         while engine.idle and not self._stop_reason and not self._stop_request:
@@ -190,7 +187,8 @@ class Driver:
     def _begin(self, engine: Engine, asked: Sequence[TrialSpec]) -> None:
         """Give a group of trials to an idle slot."""
         group = [self._with_beginning(spec) for spec in asked]
-        self._live.update(spec.number for spec in group)
+        self._live |= {spec.number: spec for spec in group}
+        self._limit.group_started(group)
         self._silence.group_started([spec.number for spec in group])
         for spec in group:
             write_sealed(self._folder.trial(spec.number).spec, spec.model_dump_json())
@@ -214,7 +212,8 @@ class Driver:
                 self._store.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
                 for number, metrics in told
             ]
-        for (number, metrics), prune in zip(told, prunes, strict=True):
+            cuts = [self._cut(number, metrics, prune) for (number, metrics), prune in zip(told, prunes, strict=True)]
+        for (number, metrics), prune in zip(told, cuts, strict=True):
             engine.answer(number, prune=prune)
             self._silence.epoch_finished(number)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
@@ -222,12 +221,23 @@ class Driver:
                 self._events.epoch_finished(number, metrics)
             self._observer.epoch_finished(number, metrics)
 
+    def _cut(self, number: int, metrics: EpochMetrics, prune: bool) -> bool:
+        """Return whether a trial ends with this epoch: because it is pruned, or for want of time."""
+        epochs = self._limit.epoch_finished(number, metrics)
+        if epochs is not None:
+            self._store.plan_epochs(epochs)
+            self._observer.epochs_planned(epochs, self._live[number].epochs)
+        cut = None if prune else self._limit.cut(self._live[number], metrics)
+        if cut is not None:
+            self._store.cut(number, metrics.epoch, cut)
+        return prune or cut is not None
+
     def _handle(self, event: Event) -> None:
         match event:
             case TrialEnded(number, outcome) if outcome.state is TrialState.PAUSED:
                 self._pause(number, outcome)
             case TrialEnded(number, outcome):
-                self._end_trial(number, outcome)
+                self._end_trial(number, self._counted(number, outcome))
             case WorkerReady(room):
                 self._observer.worker_ready(room.device)
             case WorkerDied(number, reason, blameless=True):
@@ -241,12 +251,22 @@ class Driver:
             case ImagesChanged(_, message):
                 raise StudyChanged(message)
 
+    def _counted(self, number: int, outcome: TrialOutcome) -> TrialOutcome:
+        """Return how a trial has ended; one that was cut short may count as complete, and its files say so too."""
+        cut = self._store.cut_of(number)
+        if cut is None or outcome.state is not TrialState.PRUNED or not outcome.feasible:
+            return outcome
+        known = all(outcome.value_of(goal.metric) is not None for goal in self._store.sweep.objectives)
+        state = TrialState.COMPLETE if cut.complete and known else TrialState.PRUNED
+        outcome = outcome.model_copy(update={"state": state, "reason": cut.why})
+        write_sealed(self._folder.trial(number).outcome, outcome.model_dump_json())
+        return outcome
+
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
         if self._events is not None:  # before the study counts it as finished: nobody would write it later
             self._events.trial_ended(number, outcome)
         self._store.finish(number, outcome)
-        self._live.discard(number)
-        self._silence.trial_ended(number)
+        self._off_worker(number)
         self._outbox.notify(number, DeliveryPhase.ENDED)
         self._summary_clock.trial_ended()
         self._observer.trial_ended(number, outcome)
@@ -255,10 +275,15 @@ class Driver:
 
     def _pause(self, number: int, outcome: TrialOutcome) -> None:
         self._store.pause(number, outcome)
-        self._live.discard(number)
-        self._silence.trial_ended(number)
+        self._off_worker(number)
         self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         self._observer.trial_paused(number, outcome)
+
+    def _off_worker(self, number: int) -> None:
+        """Note that a trial is no longer on a worker."""
+        self._live.pop(number, None)
+        self._limit.trial_ended(number)
+        self._silence.trial_ended(number)
 
     def _end_paused(self) -> None:
         """End the trials that are paused, since none of them goes on: their workers have left all that is kept."""
@@ -294,8 +319,7 @@ class Driver:
 
     def _put_back(self, number: int) -> None:
         self._store.requeue(number)
-        self._live.discard(number)
-        self._silence.trial_ended(number)
+        self._off_worker(number)
 
     def _lose_slot(self, reason: str, left: int) -> None:
         """Go on with the slots that are left. Raises StudyError where there is none."""

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.results import TrialOutcome, TrialRow, TrialSpec
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
 
 
 class Ledger(Protocol):
@@ -57,6 +57,15 @@ class Ledger(Protocol):
 
     def end_paused(self) -> list[tuple[int, TrialOutcome]]:
         """Return how all end that are paused, now that none of them goes on; `finish` is to follow for each."""
+
+    def cut(self, number: int, epoch: int, cut: Cut) -> None:
+        """Note that one ends with this epoch for want of time; `report` says so from now on."""
+
+    def cut_of(self, number: int) -> Cut | None:
+        """Return why one that runs was cut short, if it was."""
+
+    def plan_epochs(self, epochs: int) -> None:
+        """Give every one that is still to begin this number of epochs."""
 
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how it ended; after this it is never run again."""

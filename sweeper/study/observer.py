@@ -44,6 +44,9 @@ class Observer(Protocol):
     def slot_retired(self, reason: str, left: int) -> None:
         """No worker can start in a slot, for a reason; this many slots go on."""
 
+    def epochs_planned(self, epochs: int, before: int) -> None:
+        """Trials have fewer epochs from now on, so that several fit into the time."""
+
     def stopping(self, reason: str) -> None:
         """No more trials are started, and why."""
 

@@ -82,7 +82,10 @@ def _goal(sweep: SweepConfig) -> str:
     goals = ", ".join(f"{goal.metric} ({goal.direction}d)" for goal in sweep.goals)
     trials, epochs = trials_of(sweep), sweep.budget.epochs
     all_of_them = ", all that the search space holds," if trials < sweep.budget.trials else ""
-    return f"{goals}; {trials:,} trial{'s' * (trials > 1)}{all_of_them} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
+    number = f"{trials:,} trial{'s' * (trials > 1)}{all_of_them}"
+    if sweep.budget.open_ended and trials == sweep.budget.trials:
+        number = "as many trials as fit into the time"
+    return f"{goals}; {number} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
 
 
 def _splits(images: ImageSet, notes: Notes) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import Workspace
@@ -14,7 +15,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.continue_from import kept_start
-from sweeper.study.driver import Clock, Driver, EngineFactory
+from sweeper.study.deadline import Deadline, SearchLimit
+from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import leased
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
@@ -25,6 +27,7 @@ from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
+from sweeper.study.time_limit import Clock
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.tensorboard import event_files
@@ -42,13 +45,15 @@ def run_sweep(
     retry_failed: bool = False,
     workers: str | None = None,
     clock: Clock | None = None,
+    deadline: Deadline | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
     that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
     `retry_failed` trains the configurations of failed trials once more. `workers` is how many the engine has: a number,
-    `auto`, or None for one on each device. `clock` as of `Driver`.
+    `auto`, or None for one on each device. `clock` as of `Driver`. With a `deadline` the search takes the part of the
+    time that is for it.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
@@ -77,6 +82,11 @@ def run_sweep(
             card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
             observer.opening(material.opening)
+            limit = None
+            if deadline is not None:
+                deadline.count_earlier(store.seconds_used)
+                settled = store.epochs_planned or isinstance(sweep.sampler, GridConfig)
+                limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled)
             driver = Driver(
                 store,
                 folder,
@@ -87,6 +97,7 @@ def run_sweep(
                 events=events,
                 before_trials=partial(require_same_model_files, store),
                 clock=clock,
+                limit=limit,
             )
             with images_guarded(folder, material.images):
                 return driver.run(engine)

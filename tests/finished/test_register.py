@@ -27,7 +27,7 @@ from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from sweeper.addresses import sqlite_address
-from sweeper.commands.exporting import _register_if_possible
+from sweeper.commands.exporting import register_if_possible
 from sweeper.data.decode import Resize, decode
 from sweeper.data.picture import prepared
 from sweeper.errors import StudyError, TrackingError, TrackingRefused
@@ -147,7 +147,7 @@ def test_an_export_stands_and_says_how_to_register_it_later_when_the_server_is_a
     workspace: Workspace, export: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = f"http://127.0.0.1:{free_port()}"
-    _register_if_possible(workspace, export, away)
+    register_if_possible(workspace, export, away)
     told = capsys.readouterr().err
     assert "not registered: MLflow at http://127.0.0.1" in told
     assert f"Later: sweeper register {export}" in told

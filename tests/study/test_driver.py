@@ -128,6 +128,9 @@ class Silent:
     def tracking_trouble(self, message: str | None) -> None: ...
     def delivering(self, left: int) -> None: ...
 
+    def epochs_planned(self, epochs: int, before: int) -> None:
+        self.planned = (before, epochs)
+
     def stopping(self, reason: str) -> None:
         self.stopped_because = reason
 

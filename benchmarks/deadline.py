@@ -1,0 +1,132 @@
+"""Whether `sweeper run --for` keeps its deadline while other processes load the machine.
+
+    python -m benchmarks.deadline    # 40 sweeps of 90 to 150 s, two at a time: 45 minutes on two cores
+
+Each sweep gets a time of its own, on scikit-learn's digits. Beside the other sweep, one or two busy processes come and
+go at random. What counts is the end of the whole program: the model exported, the report written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.measurements import Measurement, Result, Section
+from benchmarks.program import REPOSITORY, run_sweep
+
+SHORTEST_S, LONGEST_S = 90, 150
+TOLERATED = (20.0, 0.03)
+"""Seconds, or the part of the time where that is more, by which the end may miss the deadline."""
+
+BUSY = "while True: pass"
+REPETITIONS = re.compile(r"over (\d+) fresh seeds")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How one sweep has ended."""
+
+    given_s: float
+    took_s: float
+    trials: int
+    exported: bool
+    seeds: int
+
+    @property
+    def late_s(self) -> float:
+        return self.took_s - self.given_s
+
+    @property
+    def in_time(self) -> bool:
+        return abs(self.late_s) <= max(TOLERATED[0], TOLERATED[1] * self.given_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=40)
+    options = parser.parse_args()
+    with busy_machine(random.Random(0)), ThreadPoolExecutor(2) as lanes:
+        kept = list(lanes.map(one_sweep, range(options.sweeps)))
+    within = 100 * sum(one.in_time for one in kept) / len(kept)
+    rows = [
+        Measurement("ended within 20 s of the deadline", "%", [within], at_least=95),
+        Measurement("with a model exported", "%", [100 * sum(one.exported for one in kept) / len(kept)], at_least=100),
+        Measurement("confirmed with fresh seeds", "%", [100 * sum(one.seeds > 0 for one in kept) / len(kept)]),
+        Measurement("after the deadline (before it: negative)", "s", [one.late_s for one in kept]),
+        Measurement("time given", "s", [one.given_s for one in kept]),
+        Measurement("trials", "", [float(one.trials) for one in kept]),
+        Measurement("fresh seeds of each of the best", "", [float(one.seeds) for one in kept]),
+    ]
+    result = Result("deadline", "digits")
+    result.add(Section(f"{len(kept)} sweeps, two at a time, beside one or two busy processes that come and go", rows))
+
+
+def one_sweep(number: int) -> Kept:
+    """Run a sweep with a time of its own to its end."""
+    given = random.Random(number).randint(SHORTEST_S, LONGEST_S)
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        watched = run_sweep(folder, space(number), None, "--for", f"{given}s")
+        said = (folder / "output.txt").read_text()
+        seeds = REPETITIONS.search(said)
+        return Kept(
+            given_s=given,
+            took_s=watched.wall_s,
+            trials=len(re.findall(r"^trial \d+ started", said, re.MULTILINE)),
+            exported=(folder / "exports" / "s" / "model.onnx").exists(),
+            seeds=int(seeds[1]) if seeds else 0,
+        )
+
+
+def space(seed: int) -> dict[str, Any]:
+    return {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "budget": {"epochs": 8},
+        "seed": seed,
+        "model_files": [str(REPOSITORY / "models" / "small_resnet.py")],
+        "search": {
+            "backbone": "small_resnet",
+            "image_size": {"choice": [16, 24]},
+            "batch_size": {"choice": [32, 64, 128]},
+            "optimizer": {"name": "adamw", "lr": {"float": [1e-4, 1e-2], "log": True}},
+            "scheduler": {"name": "reduce_on_plateau", "patience": {"int": [0, 2]}},
+        },
+    }
+
+
+@contextmanager
+def busy_machine(dice: random.Random) -> Iterator[None]:
+    """Let one or two busy processes come and go while the block runs."""
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(dice.randint(0, 2))]
+            over.wait(dice.uniform(5, 30))
+            for process in busy:
+                process.kill()
+                process.wait()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""A moment at which the best model is to be there, exported: what the time until then is used for.
+
+The search comes first. The rest is kept: for exporting the best trial, for training the best few again with fresh
+seeds, and for exporting once more where that shows another one to be the best. All of it follows from how fast this
+machine has trained so far, and is worked out anew whenever it is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sweeper.results import Cut, EpochMetrics, TrialSpec
+from sweeper.study.pace import Pace
+from sweeper.study.time_limit import Clock
+
+CONFIRMING = 0.25
+"""The most of the whole time that is kept for training the best trials again."""
+
+LEADERS = ((5, 15), (4, 12), (3, 6), (2, 4))
+"""How many of the best are trained again, and how many repetitions must fit for that."""
+
+MOST_SEEDS = 10
+MORE_SEEDS = 2
+"""Fresh seeds beyond those that fit by what has been measured, since trials may turn out quicker."""
+
+WORKER_START_S = 10.0
+REPORT_S = 5.0
+EXPORT_S = (15.0, 120.0)
+"""An export with all its checks before one has been timed: a twentieth of the time, within these bounds."""
+
+RESERVE = 1.15
+"""How much longer than the last time anything may take."""
+
+LEAST_TRIALS = 8
+"""Whole trials that must fit into the search, on each worker; otherwise each has fewer epochs."""
+
+
+class Confirming(NamedTuple):
+    """How many of the best trials are trained again, and with how many fresh seeds at most."""
+
+    leaders: int
+    seeds: int
+
+
+class Deadline:
+    """When a model is to be there, in seconds of `clock`.
+
+    Args:
+        clock: Gives seconds.
+        seconds: How long it is from now.
+        of_study: Whether it counts the time that earlier runs of the command have spent; otherwise it is a moment.
+    """
+
+    def __init__(self, clock: Clock, seconds: float, *, of_study: bool = True):
+        self._clock = clock
+        self._end = clock() + seconds
+        self._seconds = seconds
+        self._of_study = of_study
+        self._export_s = min(max(seconds / 20, EXPORT_S[0]), EXPORT_S[1])
+        self.pace = Pace(clock)
+
+    def count_earlier(self, seconds: float) -> None:
+        """Take off what earlier runs of the command have spent on the study."""
+        if self._of_study:
+            self._end -= seconds
+
+    def exported(self, seconds: float) -> None:
+        """Take in how long the first export has taken."""
+        self._export_s = seconds * RESERVE
+
+    @property
+    def left_s(self) -> float:
+        """Seconds until the deadline; negative after it."""
+        return self._end - self._clock()
+
+    @property
+    def finish_s(self) -> float:
+        """Seconds that the last export, the registration and the report need."""
+        return self._export_s + REPORT_S
+
+    def search_left_s(self, epochs: int) -> float:
+        """Return how long the search may still go on, where a trial has this number of epochs."""
+        return self.left_s - self._export_s - self._confirming_s(epochs) - self.finish_s
+
+    def _confirming_s(self, epochs: int) -> float:
+        share, trial_s = CONFIRMING * self._seconds, self.pace.trial_s(epochs)
+        if trial_s is None:
+            return share
+        wanted, least = (
+            WORKER_START_S + RESERVE * trial_s * math.ceil(repetitions / self.pace.at_once)
+            for repetitions in (LEADERS[0][1], LEADERS[-1][1])
+        )
+        return min(share, wanted) if least <= share else 0.0
+
+    def confirming(self, epochs: int, complete: int) -> Confirming | None:
+        """Return which trainings with fresh seeds fit into the time that is left; None where too few do.
+
+        `complete`: how many trials have finished, of which the best are taken.
+        """
+        trial_s = self.pace.trial_s(epochs)
+        if trial_s is None:
+            return None
+        left_s = self.left_s - self.finish_s - WORKER_START_S
+        fitting = math.floor(left_s / (RESERVE * trial_s)) * self.pace.at_once
+        for leaders, least in LEADERS:
+            if fitting >= least and leaders <= complete:
+                return Confirming(leaders, min(MOST_SEEDS, fitting // leaders + MORE_SEEDS))
+        return None
+
+
+class SearchLimit:
+    """The part of the time before a deadline in which trials are searched.
+
+    `settled`: whether the number of epochs that trials have may no longer change; then `epochs` is it.
+    """
+
+    def __init__(self, deadline: Deadline, epochs: int, *, settled: bool):
+        self._deadline = deadline
+        self._pace = deadline.pace
+        self._epochs = epochs
+        self._settled = settled
+        self._reached = 0  # epochs of any trial
+
+    def used_up(self) -> str | None:
+        left_s, trial_s = self._deadline.search_left_s(self._epochs), self._pace.trial_s(self._epochs)
+        if left_s <= 0:
+            return "the time for the search is used up"
+        if self._pace.ended and trial_s is not None and trial_s > left_s:
+            return f"a trial takes about {trial_s:.0f} s, and {left_s:.0f} s are left for the search"
+        return None
+
+    def over(self) -> bool:
+        return self._reached > 0 and self._deadline.left_s < RESERVE * self._deadline.finish_s
+
+    def group_started(self, group: Sequence[TrialSpec]) -> None:
+        self._pace.group_started(group)
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
+        self._pace.epoch_finished(number, metrics)
+        self._reached += 1
+        if self._settled:
+            return None
+        self._settled = True
+        planned = self._plan()
+        if planned == self._epochs:
+            return None
+        self._epochs = planned
+        return planned
+
+    def _plan(self) -> int:
+        """Return how many epochs a trial has, so that enough of them fit into the search."""
+        epoch_s = self._pace.epoch_s
+        if not epoch_s:
+            return self._epochs
+        fitting = self._deadline.search_left_s(self._epochs) / LEAST_TRIALS / epoch_s
+        return max(1, min(self._epochs, math.floor(fitting)))
+
+    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:
+        if spec.epochs > self._epochs and metrics.epoch < spec.epochs:
+            why = f"ended after epoch {metrics.epoch}: {spec.epochs} epochs are too many for the time, "
+            return Cut(why=f"{why}it is trained again with {self._epochs}", complete=False)
+        next_s = RESERVE * self._pace.last_epoch_s(spec.number)
+        if metrics.epoch < spec.until and next_s > self._deadline.search_left_s(self._epochs):
+            why = f"ended after epoch {metrics.epoch} of {spec.epochs}: the time for the search is used up"
+            return Cut(why=why, complete=True)
+        return None
+
+    def trial_ended(self, number: int) -> None:
+        self._pace.trial_ended(number)
+
+
+class ConfirmingLimit:
+    """The part of the time before a deadline in which the best trials are trained again."""
+
+    def __init__(self, deadline: Deadline, epochs: int):
+        self._deadline = deadline
+        self._epochs = epochs
+
+    def used_up(self) -> str | None:
+        trial_s = self._deadline.pace.trial_s(self._epochs) or 0.0
+        left_s = self._deadline.left_s - self._deadline.finish_s
+        return "no further repetition fits before the deadline" if trial_s > left_s else None
+
+    def over(self) -> bool:
+        return self._deadline.left_s < self._deadline.finish_s
+
+    def group_started(self, group: Sequence[TrialSpec]) -> None: ...
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:  # noqa: ARG002
+        return None
+
+    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
+        return None
+
+    def trial_ended(self, number: int) -> None: ...

@@ -1,0 +1,74 @@
+"""How fast the trials of a study train, measured while they do."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, median
+
+from sweeper.results import EpochMetrics, TrialSpec
+
+RECENT = 8
+"""Trials that count: a machine becomes slower or faster while a study runs."""
+
+
+@dataclass
+class Running:
+    """A trial that runs: since when, with how many others on its worker, when its last epoch came, and each epoch."""
+
+    started: float
+    beside: int
+    heard: float | None = None
+    epochs_s: list[float] = field(default_factory=list)
+
+
+class Pace:
+    """Keeps how long epochs and trials take, in seconds of `clock`."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._running: dict[int, Running] = {}
+        self._epochs_s: deque[float] = deque(maxlen=RECENT)
+        self._overheads_s: deque[float] = deque(maxlen=RECENT)
+        self.at_once = 1
+        """Most trials that have run at the same time."""
+
+    def group_started(self, group: Sequence[TrialSpec]) -> None:
+        now = self._clock()
+        self._running |= {spec.number: Running(now, len(group)) for spec in group}
+        self.at_once = max(self.at_once, len(self._running))
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
+        """Take in an epoch: what it took by its worker, and later ones also by when they came."""
+        trial, now = self._running[number], self._clock()
+        seconds = metrics.values.get("time/epoch_s", 0.0) * trial.beside
+        trial.epochs_s.append(seconds if trial.heard is None else max(seconds, now - trial.heard))
+        trial.heard = now
+
+    def trial_ended(self, number: int) -> None:
+        """Take in that a trial is no longer on its worker."""
+        trial = self._running.pop(number, None)
+        if trial is not None and trial.epochs_s:
+            self._epochs_s.append(fmean(trial.epochs_s))
+            self._overheads_s.append(max(0.0, self._clock() - trial.started - sum(trial.epochs_s)))
+
+    def last_epoch_s(self, number: int) -> float:
+        """Return how long the last epoch of a running trial took."""
+        return self._running[number].epochs_s[-1]
+
+    @property
+    def epoch_s(self) -> float | None:
+        """Seconds of an epoch, the median over trials; None before the first one."""
+        known = list(self._epochs_s) or [fmean(trial.epochs_s) for trial in self._running.values() if trial.epochs_s]
+        return median(known) if known else None
+
+    def trial_s(self, epochs: int) -> float | None:
+        """Seconds of a whole trial of this number of epochs, from its start on a worker to the next one's."""
+        overhead = median(self._overheads_s) if self._overheads_s else 0.0
+        return None if self.epoch_s is None else overhead + epochs * self.epoch_s
+
+    @property
+    def ended(self) -> bool:
+        """Whether any trial with an epoch has ended."""
+        return bool(self._epochs_s)

@@ -1,0 +1,58 @@
+"""When a driver starts no more trials for want of time, and what it does about those that run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from sweeper.results import Cut, EpochMetrics, TrialSpec
+
+Clock = Callable[[], float]
+"""Gives seconds, as `time.monotonic` does; of a simulation those in which its trials run."""
+
+
+class TimeLimit(Protocol):
+    """Watches the trials of one run of a driver, and says what the time still allows."""
+
+    def used_up(self) -> str | None:
+        """Return why no more trials are started, or None while they may be."""
+
+    def over(self) -> bool:
+        """Return whether the trials that still run are left as they are."""
+
+    def group_started(self, group: Sequence[TrialSpec]) -> None: ...
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
+        """Take in an epoch; return how many each trial has from now on, where that changes."""
+
+    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:
+        """Return why a trial that could go on ends with this epoch, or None where it goes on."""
+
+    def trial_ended(self, number: int) -> None:
+        """Take in that a trial is no longer on its worker."""
+
+
+class Timeout:
+    """After so many seconds no more trials are started, and those that run are finished; None for no limit."""
+
+    def __init__(self, seconds: float | None, used_s: float, clock: Clock):
+        self._seconds = seconds
+        self._end = None if seconds is None else clock() + seconds - used_s
+        self._clock = clock
+
+    def used_up(self) -> str | None:
+        over = self._end is not None and self._clock() >= self._end
+        return f"the time of {self._seconds:g} s is used up" if over else None
+
+    def over(self) -> bool:
+        return False
+
+    def group_started(self, group: Sequence[TrialSpec]) -> None: ...
+
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:  # noqa: ARG002
+        return None
+
+    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
+        return None
+
+    def trial_ended(self, number: int) -> None: ...
