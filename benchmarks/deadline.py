@@ -77,7 +77,10 @@ def one_sweep(number: int) -> Kept:
     given = random.Random(number).randint(SHORTEST_S, LONGEST_S)
     with TemporaryDirectory() as place:
         folder = Path(place)
-        watched = run_sweep(folder, space(number), None, "--for", f"{given}s")
+        try:
+            watched = run_sweep(folder, space(number), None, "--for", f"{given}s")
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"sweep {number} ended with exit code {error.returncode}:\n{error.output}") from error
         said = (folder / "output.txt").read_text()
         seeds = REPETITIONS.search(said)
         return Kept(

@@ -36,5 +36,5 @@ def init(
     output.write(text)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
-    say(f"\nwritten to {out}: {sweep.budget.trials} trials of up to {sweep.budget.epochs} epochs")
+    say(f"\nwritten to {out}: as many trials of up to {sweep.budget.epochs} epochs as fit into {hours:g} h")
     say(f"next: sweeper run {out}")

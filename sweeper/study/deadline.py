@@ -121,7 +121,7 @@ class SearchLimit:
         self._pace = deadline.pace
         self._epochs = epochs
         self._settled = settled
-        self._reached = 0  # epochs of any trial
+        self._complete = False  # any trial
 
     def used_up(self) -> str | None:
         left_s, trial_s = self._deadline.search_left_s(self._epochs), self._pace.trial_s(self._epochs)
@@ -132,14 +132,13 @@ class SearchLimit:
         return None
 
     def over(self) -> bool:
-        return self._reached > 0 and self._deadline.left_s < RESERVE * self._deadline.finish_s
+        return self._complete and self._deadline.left_s < RESERVE * self._deadline.finish_s
 
     def group_started(self, group: Sequence[TrialSpec]) -> None:
         self._pace.group_started(group)
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
         self._pace.epoch_finished(number, metrics)
-        self._reached += 1
         if self._settled:
             return None
         self._settled = True
@@ -158,16 +157,19 @@ class SearchLimit:
         return max(1, min(self._epochs, math.floor(fitting)))
 
     def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:
-        if spec.epochs > self._epochs and metrics.epoch < spec.epochs:
-            why = f"ended after epoch {metrics.epoch}: {spec.epochs} epochs are too many for the time, "
-            return Cut(why=f"{why}it is trained again with {self._epochs}", complete=False)
+        if metrics.epoch == spec.until:
+            return None
         next_s = RESERVE * self._pace.last_epoch_s(spec.number)
-        if metrics.epoch < spec.until and next_s > self._deadline.search_left_s(self._epochs):
+        if next_s > self._deadline.search_left_s(self._epochs):
             why = f"ended after epoch {metrics.epoch} of {spec.epochs}: the time for the search is used up"
             return Cut(why=why, complete=True)
+        if spec.epochs > self._epochs:
+            why = f"ended after epoch {metrics.epoch}: {spec.epochs} epochs are too many for the time, "
+            return Cut(why=f"{why}it is trained again with {self._epochs}", complete=False)
         return None
 
-    def trial_ended(self, number: int) -> None:
+    def trial_ended(self, number: int, *, complete: bool) -> None:
+        self._complete |= complete
         self._pace.trial_ended(number)
 
 
@@ -194,4 +196,4 @@ class ConfirmingLimit:
     def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
         return None
 
-    def trial_ended(self, number: int) -> None: ...
+    def trial_ended(self, number: int, *, complete: bool) -> None: ...

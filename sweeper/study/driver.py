@@ -266,7 +266,7 @@ class Driver:
         if self._events is not None:  # before the study counts it as finished: nobody would write it later
             self._events.trial_ended(number, outcome)
         self._store.finish(number, outcome)
-        self._off_worker(number)
+        self._off_worker(number, complete=outcome.state is TrialState.COMPLETE)
         self._outbox.notify(number, DeliveryPhase.ENDED)
         self._summary_clock.trial_ended()
         self._observer.trial_ended(number, outcome)
@@ -279,10 +279,10 @@ class Driver:
         self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         self._observer.trial_paused(number, outcome)
 
-    def _off_worker(self, number: int) -> None:
-        """Note that a trial is no longer on a worker."""
+    def _off_worker(self, number: int, *, complete: bool = False) -> None:
+        """Note that a trial is no longer on a worker, and whether it is complete."""
         self._live.pop(number, None)
-        self._limit.trial_ended(number)
+        self._limit.trial_ended(number, complete=complete)
         self._silence.trial_ended(number)
 
     def _end_paused(self) -> None:

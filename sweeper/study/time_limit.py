@@ -28,8 +28,8 @@ class TimeLimit(Protocol):
     def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:
         """Return why a trial that could go on ends with this epoch, or None where it goes on."""
 
-    def trial_ended(self, number: int) -> None:
-        """Take in that a trial is no longer on its worker."""
+    def trial_ended(self, number: int, *, complete: bool) -> None:
+        """Take in that a trial is no longer on its worker, and whether it is complete."""
 
 
 class Timeout:
@@ -55,4 +55,4 @@ class Timeout:
     def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
         return None
 
-    def trial_ended(self, number: int) -> None: ...
+    def trial_ended(self, number: int, *, complete: bool) -> None: ...

@@ -1,0 +1,79 @@
+"""`sweeper run --for`: in the end there is a model, exported and confirmed, whatever goes wrong before."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.functional.program import sweeper
+
+SPACE = {
+    "study": "s",
+    "dataset": {"builtin": "digits", "limit": {"train_images": 200, "val_images": 60}},
+    "budget": {"epochs": 2},
+    "search": {
+        "backbone": "test_resnet",
+        "image_size": 16,
+        "optimizer": {"name": "adamw", "lr": {"float": [1e-3, 1e-2]}},
+    },
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    return tmp_path
+
+
+def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Path) -> None:
+    ran = sweeper("run", "space.yaml", "--for", "10m", "--trials", "3", "--no-report", folder=folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "deadline: the model is to be there in 10m00s" in ran.stdout
+    confirmed = re.search(r"trial (\d) is confirmed", ran.stdout)
+    assert confirmed, ran.stdout
+    exported = re.findall(r"exporting trial (\d), the best so far", ran.stdout)
+    assert exported[-1] == confirmed[1]
+    assert (folder / "exports" / "s" / "model.onnx").exists()
+    assert "registered as version" in ran.stdout
+    assert re.search(r"m\d\ds before the deadline", ran.stdout), "three trials take no ten minutes"
+
+
+@pytest.mark.slow
+def test_as_many_trials_as_fit_are_tried_and_the_end_is_near_the_deadline(folder: Path) -> None:
+    ran = sweeper("run", "space.yaml", "--for", "75s", folder=folder)
+    assert ran.returncode == 0, ran.stderr
+    assert "as many trials as fit into the time" in ran.stdout
+    assert len(re.findall(r"^trial \d+ started", ran.stdout, re.MULTILINE)) > 3
+    found = re.search(r"([\d.]+)s (before|after) the deadline", ran.stdout)
+    assert found, ran.stdout
+    assert float(found[1]) < 25
+
+
+def test_an_export_that_cannot_be_written_is_told_and_nothing_else_is_lost(folder: Path) -> None:
+    (folder / "exports").mkdir()
+    (folder / "exports" / "s").write_text("mine")
+    ran = sweeper("run", "space.yaml", "--for", "10m", "--trials", "2", "--no-report", folder=folder)
+    assert ran.returncode == 0, ran.stderr
+    assert (folder / "exports" / "s").read_text() == "mine"
+    assert "nothing of it is lost; later: sweeper confirm s, then sweeper best s --export" in ran.stderr
+    assert "study s: 2 complete" in ran.stdout or "pruned" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--for", "soon"), "budget.for: should be seconds or a duration like 45m, 8h or 1d12h"),
+        (("--for", "2h", "--until", "18:00"), "say the same in two ways"),
+        (("--until", "late"), "--until: should be a time such as 18:00"),
+        (("--for", "2h", "--set", "budget.timeout=1h"), "both limit the time"),
+        (("--for", "-1s"), "budget.for: should be seconds or a duration"),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_is_done(folder: Path, options: tuple[str, ...], told: str) -> None:
+    ran = sweeper("run", "space.yaml", *options, folder=folder)
+    assert ran.returncode == 2
+    assert told in ran.stderr.replace("\n", " ")
+    assert not (folder / "optuna.db").exists()
