@@ -198,6 +198,31 @@ SchedulerConfig = Annotated[
 ]
 
 
+class NoPolicyConfig(Frozen):
+    """No random operation."""
+
+    name: Literal["none"]
+
+
+class TrivialAugmentConfig(Frozen):
+    """One operation of fourteen for each image, at a strength drawn anew (Müller and Hutter, arXiv 2103.10158)."""
+
+    name: Literal["trivial_augment"]
+
+
+class RandAugmentConfig(Frozen):
+    """Several operations of fourteen for each image, all at one strength (Cubuk et al., arXiv 1909.13719)."""
+
+    name: Literal["rand_augment"]
+    operations: Annotated[Whole, Field(ge=1, le=8)] = Field(2, description="How many, one after the other.")
+    magnitude: Annotated[Whole, Field(ge=0, le=30)] = Field(9, description="The strength, of 30 at most.")
+
+
+PolicyConfig = Annotated[
+    NoPolicyConfig | TrivialAugmentConfig | RandAugmentConfig, Discriminator("name"), BeforeValidator(named)
+]
+
+
 class AugmentConfig(Frozen):
     """Random changes to training images, drawn anew for every sample. Everything is off by default."""
 
@@ -208,8 +233,17 @@ class AugmentConfig(Frozen):
         None, description="Smallest share of the area that a random crop, resized to full size, keeps."
     )
     flip: bool = Field(False, description="Mirror half of the images left to right.")
+    vertical_flip: bool = Field(False, description="Mirror half of the images top to bottom.")
+    policy: PolicyConfig = Field(
+        NoPolicyConfig(name="none"),
+        description="Random operations: shears, shifts, rotations, and changes of brightness, contrast, colour and "
+        "sharpness.",
+    )
     rotation: Annotated[Real, Field(ge=0, le=180)] = Field(0.0, description="Rotate by up to this many degrees.")
     color_jitter: Probability = Field(0.0, description="Strength of random brightness, contrast and saturation.")
+    blur: Probability = Field(
+        0.0, description="Probability of a Gaussian blur, its deviation from 0.1 to 2 pixels (arXiv 2002.05709)."
+    )
     erasing: Probability = Field(0.0, description="Probability of blanking a random rectangle of an image.")
     mixup: Alpha = Field(0.0, description="Alpha of mixup (arXiv 1710.09412); 0 switches it off.")
     cutmix: Alpha = Field(0.0, description="Alpha of CutMix (arXiv 1905.04899); 0 switches it off.")
@@ -283,6 +317,11 @@ class TrialConfig(Frozen):
     optimizer: OptimizerConfig = AdamConfig(name="adamw")
     weight_decay: Decay = 0.0
     decay_norm_and_bias: bool = Field(False, description="Apply weight decay to normalisation layers and biases too.")
+    layer_decay: Fraction = Field(
+        1.0,
+        description="Each layer of the backbone learns at this times the rate of the layer after it, the head at the "
+        "full rate; 1 for all alike, 0.65 to 0.9 are usual for fine-tuning (arXiv 2003.10555).",
+    )
     batch_size: BatchSize = Field(128, description="Images in one optimizer step.")
     image_size: ImageSide = Field(64, description="Side of the square training images, in pixels.")
     label_smoothing: Rate = 0.0

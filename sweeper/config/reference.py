@@ -76,7 +76,7 @@ def _row(name: str, info: FieldInfo) -> str:
     models = list(models_in(info.annotation))
     takes = "see below" if models else _type(info.annotation)
     default = "required" if info.is_required() else "see below" if models else f"`{_plain(info.default)}`"
-    return f"| `{name}` | {takes} | {default} | {info.description or ''} |"
+    return f"| `{info.alias or name}` | {takes} | {default} | {info.description or ''} |"
 
 
 def _plain(value: Any) -> str:

@@ -14,12 +14,14 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
 from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.data import policy
 from sweeper.data.transfer import to_device
 
 RESIZED_CROP_RATIO = 4 / 3  # most that width and height may differ, as in Inception's training
 ERASED_AREA = (0.02, 1 / 3)  # of the image; aspect ratios up to 3.3 (arXiv 1708.04896)
 ERASED_RATIO = 3.3
-GREY = (0.2989, 0.587, 0.114)  # luminance of red, green and blue, ITU-R BT.601
+BLUR_DEVIATION = (0.1, 2.0)  # pixels, as in SimCLR (arXiv 2002.05709)
+BLUR_REACH = 4  # pixels to each side: two of the largest deviations
 
 
 class Normalize:
@@ -56,12 +58,19 @@ def augment_images(
     pixels: Tensor, augment: AugmentConfig, image_size: int, normalize: Normalize, generator: Generator
 ) -> Tensor:
     """Apply all but mixing to uint8 [B, S, S, 3]; returns normalised float32 [B, 3, T, T], channels_last."""
-    if augment.random_resized_crop or augment.rotation:
-        pixels = warp(pixels, augment, image_size, generator)
+    drawn = policy.draw(augment.policy, len(pixels), generator)
+    if augment.random_resized_crop or augment.rotation or drawn:
+        pixels = warp(pixels, augment, image_size, drawn, generator)
     else:
-        pixels = crop_and_flip(resized(pixels, image_size), augment.crop_padding, augment.flip, generator)
+        pixels = crop_and_flip(
+            resized(pixels, image_size), augment.crop_padding, augment.flip, augment.vertical_flip, generator
+        )
+    if drawn:
+        pixels = policy.recolored(pixels, drawn, policy.strongest(augment.policy))
     if augment.color_jitter:
         pixels = jitter_colors(pixels.float(), augment.color_jitter, generator)
+    if augment.blur:
+        pixels = blur(pixels.float(), augment.blur, generator)
     images = normalize(pixels)
     return erase(images, augment.erasing, generator) if augment.erasing else images
 
@@ -79,12 +88,12 @@ def resized(pixels: Tensor, size: int) -> Tensor:
     return images.permute(0, 2, 3, 1).contiguous()
 
 
-def crop_and_flip(pixels: Tensor, padding: int, flip: bool, generator: Generator) -> Tensor:
-    """Cut [B, S, S, 3] out of itself, shifted by up to `padding` pixels, and mirror half of the images.
+def crop_and_flip(pixels: Tensor, padding: int, flip: bool, vertical: bool, generator: Generator) -> Tensor:
+    """Cut [B, S, S, 3] out of itself, shifted by up to `padding` pixels, and mirror half of the images each way.
 
     What lies beyond the border is its reflection. Each pixel is looked up as a unit of three bytes.
     """
-    if not padding and not flip:
+    if not (padding or flip or vertical):
         return pixels
     batch, size, device = len(pixels), pixels.shape[1], pixels.device
     straight = torch.arange(size, device=device)
@@ -95,6 +104,9 @@ def crop_and_flip(pixels: Tensor, padding: int, flip: bool, generator: Generator
     if flip:
         mirrored = torch.rand((batch, 1), generator=generator, device=device) < 0.5
         columns = torch.where(mirrored, size - 1 - columns, columns)
+    if vertical:
+        mirrored = torch.rand((batch, 1), generator=generator, device=device) < 0.5
+        rows = torch.where(mirrored, size - 1 - rows, rows)
     firsts = torch.arange(batch, device=device)[:, None] * size
     # 32 bits halve the memory traffic of the index, which is most of it
     lines = ((firsts + rows) * size).int() if pixels.numel() < 2**31 else (firsts + rows) * size
@@ -107,8 +119,10 @@ def reflect(positions: Tensor, size: int) -> Tensor:
     return (size - 1) - (positions % max(2 * size - 2, 1) - (size - 1)).abs()
 
 
-def warp(pixels: Tensor, augment: AugmentConfig, image_size: int, generator: Generator) -> Tensor:
-    """Crop, shift, rotate and mirror by one affine map; uint8 [B, S, S, 3] to float32 [B, T, T, 3].
+def warp(
+    pixels: Tensor, augment: AugmentConfig, image_size: int, drawn: list[policy.Drawn], generator: Generator
+) -> Tensor:
+    """Crop, shift, rotate, mirror and do what is drawn by one affine map; uint8 [B, S, S, 3] to float32 [B, T, T, 3].
 
     Reads the stored pixels directly where they are at most twice as fine as the result, since
     there bilinear interpolation does not alias; finer ones are reduced to that first.
@@ -117,6 +131,7 @@ def warp(pixels: Tensor, augment: AugmentConfig, image_size: int, generator: Gen
         pixels = resized(pixels, 2 * image_size)
     images = pixels.permute(0, 3, 1, 2).float()
     maps = affine_maps(len(pixels), augment, image_size, generator)
+    maps = policy.moved(maps, drawn, policy.strongest(augment.policy))
     grid = F.affine_grid(maps, [len(pixels), 3, image_size, image_size], align_corners=False)
     warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return warped.permute(0, 2, 3, 1)
@@ -133,8 +148,11 @@ def affine_maps(count: int, augment: AugmentConfig, image_size: int, generator: 
     mirror = torch.ones_like(x)
     if augment.flip:
         mirror = torch.where(_uniform(count, 0, 1, generator) < 0.5, -mirror, mirror)
-    first = torch.stack([scale_x * mirror * angle.cos(), -scale_x * angle.sin(), x], dim=1)
-    second = torch.stack([scale_y * mirror * angle.sin(), scale_y * angle.cos(), y], dim=1)
+    upside = torch.ones_like(y)
+    if augment.vertical_flip:
+        upside = torch.where(_uniform(count, 0, 1, generator) < 0.5, -upside, upside)
+    first = torch.stack([scale_x * mirror * angle.cos(), -scale_x * upside * angle.sin(), x], dim=1)
+    second = torch.stack([scale_y * mirror * angle.sin(), scale_y * upside * angle.cos(), y], dim=1)
     return torch.stack([first, second], dim=1)
 
 
@@ -152,13 +170,25 @@ def jitter_colors(pixels: Tensor, strength: float, generator: Generator) -> Tens
     low, high = 1 - strength, 1 + strength
     brightness, contrast, saturation = (_uniform(len(pixels), low, high, generator).view(-1, 1, 1, 1) for _ in range(3))
     pixels = (pixels * brightness).clamp_(0, 255)
-    pixels = torch.lerp(_grey(pixels).mean(dim=(1, 2), keepdim=True), pixels, contrast).clamp_(0, 255)
-    return torch.lerp(_grey(pixels), pixels, saturation).clamp_(0, 255)
+    pixels = torch.lerp(policy.grey(pixels).mean(dim=(1, 2), keepdim=True), pixels, contrast).clamp_(0, 255)
+    return torch.lerp(policy.grey(pixels), pixels, saturation).clamp_(0, 255)
 
 
-def _grey(pixels: Tensor) -> Tensor:
-    red, green, blue = GREY
-    return (red * pixels[..., 0] + green * pixels[..., 1] + blue * pixels[..., 2]).unsqueeze(-1)
+def blur(pixels: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Blur some images of float32 [B, S, S, 3], each by a Gaussian of its own deviation; the border is reflected."""
+    count, reach = len(pixels), BLUR_REACH
+    deviation = _uniform(count, *BLUR_DEVIATION, generator)
+    blurred = _uniform(count, 0, 1, generator) < probability
+    steps = torch.arange(-reach, reach + 1, device=pixels.device)
+    weights = torch.exp(-0.5 * (steps / deviation[:, None]) ** 2)
+    weights = torch.where(blurred[:, None], weights / weights.sum(dim=1, keepdim=True), (steps == 0).float())
+    size = pixels.shape[1]
+    places = reflect(torch.arange(-reach, size + reach, device=pixels.device), size)
+    wide = pixels.permute(0, 3, 1, 2).index_select(2, places).index_select(3, places).contiguous()
+    each = weights.repeat_interleave(3, dim=0, output_size=3 * count)  # every channel of every image by itself
+    rows = F.conv2d(wide.view(1, 3 * count, *wide.shape[2:]), each.view(-1, 1, 2 * reach + 1, 1), groups=3 * count)
+    both = F.conv2d(rows, each.view(-1, 1, 1, 2 * reach + 1), groups=3 * count)
+    return both.view(count, 3, size, size).permute(0, 2, 3, 1).contiguous()
 
 
 def erase(images: Tensor, probability: float, generator: Generator) -> Tensor:

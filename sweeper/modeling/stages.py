@@ -1,7 +1,8 @@
-"""The stages of a backbone, so that all but the last can be frozen."""
+"""The stages of a backbone, so that all but the last can be frozen, and its layers, which may have rates of theirs."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,29 @@ def stages(backbone: nn.Module) -> list[list[str]]:
     names = [name for name, _ in backbone.named_parameters()]
     children = [sorted(names_below(names, child)) for child, _ in backbone.named_children()]
     return [[name for name in names if "." not in name], *children]
+
+
+def layers(backbone: nn.Module) -> dict[str, int]:
+    """Return for each parameter of a backbone how many layers above it there are, the head among them.
+
+    Layers are timm's fine groups, else the backbone's children. What timm's groups name nowhere, such as a last
+    normalisation, is one with the head: 0.
+    """
+    matcher = getattr(backbone, "group_matcher", None)
+    if matcher is None:
+        groups = [names for names in stages(backbone) if names]
+        return {name: len(groups) - place for place, names in enumerate(groups) for name in names}
+    patterns = matcher(coarse=False)
+    found: Mapping[str, int] = group_parameters(backbone, patterns, reverse=True)
+    numbers = sorted({number for name, number in found.items() if _named(name, patterns)})
+    above = {number: len(numbers) - place for place, number in enumerate(numbers)}
+    return {name: above.get(number, 0) for name, number in found.items()}
+
+
+def _named(name: str, patterns: Mapping[str, Any]) -> bool:
+    """Return whether one of timm's patterns names a parameter: regular expressions, or lists of them with a number."""
+    given = [one for value in patterns.values() for one in ([value] if isinstance(value, str) else value)]
+    return any(re.match(one if isinstance(one, str) else one[0], name) for one in given)
 
 
 def transforms(weight: Tensor) -> bool:

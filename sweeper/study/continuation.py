@@ -82,6 +82,7 @@ def _optimizer_problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tup
         "search.optimizer": (getattr(search.optimizer, "name", None), config.optimizer.name),
         "search.trainable": (search.trainable, config.trainable),
         "search.decay_norm_and_bias": (search.decay_norm_and_bias, config.decay_norm_and_bias),
+        "search.layer_decay": (search.layer_decay, config.layer_decay),
     }
     for key, (new, old) in kept.items():
         if new != old:

@@ -153,7 +153,9 @@ def build_learner(
         inputs = ImageInputs(model, data, config, spec.seed)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))
-    optimizer = build_optimizer(model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device)
+    optimizer = build_optimizer(
+        model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device, config.layer_decay
+    )
     if spec.start is not None and spec.start.optimizer is not None:
         load_optimizer(optimizer, Path(spec.start.optimizer), device)
     epochs = spec.epochs - spec.epochs_before

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, SgdConfig, TimmOptimizerConfig
 from sweeper.errors import ModelError
+from sweeper.modeling.stages import layers
 from sweeper.training.inputs import Network
 
 Group = dict[str, Any]
@@ -25,6 +26,7 @@ def build_optimizer(
     weight_decay: float,
     decay_norm_and_bias: bool,
     device: torch.device | str,
+    layer_decay: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Build the optimizer of every parameter that may change.
 
@@ -34,11 +36,13 @@ def build_optimizer(
         weight_decay: As the optimizer understands it: decoupled for adamw, an L2 penalty for adam and sgd.
         decay_norm_and_bias: Decay normalisation layers and biases like everything else.
         device: Where the parameters are.
+        layer_decay: By how much the rate falls from each layer to the one before it, as in BEiT (arXiv 2106.08254) and
+            timm's `param_groups_layer_decay`.
 
     Raises:
         ModelError: timm's factory does not take this optimizer or its options.
     """
-    groups = parameter_groups(network, config, weight_decay, decay_norm_and_bias)
+    groups = parameter_groups(network, config, weight_decay, decay_norm_and_bias, layer_decay)
     fused = torch.device(device).type in FUSED_DEVICES
     match config:
         case AdamConfig():
@@ -61,22 +65,47 @@ def timm_optimizer(groups: list[Group], name: str, lr: float, options: dict[str,
 
 
 def parameter_groups(
-    network: Network, config: OptimizerConfig, weight_decay: float, decay_norm_and_bias: bool
+    network: Network,
+    config: OptimizerConfig,
+    weight_decay: float,
+    decay_norm_and_bias: bool,
+    layer_decay: float = 1.0,
 ) -> list[Group]:
-    """Split what learns into at most four groups: backbone and head, with weight decay and without."""
+    """Split what learns into groups: backbone, by its layers where these have rates of their own, and head.
+
+    Each is parted into what weight decay is for and what not. `layer_scale` is by what a group's rate is multiplied.
+    """
+    scales = layer_scales(network, layer_decay)
     exempt = set() if decay_norm_and_bias else exempt_names(network)
-    groups: dict[tuple[str, bool], list[Parameter]] = {
-        (part, decays): [] for part in ("backbone", "head") for decays in (True, False)
-    }
+    groups: dict[tuple[str, float, bool], list[Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups[name.partition(".")[0], name not in exempt].append(parameter)
+            part = name.partition(".")[0]
+            groups.setdefault((part, scales.get(name, 1.0), name not in exempt), []).append(parameter)
     lr = {"backbone": config.lr, "head": config.lr * config.head_lr_factor}
     return [
-        {"params": parameters, "lr": lr[part], "weight_decay": weight_decay if decays else 0.0, "part": part}
-        for (part, decays), parameters in groups.items()
-        if parameters
+        {
+            "params": parameters,
+            "lr": lr[part] * scale,
+            "weight_decay": weight_decay if decays else 0.0,
+            "part": part,
+            "layer_scale": scale,
+        }
+        for (part, scale, decays), parameters in sorted(groups.items(), key=_in_order)
     ]
+
+
+def _in_order(group: tuple[tuple[str, float, bool], list[Parameter]]) -> tuple[str, float, bool]:
+    """Sort groups: the backbone before the head, its last layer first, what decays before what does not."""
+    (part, scale, decays), _ = group
+    return part, -scale, not decays
+
+
+def layer_scales(network: Network, layer_decay: float) -> dict[str, float]:
+    """Return by what the rate of each parameter of the backbone is multiplied, by name; nothing where all are alike."""
+    if layer_decay == 1.0:
+        return {}
+    return {f"backbone.{name}": layer_decay**above for name, above in layers(network.backbone).items()}
 
 
 def exempt_names(network: Network) -> set[str]:

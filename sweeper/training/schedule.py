@@ -44,8 +44,12 @@ class LearningRate:
 
     @property
     def lr(self) -> float:
-        """The rate now of the first parameter group: the backbone's, or the head's where only that learns."""
-        return float(self._optimizer.param_groups[0]["lr"])
+        """The rate now of the first parameter group: the backbone's, or the head's where only that learns.
+
+        Where layers have rates of their own it is the one that theirs are parts of.
+        """
+        first = self._optimizer.param_groups[0]
+        return float(first["lr"]) / float(first.get("layer_scale", 1.0))
 
     def before_step(self, step: int) -> None:
         """Set the rates for an optimizer step, counted from 0 over the whole trial."""

@@ -63,6 +63,7 @@ NO_WORK = {
 NO_WORK |= {"detach", "alias", "is_same_size", "is_pinned", "_pin_memory"}
 FLIP = {"crop_padding": 4, "flip": True}
 EVERYTHING = {"flip": True, "random_resized_crop": 0.5, "rotation": 10, "color_jitter": 0.2, "erasing": 0.25}
+EVERYTHING |= {"vertical_flip": True, "blur": 0.5}
 
 
 @dataclass
@@ -106,6 +107,7 @@ CASES = {
     "crop and flip": Case({}),
     "clipped gradients": Case({"gradient_clip": 1.0}),
     "every augmentation": Case({"augment": EVERYTHING}),
+    "a random operation": Case({"augment": {**FLIP, "policy": "trivial_augment"}}),
     "mixed": Case({"augment": {**FLIP, "mixup": 0.2, "cutmix": 1.0}}),
     "balanced": Case({"class_balance": {"sampling": 0.5, "weights": "inverse", "loss": "focal"}}),
     "sgd": Case({"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}}),
@@ -116,6 +118,7 @@ CASES = {
     "autoencoder": Case({"backbone": "cifar10_autoencoder"}, task=ReconstructionConfig(name="reconstruction")),
     "lamb": Case({"optimizer": {"name": "lamb"}}),
     "lion": Case({"optimizer": {"name": "lion"}}),
+    "muon": Case({"optimizer": {"name": "muon", "lr": 0.02}}),
     "average of the weights": Case({"ema": 0.99}),
 }
 

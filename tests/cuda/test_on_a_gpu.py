@@ -35,6 +35,9 @@ EVERYTHING = {
     "rotation": 10,
     "color_jitter": 0.2,
     "erasing": 0.25,
+    "vertical_flip": True,
+    "blur": 0.5,
+    "policy": "trivial_augment",
     "mixup": 0.2,
     "cutmix": 1.0,
 }

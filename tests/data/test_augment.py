@@ -38,13 +38,13 @@ def ramp(count: int, size: int) -> Tensor:
 
 def test_everything_off_is_the_identity() -> None:
     pixels = noise()
-    assert crop_and_flip(pixels, 0, False, chance()) is pixels
+    assert crop_and_flip(pixels, 0, False, False, chance()) is pixels
     assert resized(pixels, 12) is pixels
 
 
 def test_flip_mirrors_half_of_the_images() -> None:
     pixels = noise(2000, 4)
-    flipped = crop_and_flip(pixels, 0, True, chance())
+    flipped = crop_and_flip(pixels, 0, True, False, chance())
     mirrored = (flipped == pixels.flip(2)).flatten(1).all(1)
     kept = (flipped == pixels).flatten(1).all(1)
     assert bool((mirrored ^ kept).all())
@@ -54,7 +54,7 @@ def test_flip_mirrors_half_of_the_images() -> None:
 @pytest.mark.parametrize("padding", [1, 3, 40])
 def test_crop_equals_padding_by_reflection_and_cutting(padding: int) -> None:
     pixels = ramp(300, 9)
-    cropped = crop_and_flip(pixels, padding, False, chance()).numpy()
+    cropped = crop_and_flip(pixels, padding, False, False, chance()).numpy()
     padded = np.pad(pixels[0].numpy(), ((padding, padding), (padding, padding), (0, 0)), mode="reflect")
     windows = {
         padded[top : top + 9, left : left + 9].tobytes()
@@ -66,7 +66,7 @@ def test_crop_equals_padding_by_reflection_and_cutting(padding: int) -> None:
 
 
 def test_crop_reaches_every_shift_equally_often() -> None:
-    left = crop_and_flip(ramp(7000, 9), 3, False, chance())[:, 4, 4, 0].long() - 4
+    left = crop_and_flip(ramp(7000, 9), 3, False, False, chance())[:, 4, 4, 0].long() - 4
     counts = torch.bincount(left + 3)
     assert len(counts) == 7
     assert counts.min() > 850
@@ -95,7 +95,7 @@ def test_smooth_images_keep_their_values_when_resized() -> None:
 @pytest.mark.parametrize("size", [12, 6])
 def test_warp_without_change_is_the_identity(size: int) -> None:
     pixels = noise(4)
-    warped = warp(pixels, AugmentConfig(random_resized_crop=1.0), size, chance())
+    warped = warp(pixels, AugmentConfig(random_resized_crop=1.0), size, [], chance())
     expected = pixels if size == 12 else pixels.view(4, 6, 2, 6, 2, 3).float().mean(dim=(2, 4))
     torch.testing.assert_close(warped, expected.float(), atol=0.02, rtol=0)
 
@@ -112,7 +112,7 @@ def test_rotation_turns_by_up_to_the_angle_and_keeps_lengths() -> None:
 def test_quarter_turn_agrees_with_rot90(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(under_test, "_uniform", lambda count, low, high, generator: torch.full((count,), float(high)))
     pixels = noise(3)
-    warped = warp(pixels, AugmentConfig(rotation=90), 12, chance())
+    warped = warp(pixels, AugmentConfig(rotation=90), 12, [], chance())
     torch.testing.assert_close(warped, pixels.rot90(1, dims=(1, 2)).float(), atol=0.1, rtol=0)
 
 

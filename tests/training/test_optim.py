@@ -9,10 +9,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from sweeper.config.hyperparameters import OptimizerConfig
+from sweeper.config.hyperparameters import CosineConfig, OptimizerConfig
 from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier, freeze
-from sweeper.training.optim import build_optimizer
+from sweeper.training.optim import build_optimizer, layer_scales
+from sweeper.training.schedule import LearningRate
 
 ADAPTER = TypeAdapter(OptimizerConfig)
 
@@ -123,3 +124,43 @@ def test_an_embedding_of_a_vision_transformer_is_not_decayed():
                   if decay and any(name.startswith("backbone") for name in names))  # fmt: skip
     assert "backbone.blocks.0.attn.qkv.weight" in decayed
     assert not {"backbone.pos_embed", "backbone.cls_token"} & decayed
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "convnext_atto", "vit_tiny_patch16_224", "efficientnet_lite0", "test_resnet"]
+)
+@pytest.mark.parametrize("decay", [0.9, 0.5])
+def test_layers_have_the_rates_that_timm_gives_them(name: str, decay: float) -> None:
+    whole = timm.create_model(name, num_classes=3)
+    wanted: dict[str, float] = {}
+    for group in timm.optim.param_groups_layer_decay(whole, 0.1, layer_decay=decay):  # type: ignore[attr-defined]
+        names = {id(parameter): name for name, parameter in whole.named_parameters()}
+        wanted |= {names[id(parameter)]: group["lr_scale"] for parameter in group["params"]}
+    backbone = timm.create_model(name, num_classes=0)
+    network = Classifier(backbone, nn.Sequential(nn.Linear(4, 3)), (0.5,) * 3, (0.5,) * 3)
+    found = layer_scales(network, decay)
+    for parameter, _ in backbone.named_parameters():
+        assert found[f"backbone.{parameter}"] == pytest.approx(wanted[parameter]), parameter
+
+
+def test_a_backbone_of_ones_own_has_its_children_for_layers(classifier: Classifier) -> None:
+    optimizer = build_optimizer(classifier, ADAPTER.validate_python({"name": "sgd", "lr": 1.0}), 0.1, True, "cpu", 0.5)
+    assert groups(classifier, optimizer) == {
+        frozenset({"backbone.bn.weight", "backbone.bn.bias"}): (0.5, 0.1),
+        frozenset({"backbone.conv.weight", "backbone.conv.bias"}): (0.25, 0.1),
+        frozenset({"backbone.position"}): (0.125, 0.1),
+        frozenset({"head.0.weight", "head.0.bias"}): (1.0, 0.1),
+    }
+
+
+def test_the_rate_that_is_told_is_the_one_that_layers_have_parts_of(classifier: Classifier) -> None:
+    optimizer = build_optimizer(classifier, ADAPTER.validate_python({"name": "sgd", "lr": 0.3}), 0.1, False, "cpu", 0.5)
+    rate = LearningRate(optimizer, CosineConfig(name="cosine"), steps_per_epoch=2, epochs=2)
+    assert rate.lr == pytest.approx(0.3)
+    rate.before_step(2)
+    assert rate.lr == pytest.approx(0.15)
+
+
+def test_without_a_decay_of_rates_nothing_changes(classifier: Classifier) -> None:
+    assert layer_scales(classifier, 1.0) == {}
+    assert [group["layer_scale"] for group in build(classifier, name="sgd").param_groups] == [1.0] * 4
