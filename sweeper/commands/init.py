@@ -19,6 +19,9 @@ def init(
     hours: Annotated[float, typer.Option(min=0.01, max=10_000, help="How long the study may take.")] = 2.0,
     force: ForceOption = False,
     device: DeviceOption = "auto",
+    with_recipes: Annotated[
+        bool, typer.Option("--recipes/--no-recipes", help="Put settings that are known to be good first, as `enqueue`.")
+    ] = True,
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""
     from sweeper.config.loading import load_sweep
@@ -32,7 +35,9 @@ def init(
     device_named(device)
     with waiting("looking at the images and timing networks"):
         data, machine = look_at_data(images, this_workspace()), look_at_machine(device)
-        text = space_text(data, machine, hours, partial(images_per_second, wanted=device), device)
+        text = space_text(
+            data, machine, hours, partial(images_per_second, wanted=device), device, with_recipes=with_recipes
+        )
     output.write(text)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())

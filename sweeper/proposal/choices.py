@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
+from sweeper.proposal.recipes import IMBALANCED
 
 SIDES = (32, 48, 64, 96, 128, 160, 224)
 LARGEST_ON_CPU = 96
 ON_CPU = ("resnet10t", "resnet18")
 ON_GPU = ("resnet18", "resnet34", "efficientnet_b0")
-IMBALANCED = 3.0
-"""From this ratio of the largest to the smallest class on, accuracy hides what becomes of the small ones."""
 EPOCHS = (30, 20, 15, 10, 5, 3)
 FEWEST_TRIALS, MOST_TRIALS = 12, 60
 SHARE_TRAINED = 0.5
@@ -70,8 +69,12 @@ def objective(data: DataFacts) -> Reasoned:
     return Reasoned("val/accuracy", f"the classes are of much the same size: {data.fewest:,} to {data.most:,} images")
 
 
+def most_padding(size: int) -> int:
+    return max(1, size // 8)
+
+
 def padding(size: int) -> Reasoned:
-    return Reasoned(f"{{int: [0, {max(1, size // 8)}]}}", "random crops; the search finds how much the images bear")
+    return Reasoned(f"{{int: [0, {most_padding(size)}]}}", "random crops; the search finds how much the images bear")
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,29 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import yaml
+
 from sweeper.proposal import choices
 from sweeper.proposal.choices import Speed
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
+from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, Recipe, recipes
 from sweeper.safeguards.printable import one_line
 
 COMMENT_AT = 58
 """Column of the reasons, where a line leaves room for one."""
 
 
-def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Speed, device: str = "auto") -> str:
-    """Return a search space that runs as it is."""
+def space_text(
+    data: DataFacts,
+    machine: MachineFacts,
+    hours: float,
+    speed: Speed,
+    device: str = "auto",
+    *,
+    with_recipes: bool = True,
+) -> str:
+    """Return a search space that runs as it is, with configurations that are known to be good put first."""
     size = choices.image_size(data, machine)
     names, pretrained = choices.backbones(machine)
     numbers, batches = choices.batch_sizes(data)
@@ -40,6 +51,7 @@ def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Spee
         ("search:", ""),
         (f"  backbone: {{choice: [{listed}]}}", "quick networks first; any name of timm"),
         (f"  pretrained: {pretrained.value}", pretrained.why),
+        *_of_pretrained(data, pretrained.value == "true"),
         (f"  image_size: {size.value}", size.why),
         (f"  batch_size: {batches.value}", batches.why),
         ("  optimizer:", ""),
@@ -47,6 +59,7 @@ def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Spee
         *_optimizers(pretrained.value == "true"),
         ("  weight_decay: {float: [1.0e-5, 1.0e-1], log: true}", "no general value: depends on everything else"),
         ("  label_smoothing: {choice: [0.0, 0.1]}", ""),
+        *_of_imbalance(data),
         ("  augment:", ""),
         (f"    crop_padding: {crops.value}", crops.why),
         ("    flip: {choice: [false, true]}", "wrong for digits and text, right for most photographs"),
@@ -55,6 +68,10 @@ def space_text(data: DataFacts, machine: MachineFacts, hours: float, speed: Spee
         ("      - {name: cosine}", "falls to the end of the trial"),
         ("      - {name: reduce_on_plateau, patience: {int: [1, 3]}}", "falls when the validation loss stalls"),
     ]
+    if with_recipes:
+        lines += _first(
+            recipes(data, names[-1], choices.most_padding(int(size.value)), numbers, pretrained.value == "true")
+        )
     return "\n".join(_aligned(lines)) + "\n"
 
 
@@ -79,6 +96,31 @@ def _head(data: DataFacts, machine: MachineFacts) -> Iterator[tuple[str, str]]:
 def _splits(data: DataFacts) -> Iterator[tuple[str, str]]:
     if data.drawn:
         yield "  val_fraction: 0.2", "no validation split is given: a random fifth judges the trials"
+
+
+def _of_pretrained(data: DataFacts, pretrained: bool) -> Iterator[tuple[str, str]]:
+    if pretrained and data.fewest < FEW_IMAGES:
+        yield (
+            "  trainable: {choice: [all, head]}",
+            f"a class has {data.fewest} images: the head alone may be the safer choice",
+        )
+    if pretrained:
+        yield "  layer_decay: {choice: [1.0, 0.75]}", "first layers need less change than last ones"
+
+
+def _of_imbalance(data: DataFacts) -> Iterator[tuple[str, str]]:
+    if data.imbalance >= IMBALANCED:
+        yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
+
+
+def _first(found: Iterable[Recipe]) -> Iterator[tuple[str, str]]:
+    """Put recipes in line before what the sampler suggests."""
+    yield "enqueue:", "tried first; edit or remove them"
+    for recipe in found:
+        yield f"  {recipe.name}:", recipe.why
+        for key, value in recipe.settings.items():
+            told = yaml.safe_dump(value, default_flow_style=True, sort_keys=False).removesuffix("...\n").strip()
+            yield f"    {key}: {told}", ""
 
 
 def _optimizers(pretrained: bool) -> Iterable[tuple[str, str]]:

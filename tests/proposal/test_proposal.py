@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from sweeper.config.loading import load_sweep
+from sweeper.config.space_membership import fit
 from sweeper.data.notes import Notes
 from sweeper.paths import Workspace
 from sweeper.proposal import choices
 from sweeper.proposal.data import DataFacts, look_at_data
 from sweeper.proposal.machine import MachineFacts, images_per_second, look_at_machine
+from sweeper.proposal.recipes import Recipe, recipes
 from sweeper.proposal.text import space_text, study_name
 from tests.functional.program import sweeper
 
@@ -99,6 +103,51 @@ def test_what_is_written_can_be_read_and_says_why(tmp_path: Path, data: DataFact
     assert sweep.dataset.path == data.path
     assert sweep.study == study_name(data.path)
     assert file.read_text().count("  # ") >= 10
+
+
+SHAPES = st.builds(
+    facts,
+    train=st.integers(4, 100_000),
+    val=st.integers(2, 1000),
+    classes=st.integers(2, 1000),
+    fewest=st.integers(1, 50),
+    most=st.integers(50, 5000),
+    side=st.integers(8, 500),
+    grey=st.booleans(),
+)
+NAMES = st.lists(
+    st.sampled_from(["resnet18.a1_in1k", "resnet34.x", "efficientnet_b0.y", "vit_base.x"]), max_size=3, unique=True
+)
+
+
+@given(SHAPES, st.booleans(), NAMES)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_recipes_lie_in_the_search_space_that_they_begin(
+    tmp_path: Path, data: DataFacts, gpu: bool, weights: list[str]
+) -> None:
+    machine = MachineFacts("a device", gpu=gpu, cores=4, weights=tuple(weights))
+    file = tmp_path / "space.yaml"
+    file.write_text(space_text(data, machine, 2.0, lambda *_: 100.0))
+    sweep = load_sweep(file)
+    assert sweep.enqueue
+    for name, given_ in sweep.enqueue.items():
+        assert fit(sweep.search, given_).misfits == [], name
+    file.write_text(space_text(data, machine, 2.0, lambda *_: 100.0, with_recipes=False))
+    assert load_sweep(file).enqueue == {}
+
+
+def test_recipes_follow_from_images_and_weights() -> None:
+    def chosen(backbone: str = "resnet18", pretrained: bool = True, **changes: object) -> list[Recipe]:
+        return recipes(facts(**changes), backbone, 4, [16, 32, 64], pretrained)
+
+    assert [one.name for one in chosen(pretrained=False)] == ["from_scratch"]
+    assert [one.name for one in chosen()] == ["fine_tune_convnet"]
+    assert [one.name for one in chosen("vit_base.x")] == ["fine_tune_transformer"]
+    assert [one.name for one in chosen(fewest=5)] == ["frozen_backbone", "fine_tune_convnet"]
+    assert chosen(fewest=10, most=500)[0].settings["class_balance"] == {"sampling": 0.5}
+    assert chosen(grey=True)[0].settings["augment"]["flip"] is False
+    assert chosen(train=700)[0].settings["batch_size"] == 16
+    assert chosen(train=10_000)[0].settings["batch_size"] == 64
 
 
 def test_networks_are_timed_on_this_machine() -> None:
