@@ -27,6 +27,7 @@ from sweeper.commands.reproduce import reproduce
 from sweeper.commands.run import run
 from sweeper.commands.schema import schema
 from sweeper.commands.status import status
+from sweeper.commands.steering import enqueue, pause, resume, set_budget, skip, stop
 from sweeper.commands.streams import outlast_the_reader
 from sweeper.commands.sync import sync
 from sweeper.commands.terminal import refuse, say
@@ -67,6 +68,14 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "best": best,
         "extend": extend,
         "train": train,
+    },
+    "Steer a running study": {
+        "stop": stop,
+        "pause": pause,
+        "resume": resume,
+        "skip": skip,
+        "enqueue": enqueue,
+        "set": set_budget,
     },
     "Check the result": {"confirm": confirm, "reproduce": reproduce, "report": report, "diff": diff},
     "Use a model": {"predict": predict, "evaluate": evaluate, "register": register},

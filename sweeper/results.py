@@ -74,10 +74,13 @@ class TrialSpec(Frozen):
 
 
 class Cut(Frozen):
-    """Why the driver ends a trial before its last epoch for want of time, and whether it then counts as complete."""
+    """Why the driver ends a trial before its last epoch: for want of time, or because it was asked to."""
 
     why: str
-    complete: bool
+    complete: bool = False
+    """It counts as complete all the same."""
+    again: bool = False
+    """Its configuration is trained once more."""
 
 
 class PinnedWeights(Frozen):

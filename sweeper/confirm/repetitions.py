@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -129,6 +129,12 @@ class Repetitions:
 
     def plan_epochs(self, epochs: int) -> None:  # noqa: ARG002
         raise ValueError("repetitions have the epochs of the search")
+
+    def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:  # noqa: ARG002
+        return []
+
+    def set_trials(self, trials: int) -> None:  # noqa: ARG002
+        raise ValueError("the leaders and the seeds say how many repetitions there are")
 
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         self._live.discard(number)

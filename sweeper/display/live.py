@@ -134,6 +134,11 @@ class LiveTable:
             self._forecast.epochs_planned()
         self._live.console.print(cells.message(planned(epochs, before)), soft_wrap=True)
 
+    def steered(self, what: str, budget: int) -> None:
+        if self._forecast is not None:
+            self._forecast.budget = budget
+        self._live.console.print(cells.message(what, "yellow"), soft_wrap=True)
+
     def stopping(self, reason: str) -> None:
         self._notes["stopping"] = f"no more trials are started: {reason}"
 

@@ -112,6 +112,10 @@ class PlainLines:
         self._forecast.epochs_planned()
         self._say(planned(epochs, before))
 
+    def steered(self, what: str, budget: int) -> None:
+        self._forecast.budget = budget
+        self._say(what)
+
     def stopping(self, reason: str) -> None:
         self._say(f"no more trials are started: {reason}")
 

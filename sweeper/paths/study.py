@@ -27,6 +27,11 @@ class StudyFolder:
         return self.path / "driver.lock"
 
     @property
+    def requests(self) -> Path:
+        """What its driver is asked for while it runs."""
+        return self.path / "requests"
+
+    @property
     def identity(self) -> Path:
         """The study's id, and where this folder was when it was last used."""
         return self.path / "identity.json"

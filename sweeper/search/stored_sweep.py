@@ -27,6 +27,11 @@ def with_epochs(sweep: SweepConfig, epochs: int) -> SweepConfig:
     return sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"epochs": epochs})})
 
 
+def with_trials(sweep: SweepConfig, trials: int) -> SweepConfig:
+    """Return the same search space with another number of trials."""
+    return sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"trials": trials})})
+
+
 def refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
     if changed := changed_keys(sweep, stored):
         raise StudyChanged(

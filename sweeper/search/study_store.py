@@ -33,7 +33,7 @@ from sweeper.search.queue import Queue
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import refuse_changes, stored_sweep, with_epochs
+from sweeper.search.stored_sweep import refuse_changes, stored_sweep, with_epochs, with_trials
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
@@ -330,10 +330,10 @@ class StudyStore:
 
     @_guarded
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
-        """Note that a trial ends with this epoch for want of time; `report` says so from now on."""
+        """Note that a trial ends with this epoch, and why; `report` says so from now on."""
         self._live[number].set_user_attr(CUT, cut.model_dump())
         self._live[number].set_user_attr(PRUNED_AT, epoch)
-        if not cut.complete:
+        if cut.again:
             self._queue.again(number)
 
     def cut_of(self, number: int) -> Cut | None:
@@ -352,6 +352,17 @@ class StudyStore:
         self._study.set_user_attr(EPOCHS, epochs)
         self._use(self._sweep, epochs)
         self._study.pruner = build_pruner(self._sweep.pruner, epochs)
+
+    @_guarded
+    def set_trials(self, trials: int) -> None:
+        """Have this number of trials in all. Raises StudyError where there are more already."""
+        known = self._study._storage.get_n_trials(self._study._study_id)
+        if trials < known:
+            raise StudyError(f"the study {self._sweep.study} has {known} trials already; set {known} or more")
+        self._sweep = with_trials(self._sweep, trials)
+        stored = with_trials(stored_sweep(self._study.user_attrs[SWEEP], self._sweep.study), trials)
+        self._study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
+        self.__dict__.pop("_planned", None)
 
     @_guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:

@@ -27,6 +27,9 @@ MORE_SEEDS = 2
 
 WORKER_START_S = 10.0
 REPORT_S = 5.0
+LEAST_DELIVERY_S = 5.0
+"""For MLflow, even where no time is left: without trouble it takes a second or two."""
+
 EXPORT_S = (15.0, 120.0)
 """An export with all its checks before one has been timed: a twentieth of the time, within these bounds."""
 
@@ -134,6 +137,9 @@ class SearchLimit:
     def over(self) -> bool:
         return self._complete and self._deadline.left_s < RESERVE * self._deadline.finish_s
 
+    def delivery_s(self) -> float:
+        return max(LEAST_DELIVERY_S, self._deadline.search_left_s(self._epochs))
+
     def group_started(self, group: Sequence[TrialSpec]) -> None:
         self._pace.group_started(group)
 
@@ -165,7 +171,7 @@ class SearchLimit:
             return Cut(why=why, complete=True)
         if spec.epochs > self._epochs:
             why = f"ended after epoch {metrics.epoch}: {spec.epochs} epochs are too many for the time, "
-            return Cut(why=f"{why}it is trained again with {self._epochs}", complete=False)
+            return Cut(why=f"{why}it is trained again with {self._epochs}", again=True)
         return None
 
     def trial_ended(self, number: int, *, complete: bool) -> None:
@@ -187,6 +193,9 @@ class ConfirmingLimit:
 
     def over(self) -> bool:
         return self._deadline.left_s < self._deadline.finish_s
+
+    def delivery_s(self) -> float:
+        return max(LEAST_DELIVERY_S, self._deadline.left_s - self._deadline.finish_s)
 
     def group_started(self, group: Sequence[TrialSpec]) -> None: ...
 

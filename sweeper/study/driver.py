@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from math import inf
 from types import MappingProxyType
 
 from sweeper.config.sweep import SweepConfig
@@ -35,6 +34,7 @@ from sweeper.study.ledger import Ledger
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
+from sweeper.study.steering import Steering
 from sweeper.study.stopping import StopRequest
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.study.time_limit import Clock, TimeLimit, Timeout
@@ -97,6 +97,8 @@ class Driver:
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
+        self._steering = Steering(folder, store)
+        self._held: dict[int, bool] = {}  # answers that wait while the study is paused
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
         sweep = self._store.sweep
@@ -131,9 +133,11 @@ class Driver:
         started = self._clock()
         engine = engine_factory()
         self._stop_request.hear()
+        self._steering.begin()
         time_is_up = False
         try:
             while True:
+                self._heed_requests(engine)
                 if why := self._limit.used_up():
                     self._stop(why)
                     time_is_up = True
@@ -163,8 +167,21 @@ class Driver:
             if self._events is not None:
                 self._events.close()
 
+    def _heed_requests(self, engine: Engine) -> None:
+        """Do what commands have asked for, and give the answers that waited if the study goes on."""
+        self._steering.heed(
+            self._live.__contains__, self._stop, lambda what: self._observer.steered(what, self._store.budget)
+        )
+        if self._held and not self._steering.paused:
+            self._silence.begin_again()
+            for number, prune in self._held.items():
+                engine.answer(number, prune=prune)
+            self._held.clear()
+
     def _look_after_silent_trials(self, engine: Engine) -> None:
         """Tell of trials from which nothing has come for long, and give up those for which it has been too long."""
+        if self._steering.paused:
+            return
         for number, seconds in self._silence.news():
             self._observer.trial_silent(number, seconds)
         for number in self._silence.overdue():
@@ -175,7 +192,7 @@ class Driver:
 
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
-        while engine.idle and not self._stop_reason and not self._stop_request:
+        while engine.idle and not (self._stop_reason or self._stop_request or self._steering.paused):
             self._before_trials()
             asked = self._store.next_group(self._store.sweep.features.fuse)
             if not asked:
@@ -214,7 +231,10 @@ class Driver:
             ]
             cuts = [self._cut(number, metrics, prune) for (number, metrics), prune in zip(told, prunes, strict=True)]
         for (number, metrics), prune in zip(told, cuts, strict=True):
-            engine.answer(number, prune=prune)
+            if self._steering.paused:
+                self._held[number] = prune
+            else:
+                engine.answer(number, prune=prune)
             self._silence.epoch_finished(number)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
             if self._events is not None:
@@ -227,7 +247,7 @@ class Driver:
         if epochs is not None:
             self._store.plan_epochs(epochs)
             self._observer.epochs_planned(epochs, self._live[number].epochs)
-        cut = None if prune else self._limit.cut(self._live[number], metrics)
+        cut = None if prune else self._steering.cut(number) or self._limit.cut(self._live[number], metrics)
         if cut is not None:
             self._store.cut(number, metrics.epoch, cut)
         return prune or cut is not None
@@ -282,6 +302,7 @@ class Driver:
     def _off_worker(self, number: int, *, complete: bool = False) -> None:
         """Note that a trial is no longer on a worker, and whether it is complete."""
         self._live.pop(number, None)
+        self._held.pop(number, None)
         self._limit.trial_ended(number, complete=complete)
         self._silence.trial_ended(number)
 
@@ -355,7 +376,7 @@ class Driver:
         interrupted, to_leave = bool(self._stop_request), self._stop_request.to_leave
         self._outbox.notify_sweep("KILLED" if interrupted else "FINISHED")
         self._store.close()
-        at_most_s = LEAVING_S if to_leave else DELIVERY_PATIENCE_S if interrupted else inf
+        at_most_s = LEAVING_S if to_leave else DELIVERY_PATIENCE_S if interrupted else self._limit.delivery_s()
         try:
             undelivered = self._outbox.close(DELIVERY_PATIENCE_S, at_most_s, self._observer.delivering)
         except KeyboardInterrupt:  # it stays on disk

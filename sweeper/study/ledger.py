@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
@@ -59,13 +60,19 @@ class Ledger(Protocol):
         """Return how all end that are paused, now that none of them goes on; `finish` is to follow for each."""
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
-        """Note that one ends with this epoch for want of time; `report` says so from now on."""
+        """Note that one ends with this epoch, and why; `report` says so from now on."""
 
     def cut_of(self, number: int) -> Cut | None:
         """Return why one that runs was cut short, if it was."""
 
     def plan_epochs(self, epochs: int) -> None:
         """Give every one that is still to begin this number of epochs."""
+
+    def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Put named configurations in line; return the names of those that are new and have room."""
+
+    def set_trials(self, trials: int) -> None:
+        """Have this number in all. Raises StudyError."""
 
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how it ended; after this it is never run again."""

@@ -47,6 +47,9 @@ class Observer(Protocol):
     def epochs_planned(self, epochs: int, before: int) -> None:
         """Trials have fewer epochs from now on, so that several fit into the time."""
 
+    def steered(self, what: str, budget: int) -> None:
+        """A command has asked the running study for something, and that is done; it has this many trials in all."""
+
     def stopping(self, reason: str) -> None:
         """No more trials are started, and why."""
 

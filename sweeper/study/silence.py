@@ -56,6 +56,12 @@ class Silence:
             worker.heard_at = self._clock()
         self._workers = [worker for worker in self._workers if worker.trials]
 
+    def begin_again(self) -> None:
+        """Count from now: nothing was to be heard for a while."""
+        now = self._clock()
+        for worker in self._workers:
+            worker.heard_at, worker.report_at = now, now + self._silence_s
+
     def _of(self, trial: int) -> list[Worker]:
         return [worker for worker in self._workers if trial in worker.trials]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Protocol
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
@@ -19,6 +20,9 @@ class TimeLimit(Protocol):
 
     def over(self) -> bool:
         """Return whether the trials that still run are left as they are."""
+
+    def delivery_s(self) -> float:
+        """Return how long records may take to arrive in MLflow after the last trial; the rest stays on disk."""
 
     def group_started(self, group: Sequence[TrialSpec]) -> None: ...
 
@@ -46,6 +50,9 @@ class Timeout:
 
     def over(self) -> bool:
         return False
+
+    def delivery_s(self) -> float:
+        return inf
 
     def group_started(self, group: Sequence[TrialSpec]) -> None: ...
 

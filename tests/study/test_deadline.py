@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.deadline import LEADERS, LEAST_TRIALS, ConfirmingLimit, Deadline, SearchLimit
 from sweeper.study.result import SweepResult
 from sweeper.study.run import run_sweep
+from sweeper.study.time_limit import Timeout
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import REASON_TAG, STATE_TAG
 from tests.study.test_driver import Silent
@@ -234,3 +236,12 @@ def test_a_study_goes_on_with_the_epochs_that_were_planned(workspace: Workspace)
         row.epochs for row in longer.rows[len(first.rows) + 2 :] if row.state is TrialState.COMPLETE and not row.reason
     }
     assert epochs == {StudyStore.load(f"sqlite:///{workspace.optuna_database}", "s").sweep.budget.epochs}
+
+
+def test_a_server_that_takes_nothing_does_not_use_up_the_time() -> None:
+    search = Search(1000, 10)
+    assert search.limit.delivery_s() == pytest.approx(1000 - 2 * 50 - 5 - 250)
+    search.clock.advance_to(700)
+    assert search.limit.delivery_s() == 5
+    assert ConfirmingLimit(search.deadline, 10).delivery_s() == pytest.approx(300 - 50 - 5)
+    assert Timeout(10, 0, search.clock).delivery_s() == inf

@@ -1,0 +1,118 @@
+"""Commands that steer a study while `sweeper run` is on it, in another terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeper.commands.options import StudyArgument, studies_here
+from sweeper.commands.studies import this_workspace
+from sweeper.commands.terminal import say
+
+if TYPE_CHECKING:
+    from sweeper.study.requests import Request
+
+PATIENCE_S = 10.0
+"""A driver looks twice a second, unless its storage keeps it waiting."""
+
+RunningStudy = Annotated[str, typer.Argument(help="Name of the study.", autocompletion=studies_here)]
+
+
+def stop(study: StudyArgument = None) -> None:
+    """Start no more trials; those that run are finished. The same `sweeper run` goes on later."""
+    from sweeper.study.requests import Stop
+
+    _ask(study, Stop(), "no more trials are started; those that run are finished")
+
+
+def pause(study: StudyArgument = None) -> None:
+    """Let each trial wait at the end of its epoch, and start none; workers keep their memory."""
+    from sweeper.study.requests import Pause
+
+    _ask(study, Pause(), "each trial waits at the end of its epoch; `sweeper resume` lets them go on")
+
+
+def resume(study: StudyArgument = None) -> None:
+    """Let the trials of a paused study go on."""
+    from sweeper.study.requests import Resume
+
+    _ask(study, Resume(), "the trials go on")
+
+
+def skip(trial: Annotated[str, typer.Argument(metavar="STUDY/NUMBER", help="The trial that is to end.")]) -> None:
+    """End a trial with the epoch that it is in; it counts as pruned, and the next one starts."""
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.study.requests import Skip
+
+    study, _, number = trial.rpartition("/")
+    if not study or not number.isdecimal():
+        raise ConfigError([Problem("STUDY/NUMBER", "", f"should name a trial, such as mushrooms/7, got {trial}")])
+    _ask(study, Skip(number=int(number)), f"trial {number} ends with the epoch that it is in")
+
+
+def enqueue(
+    study: RunningStudy,
+    settings: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE...", help="Keys of `search`, such as optimizer.lr=0.01.")
+    ],
+    name: Annotated[str | None, typer.Option(help="What the configuration is called, by default its settings.")] = None,
+) -> None:
+    """Try a configuration next. What it leaves out the sampler chooses; what is in line by name comes once."""
+    from sweeper.config.document import read_document
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.study.requests import Enqueue
+
+    document = read_document("{}", "KEY=VALUE")
+    for setting in settings:
+        if "=" not in setting:
+            rule = f"a setting is written KEY=VALUE, as in optimizer.lr=0.01, got {setting}"
+            raise ConfigError([Problem("KEY=VALUE", "", rule)])
+        document.override(setting.removeprefix("search."))
+    if document.problems:
+        raise ConfigError(document.problems)
+    called = name or " ".join(settings)
+    _ask(study, Enqueue(name=called, settings=document.data), f"{called} is in line")
+
+
+def set_budget(
+    study: RunningStudy,
+    settings: Annotated[list[str], typer.Argument(metavar="trials=N", help="What is to change.")],
+) -> None:
+    """Change how many trials a running study has in all; the next `sweeper run` goes by its search space again."""
+    from pydantic import ValidationError
+
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.study.requests import SetTrials
+
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key != "trials":
+            rule = f"only trials=N can be changed while a study runs, got {setting}; the rest follows the search space"
+            raise ConfigError([Problem("trials=N", "", rule)])
+        try:
+            asked = SetTrials.model_validate({"trials": int(value)})
+        except (ValueError, ValidationError):
+            rule = f"should be a whole number from 1 to 1,000,000, got {value}"
+            raise ConfigError([Problem("trials", "", rule)]) from None
+        _ask(study, asked, f"{asked.trials} trials in all")
+
+
+def _ask(study: str | None, request: Request, done: str) -> None:
+    """Leave a request to a running study and wait for its driver. Raises StudyError where none runs or it refuses."""
+    from sweeper.errors import StudyError
+    from sweeper.study.lock import is_running
+    from sweeper.study.requests import Inbox, wait_for_answer
+
+    workspace = this_workspace()
+    running = [name for name in workspace.studies_run() if is_running(workspace.study(name))]
+    name = study or (running[0] if len(running) == 1 else None)
+    if name is None:
+        several = f"name the study: {', '.join(running)} run here"
+        raise StudyError(several if running else "no study runs in this folder")
+    if name not in running:
+        raise StudyError(f"the study {name} does not run in this folder; `sweeper run` starts it")
+    path = Inbox.of(workspace.study(name)).put(request)
+    if not wait_for_answer(path, PATIENCE_S):
+        raise StudyError(f"the study {name} has not answered in {PATIENCE_S:g} s, and nothing was done; try again")
+    say(f"study {name}: {done}")

@@ -1,0 +1,92 @@
+"""A driver's ear for what it is asked for while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from sweeper.config.space_membership import fit
+from sweeper.errors import StudyError
+from sweeper.paths import StudyFolder
+from sweeper.results import Cut
+from sweeper.study.ledger import Ledger
+from sweeper.study.requests import Enqueue, Inbox, Pause, Request, Resume, SetTrials, Skip, Stop
+
+SKIPPED = Cut(why="skipped on request")
+
+
+class Steering:
+    """Carries requests out as far as they concern what comes next; the driver asks what has become of them.
+
+    Attributes:
+        paused: Whether trials wait at the end of their epoch and none is started.
+    """
+
+    def __init__(self, folder: StudyFolder, store: Ledger):
+        self._inbox = Inbox.of(folder)
+        self._store = store
+        self._skipped: set[int] = set()
+        self.paused = False
+
+    def begin(self) -> None:
+        """Forget what an earlier driver was asked for and this one is not."""
+        self._inbox.forget_moods()
+
+    def heed(self, live: Callable[[int], bool], stop: Callable[[str], None], tell: Callable[[str], None]) -> None:
+        """Carry out what has been asked for. `live` says whether a trial runs; `stop` ends the search for a reason."""
+        for path, request in self._inbox.waiting():
+            try:
+                tell(self._do(request, live, stop))
+            except StudyError as error:
+                self._inbox.refuse(path, str(error))
+            else:
+                path.unlink(missing_ok=True)
+
+    def _do(self, request: Request, live: Callable[[int], bool], stop: Callable[[str], None]) -> str:
+        """Carry a request out, and say what it means. Raises StudyError where that cannot be."""
+        match request:
+            case Stop():
+                self.paused = False
+                stop("asked to by `sweeper stop`")
+                return "stop: trials that run are finished"
+            case Pause():
+                self.paused = True
+                return "pause: each trial waits at the end of its epoch; `sweeper resume` lets them go on"
+            case Resume():
+                self.paused = False
+                return "resume: the trials go on"
+            case Skip(number=number):
+                self._skip(number, live)
+                return f"skip: trial {number} ends with the epoch that it is in"
+            case Enqueue(name=name, settings=settings):
+                self._enqueue(name, settings)
+                return f"enqueue: {name} is in line"
+            case SetTrials(trials=trials):
+                self._store.set_trials(trials)
+                return f"set: {trials} trials in all"
+            case _:
+                assert_never(request)
+
+    def _skip(self, number: int, live: Callable[[int], bool]) -> None:
+        if not live(number):
+            study = self._store.sweep.study
+            raise StudyError(f"trial {number} of {study} does not run now; `sweeper status {study}` shows which do")
+        self._skipped.add(number)
+
+    def _enqueue(self, name: str, settings: dict[str, object]) -> None:
+        sweep = self._store.sweep
+        misfits = fit(sweep.search, settings).misfits
+        if misfits:
+            raise StudyError(f"not in the search space of {sweep.study}: {'; '.join(map(str, misfits))}")
+        if not self._store.enqueue({name: settings}):
+            raise StudyError(
+                f"no trial is left of the {sweep.budget.trials} of {sweep.study}, or {name} was in line before; "
+                f"first: sweeper set {sweep.study} trials=N, or choose another --name"
+            )
+
+    def cut(self, number: int) -> Cut | None:
+        """Return why a trial ends with the epoch that it has finished, if it was asked to."""
+        if number not in self._skipped:
+            return None
+        self._skipped.discard(number)
+        return SKIPPED

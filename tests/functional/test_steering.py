@@ -1,0 +1,102 @@
+"""Steering from another terminal: the real program, paused, told what to try, and stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sweeper.results import TrialState
+from sweeper.search.study_store import StudyStore
+from tests.functional.program import environment, sweeper
+
+SPACE = {
+    "study": "s",
+    "dataset": {"builtin": "digits", "limit": {"train_images": 300, "val_images": 60}},
+    "budget": {"trials": 500, "epochs": 2},
+    "pruner": "none",
+    "search": {
+        "backbone": "test_resnet",
+        "image_size": 16,
+        "optimizer": {"name": "adamw", "lr": {"float": [1e-3, 1e-2]}},
+    },
+}
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
+    command = [sys.executable, "-m", "sweeper", "run", "space.yaml", "--no-report"]
+    log = (tmp_path / "log.txt").open("w")
+    with log, subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=log, stderr=log, text=True) as process:
+        wait_for(tmp_path, "trial 1 started")
+        yield process
+        process.kill()
+
+
+def wait_for(folder: Path, line: str, times: int = 1) -> str:
+    """Return the log once a line is in it so often."""
+    until = time.monotonic() + PATIENCE_S
+    while (text := (folder / "log.txt").read_text()).count(line) < times:
+        assert time.monotonic() < until, text
+        time.sleep(0.05)
+    return text
+
+
+def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: subprocess.Popen[str]) -> None:
+    assert sweeper("pause", "s", folder=tmp_path).stdout.startswith("study s: each trial waits")
+    wait_for(tmp_path, "pause: each trial waits at the end of its epoch")
+    time.sleep(1.5)  # the epoch that was on its way
+    paused = (tmp_path / "log.txt").read_text()
+    time.sleep(2)
+    assert (tmp_path / "log.txt").read_text() == paused
+
+    queued = sweeper("enqueue", "s", "optimizer.lr=0.00321", "--name", "mine", folder=tmp_path)
+    assert queued.stdout == "study s: mine is in line\n"
+    wrong = sweeper("enqueue", "s", "optimizer.lr=7", folder=tmp_path)
+    assert wrong.returncode != 0
+    assert "not in the search space of s" in wrong.stderr
+    idle = sweeper("skip", "s/400", folder=tmp_path)
+    assert idle.returncode != 0
+    assert "trial 400 of s does not run now" in idle.stderr
+    assert sweeper("resume", folder=tmp_path).stdout == "study s: the trials go on\n"
+    wait_for(tmp_path, "resume: the trials go on")
+
+    done = (tmp_path / "log.txt").read_text().count("complete:")
+    wait_for(tmp_path, "complete:", done + 3)
+    assert sweeper("set", "s", "trials=400", folder=tmp_path).returncode == 0
+    assert " of 400 trials done" in wait_for(tmp_path, "of 400 trials done")
+    assert sweeper("stop", "s", folder=tmp_path).returncode == 0
+    assert running.wait(PATIENCE_S) == 0, (tmp_path / "log.txt").read_text()
+    assert "stopped: asked to by `sweeper stop`" in (tmp_path / "log.txt").read_text()
+    rows = StudyStore.load(f"sqlite:///{tmp_path / 'optuna.db'}", "s").rows()
+    assert {row.state for row in rows} == {TrialState.COMPLETE}
+    assert 0.00321 in [row.params["optimizer.lr"] for row in rows]
+
+
+def test_without_a_running_study_there_is_nothing_to_steer(tmp_path: Path) -> None:
+    for command in (
+        ["stop"],
+        ["pause", "s"],
+        ["skip", "s/1"],
+        ["enqueue", "s", "batch_size=4"],
+        ["set", "s", "trials=9"],
+    ):
+        told = sweeper(*command, folder=tmp_path)
+        assert told.returncode != 0
+        assert "no study runs in this folder" in told.stderr or "does not run in this folder" in told.stderr
+    for command, wanted in (
+        (["skip", "seven"], "should name a trial, such as mushrooms/7, got seven"),
+        (["enqueue", "s", "batch_size"], "a setting is written KEY=VALUE"),
+        (["set", "s", "epochs=9"], "only trials=N can be changed while a study runs"),
+        (["set", "s", "trials=many"], "should be a whole number from 1 to 1,000,000, got many"),
+    ):
+        told = sweeper(*command, folder=tmp_path)
+        assert told.returncode == 2
+        assert wanted in told.stderr
