@@ -32,6 +32,7 @@ from sweeper.commands.streams import outlast_the_reader
 from sweeper.commands.sync import sync
 from sweeper.commands.terminal import refuse, say
 from sweeper.commands.train import train
+from sweeper.commands.watch import watch
 from sweeper.credentials import log_without_credentials
 from sweeper.errors import SweeperError
 
@@ -65,6 +66,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
         "run": run,
         "list": list_studies,
         "status": status,
+        "watch": watch,
         "best": best,
         "extend": extend,
         "train": train,

@@ -37,7 +37,8 @@ def status(
         write_json(answer.model_dump(mode="json"))
         return
     simulated = ", simulated: nothing was trained" if is_simulated(store) else ""
-    say(f"study {store.sweep.study}: {ended} of {store.budget} trials ended{simulated}")
+    of_all = "" if store.sweep.budget.open_ended else f" of {store.budget}"
+    say(f"study {store.sweep.study}: {ended}{of_all} trials ended{simulated}")
     if len(rows) < known:
         say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
     show(status_table(rows, store.sweep))

@@ -24,6 +24,13 @@ def cell(text: str, style: str = "") -> Text:
     return Text(one_line(hide_credentials(text)), style=style)
 
 
+def clipped(text: str) -> Text:
+    """Return text as one line that ends in an ellipsis where its column, one that folds, has no room for more."""
+    line = cell(text)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
 def message(text: str, style: str = "") -> Text:
     """Return a message of ours, which may have several lines, as it is."""
     return Text(printable(hide_credentials(text)), style=style)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeper.config.flatten import flatten
-from sweeper.config.sweep import SweepConfig
+from sweeper.config.sweep import AS_MANY_AS_FIT, SweepConfig
 from sweeper.display.cells import add_column, add_row, cell, new_table
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order, pareto_front
@@ -39,7 +39,7 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
     Of several objectives the trials on the Pareto front come first and are marked.
     """
     order = in_order(rows, sweep)[:limit]
-    names = _told_apart_by(order)
+    names = told_apart_by(order)
     others = [goal.metric for goal in sweep.goals if goal.metric != sweep.objective.metric]
     front = pareto_front(rows, sweep.goals) if others else frozenset()
     table = new_table()
@@ -51,7 +51,7 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
         cells = [str(rank), str(row.number), score(row.value), *(_value(row, metric) for metric in others)]
         cells += ["*" if row.number in front else ""] * bool(others)
         cells += [_epochs(row, sweep), duration(row.seconds)]
-        add_row(table, *cells, _state(row), _parameters(row, names))
+        add_row(table, *cells, state_cell(row), _parameters(row, names))
     return table
 
 
@@ -65,7 +65,7 @@ def studies_table(studies: Sequence[StudyAnswer]) -> Table:
     add_column(table, "objective")
     for study in studies:
         best = study.best
-        trials = f"{study.ended}/{study.budget}"
+        trials = str(study.ended) if study.budget >= AS_MANY_AS_FIT else f"{study.ended}/{study.budget}"
         number, value = (str(best.number), score(best.value)) if best else ("", "")
         add_row(table, study.study, study.state, trials, number, value, study.objective)
     return table
@@ -81,7 +81,7 @@ def status_table(rows: Sequence[TrialRow], sweep: SweepConfig) -> Table:
     add_column(table, "reason", fold=True)
     for row in rows:
         epoch = f"{row.epochs}/{sweep.budget.epochs}"
-        add_row(table, str(row.number), _state(row), score(row.value), epoch, duration(row.seconds), _reason(row))
+        add_row(table, str(row.number), state_cell(row), score(row.value), epoch, duration(row.seconds), _reason(row))
     return table
 
 
@@ -90,8 +90,8 @@ def params_table(row: TrialRow, rows: Sequence[TrialRow]) -> Table:
     table = new_table(header=False)
     add_column(table, "")
     add_column(table, "", fold=True)
-    searched = _told_apart_by(rows)
-    for name, value in _settings(row).items():
+    searched = told_apart_by(rows)
+    for name, value in settings_of(row).items():
         add_row(table, name, short(value), style="bold" if name in searched else "dim")
     return table
 
@@ -163,7 +163,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _told_apart_by(rows: Sequence[TrialRow]) -> list[str]:
+def told_apart_by(rows: Sequence[TrialRow]) -> list[str]:
     """Return the hyperparameters that have different values in these trials, in the order of the configuration."""
     seen: dict[str, Any] = {}
     apart: set[str] = set()
@@ -186,16 +186,16 @@ def _compare(config: dict[str, Any], seen: dict[str, Any], apart: set[str], with
             apart.add(f"{within}{key}")
 
 
-def _settings(row: TrialRow) -> dict[str, Any]:
+def settings_of(row: TrialRow) -> dict[str, Any]:
     return flatten(row.config.model_dump(mode="json")) if row.config else {}
 
 
 def _parameters(row: TrialRow, names: Sequence[str]) -> str:
-    settings = _settings(row)
+    settings = settings_of(row)
     return " ".join(f"{name}={short(settings[name])}" for name in names if name in settings)
 
 
-def _state(row: TrialRow) -> Text:
+def state_cell(row: TrialRow) -> Text:
     return cell(row.state.value, COLORS[row.state])
 
 

@@ -28,7 +28,7 @@ from sweeper.commands.status import LISTED_TRIALS
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.display.forecast import Forecast
 from sweeper.display.live import SHOWN_ENDED, LiveTable
-from sweeper.display.tables import _told_apart_by
+from sweeper.display.tables import told_apart_by
 from sweeper.paths import Workspace
 from sweeper.report.page import study_page
 from sweeper.report.selection import MOST_OTHERS, MOST_RANKED, places, select, totals_payload
@@ -263,7 +263,7 @@ def test_the_doctor_finds_the_one_run_of_many_that_is_missing(places_of: dict[in
 
 def test_the_hyperparameters_that_differ_are_found_wherever_they_stand(store: StudyStore) -> None:
     optimizer = ["optimizer.name", "optimizer.lr", "optimizer.momentum"]
-    assert _told_apart_by(store.rows()) == ["backbone", *optimizer, "weight_decay", "batch_size"]
+    assert told_apart_by(store.rows()) == ["backbone", *optimizer, "weight_decay", "batch_size"]
 
 
 def test_the_live_table_keeps_only_the_trials_that_it_shows(store: StudyStore) -> None:

@@ -68,6 +68,11 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     assert sweeper("resume", folder=tmp_path).stdout == "study s: the trials go on\n"
     wait_for(tmp_path, "resume: the trials go on")
 
+    seen = sweeper("watch", "s", folder=tmp_path)
+    assert seen.returncode == 0
+    assert "/500 trials" in seen.stdout
+    assert "at work" in seen.stdout
+
     done = (tmp_path / "log.txt").read_text().count("complete:")
     wait_for(tmp_path, "complete:", done + 3)
     assert sweeper("set", "s", "trials=400", folder=tmp_path).returncode == 0

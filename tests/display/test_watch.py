@@ -1,0 +1,117 @@
+"""The view of `sweeper watch`: what gets a line, and that it fits into any terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.display.watch import BLOCKS, CURVE, shown, sparkline, watch_view
+from sweeper.results import TrialRow, TrialState
+
+SWEEP = SweepConfig.model_validate(
+    {
+        "study": "mushrooms",
+        "dataset": {"path": "x"},
+        "budget": {"trials": 40, "epochs": 15},
+        "search": {"backbone": "resnet18", "weight_decay": {"float": [0, 1]}},
+    }
+)
+
+
+def row_of(number: int, state: TrialState, value: float | None = 0.5, **others: Any) -> TrialRow:
+    config = {
+        "backbone": "resnet18",
+        "weight_decay": number / 100,
+        "optimizer": {"name": "adamw", "lr": 0.01 / (number + 1)},
+    }
+    known: dict[str, Any] = {
+        "number": number,
+        "state": state,
+        "value": value,
+        "best_epoch": 3,
+        "epochs": 7,
+        "seconds": 3723.0,
+        "ended_ms": 1 if state.ended else None,
+        "params": {},
+        "config_json": json.dumps(config),
+        "reason": None,
+        "outcome": None,
+    }
+    return TrialRow(**(known | others))
+
+
+ROWS = [
+    *(row_of(number, TrialState.COMPLETE, 0.3 + number / 100) for number in range(20)),
+    row_of(20, TrialState.PRUNED, 0.1),
+    row_of(21, TrialState.RUNNING, 0.2),
+    row_of(22, TrialState.RUNNING, None),
+    row_of(23, TrialState.WAITING, None),
+]
+CURVES = {row.number: {epoch: 0.1 + epoch / 30 for epoch in range(1, 8)} for row in ROWS if row.value}
+
+
+def printed(width: int, *, running: bool = True, rows: list[TrialRow] = ROWS) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(watch_view(rows, shown(rows, SWEEP, 12), CURVES, SWEEP, 40, running=running))
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
+    lines = printed(width)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    assert "21/40 trials" in text
+    assert "best 0.4900" in text
+    assert "2 at work" in text
+    leader = next(line for line in lines if "*19" in line)
+    assert "7/15" in leader
+    assert "0.4900" in leader
+    assert "complete" in leader
+    assert "1h02m" in leader
+    assert set(leader) & set(BLOCKS)
+    assert "weight_decay=0.19" in leader or "…" in leader
+
+
+def test_trials_that_run_and_the_best_get_a_line_before_the_latest() -> None:
+    numbers = [row.number for row in shown(ROWS, SWEEP, 12)]
+    assert numbers == sorted(numbers)
+    assert {21, 22, 19, 18, 17, 16, 15, 20} <= set(numbers)
+    assert len(numbers) == 12
+    assert {row.number for row in shown(ROWS, SWEEP, 3)} == {21, 22, 19}
+
+
+def test_a_study_that_does_not_run_says_how_to_go_on() -> None:
+    text = "\n".join(printed(100, running=False))
+    assert "not running: `sweeper run` goes on" in text
+    assert " left" not in text
+
+
+def test_a_study_without_trials_is_shown_too() -> None:
+    assert "0/40 trials" in "\n".join(printed(80, rows=[]))
+
+
+@given(
+    st.dictionaries(st.integers(1, 500), st.floats(allow_nan=True, allow_infinity=True), max_size=80),
+    st.floats(-1e6, 1e6),
+    st.floats(-1e6, 1e6),
+)
+def test_any_curve_is_drawn_in_its_width(curve: dict[int, float], low: float, high: float) -> None:
+    finite = [value for value in curve.values() if math.isfinite(value)]
+    drawn = sparkline(curve, min([low, *finite]), max([high, *finite]))
+    assert len(drawn) == min(CURVE, len(finite))
+    assert set(drawn) <= set(BLOCKS)
+
+
+def test_a_rising_curve_rises() -> None:
+    drawn = sparkline({epoch: epoch / 24 for epoch in range(25)}, 0, 1)
+    assert list(drawn) == sorted(drawn)
+    assert drawn[-1] == BLOCKS[-1]
