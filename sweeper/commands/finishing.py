@@ -24,8 +24,11 @@ def finish_by(
     storage: str | None,
     tracking_uri: str,
     workers: str | None,
-) -> None:
-    """Use what is left of the time after the search. What goes wrong is told: the search is not lost by it."""
+) -> bool:
+    """Use what is left of the time after the search, and return whether the best model is exported.
+
+    What goes wrong is told: the search is not lost by it.
+    """
     from sweeper.commands.exporting import register_if_possible
     from sweeper.commands.studies import open_study
     from sweeper.config.engine import SimulateConfig
@@ -35,12 +38,12 @@ def finish_by(
     from sweeper.standings.winner import study_winner
 
     if isinstance(sweep.engine, SimulateConfig):
-        return
+        return False
     store = open_study(workspace, storage, sweep.study)
     winner = study_winner(store)
     if winner is None:
-        return
-    folder = workspace.export(sweep.study)
+        return False
+    folder, exported = workspace.export(sweep.study), False
     try:
         began = time.monotonic()
         _export(workspace, store, winner.number, tracking_uri)
@@ -51,11 +54,13 @@ def finish_by(
             _export(workspace, store, confirmed.number, tracking_uri)
         if finished_task(sweep).registered:
             register_if_possible(workspace, folder, tracking_uri)
+        exported = True
     except SweeperError as error:
         later = f"sweeper confirm {sweep.study}, then sweeper best {sweep.study} --export"
         warn(f"{error}\nThe search is complete and nothing of it is lost; later: {later}")
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
+    return exported
 
 
 def _export(workspace: Workspace, store: StudyStore, number: int, tracking_uri: str) -> None:

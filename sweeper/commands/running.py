@@ -7,7 +7,6 @@ import os
 import shlex
 import sys
 import time
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -79,12 +78,13 @@ def run_and_tell(
         )
     if any(row.value is not None for row in result.rows):
         show(ranked_table(result.rows, sweep, limit=20))
+    exported = False
     if deadline is not None and not result.interrupted:
-        finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
+        exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
-    _say_what_next(result, sweep, uri, storage)
+    _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
 
 
@@ -96,11 +96,6 @@ def _deadline(
 
     if sweep.budget.time is None:
         return None
-    from sweeper.display.tables import duration
-
-    when = datetime.now() + timedelta(seconds=sweep.budget.time)
-    told = f"the model is to be there in {duration(sweep.budget.time)}, at {when:%H:%M:%S}"
-    say(f"deadline: {told}. First the search, then the best trials again with fresh seeds, then the export")
     passed = 0.0 if clock or started is None else time.monotonic() - started
     return Deadline(clock or time.monotonic, sweep.budget.time - passed, of_study=of_study)
 
@@ -179,7 +174,9 @@ def say_disk_use(workspace: Workspace) -> None:
     say(f"disk: {workspace.state.name} holds {size(use.total)}{held}")
 
 
-def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, storage: str | None) -> None:
+def _say_what_next(
+    result: SweepResult, sweep: SweepConfig, tracking_uri: str, storage: str | None, *, exported: bool = False
+) -> None:
     """Close a run with the outcome, where to look and what to do.
 
     Exit 130 after an interruption, 75 after SIGTERM. Raises NoWinner where no trial has finished, TrackingRefused
@@ -208,6 +205,8 @@ def _say_what_next(result: SweepResult, sweep: SweepConfig, tracking_uri: str, s
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage and named else ""
     if isinstance(sweep.engine, SimulateConfig):
         say(f"simulated: nothing was trained.   next: sweeper status {study}{where}")
+    elif exported:
+        say(f"next: sweeper predict {study} PHOTOS   sweeper best {study}{where}")
     else:
         say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:

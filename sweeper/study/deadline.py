@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
@@ -72,6 +73,11 @@ class Deadline:
     def exported(self, seconds: float) -> None:
         """Take in how long the first export has taken."""
         self._export_s = seconds * RESERVE
+
+    def told(self) -> str:
+        """Say by when the model is to be there, and what comes before."""
+        when = datetime.now() + timedelta(seconds=self.left_s)
+        return f"{when:%H:%M:%S}; the search, then the best trials again with fresh seeds, then the export"
 
     @property
     def left_s(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -81,12 +82,13 @@ def run_sweep(
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
             card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            observer.opening(material.opening)
-            limit = None
+            limit, opening = None, material.opening
             if deadline is not None:
                 deadline.count_earlier(store.seconds_used)
+                opening = replace(opening, facts=(("deadline", deadline.told()), *opening.facts))
                 settled = store.epochs_planned or isinstance(sweep.sampler, GridConfig)
                 limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled)
+            observer.opening(opening)
             driver = Driver(
                 store,
                 folder,
