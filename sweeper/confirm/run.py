@@ -76,7 +76,8 @@ def confirm_leaders(
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)
-        judge = _Judge(ledger, leaders, seeds, sum(row.ended_ms is not None for row in rows))
+        enough = seeds if limit is None else FEWEST
+        judge = _Judge(ledger, leaders, enough, sum(row.ended_ms is not None for row in rows))
         outbox = Outbox(workspace, study.confirmation, card)
         driver = Driver(
             ledger,
@@ -91,7 +92,7 @@ def confirm_leaders(
         )
         with images_guarded(study.confirmation, prepared):
             result = driver.run(engine)
-        judged = judge.judgement(enough=FEWEST if limit and result.stopped_because else seeds)
+        judged = judge.judgement() if result.stopped_because or not ledger.remaining() else None
         if judged is not None:
             store.note(CONFIRMATION, judged.model_dump(mode="json"))
     return Confirmed(result, judged)
@@ -99,17 +100,17 @@ def confirm_leaders(
 
 @dataclass(frozen=True)
 class _Judge:
-    """Judges the leaders once nothing is left to train, and writes what the confirmation's run holds."""
+    """Judges the leaders once all have been trained with enough seeds, and writes what the confirmation's run holds."""
 
     ledger: Repetitions
     leaders: Sequence[TrialRow]
-    seeds: int
+    enough: int
     known_trials: int
 
-    def judgement(self, enough: int | None = None) -> Confirmation | None:
+    def judgement(self) -> Confirmation | None:
         """Judge by the seeds that all leaders have been trained with; None where those are fewer than enough."""
         seeds = self.ledger.full_rounds()
-        if seeds < (self.seeds if enough is None else enough):
+        if seeds < self.enough:
             return None
         outcomes = {row.number: self.ledger.outcomes(row.number) for row in self.leaders}
         return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, seeds, self.known_trials)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -47,3 +49,19 @@ def test_leaders_are_finished_trials_and_each_configuration_once() -> None:
     pruned = LEADERS[0].model_copy(update={"number": 1, "state": TrialState.PRUNED})
     twin = LEADERS[0].model_copy(update={"number": 5})
     assert [leader.number for leader in leaders_of([*LEADERS[:1], twin, pruned, *LEADERS[1:]], 2)] == [3, 8]
+
+
+def test_an_early_end_counts_the_seeds_that_all_have(tmp_path: Path) -> None:
+    ledger = Repetitions.begin(SWEEP, StudyFolder(tmp_path), LEADERS, 3)
+    ended = 0
+    for wanted in (0, 0, 1, 1, 2, 2, 3):
+        assert ledger.full_rounds() == wanted, ended
+        assert [len(ledger.outcomes(row.number)) for row in LEADERS] == [wanted, wanted]
+        if ended < 6:
+            (spec,) = ledger.next_group(1)
+            value = 0.5 + spec.number / 100
+            ledger.finish(
+                spec.number, TrialOutcome(state=TrialState.COMPLETE, best_value=value, best_epoch=1, epochs=1)
+            )
+            ended += 1
+    assert ledger.remaining() == 0
