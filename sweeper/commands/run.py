@@ -29,10 +29,16 @@ from sweeper.commands.options import (
     with_tracking_name,
 )
 from sweeper.commands.running import check_names, run_and_tell
+from sweeper.commands.terminal import say
+
+HOURS = 2.0
+"""How long a study of a folder of images takes, unless --for says otherwise."""
 
 
 def run(
-    space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
+    space: Annotated[
+        Path, typer.Argument(help="The search space, a YAML file; or a folder of images, for which one is written.")
+    ],
     overrides: OverridesOption = None,
     trials: TrialsOption = None,
     epochs: EpochsOption = None,
@@ -62,6 +68,8 @@ def run(
     from sweeper.config.loading import load_sweep, naming_lines
 
     started = time.monotonic()
+    if space.is_dir():
+        space = _space_for(space, for_, device)
     given = with_deadline(with_shorthands(overrides, trials, epochs, device), for_, until)
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
@@ -77,3 +85,24 @@ def run(
             started=started,
             counts_earlier=until is None,
         )
+
+
+def _space_for(images: Path, duration: str | None, device: str | None) -> Path:
+    """Return the search space for a folder of images: the one of its name that is here, else one written now."""
+    from sweeper.commands.init import write_proposal
+    from sweeper.config.bounds import SECONDS
+    from sweeper.config.bounds import duration as seconds_of
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.proposal.text import study_name
+
+    path = Path(f"{study_name(str(images))}.yaml")
+    if path.exists():
+        say(f"{path} is the search space for {images}; remove it for a new one")
+        return path
+    try:
+        hours = HOURS if duration is None else float(seconds_of(duration)) / SECONDS["h"]
+    except ValueError as error:
+        raise ConfigError([Problem("--for", "", f"{error}, got {duration}")]) from None
+    write_proposal(str(images), path, hours, device or "auto")
+    say(f"written to {path}, with a reason for each choice; edit it and run it again for others")
+    return path
