@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, Resize, bits_of, decode_square
-from sweeper.data.decoding_pool import decoding_pool
+from sweeper.data.decoding_pool import UNGUARDED, decoding_pool
 from sweeper.data.fingerprint import FileStates
 from sweeper.errors import DatasetError
 
@@ -173,7 +173,7 @@ def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
     except BrokenProcessPool as error:
         raise DatasetError(
             "a process that decodes images was killed, perhaps for want of memory; "
-            "run again, with a smaller stored_size or image_size if it happens again"
+            f"run again, with a smaller stored_size or image_size if it happens again; {UNGUARDED}"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

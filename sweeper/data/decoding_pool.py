@@ -9,9 +9,13 @@ from multiprocessing.synchronize import Lock
 
 from sweeper.child_process import live_with_parent
 from sweeper.data.decode import take_turns
+from sweeper.errors import DatasetError
 
 PROCESS_BYTES = 330 << 20
 """What a process takes that decodes images of up to LARGE_PIXELS, of the same format."""
+
+UNGUARDED = 'in a script, put what calls sweeper below `if __name__ == "__main__":`, as multiprocessing asks'
+"""Processes for decoding import the script that they were started from."""
 
 LARGE_BYTES = 1700 << 20
 """What the one takes that decodes an image of MAX_PIXELS, of the format that needs most: WebP, 16 bytes a pixel."""
@@ -25,6 +29,15 @@ def decoding_pool(at_most: int) -> ProcessPoolExecutor:
     spawn = multiprocessing.get_context("spawn")
     count = max(1, min(decoding_processes(), at_most))
     return ProcessPoolExecutor(count, spawn, initializer=_begin, initargs=(spawn.Lock(),))
+
+
+def require_guarded_script() -> None:
+    """Raise DatasetError in a process for decoding that is still importing the script which started it.
+
+    Such a process runs the script anew, down to the call that started it, and would wait for itself for ever.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise DatasetError(UNGUARDED)
 
 
 def decoding_processes() -> int:

@@ -12,6 +12,7 @@ from sweeper.data.cache import ImageCache
 from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
 from sweeper.data.decode_all import Progress
+from sweeper.data.decoding_pool import require_guarded_script
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, build_index, check_splits
@@ -55,6 +56,7 @@ def prepare(
 
     Raises `DatasetError` likewise.
     """
+    require_guarded_script()
     index = index or build_index(dataset, workspace)
     given = Depth(dataset.bits, tags_first=False) if dataset.bits else None
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, given)
