@@ -69,9 +69,9 @@ def space_text(
         ("      - {name: reduce_on_plateau, patience: {int: [1, 3]}}", "falls when the validation loss stalls"),
     ]
     if with_recipes:
-        lines += _first(
-            recipes(data, names[-1], choices.most_padding(int(size.value)), numbers, pretrained.value == "true")
-        )
+        backbone = names[-1] if machine.gpu else names[0]  # the larger one where that costs little
+        crops_at_most = choices.most_padding(int(size.value))
+        lines += _first(recipes(data, backbone, crops_at_most, numbers, pretrained.value == "true"))
     return "\n".join(_aligned(lines)) + "\n"
 
 
