@@ -13,6 +13,8 @@ SIDES = (32, 48, 64, 96, 128, 160, 224)
 LARGEST_ON_CPU = 96
 ON_CPU = ("resnet10t", "resnet18")
 ON_GPU = ("resnet18", "resnet34", "efficientnet_b0")
+WITH_WEIGHTS = ("convnext_tiny", "vit_small_patch16_224")
+"""On a GPU, where their pretrained weights are here: from scratch they need more images than most people have."""
 EPOCHS = (30, 20, 15, 10, 5, 3)
 FEWEST_TRIALS, MOST_TRIALS = 12, 60
 SHARE_TRAINED = 0.5
@@ -46,7 +48,8 @@ def image_size(data: DataFacts, machine: MachineFacts) -> Reasoned:
 def backbones(machine: MachineFacts) -> tuple[tuple[str, ...], Reasoned]:
     """Choose architectures, and whether they begin with pretrained weights."""
     known = ON_GPU if machine.gpu else ON_CPU
-    here = tuple(name for name in machine.weights if name.partition(".")[0] in known)
+    wanted = (*ON_GPU, *WITH_WEIGHTS) if machine.gpu else ON_CPU
+    here = tuple(name for name in machine.weights if name.partition(".")[0] in wanted)
     if here:
         return here, Reasoned("true", "their weights are in the cache of the model hub on this machine")
     why = "no weights of these are in the model hub's cache here; true, with a network, is better for photographs"

@@ -13,7 +13,7 @@ from sweeper.proposal import choices
 from sweeper.proposal.choices import Speed
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
-from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, Recipe, recipes
+from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, recipes
 from sweeper.safeguards.printable import one_line
 
 COMMENT_AT = 58
@@ -51,7 +51,7 @@ def space_text(
         ("search:", ""),
         (f"  backbone: {{choice: [{listed}]}}", "quick networks first; any name of timm"),
         (f"  pretrained: {pretrained.value}", pretrained.why),
-        *_of_pretrained(data, pretrained.value == "true"),
+        *_of_pretrained(data, names, pretrained.value == "true"),
         (f"  image_size: {size.value}", size.why),
         (f"  batch_size: {batches.value}", batches.why),
         ("  optimizer:", ""),
@@ -98,14 +98,14 @@ def _splits(data: DataFacts) -> Iterator[tuple[str, str]]:
         yield "  val_fraction: 0.2", "no validation split is given: a random fifth judges the trials"
 
 
-def _of_pretrained(data: DataFacts, pretrained: bool) -> Iterator[tuple[str, str]]:
+def _of_pretrained(data: DataFacts, names: Iterable[str], pretrained: bool) -> Iterator[tuple[str, str]]:
     if pretrained and data.fewest < FEW_IMAGES:
         yield (
             "  trainable: {choice: [all, head]}",
             f"a class has {data.fewest} images: the head alone may be the safer choice",
         )
-    if pretrained:
-        yield "  layer_decay: {choice: [1.0, 0.75]}", "first layers need less change than last ones"
+    if pretrained and any(name.startswith(TRANSFORMERS) for name in names):
+        yield "  layer_decay: {choice: [1.0, 0.75]}", "usual for transformers, whose first layers need less change"
 
 
 def _of_imbalance(data: DataFacts) -> Iterator[tuple[str, str]]:

@@ -74,6 +74,10 @@ def test_weights_that_are_here_are_used_and_no_others_are_asked_for() -> None:
     here = MachineFacts("a card", gpu=True, cores=16, weights=("resnet34.a1_in1k", "vit_base.x"))
     assert choices.backbones(here)[0] == ("resnet34.a1_in1k",)
     assert choices.backbones(here)[1].value == "true"
+    large = MachineFacts("a card", gpu=True, cores=16, weights=("vit_small_patch16_224.x",))
+    assert choices.backbones(large)[0] == ("vit_small_patch16_224.x",)
+    assert "layer_decay" in space_text(facts(), large, 2.0, lambda *_: 100.0)
+    assert "layer_decay" not in space_text(facts(), here, 2.0, lambda *_: 100.0)
     assert choices.backbones(GPU)[1].value == "false"
 
 
@@ -116,7 +120,9 @@ SHAPES = st.builds(
     grey=st.booleans(),
 )
 NAMES = st.lists(
-    st.sampled_from(["resnet18.a1_in1k", "resnet34.x", "efficientnet_b0.y", "vit_base.x"]), max_size=3, unique=True
+    st.sampled_from(["resnet18.a1_in1k", "resnet34.x", "efficientnet_b0.y", "vit_small_patch16_224.x"]),
+    max_size=3,
+    unique=True,
 )
 
 
