@@ -3,7 +3,8 @@
     python -m benchmarks.deadline    # 40 sweeps of 90 to 150 s, one at a time: 80 minutes on two cores
     python -m benchmarks.deadline --at-once 2 --name deadline_overloaded
 
-Each sweep gets a time of its own, on scikit-learn's digits. Beside it up to two busy processes come and go at random. What counts is the end of the whole program: the model exported, the report written.
+Each sweep gets a time of its own, on scikit-learn's digits. Beside it up to two busy processes come and go at random.
+What counts is the end of the whole program: the model exported, the report written.
 """
 
 from __future__ import annotations
