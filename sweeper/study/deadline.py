@@ -31,7 +31,7 @@ REPORT_S = 5.0
 LEAST_DELIVERY_S = 5.0
 """For MLflow, even where no time is left: without trouble it takes a second or two."""
 
-EXPORT_S = (15.0, 120.0)
+EXPORT_S = (25.0, 120.0)
 """An export with all its checks before one has been timed: a twentieth of the time, within these bounds."""
 
 RESERVE = 1.15
@@ -90,8 +90,13 @@ class Deadline:
         return self._export_s + REPORT_S
 
     def search_left_s(self, epochs: int) -> float:
-        """Return how long the search may still go on, where a trial has this number of epochs."""
-        return self.left_s - self._export_s - self._confirming_s(epochs) - self.finish_s
+        """Return how long the search may still go on, where a trial has this number of epochs.
+
+        A second export is kept time for only where something may come between the two.
+        """
+        confirming_s = self._confirming_s(epochs)
+        before_it = self._export_s + confirming_s if confirming_s else 0.0
+        return self.left_s - before_it - self.finish_s
 
     def _confirming_s(self, epochs: int) -> float:
         share, trial_s = CONFIRMING * self._seconds, self.pace.trial_s(epochs)

@@ -245,3 +245,11 @@ def test_a_server_that_takes_nothing_does_not_use_up_the_time() -> None:
     assert search.limit.delivery_s() == 5
     assert ConfirmingLimit(search.deadline, 10).delivery_s() == pytest.approx(300 - 50 - 5)
     assert Timeout(10, 0, search.clock).delivery_s() == inf
+
+
+def test_without_time_to_confirm_anything_no_second_export_is_kept_time_for() -> None:
+    search = Search(1000, 10, settled=True)
+    assert search.deadline.search_left_s(10) == pytest.approx(1000 - 50 - 250 - 55)
+    search.trial(0, 60)
+    assert search.clock() == 600
+    assert search.deadline.search_left_s(10) == pytest.approx(400 - 55)
