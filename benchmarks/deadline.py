@@ -1,7 +1,7 @@
 """Whether `sweeper run --for` keeps its deadline while other processes load the machine.
 
     python -m benchmarks.deadline    # 40 sweeps of 90 to 150 s, one at a time: 80 minutes on two cores
-    python -m benchmarks.deadline --at-once 2 --name deadline_overloaded
+    python -m benchmarks.deadline --at-once 2 --name deadline_2
 
 Each sweep gets a time of its own, on scikit-learn's digits. Beside it up to two busy processes come and go at random.
 What counts is the end of the whole program: the model exported, the report written.

@@ -68,7 +68,7 @@ def run(
     from sweeper.config.loading import load_sweep, naming_lines
 
     started = time.monotonic()
-    if space.is_dir():
+    if _is_folder(space):
         space = _space_for(space, for_, device)
     given = with_deadline(with_shorthands(overrides, trials, epochs, device), for_, until)
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
@@ -85,6 +85,14 @@ def run(
             started=started,
             counts_earlier=until is None,
         )
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether there is a folder of this name; of one that no file can have there is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _space_for(images: Path, duration: str | None, device: str | None) -> Path:

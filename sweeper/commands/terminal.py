@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from sweeper.display.cells import message
 
@@ -43,9 +43,16 @@ def refuse(text: str) -> None:
     err.print(message(text, "red"), soft_wrap=True)
 
 
-def show(table: Table) -> None:
-    """Print a table."""
+def show(table: RenderableType) -> None:
+    """Print a table, or several parts of a view."""
     out.print(table)
+
+
+@contextmanager
+def redrawn() -> Iterator[Callable[[RenderableType], None]]:
+    """Give what shows a view in place of the one before, while the block runs; for a terminal."""
+    with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda view: live.update(view, refresh=True)
 
 
 def write(text: str) -> None:

@@ -9,11 +9,10 @@ import typer
 
 from sweeper.commands.options import StorageOption, StudyArgument
 from sweeper.commands.studies import open_study, this_workspace
-from sweeper.commands.terminal import out
+from sweeper.commands.terminal import out, redrawn, show
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
+    from sweeper.display.watch import View
     from sweeper.search.study_store import StudyStore
 
 AROUND = 8
@@ -31,21 +30,19 @@ def watch(
 
     It ends when the study does. Without a terminal it shows the study once.
     """
-    from rich.live import Live
-
     from sweeper.study.lock import is_running
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     folder = workspace.study(store.sweep.study)
     if not out.is_terminal:
-        out.print(_view(store, LINES_OF_A_PIPE, running=is_running(folder)))
+        show(_view(store, LINES_OF_A_PIPE, running=is_running(folder)))
         return
     try:
-        with Live(console=out, auto_refresh=False, vertical_overflow="crop") as live:
+        with redrawn() as draw:
             while True:
                 running = is_running(folder)
-                live.update(_view(store, max(3, out.size.height - AROUND), running=running), refresh=True)
+                draw(_view(store, max(3, out.size.height - AROUND), running=running))
                 if not running:
                     return
                 time.sleep(every)
@@ -54,7 +51,7 @@ def watch(
         return
 
 
-def _view(store: StudyStore, lines: int, *, running: bool) -> RenderableType:
+def _view(store: StudyStore, lines: int, *, running: bool) -> View:
     from sweeper.display.watch import shown, watch_view
 
     rows = store.rows()

@@ -16,6 +16,9 @@ from sweeper.display.tables import duration, score, settings_of, short, state_ce
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order
 
+View = RenderableType
+"""What a terminal shows."""
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE = 12
 """Characters of a curve."""
@@ -39,7 +42,7 @@ def watch_view(
     budget: int,
     *,
     running: bool,
-) -> RenderableType:
+) -> View:
     """Return the study at this moment: `rows` are all trials, `chosen` those that get a line."""
     forecast = Forecast(list(rows), budget, sweep.objective)
     at_work = sum(row.state is TrialState.RUNNING for row in rows)
@@ -49,7 +52,7 @@ def watch_view(
     return Group(*_headlines(forecast, sweep, at_work, running=running), _table(rows, chosen, curves, sweep))
 
 
-def _headlines(forecast: Forecast, sweep: SweepConfig, at_work: int, *, running: bool) -> list[RenderableType]:
+def _headlines(forecast: Forecast, sweep: SweepConfig, at_work: int, *, running: bool) -> list[View]:
     open_ended = sweep.budget.open_ended
     trials = f"{forecast.ended}{'' if open_ended else f'/{forecast.budget}'} trials"
     facts = [trials, f"best {score(forecast.best)}"]
@@ -93,8 +96,8 @@ def sparkline(curve: Mapping[int, float], low: float, high: float) -> str:
         return ""
     width = min(CURVE, len(epochs))
     picked = [curve[epochs[(place + 1) * len(epochs) // width - 1]] for place in range(width)]
-    span = high - low
-    heights = [(value - low) / span if span > 0 else 0.5 for value in picked]
+    span = high / 2 - low / 2  # halves, since the whole of the largest numbers would be infinite
+    heights = [(value / 2 - low / 2) / span if span > 0 else 0.5 for value in picked]
     return "".join(BLOCKS[min(len(BLOCKS) - 1, int(height * len(BLOCKS)))] for height in heights)
 
 

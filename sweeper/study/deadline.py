@@ -139,7 +139,7 @@ class SearchLimit:
 
     def used_up(self) -> str | None:
         left_s, trial_s = self._deadline.search_left_s(self._epochs), self._pace.trial_s(self._epochs)
-        if left_s <= 0:
+        if left_s <= 0 and (self._complete or self._pace.busy):  # one trial is begun whatever the time
             return "the time for the search is used up"
         if self._pace.ended and trial_s is not None and trial_s > left_s:
             return f"a trial takes about {trial_s:.0f} s, and {left_s:.0f} s are left for the search"

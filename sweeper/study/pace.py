@@ -69,6 +69,11 @@ class Pace:
         return None if self.epoch_s is None else overhead + epochs * self.epoch_s
 
     @property
+    def busy(self) -> bool:
+        """Whether any trial runs."""
+        return bool(self._running)
+
+    @property
     def ended(self) -> bool:
         """Whether any trial with an epoch has ended."""
         return bool(self._epochs_s)

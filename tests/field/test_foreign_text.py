@@ -201,6 +201,7 @@ DISPLAY = (
     "sweeper/display/cells.py",
     "sweeper/display/live.py",
     "sweeper/display/plain.py",
+    "sweeper/display/watch.py",
     "sweeper/commands/terminal.py",
 )
 

@@ -155,11 +155,19 @@ def test_a_bad_override_is_refused_with_its_text_and_creates_nothing(ask: Ask, t
     assert expected in message
 
 
-@pytest.mark.parametrize("name", ["nowhere.yaml", ".", "space.yaml/x", "x" * 300, "latin.yaml"])
+@pytest.mark.parametrize("name", ["nowhere.yaml", "space.yaml/x", "x" * 300, "latin.yaml"])
 def test_a_search_space_that_cannot_be_read_is_named(ask: Ask, tmp_path: Path, name: str) -> None:
     (tmp_path / "space.yaml").write_text(MINIMAL)
     (tmp_path / "latin.yaml").write_bytes("study: größe\n".encode("latin-1"))
     assert name in refused(ask, tmp_path, "run", name)
+
+
+def test_a_folder_that_is_no_data_set_is_named(ask: Ask, tmp_path: Path) -> None:
+    before = everything_in(tmp_path)
+    answer = ask("run", ".")
+    assert answer.code == 3
+    assert "no class folders: it holds neither folders nor images" in answer.err
+    assert everything_in(tmp_path) == before
 
 
 @pytest.mark.parametrize(

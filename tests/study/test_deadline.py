@@ -253,3 +253,10 @@ def test_without_time_to_confirm_anything_no_second_export_is_kept_time_for() ->
     search.trial(0, 60)
     assert search.clock() == 600
     assert search.deadline.search_left_s(10) == pytest.approx(400 - 55)
+
+
+def test_even_a_time_that_is_too_short_for_anything_has_one_trial(workspace: Workspace) -> None:
+    result, deadline = run(workspace, sweep_of(1, epoch=10, epochs=3))
+    assert TrialState.COMPLETE in states(result)
+    assert {row.epochs for row in result.rows if row.state is TrialState.COMPLETE} == {1}
+    assert deadline.left_s < 0
