@@ -27,7 +27,7 @@ LEADERS = 5
 
 
 def shown(rows: Sequence[TrialRow], sweep: SweepConfig, most: int) -> list[TrialRow]:
-    """Return what is worth a line, by number and at most so many: the trials that run, the best, then the latest."""
+    """Return at most `most` trials that get a line, by number: those that run, the best ones, then the latest."""
     running = [row for row in rows if row.state is TrialState.RUNNING]
     latest = [row for row in reversed(rows) if row.state.ended or row.state is TrialState.PAUSED]
     wanted = {row.number: row for row in [*running, *in_order(rows, sweep)[:LEADERS], *latest]}

@@ -1,4 +1,4 @@
-"""The stages of a backbone, so that all but the last can be frozen, and its layers, which may have rates of theirs."""
+"""The stages of a backbone, so that all but the last can be frozen, and its layers, so that each may have its rate."""
 
 from __future__ import annotations
 

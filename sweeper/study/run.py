@@ -86,8 +86,7 @@ def run_sweep(
             if deadline is not None:
                 deadline.count_earlier(store.seconds_used)
                 opening = replace(opening, facts=(("deadline", deadline.told()), *opening.facts))
-                settled = store.epochs_planned or isinstance(sweep.sampler, GridConfig)
-                limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled)
+                limit = _search_limit(deadline, store)
             observer.opening(opening)
             driver = Driver(
                 store,
@@ -103,6 +102,12 @@ def run_sweep(
             )
             with images_guarded(folder, material.images):
                 return driver.run(engine)
+
+
+def _search_limit(deadline: Deadline, store: StudyStore) -> SearchLimit:
+    """Return the part of the time that is for the search; a grid keeps its epochs, and so does a study with trials."""
+    settled = store.epochs_planned or isinstance(store.sweep.sampler, GridConfig)
+    return SearchLimit(deadline, store.sweep.budget.epochs, settled=settled)
 
 
 def _put_in_line(store: StudyStore, sweep: SweepConfig, leaders: Mapping[str, Mapping[str, Any]]) -> None:

@@ -37,7 +37,7 @@ class TimeLimit(Protocol):
 
 
 class Timeout:
-    """After so many seconds no more trials are started, and those that run are finished; None for no limit."""
+    """After this number of seconds no more trials start, and those that run are finished; None for no limit."""
 
     def __init__(self, seconds: float | None, used_s: float, clock: Clock):
         self._seconds = seconds
