@@ -90,7 +90,7 @@ def _confirm(
     complete = sum(row.state is TrialState.COMPLETE for row in result.rows)
     plan = deadline.confirming(epochs, complete)
     if plan is None:
-        say("not confirmed: no time is left to train the best trials again; what leads may lead by luck")
+        say("not confirmed: no time is left to train the best trials again; the best trial may be the best by luck")
         return
     left = duration(deadline.left_s - deadline.finish_s)
     say(f"training the {plan.leaders} best trials again with up to {plan.seeds} fresh seeds each, for {left}")
@@ -104,4 +104,4 @@ def _confirm(
         limit=ConfirmingLimit(deadline, epochs),
     )
     if judged is None:
-        say("not confirmed: the time was too short for two fresh seeds of each; what leads may lead by luck")
+        say("not confirmed: the time was too short for two fresh seeds of each; the best trial may be the best by luck")

@@ -20,7 +20,7 @@ def init(
     force: ForceOption = False,
     device: DeviceOption = "auto",
     with_recipes: Annotated[
-        bool, typer.Option("--recipes/--no-recipes", help="Put settings that are known to be good first, as `enqueue`.")
+        bool, typer.Option("--recipes/--no-recipes", help="Try settings of common practice first, as `enqueue`.")
     ] = True,
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""

@@ -118,7 +118,7 @@ ForOption = Annotated[
 ]
 UntilOption = Annotated[
     str | None,
-    typer.Option("--until", metavar="TIME", help="The same by a moment: 18:00, or 2030-01-31T18:00."),
+    typer.Option("--until", metavar="TIME", help="The same, by the time of day or a date: 18:00, or 2030-01-31T18:00."),
 ]
 
 

@@ -58,7 +58,7 @@ def enqueue(
     ],
     name: Annotated[str | None, typer.Option(help="What the configuration is called, by default its settings.")] = None,
 ) -> None:
-    """Try a configuration next. What it leaves out the sampler chooses; what is in line by name comes once."""
+    """Try a configuration next. The sampler chooses what it leaves out; each name is tried once."""
     from sweeper.config.document import read_document
     from sweeper.errors import ConfigError, Problem
     from sweeper.study.requests import Enqueue
@@ -68,7 +68,7 @@ def enqueue(
         if "=" not in setting:
             rule = f"a setting is written KEY=VALUE, as in optimizer.lr=0.01, got {setting}"
             raise ConfigError([Problem("KEY=VALUE", "", rule)])
-        document.override(setting.removeprefix("search."))
+        document.override(setting.removeprefix("search."), option="")
     if document.problems:
         raise ConfigError(document.problems)
     called = name or " ".join(settings)

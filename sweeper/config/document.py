@@ -92,9 +92,9 @@ class Document:
             key = key[:-1]
         return self.places.get(key, self.source)
 
-    def override(self, assignment: str) -> None:
-        """Apply `search.batch_size=64`; the value is read as YAML."""
-        place = f"--set {assignment}"
+    def override(self, assignment: str, option: str = "--set ") -> None:
+        """Apply `search.batch_size=64`, given by an option; the value is read as YAML."""
+        place = f"{option}{assignment}"
         dotted, equals, text = assignment.partition("=")
         if not equals or not dotted.strip():
             self.problems.append(Problem(place, "", "an override is written KEY=VALUE, as in search.batch_size=64"))

@@ -1,7 +1,7 @@
-"""Settings that are good to begin with, by what the images and the machine are: the first trials of a first study.
+"""Settings of common practice to begin with, by what the images and the machine are: the first trials of a first study.
 
-They lie in the search space that is written, so that the search goes on from them. They are common practice; what they
-are worth beside settings drawn from that space has not been measured.
+They lie in the search space that is written, so that the search goes on from them. What they are worth
+beside settings drawn from that space has not been measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TRANSFORMERS = ("vit_", "deit", "swin", "beit", "eva", "xcit", "cait")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A configuration by its name, as `enqueue` takes it, and why it is tried first."""
+    """A configuration by its name, as `enqueue` takes it, and why it comes first."""
 
     name: str
     why: str

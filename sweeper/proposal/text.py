@@ -29,7 +29,7 @@ def space_text(
     *,
     with_recipes: bool = True,
 ) -> str:
-    """Return a search space that runs as it is, with configurations that are known to be good put first."""
+    """Return a search space that runs as it is, with configurations of common practice put first."""
     size = choices.image_size(data, machine)
     names, pretrained = choices.backbones(machine)
     numbers, batches = choices.batch_sizes(data)

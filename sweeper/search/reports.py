@@ -7,9 +7,10 @@ from optuna.trial import FrozenTrial
 
 from sweeper.config.pruner import PlateauConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.results import Cut
 from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.replay import decide
-from sweeper.search.stored_trial import DECISION, PRUNED_AT
+from sweeper.search.stored_trial import CUT, DECISION, PRUNED_AT
 
 
 class Reports:
@@ -44,6 +45,16 @@ class Reports:
             trial.set_user_attr(PRUNED_AT, epoch)
         trial.report(value, epoch)
         return bool(decision["prune"])
+
+    def cut(self, trial: optuna.Trial, epoch: int, cut: Cut) -> None:
+        """Note that a trial ends with an epoch that is known, and why; `take` says so from now on."""
+        trial.set_user_attr(CUT, cut.model_dump())
+        trial.set_user_attr(PRUNED_AT, epoch)
+
+    def cut_of(self, trial: optuna.Trial) -> Cut | None:
+        """Return why a trial was cut short, if it was."""
+        stored = trial.user_attrs.get(CUT)
+        return None if stored is None else Cut.model_validate(stored)
 
     def _with_rate(self, trial: optuna.Trial, known: FrozenTrial, epoch: int, rate: float | None) -> FrozenTrial:
         """Note the learning rate of an epoch, where the pruner asks for it and it has changed."""

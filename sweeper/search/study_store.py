@@ -37,13 +37,11 @@ from sweeper.search.stored_sweep import refuse_changes, stored_sweep, with_epoch
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
-    CUT,
     ENDINGS,
     EPOCHS,
     FINISHED,
     MEMORY_KILLS,
     OUTCOME,
-    PRUNED_AT,
     SECONDS_USED,
     SWEEP,
     paused_after,
@@ -88,8 +86,9 @@ class StudyStore:
 
     def _use(self, sweep: SweepConfig, epochs: int | None) -> None:
         """Take up a search space, and the epochs that a deadline leaves to each trial."""
-        study, self._sweep = self._study, sweep if epochs is None else with_epochs(sweep, epochs)
-        sweep = self._sweep
+        study = self._study
+        self._sweep = sweep = sweep if epochs is None else with_epochs(sweep, epochs)
+        study.pruner = build_pruner(sweep.pruner, sweep.budget.epochs)
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
         self._asking = Asking(study, sweep)
@@ -107,15 +106,12 @@ class StudyStore:
                 storage=Mirror(storage),
                 study_name=sweep.study,
                 directions=[goal.direction for goal in sweep.goals],
-                pruner=build_pruner(sweep.pruner, sweep.budget.epochs),
                 load_if_exists=True,
             )
             stored = study.user_attrs.get(SWEEP)
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
-            if epochs := study.user_attrs.get(EPOCHS):
-                study.pruner = build_pruner(sweep.pruner, epochs)
         return cls(study, sweep, storage_url, storage.engine, keeps_log=True)
 
     @classmethod
@@ -331,27 +327,19 @@ class StudyStore:
     @_guarded
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that a trial ends with this epoch, and why; `report` says so from now on."""
-        self._live[number].set_user_attr(CUT, cut.model_dump())
-        self._live[number].set_user_attr(PRUNED_AT, epoch)
+        self._reports.cut(self._live[number], epoch, cut)
         if cut.again:
             self._queue.again(number)
 
     def cut_of(self, number: int) -> Cut | None:
         """Return why a live trial was cut short, if it was."""
-        stored = self._live[number].user_attrs.get(CUT)
-        return None if stored is None else Cut.model_validate(stored)
-
-    @property
-    def epochs_planned(self) -> bool:
-        """Whether the number of epochs that trials have is settled, by a deadline or because there are trials."""
-        return EPOCHS in self._study.user_attrs or any(row.epochs for row in self.rows())
+        return self._reports.cut_of(self._live[number])
 
     @_guarded
     def plan_epochs(self, epochs: int) -> None:
         """Give every trial from now on this number of epochs."""
         self._study.set_user_attr(EPOCHS, epochs)
         self._use(self._sweep, epochs)
-        self._study.pruner = build_pruner(self._sweep.pruner, epochs)
 
     @_guarded
     def set_trials(self, trials: int) -> None:

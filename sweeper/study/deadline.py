@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
 from sweeper.study.pace import Pace
-from sweeper.study.time_limit import Clock
+from sweeper.study.time_limit import Clock, TimeLimit
 
 CONFIRMING = 0.25
 """The most of the whole time that is kept for training the best trials again."""
@@ -66,7 +66,7 @@ class Deadline:
         self.pace = Pace(clock)
 
     def count_earlier(self, seconds: float) -> None:
-        """Take off what earlier runs of the command have spent on the study."""
+        """Subtract the time that earlier runs of the command have spent on the study."""
         if self._of_study:
             self._end -= seconds
 
@@ -76,8 +76,10 @@ class Deadline:
 
     def told(self) -> str:
         """Say by when the model is to be there, and what comes before."""
-        when = datetime.now() + timedelta(seconds=self.left_s)
-        return f"{when:%H:%M:%S}; the search, then the best trials again with fresh seeds, then the export"
+        now = datetime.now()
+        when = now + timedelta(seconds=self.left_s)
+        moment = f"{when:%H:%M:%S}" if when.date() == now.date() else f"{when:%Y-%m-%d %H:%M}"
+        return f"{moment}; the search, then the best trials again with fresh seeds, then the export"
 
     @property
     def left_s(self) -> float:
@@ -111,7 +113,7 @@ class Deadline:
     def confirming(self, epochs: int, complete: int) -> Confirming | None:
         """Return which trainings with fresh seeds fit into the time that is left; None where too few do.
 
-        `complete`: how many trials have finished, of which the best are taken.
+        `complete`: how many trials are complete; the best of them are trained again.
         """
         trial_s = self.pace.trial_s(epochs)
         if trial_s is None:
@@ -124,24 +126,33 @@ class Deadline:
         return None
 
 
-class SearchLimit:
+class SearchLimit(TimeLimit):
     """The part of the time before a deadline in which trials are searched.
 
-    `settled`: whether the number of epochs that trials have may no longer change; then `epochs` is it.
+    While no trial is complete, of this run or an earlier one, the search goes on whatever the time: there has to be a
+    model.
+
+    Args:
+        deadline: When the model is to be there.
+        epochs: The most that a trial has.
+        settled: Whether that number may no longer change.
+        complete: Whether an earlier run has left a complete trial.
     """
 
-    def __init__(self, deadline: Deadline, epochs: int, *, settled: bool):
+    def __init__(self, deadline: Deadline, epochs: int, *, settled: bool, complete: bool = False):
         self._deadline = deadline
         self._pace = deadline.pace
         self._epochs = epochs
         self._settled = settled
-        self._complete = False  # any trial
+        self._complete = complete
 
     def used_up(self) -> str | None:
+        if not self._complete:
+            return None
         left_s, trial_s = self._deadline.search_left_s(self._epochs), self._pace.trial_s(self._epochs)
-        if left_s <= 0 and (self._complete or self._pace.busy):  # one trial is begun whatever the time
+        if left_s <= 0:
             return "the time for the search is used up"
-        if self._pace.ended and trial_s is not None and trial_s > left_s:
+        if trial_s is not None and trial_s > left_s:
             return f"a trial takes about {trial_s:.0f} s, and {left_s:.0f} s are left for the search"
         return None
 
@@ -190,7 +201,7 @@ class SearchLimit:
         self._pace.trial_ended(number)
 
 
-class ConfirmingLimit:
+class ConfirmingLimit(TimeLimit):
     """The part of the time before a deadline in which the best trials are trained again."""
 
     def __init__(self, deadline: Deadline, epochs: int):
@@ -207,13 +218,3 @@ class ConfirmingLimit:
 
     def delivery_s(self) -> float:
         return max(LEAST_DELIVERY_S, self._deadline.left_s - self._deadline.finish_s)
-
-    def group_started(self, group: Sequence[TrialSpec]) -> None: ...
-
-    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:  # noqa: ARG002
-        return None
-
-    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
-        return None
-
-    def trial_ended(self, number: int, *, complete: bool) -> None: ...

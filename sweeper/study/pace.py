@@ -67,13 +67,3 @@ class Pace:
         """Seconds of a whole trial of this number of epochs, from its start on a worker to the next one's."""
         overhead = median(self._overheads_s) if self._overheads_s else 0.0
         return None if self.epoch_s is None else overhead + epochs * self.epoch_s
-
-    @property
-    def busy(self) -> bool:
-        """Whether any trial runs."""
-        return bool(self._running)
-
-    @property
-    def ended(self) -> bool:
-        """Whether any trial with an epoch has ended."""
-        return bool(self._epochs_s)

@@ -99,8 +99,8 @@ class Inbox:
         write_whole(path.with_suffix(".refused"), why)
         path.unlink(missing_ok=True)
 
-    def forget_moods(self) -> None:
-        """Remove requests to stop, pause or go on that came before this driver: they were meant for another one."""
+    def forget_old(self) -> None:
+        """Remove requests to stop, pause or go on that came before this driver started, and old answers."""
         for path, request in self.waiting():
             if isinstance(request, Stop | Pause | Resume):
                 path.unlink(missing_ok=True)

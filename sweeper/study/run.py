@@ -11,7 +11,8 @@ from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import Workspace
-from sweeper.search.stored_trial import CARD
+from sweeper.results import TrialState
+from sweeper.search.stored_trial import CARD, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
@@ -24,6 +25,7 @@ from sweeper.study.lock import study_lock
 from sweeper.study.material import material_of
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
+from sweeper.study.opening import Opening
 from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
@@ -82,11 +84,7 @@ def run_sweep(
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
             card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            limit, opening = None, material.opening
-            if deadline is not None:
-                deadline.count_earlier(store.seconds_used)
-                opening = replace(opening, facts=(("deadline", deadline.told()), *opening.facts))
-                limit = _search_limit(deadline, store)
+            limit, opening = _limited(deadline, store, material.opening)
             observer.opening(opening)
             driver = Driver(
                 store,
@@ -104,10 +102,19 @@ def run_sweep(
                 return driver.run(engine)
 
 
-def _search_limit(deadline: Deadline, store: StudyStore) -> SearchLimit:
-    """Return the part of the time that is for the search; a grid keeps its epochs, and so does a study with trials."""
-    settled = store.epochs_planned or isinstance(store.sweep.sampler, GridConfig)
-    return SearchLimit(deadline, store.sweep.budget.epochs, settled=settled)
+def _limited(deadline: Deadline | None, store: StudyStore, opening: Opening) -> tuple[SearchLimit | None, Opening]:
+    """Return the part of the time that is for the search, and the opening with the deadline; without one nothing new.
+
+    A grid keeps its epochs, and so does a study that has trials.
+    """
+    if deadline is None:
+        return None, opening
+    deadline.count_earlier(store.seconds_used)
+    rows, planned = store.rows(), store.noted(EPOCHS) is not None
+    settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
+    complete = any(row.state is TrialState.COMPLETE for row in rows)
+    limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled, complete=complete)
+    return limit, replace(opening, facts=(("deadline", deadline.told()), *opening.facts))
 
 
 def _put_in_line(store: StudyStore, sweep: SweepConfig, leaders: Mapping[str, Mapping[str, Any]]) -> None:

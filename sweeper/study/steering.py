@@ -1,4 +1,4 @@
-"""A driver's ear for what it is asked for while it runs."""
+"""What a driver does about the requests that reach it while it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Steering:
 
     def begin(self) -> None:
         """Forget what an earlier driver was asked for and this one is not."""
-        self._inbox.forget_moods()
+        self._inbox.forget_old()
 
     def heed(self, live: Callable[[int], bool], stop: Callable[[str], None], tell: Callable[[str], None]) -> None:
         """Carry out what has been asked for. `live` says whether a trial runs; `stop` ends the search for a reason."""
@@ -47,7 +47,7 @@ class Steering:
         match request:
             case Stop():
                 self.paused = False
-                stop("asked to by `sweeper stop`")
+                stop("`sweeper stop` asked for it")
                 return "stop: trials that run are finished"
             case Pause():
                 self.paused = True
@@ -75,6 +75,8 @@ class Steering:
 
     def _enqueue(self, name: str, settings: dict[str, object]) -> None:
         sweep = self._store.sweep
+        if sweep.sampler.name == "grid":
+            raise StudyError(f"the sampler grid of {sweep.study} tries every combination anyway")
         misfits = fit(sweep.search, settings).misfits
         if misfits:
             raise StudyError(f"not in the search space of {sweep.study}: {'; '.join(map(str, misfits))}")

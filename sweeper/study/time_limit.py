@@ -13,30 +13,40 @@ Clock = Callable[[], float]
 
 
 class TimeLimit(Protocol):
-    """Watches the trials of one run of a driver, and says what the time still allows."""
+    """Watches the trials of one run of a driver, and says what the time still allows.
+
+    What a limit does not look at has a default here, which changes nothing.
+    """
 
     def used_up(self) -> str | None:
         """Return why no more trials are started, or None while they may be."""
 
     def over(self) -> bool:
         """Return whether the trials that still run are left as they are."""
+        return False
 
     def delivery_s(self) -> float:
         """Return how long records may take to arrive in MLflow after the last trial; the rest stays on disk."""
+        return inf
 
-    def group_started(self, group: Sequence[TrialSpec]) -> None: ...
+    def group_started(self, group: Sequence[TrialSpec]) -> None:  # noqa: ARG002
+        """Take in that a worker was given trials."""
+        return
 
-    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
+    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:  # noqa: ARG002
         """Take in an epoch; return how many each trial has from now on, where that changes."""
+        return None
 
-    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:
+    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
         """Return why a trial that could go on ends with this epoch, or None where it goes on."""
+        return None
 
-    def trial_ended(self, number: int, *, complete: bool) -> None:
+    def trial_ended(self, number: int, *, complete: bool) -> None:  # noqa: ARG002
         """Take in that a trial is no longer on its worker, and whether it is complete."""
+        return
 
 
-class Timeout:
+class Timeout(TimeLimit):
     """After this number of seconds no more trials start, and those that run are finished; None for no limit."""
 
     def __init__(self, seconds: float | None, used_s: float, clock: Clock):
@@ -47,19 +57,3 @@ class Timeout:
     def used_up(self) -> str | None:
         over = self._end is not None and self._clock() >= self._end
         return f"the time of {self._seconds:g} s is used up" if over else None
-
-    def over(self) -> bool:
-        return False
-
-    def delivery_s(self) -> float:
-        return inf
-
-    def group_started(self, group: Sequence[TrialSpec]) -> None: ...
-
-    def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:  # noqa: ARG002
-        return None
-
-    def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
-        return None
-
-    def trial_ended(self, number: int, *, complete: bool) -> None: ...

@@ -79,7 +79,7 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     assert " of 400 trials done" in wait_for(tmp_path, "of 400 trials done")
     assert sweeper("stop", "s", folder=tmp_path).returncode == 0
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "log.txt").read_text()
-    assert "stopped: asked to by `sweeper stop`" in (tmp_path / "log.txt").read_text()
+    assert "stopped: `sweeper stop` asked for it" in (tmp_path / "log.txt").read_text()
     rows = StudyStore.load(f"sqlite:///{tmp_path / 'optuna.db'}", "s").rows()
     assert {row.state for row in rows} == {TrialState.COMPLETE}
     assert 0.00321 in [row.params["optimizer.lr"] for row in rows]
@@ -99,6 +99,7 @@ def test_without_a_running_study_there_is_nothing_to_steer(tmp_path: Path) -> No
     for command, wanted in (
         (["skip", "seven"], "should name a trial, such as mushrooms/7, got seven"),
         (["enqueue", "s", "batch_size"], "a setting is written KEY=VALUE"),
+        (["enqueue", "s", "batch_size=["], "batch_size=[: batch_size: the value is not valid YAML"),
         (["set", "s", "epochs=9"], "only trials=N can be changed while a study runs"),
         (["set", "s", "trials=many"], "should be a whole number from 1 to 1,000,000, got many"),
     ):

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.commands.engine import start_engine
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.simulated.clock import VirtualClock
@@ -20,11 +19,11 @@ from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.deadline import LEADERS, LEAST_TRIALS, ConfirmingLimit, Deadline, SearchLimit
 from sweeper.study.result import SweepResult
-from sweeper.study.run import run_sweep
 from sweeper.study.time_limit import Timeout
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import REASON_TAG, STATE_TAG
 from tests.study.test_driver import Silent
+from tests.study.test_simulated_study import run as simulated
 
 SECONDS = st.floats(1, 1e6)
 
@@ -155,16 +154,7 @@ def run(workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None
     clock = VirtualClock(0)
     assert sweep.budget.time is not None
     deadline = Deadline(clock, sweep.budget.time)
-    result = run_sweep(
-        sweep,
-        workspace=workspace,
-        storage_url=f"sqlite:///{workspace.optuna_database}",
-        tracking_uri=default_tracking_uri(workspace),
-        engine=lambda: start_engine(sweep, workspace, "2", clock=clock),
-        observer=observer or Silent(),
-        clock=clock,
-        deadline=deadline,
-    )
+    result = simulated(workspace, sweep, observer, clock=clock, deadline=deadline)
     return result, deadline
 
 
@@ -196,7 +186,6 @@ def test_too_many_epochs_become_fewer_and_the_trials_begun_are_trained_again(wor
     assert {row.epochs for row in result.rows if row.state is TrialState.COMPLETE and not row.reason} == {planned}
     stored = StudyStore.load(f"sqlite:///{workspace.optuna_database}", "s")
     assert stored.sweep.budget.epochs == planned
-    assert stored.epochs_planned
 
 
 def test_trials_that_do_not_end_in_time_end_with_an_epoch_and_mlflow_says_so(workspace: Workspace) -> None:
@@ -260,3 +249,16 @@ def test_even_a_time_that_is_too_short_for_anything_has_one_trial(workspace: Wor
     assert TrialState.COMPLETE in states(result)
     assert {row.epochs for row in result.rows if row.state is TrialState.COMPLETE} == {1}
     assert deadline.left_s < 0
+
+
+def test_a_trial_that_is_trained_again_is_no_model_yet(workspace: Workspace) -> None:
+    """The first trial is cut for its many epochs, and after it a whole one no longer fits."""
+    result, _ = run(workspace, sweep_of(150, epoch=9, epochs=50))
+    assert result.rows[0].state is TrialState.PRUNED
+    assert TrialState.COMPLETE in states(result)
+
+
+def test_a_study_that_has_a_model_starts_nothing_when_its_time_is_used_up(workspace: Workspace) -> None:
+    first, _ = run(workspace, sweep_of(3600))
+    again, _ = run(workspace, sweep_of(1))
+    assert len(again.rows) == len(first.rows)

@@ -12,6 +12,7 @@ import pytest
 from sweeper.commands.engine import clock_of, start_engine
 from sweeper.config.pruner import PromoteConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.errors import StudyChanged, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
@@ -49,18 +50,25 @@ def sweep_of(engine: Any, trials: int = 6) -> SweepConfig:
 
 
 def run(
-    workspace: Workspace, sweep: SweepConfig, observer: Silent | None = None, *, retry_failed: bool = False
+    workspace: Workspace,
+    sweep: SweepConfig,
+    observer: Silent | None = None,
+    *,
+    workers: str = "2",
+    clock: VirtualClock | None = None,
+    **options: Any,
 ) -> SweepResult:
-    clock = clock_of(sweep)
+    """Run a simulated study; `options` as of `run_sweep`."""
+    clock = clock or clock_of(sweep)
     return run_sweep(
         sweep,
         workspace=workspace,
         storage_url=f"sqlite:///{workspace.optuna_database}",
         tracking_uri=default_tracking_uri(workspace),
-        engine=lambda: start_engine(sweep, workspace, "2", clock=clock),
+        engine=lambda: start_engine(sweep, workspace, workers, clock=clock),
         observer=observer or Silent(),
         clock=clock,
-        retry_failed=retry_failed,
+        **options,
     )
 
 

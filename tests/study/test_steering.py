@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from sweeper.commands.engine import clock_of, start_engine
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialState
+from sweeper.search.study_store import StudyStore
 from sweeper.study.requests import (
     Enqueue,
     Inbox,
@@ -25,9 +25,9 @@ from sweeper.study.requests import (
     Stop,
     wait_for_answer,
 )
-from sweeper.study.run import run_sweep
-from sweeper.tracking.mlflow_store import default_tracking_uri
+from sweeper.study.steering import Steering
 from tests.study.test_driver import Silent
+from tests.study.test_simulated_study import run as simulated
 
 Act = Callable[[int, EpochMetrics], None]
 
@@ -65,16 +65,7 @@ def run(workspace: Workspace, act: Callable[[Inbox, int, int], None], trials: in
     sweep = SweepConfig.model_validate(content)
     inbox = Inbox.of(workspace.study("s"))
     observer = Acting(lambda number, metrics: act(inbox, number, metrics.epoch))
-    clock = clock_of(sweep)
-    result = run_sweep(
-        sweep,
-        workspace=workspace,
-        storage_url=f"sqlite:///{workspace.optuna_database}",
-        tracking_uri=default_tracking_uri(workspace),
-        engine=lambda: start_engine(sweep, workspace, "1", clock=clock),
-        observer=observer,
-        clock=clock,
-    )
+    result = simulated(workspace, sweep, observer, workers="1")
     assert list(inbox.folder.glob("*.json")) == []
     return result.rows, observer
 
@@ -91,7 +82,7 @@ def once(number: int, epoch: int, *requests: Request) -> Callable[[Inbox, int, i
 def test_stop_finishes_what_runs_and_starts_nothing_more(workspace: Workspace) -> None:
     rows, watching = run(workspace, once(1, 1, Stop()))
     assert [row.state for row in rows] == [TrialState.COMPLETE] * 2
-    assert watching.stopped_because == "asked to by `sweeper stop`"
+    assert watching.stopped_because == "`sweeper stop` asked for it"
     again, _ = run(workspace, lambda *_: None)
     assert len(again) == 5, "the same command goes on"
 
@@ -178,3 +169,20 @@ def test_an_unanswered_request_is_withdrawn(tmp_path: Path) -> None:
     path = Inbox.of(StudyFolder(tmp_path)).put(Stop())
     assert not wait_for_answer(path, 0)
     assert not path.exists()
+
+
+def test_a_grid_takes_nothing_into_its_line(workspace: Workspace) -> None:
+    sweep = SweepConfig.model_validate(
+        {
+            "study": "s",
+            "dataset": {"path": "nowhere"},
+            "sampler": "grid",
+            "search": {"backbone": "r", "weight_decay": {"choice": [0.0, 0.1]}},
+        }
+    )
+    store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
+    folder = workspace.study("s")
+    path = Inbox.of(folder).put(Enqueue(name="mine", settings={"weight_decay": 0.1}))
+    Steering(folder, store).heed(lambda _: False, lambda _: None, lambda _: None)
+    with pytest.raises(StudyError, match="the sampler grid of s tries every combination anyway"):
+        wait_for_answer(path, 0)
