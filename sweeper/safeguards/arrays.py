@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+ONE_AT_A_TIME = threading.Lock()
+"""numpy reads the head of an array by Python's parser, which in Python 3.11 fails now and then in several threads."""
 
 
 def packed(**arrays: npt.NDArray[Any]) -> bytes:
@@ -19,7 +23,7 @@ def packed(**arrays: npt.NDArray[Any]) -> bytes:
 def unpacked(content: bytes, *names: str) -> list[npt.NDArray[Any]]:
     """Return the arrays of an .npz file that have these names. Raises ValueError for one that is damaged or none."""
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        with ONE_AT_A_TIME, np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return [np.asarray(stored[name]) for name in names]
     except Exception as error:  # damaged files raise nearly anything from within the readers
         raise ValueError(f"no arrays of ours: {type(error).__name__} {error}".splitlines()[0]) from error
