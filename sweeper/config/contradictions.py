@@ -14,7 +14,7 @@ from sweeper.config.sweep import SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
 
 SSIM_WINDOW = 11
-WITHOUT_EFFECT = ("head", "label_smoothing")
+WITHOUT_EFFECT = ("head", "label_smoothing", "unfreezing", "test_time_augmentation")
 """What only a classifier has."""
 
 
@@ -66,6 +66,9 @@ def _of_epochs(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
         if (warmup := lowest(scheduler.warmup_epochs)) > budget:
             rule = f"warmup_epochs {_at_most(budget)}, got {warmup:g}: the learning rate would never be reached"
             yield ("search", "scheduler"), rule
+    if (alone := min(lowest(option.head_epochs) for option in options(sweep.search.unfreezing))) >= budget:
+        rule = f"should be below budget.epochs, {budget:,}, got {alone:g}: the backbone would never learn"
+        yield ("search", "unfreezing", "head_epochs"), f"{rule}; trainable: head says that"
 
 
 def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:

@@ -105,6 +105,18 @@ class SgdConfig(Frozen):
     nesterov: bool = Field(True, description="Nesterov momentum; has no effect when momentum is 0.")
 
 
+class ScheduleFreeConfig(Frozen):
+    """AdamW that averages its own steps in place of a schedule (Defazio et al., arXiv 2405.15682)."""
+
+    name: Literal["schedule_free_adamw"]
+    lr: LearningRate = Field(
+        2.5e-3, description="Learning rate, higher than AdamW's; with `scheduler: constant` and a warm-up."
+    )
+    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
+    betas: tuple[Annotated[Real, Field(gt=0, lt=1)], Beta] = (0.9, 0.999)
+    eps: Epsilon = 1e-8
+
+
 class TimmOptimizerConfig(Frozen):
     """Any other optimizer that timm's factory makes, by its name there."""
 
@@ -122,6 +134,7 @@ OWN_OPTIMIZERS = {
     "adam": "adam",
     "adamw": "adam",
     "sgd": "sgd",
+    "schedule_free_adamw": "schedule_free",
 }
 """Optimizers with settings of their own, by the tag of these; all others are timm's."""
 
@@ -132,7 +145,10 @@ def optimizer_kind(value: Any) -> str:
 
 
 OptimizerConfig = Annotated[
-    Annotated[AdamConfig, Tag("adam")] | Annotated[SgdConfig, Tag("sgd")] | Annotated[TimmOptimizerConfig, Tag("timm")],
+    Annotated[AdamConfig, Tag("adam")]
+    | Annotated[SgdConfig, Tag("sgd")]
+    | Annotated[ScheduleFreeConfig, Tag("schedule_free")]
+    | Annotated[TimmOptimizerConfig, Tag("timm")],
     Discriminator(optimizer_kind),
     BeforeValidator(named),
 ]
@@ -302,6 +318,22 @@ class ClassBalanceConfig(Frozen):
     loss: LossConfig = CrossEntropyConfig(name="cross_entropy")
 
 
+class UnfreezingConfig(Frozen):
+    """Which parts of the network begin to learn later. What does not learn yet costs no backward pass."""
+
+    head_epochs: EpochsOrNone = Field(
+        0, description="Epochs at the start in which the head alone learns (LP-FT, arXiv 2202.10054)."
+    )
+    stage_epochs: EpochsOrNone = Field(
+        0,
+        description="Then the stages of the backbone begin one after another, the last one first, each this many "
+        "epochs after the one before (gradual unfreezing, arXiv 1801.06146); 0 for all at once.",
+    )
+
+
+TestTimeAugmentation = Literal["none", "flip"]
+
+
 class TrialConfig(Frozen):
     """All hyperparameters of one trial."""
 
@@ -312,6 +344,7 @@ class TrialConfig(Frozen):
         "study:NAME/NUMBER: the backbone of another study's trial; false: none.",
     )
     trainable: Literal["all", "last_stage", "head"] = Field("all", description="What the optimizer may change.")
+    unfreezing: UnfreezingConfig = UnfreezingConfig()
     drop_rate: Rate = Field(0.0, description="Dropout rate handed to the backbone.")
     head: HeadConfig = HeadConfig()
     optimizer: OptimizerConfig = AdamConfig(name="adamw")
@@ -324,6 +357,17 @@ class TrialConfig(Frozen):
     )
     batch_size: BatchSize = Field(128, description="Images in one optimizer step.")
     image_size: ImageSide = Field(64, description="Side of the square training images, in pixels.")
+    progressive_resizing: Fraction = Field(
+        1.0,
+        description="Side of the first training images as a part of image_size: it grows to the whole in the first two "
+        "thirds of the epochs, which makes these cheaper. 1 for whole images always; 0.5 is usual. Images are "
+        "validated whole (EfficientNetV2, arXiv 2104.00298).",
+    )
+    test_time_augmentation: TestTimeAugmentation = Field(
+        "none",
+        description="flip: the model answers with the mean of its probabilities for an image and for its mirror image, "
+        "when it is validated and in its export. This doubles the cost of a prediction.",
+    )
     label_smoothing: Rate = 0.0
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()

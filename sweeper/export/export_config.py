@@ -12,7 +12,7 @@ import pydantic
 
 import sweeper
 from sweeper.config.bounds import ImageSide
-from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
+from sweeper.config.hyperparameters import Frozen, HeadConfig, TestTimeAugmentation, TrialConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError
@@ -117,14 +117,16 @@ class ExportConfig(Frozen):
     `interpolation`, then (value / 255 - mean) / std in every channel. Images with more than 8 bits are read by `depth`.
     Logits divided by the temperature of `calibration`
     are those of probabilities. A `soup` is one network with the mean of its members' weights; an `ensemble`
-    holds the networks of all its `members`; `architecture` and `head` are the winner's. `files` lists all
-    that belongs to the export; `digests` are those of all but this file, `seal` is that of all in here.
+    holds the networks of all its `members`; `architecture`, `head` and `test_time_augmentation` are the winner's.
+    `files` lists all that belongs to the export; `digests` are those of all but this file, `seal` is that of all
+    in here.
     """
 
     format: Literal["sweeper-export"] = "sweeper-export"
     version: Literal[1] = 1
     architecture: str
     head: HeadConfig
+    test_time_augmentation: TestTimeAugmentation = "none"
     classes: Classes
     mean: Means
     std: Deviations
@@ -172,7 +174,7 @@ class ExportConfig(Frozen):
 
     def network(self) -> TrialConfig:
         """Return what `build_classifier` needs to build the same network again."""
-        return TrialConfig(backbone=self.architecture, head=self.head, image_size=self.image_size)
+        return _network(self, self.image_size)
 
     def networks(self) -> tuple[TrialConfig, ...]:
         """Return the same for each member of an ensemble; for anything else, of the one network."""
@@ -186,7 +188,16 @@ def networks_of(source: ExportInput) -> tuple[TrialConfig, ...]:
 
 
 def _of_members(members: tuple[MergedTrial, ...], image_size: int) -> tuple[TrialConfig, ...]:
-    return tuple(TrialConfig(backbone=m.architecture, head=m.head, image_size=image_size) for m in members)
+    return tuple(_network(member, image_size) for member in members)
+
+
+def _network(made: ExportConfig | MergedTrial, image_size: int) -> TrialConfig:
+    return TrialConfig(
+        backbone=made.architecture,
+        head=made.head,
+        image_size=image_size,
+        test_time_augmentation=made.test_time_augmentation,
+    )
 
 
 def describe_export(
@@ -197,6 +208,7 @@ def describe_export(
     return ExportConfig(
         architecture=source.config.backbone,
         head=source.config.head,
+        test_time_augmentation=source.config.test_time_augmentation,
         classes=source.classes,
         mean=model.mean,
         std=model.std,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeper.config.hyperparameters import Frozen, HeadConfig, TrialConfig
+from sweeper.config.hyperparameters import Frozen, HeadConfig, TestTimeAugmentation, TrialConfig
 from sweeper.data.decode import FULL_DEPTH, Depth, Resize
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
 
@@ -35,6 +35,7 @@ class MergedTrial(Frozen):
     run_id: str | None
     architecture: str
     head: HeadConfig
+    test_time_augmentation: TestTimeAugmentation = "none"
 
 
 class MergeTry(Frozen):

@@ -215,4 +215,10 @@ def same_images(network: Classifier, other: Classifier) -> bool:
 
 def _member(leader: Contender) -> MergedTrial:
     config = leader.config
-    return MergedTrial(trial=leader.trial, run_id=leader.run_id, architecture=config.backbone, head=config.head)
+    return MergedTrial(
+        trial=leader.trial,
+        run_id=leader.run_id,
+        architecture=config.backbone,
+        head=config.head,
+        test_time_augmentation=config.test_time_augmentation,
+    )

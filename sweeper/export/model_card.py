@@ -72,7 +72,17 @@ def data(config: ExportConfig) -> str:
         f"Images are decoded to {config.stored_size} by {config.stored_size} pixels ({RULES[config.resize]}), by "
         f"bicubic interpolation that averages what it reduces, Pillow's BICUBIC: others cost accuracy{deep(config)}. "
         f"The network takes {config.image_size} by {config.image_size}, normalised with mean {list(config.mean)} and "
-        f"standard deviation {list(config.std)} of values from 0 to 1."
+        f"standard deviation {list(config.std)} of values from 0 to 1.{mirrored(config)}"
+    )
+
+
+def mirrored(config: ExportConfig) -> str:
+    """Say that a network looks at each image twice; nothing of one that does not."""
+    if config.test_time_augmentation != "flip":
+        return ""
+    return (
+        " It answers with the mean of its probabilities for the image and for its mirror image (test-time "
+        "augmentation), which it makes by itself: each prediction costs twice as much."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 import torch
@@ -22,18 +23,23 @@ class Classifier(nn.Module):
         backbone: Images to features [B, D].
         head: Features to class scores [B, C].
         mean, std: Of every channel, on the scale 0 to 1; the caller normalises.
+        mirrored: Answer, except in training, with the mean of the probabilities for an image and its mirror image.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Channels, std: Channels):
+    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Channels, std: Channels, *, mirrored: bool = False):
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.mean = mean
         self.std = std
+        self.mirrored = mirrored
 
     def forward(self, images: Tensor) -> Tensor:
         scores: Tensor = self.head(self.backbone(images))
-        return scores
+        if not self.mirrored or self.training:
+            return scores
+        mirror: Tensor = self.head(self.backbone(images.flip(3)))
+        return mean_of_probabilities(scores, mirror)
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training, except for frozen parts: their batch statistics and outputs stay fixed."""
@@ -41,6 +47,11 @@ class Classifier(nn.Module):
         for part in frozen_parts(self):
             part.eval()
         return self
+
+
+def mean_of_probabilities(first: Tensor, second: Tensor) -> Tensor:
+    """Return the logarithm of the mean of two softmax distributions, from logits [B, C] each, as logits [B, C]."""
+    return torch.logaddexp(first.log_softmax(1), second.log_softmax(1)) - math.log(2)
 
 
 def build_classifier(
@@ -66,7 +77,8 @@ def build_classifier(
         backbone = build_backbone(config.backbone, pretrained, config.drop_rate, config.image_size)
     torch.manual_seed(seed)
     head = build_head(config.head, backbone.features, classes)
-    classifier = Classifier(backbone.module, head, backbone.mean, backbone.std)
+    mirrored = config.test_time_augmentation == "flip"
+    classifier = Classifier(backbone.module, head, backbone.mean, backbone.std, mirrored=mirrored)
     freeze(classifier, config.trainable)
     return classifier
 

@@ -104,12 +104,13 @@ class FrozenFeatures:
     def serve(self, config: TrialConfig, data: TrialData) -> bool:
         """Return whether a trial learns from features.
 
-        Not with CutMix, which needs pixels; nor without pretrained weights, since random ones are each
-        trial's own; nor from pixels that have no name.
+        Not with CutMix, mirror images or images of several sizes, which need pixels; nor without
+        pretrained weights, since random ones are each trial's own; nor from pixels that have no name.
         """
         frozen = config.trainable == "head" and config.pretrained is not False
         named = data.train.pixels and data.val.pixels
-        return bool(self._config.cache and frozen and not config.augment.cutmix and named)
+        whole = config.progressive_resizing == 1 and config.test_time_augmentation == "none"
+        return bool(self._config.cache and frozen and whole and not config.augment.cutmix and named)
 
     def backbone(self, config: TrialConfig) -> FrozenBackbone:
         """Return the backbone of a trial, built already where possible. Raises ModelError."""

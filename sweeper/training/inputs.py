@@ -8,13 +8,16 @@ from typing import Protocol, TypeAlias
 
 from torch import nn
 
-from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.modeling.autoencoder import Autoencoder
 from sweeper.modeling.classifier import Classifier
 
 Network: TypeAlias = Classifier | Autoencoder
 """What takes images normalised with its `mean` and `std`."""
+
+
+SMALLEST_SIDE = 8  # pixels, as image_size
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,21 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images for a whole network."""
+    """Images for a whole network, in a trial of `epochs`."""
 
     network: Network
     data: TrialData
     config: TrialConfig
     seed: int
+    epochs: int
 
     def train(self, epoch: int) -> Iterator[Batch]:
         config, model = self.config, self.network
+        size = training_size(config.image_size, config.progressive_resizing, epoch, self.epochs)
         return self.data.train.train_batches(
             config.batch_size,
-            config.augment,
-            config.image_size,
+            sized(config.augment, size / config.image_size),
+            size,
             model.mean,
             model.std,
             seed=self.seed,
@@ -69,3 +74,28 @@ class ImageInputs:
     def val(self) -> Iterator[Batch]:
         config, model = self.config, self.network
         return self.data.val.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
+
+
+GROWING = 2 / 3
+"""Part of the epochs in which training images grow."""
+
+SIZES = 8
+"""Parts in which image_size is counted, so that few different sizes occur."""
+
+HALVINGS = 32
+"""From four times this side on sizes are its multiples, since most networks halve their images five times."""
+
+
+def training_size(image_size: int, first: float, epoch: int, epochs: int) -> int:
+    """Return the side of the training images in an epoch, counted from 1, when they begin with a part of their size."""
+    growing = int(epochs * GROWING)
+    if first == 1 or epoch > growing:
+        return image_size
+    part = first + (1 - first) * (epoch - 1) / growing
+    unit = HALVINGS if image_size >= 4 * HALVINGS else max(1, image_size // SIZES)
+    return min(image_size, max(SMALLEST_SIDE, round(image_size * part / unit) * unit))
+
+
+def sized(augment: AugmentConfig, scale: float) -> AugmentConfig:
+    """Return changes to images whose border is as wide beside images `scale` times as large."""
+    return augment.model_copy(update={"crop_padding": round(augment.crop_padding * scale)}) if scale < 1 else augment

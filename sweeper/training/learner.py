@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import CudaGraphs
+from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
@@ -20,18 +22,20 @@ from sweeper.training.compiling import PLAIN, Compilation, Compiling
 from sweeper.training.device import place
 from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.forward import Forward
-from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData
+from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData, training_size
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.progress import Progress
 from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.schedule import LearningRate
+from sweeper.training.schedule_free import to_average, to_training
 from sweeper.training.snapshot import HostMemory
 from sweeper.training.start import load_head, load_optimizer
 from sweeper.training.step import TrainingStep
 from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
+from sweeper.training.unfreezing import Unfreezing, build_unfreezing
 from sweeper.training.weight_average import WeightAverage
 
 
@@ -56,6 +60,7 @@ class Learner:
     gradient_clip: float | None = None
     ranks: Ranks = ALONE
     average: WeightAverage | None = None
+    unfreezing: Unfreezing = field(default_factory=Unfreezing)
     best_head: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
     _memory: HostMemory = field(default_factory=HostMemory)
@@ -88,6 +93,21 @@ class Learner:
         if self.best_head is not None and epoch is not None:
             self.inputs.network.load_state_dict(self.best_head)
             save_weights(folder, self.model.state_dict(), epoch)
+
+    def before_epoch(self, epoch: int) -> None:
+        """Let those parts learn, by those weights, that an epoch begins with."""
+        changed = self.unfreezing.before_epoch(epoch)
+        if changed and self._steps is not None:
+            self._steps.restart()
+        to_training(self.optimizer)
+        self.inputs.network.train()
+
+    def before_validation(self, epoch: int, device: torch.device) -> None:
+        """Bring the network from the weights that it trains with to those that it is judged by."""
+        network = self.inputs.network
+        to_average(self.optimizer, network, self.inputs.train(epoch), self.micro_batches, device, self.ranks)
+        for judged in dict.fromkeys((network, self.judged)):
+            self.ranks.average_buffers(judged)
 
     def steps(self, device: torch.device) -> Steps:
         """Return what makes the training steps; a learner of a stack never needs it."""
@@ -150,7 +170,8 @@ def build_learner(
         torch.manual_seed(spec.seed)
         model = task.build(config)
         model = ranks.synchronized(place(model, device), device)
-        inputs = ImageInputs(model, data, config, spec.seed)
+        inputs = ImageInputs(model, data, config, spec.seed, spec.epochs)
+        require_sizes(model, config, spec.epochs, device)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))
     optimizer = build_optimizer(
@@ -179,7 +200,21 @@ def build_learner(
         config.gradient_clip,
         ranks,
         WeightAverage(inputs.network, config.ema) if config.ema else None,
+        build_unfreezing(inputs.network, config.unfreezing, optimizer),
     )
+
+
+def require_sizes(model: Network, config: TrialConfig, epochs: int, device: torch.device) -> None:
+    """Raise ModelError where a network does not take the smaller training images that come first."""
+    whole, first = config.image_size, config.progressive_resizing
+    model.eval()
+    for side in sorted({training_size(whole, first, epoch, epochs) for epoch in range(1, epochs + 1)} - {whole}):
+        try:
+            with torch.no_grad():
+                model(torch.zeros(1, 3, side, side, device=device))
+        except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
+            rule = f"{config.backbone} does not take images of {side} pixels, which progressive_resizing comes to"
+            raise ModelError(f"{rule}: {error}; set progressive_resizing to 1") from error
 
 
 def _on_features(

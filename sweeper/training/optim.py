@@ -5,11 +5,18 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from typing import Any
 
+import schedulefree
 import timm.optim
 import torch
 from torch.nn import Parameter
 
-from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, SgdConfig, TimmOptimizerConfig
+from sweeper.config.hyperparameters import (
+    AdamConfig,
+    OptimizerConfig,
+    ScheduleFreeConfig,
+    SgdConfig,
+    TimmOptimizerConfig,
+)
 from sweeper.errors import ModelError
 from sweeper.modeling.stages import layers
 from sweeper.training.inputs import Network
@@ -51,6 +58,11 @@ def build_optimizer(
         case SgdConfig():
             nesterov = config.nesterov and config.momentum > 0
             return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused)
+        case ScheduleFreeConfig():
+            averaging: torch.optim.Optimizer = schedulefree.AdamWScheduleFree(
+                groups, config.lr, betas=config.betas, eps=config.eps
+            )
+            return averaging
         case TimmOptimizerConfig():
             return timm_optimizer(groups, config.name, config.lr, config.options)
 

@@ -75,6 +75,11 @@ class Steps:
         count = len(batch.labels)
         return self._step.micro_batches.size(count) == count
 
+    def restart(self) -> None:
+        """Record anew, since from now on other parts of the network learn."""
+        if self._recorder is not None:
+            self._recorder.restart()
+
     def close(self) -> None:
         """Give back the memory of the graphs."""
         if self._recorder is not None:
@@ -128,6 +133,11 @@ class Recorder:
             self._cannot = True
             restart_random_numbers(self._device, random)
             free_memory(self._device)
+
+    def restart(self) -> None:
+        """Forget what was recorded and which shapes have come."""
+        self.close()
+        self._seen.clear()
 
     def close(self) -> None:
         """Give back the memory of the graphs."""

@@ -190,8 +190,7 @@ def _run_epoch(
     training_s = time.perf_counter() - started
     learner.compiling.after_epoch(steps, training_s)
     sizes = learner.micro_batches
-    for network in dict.fromkeys((learner.inputs.network, learner.judged)):
-        ranks.average_buffers(network)
+    learner.before_validation(epoch, device)
     validated = learner.task.validate(learner.judged, learner.inputs.val(), device, sizes, ranks)
     values = ranks.agree(quality(trained, validated.values))
     require_finite(values, epoch, rate)
@@ -213,7 +212,7 @@ def _train_epoch(
     learner: Learner, progress: Progress, epoch: int, device: torch.device, writer: EpochWriter
 ) -> Mapping[str, float] | None:
     """Make one pass over the training images and return the running training metrics."""
-    learner.inputs.network.train()
+    learner.before_epoch(epoch)
     steps = learner.steps(device)
     steps.meter.reset()
     for batch in learner.inputs.train(epoch):

@@ -120,6 +120,10 @@ CASES = {
     "lion": Case({"optimizer": {"name": "lion"}}),
     "muon": Case({"optimizer": {"name": "muon", "lr": 0.02}}),
     "average of the weights": Case({"ema": 0.99}),
+    "no schedule": Case({"optimizer": {"name": "schedule_free_adamw"}}),
+    "the head first": Case({"unfreezing": {"head_epochs": 1}}),
+    "growing images": Case({"progressive_resizing": 0.5}),
+    "mirror images": Case({"test_time_augmentation": "flip"}),
 }
 
 

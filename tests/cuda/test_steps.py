@@ -27,6 +27,10 @@ OPERATORS = {
     "lamb": 271,
     "lion": 294,
     "muon": 624,
+    "no schedule": 270,
+    "the head first": 139,
+    "growing images": 247,
+    "mirror images": 242,
 }
 """Most that a step of `resnet10t` may send to a GPU, by what is trained; whoever raises one says why."""
 

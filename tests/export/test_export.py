@@ -19,7 +19,7 @@ from sweeper.files import write_whole
 from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.formats import read_onnx, read_program
 from sweeper.paths import ExportFolder
-from tests.export.conftest import Exported
+from tests.export.conftest import SMALL, Exported, make_trial
 
 
 @pytest.fixture
@@ -166,3 +166,14 @@ def test_a_later_export_replaces_an_earlier_one_and_keeps_model_files_of_the_sam
     assert config.model_files == ("model_files/small_resnet.py", "model_files/1_small_resnet.py")
     assert (folder / config.model_files[1]).read_text() == "# defines nothing\n"
     assert config.files == ExportFolder(folder).files()
+
+
+def test_a_mirrored_model_answers_so_in_every_format_and_its_card_says_so(tmp_path: Path) -> None:
+    trial, images = make_trial(tmp_path, SMALL.model_copy(update={"test_time_augmentation": "flip"}))
+    made = export_model(trial, images, tmp_path / "export")
+    files, picture = ExportFolder(made.folder), torch.randn(2, 3, 16, 16)
+    expected = load_export(made.folder).classifier(picture).detach()
+    for read in (read_onnx(files.onnx), read_program(files.program)):
+        torch.testing.assert_close(read(picture), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(read(picture.flip(3)), expected, rtol=1e-4, atol=1e-5)
+    assert "the image and for its mirror image" in (made.folder / "README.md").read_text(encoding="utf-8")

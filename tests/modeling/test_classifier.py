@@ -127,3 +127,22 @@ def test_the_last_stage_is_the_last_stage(name, expected):
 def test_without_groups_the_last_child_that_transforms_is_the_last_stage():
     backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Flatten())
     assert last_stage(backbone) == {"1.weight", "1.bias", "2.weight", "2.bias"}
+
+
+def test_a_mirrored_classifier_answers_alike_for_an_image_and_its_mirror_image():
+    model: Any = classifier(test_time_augmentation="flip").eval()
+    images = torch.randn(4, 3, 32, 32)
+    found = model(images)
+    torch.testing.assert_close(found, model(images.flip(3)))
+    torch.testing.assert_close(found.exp().sum(1), torch.ones(4))
+    model.mirrored = False
+    each = [model(view).softmax(1) for view in (images, images.flip(3))]
+    torch.testing.assert_close(found.exp(), (each[0] + each[1]) / 2)
+
+
+def test_a_mirrored_classifier_trains_on_the_images_as_they_are():
+    model: Any = classifier(test_time_augmentation="flip").train()
+    images = torch.randn(4, 3, 32, 32)
+    found = copy.deepcopy(model)(images)
+    model.mirrored = False
+    assert torch.equal(found, model(images))
