@@ -164,7 +164,7 @@ class SweepConfig(Frozen):
     objectives: tuple[GoalConfig, ...] = Field(
         (),
         description="In place of `objective`: two or more, without weights between them. The first that is not a cost "
-        "picks a trial's best epoch. Nothing is pruned.",
+        "picks a trial's best epoch. Nothing is pruned unless by `pruner: promote`.",
     )
     features: FeaturesConfig = FeaturesConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -235,10 +235,10 @@ class SweepConfig(Frozen):
         objective, sampler, pruner = (info.data.get(name) for name in ("objective", "sampler", "pruner"))
         if objective and (objective.metric, objective.direction) != (judging[0].metric, judging[0].direction):
             raise ValueError("replaces `objective`; remove one of the two")
-        if pruner and pruner.name != "none":
+        if pruner and pruner.name not in ("none", "promote"):
             raise ValueError(
-                f"a pruner compares trials by one number, and Optuna refuses to prune for several; remove `pruner: "
-                f"{pruner.name}`, or name one `objective`"
+                f"a pruner compares trials by one number; use `pruner: promote`, which compares them by several, in "
+                f"place of {pruner.name}, or name one `objective`"
             )
         if sampler and sampler.name == "cmaes":
             raise ValueError("the sampler cmaes knows one objective only; use tpe, nsga2, gp, qmc, random or grid")

@@ -13,7 +13,7 @@ from sweeper.errors import StudyError
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.promotion import Promotion, standings
-from sweeper.search.stored_trial import CONFIG, PAUSED, UNTIL, stored_json
+from sweeper.search.stored_trial import CONFIG, GOALS, PAUSED, UNTIL, losses_of, stored_json
 
 
 class Pausing:
@@ -21,6 +21,7 @@ class Pausing:
 
     def __init__(self, study: optuna.Study, sweep: SweepConfig):
         self._study = study
+        self._sweep = sweep
         self._maximize = sweep.objective.direction == "maximize"
         pruner = sweep.pruner
         self._promotion = Promotion(pruner, sweep.budget.epochs) if isinstance(pruner, PromoteConfig) else None
@@ -62,6 +63,8 @@ class Pausing:
 
     def pause(self, trial: optuna.Trial, outcome: TrialOutcome) -> None:
         """Note what a trial has reached that pauses."""
+        if (losses := losses_of(self._sweep, outcome)) is not None:
+            trial.set_user_attr(GOALS, {**trial.user_attrs.get(GOALS, {}), str(outcome.epochs): losses})
         trial.set_user_attr(PAUSED, sealed_text(outcome.model_dump_json()))
 
     def ends(self) -> dict[int, TrialOutcome]:

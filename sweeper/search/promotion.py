@@ -5,18 +5,25 @@ next one, each as soon as it belongs to them, so that no worker waits for others
 one early rung this is the one-epoch rule of Egele et al., arXiv 2307.15422. A paused trial is not lost: it goes on
 later if it belongs to the best then, or if one of those has ended before the next rung. All follows from what is
 stored of the trials.
+
+Of several objectives those are the best that no other beats in all of them, then those that only these beat, and so on
+(the fronts of NSGA-II, Deb et al., IEEE Transactions on Evolutionary Computation 6, 2002). Within a front the trials
+that are far from the others in objectives go first, its ends before all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import inf
 
+import numpy as np
+import numpy.typing as npt
+from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import FrozenTrial
 
 from sweeper.config.pruner import PromoteConfig
-from sweeper.search.stored_trial import FINISHED, paused_after
+from sweeper.search.stored_trial import FINISHED, GOALS, paused_after
 
 FIRST = 10
 """The only rung, unless others are named, is after this part of the epochs."""
@@ -31,12 +38,14 @@ class Standing:
         values: The objective after each epoch; higher is better.
         paused: The last epoch of one that is paused.
         ended: Whether it has ended.
+        goals: Of several objectives, what each was when the trial paused, by epoch; lower is better.
     """
 
     number: int
     values: dict[int, float]
     paused: int | None = None
     ended: bool = False
+    goals: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -75,10 +84,7 @@ class Promotion:
     def _promoted(self, trials: Sequence[Standing], rung: int, at_least: int = 0) -> int | None:
         """Return the best paused trial of a rung that is among those that go on from there, at least this many."""
         reached = [trial for trial in trials if trial.epochs >= rung]
-        in_race = sorted(
-            (trial for trial in reached if not self._dropped_out(trial, rung)),
-            key=lambda trial: (-trial.best_until(rung), trial.number),
-        )
+        in_race = best_first([trial for trial in reached if not self._dropped_out(trial, rung)], rung)
         places = int(self._keep * len(reached) + 1e-9)
         if at_least and not any(trial.epochs > rung for trial in in_race):
             places = max(at_least, places)
@@ -88,6 +94,40 @@ class Promotion:
     def _dropped_out(self, trial: Standing, rung: int) -> bool:
         """Return whether a trial has ended between this rung and the next: its place is free."""
         return trial.ended and trial.epochs < self.after(rung)
+
+
+def best_first(trials: Sequence[Standing], rung: int) -> list[Standing]:
+    """Return trials in the order in which they go on from a rung; those without all objectives there come last."""
+    judged = [trial for trial in trials if rung in trial.goals]
+    if not judged:
+        return sorted(trials, key=lambda trial: (-trial.best_until(rung), trial.number))
+    points = np.array([trial.goals[rung] for trial in judged])
+    fronts = _fast_non_domination_rank(points)
+    places = {trial.number: (int(front), 0.0) for trial, front in zip(judged, fronts, strict=True)}
+    for front in set(fronts):
+        members = np.flatnonzero(fronts == front)
+        for member, room in zip(members, spread(points[members]), strict=True):
+            places[judged[member].number] = (int(front), -room)
+    last = (len(trials), 0.0)
+    return sorted(trials, key=lambda trial: (*places.get(trial.number, last), -trial.best_until(rung), trial.number))
+
+
+def spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how far each point of a front, [N, objectives], is from its neighbours: the crowding distance, [N].
+
+    The ends are infinitely far. Of equal points one stands for all; the others have the distance 0.
+    """
+    unique, first = np.unique(points, axis=0, return_index=True)
+    room = np.zeros(len(unique))
+    for values in unique.T:
+        order = np.argsort(values, kind="stable")
+        extent = values[order[-1]] - values[order[0]]
+        room[order[[0, -1]]] = inf
+        if extent > 0:
+            room[order[1:-1]] += (values[order[2:]] - values[order[:-2]]) / extent
+    found = np.zeros(len(points))
+    found[first] = room
+    return found
 
 
 def rungs(config: PromoteConfig, epochs: int) -> tuple[int, ...]:
@@ -105,6 +145,7 @@ def standings(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[Standing
             values={epoch: sign * value for epoch, value in trial.intermediate_values.items()},
             paused=paused_after(trial),
             ended=trial.state in FINISHED,
+            goals={int(epoch): tuple(values) for epoch, values in trial.user_attrs.get(GOALS, {}).items()},
         )
         for trial in trials
     ]

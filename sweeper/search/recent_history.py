@@ -45,14 +45,23 @@ def _as_learned(trial: FrozenTrial) -> FrozenTrial:
     return learned
 
 
+def is_infeasible(trial: FrozenTrial) -> bool:
+    """Return whether a trial violates a constraint, which TPE asks before it asks whether one was pruned."""
+    return any(value > 0 for value in trial.constraints.values())
+
+
 def recent_history(study: optuna.Study, newest: int = NEWEST, best: int = BEST) -> Any:
     """Return a study that shows the best and the newest of its trials, which follow from the trials alone.
 
-    One with several objectives, where many trials are best, is shown whole. Paused trials are shown as pruned.
+    One with several objectives, where many trials are best, is shown whole, but for pruned trials: TPE ranks these by
+    a single objective and fails on several. Paused trials are shown as pruned.
     """
     stored = study._get_trials(deepcopy=False, states=LEARNED_FROM)
     trials = [_as_learned(trial) for trial in stored]
-    if len(trials) <= newest + best or len(study.directions) > 1:
+    if len(study.directions) > 1:
+        ranked = [trial for trial in trials if trial.state is not TrialState.PRUNED or is_infeasible(trial)]
+        return study if len(ranked) == len(trials) else RecentHistory(study, ranked)
+    if len(trials) <= newest + best:
         paused = any(shown is not trial for shown, trial in zip(trials, stored, strict=True))
         return RecentHistory(study, trials) if paused else study
     sign = 1 if study.direction == StudyDirection.MINIMIZE else -1

@@ -37,6 +37,7 @@ MEMORY_KILLS = "memory_kills"
 CUT = "cut"  # of a trial that the driver has ended for want of time: why
 EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
+GOALS = "goals"  # what each of several objectives was when the trial paused, by epoch; lower is better
 
 ASIDE = "~"  # in the names of studies that an extension keeps aside; no search space can be called so
 
@@ -104,6 +105,14 @@ def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
 
 def _seconds_since(trial: FrozenTrial) -> float | None:
     return max(0.0, time.time() - trial.datetime_start.timestamp()) if trial.datetime_start else None
+
+
+def losses_of(sweep: SweepConfig, outcome: TrialOutcome) -> list[float] | None:
+    """Return what each of several objectives is, lower the better; None where one is missing, or there is only one."""
+    values = [(goal, outcome.value_of(goal.metric)) for goal in sweep.objectives]
+    if not values or any(value is None for _, value in values):
+        return None
+    return [-value if goal.direction == "maximize" else value for goal, value in values if value is not None]
 
 
 def values_of(sweep: SweepConfig, number: int, outcome: TrialOutcome) -> list[float]:

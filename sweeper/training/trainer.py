@@ -102,7 +102,7 @@ def leave(
         learner.close()
         learner.write_best(folder, progress.best_epoch)
         costs = {"parameters": float(count_parameters(learner.model))}
-        if conditions.latency and outcome.state is TrialState.COMPLETE:
+        if conditions.latency and outcome.state in (TrialState.COMPLETE, TrialState.PAUSED):
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
         trained |= {"on_features": learner.on_features, "compiled": compiled, "costs": costs}
     return outcome.model_copy(update=trained)

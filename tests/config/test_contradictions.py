@@ -106,7 +106,6 @@ def test_settings_that_contradict_each_other_are_refused_with_the_rule(
     ("overrides", "rule"),
     [
         (["search.trainable=head", "features.fuse=8"], "use fuse: 1 with pruner: promote, got 8"),
-        (["objectives=[val/accuracy, parameters]"], "a pruner compares trials by one number"),
     ],
 )
 def test_what_does_not_go_with_trials_that_pause_is_refused(tmp_path: Path, overrides: list[str], rule: str) -> None:

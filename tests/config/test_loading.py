@@ -281,7 +281,7 @@ def test_objectives_that_exclude_something_are_reported_at_their_line(tmp_path: 
     text = MINIMAL + "pruner: median\nobjectives: [val/accuracy, parameters]\n"
     (problem,) = problems_of(tmp_path, text)
     assert (problem.where.rpartition(":")[2], problem.key) == ("5", "objectives")
-    assert "remove `pruner: median`" in problem.message
+    assert "use `pruner: promote`, which compares them by several, in place of median" in problem.message
     (problem,) = problems_of(tmp_path, MINIMAL + "objectives: [val/accuracy, speed]\n")
     assert problem.key == "objectives[1].metric"
     assert "parameters" in problem.message

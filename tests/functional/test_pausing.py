@@ -58,3 +58,19 @@ def test_a_study_with_pauses_that_is_killed_equals_one_that_was_not(
     assert sandbox.run("status", STUDY) == 0
     assert sandbox.run() == 0, sandbox.said()
     check(sandbox, undisturbed, storm.seen)
+
+
+def test_of_several_objectives_the_front_goes_on(tmp_path: Path, created: Path) -> None:
+    sandbox = made(
+        tmp_path,
+        created,
+        objectives=["val/accuracy", "train_seconds", "latency_ms"],
+        sampler={"name": "tpe", "startup_trials": 2},
+        budget={"trials": 6, "epochs": 4},
+        pruner={"name": "promote", "rungs": [1], "keep": 0.5},
+    )
+    assert sandbox.run() == 0, sandbox.said()
+    rows = sandbox.rows()
+    assert sorted(row.epochs for row in rows) == [1, 1, 1, 4, 4, 4]
+    assert {row.state for row in rows if row.epochs == 1} == {TrialState.PRUNED}
+    assert all("latency_ms" in row.outcome.costs for row in rows if row.outcome is not None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.config.pruner import PromoteConfig
-from sweeper.search.promotion import Promotion, Standing, rungs
+from sweeper.search.promotion import Promotion, Standing, best_first, rungs, spread
 
 EPOCHS = 9
 
@@ -105,3 +106,38 @@ def test_a_study_ends_with_a_whole_trial_and_a_trial_that_always_leads_is_one(
         places = max(1, int(keep * len(reached) + 1e-9))
         best = sorted(reached, key=lambda trial: (-trial.best_until(rung), trial.number))[:places]
         assert all(trial in on for trial in best), (rung, halted)  # nobody among the best is left behind
+
+
+def with_goals(number: int, *goals: float) -> Standing:
+    return Standing(number, {1: -goals[0]}, paused=1, goals={1: goals})
+
+
+def test_of_several_objectives_those_go_on_first_that_no_other_beats_in_all() -> None:
+    beaten = with_goals(0, 0.5, 0.5)
+    front = [with_goals(1, 0.1, 0.9), with_goals(2, 0.4, 0.4), with_goals(3, 0.9, 0.1)]
+    order = [trial.number for trial in best_first([beaten, *front], 1)]
+    assert order == [1, 3, 2, 0]  # the ends of the front before its middle
+    promotion = Promotion(config(1, keep=0.5), EPOCHS)
+    assert promotion.next([beaten, *front], last=False) == 1
+    on = [beaten, replace(front[0], paused=None), *front[1:]]
+    assert promotion.next(on, last=False) == 3
+
+
+def test_a_trial_without_its_objectives_at_a_rung_comes_last() -> None:
+    unknown = Standing(0, {1: 9.0}, paused=1)
+    assert [trial.number for trial in best_first([unknown, with_goals(1, 5.0, 5.0)], 1)] == [1, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20))
+def test_nobody_is_before_one_that_beats_it(goals: list[tuple[int, int]]) -> None:
+    order = best_first([with_goals(number, *map(float, each)) for number, each in enumerate(goals)], 1)
+    for place, trial in enumerate(order):
+        first, second = trial.goals[1]
+        for later in order[place + 1 :]:
+            assert not (later.goals[1][0] < first and later.goals[1][1] < second)
+
+
+def test_the_crowding_distance_is_that_of_nsga() -> None:
+    points = np.array([[0.0, 4.0], [1.0, 2.0], [3.0, 1.0], [4.0, 0.0], [1.0, 2.0]])
+    found = spread(points)
+    assert list(found) == [np.inf, 3 / 4 + 3 / 4, 3 / 4 + 2 / 4, np.inf, 0.0]

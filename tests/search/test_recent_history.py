@@ -49,6 +49,27 @@ def test_a_study_of_several_objectives_is_shown_whole() -> None:
     assert recent_history(study, newest=3, best=2) is study
 
 
+def test_of_several_objectives_pruned_trials_are_hidden_since_tpe_fails_on_them() -> None:
+    """Optuna asks for the one direction of a study as soon as it ranks a pruned trial."""
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    sampler = optuna.samplers.TPESampler(n_startup_trials=2, seed=0)
+    for number in range(6):
+        trial = study.ask()
+        x = trial.suggest_float("x", 0, 1)
+        study._storage.set_trial_intermediate_value(trial._trial_id, 1, x)
+        if number % 2:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, [x, x])
+    history = recent_history(study)
+    assert [trial.number for trial in history._get_trials()] == [0, 2, 4]
+    trial = study.ask()
+    frozen = study._storage.get_trial(trial._trial_id)
+    with pytest.raises(RuntimeError, match="single direction"):
+        sampler.sample_independent(study, frozen, "x", optuna.distributions.FloatDistribution(0, 1))
+    assert 0 <= sampler.sample_independent(history, frozen, "x", optuna.distributions.FloatDistribution(0, 1)) <= 1
+
+
 def test_the_model_of_the_best_trials_is_that_of_the_whole_study() -> None:
     """TPE's own split, at most 25 best trials, finds the same ones among those that are shown."""
     from optuna.samplers._tpe.sampler import _split_trials, default_gamma
