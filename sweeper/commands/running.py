@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from sweeper.commands.leaving import leave, reason
+from sweeper.commands.ranking import rank_backbones
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
@@ -18,6 +19,7 @@ from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
+    from sweeper.commands.ranking import Ranking
     from sweeper.config.names_to_check import NamesUsed
     from sweeper.config.sweep import ObjectiveConfig, SweepConfig
     from sweeper.engines.simulated.clock import VirtualClock
@@ -59,25 +61,29 @@ def run_and_tell(
     uri = tracking_uri or default_tracking_uri(workspace)
     clock = clock_of(sweep)
     deadline = _deadline(sweep, clock, started, of_study=counts_earlier)
+    view = LiveTable if out.is_terminal else PlainLines
+
+    def run(one: SweepConfig, **more: Any) -> SweepResult:
+        with view(out) as observer:
+            return run_sweep(
+                one,
+                workspace=workspace,
+                storage_url=storage_url(workspace, storage),
+                tracking_uri=uri,
+                engine=lambda: start_engine(one, workspace, workers, clock=clock),
+                observer=observer,
+                workers=workers,
+                clock=clock,
+                **more,
+            )
+
+    sweep, ranking = rank_backbones(sweep, storage_url(workspace, storage), run)
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
-    view = LiveTable if out.is_terminal else PlainLines
-    with view(out) as observer:
-        result = run_sweep(
-            sweep,
-            workspace=workspace,
-            storage_url=storage_url(workspace, storage),
-            tracking_uri=uri,
-            engine=lambda: start_engine(sweep, workspace, workers, clock=clock),
-            clock=clock,
-            deadline=deadline,
-            observer=observer,
-            leaders=leaders,
-            retry_failed=retry_failed,
-            workers=workers,
-        )
+    result = run(sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
     if any(row.value is not None for row in result.rows):
         show(ranked_table(result.rows, sweep, limit=20))
+        _say_whether_it_held(ranking, result, sweep)
     exported = False
     if deadline is not None and not result.interrupted:
         exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
@@ -86,6 +92,14 @@ def run_and_tell(
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
+
+
+def _say_whether_it_held(ranking: Ranking | None, result: SweepResult, sweep: SweepConfig) -> None:
+    from sweeper.standings.ranking import ranked
+
+    best = next(iter(ranked(result.rows, sweep.objective.direction)), None)
+    if ranking is not None and best is not None and (line := ranking.told_of(best)):
+        say(line)
 
 
 def _deadline(

@@ -32,6 +32,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _of_epochs(sweep)
     yield from _of_pauses(sweep)
     yield from _of_devices(sweep)
+    yield from _of_ranking(sweep)
     if isinstance(sweep.task, ReconstructionConfig):
         yield from _of_reconstruction(sweep.search)
 
@@ -97,6 +98,21 @@ def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if gpus and gpus != many:
         rule = f"should be devices_per_trial, {many}, or left out"
         yield ("engine", "gpus_per_trial"), f"{rule}; got {gpus:g}"
+
+
+def _of_ranking(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield why backbones cannot be ranked."""
+    ranking, backbones = sweep.backbone_ranking, options(sweep.search.backbone)
+    if ranking is None:
+        return
+    if len(backbones) <= ranking.keep:
+        rule = f"search.backbone has {len(backbones)}, and keep is {ranking.keep}: nothing would be left out"
+        yield ("backbone_ranking", "keep"), f"{rule}; name more backbones, or remove backbone_ranking"
+    if True not in options(sweep.search.pretrained):
+        rule = "ranks backbones by their pretrained features; use search.pretrained: true"
+        yield ("backbone_ranking",), f"{rule}, got {sweep.search.pretrained}"
+    if isinstance(sweep.task, ReconstructionConfig):
+        yield ("backbone_ranking",), "is for the task classification; remove it"
 
 
 def _at_most(budget: int) -> str:

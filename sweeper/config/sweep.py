@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from sweeper.config.bounds import Epochs, Seconds, Seed, Trials, Wait, Whole, duration
+from sweeper.config.bounds import Epochs, Images, Seconds, Seed, Trials, Wait, Whole, duration
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.engine import EngineConfig, LocalConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
@@ -151,6 +151,16 @@ class FeaturesConfig(Frozen):
     )
 
 
+class BackboneRankingConfig(Frozen):
+    """Rank the backbones of `search.backbone` first, by a head on the frozen features of each, and search the best."""
+
+    keep: Trials = Field(3, description="Number of backbones that are searched.")
+    epochs: Epochs = Field(20, description="Epochs of each head; the features are computed once.")
+    train_images: Images | None = Field(
+        5000, description="Training images that rank, the same share of each class, where there are more; null for all."
+    )
+
+
 class SweepConfig(Frozen):
     """A search-space file: what is searched, on which data, by which means and for how long."""
 
@@ -167,6 +177,9 @@ class SweepConfig(Frozen):
         "picks a trial's best epoch. Nothing is pruned unless by `pruner: promote`.",
     )
     features: FeaturesConfig = FeaturesConfig()
+    backbone_ranking: BackboneRankingConfig | None = Field(
+        None, description="Rank the backbones before they are searched; they need pretrained weights."
+    )
     tracking: TrackingConfig = TrackingConfig()
     keep_optimizer: bool = Field(
         False,

@@ -105,6 +105,21 @@ def test_settings_that_contradict_each_other_are_refused_with_the_rule(
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [
+        (["search.pretrained=true"], "search.backbone has 1, and keep is 3: nothing would be left out"),
+        (["search.backbone={choice: [resnet18, resnet34, resnet50, resnet10t]}"], "use search.pretrained: true, got F"),
+    ],
+)
+def test_backbones_that_cannot_be_ranked_are_named(tmp_path: Path, overrides: list[str], rule: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, ["backbone_ranking={keep: 3}", "pruner=none", *overrides])
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
         (["search.trainable=head", "features.fuse=8"], "use fuse: 1 with pruner: promote, got 8"),
     ],
 )

@@ -1,0 +1,105 @@
+"""Which backbones of a search space are worth a search: a head on the frozen features of each says so in minutes.
+
+The ranking is a study of its own: a grid of one trial for each backbone, each a head on features that are computed
+once. So it runs on the same workers, is recorded in MLflow and goes on after an interruption as any study does. How
+well a linear head does on frozen features tells much about how well fine-tuning will (Kornblith et al., arXiv
+1805.08974).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sweeper.config.searched import largest, options
+from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
+from sweeper.errors import StudyError, StudyNotFound
+from sweeper.results import TrialRow
+from sweeper.search.study_store import StudyStore
+from sweeper.standings.ranking import ranked
+
+BATCH = 64
+RATE = 1e-3
+TIME_PART = 4
+"""The ranking has at most one part in this many of a limited time."""
+
+SHARED = ("task", "objective", "tracking", "seed", "engine", "device", "model_files")
+"""Sections of the search space that the ranking has too."""
+
+
+def ranking_study(study: str) -> str:
+    return f"{study}-backbones"
+
+
+def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepConfig:
+    """Return the search space of the study that ranks the backbones of another one."""
+    content = sweep.model_dump(mode="json", by_alias=True)
+    names = options(sweep.search.backbone)
+    return SweepConfig.model_validate(
+        {
+            **{key: content[key] for key in SHARED},
+            "study": ranking_study(sweep.study),
+            "dataset": {**content["dataset"], "limit": _limit(sweep, ranking)},
+            "budget": {"trials": len(names), "epochs": ranking.epochs, "timeout": _time(sweep)},
+            "sampler": "grid",
+            "pruner": "none",
+            "features": {"views": 1},
+            "search": {
+                "backbone": {"choice": list(names)},
+                "pretrained": True,
+                "trainable": "head",
+                "image_size": largest(sweep.search.image_size),
+                "batch_size": BATCH,
+                "optimizer": {"name": "adamw", "lr": RATE},
+                "scheduler": "cosine",
+            },
+        }
+    )
+
+
+def _time(sweep: SweepConfig) -> float | None:
+    """Return the seconds after which no further backbone is judged: a part of those that there are in all."""
+    whole = sweep.budget.time or sweep.budget.timeout
+    return None if whole is None else whole / TIME_PART
+
+
+def _limit(sweep: SweepConfig, ranking: BackboneRankingConfig) -> dict[str, Any]:
+    """Return how much of the data ranks: what the search space uses, and no more than the ranking is to have."""
+    limit = sweep.dataset.limit.model_dump(mode="json")
+    wanted = [count for count in (limit["train_images"], ranking.train_images) if count is not None]
+    return {**limit, "train_images": min(wanted, default=None)}
+
+
+def begun_with(storage_url: str, sweep: SweepConfig) -> SweepConfig | None:
+    """Return a search space with the backbones that its study was begun with, None where there is none yet."""
+    try:
+        backbone = StudyStore.load(storage_url, sweep.study).sweep.search.backbone
+    except StudyNotFound:
+        return None
+    return _with_backbone(sweep, backbone) if set(options(backbone)) <= set(options(sweep.search.backbone)) else None
+
+
+def in_rank_order(rows: Iterable[TrialRow], direction: str) -> list[tuple[str, float]]:
+    """Return the backbones that could be judged, best first, each with the objective of its head."""
+    return [(row.config.backbone, row.value) for row in ranked(rows, direction) if row.config and row.value is not None]
+
+
+def narrowed(sweep: SweepConfig, order: Sequence[str], keep: int) -> SweepConfig:
+    """Return a search space with the best `keep` of its backbones, and those that `enqueue` names.
+
+    Raises StudyError where no backbone could be judged.
+    """
+    if not order:
+        raise StudyError(
+            f"no backbone of {sweep.study} could be ranked: every trial of {ranking_study(sweep.study)} failed; "
+            f"`sweeper status {ranking_study(sweep.study)}` says why"
+        )
+    kept = {*order[:keep], *(given["backbone"] for given in sweep.enqueue.values() if "backbone" in given)}
+    names = tuple(name for name in options(sweep.search.backbone) if name in kept)
+    backbone: Any = sweep.search.backbone.model_copy(update={"choice": names}) if len(names) > 1 else names[0]
+    return _with_backbone(sweep, backbone)
+
+
+def _with_backbone(sweep: SweepConfig, backbone: Any) -> SweepConfig:
+    search = sweep.search.model_copy(update={"backbone": backbone})
+    return sweep.model_copy(update={"search": search, "backbone_ranking": None})

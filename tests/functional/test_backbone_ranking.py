@@ -1,0 +1,69 @@
+"""Backbones that are ranked before a search: the real program, with weights in a cache of the model hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from tests.functional.program import sweeper
+
+SPACE = {
+    "study": "shapes",
+    "dataset": {"builtin": "digits", "limit": {"train_images": 200, "val_images": 100}},
+    "budget": {"trials": 2, "epochs": 2},
+    "backbone_ranking": {"keep": 1, "epochs": 3},
+    "sampler": "random",
+    "pruner": "none",
+    "device": "cpu",
+    "search": {
+        "backbone": {"choice": ["test_resnet", "test_efficientnet", "test_vit2"]},
+        "pretrained": True,
+        "image_size": 32,
+        "batch_size": 50,
+        "optimizer": {"name": "adamw", "lr": {"float": [1e-3, 1e-2]}},
+    },
+}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep weights of two of the three, as the hub's own client does."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name in ("test_resnet", "test_efficientnet"):
+        torch.manual_seed(0)
+        config = timm.get_pretrained_cfg(name)
+        assert config is not None
+        place = tmp_path / "hf" / "hub" / f"models--{str(config.hf_hub_id).replace('/', '--')}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text("abc")
+        (place / "snapshots" / "abc").mkdir(parents=True)
+        state = timm.create_model(name).state_dict()
+        save_file(state, place / "snapshots" / "abc" / "model.safetensors")
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_best_backbone_is_searched_and_the_study_goes_on_with_it(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE, sort_keys=False))
+    first = sweeper("run", "space.yaml", "--no-report", folder=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "backbones: 3 are ranked by a head on the frozen features of each" in first.stdout
+    assert "study shapes-backbones: 0 of 3 trials done" in first.stdout
+    line = next(line for line in first.stdout.splitlines() if line.startswith("searched now"))
+    best = line.rpartition(" ")[2]
+    assert best in ("test_resnet", "test_efficientnet")  # of the third there are no weights
+    assert f"ranking: the backbone of the best trial, {best}, was number 1 of 2" in first.stdout
+    again = sweeper("run", "space.yaml", "--no-report", "--trials", "3", folder=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert f"backbones: {best}, which the study was begun with" in again.stdout
+    assert "are ranked" not in again.stdout
+    space = {**SPACE, "search": {**SPACE["search"], "label_smoothing": 0.1}}  # type: ignore[dict-item]
+    (tmp_path / "wider.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
+    extended = sweeper("extend", "shapes", "wider.yaml", "--set", "budget.trials=4", folder=tmp_path)
+    assert extended.returncode == 0, extended.stdout + extended.stderr
+    assert f"backbones: {best}, which the study was begun with" in extended.stdout

@@ -1,0 +1,99 @@
+"""The search space that ranks backbones, and what the ranking leaves of another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.searched import options
+from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
+from sweeper.errors import StudyError
+from sweeper.results import TrialRow, TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.study.backbone_ranking import begun_with, in_rank_order, narrowed, ranking_sweep
+from tests.standings.test_ranking import row
+
+NAMES = ["resnet18", "resnet34", "resnet50", "vit_tiny_patch16_224"]
+
+
+def sweep_of(**changes: Any) -> SweepConfig:
+    content: dict[str, Any] = {
+        "study": "birds",
+        "dataset": {"builtin": "digits", "val_fraction": 0.3},
+        "budget": {"trials": 9, "epochs": 30, "timeout": "8h"},
+        "backbone_ranking": {"keep": 2},
+        "seed": 3,
+        "device": "cpu",
+        "search": {
+            "backbone": {"choice": NAMES},
+            "pretrained": True,
+            "image_size": {"choice": [32, 64]},
+            "optimizer": {"name": "sgd", "lr": {"float": [0.01, 0.1]}},
+        },
+    }
+    return SweepConfig.model_validate({**content, **changes})
+
+
+def judged(number: int, backbone: str, value: float | None) -> TrialRow:
+    state = TrialState.FAILED if value is None else TrialState.COMPLETE
+    config = TrialConfig(backbone=backbone).model_dump_json()
+    return row(number, value, state).model_copy(update={"config_json": config})
+
+
+def test_every_backbone_gets_one_head_on_its_frozen_features() -> None:
+    sweep = sweep_of()
+    first = ranking_sweep(sweep, BackboneRankingConfig(epochs=7, train_images=500))
+    assert (first.study, first.budget.trials, first.budget.epochs) == ("birds-backbones", 4, 7)
+    assert first.budget.timeout == 2 * 3600
+    assert (first.search.trainable, first.search.pretrained, first.search.image_size) == ("head", True, 64)
+    assert list(options(first.search.backbone)) == NAMES
+    assert first.dataset.limit.train_images == 500
+    assert (first.dataset.val_fraction, first.seed, first.device) == (0.3, 3, "cpu")
+    assert first.features.cache
+    assert first.sampler.name == "grid"
+
+
+def test_the_smaller_limit_of_the_two_counts() -> None:
+    limited = sweep_of(dataset={"builtin": "digits", "limit": {"train_images": 300}})
+    for given, expected in ((500, 300), (100, 100), (None, 300)):
+        assert ranking_sweep(limited, BackboneRankingConfig(train_images=given)).dataset.limit.train_images == expected
+    assert ranking_sweep(sweep_of(), BackboneRankingConfig(train_images=None)).dataset.limit.train_images is None
+
+
+def test_the_best_are_searched_in_the_order_of_the_file() -> None:
+    values = (0.3, 0.9, None, 0.5)
+    rows = [judged(number, name, value) for number, (name, value) in enumerate(zip(NAMES, values, strict=True))]
+    order = in_rank_order(rows, "maximize")
+    assert order == [("resnet34", 0.9), ("vit_tiny_patch16_224", 0.5), ("resnet18", 0.3)]
+    assert in_rank_order(rows, "minimize")[0] == ("resnet18", 0.3)
+    names = [name for name, _ in order]
+    assert list(options(narrowed(sweep_of(), names, 2).search.backbone)) == ["resnet34", "vit_tiny_patch16_224"]
+    assert narrowed(sweep_of(), names, 1).search.backbone == "resnet34"
+    assert narrowed(sweep_of(), names, 2).backbone_ranking is None
+
+
+def test_what_is_enqueued_stays_in_the_search_space() -> None:
+    sweep = sweep_of(enqueue={"mine": {"backbone": "resnet18"}, "other": {"seed": 1}})
+    kept = options(narrowed(sweep, ["resnet34", "resnet50", "resnet18"], 1).search.backbone)
+    assert list(kept) == ["resnet18", "resnet34"]
+
+
+def test_where_no_backbone_could_be_judged_it_says_where_the_reasons_are() -> None:
+    with pytest.raises(StudyError, match="`sweeper status birds-backbones` says why"):
+        narrowed(sweep_of(), [], 2)
+
+
+def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Path) -> None:
+    url, sweep = f"sqlite:///{tmp_path / 'studies.db'}", sweep_of()
+    other = StudyStore.create_or_load(url, sweep_of(study="other"))
+    assert begun_with(url, sweep) is None
+    store = StudyStore.create_or_load(url, narrowed(sweep, ["resnet50", "resnet18"], 2))
+    begun = begun_with(url, sweep)
+    assert begun is not None
+    assert list(options(begun.search.backbone)) == ["resnet18", "resnet50"]
+    StudyStore.create_or_load(url, begun).close()
+    store.close()
+    other.close()
