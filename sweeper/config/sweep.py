@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from sweeper.config.bounds import Epochs, Images, Seconds, Seed, Trials, Wait, Whole, duration
+from sweeper.config.bounds import Epochs, Images, Real, Seconds, Seed, Trials, Wait, Whole, duration
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.engine import EngineConfig, LocalConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
@@ -83,6 +83,16 @@ AS_MANY_AS_FIT = 10_000
 """Trials of a budget that names a time and no number of trials."""
 
 
+class StopWhenConfig(Frozen):
+    """End the search when no further trial is likely to be better than the best one by `gain`."""
+
+    gain: Annotated[Real, Field(ge=1e-9, le=100)] = Field(
+        description="In units of the objective: 0.005 is half a point of accuracy. Compared with a bound by a Gaussian "
+        "process on the parameters that all trials have (Makarova et al., AutoML 2022)."
+    )
+    trials: Annotated[Trials, Field(ge=20)] = Field(20, description="Complete trials that there are at least.")
+
+
 class BudgetConfig(Frozen):
     """How much may be tried."""
 
@@ -97,6 +107,7 @@ class BudgetConfig(Frozen):
     timeout: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
         None, description="Seconds, or a duration like 8h, after which no new trial starts."
     )
+    stop_when: StopWhenConfig | None = Field(None, description="End the search early when it has come to its end.")
     patience: Epochs | None = Field(
         None, description="Stop a trial after this number of epochs without a better objective; without it, never."
     )
@@ -245,6 +256,8 @@ class SweepConfig(Frozen):
             raise ValueError(f"should be two or more different ones, got {', '.join(metrics)}; one is an `objective`")
         if not judging:
             raise ValueError(f"one of them must judge the model, such as val/accuracy, got {', '.join(metrics)}")
+        if (budget := info.data.get("budget")) and budget.stop_when is not None:
+            raise ValueError("budget.stop_when asks what a better trial could gain in one objective; remove it")
         objective, sampler, pruner = (info.data.get(name) for name in ("objective", "sampler", "pruner"))
         if objective and (objective.metric, objective.direction) != (judging[0].metric, judging[0].direction):
             raise ValueError("replaces `objective`; remove one of the two")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import optuna
 from sqlalchemy import URL, make_url
@@ -15,6 +17,9 @@ from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 OF_A_FILE = "Check that it is writable and that no other program keeps it locked"
 OF_A_SERVER = (
@@ -36,6 +41,27 @@ def storage_errors(url: str) -> Iterator[None]:
             + (OF_A_FILE if url.startswith(SQLITE) else OF_A_SERVER)
             + ", then run the same command again to go on; --storage names another"
         ) from error
+
+
+class Stored(Protocol):
+    """What lies in a storage."""
+
+    @property
+    def url(self) -> str: ...
+
+
+S = TypeVar("S", bound=Stored)
+
+
+def guarded(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Turn the storage's errors in a method into a StudyError."""
+
+    @wraps(method)
+    def call(stored: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with storage_errors(stored.url):
+            return method(stored, *args, **kwargs)
+
+    return call
 
 
 def has_database(url: str) -> bool:

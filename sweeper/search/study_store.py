@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property, wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from functools import cached_property
+from typing import Any, Self
 
 import optuna
 from optuna.trial import TrialState as OptunaState
@@ -30,9 +30,10 @@ from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.pausing import Pausing
 from sweeper.search.pruners import build_pruner
 from sweeper.search.queue import Queue
+from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
-from sweeper.search.storage import open_storage, require_database, storage_errors, study_not_found
+from sweeper.search.storage import guarded, open_storage, require_database, storage_errors, study_not_found
 from sweeper.search.stored_sweep import refuse_changes, stored_sweep, with_epochs, with_trials
 from sweeper.search.stored_trial import (
     ASIDE,
@@ -52,22 +53,8 @@ from sweeper.search.untried import trials_of
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 FITS_IN_MEMORY = "fits_in_memory"
 """A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
-
-
-def _guarded(method: Callable[Concatenate[StudyStore, P], R]) -> Callable[Concatenate[StudyStore, P], R]:
-    """Turn the storage's errors in a method into a StudyError."""
-
-    @wraps(method)
-    def call(store: StudyStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with storage_errors(store._url):
-            return method(store, *args, **kwargs)
-
-    return call
 
 
 class StudyStore:
@@ -82,6 +69,7 @@ class StudyStore:
         self._live: dict[int, optuna.Trial] = {}
         self._rows = TrialRows(sweep.objective.direction)
         self._queue = Queue(study, sweep)
+        self._regret = RegretBound(study)
         self._use(sweep, study.user_attrs.get(EPOCHS))
 
     def _use(self, sweep: SweepConfig, epochs: int | None) -> None:
@@ -144,7 +132,7 @@ class StudyStore:
         with storage_errors(self._url):
             return stored_identity(self._engine, self._study._study_id)
 
-    @_guarded
+    @guarded
     def take_for(self, identity: Identity, *, override: bool = False) -> None:
         """Let the study belong to a place. Raises ForeignStudy where it belongs to another, unless `override`."""
         take_for(self._engine, self._study._study_id, self._sweep.study, identity, override=override)
@@ -177,7 +165,7 @@ class StudyStore:
             with suppress(SQLAlchemyError):  # it runs out by itself
                 lease.release()
 
-    @_guarded
+    @guarded
     def close(self) -> None:
         """Leave the storage as others expect to find it; nothing more is written."""
         self._let_go()
@@ -207,21 +195,21 @@ class StudyStore:
         """Seconds that earlier runs of the command have spent on this study."""
         return float(self._study.user_attrs.get(SECONDS_USED, 0.0))
 
-    @_guarded
+    @guarded
     def add_seconds_used(self, seconds: float) -> None:
         self._study.set_user_attr(SECONDS_USED, self.seconds_used + seconds)
 
-    @_guarded
+    @guarded
     def noted(self, name: str) -> dict[str, Any] | None:
         """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
         with read_as_written(self._engine):
             return self._study.user_attrs.get(name)
 
-    @_guarded
+    @guarded
     def note(self, name: str, content: dict[str, Any]) -> None:
         self._study.set_user_attr(name, content)
 
-    @_guarded
+    @guarded
     def requeue_interrupted(self) -> list[int]:
         """Put every trial a dead driver left running back in line, under its own number."""
         begun = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
@@ -230,13 +218,13 @@ class StudyStore:
             self._study._storage.set_trial_state_values(trial._trial_id, OptunaState.WAITING)
         return [trial.number for trial in running]
 
-    @_guarded
+    @guarded
     def requeue(self, number: int) -> None:
         """Put one live trial back in line."""
         self._study._storage.set_trial_state_values(self._live[number]._trial_id, OptunaState.WAITING)
         del self._live[number]
 
-    @_guarded
+    @guarded
     def next_group(self, size: int) -> list[TrialSpec]:
         """Ask for the next trials: interrupted ones first, then one that has paused; empty when none starts now.
 
@@ -261,31 +249,31 @@ class StudyStore:
         """Return which paused trial goes on though no more are to start: one, where no trial is complete."""
         return self._pausing.paused_to_finish()
 
-    @_guarded
+    @guarded
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused trial go on."""
         trial = self._live[number] = self._pausing.take_up(number)
         return spec_of(self._sweep, number, trial.user_attrs, self._pausing.go_on(trial))
 
-    @_guarded
+    @guarded
     def pause(self, number: int, outcome: TrialOutcome) -> None:
         """Record what a trial has reached that pauses; `next_group` may return it again."""
         self._pausing.pause(self._live[number], outcome)
         del self._live[number]
 
-    @_guarded
+    @guarded
     def end_paused(self) -> list[tuple[int, TrialOutcome]]:
         """Take up all paused trials and return how they end, since none of them goes on; `finish` is to follow."""
         ends = self._pausing.ends()
         self._live |= {number: self._pausing.take_up(number) for number in ends}
         return list(ends.items())
 
-    @_guarded
+    @guarded
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Put named configurations in line, before what the sampler suggests; return the names of the new ones."""
         return self._queue.put(configurations, self.budget)
 
-    @_guarded
+    @guarded
     def retry_failed(self) -> list[int]:
         """Put the configurations of failed trials in line once more, beyond the budget; return their numbers."""
         return self._queue.retry_failed()
@@ -295,13 +283,13 @@ class StudyStore:
         """Whether there are trials that were not put in line by name."""
         return self._queue.begun
 
-    @_guarded
+    @guarded
     def remaining(self) -> int:
         """Return how many trials are still to finish."""
         finished = self._study._storage.get_n_trials(self._study._study_id, FINISHED)
         return max(self.budget - finished, len(self._live))
 
-    @_guarded
+    @guarded
     def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
         """Note that the trial's worker died, and return how often workers of it have died for memory, or else."""
         trial, kind = self._live[number], MEMORY_KILLS if for_memory else ATTEMPTS
@@ -316,7 +304,7 @@ class StudyStore:
         with storage_errors(self._url), storage.together():
             yield
 
-    @_guarded
+    @guarded
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Report the objective after an epoch and return whether to prune. Repeating a report is safe.
 
@@ -324,7 +312,7 @@ class StudyStore:
         """
         return self._reports.take(self._live[number], epoch, value, learning_rate)
 
-    @_guarded
+    @guarded
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that a trial ends with this epoch, and why; `report` says so from now on."""
         self._reports.cut(self._live[number], epoch, cut)
@@ -335,13 +323,13 @@ class StudyStore:
         """Return why a live trial was cut short, if it was."""
         return self._reports.cut_of(self._live[number])
 
-    @_guarded
+    @guarded
     def plan_epochs(self, epochs: int) -> None:
         """Give every trial from now on this number of epochs."""
         self._study.set_user_attr(EPOCHS, epochs)
         self._use(self._sweep, epochs)
 
-    @_guarded
+    @guarded
     def set_trials(self, trials: int) -> None:
         """Have this number of trials in all. Raises StudyError where there are more already."""
         known = self._study._storage.get_n_trials(self._study._study_id)
@@ -352,7 +340,7 @@ class StudyStore:
         self._study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
         self.__dict__.pop("_planned", None)
 
-    @_guarded
+    @guarded
     def finish(self, number: int, outcome: TrialOutcome) -> None:
         """Record how a trial ended; after this it is never run again."""
         trial = self._live[number]
@@ -364,29 +352,34 @@ class StudyStore:
         self._study.tell(trial, values, state=ENDINGS[outcome.state])
         del self._live[number]
 
-    @_guarded
+    @guarded
     def curves(self, numbers: Collection[int]) -> dict[int, dict[int, float]]:
         """Return the objective after each epoch of some trials, by number and epoch."""
         return self._bulk.curves(self._study._study_id, numbers)
 
-    @_guarded
+    @guarded
     def importances(self) -> dict[str, float]:
         """Return how much each parameter distinguishes the best tenth of the trials from the rest, summing to 1."""
         return importances(self._study, list(self._bulk.complete_trials(self._study._study_id)))
 
-    @_guarded
+    @guarded
+    def regret_bound(self, fewest: int) -> float:
+        """Return by how much a better trial could probably be better than the best one, as `RegretBound` does."""
+        return self._regret.of(fewest)
+
+    @guarded
     def rows(self) -> list[TrialRow]:
         """Return all trials by number."""
         if self._lease is not None:  # Optuna has read them all for its sampler
             return self._rows.of(self._study.get_trials(deepcopy=False))
         return self._rows.read(self._bulk, self._study._study_id)
 
-    @_guarded
+    @guarded
     def count_ended(self) -> tuple[int, int]:
         """Return how many trials have ended, and how many there are, without reading them."""
         return self._bulk.count_ended(self._study._study_id)
 
-    @_guarded
+    @guarded
     def latest_rows(self, most: int) -> list[TrialRow]:
         """Return by number the latest trials and the first that have not ended, at most this many of each."""
         return self._rows.of(self._bulk.latest_trials(self._study._study_id, most))

@@ -58,11 +58,11 @@ Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 class Driver:
     """Runs one study, or a confirmation of one; holds its lock for as long as it lives.
 
-    Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What
-    is recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
-    parent run holds. `before_trials` refuses what must not be compared: it is called before any is begun. `clock`
-    counts the time of the budget and of silent workers, by default that in which this process runs. `limit` says what
-    the time allows, by default as the budget's timeout does.
+    Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What is
+    recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
+    parent run holds. `before_trials` refuses what must not be compared, before any is begun. `clock` counts the time
+    of the budget and of silent workers, by default that in which this process runs. `limit` says what the time allows,
+    by default as the budget's timeout does; `enough` why no more trials are worth their time.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Driver:
         before_trials: Callable[[], object] = lambda: None,
         clock: Clock | None = None,
         limit: TimeLimit | None = None,
+        enough: Callable[[], str | None] = lambda: None,
     ):
         self._store = store
         self._summary = summary
@@ -94,6 +95,7 @@ class Driver:
         self._stop_reason: str | None = None
         self._clock = clock or time.monotonic
         self._limit = limit or Timeout(store.sweep.budget.timeout, store.seconds_used, self._clock)
+        self._enough = enough
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
@@ -101,11 +103,10 @@ class Driver:
         self._held: dict[int, bool] = {}  # answers that wait while the study is paused
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
-        sweep = self._store.sweep
         self._store.requeue_interrupted()
         rows = self._store.rows()
         self._failures.recall(rows)
-        self._observer.study_opened(sweep, rows, self._store.budget)
+        self._observer.study_opened(self._store.sweep, rows, self._store.budget)
         self._outbox.start()
         self._send_leftovers(rows)
         try:
@@ -138,7 +139,7 @@ class Driver:
         try:
             while True:
                 self._heed_requests(engine)
-                if why := self._limit.used_up():
+                if why := self._limit.used_up() or self._enough():
                     self._stop(why)
                     time_is_up = True
                 self._fill(engine)

@@ -30,6 +30,7 @@ from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import kept_files, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
+from sweeper.study.saturation import saturated
 from sweeper.study.time_limit import Clock
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox
@@ -97,6 +98,7 @@ def run_sweep(
                 before_trials=partial(require_same_model_files, store),
                 clock=clock,
                 limit=limit,
+                enough=partial(saturated, store),
             )
             with images_guarded(folder, material.images):
                 return driver.run(engine)

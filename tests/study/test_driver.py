@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import optuna
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from sweeper.config.pruner import NoPrunerConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.packing import DeviceRoom
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
@@ -22,6 +24,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.driver import MAX_ATTEMPTS, Driver
 from sweeper.study.opening import Opening
 from sweeper.study.result import SweepResult
+from sweeper.study.saturation import saturated
 from sweeper.tracking.outbox import DeliveryPhase
 
 Script = Callable[[TrialSpec], Iterator[Event]]
@@ -163,7 +166,8 @@ def drive(
     workspace = Workspace(folder)
     store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
     notices = Notices()
-    driver = Driver(store, workspace.study("s"), notices, observer or Silent(), **options)  # type: ignore[arg-type]
+    enough = partial(saturated, store)
+    driver = Driver(store, workspace.study("s"), notices, observer or Silent(), enough=enough, **options)  # type: ignore[arg-type]
     return driver.run(lambda: engine), notices
 
 
@@ -235,6 +239,20 @@ def test_a_timeout_starts_no_more_trials_and_counts_over_restarts(tmp_path: Path
     assert "used up" in (result.stopped_because or "")
     more, _ = drive(tmp_path, ScriptedEngine(completes), sweep_of(timeout=600))
     assert len(more.rows) == 4
+
+
+def test_a_search_ends_where_no_gain_is_likely_and_says_so_and_starts_no_more_later(tmp_path: Path) -> None:
+    sweep = sweep_of(trials=40, stop_when={"gain": 5.0})
+    sweep = sweep.model_copy(update={"pruner": NoPrunerConfig(name="none")})
+    result, _ = drive(tmp_path, ScriptedEngine(completes), sweep)
+    assert [row.state for row in result.rows] == [TrialState.COMPLETE] * 20
+    assert result.stopped_because is not None
+    assert result.stopped_because.startswith("no further trial is likely to be better by 5 in val/accuracy: the bound")
+    again, _ = drive(tmp_path, ScriptedEngine(completes), sweep)
+    assert len(again.rows) == 20
+    small = sweep_of(trials=24, stop_when={"gain": 1e-9}).model_copy(update={"pruner": NoPrunerConfig(name="none")})
+    (tmp_path / "other").mkdir()
+    assert len(drive(tmp_path / "other", ScriptedEngine(completes), small)[0].rows) == 24
 
 
 def test_an_error_in_between_leaves_nothing_marked_as_running(tmp_path: Path) -> None:
