@@ -12,8 +12,10 @@ import torch
 from sweeper.data.augment import Normalize, evaluation_images
 from sweeper.data.decode import Resize
 from sweeper.data.decoded_batches import decoded_batches
-from sweeper.modeling.backbones import Backbone, build_backbone
+from sweeper.modeling.backbones import build_backbone
+from sweeper.modeling.formats import Predict
 from sweeper.training.device import place
+from sweeper.training.onnx_forward import quick_forward
 
 Features = npt.NDArray[np.float32]
 
@@ -53,11 +55,12 @@ def image_features(
     """
     network = build_backbone(backbone, pretrained, drop_rate=0.0, image_size=image_size)
     place(network.module.eval(), device)
+    forward = quick_forward(network.module, image_size, device, len(files))
     normalize = Normalize(network.mean, network.std, image_size, device)
     values, rows, bad = [np.empty((0, network.features), np.float32)], list[int](), dict[int, str]()
     for batch in decoded_batches(files, image_size, resize, batch_size):
         if batch.rows:
-            values.append(_forward(network, batch.pixels, image_size, normalize, device))
+            values.append(_features(forward, batch.pixels, image_size, normalize, device))
         rows += batch.rows
         bad |= batch.bad
         if progress:
@@ -66,9 +69,9 @@ def image_features(
 
 
 @torch.inference_mode()
-def _forward(
-    network: Backbone, pixels: npt.NDArray[np.uint8], size: int, normalize: Normalize, device: torch.device
+def _features(
+    forward: Predict, pixels: npt.NDArray[np.uint8], size: int, normalize: Normalize, device: torch.device
 ) -> Features:
     images = evaluation_images(torch.from_numpy(pixels).to(device), size, normalize)
-    found: Features = network.module(images).float().cpu().numpy()
+    found: Features = forward(images).float().cpu().numpy()
     return found

@@ -20,6 +20,7 @@ from sweeper.curation.clean import Suspect
 from sweeper.curation.confident_learning import Labels, Probabilities, suspects
 from sweeper.curation.image_list import ImageList
 from sweeper.data.batches import DeviceImages
+from sweeper.data.feature_cache import FeatureCache
 from sweeper.data.image_set import ImageSet
 from sweeper.data.index import build_index
 from sweeper.data.prepare import prepare_images
@@ -38,8 +39,10 @@ from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.conditions import Conditions
 from sweeper.training.device import place
 from sweeper.training.evaluate import predictor
+from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import MicroBatches
+from sweeper.training.onnx_forward import quick_forward
 from sweeper.training.trainer import train
 
 if TYPE_CHECKING:
@@ -90,6 +93,7 @@ def find_label_errors(
         )
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace)
+    features = FrozenFeatures(FeatureCache(workspace.features), sweep.features, device)
     rows = images.splits["train"]
     order = np.random.default_rng(sweep.seed).permutation(len(rows))
     probabilities = np.zeros((len(rows), len(images.classes)))
@@ -99,7 +103,7 @@ def find_label_errors(
             told = _scaled(progress, fold, folds, sweep.budget.epochs)
             found = _known(files.judged(fold), (len(held), len(images.classes)))
             if found is None:
-                found = _judged(sweep, config, images, rows, held, fold, device, told, files.trial(fold))
+                found = _judged(sweep, config, images, rows, held, fold, device, told, files.trial(fold), features)
                 write_whole(files.judged(fold), packed(probabilities=found))
                 shutil.rmtree(files.trial(fold).path)
             probabilities[held] = found
@@ -151,6 +155,7 @@ def _judged(
     device: torch.device,
     told: Callable[[int], None],
     folder: TrialFolder,
+    features: FrozenFeatures,
 ) -> Probabilities:
     """Train without the held rows and return the probabilities of their classes, [H, C]."""
     splits: Splits = {"train": np.delete(rows, held), "val": images.splits["val"], "test": rows[held]}
@@ -158,9 +163,8 @@ def _judged(
     data = TrialData(DeviceImages(parts, "train", device), DeviceImages(parts, "val", device), images.titles)
     spec = TrialSpec(number=fold, seed=sweep.seed + fold, epochs=sweep.budget.epochs, config=config)
     folder.path.mkdir(parents=True, exist_ok=True)
-    outcome = train(
-        spec, folder, Conditions(data, sweep.objective, sweep.budget.patience, device), partial(_tell, told)
-    )
+    conditions = Conditions(data, sweep.objective, sweep.budget.patience, device, features=features)
+    outcome = train(spec, folder, conditions, partial(_tell, told))
     if outcome.state is not TrialState.COMPLETE or outcome.best_epoch is None:
         shutil.rmtree(folder.path)
         raise StudyError(f"fold {fold} of {sweep.study} could not be trained: {outcome.reason}; choose another study")
@@ -178,7 +182,8 @@ def _tell(told: Callable[[int], None], metrics: EpochMetrics) -> bool:
 @torch.inference_mode()
 def _probabilities(model: Classifier, images: DeviceImages, config: TrialConfig, device: torch.device) -> Probabilities:
     place(model.eval(), device)
-    predict = predictor(model, device, MicroBatches(device))
+    forward = quick_forward(model, config.image_size, device, len(images))
+    predict = predictor(forward, device, MicroBatches(device))
     batches = images.eval_batches(config.batch_size, config.image_size, model.mean, model.std)
     return np.concatenate([predict(batch.inputs).double().softmax(1).cpu().numpy() for batch in batches])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from sweeper.export.load import LoadedExport
 from sweeper.export.verify import classifier_on, full_precision
 from sweeper.predict.inputs import InputImage
 from sweeper.training.micro_batch import MicroBatches, Parts
+from sweeper.training.onnx_forward import quick_forward
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def predict_images(
     Raises:
         DoesNotFit: not even a single image fits in memory.
     """
-    network = _Network(export, device, min(top, len(export.config.classes)))
     readable = [image for image in images if not image.reason]
+    network = _Network(export, device, min(top, len(export.config.classes)), len(readable))
     config = export.config
     paths, depth = [image.path for image in readable], Depth(**config.depth.model_dump())
     batches = decoded_batches(paths, config.stored_size, config.resize, batch_size, depth)
@@ -55,12 +57,13 @@ def predict_images(
 class _Network:
     """The classifier on its device, with the preparation of its images."""
 
-    def __init__(self, export: LoadedExport, device: torch.device, top: int) -> None:
+    def __init__(self, export: LoadedExport, device: torch.device, top: int, images: int) -> None:
         config = export.config
         self._classes, self._temperature = config.classes, config.temperature
         self._size, self._top, self._device = config.image_size, top, device
         self._normalize = Normalize(config.mean, config.std, config.image_size, device)
-        self._classify = classifier_on(export.classifier, device)
+        classifier_on(export.classifier, device)
+        self._classify = quick_forward(export.classifier, config.image_size, device, images)
         self._parts = MicroBatches(device)
 
     def label(self, batch: DecodedBatch, images: Sequence[InputImage]) -> list[Prediction]:
@@ -78,7 +81,7 @@ class _Network:
         def attempt(cut: Parts) -> Tensor:
             return torch.cat([self._classify(self._prepared(pixels[part])).float() for part in cut])
 
-        with full_precision():
+        with full_precision() if self._device.type == "cuda" else nullcontext():
             logits = self._parts.fit("evaluation", len(pixels), attempt, rewind=lambda: None)
         return (logits / self._temperature).softmax(1).cpu()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from sweeper.training.device import autocast
 from sweeper.training.micro_batch import MicroBatches, Parts
 from sweeper.training.ranks import ALONE, Ranks
 from sweeper.training.top_classes import TopClasses
+
+Forwarded = Callable[[torch.Tensor], torch.Tensor]
+"""A network, or what computes the same."""
 
 if TYPE_CHECKING:
     from sweeper.modeling.formats import Predict  # which imports onnxruntime
@@ -46,7 +49,7 @@ def evaluate(
     return evaluate_predictions(predict, batches, classes, device)
 
 
-def predictor(network: nn.Module, device: torch.device, micro_batches: MicroBatches, ranks: Ranks = ALONE) -> Predict:
+def predictor(network: Forwarded, device: torch.device, micro_batches: MicroBatches, ranks: Ranks = ALONE) -> Predict:
     """Return what puts inputs [B, ...] through a network, in parts that fit, and gives float32 [B, ...].
 
     Of several ranks each puts its share through the network, and gets the outputs of all.

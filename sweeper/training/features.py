@@ -34,15 +34,12 @@ from sweeper.training.device import device_name, place, precision
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits, MicroBatches, recall_limits, remember_limits
-from sweeper.training.onnx_forward import ENGINE, OnnxForward
+from sweeper.training.onnx_forward import ENGINE, FEWEST_FOR_ONNX, OnnxForward
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 256
 """Images that go through the backbone at once, where they fit; not the trial's batch size, since trials share."""
-
-FEWEST_FOR_ONNX = 1000
-"""Images; converting a network takes as long as torch takes for some hundreds."""
 
 KEPT_BACKBONES = 2
 KEPT_SPLITS = 4

@@ -15,9 +15,10 @@ from sweeper.data.feature_cache import FeatureCache, Features
 from sweeper.errors import ExportError
 from sweeper.modeling.formats import Predict
 from sweeper.training import features as module_under_test
+from sweeper.training import onnx_forward
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
-from sweeper.training.onnx_forward import OnnxForward
+from sweeper.training.onnx_forward import OnnxForward, quick_forward
 from tests.training.learnable import CPU, colored, spec_of
 
 
@@ -92,3 +93,28 @@ def test_outputs_that_differ_are_refused_with_the_difference() -> None:
     for _ in range(2):
         with pytest.raises(ExportError, match=r"differ by 3.3e-01 of the largest; torch is used"):
             forward(torch.ones(4, 3, 8, 8))
+
+
+def test_few_images_and_other_devices_are_left_to_torch() -> None:
+    network = nn.Conv2d(3, 2, 3)
+    assert quick_forward(network, 8, CPU, onnx_forward.FEWEST_FOR_ONNX - 1) is network
+    assert quick_forward(network, 8, torch.device("cuda"), 10**6) is network
+
+
+def test_many_images_go_through_onnx_runtime_and_what_cannot_be_converted_through_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, images = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten()).eval(), torch.randn(20, 3, 8, 8)
+    expected = network(images).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(quick_forward(network, 8, CPU, 10**6)(images), expected, rtol=1e-4, atol=1e-4)
+
+    def refuse(*_: object) -> Predict:
+        raise ExportError("it cannot be written as ONNX; torch is used")
+
+    monkeypatch.setattr(OnnxForward, "_convert", refuse)
+    forward = quick_forward(network, 8, CPU, 10**6)
+    with caplog.at_level(logging.WARNING), torch.inference_mode():
+        for _ in range(3):
+            assert torch.equal(forward(images), network(images))
+    assert len([record for record in caplog.records if "torch is used" in record.message]) == 1
