@@ -13,6 +13,7 @@ from sweeper import __version__
 from sweeper.commands import data
 from sweeper.commands.best import best
 from sweeper.commands.confirm import confirm
+from sweeper.commands.delete import delete
 from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
@@ -81,7 +82,7 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Check the result": {"confirm": confirm, "reproduce": reproduce, "report": report, "diff": diff},
     "Use a model": {"predict": predict, "evaluate": evaluate, "register": register},
-    "Data, records and this machine": {"doctor": doctor, "sync": sync, "schema": schema},
+    "Data, records and this machine": {"doctor": doctor, "sync": sync, "delete": delete, "schema": schema},
 }
 """The commands, as `sweeper --help` shows them."""
 
