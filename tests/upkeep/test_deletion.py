@@ -55,6 +55,7 @@ def begun(workspace: Workspace, study: str) -> StudyStore:
         end_trial(store, folder)
         delivery.deliver_trial(folder.trial(0), ended=True, running=False)
         spec = next_trial(store)
+        assert spec is not None
         write_trial(folder.trial(spec.number), 2)
         delivery.deliver_sweep("KILLED")
         store.close()
