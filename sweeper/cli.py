@@ -18,7 +18,7 @@ from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
-from sweeper.commands.init import init
+from sweeper.commands.init import NameMayLack, init
 from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.list import list_studies
 from sweeper.commands.predict import predict
@@ -86,9 +86,11 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
 }
 """The commands, as `sweeper --help` shows them."""
 
+OF_ITS_KIND = {"init": NameMayLack}
+
 for group, commands in GROUPS.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=group)(command)
+        app.command(name, rich_help_panel=group, cls=OF_ITS_KIND.get(name))(command)
 app.add_typer(data.app, name="data", rich_help_panel="Data, records and this machine")
 
 

@@ -127,7 +127,7 @@ def read_document(text: str, source: str) -> Document:
     try:
         node, document.data = _parsed(text)
         if node is None:
-            raise yaml.MarkedYAMLError(problem="the file is empty; see search_spaces/ for examples")
+            raise yaml.MarkedYAMLError(problem="the file is empty; `sweeper init --example` lists examples")
     except yaml.YAMLError as error:
         line = _line_of(error, text)
         document.data = {}
