@@ -56,18 +56,19 @@ def init(
     ] = None,
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""
-    from sweeper.config.loading import load_sweep
-
     if example is not None:
         copy_example(example, out, force=force)
         return
+    from sweeper.config.loading import load_sweep
+    from sweeper.proposal.choices import short_time
+
     if images is None:
         images, hours, out = _asked(hours, out)
     out, hours = out or SPACE, hours or HOURS
     text = write_proposal(images, out, hours, device, force=force, with_recipes=with_recipes)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
-    say(f"\nwritten to {out}: as many trials of up to {sweep.budget.epochs} epochs as fit into {hours:g} h")
+    say(f"\nwritten to {out}: as many trials of up to {sweep.budget.epochs} epochs as fit into {short_time(hours)}")
     say(f"next: sweeper run {out}")
 
 
