@@ -21,6 +21,7 @@ from sweeper.commands.extend import extend
 from sweeper.commands.init import NameMayLack, init
 from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.list import list_studies
+from sweeper.commands.plan import plan
 from sweeper.commands.predict import predict
 from sweeper.commands.register import register
 from sweeper.commands.report import report
@@ -64,6 +65,7 @@ def main() -> None:
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Search": {
         "init": init,
+        "plan": plan,
         "run": run,
         "list": list_studies,
         "status": status,
