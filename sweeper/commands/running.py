@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from sweeper.commands.leaving import leave, reason
+from sweeper.commands.notifying import tell_of_end, telling_of_errors
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
@@ -62,7 +63,7 @@ def run_and_tell(
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
-    with view(out) as observer:
+    with telling_of_errors(sweep, workspace), view(out) as observer:
         result = run_sweep(
             sweep,
             workspace=workspace,
@@ -84,6 +85,7 @@ def run_and_tell(
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
+    tell_of_end(result, sweep, workspace, exported=exported)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
 
@@ -182,6 +184,7 @@ def _say_what_next(
     Exit 130 after an interruption, 75 after SIGTERM. Raises NoWinner where no trial has finished, TrackingRefused
     where MLflow takes no more.
     """
+    from sweeper.config.document import shown_assignment
     from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
@@ -195,7 +198,8 @@ def _say_what_next(
     if result.interrupted or not result.refused:
         say_undelivered(result, study)
     if result.interrupted:
-        command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
+        given = map(shown_assignment, sys.argv[1:])  # with every override: they name the study
+        command = shlex.join(["sweeper", *given])
         say(f"{reason(result)}; the same command goes on: {command}")
         leave(result)
     require_finished(study, result.rows)
