@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 SQLITE = "sqlite"
 
@@ -56,3 +57,11 @@ def address_within(database: Path, root: Path) -> str:
     whole = sqlite_address(database)
     is_plain = whole == f"{SQLITE}:///{database}"
     return whole if is_plain or Path.cwd() != root else portable(whole, root)
+
+
+def local_path(address: str) -> Path | None:
+    """Return the folder of an address, if it is on this machine."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("", "file"):
+        return None
+    return Path(unquote(parts.path)) if parts.scheme else Path(address)

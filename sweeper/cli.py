@@ -13,13 +13,15 @@ from sweeper import __version__
 from sweeper.commands import data
 from sweeper.commands.best import best
 from sweeper.commands.confirm import confirm
+from sweeper.commands.delete import delete
 from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
-from sweeper.commands.init import init
+from sweeper.commands.init import NameMayLack, init
 from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.list import list_studies
+from sweeper.commands.plan import plan
 from sweeper.commands.predict import predict
 from sweeper.commands.register import register
 from sweeper.commands.report import report
@@ -63,6 +65,7 @@ def main() -> None:
 GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     "Search": {
         "init": init,
+        "plan": plan,
         "run": run,
         "list": list_studies,
         "status": status,
@@ -81,13 +84,15 @@ GROUPS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Check the result": {"confirm": confirm, "reproduce": reproduce, "report": report, "diff": diff},
     "Use a model": {"predict": predict, "evaluate": evaluate, "register": register},
-    "Data, records and this machine": {"doctor": doctor, "sync": sync, "schema": schema},
+    "Data, records and this machine": {"doctor": doctor, "sync": sync, "delete": delete, "schema": schema},
 }
 """The commands, as `sweeper --help` shows them."""
 
+OF_ITS_KIND = {"init": NameMayLack}
+
 for group, commands in GROUPS.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=group)(command)
+        app.command(name, rich_help_panel=group, cls=OF_ITS_KIND.get(name))(command)
 app.add_typer(data.app, name="data", rich_help_panel="Data, records and this machine")
 
 

@@ -1,36 +1,105 @@
-"""`sweeper init`: a first search space for a folder of images."""
+"""`sweeper init`: a first search space for a folder of images, or a copy of one that comes with sweeper."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from sweeper.commands.copying import copy_example
 from sweeper.commands.options import DeviceOption, ForceOption, device_named
 from sweeper.commands.studies import this_workspace
-from sweeper.commands.terminal import say, waiting
+from sweeper.commands.terminal import ask, say, waiting
+
+SPACE = Path("space.yaml")
+HOURS = 2.0
+
+
+class NameMayLack(TyperCommand):
+    """A command whose `--example` may stand without a name: it then lists the names."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[-1:] == ["--example"]:
+            args = [*args, ""]
+        return super().parse_args(ctx, args)
 
 
 def init(
-    images: Annotated[str, typer.Argument(help="Class folders, a CSV file, or a folder with train/ and val/.")],
-    out: Annotated[Path, typer.Option(help="Write the search space here.")] = Path("space.yaml"),
-    hours: Annotated[float, typer.Option(min=0.01, max=10_000, help="How long the study may take.")] = 2.0,
+    images: Annotated[
+        str | None,
+        typer.Argument(
+            help="Class folders, a CSV file, or a folder with train/ and val/; without it a terminal asks.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help=f"Write the search space here, by default {SPACE}.", show_default=False)
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=10_000, help=f"How long the study may take, by default {HOURS:g}.", show_default=False
+        ),
+    ] = None,
     force: ForceOption = False,
     device: DeviceOption = "auto",
     with_recipes: Annotated[
         bool, typer.Option("--recipes/--no-recipes", help="Try settings of common practice first, as `enqueue`.")
     ] = True,
+    example: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Copy a search space that comes with sweeper; without a name list them."),
+    ] = None,
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""
+    if example is not None:
+        copy_example(example, out, force=force)
+        return
     from sweeper.config.loading import load_sweep
+    from sweeper.proposal.choices import short_time
 
+    if images is None:
+        images, hours, out = _asked(hours, out)
+    out, hours = out or SPACE, hours or HOURS
     text = write_proposal(images, out, hours, device, force=force, with_recipes=with_recipes)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
-    say(f"\nwritten to {out}: as many trials of up to {sweep.budget.epochs} epochs as fit into {hours:g} h")
+    say(f"\nwritten to {out}: as many trials of up to {sweep.budget.epochs} epochs as fit into {short_time(hours)}")
     say(f"next: sweeper run {out}")
+
+
+def _asked(hours: float | None, out: Path | None) -> tuple[str, float, Path]:
+    """Ask for what a search space cannot be written without. Raises ConfigError where nobody can answer."""
+    from sweeper.errors import ConfigError, Problem
+
+    if not sys.stdin.isatty():
+        rule = "is missing: name a folder of images, as in `sweeper init photos`, or `--example` lists search spaces"
+        raise ConfigError([Problem("IMAGES", "", rule)])
+    images = ask("Where are the images? A folder of class folders, or a CSV file", _existing)
+    hours = hours or ask("How long may the study take? Such as 45m or 2h", _hours, f"{HOURS:g}h")
+    return images, hours, out or ask("Write the search space to", Path, str(SPACE))
+
+
+def _existing(answer: str) -> str:
+    """Return a path as it was typed. Raises ValueError where nothing is there."""
+    path = Path(answer.strip()).expanduser()
+    if not path.exists():
+        raise ValueError(f"nothing is at {path}; relative paths begin in {Path.cwd()}")
+    return str(path)
+
+
+def _hours(answer: str) -> float:
+    """Return hours from a duration, or from a number of hours. Raises ValueError."""
+    from sweeper.config.bounds import SECONDS, duration
+
+    try:
+        return float(answer)
+    except ValueError:
+        return float(duration(answer)) / SECONDS["h"]
 
 
 def write_proposal(

@@ -28,6 +28,7 @@ from sweeper.commands.options import (
     with_shorthands,
     with_tracking_name,
 )
+from sweeper.commands.plan import show_plan
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.terminal import say
 
@@ -52,6 +53,9 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Train the settings of failed trials once more, beyond the budget.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what `sweeper plan` shows, and run nothing.")
+    ] = False,
     with_report: ReportOption = True,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -74,6 +78,9 @@ def run(
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
+        if dry_run:
+            show_plan(sweep, workers)
+            return
         run_and_tell(
             sweep,
             workers=workers,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from sweeper.commands.leaving import leave, reason
+from sweeper.commands.notifying import tell_of_end, telling_of_errors
 from sweeper.commands.ranking import rank_backbones
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
@@ -64,7 +65,7 @@ def run_and_tell(
     view = LiveTable if out.is_terminal else PlainLines
 
     def run(one: SweepConfig, **more: Any) -> SweepResult:
-        with view(out) as observer:
+        with telling_of_errors(sweep, workspace), view(out) as observer:
             return run_sweep(
                 one,
                 workspace=workspace,
@@ -90,6 +91,7 @@ def run_and_tell(
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
         write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
+    tell_of_end(result, sweep, workspace, exported=exported)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
 
@@ -196,6 +198,7 @@ def _say_what_next(
     Exit 130 after an interruption, 75 after SIGTERM. Raises NoWinner where no trial has finished, TrackingRefused
     where MLflow takes no more.
     """
+    from sweeper.config.document import shown_assignment
     from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
@@ -209,7 +212,8 @@ def _say_what_next(
     if result.interrupted or not result.refused:
         say_undelivered(result, study)
     if result.interrupted:
-        command = shlex.join(["sweeper", *sys.argv[1:]])  # with every override: they name the study
+        given = map(shown_assignment, sys.argv[1:])  # with every override: they name the study
+        command = shlex.join(["sweeper", *given])
         say(f"{reason(result)}; the same command goes on: {command}")
         leave(result)
     require_finished(study, result.rows)

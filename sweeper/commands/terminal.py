@@ -9,13 +9,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sweeper.display.cells import message
+
+Answer = TypeVar("Answer")
 
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
@@ -80,6 +83,15 @@ def beside_json(wanted: bool) -> Iterator[None]:
         yield
     finally:
         out.file = None  # type: ignore[assignment]  # standard output again, whatever that is by then
+
+
+def ask(question: str, read: Callable[[str], Answer], default: str | None = None) -> Answer:
+    """Ask in a terminal until `read` raises no ValueError, and return what it makes of the answer."""
+    while True:
+        try:
+            return read(typer.prompt(question, default=default, type=str))
+        except ValueError as error:
+            warn(str(error))
 
 
 def waiting(what: str) -> AbstractContextManager[Any]:

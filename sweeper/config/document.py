@@ -77,6 +77,12 @@ def short(value: Any, longest: int = 120) -> str:
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
 
 
+def shown_assignment(assignment: str) -> str:
+    """Return an override as it may be shown: addresses of webhooks are secrets."""
+    key, equals, _ = assignment.partition("=")
+    return f"{key}{equals}…" if equals and key.strip().startswith("notify") else assignment
+
+
 @dataclass
 class Document:
     """The data of a search space and where each part of it was written."""
@@ -94,8 +100,8 @@ class Document:
 
     def override(self, assignment: str, option: str = "--set ") -> None:
         """Apply `search.batch_size=64`, given by an option; the value is read as YAML."""
-        place = f"{option}{assignment}"
         dotted, equals, text = assignment.partition("=")
+        place = f"{option}{shown_assignment(assignment)}"
         if not equals or not dotted.strip():
             self.problems.append(Problem(place, "", "an override is written KEY=VALUE, as in search.batch_size=64"))
             return
@@ -127,7 +133,7 @@ def read_document(text: str, source: str) -> Document:
     try:
         node, document.data = _parsed(text)
         if node is None:
-            raise yaml.MarkedYAMLError(problem="the file is empty; see search_spaces/ for examples")
+            raise yaml.MarkedYAMLError(problem="the file is empty; `sweeper init --example` lists examples")
     except yaml.YAMLError as error:
         line = _line_of(error, text)
         document.data = {}

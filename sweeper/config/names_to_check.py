@@ -1,4 +1,4 @@
-"""The names in a search space that only the libraries behind them can check: backbones, optimizers, files."""
+"""The names in a search space that only the libraries behind them can check: backbones, optimizers, files, a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Named = list[tuple[str, str]]  # a dotted key and the name that stands there
 
 
 class NamesUsed:
-    """Collects names from raw data, whatever else may be wrong with it; `decoder`: every backbone must have one."""
+    """Collects names from raw data, whatever else may be wrong with it.
+
+    `decoder`: every backbone must have one. `device` is that of trials on this machine.
+    """
 
     def __init__(self, data: dict[str, Any]):
         self.keys: dict[str, Key] = {}
@@ -22,6 +25,7 @@ class NamesUsed:
         self.optimizers = self._names(("search", "optimizer"), search.get("optimizer"))
         self.pretrained = self._names(("search", "pretrained"), search.get("pretrained"))
         self.decoder = reconstructs(data.get("task"))
+        self.device = self._names(("device",), data.get("device")) if _is_local(data.get("engine")) else []
         files = data.get("model_files")
         listed = enumerate(files) if isinstance(files, list) else ()
         self.model_files = [pair for i, file in listed for pair in self._names(("model_files", i), file)]
@@ -30,6 +34,12 @@ class NamesUsed:
         found = [(dotted(place), name, place) for place, name in _options(key, value)]
         self.keys |= {written: place for written, _, place in found}
         return [(written, name) for written, name, _ in found]
+
+
+def _is_local(engine: Any) -> bool:
+    """Return whether trials run on this machine, so that it must have their device."""
+    named = engine.get("name") if isinstance(engine, dict) else engine
+    return named in (None, "local")
 
 
 def _options(key: Key, value: Any) -> Iterator[tuple[Key, str]]:

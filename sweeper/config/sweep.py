@@ -16,6 +16,7 @@ from sweeper.config.bounds import Epochs, Images, Real, Seconds, Seed, Trials, W
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.engine import EngineConfig, LocalConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
+from sweeper.config.notify import NotifyConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.config.pruner import MedianConfig, PrunerConfig
 from sweeper.config.sampler import SamplerConfig, TpeConfig
@@ -202,6 +203,7 @@ class SweepConfig(Frozen):
         description="Configurations to try first, by names of your own, each with keys of `search` and plain values in "
         "the search space; what one leaves out the sampler chooses.",
     )
+    notify: NotifyConfig = Field(NotifyConfig(), exclude=True)
     seed: Seed = 0
     engine: EngineConfig = LocalConfig(name="local")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=DEVICE)

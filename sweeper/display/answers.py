@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ from sweeper.config.hyperparameters import Frozen
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
+
+if TYPE_CHECKING:
+    from sweeper.planning.plan import Plan
 
 FORMAT = 1
 
@@ -85,6 +88,75 @@ class StatusAnswer(Frozen):
     ended: int
     budget: int
     trials: tuple[TrialAnswer, ...]
+
+
+class NetworkAnswer(Frozen):
+    """A network, as a plan has measured it in training."""
+
+    backbone: str
+    image_size: int
+    batch_size: int
+    trainable: str
+    parameters: int
+    peak_mb: float = Field(description="Of the GPU; on a CPU of the whole process.")
+    images_per_s: float = Field(description="In training; with views, the rate at which features are computed.")
+    views: int = Field(description="Of each image, whose features are stored; 0 where heads do not learn from those.")
+    at_once: int = Field(description="Images that go through it at once; below batch_size where memory demands it.")
+
+
+class FailureAnswer(Frozen):
+    """A part of a search space that cannot work."""
+
+    where: str
+    why: str
+
+
+class CostsAnswer(Frozen):
+    """What a study would cost; times in seconds, disk in bytes."""
+
+    epoch_s: float = Field(description="Of one trial; 0 where it learns from stored features.")
+    features_s: float = Field(description="Of computing the features of frozen backbones, once.")
+    trials: int
+    whole_s: float = Field(description="Were every trial trained to its last epoch.")
+    pruned_s: float | None = Field(description="Where trials end early; null without a pruner.")
+    limit_s: float | None = Field(description="After which the budget ends the search.")
+    images_bytes: int
+    features_bytes: int
+    weights_bytes: int
+    checkpoint_bytes: int
+    free_bytes: int
+
+
+class PlanAnswer(Frozen):
+    """`sweeper plan --json`."""
+
+    format: int = FORMAT
+    study: str
+    device: str
+    workers: int
+    branches: int = Field(description="Ways through the search space that were tried; together they take every option.")
+    failures: tuple[FailureAnswer, ...]
+    networks: tuple[NetworkAnswer, ...]
+    costs: CostsAnswer | None = Field(description="Null where no network could be trained.")
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> PlanAnswer:
+        return cls(
+            study=plan.study,
+            device=plan.device,
+            workers=plan.workers,
+            branches=plan.branches,
+            failures=tuple(FailureAnswer(where=one.where, why=one.why) for one in plan.failures),
+            networks=tuple(NetworkAnswer.model_validate(_fields(NetworkAnswer, one)) for one in plan.measured),
+            costs=CostsAnswer.model_validate(_fields(CostsAnswer, plan.costs)) if plan.costs else None,
+            warnings=plan.opening.warnings,
+        )
+
+
+def _fields(answer: type[Frozen], found: object) -> dict[str, Any]:
+    """Return what an answer has of an object with attributes of the same names."""
+    return {name: getattr(found, name) for name in answer.model_fields}
 
 
 class BestAnswer(Frozen):

@@ -20,9 +20,14 @@ def is_out_of_reach(error: BaseException) -> bool:
 
 def out_of_reach(name: str, error: BaseException) -> str:
     """Say what can be done without the hub."""
+    return offline_problem(name, f" ({type(error).__name__})")
+
+
+def offline_problem(name: str, how: str = "") -> str:
+    """Say that weights are not here and the hub is not there, `how` it is known, and what can be done."""
     return (
-        f"the pretrained weights of {name} are not on this machine and the model hub cannot be reached "
-        f"({type(error).__name__}). Set search.pretrained to a file with them, or fill the hub's cache on a machine "
+        f"the pretrained weights of {name} are not on this machine and the model hub cannot be reached"
+        f"{how}. Set search.pretrained to a file with them, or fill the hub's cache on a machine "
         f"that reaches it and bring it here (HF_HOME says where it lies); {_what_is_here()}"
     )
 

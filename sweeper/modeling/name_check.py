@@ -53,7 +53,24 @@ def ask_apart(question: Callable[[A], T], about: A, meanwhile: Callable[[], obje
 def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 
-    return check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
+    named = check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
+    return [*named, *_missing_devices(used)]
+
+
+def _missing_devices(used: NamesUsed) -> Problems:
+    """Return what is wrong with a device that is named; a name of no device the search space's own rules refuse."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    found: Problems = []
+    for key, name in used.device:
+        kind, _, index = name.partition(":")
+        if kind == "cuda" and int(index if index.isdecimal() else 0) >= gpus:
+            there = f"torch sees {gpus} CUDA devices on this machine" if gpus else "torch sees no CUDA device here"
+            found.append((key, f"{name} was asked for and {there}; use auto or cpu, or look at `sweeper doctor`"))
+        if kind == "mps" and not torch.backends.mps.is_available():
+            found.append((key, "mps was asked for and torch sees none; use auto or cpu"))
+    return found
 
 
 def untrainable_on_one(content: str) -> list[str]:

@@ -72,6 +72,11 @@ def objective(data: DataFacts) -> Reasoned:
     return Reasoned("val/accuracy", f"the classes are of much the same size: {data.fewest:,} to {data.most:,} images")
 
 
+def short_time(hours: float) -> str:
+    """Write a time as `budget.for` takes it: 2h, or in minutes below an hour."""
+    return f"{hours:g}h" if hours >= 1 else f"{hours * 60:g}m"
+
+
 def most_padding(size: int) -> int:
     return max(1, size // 8)
 
@@ -91,7 +96,7 @@ class Budget:
 
     @property
     def why(self) -> str:
-        found = f"about {self.hours:g} h; the slowest network takes {self.speed:,.0f} images a second here"
+        found = f"about {short_time(self.hours)}; the slowest network takes {self.speed:,.0f} images a second here"
         if self.trials >= FEWEST_TRIALS:
             return found
         return f"{found}: few trials; use a GPU, more --hours or dataset.limit.train_images"

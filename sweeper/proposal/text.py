@@ -44,7 +44,7 @@ def space_text(
         *_splits(data),
         (f"objective: {{metric: {goal.value}}}", goal.why),
         ("budget:", planned.why),
-        (f"  for: {hours:g}h", "then the best model is exported; as many trials as fit"),
+        (f"  for: {choices.short_time(hours)}", "then the best model is exported; as many trials as fit"),
         (f"  epochs: {planned.epochs}", "at most; fewer where this machine turns out slower"),
         ("pruner: promote", "all train a little, then the best third to the end"),
         *([(f"device: {device}", "")] if device != "auto" else []),

@@ -100,6 +100,8 @@ def marked() -> PngInfo:
 
 PICTURE = Kind("picture", re.compile(rb"\x89PNG\r\n\x1a\n.{0,200}?tEXtSoftware\x00sweeper", re.DOTALL))
 SPACE = Kind("search space", re.compile(rb"# Images: "))
+EXAMPLE = Kind("search space", re.compile(rb"# An example of sweeper, "))
+NETWORK = Kind("model file", re.compile(rb'""".*register_model', re.DOTALL))
 PAGE = Kind("page", re.compile(rb'<!doctype html>.{0,2000}?<meta name="generator" content="sweeper">', re.DOTALL))
 
 

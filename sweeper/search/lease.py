@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -87,7 +88,8 @@ class Lease:
         self._released.set()
         if self._renewal.is_alive():
             self._renewal.join()
-        self._change(LeaseRecord(number=self.number))
+        with suppress(StudyTakenOver):  # then it is another's to release, or the study has been deleted
+            self._change(LeaseRecord(number=self.number))
 
     def _read(self) -> tuple[str | None, LeaseRecord]:
         with self._engine.connect() as connection:

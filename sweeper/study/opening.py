@@ -15,20 +15,19 @@ from sweeper.config.space import IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.file_facts import FileFacts
-from sweeper.data.image_set import ImageSet
+from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
 from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
 from sweeper.search.untried import trials_of
+from sweeper.study.doubts import MOST_CLASSES_TOLD, Labelled, doubts, doubts_of_settings
 
 FEW_TO_JUDGE_BY = 50
 """Validation images below which one of them moves the accuracy by more than 2 %."""
 
 ENLARGED, REDUCED = 1.5, 6.0
 """How many times larger or smaller than the pictures an image_size that nobody chose gets a line."""
-
-MOST_CLASSES_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,31 @@ def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Open
         ("steps", _steps(sweep, len(images.splits["train"]))),
         *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
     ]
-    warnings = [
-        *notes.warnings(),
-        *_no_validation_split(sweep, notes),
-        *_absent_classes(images),
-        *_few_to_judge_by(images),
-        *_large_batches(sweep, len(images.splits["train"])),
-        *_nothing_searched(sweep),
-        *_image_size_by_default(sweep, prepared.files),
-    ]
+    warnings = [*_warnings(sweep, images, notes), *_image_size_by_default(sweep, prepared.files)]
     return Opening(tuple(facts), tuple(warnings))
+
+
+def opening_before_decoding(sweep: SweepConfig, index: ImageIndex, workers: str | None) -> Opening:
+    """Gather of that what the files' names and labels say, before any image is opened."""
+    facts = [
+        ("goal", _goal(sweep)),
+        *(("images" if not place else "", line) for place, line in enumerate(_splits(index, index.notes))),
+        *(("files" if not place else "", fact) for place, fact in enumerate(index.notes.facts())),
+        ("device", _device(sweep, workers)),
+        ("steps", _steps(sweep, len(index.splits["train"]))),
+        *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
+    ]
+    return Opening(tuple(facts), tuple(_warnings(sweep, index, index.notes)))
+
+
+def _warnings(sweep: SweepConfig, images: Labelled, notes: Notes) -> Iterator[str]:
+    yield from notes.warnings()
+    yield from _no_validation_split(sweep, notes)
+    yield from _absent_classes(images)
+    yield from _few_to_judge_by(images)
+    yield from _large_batches(sweep, len(images.splits["train"]))
+    yield from _nothing_searched(sweep)
+    yield from doubts(sweep, images)
 
 
 def simulated_opening(sweep: SweepConfig, engine: SimulateConfig, workers: str | None) -> Opening:
@@ -75,7 +89,7 @@ def simulated_opening(sweep: SweepConfig, engine: SimulateConfig, workers: str |
         ("engine", f"trials follow {curves} in virtual time; {drawn}"),
         *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
     ]
-    return Opening(tuple(facts), tuple(_nothing_searched(sweep)))
+    return Opening(tuple(facts), (*_nothing_searched(sweep), *doubts_of_settings(sweep)))
 
 
 def _goal(sweep: SweepConfig) -> str:
@@ -88,7 +102,7 @@ def _goal(sweep: SweepConfig) -> str:
     return f"{goals}; {number} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
 
 
-def _splits(images: ImageSet, notes: Notes) -> Iterator[str]:
+def _splits(images: Labelled, notes: Notes) -> Iterator[str]:
     """Tell of each split its images, its classes and where it comes from."""
     for split, rows in images.splits.items():
         counts = np.bincount(images.labels[rows], minlength=len(images.classes))
@@ -166,7 +180,7 @@ def _no_validation_split(sweep: SweepConfig, notes: Notes) -> Iterator[str]:
         )
 
 
-def _absent_classes(images: ImageSet) -> Iterator[str]:
+def _absent_classes(images: Labelled) -> Iterator[str]:
     for split, rows in images.splits.items():
         counts = np.bincount(images.labels[rows], minlength=len(images.classes))
         absent = [name for name, count in zip(images.classes, counts.tolist(), strict=True) if not count]
@@ -177,7 +191,7 @@ def _absent_classes(images: ImageSet) -> Iterator[str]:
             )
 
 
-def _few_to_judge_by(images: ImageSet) -> Iterator[str]:
+def _few_to_judge_by(images: Labelled) -> Iterator[str]:
     count = len(images.splits["val"])
     if count < FEW_TO_JUDGE_BY:
         yield (

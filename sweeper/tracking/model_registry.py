@@ -127,6 +127,19 @@ class ModelRegistry:
             ) from error
 
 
+def models_of(client: MlflowClient, study: str | None) -> tuple[str, ...]:
+    """Return the names of the registered models of a study, by its id; none where there is no registry."""
+    from mlflow.exceptions import MlflowException
+
+    if study is None:
+        return ()
+    try:
+        found = client.search_registered_models(filter_string=f"tags.`{ID_TAG}` = '{study}'")
+    except MlflowException:
+        return ()
+    return tuple(str(model.name) for model in found)
+
+
 def _aliased(client: MlflowClient, name: str) -> Any:
     """Return the version that the alias points to, or None.
 

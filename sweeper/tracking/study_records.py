@@ -127,6 +127,16 @@ class StudyRecords:
             if found is not None:
                 self._require_same_place(found)
 
+    def own_experiment(self, client: MlflowClient) -> Experiment | None:
+        """Return the study's experiment, deleted or not; None where there is none.
+
+        Raises TrackingRefused where it belongs to another folder than that of who writes.
+        """
+        found = self._by_id(client) or self._by_name(client)
+        if found is not None:
+            self._require_same_place(found)
+        return found
+
     def begin(self) -> str:
         """Return the id of the experiment to write to, which is made, or made the study's, where need be.
 

@@ -30,19 +30,20 @@ class DiskUse:
 
 def disk_use(workspace: Workspace) -> DiskUse:
     """Return what decoded images, features, and trials that are not over take; it may change meanwhile."""
-    images = _bytes(workspace.cache) + _bytes(workspace.builtin)
-    features, weights = _bytes(workspace.features), _bytes(workspace.kept_weights)
+    images = bytes_in(workspace.cache) + bytes_in(workspace.builtin)
+    features, weights = bytes_in(workspace.features), bytes_in(workspace.kept_weights)
     begun_from, unfinished = (_bytes_of(workspace, patterns) for patterns in (BEGUN_FROM, UNFINISHED))
     return DiskUse(images, features, weights + begun_from, unfinished)
 
 
 def _bytes_of(workspace: Workspace, patterns: Iterable[str]) -> int:
-    return sum(_bytes(folder) for pattern in patterns for folder in workspace.studies.glob(pattern))
+    return sum(bytes_in(folder) for pattern in patterns for folder in workspace.studies.glob(pattern))
 
 
-def _bytes(folder: Path) -> int:
-    total = 0
-    for root, _, names in os.walk(folder):
+def bytes_in(path: Path) -> int:
+    """Return what a folder takes on disk with all in it, or a file; nothing where there is none."""
+    total = path.lstat().st_blocks * 512 if path.is_file() else 0
+    for root, _, names in os.walk(path):
         for name in names:
             try:
                 total += (Path(root) / name).lstat().st_blocks * 512

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from sweeper.addresses import local_path
 from sweeper.errors import StudyError, TrackingError, TrackingRefused
 from sweeper.files import write_sealed
 from sweeper.identity import Identity
@@ -150,21 +149,13 @@ class _Check:
         """Find finished trials whose run says that its weights lie on this machine, where they do not."""
         first = {run.tags.get(TRIAL_TAG, ""): run for run in reversed(self.own)}
         for trial, run in reversed(first.items()):
-            files = _local(run.artifacts)
+            files = local_path(run.artifacts)
             row = self.rows.get(int(trial)) if trial.isdigit() else None
             if row is None or files is None or row.state is not TrialState.COMPLETE or row.best_epoch is None:
                 continue
             if not files.exists():
                 what = f"the files of trial {trial} are not in {files}, where its run says that they are"
                 yield Finding(SUBJECT, what, "bring them back there; without its weights it can only be trained again")
-
-
-def _local(address: str) -> Path | None:
-    """Return the folder of a run's files, if it is on this machine."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("", "file"):
-        return None
-    return Path(unquote(parts.path)) if parts.scheme else Path(address)
 
 
 def _complete(trial: TrialFolder, row: TrialRow, store: StudyStore) -> None:

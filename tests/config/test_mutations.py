@@ -53,6 +53,7 @@ WHOLE: dict[str, Any] = {
     "sampler": {"name": "tpe"},
     "pruner": {"name": "patient", "patience": 2, "min_delta": 0.1}
     | {"pruner": {"name": "hyperband", "min_epochs": 1, "reduction_factor": 3}},
+    "notify": {"command": "notify-send sweeper", "webhook": None},
     "seed": 1,
     "device": "cpu",
     "devices_per_trial": 1,

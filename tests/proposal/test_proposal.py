@@ -200,7 +200,7 @@ def test_a_folder_of_images_alone_is_run(tmp_path: Path) -> None:
     ran = sweeper(*command, folder=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "written to photos.yaml, with a reason for each choice" in ran.stdout
-    assert "for: 0.166667h" in (tmp_path / "photos.yaml").read_text()
+    assert "for: 10m" in (tmp_path / "photos.yaml").read_text()
     assert (tmp_path / "exports" / "photos" / "model.onnx").exists()
     again = sweeper("run", "photos", "--set", "search.backbone=nonsense", folder=tmp_path)
     assert "photos.yaml is the search space for photos; remove it for a new one" in again.stdout

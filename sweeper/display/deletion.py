@@ -1,0 +1,62 @@
+"""What deleting a study means, as lines."""
+
+from __future__ import annotations
+
+import shlex
+
+from sweeper.display.tables import size
+from sweeper.tracking.deletion import RecordedRuns
+from sweeper.upkeep.deletion import Deletion, Part
+
+
+def deletion_lines(deletion: Deletion, database: str) -> list[str]:
+    """Return what goes and what stays; `database` is where the study is stored."""
+    states = ", ".join(f"{count} {state.value}" for state, count in deletion.trials.items())
+    trials = f"{sum(deletion.trials.values())} trials ({states})" if states else "no trials"
+    goes = [f"{trials} in {database}", *map(_part, deletion.files)]
+    if deletion.runs is not None and deletion.runs.runs:
+        goes.append(_runs(deletion.runs, deletion.run_bytes))
+    stays = [*map(_part, deletion.kept), *(f"{_part(part)}, shared by all studies" for part in deletion.shared)]
+    if deletion.runs is not None:
+        stays += [f"the model {name} in MLflow's registry" for name in deletion.runs.models]
+        stays += _of_others(deletion.runs)
+    return [
+        f"study {deletion.study}: this is deleted",
+        *(f"  {line}" for line in goes),
+        *(["this stays", *(f"  {line}" for line in stays)] if stays else []),
+    ]
+
+
+def trash_lines(deletion: Deletion) -> list[str]:
+    """Return how the space of the deleted runs is freed; nothing where there are none."""
+    runs = deletion.runs
+    if runs is None or not runs.runs:
+        return []
+    ids = ",".join(run.id for run in runs.runs)
+    chosen = f"--run-ids {ids}" if runs.others else f"--experiment-ids {runs.experiment}"
+    address = shlex.quote(deletion.tracking_uri)
+    of_server = deletion.tracking_uri.startswith("http")
+    where = "" if of_server else f" --backend-store-uri {address} --tracking-uri {address}"
+    beside = ", on the machine of the server and with its --backend-store-uri" if of_server else ""
+    return [
+        f"its runs are in MLflow's trash, from which `mlflow gc` removes them for good{beside}:",
+        f"  mlflow gc{where} {chosen}",
+    ]
+
+
+def _part(part: Part) -> str:
+    return f"{part.path}, {size(part.bytes)}"
+
+
+def _runs(runs: RecordedRuns, held: int) -> str:
+    files = f", {size(held)} of files" if held else ""
+    return f"{_counted(len(runs.runs))} of the experiment {runs.name} in MLflow{files}: they move to MLflow's trash"
+
+
+def _of_others(runs: RecordedRuns) -> list[str]:
+    told = f"{_counted(runs.others)} in the experiment {runs.name} that are not this study's"
+    return [told] if runs.others else []
+
+
+def _counted(runs: int) -> str:
+    return f"{runs:,} run{'s' * (runs != 1)}"

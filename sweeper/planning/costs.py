@@ -1,0 +1,115 @@
+"""How long a study takes and what it leaves on disk, foretold from a few steps of each network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from sweeper.config.pruner import NoPrunerConfig
+from sweeper.config.searched import largest, smallest
+from sweeper.config.sweep import SweepConfig
+from sweeper.planning.step import Measured
+from sweeper.search.untried import trials_of
+from sweeper.study.preparation import decoded_sizes
+
+FORWARD = 1 / 3
+"""What an image costs in validation, of what it costs in a training step: forward, without backward."""
+
+PRUNED = 0.5
+"""The share of all epochs that is trained where trials end early: about what docs/pruning.md measured."""
+
+WEIGHT_BYTES = 4
+CHECKPOINT = 3  # times the weights: with what an optimizer keeps of each
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a study costs, as far as a moment of each network can tell.
+
+    Attributes:
+        epoch_s: Of one trial, the mean over networks and batch sizes.
+        features_s: Of computing what frozen backbones make of the images, once.
+        trials: That the budget allows; by its time where that alone limits them.
+        whole_s: The search, were every trial trained to its last epoch.
+        pruned_s: The search where trials end early; None without a pruner.
+        limit_s: After which the budget ends the search.
+        images_bytes: Of decoded images, shared by all studies of the same data set.
+        features_bytes: Of frozen backbones.
+        weights_bytes: Of the best weights of all trials, in MLflow.
+        checkpoint_bytes: Of the trials that run, until they end.
+        free_bytes: On the disk of the working directory.
+    """
+
+    epoch_s: float
+    features_s: float
+    trials: int
+    whole_s: float
+    pruned_s: float | None
+    limit_s: float | None
+    images_bytes: int
+    features_bytes: int
+    weights_bytes: int
+    checkpoint_bytes: int
+    free_bytes: int
+
+    @property
+    def disk_bytes(self) -> int:
+        return self.images_bytes + self.features_bytes + self.weights_bytes + self.checkpoint_bytes
+
+
+@dataclass(frozen=True)
+class Images:
+    """How many images there are: all, for training, for validation."""
+
+    all: int
+    train: int
+    val: int
+
+
+def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, workers: int, free_bytes: int) -> Costs:
+    """Foretell what a study costs; `measured` is not empty."""
+    epoch_s = mean(_epoch_s(sweep, one, images) for one in measured)
+    once_s = sum(_features(one, images) / one.images_per_s for one in _largest_batches(measured))
+    trial_s = max(1e-9, epoch_s * sweep.budget.epochs)
+    share = None if isinstance(sweep.pruner, NoPrunerConfig) or len(sweep.goals) > 1 else PRUNED
+    limit_s = sweep.budget.time or sweep.budget.timeout
+    trials = trials_of(sweep)
+    if limit_s is not None:
+        trials = min(trials, max(1, int(limit_s * workers / (trial_s * (share or 1)))))
+    weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
+    return Costs(
+        epoch_s=epoch_s,
+        features_s=once_s,
+        trials=trials,
+        whole_s=once_s + trials * trial_s / workers,
+        pruned_s=None if share is None else once_s + share * trials * trial_s / workers,
+        limit_s=limit_s,
+        images_bytes=images.all * 3 * sum(size**2 for size in decoded_sizes(sweep)),
+        features_bytes=sum(_features(one, images) * one.feature_bytes for one in _largest_batches(measured)),
+        weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
+        checkpoint_bytes=int(workers * weights * CHECKPOINT),
+        free_bytes=free_bytes,
+    )
+
+
+def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:
+    if one.views:
+        return 0.0
+    sides = smallest(sweep.search.image_size), largest(sweep.search.image_size)
+    area = (sides[0] ** 2 + sides[1] ** 2) / (2 * one.image_size**2)
+    forward = 1.0 if one.trainable == "head" else FORWARD
+    return area * (images.train + forward * images.val) / one.images_per_s
+
+
+def _features(one: Measured, images: Images) -> int:
+    """Return of how many images, with all their views, features are kept."""
+    return images.train * one.views + images.val if one.views else 0
+
+
+def _largest_batches(measured: Sequence[Measured]) -> list[Measured]:
+    """Return of each network the measurement with the largest batch."""
+    found: dict[tuple[str, str], Measured] = {}
+    for one in sorted(measured, key=lambda one: one.batch_size):
+        found[one.backbone, one.trainable] = one
+    return list(found.values())

@@ -1,0 +1,163 @@
+"""One network of a search space for a moment: built, and trained for a few steps on images of noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.data.batches import Batch, DeviceImages
+from sweeper.data.image_set import ImageSet
+from sweeper.data.splitting import Splits
+from sweeper.errors import ExportError
+from sweeper.results import TrialSpec
+from sweeper.training.cost import count_parameters
+from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
+from sweeper.training.features import NOTHING, pixel_changes
+from sweeper.training.inputs import Network, TrialData
+from sweeper.training.learner import Learner, build_learner
+from sweeper.training.memory import free_memory
+from sweeper.training.onnx_forward import OnnxForward
+
+TIMED_S = 0.3
+"""Steps are made until they have taken this long, or there are MOST_STEPS of them; the first does not count."""
+
+MOST_STEPS = 10
+VALIDATED = 8  # images; nothing is measured of them
+FORWARD = 32  # images whose features are computed
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network in training on this machine.
+
+    Attributes:
+        parameters: What it has learned in the end, frozen ones included.
+        peak_mb: Largest memory of the GPU, or of this process on a CPU.
+        images_per_s: In training steps, images as they are made for each.
+        at_once: Images that go through it at once; fewer than the batch where memory demands it.
+        views: Of each training image, where heads are trained on stored features of it; `images_per_s` is then the
+            rate at which these are computed. 0 where images go through the network in each epoch.
+        feature_bytes: Of the output of its backbone for an image.
+    """
+
+    backbone: str
+    image_size: int
+    batch_size: int
+    trainable: str
+    parameters: int
+    peak_mb: float
+    images_per_s: float
+    at_once: int
+    views: int
+    feature_bytes: int
+
+
+def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch.device) -> Measured:
+    """Train a network with new weights for a few steps. Raises ModelError, DoesNotFit, RuntimeError."""
+    learner, data = built(config, sweep, classes, device)
+    reset_peak_memory(device)
+    try:
+        views = views_of(config, sweep)
+        rate = _features_per_s(learner.model, config, device) if views else _images_per_s(learner, device)
+        return Measured(
+            backbone=config.backbone,
+            image_size=config.image_size,
+            batch_size=config.batch_size,
+            trainable=config.trainable,
+            parameters=count_parameters(learner.model),
+            peak_mb=peak_memory_mb(device),
+            images_per_s=rate,
+            at_once=learner.micro_batches.size(config.batch_size),
+            views=views,
+            feature_bytes=4 * _features(learner),
+        )
+    finally:
+        learner.close()
+        del learner, data
+        free_memory(device)
+
+
+def built(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch.device) -> tuple[Learner, TrialData]:
+    """Build network, optimizer and schedule as a trial does, but for pretrained weights. Raises ModelError."""
+    data = noise(config, classes, device)
+    bare = config.model_copy(update={"pretrained": False})
+    spec = TrialSpec(number=0, seed=0, epochs=sweep.budget.epochs, config=bare, task=sweep.task)
+    return build_learner(spec, data, device, graphs=False), data
+
+
+def noise(config: TrialConfig, classes: int, device: torch.device) -> TrialData:
+    """Return a batch of training images without meaning, and a few for validation."""
+    count, side = config.batch_size, config.image_size
+    drawn = np.random.default_rng(0)
+    images = drawn.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    names = tuple(str(number) for number in range(classes))
+    rows = np.arange(count, dtype=np.int64)
+    splits: Splits = {"train": rows, "val": rows[:VALIDATED]}
+    image_set = ImageSet(images, rows % classes, names, splits, digest="", titles=names)
+    train, val = (DeviceImages(image_set, split, device) for split in ("train", "val"))
+    return TrialData(train, val, names)
+
+
+def views_of(config: TrialConfig, sweep: SweepConfig) -> int:
+    """Return of how many views of an image features are kept; 0 where there are none."""
+    frozen = config.trainable == "head" and config.pretrained is not False and not config.augment.cutmix
+    if not (sweep.features.cache and frozen):
+        return 0
+    return 1 if pixel_changes(config.augment) == NOTHING else sweep.features.views
+
+
+def _features_per_s(model: Network, config: TrialConfig, device: torch.device) -> float:
+    """Time a frozen backbone as features are computed: on a CPU by ONNX Runtime, where that can run it."""
+    backbone, side = model.backbone.eval(), config.image_size
+    images = torch.randn(FORWARD, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    forward: Callable[[Tensor], Tensor] = OnnxForward(backbone, side) if device.type == "cpu" else backbone
+    with torch.inference_mode(), autocast(device):
+        try:
+            forward(images)
+        except ExportError:
+            forward = backbone
+            forward(images)
+        started = time.perf_counter()
+        forward(images)
+        return FORWARD / _seconds_since(started, device)
+
+
+def _images_per_s(learner: Learner, device: torch.device) -> float:
+    learner.inputs.network.train()
+    steps = learner.steps(device)
+    [batch] = learner.inputs.train(1)
+    learner.schedule.before_step(0)
+    steps(batch)
+    started, images, epoch = time.perf_counter(), 0, 2
+    while not images or (_seconds_since(started, device) < TIMED_S and epoch < MOST_STEPS):
+        for made in learner.inputs.train(epoch):
+            steps(made)
+            images += _count(made)
+        epoch += 1
+    return images / _seconds_since(started, device)
+
+
+def _features(learner: Learner) -> int:
+    """Return how many numbers the backbone gives for an image; 0 where there is no head on it."""
+    head = getattr(learner.model, "head", None)
+    linear = [module for module in head.modules() if isinstance(module, nn.Linear)] if head is not None else []
+    return linear[0].in_features if linear else 0
+
+
+def _count(batch: Batch) -> int:
+    return len(batch.labels)
+
+
+def _seconds_since(started: float, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - started

@@ -1,0 +1,128 @@
+"""What may be meant otherwise in a search space, as far as that is known before any image is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil, log
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import BaseModel
+
+from sweeper.config.option_labels import inside_option, option_labels
+from sweeper.config.pruner import HyperbandConfig, PatientConfig, PlateauConfig, SuccessiveHalvingConfig
+from sweeper.config.sampler import GridConfig
+from sweeper.config.space import Choice, FloatRange, IntRange
+from sweeper.config.sweep import SweepConfig
+from sweeper.data.listing import enumerated
+from sweeper.data.splitting import Rows, Splits
+from sweeper.search.untried import count_up_to
+
+WIDE = 1e4
+"""From this ratio of its ends on a range is searched by decades, if at all: nine tenths of it are the last decade."""
+
+FEW_IMAGES = 2
+MOST_COUNTED = 100_000
+MOST_CLASSES_TOLD = 10
+
+
+class Labelled(Protocol):
+    """Images with classes and splits, decoded or not."""
+
+    @property
+    def labels(self) -> Rows: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def splits(self) -> Splits: ...
+
+
+def doubts(sweep: SweepConfig, images: Labelled) -> Iterator[str]:
+    """Yield a warning, with its remedy, for each setting that hardly does what is wanted."""
+    yield from doubts_of_settings(sweep)
+    yield from _small_classes(images)
+
+
+def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
+    """Yield those that the search space alone shows."""
+    yield from _wide_ranges(sweep.search, "search")
+    yield from _pruner_without_trials(sweep)
+    yield from _part_of_a_grid(sweep)
+
+
+def _wide_ranges(node: Any, name: str) -> Iterator[str]:
+    match node:
+        case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
+            if low > 0 and high / low >= WIDE and not node.log:
+                yield (
+                    f"{name} is drawn evenly from {low:g} to {high:g}: nine tenths of the trials get more than "
+                    f"{high / 10:g}; write log: true beside the range to draw each decade as often"
+                )
+        case Choice():
+            labels = option_labels(node.choice)
+            for index, option in enumerate(node.choice):
+                inside = inside_option(option, labels[index], index, name) if len(labels) > 1 else name
+                yield from _wide_ranges(option, inside)
+        case BaseModel():
+            for field, inner in node:
+                yield from _wide_ranges(inner, f"{name}.{field}")
+        case tuple():
+            for index, inner in enumerate(node):
+                yield from _wide_ranges(inner, f"{name}[{index}]")
+
+
+def _pruner_without_trials(sweep: SweepConfig) -> Iterator[str]:
+    pruner: Any = sweep.pruner
+    pruner = pruner.pruner if isinstance(pruner, PatientConfig | PlateauConfig) else pruner
+    needed = trials_needed(pruner, sweep.budget.epochs)
+    if needed > sweep.budget.trials:
+        yield (
+            f"the pruner {pruner.name} compares {needed:,} trials to fill its rungs up to {sweep.budget.epochs:,} "
+            f"epochs, and there are {sweep.budget.trials:,}: it decides by chance; raise budget.trials or "
+            "pruner.min_epochs, or take `pruner: median`"
+        )
+
+
+def trials_needed(pruner: object, epochs: int) -> int:
+    """Return how many trials a pruner by rungs needs for one of them to reach the last rung by comparison."""
+    match pruner:
+        case HyperbandConfig():
+            eta = pruner.reduction_factor
+            largest = _rungs(epochs, pruner.min_epochs, eta)
+            return sum(ceil((largest + 1) / (rungs + 1) * eta**rungs) for rungs in range(largest + 1))
+        case SuccessiveHalvingConfig():
+            rungs = _rungs(epochs, pruner.min_epochs, pruner.reduction_factor) - pruner.min_early_stopping_rate
+            return int(pruner.reduction_factor ** max(0, rungs))
+        case _:
+            return 0
+
+
+def _rungs(epochs: int, first: int, factor: int) -> int:
+    return int(log(max(1.0, epochs / first), factor) + 1e-9)
+
+
+def _part_of_a_grid(sweep: SweepConfig) -> Iterator[str]:
+    if not isinstance(sweep.sampler, GridConfig):
+        return
+    all_of_them = count_up_to(sweep.search, MOST_COUNTED)
+    if all_of_them > sweep.budget.trials:
+        yield (
+            f"the grid has {all_of_them:,} combinations and budget.trials is {sweep.budget.trials:,}: a part of it, "
+            "drawn by the seed, is tried; raise budget.trials, give fewer options, or take `sampler: tpe`"
+        )
+
+
+def _small_classes(images: Labelled) -> Iterator[str]:
+    counts = np.bincount(images.labels[images.splits["train"]], minlength=len(images.classes))
+    small = [
+        f"{name} ({count})"
+        for name, count in zip(images.classes, counts.tolist(), strict=True)
+        if 0 < count <= FEW_IMAGES
+    ]
+    if small:
+        yield (
+            f"{len(small):,} of {len(images.classes):,} classes have {FEW_IMAGES} training images or fewer, too few to "
+            f"learn from; add some, or leave the class out:\n{enumerated(small, MOST_CLASSES_TOLD)}"
+        )

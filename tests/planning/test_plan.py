@@ -1,0 +1,108 @@
+"""A plan finds what cannot work, and measures what can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.errors import ConfigError
+from sweeper.paths import Workspace
+from sweeper.planning.costs import Images, costs_of
+from sweeper.planning.plan import Plan, make_plan
+from sweeper.planning.step import Measured
+
+SPACE: dict[str, Any] = {
+    "study": "s",
+    "dataset": {"builtin": "digits", "limit": {"train_images": 100, "val_images": 50}},
+    "budget": {"trials": 4, "epochs": 2},
+    "device": "cpu",
+    "search": {
+        "backbone": "test_resnet",
+        "image_size": 16,
+        "batch_size": {"choice": [8, 64, 256]},
+        "optimizer": {"choice": ["adamw", {"name": "sgd", "lr": {"float": [0.01, 0.1]}}]},
+    },
+}
+
+
+def sweep(**changed: Any) -> SweepConfig:
+    search = {**SPACE["search"], **changed.pop("search", {})}
+    return SweepConfig.model_validate({**SPACE, **changed, "search": search})
+
+
+def planned(tmp_path: Path, **changed: Any) -> Plan:
+    return make_plan(sweep(**changed), Workspace(tmp_path), None, lambda done, total: None)
+
+
+def test_every_network_is_measured_at_the_bounds_of_its_batch_size_within_the_images(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    assert plan.failures == ()
+    assert plan.branches == 4
+    assert [one.batch_size for one in plan.measured] == [8, 100]
+    assert all(one.parameters > 1000 and one.images_per_s > 0 and one.peak_mb > 0 for one in plan.measured)
+    assert plan.costs is not None
+    assert plan.costs.whole_s == pytest.approx(8 * plan.costs.epoch_s)
+    assert "batch_size 256 is more than the 100 training images" in " ".join(plan.opening.warnings)
+    assert not (tmp_path / "optuna.db").exists()
+
+
+def test_what_cannot_work_is_named_with_its_options_and_the_rest_is_planned(tmp_path: Path) -> None:
+    head = {"choice": [{"hidden": []}, {"hidden": [8], "norm": "batch"}]}
+    backbone = {"choice": ["test_resnet", "test_vit"]}
+    plan = planned(tmp_path, search={"backbone": backbone, "head": head, "image_size": 8, "batch_size": 8})
+    assert {failure.where for failure in plan.failures} == {
+        "backbone=test_vit, head=default, optimizer=adamw",
+        "test_vit at 8 pixels, batch size 8",
+    }
+    assert [one.backbone for one in plan.measured] == ["test_resnet"]
+
+
+def test_weights_that_cannot_be_had_are_told_before_they_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    plan = planned(tmp_path, search={"pretrained": True, "batch_size": 8})
+    assert "the pretrained weights of test_resnet are not on this machine" in plan.failures[0].why
+    (tmp_path / "w.safetensors").write_bytes(b"no weights")
+    plan = planned(tmp_path, search={"pretrained": str(tmp_path / "w.safetensors"), "batch_size": 8})
+    assert "cannot be read as weights" in plan.failures[0].why
+
+
+def test_a_plan_is_of_this_machine(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a plan is made on this machine"):
+        planned(tmp_path, engine="simulate")
+
+
+def measured(**changed: Any) -> Measured:
+    known = {"backbone": "b", "image_size": 64, "batch_size": 8, "trainable": "all", "parameters": 1000}
+    known |= {"peak_mb": 1.0, "images_per_s": 100.0, "at_once": 8, "views": 0, "feature_bytes": 40}
+    return Measured(**{**known, **changed})
+
+
+def test_time_and_disk_follow_from_what_was_measured() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    costs = costs_of(sweep(pruner="none"), [measured()], images, workers=2, free_bytes=1)
+    assert costs.epoch_s == pytest.approx((16 / 64) ** 2 * (1000 + 100) / 100)
+    assert costs.whole_s == pytest.approx(4 * 2 * costs.epoch_s / 2)
+    assert costs.pruned_s is None
+    assert costs.images_bytes == 1300 * 16 * 16 * 3
+    assert costs.weights_bytes == 4 * 1000 * 4
+
+
+def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    frozen = measured(trainable="head", views=4)
+    costs = costs_of(sweep(), [frozen], images, workers=1, free_bytes=1)
+    assert costs.features_s == pytest.approx(43)
+    assert costs.whole_s == pytest.approx(43)
+    assert costs.features_bytes == 4300 * 40
+
+
+def test_of_a_budget_of_time_it_is_told_how_many_trials_fit() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    long = sweep(budget={"for": 100, "epochs": 10}, pruner="none")
+    assert costs_of(long, [measured(image_size=16)], images, workers=1, free_bytes=1).trials == 1
+    assert costs_of(long, [measured(image_size=16, images_per_s=1000.0)], images, workers=1, free_bytes=1).trials == 9

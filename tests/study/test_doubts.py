@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweeper.config.pruner import HyperbandConfig, SuccessiveHalvingConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.data.splitting import Rows, Splits
+from sweeper.study.doubts import doubts, trials_needed
+
+
+@dataclass
+class Some:
+    """Images of two classes, the second of which has `few` in training."""
+
+    few: int = 10
+
+    @property
+    def labels(self) -> Rows:
+        return np.array([0] * 20 + [1] * self.few, dtype=np.int64)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("cat", "dog")
+
+    @property
+    def splits(self) -> Splits:
+        return {"train": np.arange(len(self.labels))}
+
+
+def told(few: int = 10, **changed: Any) -> str:
+    content = {"study": "s", "dataset": {"path": "d"}, "search": {"backbone": "b"}, **changed}
+    return "\n".join(doubts(SweepConfig.model_validate(content), Some(few)))
+
+
+def test_a_usual_search_space_raises_no_doubt() -> None:
+    assert told(search={"backbone": "b", "weight_decay": {"float": [1e-6, 1e-2], "log": True}}) == ""
+
+
+def test_a_linear_range_over_four_decades_is_to_be_logarithmic() -> None:
+    optimizer = {"choice": [{"name": "sgd", "lr": {"float": [1e-5, 0.1]}}, {"name": "adamw", "lr": 1e-3}]}
+    assert "search.optimizer.sgd.lr is drawn evenly from 1e-05 to 0.1" in told(
+        search={"backbone": "b", "optimizer": optimizer}
+    )
+
+
+@pytest.mark.parametrize("pruner", ["hyperband", "successive_halving"])
+def test_a_pruner_with_more_rungs_than_trials_decides_by_chance(pruner: str) -> None:
+    assert f"the pruner {pruner} compares" in told(pruner=pruner, budget={"trials": 5, "epochs": 81})
+    assert told(pruner=pruner, budget={"trials": 500, "epochs": 81}) == ""
+    within = {"name": "plateau", "pruner": pruner}
+    assert f"the pruner {pruner} compares" in told(pruner=within, budget={"trials": 5, "epochs": 81})
+
+
+def test_the_trials_that_a_pruner_needs_are_those_of_its_brackets() -> None:
+    assert trials_needed(HyperbandConfig(name="hyperband"), 9) == 9 + 5 + 3
+    assert trials_needed(SuccessiveHalvingConfig(name="successive_halving"), 16) == 16
+    assert trials_needed(SuccessiveHalvingConfig(name="successive_halving"), 3) == 1
+
+
+def test_a_part_of_a_grid_is_told() -> None:
+    search = {"backbone": "b", "batch_size": {"choice": [8, 16, 32]}, "label_smoothing": {"choice": [0.0, 0.1]}}
+    assert "the grid has 6 combinations and budget.trials is 5" in told(
+        sampler="grid", budget={"trials": 5}, search=search
+    )
+    assert told(sampler="grid", budget={"trials": 6}, search=search) == ""
+
+
+def test_a_class_of_two_images_is_told_by_name() -> None:
+    assert "1 of 2 classes have 2 training images or fewer" in told(few=2)
+    assert "dog (2)" in told(few=2)
+    assert told(few=3) == ""
