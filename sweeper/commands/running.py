@@ -47,12 +47,13 @@ def run_and_tell(
     command have used a part of it.
     """
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
-    from sweeper.commands.engine import clock_of, start_engine
     from sweeper.commands.finishing import finish_by
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
+    from sweeper.engines.starting import clock_of, start_engine
     from sweeper.study.run import run_sweep
+    from sweeper.study.single_images import refuse_single_images
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
     workspace = this_workspace()
@@ -98,24 +99,6 @@ def _deadline(
         return None
     passed = 0.0 if clock or started is None else time.monotonic() - started
     return Deadline(clock or time.monotonic, sweep.budget.time - passed, of_study=of_study)
-
-
-def refuse_single_images(sweep: SweepConfig) -> None:
-    """Raise ConfigError, naming the branches, where a batch of one image is possible and would fail in training."""
-    from sweeper.config.searched import smallest
-    from sweeper.config.task import CLASSIFICATION
-    from sweeper.data.listing import enumerated
-    from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
-    from sweeper.modeling.name_check import untrainable_on_one_apart
-
-    if sweep.task.name != CLASSIFICATION.name or smallest(sweep.search.batch_size) > 1:
-        return
-    failing = untrainable_on_one_apart(sweep.model_dump_json(by_alias=True))
-    if failing:
-        rule = "a batch of 1 image cannot be trained where batch normalisation learns from the spread of its inputs"
-        remedy = "Take 2 images or more, or networks and heads without batch normalisation."
-        told = f"{rule}:\n{enumerated(failing)}\n{remedy}"
-        raise ConfigError([Problem(IN_SEARCH_SPACE, "search.batch_size", told)])
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:

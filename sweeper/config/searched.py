@@ -12,31 +12,46 @@ from sweeper.config.space import Choice, FloatRange, IntRange
 
 LONGEST_CHOICE = 60  # characters
 
+Drawn = FloatRange | IntRange | tuple[Any, ...]
+"""What a parameter is drawn from: a range, or the labels of a choice."""
 
-def searched(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+
+def searched(space: Any) -> Iterator[tuple[str, str]]:
     """Yield the name of each parameter that is searched, and what it is drawn from, in words."""
+    return ((name, _in_words(drawn)) for name, drawn in parameters(space))
+
+
+def _in_words(drawn: Drawn) -> str:
+    if isinstance(drawn, tuple):
+        text = " | ".join(map(str, drawn))
+        return text if len(text) <= LONGEST_CHOICE else f"{len(drawn)} options"
+    low, high = drawn.bounds
+    return f"{low:g} to {high:g}{', log' if drawn.log else ''}"
+
+
+def parameters(node: Any, name: str = "") -> Iterator[tuple[str, Drawn]]:
+    """Yield the name of each parameter that is searched, and what it is drawn from."""
     match node:
         case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
             if low < high:
-                yield name, f"{low:g} to {high:g}{', log' if node.log else ''}"
+                yield name, node
         case Choice():
             yield from _of_choice(node, name)
         case BaseModel():
             for field, inner in node:
-                yield from searched(inner, f"{name}.{field}" if name else field)
+                yield from parameters(inner, f"{name}.{field}" if name else field)
         case tuple():
             for index, inner in enumerate(node):
-                yield from searched(inner, f"{name}[{index}]")
+                yield from parameters(inner, f"{name}[{index}]")
 
 
-def _of_choice(node: Choice[Any], name: str) -> Iterator[tuple[str, str]]:
+def _of_choice(node: Choice[Any], name: str) -> Iterator[tuple[str, Drawn]]:
     labels = option_labels(node.choice)
     if len(labels) > 1:
-        text = " | ".join(map(str, labels))
-        yield name, text if len(text) <= LONGEST_CHOICE else f"{len(labels)} options"
+        yield name, tuple(labels)
     for index, option in enumerate(node.choice):
         inside = inside_option(option, labels[index], index, name) if len(labels) > 1 else name
-        yield from searched(option, inside)
+        yield from parameters(option, inside)
 
 
 def options(value: Any) -> tuple[Any, ...]:
