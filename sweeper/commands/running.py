@@ -19,7 +19,7 @@ from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
     from sweeper.config.names_to_check import NamesUsed
-    from sweeper.config.sweep import ObjectiveConfig, SweepConfig
+    from sweeper.config.sweep import SweepConfig
     from sweeper.engines.simulated.clock import VirtualClock
     from sweeper.paths import Workspace
     from sweeper.study.deadline import Deadline
@@ -168,6 +168,7 @@ def _say_what_next(
     from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
+    from sweeper.tracking.shared_view import address_query
 
     study = sweep.study
     states = [row.state.value for row in result.rows]
@@ -195,7 +196,7 @@ def _say_what_next(
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "
-        trials = f"{page}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
+        trials = f"{page}/#/experiments/{result.experiment}/runs?{urlencode(address_query(), quote_via=quote)}"
         say(f"      {start}{trials}")
     if result.undelivered and result.refused:
         raise TrackingRefused(
@@ -210,14 +211,3 @@ def say_undelivered(result: SweepResult, study: str) -> None:
         say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
         if result.trouble:
             say(f"they wait on disk: {one_line(result.trouble)}")
-
-
-def _best_first(objective: ObjectiveConfig) -> str:
-    """Return what makes MLflow's table and charts of runs show all trials, best first, and not their parent alone."""
-    view = {
-        "workflowType": "machine_learning",
-        "searchFilter": "attributes.run_name LIKE 'trial-%'",
-        "orderByKey": f"metrics.`best/{objective.metric}`",
-        "orderByAsc": "true" if objective.direction == "minimize" else "false",
-    }
-    return urlencode(view, quote_via=quote)

@@ -39,7 +39,7 @@ class Environment:
         """Run one of its programs, with nothing else to be found on the path."""
         kept = {name: value for name, value in os.environ.items() if name in ("HOME", "LANG", "OMP_NUM_THREADS")}
         found = {**kept, "PATH": str(self.path / "bin")}
-        command = [self.path / "bin" / program, *arguments]
+        command = [str(self.path / "bin" / program), *arguments]
         done = subprocess.run(command, cwd=self.folder, env=found, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, f"{program} {' '.join(arguments)}\n{done.stdout}{done.stderr}"
         return done
@@ -66,8 +66,8 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Enviro
     venv.create(path, with_pip=False, symlinks=True)
     inside = next(path.glob("lib/python*/site-packages"))
     (inside / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-    install = [sys.executable, "-m", "pip", "--python", path / "bin" / "python", "install"]
-    command = [*install, "--no-deps", "--no-index", "--force-reinstall", "--ignore-installed", wheel]
+    install = [sys.executable, "-m", "pip", "--python", str(path / "bin" / "python"), "install"]
+    command = [*install, "--no-deps", "--no-index", "--force-reinstall", "--ignore-installed", str(wheel)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     write_photos(folder / "photos")
     return Environment(path, folder)
