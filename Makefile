@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test test-slow postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart wheel quick test test-slow postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -14,6 +14,11 @@ quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded d
 	$(BIN)/sweeper run search_spaces/quickstart.yaml
 	$(BIN)/sweeper best quickstart --export
 	@echo "next: $(BIN)/mlflow ui (curves and confusion matrices), search_spaces/ (your own data), README.md"
+
+wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an environment outside the checkout
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@rm -rf build
+	$(BIN)/pytest -m slow tests/functional/test_wheel.py
 
 test: .venv/dev.stamp  ## run the test suite in two processes
 	$(BIN)/pytest -n 2 --dist loadfile

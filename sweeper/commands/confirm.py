@@ -56,12 +56,12 @@ def confirm_and_tell(
 
     Ends the program where it was interrupted. None where `limit` has left too little to judge by.
     """
-    from sweeper.commands.engine import start_engine
     from sweeper.commands.running import say_undelivered
     from sweeper.confirm.run import confirm_leaders
     from sweeper.display.confirmation import confirmation_table, confirmed_lines
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
+    from sweeper.engines.starting import start_engine
     from sweeper.study.card import tracking_uri_of
 
     sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation

@@ -152,6 +152,11 @@ def register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str |
         say_registered(version)
 
 
+SERVING = "--env-manager local -p 5001"
+"""In the environment that is there, and not where `mlflow ui` answers."""
+
+
 def say_registered(version: RegisteredVersion) -> None:
     known = "" if version.new else ", as it was already"
-    say(f"registered as version {version.version} of {version.name}{known}: mlflow models serve -m {version.uri}")
+    serve = f"mlflow models serve -m {version.uri} {SERVING}"
+    say(f"registered as version {version.version} of {version.name}{known}: {serve}")

@@ -16,7 +16,7 @@ from sweeper.commands.options import (
     WorkersOption,
     with_tracking_name,
 )
-from sweeper.commands.ranking import with_known_backbones
+from sweeper.commands.ranking import say_known_backbones
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import storage_url, this_workspace
 from sweeper.commands.terminal import say
@@ -42,6 +42,7 @@ def extend(
     """
     from sweeper.config.loading import load_sweep, naming_lines
     from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
+    from sweeper.study.backbone_ranking import begun_with
     from sweeper.study.extending import extend_study
 
     given = with_tracking_name(overrides, tracking_name)
@@ -51,7 +52,9 @@ def extend(
         if sweep.study != study:
             rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
             raise ConfigError([Problem(IN_SEARCH_SPACE, "study", rule)])
-        sweep = with_known_backbones(sweep, storage_url(workspace, storage)) or sweep
+        if sweep.backbone_ranking is not None and (begun := begun_with(storage_url(workspace, storage), sweep)):
+            sweep = begun
+            say_known_backbones(begun)
         found = extend_study(workspace, storage_url(workspace, storage), sweep)
         _say_what_became_of_the_trials(found, study)
         run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,12 +30,11 @@ JsonOption = Annotated[
 AdoptOption = Annotated[
     bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
 ]
-AUTO: Literal["auto"] = "auto"
 
 
 def _workers(value: str | None) -> str | None:
-    if value not in (None, AUTO) and not (value.isdecimal() and int(value) > 0):
-        raise typer.BadParameter(f"should be a number of at least 1, or {AUTO}, got {value}")
+    if value not in (None, "auto") and not (value.isdecimal() and int(value) > 0):
+        raise typer.BadParameter(f"should be a number of at least 1, or auto, got {value}")
     return value
 
 
@@ -48,13 +47,6 @@ WorkersOption = Annotated[
         help="Trials at the same time; auto: as many as fit in memory.",
     ),
 ]
-
-
-def worker_count(option: str | None) -> int | Literal["auto"] | None:
-    """Return the option as an engine takes it: None stands for one worker on each device."""
-    if option is None or option == AUTO:
-        return AUTO if option else None
-    return int(option)
 
 
 ReportOption = Annotated[

@@ -21,7 +21,7 @@ from sweeper.commands.options import (
     with_engine,
     with_shorthands,
 )
-from sweeper.commands.running import check_names, refuse_single_images
+from sweeper.commands.running import check_names
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import beside_json, progress_bar, say, show, warn, write_json
 
@@ -60,6 +60,7 @@ def show_plan(sweep: SweepConfig, workers: str | None, *, as_json: bool = False)
     """Make a plan and show it. Raises ConfigError for what cannot be; exit code 1 where a branch cannot work."""
     from sweeper.display.answers import PlanAnswer
     from sweeper.planning.plan import make_plan
+    from sweeper.study.single_images import refuse_single_images
 
     refuse_single_images(sweep)
     with beside_json(as_json):

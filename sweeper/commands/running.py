@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 from sweeper.commands.leaving import leave, reason
 from sweeper.commands.notifying import tell_of_end, telling_of_errors
-from sweeper.commands.ranking import rank_backbones
+from sweeper.commands.ranking import say_whether_it_held, with_best_backbones
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, show
@@ -20,9 +20,8 @@ from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
-    from sweeper.commands.ranking import Ranking
     from sweeper.config.names_to_check import NamesUsed
-    from sweeper.config.sweep import ObjectiveConfig, SweepConfig
+    from sweeper.config.sweep import SweepConfig
     from sweeper.engines.simulated.clock import VirtualClock
     from sweeper.paths import Workspace
     from sweeper.study.deadline import Deadline
@@ -50,12 +49,14 @@ def run_and_tell(
     command have used a part of it.
     """
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
-    from sweeper.commands.engine import clock_of, start_engine
     from sweeper.commands.finishing import finish_by
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
+    from sweeper.engines.starting import clock_of, start_engine
+    from sweeper.standings.ranking import ranked
     from sweeper.study.run import run_sweep
+    from sweeper.study.single_images import refuse_single_images
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
     workspace = this_workspace()
@@ -78,13 +79,14 @@ def run_and_tell(
                 **more,
             )
 
-    sweep, ranking = rank_backbones(sweep, storage_url(workspace, storage), run)
+    chosen = with_best_backbones(sweep, storage_url(workspace, storage), run)
+    sweep = chosen.sweep
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     result = run(sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
     if any(row.value is not None for row in result.rows):
         show(ranked_table(result.rows, sweep, limit=20))
-        _say_whether_it_held(ranking, result, sweep)
+        say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
     exported = False
     if deadline is not None and not result.interrupted:
         exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
@@ -94,14 +96,6 @@ def run_and_tell(
     tell_of_end(result, sweep, workspace, exported=exported)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
-
-
-def _say_whether_it_held(ranking: Ranking | None, result: SweepResult, sweep: SweepConfig) -> None:
-    from sweeper.standings.ranking import ranked
-
-    best = next(iter(ranked(result.rows, sweep.objective.direction)), None)
-    if ranking is not None and best is not None and (line := ranking.told_of(best)):
-        say(line)
 
 
 def _deadline(
@@ -114,24 +108,6 @@ def _deadline(
         return None
     passed = 0.0 if clock or started is None else time.monotonic() - started
     return Deadline(clock or time.monotonic, sweep.budget.time - passed, of_study=of_study)
-
-
-def refuse_single_images(sweep: SweepConfig) -> None:
-    """Raise ConfigError, naming the branches, where a batch of one image is possible and would fail in training."""
-    from sweeper.config.searched import smallest
-    from sweeper.config.task import CLASSIFICATION
-    from sweeper.data.listing import enumerated
-    from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
-    from sweeper.modeling.name_check import untrainable_on_one_apart
-
-    if sweep.task.name != CLASSIFICATION.name or smallest(sweep.search.batch_size) > 1:
-        return
-    failing = untrainable_on_one_apart(sweep.model_dump_json(by_alias=True))
-    if failing:
-        rule = "a batch of 1 image cannot be trained where batch normalisation learns from the spread of its inputs"
-        remedy = "Take 2 images or more, or networks and heads without batch normalisation."
-        told = f"{rule}:\n{enumerated(failing)}\n{remedy}"
-        raise ConfigError([Problem(IN_SEARCH_SPACE, "search.batch_size", told)])
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
@@ -202,6 +178,7 @@ def _say_what_next(
     from sweeper.config.engine import SimulateConfig
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
+    from sweeper.tracking.shared_view import address_query
 
     study = sweep.study
     states = [row.state.value for row in result.rows]
@@ -230,7 +207,7 @@ def _say_what_next(
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
         start = "" if page == tracking_uri else "mlflow ui   then "
-        trials = f"{page}/#/experiments/{result.experiment}/runs?{_best_first(sweep.objective)}"
+        trials = f"{page}/#/experiments/{result.experiment}/runs?{urlencode(address_query(), quote_via=quote)}"
         say(f"      {start}{trials}")
     if result.undelivered and result.refused:
         raise TrackingRefused(
@@ -245,14 +222,3 @@ def say_undelivered(result: SweepResult, study: str) -> None:
         say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
         if result.trouble:
             say(f"they wait on disk: {one_line(result.trouble)}")
-
-
-def _best_first(objective: ObjectiveConfig) -> str:
-    """Return what makes MLflow's table and charts of runs show all trials, best first, and not their parent alone."""
-    view = {
-        "workflowType": "machine_learning",
-        "searchFilter": "attributes.run_name LIKE 'trial-%'",
-        "orderByKey": f"metrics.`best/{objective.metric}`",
-        "orderByAsc": "true" if objective.direction == "minimize" else "false",
-    }
-    return urlencode(view, quote_via=quote)

@@ -18,41 +18,23 @@ def this_workspace() -> Workspace:
 
 
 def storage_url(workspace: Workspace, storage: str | None) -> str:
-    from sweeper.addresses import sqlite_address
+    from sweeper.search.stored_studies import storage_url
 
-    return storage or sqlite_address(workspace.optuna_database)
+    return storage_url(workspace, storage)
 
 
 def open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
     """Open the study of this name, or the latest. Raises StudyNotFound."""
-    from sweeper.errors import StudyNotFound
-    from sweeper.search.study_store import StudyStore
+    from sweeper.search.stored_studies import open_study
 
-    require_storage(workspace, storage)
-    url = storage_url(workspace, storage)
-    names = [study] if study else StudyStore.names(url)
-    if not names:
-        raise StudyNotFound("no study yet; `sweeper run` creates one")
-    return StudyStore.load(url, names[0])
+    return open_study(workspace, storage, study)
 
 
 def require_storage(workspace: Workspace, storage: str | None) -> None:
     """Raise StudyNotFound where no storage is named and this folder has none, saying what was in it."""
-    from sweeper.errors import StudyNotFound
+    from sweeper.search.stored_studies import require_storage
 
-    if not storage and not workspace.optuna_database.exists():
-        missing = f"{workspace.root} has no {workspace.optuna_database.name}"
-        raise StudyNotFound(f"{missing}{_what_is_lost_with_it(workspace)}")
-
-
-def _what_is_lost_with_it(workspace: Workspace) -> str:
-    known = workspace.studies_run()
-    if not known:
-        return "; `sweeper run` creates it"
-    return (
-        f", which held the trials of {', '.join(known)}: bring the file back, or name the "
-        "storage that they are in with --storage; without it `sweeper run` begins a new study"
-    )
+    require_storage(workspace, storage)
 
 
 def has_studies(workspace: Workspace, storage: str | None) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,31 +12,87 @@ from sweeper.config.space import Choice, FloatRange, IntRange
 
 LONGEST_CHOICE = 60  # characters
 
+Drawn = FloatRange | IntRange | tuple[Any, ...]
+"""What a parameter is drawn from: a range, or the labels of a choice."""
 
-def searched(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+
+def searched(space: Any) -> Iterator[tuple[str, str]]:
     """Yield the name of each parameter that is searched, and what it is drawn from, in words."""
+    return ((name, _in_words(drawn)) for name, drawn in parameters(space))
+
+
+def _in_words(drawn: Drawn) -> str:
+    if isinstance(drawn, tuple):
+        text = " | ".join(map(str, drawn))
+        return text if len(text) <= LONGEST_CHOICE else f"{len(drawn)} options"
+    low, high = drawn.bounds
+    return f"{low:g} to {high:g}{', log' if drawn.log else ''}"
+
+
+def parameters(node: Any, name: str = "") -> Iterator[tuple[str, Drawn]]:
+    """Yield the name of each parameter that is searched, and what it is drawn from."""
     match node:
         case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
             if low < high:
-                yield name, f"{low:g} to {high:g}{', log' if node.log else ''}"
+                yield name, node
         case Choice():
             yield from _of_choice(node, name)
         case BaseModel():
             for field, inner in node:
-                yield from searched(inner, f"{name}.{field}" if name else field)
+                yield from parameters(inner, f"{name}.{field}" if name else field)
         case tuple():
             for index, inner in enumerate(node):
-                yield from searched(inner, f"{name}[{index}]")
+                yield from parameters(inner, f"{name}[{index}]")
 
 
-def _of_choice(node: Choice[Any], name: str) -> Iterator[tuple[str, str]]:
+def _of_choice(node: Choice[Any], name: str) -> Iterator[tuple[str, Drawn]]:
     labels = option_labels(node.choice)
     if len(labels) > 1:
-        text = " | ".join(map(str, labels))
-        yield name, text if len(text) <= LONGEST_CHOICE else f"{len(labels)} options"
+        yield name, tuple(labels)
     for index, option in enumerate(node.choice):
         inside = inside_option(option, labels[index], index, name) if len(labels) > 1 else name
-        yield from searched(option, inside)
+        yield from parameters(option, inside)
+
+
+def varied_fields(space: BaseModel) -> dict[str, bool]:
+    """Return the fields in which trials of a search space may differ, by their dotted names in a configuration.
+
+    With each stands whether every trial has it: a momentum is one of some optimizers only.
+    """
+    return dict(_varied(space, ""))
+
+
+def _varied(node: Any, name: str, *, always: bool = True) -> Iterator[tuple[str, bool]]:
+    match node:
+        case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
+            if low < high:
+                yield name, always
+        case Choice() if len(node.choice) == 1:
+            yield from _varied(node.choice[0], name, always=always)
+        case Choice():
+            models = [option for option in node.choice if isinstance(option, BaseModel)]
+            if len(models) < len(node.choice):
+                yield name, always
+            else:
+                yield from _between(models, name, always=always)
+        case BaseModel():
+            for field, inner in node:
+                yield from _varied(inner, f"{name}.{field}" if name else field, always=always)
+        case tuple():
+            if any(True for _ in parameters(node)):
+                yield name, always
+
+
+def _between(models: Sequence[BaseModel], name: str, *, always: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the fields in which the options of a choice differ, and those that differ within one of them."""
+    fields = [dict(model) for model in models]
+    for field in dict.fromkeys(field for known in fields for field in known):
+        values = [known[field] for known in fields if field in known]
+        inside, everywhere = f"{name}.{field}", always and len(values) == len(models)
+        found = {inner: kept and everywhere for value in values for inner, kept in _varied(value, inside)}
+        if not found and any(value != values[0] for value in values):
+            found = {inside: everywhere}
+        yield from found.items()
 
 
 def options(value: Any) -> tuple[Any, ...]:

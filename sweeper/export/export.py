@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.label_program import write_label_program
 from sweeper.export.load import load_network
 from sweeper.export.model_card import model_card
+from sweeper.export.self_description import describe_onnx, self_description, write_weights
 from sweeper.export.variants import Judge, VariantRequest, write_variants
 from sweeper.export.verify import Verification, verify_export, write_verification
 from sweeper.files import write_whole
@@ -84,12 +84,14 @@ def _write_model(source: ExportInput, files: ExportFolder, seconds: Seconds) -> 
     """Write the network in all formats, and the configuration that describes them."""
     model_files = copy_model_files(source.model_files, files)
     model = load_network(networks_of(source), len(source.classes), source.weights)
-    shutil.copyfile(source.weights, files.weights)
+    config = describe_export(source, model, model_files, ())
+    facts = self_description(config)
+    write_weights(source.weights, files.weights, facts)
     _write_formats(model, source.config.image_size, files, seconds)
+    describe_onnx(files.onnx, facts)
     write_label_program(files.label_program, files.picture)
     written = {*files.files(), files.config.name, files.card.name, files.verification.name}
-    config = describe_export(source, model, model_files, tuple(sorted(written)))
-    return write_config(files.config, config)
+    return write_config(files.config, config.model_copy(update={"files": tuple(sorted(written))}))
 
 
 def _calibrated(config: ExportConfig, verification: Verification, val: DeviceImages) -> ExportConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from timm import get_pretrained_cfg
+
 from sweeper.data.decode import FULL_DEPTH
 from sweeper.export.export_config import ExportConfig, Variant, VariantTry
 from sweeper.export.label_program import LABEL_PROGRAM
@@ -29,6 +31,7 @@ def model_card(config: ExportConfig, verification: Verification) -> str:
         title,
         f"{trials_of(config)} of the study `{lineage.study}`. {accuracy}",
         usage(),
+        *weights_alone(config),
         data(config),
         *merges(config),
         metrics(config, verification),
@@ -61,6 +64,27 @@ def usage() -> str:
         "`config.json` says what the network takes, and the folder `picture` prepares an image so. `model.pt2` is the "
         "same as a program for `torch.export.load`, `model.safetensors` the weights alone."
     )
+
+
+def weights_alone(config: ExportConfig) -> list[str]:
+    """Return how timm loads the weights; nothing of an ensemble, whose file holds several networks."""
+    if config.form == "ensemble":
+        return []
+    own = f"Run {config.model_files[0]} first: it registers the architecture. " if config.model_files else ""
+    config_of = get_pretrained_cfg(config.architecture)
+    sized = f", img_size={config.image_size}" if config_of is not None and config_of.fixed_input_size else ""
+    return [
+        "## The network in timm\n\n"
+        f"{own}The weights of the backbone begin with `backbone.`, those of the classifier on its features with "
+        "`head.`; class names and preparation stand in the metadata of `model.safetensors` and of `model.onnx` too:"
+        "\n\n```python\n"
+        "import timm\nfrom safetensors.torch import load_file\n\n"
+        'weights = load_file("model.safetensors")\n'
+        f"backbone = timm.create_model({config.architecture!r}, num_classes=0{sized})\n"
+        'own = {name: value for name, value in weights.items() if name.startswith("backbone.")}\n'
+        'backbone.load_state_dict({name.removeprefix("backbone."): value for name, value in own.items()})\n'
+        "```"
+    ]
 
 
 def data(config: ExportConfig) -> str:

@@ -16,6 +16,7 @@ import torch
 from sweeper.data.batches import DeviceImages
 from sweeper.export.export_config import ExportConfig, Variant, VariantTry
 from sweeper.export.quantize import METHODS, Images, VariantKind, Writer
+from sweeper.export.self_description import describe_onnx, self_description
 from sweeper.export.verify import Pass, changed_predictions, evaluated
 from sweeper.modeling.formats import Predict, read_onnx
 from sweeper.paths import ExportFolder
@@ -97,6 +98,7 @@ def _best_of(
         if not kept:
             return variant
         shutil.copyfile(made[best.method], target)
+        describe_onnx(target, self_description(judge.config))
     full, small = milliseconds([read_onnx(files.onnx), read_onnx(target)], batches[0][:1])
     sizes = {"bytes": target.stat().st_size, "full_bytes": files.onnx.stat().st_size}
     return variant.model_copy(update={**sizes, "milliseconds": small, "full_milliseconds": full})

@@ -74,6 +74,12 @@ class TrialFolder:
         """A picture of the losses and metrics by epoch."""
         return self.artifacts / "curves.png"
 
+    def grid_picture(self, name: str, timestamp_ms: int) -> tuple[Path, Path]:
+        """Return a picture that MLflow's page shows in a grid, and a small one of it, by the names it looks for."""
+        stem = f"{name}+step+0+timestamp+{timestamp_ms}+{self.number}"
+        folder = self.artifacts / "images"
+        return folder / f"{stem}.png", folder / f"{stem}+compressed.webp"
+
     @property
     def weights(self) -> Path:
         return self.artifacts / "weights"

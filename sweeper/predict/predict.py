@@ -44,38 +44,40 @@ def predict_images(
     Raises:
         DoesNotFit: not even a single image fits in memory.
     """
+    top = min(top, len(export.config.classes))
     readable = [image for image in images if not image.reason]
-    network = _Network(export, device, min(top, len(export.config.classes)), len(readable))
+    network = Labelling(export, device, len(readable))
     config = export.config
     paths, depth = [image.path for image in readable], Depth(**config.depth.model_dump())
     batches = decoded_batches(paths, config.stored_size, config.resize, batch_size, depth)
-    predicted = (prediction for batch in batches for prediction in network.label(batch, readable))
+    predicted = (prediction for batch in batches for prediction in network.label(batch, readable, top))
     for image in images:
         yield Prediction(image, reason=image.reason) if image.reason else next(predicted)
 
 
-class _Network:
-    """The classifier on its device, with the preparation of its images."""
+class Labelling:
+    """A classifier on its device, with the preparation of its images."""
 
-    def __init__(self, export: LoadedExport, device: torch.device, top: int, images: int) -> None:
+    def __init__(self, export: LoadedExport, device: torch.device, images: int = 1) -> None:
         config = export.config
         self._classes, self._temperature = config.classes, config.temperature
-        self._size, self._top, self._device = config.image_size, top, device
+        self._size, self._device = config.image_size, device
         self._normalize = Normalize(config.mean, config.std, config.image_size, device)
         classifier_on(export.classifier, device)
         self._classify = quick_forward(export.classifier, config.image_size, device, images)
         self._parts = MicroBatches(device)
 
-    def label(self, batch: DecodedBatch, images: Sequence[InputImage]) -> list[Prediction]:
+    def label(self, batch: DecodedBatch, images: Sequence[InputImage], top: int) -> list[Prediction]:
+        """Return the `top` classes of every file of a batch, or why it cannot be read."""
         found = {row: Prediction(images[row], reason=reason) for row, reason in batch.bad.items()}
         if batch.rows:
-            values, numbers = self._probabilities(torch.from_numpy(batch.pixels)).topk(self._top, dim=1)
+            values, numbers = self.probabilities(torch.from_numpy(batch.pixels)).topk(top, dim=1)
             for row, best, shares in zip(batch.rows, numbers.tolist(), values.tolist(), strict=True):
                 found[row] = Prediction(images[row], tuple(self._classes[number] for number in best), tuple(shares))
         return [found[row] for row in sorted(found)]
 
     @torch.inference_mode()
-    def _probabilities(self, pixels: Tensor) -> Tensor:
+    def probabilities(self, pixels: Tensor) -> Tensor:
         """Turn uint8 [B, S, S, 3] into calibrated probabilities of the classes, float32 [B, C] on the CPU."""
 
         def attempt(cut: Parts) -> Tensor:

@@ -29,6 +29,11 @@ function layout(changes) {
   };
 }
 
+/** Ticks of an axis that counts something: none between two whole numbers. */
+function ticksOfWhole(span) {
+  return span <= 12 ? { tick0: 0, dtick: 1, tickformat: ",d" } : { tickformat: ",d" };
+}
+
 /** Show a chart. `describe` returns { data, layout } and is asked again after a change; `onPick` gets the customdata. */
 function chart(node, describe, onPick) {
   node.setAttribute("role", "img");

@@ -32,7 +32,9 @@ function score(value) {
 function short(value) {
   if (value == null) return "–";
   if (typeof value !== "number") return String(value);
-  return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
+  if (Number.isInteger(value)) return String(value);
+  if (Math.abs(value) < 1e-3) return value.toExponential(2).replace(/\.?0+e/, "e"); // 1.6e-6, and not 0.0000016
+  return String(Number(value.toPrecision(4)));
 }
 
 function duration(seconds) {

@@ -113,7 +113,7 @@ def _payload(
         "budget": store.budget,
         "epochs": sweep.budget.epochs,
         "classes": classes,
-        "params": params_payload(records),
+        "params": params_payload([record.row for record in records], sweep),
         "trials": trials_payload(records, rows, sweep),
         "all": totals_payload(rows, sweep),
         "images": images_payload(records, sweep, len(classes), found),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sweeper.config.searched import Drawn, parameters
 from sweeper.config.sweep import SweepConfig
 from sweeper.report.pictures import ImageFiles, chosen_images, pictures, worst_mistakes
 from sweeper.report.records import TrialRecord
@@ -88,18 +89,24 @@ def _digits(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-def params_payload(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Return each searched parameter: numbers or categories, and whether its axis is logarithmic."""
-    names = dict.fromkeys(name for record in records for name in record.row.params)
-    return [_param(name, [r.row.params[name] for r in records if name in r.row.params]) for name in names]
+def params_payload(rows: Sequence[TrialRow], sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Return each searched parameter that a trial has: a choice, or numbers and how their axis is drawn."""
+    drawn = dict(parameters(sweep.search))
+    names = dict.fromkeys(name for row in rows for name in row.params)
+    return [_param(name, [row.params[name] for row in rows if name in row.params], drawn.get(name)) for name in names]
 
 
-def _param(name: str, values: Sequence[Any]) -> dict[str, Any]:
+def _param(name: str, values: Sequence[Any], drawn: Drawn | None) -> dict[str, Any]:
+    """Describe a parameter by what it is drawn from; one of an earlier search space by the values it has had."""
     numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    if not numeric:
-        return {"name": name, "kind": "category", "values": sorted({str(value) for value in values})}
+    if isinstance(drawn, tuple) or not numeric:
+        known = drawn if isinstance(drawn, tuple) else ()
+        options = [*known, *sorted({value for value in values if value not in known}, key=str)]
+        return {"name": name, "kind": "category", "numeric": numeric, "values": options}
     low, high = min(values), max(values)
-    return {"name": name, "kind": "number", "log": low > 0 and high / low >= LOGARITHMIC}
+    log = low > 0 and high / low >= LOGARITHMIC if drawn is None else bool(drawn.log)
+    whole = all(isinstance(value, int) for value in values)
+    return {"name": name, "kind": "number", "numeric": True, "log": log, "whole": whole}
 
 
 def images_payload(

@@ -4,6 +4,7 @@
 (() => {
   const { data } = page;
   const sign = data.maximize ? 1 : -1;
+  for (const param of data.params) if (param.kind === "category") param.values = param.values.map(String);
   const trials = data.trials;
   const byNumber = new Map(trials.map((trial) => [trial.number, trial]));
   const ranked = trials.filter((trial) => trial.rank != null).sort((a, b) => a.rank - b.rank);
@@ -37,7 +38,7 @@
     { title: "best epoch", number: true, value: (trial) => trial.bestEpoch },
     { title: "epochs", number: true, value: (trial) => trial.epochs },
     { title: "time", number: true, value: (trial) => trial.seconds, cell: (trial) => duration(trial.seconds) },
-    ...data.params.map((param) => ({ title: param.name, number: param.kind === "number", value: (trial) => trial.params[param.name] })),
+    ...data.params.map((param) => ({ title: param.name, number: param.numeric, value: (trial) => trial.params[param.name] })),
   ];
   const names = (key) => [...new Set(trials.flatMap((trial) => Object.keys(trial[key])))];
   const further = [
@@ -77,7 +78,7 @@
     if (steps.length) steps.push([data.all.ended, steps.at(-1)[1]]);
     const line = { type: "scatter", mode: "lines", name: "best so far", x: steps.map(([x]) => x), y: steps.map(([, y]) => y), line: { shape: "hv", color: color("good"), width: 2 }, hoverinfo: "skip" };
     return { data: [...byState(ended, (trial) => trial.place, (trial) => trial.value), line],
-      layout: { xaxis: { title: { text: "trials ended" } }, yaxis: { title: { text: data.metric } } } };
+      layout: { xaxis: { title: { text: "trials ended" }, ...ticksOfWhole(data.all.ended) }, yaxis: { title: { text: data.metric } } } };
   }
   function importance() {
     const found = Object.entries(data.importances).sort((a, b) => a[1] - b[1]);
@@ -85,8 +86,13 @@
       layout: { xaxis: { title: { text: "share of the importance" } }, yaxis: { title: { text: "" } } } };
   }
   function scaleOf(param) {
-    if (param.kind !== "number") return { type: "category" };
-    return param.log ? { type: "log", exponentformat: "power", dtick: 1 } : { type: "linear", nticks: 6 };
+    if (param.kind !== "number") return { type: "category", categoryorder: "array", categoryarray: param.values };
+    if (param.log) return { type: "log", exponentformat: "power", dtick: 1 };
+    return { type: "linear", nticks: 6, ...(param.whole ? wholeTicks(param) : {}) };
+  }
+  function wholeTicks(param) {
+    const numbers = trials.map((trial) => trial.params[param.name]).filter((number) => number != null);
+    return ticksOfWhole(Math.max(...numbers) - Math.min(...numbers));
   }
   function slice(param) {
     const value = (trial) => (trial.params[param.name] == null ? null : param.kind === "number" ? trial.params[param.name] : String(trial.params[param.name]));
@@ -127,7 +133,7 @@
     const own = byNumber.get(selected);
     const line = own?.curves[metric] ?? [];
     if (line.length) traces.push({ type: "scatter", mode: "lines+markers", name: `trial ${selected}`, x: line.map((_, place) => place + 1), y: line, customdata: line.map(() => selected), line: { color: color("ink"), width: 3 }, marker: { size: 6 }, hovertemplate: `trial ${selected}, epoch %{x}: %{y}<extra></extra>` });
-    return { data: traces, layout: { xaxis: { title: { text: "epoch" }, dtick: data.epochs <= 12 ? 1 : undefined }, yaxis: { title: { text: metric === "objective" ? data.metric : metric } } } };
+    return { data: traces, layout: { xaxis: { title: { text: "epoch" }, ...ticksOfWhole(data.epochs) }, yaxis: { title: { text: metric === "objective" ? data.metric : metric } } } };
   }
 
   // Cost.
@@ -152,7 +158,7 @@
       const some = shown.filter((trial) => trial.state === state && trial.seconds != null);
       return { type: "bar", name: state, x: some.map((trial) => trial.number), y: some.map((trial) => trial.seconds), customdata: some.map((trial) => trial.number), marker: { color: color(state) }, hovertemplate: "trial %{x}: %{y:.1f} s<extra></extra>" };
     }).filter((trace) => trace.x.length);
-    return { data: spent, layout: { barmode: "stack", bargap: 0.1, xaxis: { title: { text: "trial" } }, yaxis: { title: { text: "training seconds" } } } };
+    return { data: spent, layout: { barmode: "stack", bargap: 0.1, xaxis: { title: { text: "trial" }, ...ticksOfWhole(trials.length) }, yaxis: { title: { text: "training seconds" } } } };
   }
   function costTiles() {
     const { seconds, lost, saved } = data.all;

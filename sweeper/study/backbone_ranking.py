@@ -8,7 +8,8 @@ well a linear head does on frozen features tells much about how well fine-tuning
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sweeper.config.searched import largest, options
@@ -17,6 +18,7 @@ from sweeper.errors import StudyError, StudyNotFound
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
+from sweeper.study.result import SweepResult
 
 BATCH = 64
 RATE = 1e-3
@@ -25,6 +27,42 @@ TIME_PART = 4
 
 SHARED = ("task", "objective", "tracking", "seed", "engine", "device", "model_files")
 """Sections of the search space that the ranking has too."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A search space with the best of its backbones.
+
+    Attributes:
+        sweep: What is searched.
+        order: The backbones that were judged, best first, each with what its head reached; none where the study had
+            begun before.
+        result: How the study that ranks them ended.
+        ranking: Its search space.
+    """
+
+    sweep: SweepConfig
+    order: tuple[tuple[str, float], ...] = ()
+    result: SweepResult | None = None
+    ranking: SweepConfig | None = None
+
+
+def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[SweepConfig], SweepResult]) -> Ranked:
+    """Return a search space with the best of its backbones; `run` runs the study that ranks them.
+
+    A study that has begun keeps its backbones. Where the ranking was interrupted nothing is chosen yet. Raises
+    StudyError where no backbone could be judged.
+    """
+    if sweep.backbone_ranking is None:
+        return Ranked(sweep)
+    if (begun := begun_with(storage_url, sweep)) is not None:
+        return Ranked(begun)
+    first = ranking_sweep(sweep, sweep.backbone_ranking)
+    result = run(first)
+    if result.interrupted:
+        return Ranked(sweep, result=result, ranking=first)
+    order = tuple(in_rank_order(result.rows, sweep.objective.direction))
+    return Ranked(narrowed(sweep, [name for name, _ in order], sweep.backbone_ranking.keep), order, result, first)
 
 
 def ranking_study(study: str) -> str:

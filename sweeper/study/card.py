@@ -17,6 +17,7 @@ import yaml
 
 from sweeper.addresses import portable, sqlite_address, sqlite_file
 from sweeper.config.engine import SimulateConfig
+from sweeper.config.searched import varied_fields
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.data.card import DatasetCard
@@ -30,6 +31,7 @@ from sweeper.study.same_images import require_same_images
 from sweeper.tracking.delivery import StudyCard, read_record
 from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
 from sweeper.tracking.relocation import holds_run
+from sweeper.tracking.shared_view import experiment_tags
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG
 
 
@@ -55,6 +57,7 @@ def study_card(
             "experiment": sweep.tracking.name or stored.experiment,
             "tracking_uri": tracking_uri,
             "pretrained": {**stored.pretrained, **(pretrained or {})},
+            "experiment_tags": experiment_tags(sweep.objective, varied_fields(sweep.search)),
         }
         write_card(folder, card := stored.model_copy(update=now))
         return card
@@ -69,11 +72,12 @@ def study_card(
             DIGEST_TAG: dataset.digest,
             ENVIRONMENT_TAG: environment(),
             **_origin(pretrained),
-            **_git_commit(),
+            **_source(identity),
             **lineage,
         },
         dataset=_dataset_input(sweep, dataset),
         pretrained=dict(pretrained),
+        experiment_tags=experiment_tags(sweep.objective, varied_fields(sweep.search)),
     )
     write_search_space(sweep, folder)
     write_card(folder, card)
@@ -121,6 +125,12 @@ def _origin(pretrained: Mapping[str, PinnedWeights]) -> dict[str, str]:
     """Return the tag that names the weights with which the trials of a study begin."""
     lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pretrained.items()]
     return {PRETRAINED_TAG: "; ".join(lines)} if lines else {}
+
+
+def _source(identity: Identity | None) -> dict[str, str]:
+    """Return what MLflow shows of who ran it, by what, and at which commit."""
+    user = {"mlflow.user": identity.place.user} if identity else {}
+    return {**user, "mlflow.source.name": "sweeper", "mlflow.source.type": "LOCAL", **_git_commit()}
 
 
 def _git_commit() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,8 +29,10 @@ class StopRequest:
 
         Schedulers repeat SIGTERM, to each process and to all of a job; that changes nothing. A program that handles it
         itself hears no more of it once the sweep has: it is about to end, and would be cut off in what it still says.
+        In a thread of a program nothing is heard: signals are the business of its main thread.
         """
-        previous = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
+        heard = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+        previous = {name: signal.getsignal(name) for name in heard}
         self.hear()
         try:
             yield
@@ -41,6 +44,8 @@ class StopRequest:
 
     def hear(self) -> None:
         """Listen to both signals, also after a library has taken them, as Ray does when it connects."""
+        if not _in_main_thread():
+            return
         for name in (signal.SIGINT, signal.SIGTERM):
             if not self:
                 signal.signal(name, self._receive)
@@ -54,3 +59,7 @@ class StopRequest:
     def _do_no_more_at(self, received: int) -> None:
         """Let a signal that has come do no more; Ctrl-C ends the program."""
         signal.signal(received, signal.default_int_handler if received == signal.SIGINT else signal.SIG_IGN)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

@@ -33,10 +33,12 @@ from sweeper.results import (
     read_spec,
 )
 from sweeper.scores.confusion import read_confusion
+from sweeper.tracking.image_grid import IMAGES_TAG, add_to_grid
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
     DEVICE_TAG,
+    NOTE_TAG,
     PARENT_TAG,
     PRUNED_TAG,
     REASON_TAG,
@@ -69,6 +71,8 @@ class StudyCard(Frozen):
     tags: dict[str, str]
     dataset: dict[str, Any]
     pretrained: dict[str, PinnedWeights] = Field({})
+    experiment_tags: dict[str, str] = Field({})
+    """What the experiment itself bears: the view that MLflow's page shows of it."""
 
     def recorded(self, folder: StudyFolder) -> Recorded:
         """Return which records in MLflow are those of the study that lies in `folder`."""
@@ -105,6 +109,7 @@ class Delivery:
         self._recorded = card.recorded(folder)
         self.experiment = StudyRecords(store, self._recorded).begin()
         self._parent: str | None = None
+        self._shown = False
         self._before = read_history(folder.start.history)
         self._curves: dict[str, CurvesPicture] = {}
         for leftover in folder.delivered():
@@ -116,6 +121,9 @@ class Delivery:
         name = self._card.study if self._card.stage == "search" else f"{self._card.study}-confirmation"
         above = {} if path.exists() else self._study_run()
         record = self._record(path, SWEEP, name, self._card.start_ms, above)
+        if not self._shown:
+            self._store.set_experiment_tags(self.experiment, self._card.experiment_tags)
+            self._shown = True
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
@@ -152,7 +160,7 @@ class Delivery:
         _add_config(folder, spec)
         self._add_pictures(folder, spec, history, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
-        self._close(record, outcome)
+        self._close(record, outcome, has_images=any(name.startswith("images/") for name in record.artifacts))
         self._drop_strays(record.run_id, str(spec.number))
         self._remove(folder)
         return record.run_id
@@ -247,6 +255,7 @@ class Delivery:
                 confusion, classes = read_confusion(numbers)
                 title = f"{spec.label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
                 draw_confusion(confusion, classes, title, picture)
+        add_to_grid(folder, outcome)
         if history:
             self._curves_of(spec.task.name).draw([*self._before, *history], outcome.best_epoch, folder.curves)
 
@@ -257,7 +266,7 @@ class Delivery:
             self._curves[task] = CurvesPicture(task)
         return self._curves[task]
 
-    def _close(self, record: RunRecord, outcome: TrialOutcome) -> None:
+    def _close(self, record: RunRecord, outcome: TrialOutcome, *, has_images: bool) -> None:
         best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}
         if outcome.best_epoch is not None:
             best["best/epoch"] = float(outcome.best_epoch)
@@ -274,6 +283,9 @@ class Delivery:
             tags[THREADS_TAG] = str(outcome.threads)
         if outcome.reason:
             tags[REASON_TAG] = outcome.reason
+        if has_images:
+            tags[IMAGES_TAG] = "True"
+        tags[NOTE_TAG] = _note(outcome)
         self._store.set_tags(record.run_id, tags)
         self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
 
@@ -307,6 +319,13 @@ def _lasting_history(file: Path, record: RunRecord) -> list[EpochMetrics]:
 def _run_name(spec: TrialSpec) -> str:
     again = spec.repeats
     return f"confirm-{again.trial:04d}-seed-{again.seed_number}" if again else f"trial-{spec.number:04d}"
+
+
+def _note(outcome: TrialOutcome) -> str:
+    """Return what MLflow's page shows as the description of a trial."""
+    reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} in epoch {outcome.best_epoch}"
+    reason = f": {outcome.reason}" if outcome.reason else ""
+    return f"**{outcome.state}**{reached} of {outcome.epochs} epochs, {outcome.seconds:.0f} s{reason}"
 
 
 def _repeated(spec: TrialSpec) -> dict[str, str]:

@@ -206,6 +206,11 @@ class MlflowStore:
     def log_metrics(self, run: str, values: Mapping[str, float], step: int, timestamp_ms: int) -> None:
         self.log_epochs(run, [EpochMetrics(epoch=step, values=dict(values), timestamp_ms=timestamp_ms)])
 
+    def set_experiment_tags(self, experiment: str, tags: Mapping[str, str]) -> None:
+        with self._errors():
+            for key, value in tags.items():
+                self._client.set_experiment_tag(experiment, key, value)
+
     def set_tags(self, run: str, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag
 

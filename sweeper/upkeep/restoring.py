@@ -17,7 +17,15 @@ from sweeper.tracking.tags import (
     TRIAL_TAG,
 )
 
-OF_THE_CARD = (DIGEST_TAG, ENVIRONMENT_TAG, MODEL_FILES_TAG, "mlflow.source.git.commit")
+OF_THE_CARD = (
+    DIGEST_TAG,
+    ENVIRONMENT_TAG,
+    MODEL_FILES_TAG,
+    "mlflow.user",
+    "mlflow.source.name",
+    "mlflow.source.type",
+    "mlflow.source.git.commit",
+)
 
 
 def card_from_mlflow(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> StudyCard | None:

@@ -136,6 +136,7 @@ def test_the_card_shows_data_metrics_classes_limits_and_lineage(report: ExportRe
     assert [line for line in card.splitlines() if line.startswith("#")] == [
         "# colours: small_resnet for 5 classes",
         "## Use",
+        "## The network in timm",
         "## Data",
         "## Metrics",
         "## Calibration",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import getpass
 import json
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -90,11 +93,27 @@ def test_the_same_command_again_has_nothing_left_to_do(folder: Path, runs: dict[
     (address,) = re.findall(r"http://127\.0\.0\.1:5000\S+", again.stdout)
     view = {key: values[0] for key, values in parse_qs(address.partition("?")[2]).items()}
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    order = {"false": "DESC", "true": "ASC"}[view["orderByAsc"]]
-    found = client.search_runs(["1"], view["searchFilter"], order_by=[f"{view['orderByKey']} {order}"])
+    stored = client.get_experiment("1").tags[f"mlflow.sharedViewState.{view['viewStateShareKey']}"]
+    shown = json.loads(zlib.decompress(base64.b64decode(stored.removeprefix("deflate;"))))
+    order = "ASC" if shown["orderByAsc"] else "DESC"
+    found = client.search_runs(["1"], shown["searchFilter"], order_by=[f"{shown['orderByKey']} {order}"])
     scores = [run.data.metrics["best/val/accuracy"] for run in found]
     assert len(found) == len(runs) - 1
     assert scores == sorted(scores, reverse=True)
+
+
+def test_runs_say_who_made_them_and_are_found_by_their_state(folder: Path, runs: dict[str, Any]) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    found = client.search_runs(["1"], "tags.sweeper.state = 'complete'")
+    assert {run.info.run_name for run in found} == {
+        name for name, run in runs.items() if name != "tiny" and run.info.status == "FINISHED"
+    }
+    for run in found:
+        assert run.data.tags["mlflow.user"] == getpass.getuser()
+        assert run.data.tags["mlflow.source.name"] == "sweeper"
+        assert run.data.tags["mlflow.note.content"].startswith("**complete**, ")
+        assert run.data.tags["mlflow.loggedImages"] == "True"
+        assert len(client.list_artifacts(run.info.run_id, "images")) == 2
 
 
 def test_status_lists_every_trial(folder: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import mlflow
 import pytest
 
-from sweeper.commands.engine import clock_of, start_engine
 from sweeper.config.pruner import PromoteConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.simulated.clock import VirtualClock
+from sweeper.engines.starting import clock_of, start_engine
 from sweeper.errors import StudyChanged, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState

@@ -114,7 +114,7 @@ def test_a_finished_trial_becomes_a_complete_child_run_and_its_folder_goes(
     assert steps(client, run_id) == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert run.inputs.dataset_inputs[0].dataset.digest == "abc"
     top = {file.path for file in client.list_artifacts(run_id)}
-    assert top == {"config.yaml", "curves.png", "confusion", "weights"}
+    assert top == {"config.yaml", "curves.png", "confusion", "images", "weights"}
     confusion = {file.path for file in client.list_artifacts(run_id, "confusion")}
     assert confusion == {f"confusion/{name}.{kind}" for name in ("first", "best", "last") for kind in ("csv", "png")}
     assert not folder.trial(7).path.exists()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from sweeper.commands.options import worker_count
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
     from sweeper.engines.protocol import Engine
     from sweeper.engines.simulated.clock import VirtualClock
     from sweeper.paths import StudyFolder, Workspace
+
+
+def worker_count(option: str | None) -> int | Literal["auto"] | None:
+    """Return how many workers an engine has: None stands for one worker on each device."""
+    if option is None:
+        return None
+    return "auto" if option == "auto" else int(option)
 
 
 def start_engine(

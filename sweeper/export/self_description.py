@@ -1,0 +1,51 @@
+"""What the files of an export say of themselves, so that each can be used when it has lost the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from sweeper.export.export_config import ExportConfig
+
+PREPARED = (
+    "decode to RGB; make square by `resize` and bring to stored_size, then to image_size, both by bicubic "
+    "interpolation that averages what it reduces (Pillow's BICUBIC); (value / 255 - mean) / std in every channel"
+)
+
+
+def self_description(config: ExportConfig) -> dict[str, str]:
+    """Return what a file says of itself: text by name, lists as JSON."""
+    return {
+        "sweeper": config.libraries["sweeper"],
+        "study": config.lineage.study,
+        "trial": str(config.lineage.trial),
+        "architecture": config.architecture,
+        "classes": json.dumps(config.classes, ensure_ascii=False),
+        "mean": json.dumps(config.mean),
+        "std": json.dumps(config.std),
+        "image_size": str(config.image_size),
+        "stored_size": str(config.stored_size),
+        "resize": config.resize,
+        "interpolation": config.interpolation,
+        "preparation": PREPARED,
+    }
+
+
+def write_weights(source: Path, target: Path, facts: Mapping[str, str]) -> None:
+    """Copy weights into a safetensors file that has `facts` as its metadata."""
+    with safe_open(source, framework="pt") as tensors:
+        weights = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    save_file(weights, target, metadata={"format": "pt", **facts})
+
+
+def describe_onnx(path: Path, facts: Mapping[str, str]) -> None:
+    """Add `facts` to an ONNX file as metadata properties; tensors that lie beside it stay there."""
+    model = onnx.load(path, load_external_data=False)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, {**kept, **facts})
+    onnx.save(model, path)

@@ -1,0 +1,129 @@
+"""`sweeper.run`: a study up to its budget, by the driver of the command `sweeper run`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.simulated.clock import VirtualClock
+from sweeper.engines.starting import clock_of, start_engine
+from sweeper.errors import ConfigError, Problem, StudyError, TrackingRefused
+from sweeper.library.events import Callback
+from sweeper.library.finishing import finish_by
+from sweeper.library.notebook import NotebookView, in_notebook
+from sweeper.library.space import Space, load_space
+from sweeper.library.study import Study, open_study
+from sweeper.library.watching import Watching
+from sweeper.paths import Workspace
+from sweeper.search.stored_studies import storage_url
+from sweeper.study.backbone_ranking import rank_backbones
+from sweeper.study.deadline import Deadline
+from sweeper.study.result import SweepResult
+from sweeper.study.run import run_sweep
+from sweeper.study.single_images import refuse_single_images
+from sweeper.tracking.mlflow_store import default_tracking_uri
+
+Workers = int | Literal["auto"] | None
+
+
+def run(
+    space: Space,
+    *,
+    callbacks: Sequence[Callback] = (),
+    workers: Workers = None,
+    device: str | None = None,
+    progress: bool | None = None,
+    storage: str | None = None,
+    tracking_uri: str | None = None,
+) -> Study:
+    """Run a study up to its budget in the current folder, or go on with one that was interrupted; return it.
+
+    With `budget.for` it ends by then with the best model exported, as the command does.
+
+    Args:
+        space: The path of a search space, a dictionary of its keys, or a loaded one.
+        callbacks: Functions that get an `EpochFinished` after each epoch and a `TrialFinished` after each trial.
+        workers: Trials at the same time; "auto": as many as fit in memory; None: one on each GPU, or one on the CPU.
+        device: Where trials run, in place of what the search space says: auto, cpu, cuda, cuda:1, mps.
+        progress: Show the trials while they run, in a notebook; None: yes in a notebook. Elsewhere nothing is shown.
+        storage: Optuna's storage, by default `optuna.db` in the current folder.
+        tracking_uri: MLflow's address, by default $MLFLOW_TRACKING_URI or `mlflow.db` in the current folder.
+
+    Raises:
+        ConfigError: the search space is wrong.
+        DatasetError: the images cannot be used.
+        StudyError: the study cannot be opened, or no worker can start.
+        TrackingError: MLflow cannot be used.
+        KeyboardInterrupt: it was interrupted; the same call goes on.
+    """
+    _require_main()
+    started = time.monotonic()
+    sweep = load_space(space, [] if device is None else [f"device={device}"])
+    workspace, named = Workspace(Path.cwd()), _named(workers)
+    uri = tracking_uri or default_tracking_uri(workspace)
+    shown = in_notebook() if progress is None else progress and in_notebook()
+    watching = Watching(callbacks, NotebookView() if shown else None)
+    clock = clock_of(sweep)
+    deadline = _deadline(sweep, clock, started)
+
+    def run_one(one: SweepConfig, watching: Watching, limit: Deadline | None = None) -> SweepResult:
+        return run_sweep(
+            one,
+            workspace=workspace,
+            storage_url=storage_url(workspace, storage),
+            tracking_uri=uri,
+            engine=lambda: start_engine(one, workspace, named, clock=clock),
+            clock=clock,
+            deadline=limit,
+            observer=watching,
+            workers=named,
+        )
+
+    ranked = rank_backbones(sweep, storage_url(workspace, storage), lambda first: run_one(first, Watching((), None)))
+    if ranked.result is not None and ranked.result.interrupted:
+        raise KeyboardInterrupt
+    sweep = ranked.sweep
+    refuse_single_images(sweep)
+    result = run_one(sweep, watching, deadline)
+    _require_undisturbed(result, sweep)
+    study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)
+    if deadline is not None and clock is None:
+        finish_by(deadline, study, named, Watching((), None))  # whose trials have numbers of their own
+    return study
+
+
+def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) -> Deadline | None:
+    """Return when the best model is to be there, where the budget says so; `started` by `time.monotonic`."""
+    if sweep.budget.time is None:
+        return None
+    spent = 0.0 if clock else time.monotonic() - started
+    return Deadline(clock or time.monotonic, sweep.budget.time - spent)
+
+
+def _named(workers: Workers) -> str | None:
+    if workers is None or workers == "auto" or (isinstance(workers, int) and workers >= 1):
+        return None if workers is None else str(workers)
+    raise ConfigError([Problem("workers", "", f'should be a number of at least 1, "auto" or None, got {workers!r}')])
+
+
+def _require_main() -> None:
+    """Raise StudyError in a worker that imports the program it belongs to, which would start a study of its own."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise StudyError(
+            "a worker imports the file that calls sweeper.run, and would run it again: put the call under "
+            '`if __name__ == "__main__":`'
+        )
+
+
+def _require_undisturbed(result: SweepResult, sweep: SweepConfig) -> None:
+    if result.interrupted:
+        raise KeyboardInterrupt
+    if result.undelivered and result.refused:
+        raise TrackingRefused(
+            f"{result.undelivered} runs are not in MLflow, and stay on disk until this is changed: {result.refused}\n"
+            f"then: sweeper sync {sweep.study}"
+        )

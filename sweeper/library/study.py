@@ -1,0 +1,193 @@
+"""`Study`: what has been searched, for a program to look at; it only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.library.notebook import template
+from sweeper.library.trial import Trial
+from sweeper.paths import Workspace
+from sweeper.results import TrialRow
+from sweeper.safeguards.printable import one_line
+from sweeper.search.stored_studies import open_study as open_store
+from sweeper.search.study_store import StudyStore
+from sweeper.standings.no_winner import has_finished, without_winner
+from sweeper.standings.trial_names import trial_of
+from sweeper.standings.winner import study_winner, winner_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+COLUMNS = ("number", "state", "value", "epoch", "duration")
+MOST_ROWS = 30  # of the table in a notebook
+
+PAGE = """\
+<div>
+<p><b>{{ study }}</b>: {{ ended }} of {{ budget }} trials ended; {{ metric }}, {{ direction }}d</p>
+<p>{{ headline }}</p>
+<table>
+<thead><tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
+<tbody>
+{%- for row in rows %}
+<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{%- endfor %}
+</tbody>
+</table>
+{%- if more %}<p>and {{ more }} more: study.trials</p>{% endif %}
+</div>"""
+
+
+def open_study(name: str | None = None, *, storage: str | None = None, tracking_uri: str | None = None) -> Study:
+    """Open a study of the current folder, without a name the latest; it may be running.
+
+    Args:
+        name: What the search space calls it under `study`.
+        storage: Optuna's storage, by default `optuna.db` in the current folder.
+        tracking_uri: MLflow's address, by default that of its last run.
+
+    Raises:
+        StudyNotFound: there is none of this name.
+    """
+    workspace = Workspace(Path.cwd())
+    return Study(workspace, open_store(workspace, storage, name), tracking_uri)
+
+
+class Study:
+    """A study and its trials. `sweeper.run` and `sweeper.open_study` return one; it is read anew at each question."""
+
+    def __init__(self, workspace: Workspace, store: StudyStore, tracking_uri: str | None = None):
+        self.workspace = workspace
+        self.store = store
+        self.tracking_uri = tracking_uri
+
+    @property
+    def name(self) -> str:
+        """What the study is called."""
+        return self.store.sweep.study
+
+    @property
+    def space(self) -> SweepConfig:
+        """Its search space."""
+        return self.store.sweep
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """All trials, a row each, by number.
+
+        Columns: number; state; value, the objective in the best epoch; epoch, the best one, counted from 1;
+        duration, seconds of training; then one for each parameter that was searched, empty where a trial has no such
+        parameter.
+        """
+        import pandas as pd
+
+        rows = self.store.rows()
+        names = dict.fromkeys(name for row in rows for name in row.params)
+        table = {name: [row.params.get(name) for row in rows] for name in names}
+        own = {
+            "number": pd.Series([row.number for row in rows], dtype="int64"),
+            "state": pd.Series([row.state.value for row in rows], dtype="str"),
+            "value": pd.Series([row.value for row in rows], dtype="float64"),
+            "epoch": pd.Series([row.best_epoch for row in rows], dtype="Int64"),
+            "duration": pd.Series([row.seconds for row in rows], dtype="float64"),
+        }
+        return pd.DataFrame({**own, **table})
+
+    @property
+    def best(self) -> Trial:
+        """The trial that `sweeper confirm` chose, else the one with the best objective. Raises NoWinner."""
+        return self._trial(winner_of(self.store))
+
+    def trial(self, number: int) -> Trial:
+        """Return a trial by its number. Raises StudyNotFound."""
+        return self._trial(trial_of(self.store, number))
+
+    def _trial(self, row: TrialRow) -> Trial:
+        return Trial(self.workspace, self.store, row, self.tracking_uri)
+
+    def report(self, to: str | Path | None = None) -> Path:
+        """Write the study's page, by default to reports/STUDY.html, and return its path.
+
+        Raises TrackingError, and ConfigError where another file is in the way.
+        """
+        from sweeper.report.page import study_page
+        from sweeper.safeguards.outputs import PAGE, Output
+
+        path = Path(to) if to is not None else self.workspace.report(self.name)
+        output = Output(path, PAGE, "to")
+        output.require_free()
+        output.write(study_page(self.workspace, self.store, self.tracking_uri))
+        return path
+
+    def plot_history(self) -> go.Figure:
+        """Return a plotly figure: the value of each trial in the order in which they ended, and the best so far."""
+        from sweeper.library.figures import history
+
+        return history(self.store.rows(), self.space)
+
+    def plot_curves(self) -> go.Figure:
+        """Return a plotly figure: the objective of each trial after each epoch."""
+        from sweeper.library.figures import curves
+
+        rows = self.store.rows()
+        return curves(rows, self.store.curves([row.number for row in rows]), self.space)
+
+    def plot_slices(self) -> go.Figure:
+        """Return a plotly figure: the value against each searched parameter."""
+        from sweeper.library.figures import slices
+
+        return slices(self.store.rows(), self.space)
+
+    def plot_parallel(self) -> go.Figure:
+        """Return a plotly figure: a line for each trial through its parameters to its value."""
+        from sweeper.library.figures import parallel
+
+        return parallel(self.store.rows(), self.space)
+
+    def plot_importances(self) -> go.Figure:
+        """Return a plotly figure: how much each parameter distinguishes the best trials; empty below 8 trials."""
+        from sweeper.library.figures import importances
+
+        return importances(self.store.importances())
+
+    def __repr__(self) -> str:
+        ended, trials = self.store.count_ended()
+        return f"<Study {self.name}: {ended} of {trials} trials ended>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the headline and the trials, best first."""
+        rows, winner = self.store.rows(), study_winner(self.store)
+        if winner is not None:
+            headline = f"best: trial {winner.number}, {winner.value:.4f} in epoch {winner.best_epoch}"
+        elif rows and not has_finished(rows) and any(row.state.ended for row in rows):
+            headline = without_winner(self.name, rows)
+        else:
+            headline = "no trial has finished yet"
+        sign = -1 if self.space.objective.direction == "maximize" else 1
+        ordered = sorted(rows, key=lambda row: (row.value is None, sign * (row.value or 0), row.number))
+        names = list(dict.fromkeys(name for row in rows for name in row.params))
+        return template(PAGE).render(
+            study=self.name,
+            ended=sum(row.state.ended for row in rows),
+            budget=self.store.budget,
+            metric=self.space.objective.metric,
+            direction=self.space.objective.direction,
+            headline=headline,
+            columns=[*COLUMNS, *map(one_line, names)],
+            rows=[_cells(row, names) for row in ordered[:MOST_ROWS]],
+            more=max(0, len(rows) - MOST_ROWS),
+        )
+
+
+def _cells(row: TrialRow, names: Sequence[str]) -> list[str]:
+    own = [row.number, row.state.value, row.value, row.best_epoch, row.seconds and round(row.seconds, 1)]
+    return [_shown(value) for value in (*own, *(row.params.get(name) for name in names))]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else one_line(str(value))

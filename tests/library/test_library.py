@@ -1,0 +1,256 @@
+"""Sweeper as a library: what docs/library.md says is true, and what a program may rely on beside it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sweeper
+from sweeper.library.notebook import NotebookView
+from sweeper.library.run import run
+from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+from tests.functional.program import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "library.md").read_text()
+SPACE: dict[str, Any] = {
+    "study": "s",
+    "dataset": {"path": "nowhere"},
+    "budget": {"trials": 4, "epochs": 3},
+    "search": {"backbone": "test_resnet", "weight_decay": {"float": [0.1, 1]}, "batch_size": {"choice": [16, 32]}},
+    "engine": "simulate",
+}
+
+
+def write_photos(folder: Path) -> None:
+    """Write images of two classes that differ in brightness, in train/ and val/."""
+    random = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 8)):
+        for place, name in enumerate(("dark", "light")):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 60, (32, 32, 3)) + 180 * place
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / split / name / f"{number}.png")
+
+
+def program(text: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a folder, as `python -` does."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return subprocess.run(
+        [sys.executable, "-c", text], cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+    )
+
+
+def test_the_public_names_are_those_of_the_page_and_each_explains_itself() -> None:
+    documented = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    assert sorted(documented) == sorted(sweeper.__all__)
+    for name in documented:
+        assert (inspect.getdoc(getattr(sweeper, name)) or "").strip(), name
+
+
+@pytest.mark.parametrize("kind", [sweeper.Study, sweeper.Trial, sweeper.Export, sweeper.ImageClassifierSweep])
+def test_everything_that_a_public_class_offers_explains_itself(kind: type) -> None:
+    offered = [name for name in list(vars(kind)) if not name.startswith("_")]
+    assert [name for name in offered if not inspect.getdoc(inspect.getattr_static(kind, name))] == []
+
+
+def test_importing_sweeper_is_quick_and_imports_no_library() -> None:
+    code = "import sys, time; t = time.perf_counter(); import sweeper; print(time.perf_counter() - t, *sys.modules)"
+    seconds, *modules = program(code, REPOSITORY).stdout.split()
+    assert float(seconds) < 0.1
+    assert not {"torch", "mlflow", "optuna", "pandas", "pydantic"} & set(modules)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sweeper.nothing  # type: ignore[attr-defined] # noqa: B018
+
+
+@pytest.mark.slow
+def test_the_blocks_of_the_page_run_one_after_the_other(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    write_photos(tmp_path / "more_photos")
+    blocks = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    done = program("\n".join(blocks), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "search space: budget.trails: unknown key: did you mean trials?" in done.stdout
+    assert "Error" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_cells_of_the_notebook_run(tmp_path: Path) -> None:
+    cells = json.loads((REPOSITORY / "docs" / "notebook.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    done = program("\n".join(code), tmp_path)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_in_a_kernel_and_shows_its_trials(tmp_path: Path) -> None:
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    notebook = nbformat.read(REPOSITORY / "docs" / "notebook.ipynb", 4)
+    nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = json.dumps(notebook)
+    assert "4 of 4 trials" in shown
+    assert "application/vnd.plotly" in shown
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, workspace: object, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_study_of_a_dictionary_is_run_read_and_shown(in_folder: Path) -> None:
+    told: list[sweeper.EpochFinished | sweeper.TrialFinished] = []
+    study = run(SPACE, callbacks=[told.append], workers=2)
+    ended = [event for event in told if isinstance(event, sweeper.TrialFinished)]
+    assert sorted(event.trial for event in ended) == [0, 1, 2, 3]
+    assert len(told) > len(ended)
+    table = study.trials
+    assert list(table["number"]) == [0, 1, 2, 3]
+    assert list(table.columns) == ["number", "state", "value", "epoch", "duration", "weight_decay", "batch_size"]
+    assert table["value"].max() == study.best.value
+    assert set(study.best.params) == {"weight_decay", "batch_size"}
+    assert repr(study) == "<Study s: 4 of 4 trials ended>"
+    assert study.trial(2).number == 2
+
+
+def test_the_same_call_finds_a_study_that_is_done(in_folder: Path) -> None:
+    first = run(SPACE)
+    again = run(SPACE)
+    assert first.trials.equals(again.trials)
+
+
+def test_a_study_runs_in_a_thread_and_leaves_the_signals_alone(in_folder: Path) -> None:
+    before = [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)]
+    found: list[sweeper.Study] = []
+    thread = threading.Thread(target=lambda: found.append(run(SPACE)))
+    thread.start()
+    thread.join()
+    assert len(found[0].trials) == 4
+    assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(in_folder: Path) -> None:
+    def fail(event: object) -> None:
+        if isinstance(event, sweeper.TrialFinished):
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        run(SPACE, callbacks=[fail])
+    assert set(run(SPACE).trials["state"]) <= {"complete", "pruned"}
+
+
+def test_a_run_prints_nothing(in_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(SPACE)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({**SPACE, "budget": {"trails": 2}}, "budget.trails: unknown key: did you mean trials"),
+        (7, "should be a path or a dictionary, got int"),
+        ("missing.yaml", "search space not found"),
+        ({**SPACE, "study": None}, "study"),
+    ],
+)
+def test_a_wrong_search_space_is_a_config_error_that_names_the_key(space: Any, message: str) -> None:
+    with pytest.raises(sweeper.ConfigError, match=message):
+        sweeper.load_space(space)
+
+
+def test_a_space_takes_paths_and_tuples_and_is_not_changed(tmp_path: Path) -> None:
+    given = {**SPACE, "dataset": {"path": tmp_path}, "search": {"backbone": "test_resnet", "batch_size": 8}}
+    loaded = sweeper.load_space(given, ["search.batch_size=16"])
+    assert (loaded.dataset.path, loaded.search.batch_size) == (str(tmp_path), 16)
+    assert given["search"]["batch_size"] == 8
+    assert sweeper.load_space(loaded, ["device=cpu"]).device == "cpu"
+
+
+@pytest.mark.parametrize("workers", [0, -1, "many", 1.5])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers: Any, in_folder: Path) -> None:
+    with pytest.raises(sweeper.ConfigError, match="workers"):
+        run(SPACE, workers=workers)
+
+
+def test_a_study_that_is_not_there_is_not_found(in_folder: Path) -> None:
+    with pytest.raises(sweeper.StudyNotFound):
+        sweeper.open_study("nothing")
+
+
+def test_the_figures_are_of_the_trials(in_folder: Path) -> None:
+    study = run({**SPACE, "pruner": "none"})
+    assert len(study.plot_curves().data) == 4
+    assert [trace.name for trace in study.plot_history().data] == ["complete", "best so far"]
+    slices = study.plot_slices()
+    assert slices.layout.xaxis2.type == "category"
+    assert list(slices.layout.xaxis2.categoryarray) == ["16", "32"]
+    assert [axis.label for axis in study.plot_parallel().data[0].dimensions] == [
+        "weight_decay",
+        "batch_size",
+        "val/accuracy",
+    ]
+    assert not study.plot_importances().data[0].x
+
+
+def test_a_study_shows_itself_in_a_notebook_with_names_escaped(in_folder: Path) -> None:
+    space = {**SPACE, "search": {**SPACE["search"], "backbone": {"choice": ["test_resnet", "test_vit"]}}}
+    shown = run(space)._repr_html_()
+    assert "4 of 4 trials ended" in shown
+    assert "<td>complete</td>" in shown
+    assert "best: trial" in shown
+
+
+def test_the_view_of_a_running_study_counts_trials_and_escapes_what_it_shows() -> None:
+    view = NotebookView()
+    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
+    sweep = sweeper.load_space(SPACE)
+    view.opened(sweep.model_copy(update={"study": "<b>"}), [], 4)
+    view.started(0, 3)
+    view.epoch(0, EpochMetrics(epoch=1, values={"val/accuracy": 0.25}, timestamp_ms=0))
+    assert "<td>1 of 3</td>" in view.html()
+    view.ended(0, TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=3, best_epoch=3))
+    assert "1 of 4 trials, best val/accuracy 0.5000 (trial 0)" in view.html()
+    assert "<b>&lt;b&gt;</b>" in view.html()
+
+
+def test_a_classifier_has_scikit_learns_manners() -> None:
+    from sklearn import base
+
+    found = base.clone(sweeper.ImageClassifierSweep(SPACE, trials=2))
+    assert found.get_params()["trials"] == 2
+    assert found.set_params(epochs=5).epochs == 5
+    with pytest.raises(sweeper.ConfigError, match="unknown argument"):
+        found.set_params(epoch=5)
+    with pytest.raises(sweeper.StudyError, match="call fit"):
+        found.predict(["a.png"])
+
+
+@pytest.mark.slow
+def test_a_file_without_the_guard_is_told_so(tmp_path: Path) -> None:
+    space = {**SPACE, "engine": "local", "dataset": {"builtin": "digits"}}
+    (tmp_path / "program.py").write_text(f"import sweeper\nsweeper.run({space!r})\n")
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert 'if __name__ == "__main__":' in done.stderr
