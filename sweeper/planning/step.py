@@ -19,7 +19,7 @@ from sweeper.errors import ExportError
 from sweeper.results import TrialSpec
 from sweeper.training.cost import count_parameters
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
-from sweeper.training.features import NOTHING, pixel_changes
+from sweeper.training.features import NOTHING, can_use_features, pixel_changes
 from sweeper.training.inputs import Network, TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import free_memory
@@ -107,8 +107,7 @@ def noise(config: TrialConfig, classes: int, device: torch.device) -> TrialData:
 
 def views_of(config: TrialConfig, sweep: SweepConfig) -> int:
     """Return of how many views of an image features are kept; 0 where there are none."""
-    frozen = config.trainable == "head" and config.pretrained is not False and not config.augment.cutmix
-    if not (sweep.features.cache and frozen):
+    if not can_use_features(config, sweep.features):
         return 0
     return 1 if pixel_changes(config.augment) == NOTHING else sweep.features.views
 

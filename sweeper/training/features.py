@@ -99,15 +99,8 @@ class FrozenFeatures:
         return kept
 
     def serve(self, config: TrialConfig, data: TrialData) -> bool:
-        """Return whether a trial learns from features.
-
-        Not with CutMix, mirror images or images of several sizes, which need pixels; nor without
-        pretrained weights, since random ones are each trial's own; nor from pixels that have no name.
-        """
-        frozen = config.trainable == "head" and config.pretrained is not False
-        named = data.train.pixels and data.val.pixels
-        whole = config.progressive_resizing == 1 and config.test_time_augmentation == "none"
-        return bool(self._config.cache and frozen and whole and not config.augment.cutmix and named)
+        """Return whether a trial learns from features: not from pixels that have no name."""
+        return bool(can_use_features(config, self._config) and data.train.pixels and data.val.pixels)
 
     def backbone(self, config: TrialConfig) -> FrozenBackbone:
         """Return the backbone of a trial, built already where possible. Raises ModelError."""
@@ -198,6 +191,17 @@ class FeatureMaker:
         with torch.inference_mode():
             for chunk in self.images.view_batches(CHUNK, self.augment, size, mean, std, key.seed):
                 yield predict(chunk).cpu().numpy()
+
+
+def can_use_features(config: TrialConfig, features: FeaturesConfig) -> bool:
+    """Return whether a trial may learn from features.
+
+    Not with CutMix, mirror images or images of several sizes, which need pixels; nor without pretrained weights, since
+    random ones are each trial's own.
+    """
+    frozen = config.trainable == "head" and config.pretrained is not False
+    whole = config.progressive_resizing == 1 and config.test_time_augmentation == "none"
+    return features.cache and frozen and whole and not config.augment.cutmix
 
 
 def pixel_changes(augment: AugmentConfig) -> AugmentConfig:
