@@ -61,9 +61,15 @@ FROZEN = Recipe(
 SCHEDULE = MappingProxyType({"scheduler": {"name": "cosine"}})
 
 
+def can_mirror(data: DataFacts, pretrained: bool) -> bool:
+    """Return whether models may answer by an image and its mirror image: not where heads learn from stored features."""
+    return not data.grey and not (pretrained and data.fewest < FEW_IMAGES)
+
+
 def recipes(data: DataFacts, backbone: str, padding: int, batches: list[int], pretrained: bool) -> list[Recipe]:
     """Return the configurations that a first study begins with, the one that is thought best first."""
-    return [_fitted(recipe, data, backbone, padding, batches) for recipe in _bases(data, backbone, pretrained)]
+    more = {"test_time_augmentation": "flip"} if can_mirror(data, pretrained) else {}
+    return [_fitted(recipe, data, backbone, padding, batches, more) for recipe in _bases(data, backbone, pretrained)]
 
 
 def _bases(data: DataFacts, backbone: str, pretrained: bool) -> Iterator[Recipe]:
@@ -75,11 +81,13 @@ def _bases(data: DataFacts, backbone: str, pretrained: bool) -> Iterator[Recipe]
     yield FINE_TUNE_TRANSFORMER if backbone.startswith(TRANSFORMERS) else FINE_TUNE_CONVNET
 
 
-def _fitted(recipe: Recipe, data: DataFacts, backbone: str, padding: int, batches: list[int]) -> Recipe:
+def _fitted(
+    recipe: Recipe, data: DataFacts, backbone: str, padding: int, batches: list[int], more: Mapping[str, Any]
+) -> Recipe:
     """Add what follows from the images: small batches for few of them, flips of photographs, a balance of classes."""
     batch = next((size for size in sorted(batches, reverse=True) if data.train >= 40 * size), min(batches))
     augment = {"crop_padding": padding, "flip": not data.grey}
-    settings = {"backbone": backbone, "batch_size": batch, **recipe.settings, "augment": augment, **SCHEDULE}
+    settings = {"backbone": backbone, "batch_size": batch, **recipe.settings, "augment": augment, **SCHEDULE, **more}
     why = [recipe.why]
     if data.imbalance >= IMBALANCED:
         settings["class_balance"] = {"sampling": 0.5}

@@ -13,7 +13,7 @@ from sweeper.proposal import choices
 from sweeper.proposal.choices import Speed
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
-from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, recipes
+from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, can_mirror, recipes
 from sweeper.safeguards.printable import one_line
 
 COMMENT_AT = 58
@@ -63,6 +63,7 @@ def space_text(
         ("  augment:", ""),
         (f"    crop_padding: {crops.value}", crops.why),
         ("    flip: {choice: [false, true]}", "wrong for digits and text, right for most photographs"),
+        *_of_mirror_images(data, pretrained.value == "true"),
         ("  scheduler:", ""),
         ("    choice:", ""),
         ("      - {name: cosine}", "falls to the end of the trial"),
@@ -106,6 +107,12 @@ def _of_pretrained(data: DataFacts, names: Iterable[str], pretrained: bool) -> I
         )
     if pretrained and any(name.startswith(TRANSFORMERS) for name in names):
         yield "  layer_decay: {choice: [1.0, 0.75]}", "usual for transformers, whose first layers need less change"
+
+
+def _of_mirror_images(data: DataFacts, pretrained: bool) -> Iterator[tuple[str, str]]:
+    if can_mirror(data, pretrained):
+        why = "answer by an image and its mirror image: better for photographs, each prediction costs twice"
+        yield "  test_time_augmentation: {choice: [none, flip]}", why
 
 
 def _of_imbalance(data: DataFacts) -> Iterator[tuple[str, str]]:

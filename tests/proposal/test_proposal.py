@@ -152,6 +152,9 @@ def test_recipes_follow_from_images_and_weights() -> None:
     assert [one.name for one in chosen(fewest=5)] == ["frozen_backbone", "fine_tune_convnet"]
     assert chosen(fewest=10, most=500)[0].settings["class_balance"] == {"sampling": 0.5}
     assert chosen(grey=True)[0].settings["augment"]["flip"] is False
+    assert chosen()[0].settings["test_time_augmentation"] == "flip"
+    assert "test_time_augmentation" not in chosen(grey=True)[0].settings
+    assert not any("test_time_augmentation" in one.settings for one in chosen(fewest=5))  # heads on stored features
     assert chosen(train=700)[0].settings["batch_size"] == 16
     assert chosen(train=10_000)[0].settings["batch_size"] == 64
 
