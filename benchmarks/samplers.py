@@ -37,7 +37,7 @@ from sweeper.search.samplers import build_sampler, new_common_space
 from sweeper.search.suggest import suggest
 
 Array = NDArray[np.float64]
-SAMPLERS = ("random", "qmc", "tpe", "tpe, multivariate", "gp")
+SAMPLERS = ("random", "qmc", "tpe", "gp")
 TOLD = (10, 20, 40)
 """After how many trials the regret is told."""
 
@@ -105,8 +105,7 @@ def drawn(sweep: SweepConfig, count: int) -> list[dict[str, Any]]:
 
 def curve(sweep: SweepConfig, surrogate: Surrogate, sampler: str, seed: int, trials: int) -> Array:
     """Return the regret after each trial of one study, [trials]."""
-    name, _, joint = sampler.partition(", ")
-    config = CONFIGS.validate_python({"name": name, **({"multivariate": True} if joint else {})})
+    config = CONFIGS.validate_python({"name": sampler})
     study = optuna.create_study(direction="maximize")
     common, best = new_common_space(), list[float]()
     for number in range(trials):
