@@ -53,6 +53,7 @@ def run_and_tell(
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
+    from sweeper.study.feature_progress import watching_features
     from sweeper.study.run import run_sweep
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
@@ -63,7 +64,11 @@ def run_and_tell(
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
     view = LiveTable if out.is_terminal else PlainLines
-    with telling_of_errors(sweep, workspace), view(out) as observer:
+    with (
+        telling_of_errors(sweep, workspace),
+        view(out) as observer,
+        watching_features(workspace, observer.features),
+    ):
         result = run_sweep(
             sweep,
             workspace=workspace,
