@@ -53,7 +53,7 @@ def _list(known: Mapping[str, Example]) -> None:
 
 
 def _unknown(name: str, known: Mapping[str, Example]) -> ConfigError:
-    from sweeper.config.loading import meant
+    from sweeper.config.nearest_name import meant
     from sweeper.errors import ConfigError, Problem
 
     _list(known)

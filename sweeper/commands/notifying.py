@@ -67,7 +67,7 @@ def _notice(result: SweepResult, sweep: SweepConfig, workspace: Workspace, *, ex
     told = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no trials"
     reached = f"; best {sweep.objective.metric} {best.value:.4f} (trial {best.number})" if best and best.value else ""
     export = f"; exported to {workspace.export(sweep.study)}" if exported else ""
-    text = f"study {sweep.study} {state}{f' ({why})' if why else ''}: {told}{reached}{export}"
+    text = f"study {sweep.study} {state}{f' ({why})' if why and why != state else ''}: {told}{reached}{export}"
     found = {"trial": best.number, "metric": sweep.objective.metric, "value": best.value} if best else None
     return Notice.model_validate(
         {

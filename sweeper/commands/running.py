@@ -55,6 +55,7 @@ def run_and_tell(
     from sweeper.display.tables import ranked_table
     from sweeper.engines.starting import clock_of, start_engine
     from sweeper.standings.ranking import ranked
+    from sweeper.study.feature_progress import watching_features
     from sweeper.study.run import run_sweep
     from sweeper.study.single_images import refuse_single_images
     from sweeper.tracking.mlflow_store import default_tracking_uri
@@ -66,7 +67,11 @@ def run_and_tell(
     view = LiveTable if out.is_terminal else PlainLines
 
     def run(one: SweepConfig, **more: Any) -> SweepResult:
-        with telling_of_errors(sweep, workspace), view(out) as observer:
+        with (
+            telling_of_errors(sweep, workspace),
+            view(out) as observer,
+            watching_features(workspace, observer.features),
+        ):
             return run_sweep(
                 one,
                 workspace=workspace,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import typer
@@ -17,6 +19,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sweeper.display.cells import message
+from sweeper.display.pace import BETWEEN_S, Pace
 
 Answer = TypeVar("Answer")
 
@@ -94,14 +97,39 @@ def ask(question: str, read: Callable[[str], Answer], default: str | None = None
             warn(str(error))
 
 
-def waiting(what: str) -> AbstractContextManager[Any]:
-    """Show what is being done while the block runs."""
-    return err.status(message(what))
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show what is being done while the block runs; in a pipe a line now and then."""
+    if err.is_terminal:
+        with err.status(message(what)):
+            yield
+        return
+    ended, started = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        from sweeper.display.tables import duration
+
+        while not ended.wait(BETWEEN_S):
+            err.print(message(f"{what}: {duration(time.monotonic() - started)} so far"), soft_wrap=True)
+
+    telling = threading.Thread(target=tell, name="waiting", daemon=True)
+    telling.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        telling.join()
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while the block runs; give a function that takes how many are done and how many there are."""
+    """Show a bar while the block runs, in a pipe a line now and then.
+
+    Gives a function that takes how many are done and how many there are.
+    """
+    if not err.is_terminal:
+        yield Pace(what, lambda line: err.print(message(line), soft_wrap=True))
+        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as bars:
         bar = bars.add_task(what, total=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +12,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from sweeper.config.as_distribution import as_distribution
 from sweeper.config.contradictions import contradictions
 from sweeper.config.document import Document, Key, read_document, short
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.names_to_check import NamesUsed, dotted
+from sweeper.config.nearest_name import meant, meant_or_listed, nearest_name
 from sweeper.config.nested_models import models_in
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.space_membership import fit
@@ -81,14 +83,19 @@ def _text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [file.name for file in path.parent.glob("*.y*ml")], 1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        near = nearest_name(path.name, [file.name for file in path.parent.glob("*.y*ml")])
+        hint = f"; did you mean {path.parent / near}?" if near else f"{relative_to_here(path)}"
         raise ConfigError([Problem(str(path), "", f"search space not found{hint}")]) from None
     except UnicodeDecodeError as error:
         line = bytes(error.object).count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(f"{path}:{line}", "", f"is not UTF-8 text: byte {error.start}")]) from None
     except OSError as error:
         raise ConfigError([Problem(str(path), "", f"cannot be read: {error.strerror or error}")]) from None
+
+
+def relative_to_here(path: Path) -> str:
+    """Say where a relative path begins."""
+    return "" if path.is_absolute() else f"; relative paths begin in the working directory, {Path.cwd()}"
 
 
 def _validate(document: Document) -> tuple[SweepConfig | None, list[Problem]]:
@@ -165,9 +172,7 @@ def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) ->
     got = f", got {short(item['input'])}"
     match item["type"]:
         case "extra_forbidden":
-            return "unknown key" + nearest(
-                str(key[-1]), dict.fromkeys(name for model in models for name in _fields(model))
-            )
+            return _unknown(key, dict.fromkeys(name for model in models for name in _fields(model)))
         case "union_tag_invalid":
             allowed = [name.strip(" '") for name in str(item["ctx"]["expected_tags"]).split(",")]
             return f"should be one of {', '.join(allowed)}, got {short(item['ctx']['tag'])}" + meant(
@@ -181,20 +186,40 @@ def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) ->
         case "value_error" | "missing":
             return rule_of(item)
         case _:
-            return rule_of(item) + got
+            return rule_of(item) + got + (as_distribution(item["input"]) if key[:1] == ("search",) else "")
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """Return `: did you mean ...?` with the closest allowed name, or the names there are."""
-    names = [str(candidate) for candidate in allowed]
-    listed = f"; there are {', '.join(names)}" if 0 < len(names) <= 20 else ""
-    return meant(name, names) or listed
+def _unknown(key: Key, allowed: Iterable[str]) -> str:
+    """Say that a key is unknown, and which was meant: here, else elsewhere."""
+    name, names = str(key[-1]), list(allowed)
+    if near := nearest_name(name, names):
+        return f"unknown key: did you mean {near}?"
+    place = _elsewhere(name)
+    return f"unknown key: did you mean {place}?" if place else f"unknown key{meant_or_listed(name, names)}"
 
 
-def meant(name: str, allowed: Iterable[str]) -> str:
-    """Return `: did you mean ...?` with the closest allowed name, if one is close."""
-    near = difflib.get_close_matches(name, list(allowed), 1, cutoff=0.5)
-    return f": did you mean {near[0]}?" if near else ""
+def _elsewhere(name: str) -> str | None:
+    """Return where a key stands that is not allowed in its place, as a user would write it."""
+    near = nearest_name(name, KEYS)
+    return KEYS[near] if near is not None else None
+
+
+def _all_keys() -> dict[str, str]:
+    """Return the place of every key, by its own name; of several places that nearest to the top."""
+    found: dict[str, str] = {}
+    waiting: list[tuple[str, type[BaseModel]]] = [("", SweepConfig)]
+    while waiting:
+        place, model = waiting.pop(0)
+        for name, info in _fields(model).items():
+            inside = f"{place}.{name}" if place else name
+            found.setdefault(name, inside)
+            kinds = [TrialConfig] if inside == "search" else models_in(info.annotation)
+            waiting += [(inside, inner) for inner in kinds if inside.count(".") < DEEPEST_KEY]
+    return found
+
+
+DEEPEST_KEY = 3
+KEYS = _all_keys()
 
 
 def _position(problem: Problem) -> tuple[bool, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ValidationInfo,
@@ -16,6 +18,7 @@ from sweeper.config.bounds import Epochs, Images, Real, Seconds, Seed, Trials, W
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.engine import EngineConfig, LocalConfig
 from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
+from sweeper.config.nearest_name import meant
 from sweeper.config.notify import NotifyConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.config.pruner import MedianConfig, PrunerConfig
@@ -26,6 +29,15 @@ from sweeper.config.tracking import TrackingConfig
 
 DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 """The names of devices, as a regular expression."""
+
+
+def is_a_device(value: str) -> str:
+    if not re.fullmatch(DEVICE, value):
+        raise ValueError(
+            f"should be auto, cpu, cuda, cuda:1 or mps, got {value!r}{meant(value, ('cpu', 'cuda', 'mps'))}"
+        )
+    return value
+
 
 Compile = Literal[False, True, "auto"]
 CudaGraphs = Literal[False, True, "auto"]
@@ -206,7 +218,9 @@ class SweepConfig(Frozen):
     notify: NotifyConfig = Field(NotifyConfig(), exclude=True)
     seed: Seed = 0
     engine: EngineConfig = LocalConfig(name="local")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps.", pattern=DEVICE)
+    device: Annotated[str, AfterValidator(is_a_device)] = Field(
+        "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra={"pattern": DEVICE}
+    )
     devices_per_trial: Annotated[Whole, Field(ge=1, le=64)] = Field(
         1,
         description="Train each trial on several devices of one machine, by data parallelism: each batch is split "

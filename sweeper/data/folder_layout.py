@@ -81,14 +81,33 @@ def _read_tree(root: Path) -> Listing:
     classes = in_class_order(set(subfolders(root)))
     if not classes:
         found = "images lie in it directly" if holds_images(root) else "it holds neither folders nor images"
+        beside = class_folders(root.parent) if holds_images(root) else []
+        advice = f"is it a class, and dataset.path: {root.parent} is meant? Or " if len(beside) > 1 else ""
         raise DatasetError(
-            f"{root}: no class folders: {found}; put the images of each class into a folder of its own, "
+            f"{root}: no class folders: {found}; {advice}put the images of each class into a folder of its own, "
             "or list them with their classes in a CSV file"
         )
     images = _Images()
     for name in classes:
         images.add_class(root, name, name, None)
     return images.listing(root, classes)
+
+
+def class_folders(root: Path) -> list[str]:
+    """Return the folders within a folder that hold images directly."""
+    return [name for name in subfolders(root) if holds_images(root / name)]
+
+
+def refuse_another_level(listing: Listing, where: str) -> None:
+    """Raise `DatasetError` where one folder stands around all class folders, and name it."""
+    if len(listing.classes) != 1 or listing.root.is_file():
+        return
+    inner = listing.root / listing.classes[0]
+    while inner.is_dir() and len(inside := subfolders(inner)) == 1:
+        inner = inner / inside[0]
+    if inner.is_dir() and (len(class_folders(inner)) > 1 or split_folders(inner)):
+        within = inner.relative_to(listing.root)
+        raise DatasetError(f"{where}: the class folders are not in it but in {within}; set dataset.path: {inner}")
 
 
 def refuse_unknown_classes(where: Path, unknown: set[str]) -> None:

@@ -28,7 +28,7 @@ IMAGES_A_GROUP = 2.0
 PURE_GROUPS = 10
 """Values from which a column counts that is not called like a group, when each has one label only."""
 
-FOLDER = "the folder of each image"
+FOLDER = "folder"
 FOLDER_RULE = "^(.*)/"
 
 
@@ -146,12 +146,13 @@ def _numbers_with_fractions(column: Column) -> bool:
 
 
 def _folders_below_classes(listing: Listing) -> Column | None:
-    """Return the folders of images, where classes have several folders with several images each."""
+    """Return the folders of images, where classes have several folders in a split, with several images each."""
     if listing.columns:
         return None
     folders = [path.rpartition("/")[0] for path in listing.paths]
     names = sorted(set(folders))
-    if len(names) < 2 * len(listing.classes) or len(folders) < IMAGES_A_GROUP * len(names):
+    parts = set(zip(listing.split_names, listing.class_names, strict=True))
+    if len(names) < 2 * len(parts) or len(folders) < IMAGES_A_GROUP * len(names):
         return None
     numbers = {name: number for number, name in enumerate(names)}
     return Column(FOLDER, tuple(names), np.array([numbers[name] for name in folders], dtype=np.int32))

@@ -16,7 +16,7 @@ from sweeper.data.digits import write_digits
 from sweeper.data.exclude import without_excluded
 from sweeper.data.fetch import fetched, is_address
 from sweeper.data.fingerprint import FileStates, file_states
-from sweeper.data.folder_layout import read_folders, split_folders
+from sweeper.data.folder_layout import read_folders, refuse_another_level, split_folders
 from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
 from sweeper.data.notes import Notes
@@ -58,6 +58,7 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     listing = read_listing(dataset, workspace)
     where = where_from(dataset, workspace, listing)
     require_images(listing, where)
+    refuse_another_level(listing, where)
     classes = listing.classes[: dataset.limit.classes]
     states = file_states(listing.root, listing.paths)
     same = copies(listing.root, listing.paths, states, workspace.cache)
@@ -122,7 +123,8 @@ def _located(name: str, workspace: Workspace) -> Path:
             return path
     except (OSError, RuntimeError) as error:  # a name that is too long, or ~ of a user that does not exist
         raise DatasetError(f"{name}: cannot be looked up ({error}); correct dataset.path") from error
-    raise DatasetError(f"{path}: no such file or folder; correct dataset.path")
+    begins = "" if Path(name).expanduser().is_absolute() else f"; relative paths begin in {workspace.root}"
+    raise DatasetError(f"{path}: no such file or folder{begins}; correct dataset.path")
 
 
 def _read_path(path: Path, dataset: DatasetConfig) -> Listing:

@@ -15,6 +15,7 @@ from sweeper.display import cells
 from sweeper.display.cells import add_column, add_row, bar, cell, new_table
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
+from sweeper.display.pace import Pace
 from sweeper.display.tables import COLORS, duration, planned, retrying, score, sending, short, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
@@ -49,6 +50,7 @@ class LiveTable:
         self._forecast: Forecast | None = None
         self._notes: dict[str, str] = {}
         self._decoded = (0, 0)
+        self._decoding, self._through_backbone = (Pace("", lambda _: None) for _ in range(2))
         self._devices: dict[str, str] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
@@ -61,6 +63,14 @@ class LiveTable:
 
     def preparing(self, done: int, total: int) -> None:
         self._decoded = (done, total)
+        self._decoding(done, total)
+
+    def features(self, done: int, total: int) -> None:
+        """So many images have gone through a frozen backbone."""
+        self._through_backbone(done, total)
+        self._notes["features"] = f"features of a frozen backbone: {self._through_backbone.told(done, total)}"
+        if done == total:
+            self._notes.pop("features")
 
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):
@@ -155,11 +165,11 @@ class LiveTable:
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []
         if self._decoded[0] < self._decoded[1]:
-            parts.append(bar("decoding images", *self._decoded, f"{self._decoded[0]:,} of {self._decoded[1]:,}"))
+            parts.append(bar("decoding images", *self._decoded, self._decoding.told(*self._decoded)))
         if self._sweep is not None and self._forecast is not None:
             parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
         parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)
-        parts += [cells.message(note, "yellow") for note in self._notes.values()]
+        parts += [cells.message(note, "yellow") for note in list(self._notes.values())]
         return Group(*parts)
 
     def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:

@@ -10,6 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.display import cells
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import opening_lines
+from sweeper.display.pace import Pace
 from sweeper.display.tables import duration, planned, retrying, score, sending, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
@@ -24,7 +25,8 @@ class PlainLines:
     def __init__(self, console: Console, noun: str = "trial"):
         self._console = console
         self._noun = noun
-        self._decoded_tenth = 0
+        self._decoding = Pace("decoding images", self._say)
+        self._through_backbone = Pace("features of a frozen backbone", self._say)
         self._trouble: str | None = None
         self._told_of_delivery: float | None = None
         self._devices: set[str] = set()
@@ -41,10 +43,11 @@ class PlainLines:
         self._console.print(cells.message(line), soft_wrap=True)
 
     def preparing(self, done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth != self._decoded_tenth:
-            self._decoded_tenth = tenth
-            self._say(f"decoding images: {done:,} of {total:,}")
+        self._decoding(done, total)
+
+    def features(self, done: int, total: int) -> None:
+        """So many images have gone through a frozen backbone."""
+        self._through_backbone(done, total)
 
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):

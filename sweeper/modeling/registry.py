@@ -6,7 +6,6 @@ rights of whoever starts the sweep.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import sys
@@ -23,6 +22,7 @@ import torch
 from timm.models import get_deprecated_models, model_entrypoint, register_model
 
 from sweeper.config.hyperparameters import OWN_OPTIMIZERS
+from sweeper.config.nearest_name import meant
 from sweeper.config.weights import PREFIX
 from sweeper.errors import ConfigError, ModelError, Problem
 from sweeper.modeling.weights import read_weights
@@ -225,6 +225,5 @@ def missing_file(path: Path) -> str:
 
 
 def suggestion(name: str, valid: Iterable[str]) -> str:
-    """Return `name`, and the nearest valid one where one is near."""
-    near = difflib.get_close_matches(name, list(valid), n=1)
-    return f"{name}: did you mean {near[0]}?" if near else name
+    """Return `name`, and the valid one that was meant where that can be guessed."""
+    return f"{name}{meant(name, valid)}"

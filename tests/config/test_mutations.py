@@ -101,7 +101,10 @@ def require_plain_words(problem: Problem, file: Path, what: str) -> None:
     line = problem.where.removeprefix(f"{file}:")
     assert line.isdecimal(), (what, problem)
     assert problem.message, what
-    foreign = ("Input", "Value error", "pydantic", "valid integer", "valid string", "valid boolean", UNKNOWN, "\n")
+    foreign = (
+        *("Input", "Value error", "pydantic", "valid integer", "valid string", "valid boolean", UNKNOWN, "\n"),
+        *("regex", "regular expression:", "(?", "\\d", "[a-z]", "should match", "NoneType", "<class"),
+    )
     assert not [word for word in foreign if word in problem.message], (what, problem)
 
 

@@ -136,6 +136,12 @@ def test_an_image_without_a_group_is_refused_by_name(tmp_path: Path) -> None:
         index_of(tmp_path, group_column="patient_id")
 
 
+def test_the_class_folders_of_several_splits_are_no_groups(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "d", {f"{split}/{c}": 20 for c in "abcd" for split in ("train", "test")})
+    index = build_index(DatasetConfig(path=str(tmp_path / "d")), Workspace(tmp_path))
+    assert not index.notes.suspicions
+
+
 def test_a_column_is_refused_for_folders(tmp_path: Path) -> None:
     write_class_folders(tmp_path / "d", {"a": 3, "b": 3})
     with pytest.raises(DatasetError, match=r"these are folders; .*dataset\.group_from"):
