@@ -45,7 +45,8 @@ def _bytes(folder: Path) -> int:
     for root, _, names in os.walk(folder):
         for name in names:
             try:
-                total += (Path(root) / name).lstat().st_blocks * 512
+                found = (Path(root) / name).lstat()
+                total += getattr(found, "st_blocks", -(-found.st_size // 512)) * 512  # Windows counts no blocks
             except FileNotFoundError:
                 continue  # removed just now
     return total
