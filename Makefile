@@ -79,8 +79,10 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: .venv/dev.stamp
+types: .venv/dev.stamp  ## check types, for Linux, macOS and Windows
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin sweeper
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 sweeper
 
 layers: .venv/dev.stamp
 	$(BIN)/lint-imports

@@ -279,6 +279,8 @@ class NoDelivery:
         if phase is DeliveryPhase.ENDED:
             shutil.rmtree(self._folder.trial(number).path, ignore_errors=True)
 
+    def run_of(self, number: int) -> str | None: ...
+
     def notify_sweep(self, status: str) -> None: ...
 
     def close(self, *_: Any) -> int:

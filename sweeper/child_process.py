@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ NEEDED_FOR_TRIALS = (
 
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
+SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+"""Ends a process for certain; Windows has one way alone."""
+
 OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
@@ -43,16 +46,19 @@ def deaf() -> Iterator[None]:
     Both are held back from this thread meanwhile, and come through afterwards.
     """
     resource_tracker.ensure_running()  # whose start, with that of the first process, would let them through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
-    try:
+    if sys.platform == "win32":  # which has no masks, and no signals to all of a job
         yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, FOR_THE_PARENT)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def prepare_processes() -> None:
     """Begin to import, in a process of its own, what trials need; those of `start_prepared` are forked from it."""
-    if isinstance(_context(), ForkServerContext):
+    if _is_forked(_context()):
         _ensure_server()
 
 
@@ -63,9 +69,9 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
     one, this one imports for itself.
     """
     context = _context()
-    process = context.Process(target=target, args=arguments, name=name, daemon=True)
+    process: BaseProcess = context.Process(target=target, args=arguments, name=name, daemon=True)
     prepare_processes()
-    if isinstance(context, ForkServerContext):
+    if _is_forked(context):
         process.start()
     else:
         with deaf():
@@ -75,9 +81,9 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
 
 
 @cache
-def _context() -> ForkServerContext | SpawnContext:
+def _context() -> Any:
     """Return how processes are started: never forked from this one, whose threads (torch, MLflow) would be missing."""
-    if sys.platform != "linux":  # the libraries of others do not all survive a fork
+    if platform.system() != "Linux":  # the libraries of others do not all survive a fork
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(NEEDED_FOR_TRIALS))
@@ -86,6 +92,11 @@ def _context() -> ForkServerContext | SpawnContext:
     except OSError:  # its socket has no room in the folder of temporary files, or that folder's name is too long
         return multiprocessing.get_context("spawn")
     return context
+
+
+def _is_forked(context: Any) -> bool:
+    """Return whether processes are forked from a prepared one."""
+    return bool(context.get_start_method() == "forkserver")
 
 
 def _ensure_server() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from sweeper.errors import DamagedFile, DiskError
+from sweeper.locks import lock
 from sweeper.seal import with_seal, without_seal
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
         opened = path.open("a+", encoding="utf-8")
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            lock(file.fileno(), blocking=blocking)
         except BlockingIOError:
             file.seek(0)
             raise AlreadyLocked(path, file.read().strip()) from None

@@ -136,7 +136,7 @@ class Repetitions:
     def set_trials(self, trials: int) -> None:  # noqa: ARG002
         raise ValueError("the leaders and the seeds say how many repetitions there are")
 
-    def finish(self, number: int, outcome: TrialOutcome) -> None:
+    def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:  # noqa: ARG002
         self._live.discard(number)
         self._change(number, {"outcome": outcome, "ended_ms": int(time.time() * 1000)})
 

@@ -13,6 +13,7 @@ from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from sweeper.errors import DatasetError
 Progress = Callable[[int, int], None]
 
 CHUNK_IMAGES = 64
+CLAIMED_AT_ONCE = 1 << 20  # bytes
 PARALLEL_FROM_BYTES = 4 << 20  # below, starting processes takes longer than decoding
 DIGEST_BYTES = 16
 ALL_BITS = 16
@@ -158,8 +160,18 @@ def _reserve(target: Path, shape: tuple[int, ...]) -> int:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         offset = file.tell()
         file.flush()
-        os.posix_fallocate(file.fileno(), 0, offset + int(np.prod(shape)))
+        _claim(file, offset, int(np.prod(shape)))
     return offset
+
+
+def _claim(file: IO[bytes], offset: int, count: int) -> None:
+    """Let a file have `count` bytes from an offset: by the system, or where it cannot, as macOS, by writing them."""
+    claim: Callable[[int, int, int], None] | None = getattr(os, "posix_fallocate", None)
+    if claim is not None:
+        claim(file.fileno(), 0, offset + count)
+        return
+    for start in range(0, count, CLAIMED_AT_ONCE):
+        file.write(bytes(min(CLAIMED_AT_ONCE, count - start)))
 
 
 def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:

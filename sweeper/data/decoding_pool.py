@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Lock
 
@@ -45,7 +46,13 @@ def decoding_processes() -> int:
     import psutil  # not in the processes themselves, which start the sooner for it
 
     room = (psutil.virtual_memory().available - LARGE_BYTES) // PROCESS_BYTES
-    return max(1, min(len(os.sched_getaffinity(0)), room))
+    return max(1, min(_usable_cores(), room))
+
+
+def _usable_cores() -> int:
+    """Return how many cores this process may use; where the system does not say, how many there are."""
+    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # of Linux alone
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _begin(lock: Lock) -> None:

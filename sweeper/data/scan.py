@@ -53,7 +53,7 @@ def kind_of_other(path: str) -> str:
 
 def _head(path: str) -> bytes | None:
     """Read the first bytes of a file; of a pipe or a device, which might never answer, nothing."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         return os.read(descriptor, HEAD_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
     finally:

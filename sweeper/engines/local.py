@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sweeper.child_process import start_prepared
+from sweeper.child_process import SIGKILL, start_prepared
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.oom_kills import count_oom_kills
 from sweeper.engines.packing import Packing
@@ -99,7 +99,8 @@ class LocalEngine:
         self._slots = [self._start(slot, slot) for slot in range(workers if isinstance(workers, int) else 1)]
 
     def _start(self, number: int, device: int, failed_starts: int = 0) -> Slot:
-        ours, theirs = multiprocessing.Pipe()
+        pipe: tuple[Any, Any] = multiprocessing.Pipe()
+        ours, theirs = pipe
         setup = WorkerSetup(
             sweep=self._sweep.model_dump_json(by_alias=True),
             root=str(self._workspace.root),
@@ -187,7 +188,7 @@ class LocalEngine:
         slot.process.join()
         slot.connection.close()
         exitcode = slot.process.exitcode
-        for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -signal.SIGKILL and self._kernel_has_killed())
+        for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -SIGKILL and self._kernel_has_killed())
         for_memory = for_memory and not slot.given_up
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         died: list[Event] = [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]

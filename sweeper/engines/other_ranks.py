@@ -18,8 +18,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from sweeper.child_process import SIGKILL
 from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT, WorkerSetup
 from sweeper.engines.reason import print_reason
 from sweeper.errors import RankLost
@@ -158,7 +159,8 @@ class OtherRanks:
 
 
 def _start_rank(setup: RankSetup) -> RankProcess:
-    ours, theirs = Pipe()
+    pipe: tuple[Any, Any] = Pipe()
+    ours, theirs = pipe
     handle = theirs.fileno()
     command = [sys.executable, "-m", "sweeper.engines.rank", str(handle), str(os.getpid())]
     path = os.pathsep.join(filter(None, sys.path))  # it is to find what this process finds
@@ -189,7 +191,7 @@ def _end_like(other: RankProcess) -> NoReturn:
         other.process.wait(END_S)
     code = other.process.poll()
     if code is not None and code < 0:
-        if -code != signal.SIGKILL:
+        if -code != SIGKILL:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     if code in (CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT):

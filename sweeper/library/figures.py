@@ -142,7 +142,7 @@ def _axis(param: Mapping[str, Any]) -> dict[str, Any]:
         names = [_fitted(str(value), LABEL) for value in param["values"]]
         return {"type": "category", "categoryorder": "array", "categoryarray": names}
     if param["log"]:
-        return {"type": "log", "exponentformat": "power", "dtick": 1}
+        return {"type": "log", "exponentformat": "e", "dtick": "D2"}
     return {"nticks": 6, **({"tickformat": ",d"} if param["whole"] else {})}
 
 

@@ -34,6 +34,19 @@ function ticksOfWhole(span) {
   return span <= 12 ? { tick0: 0, dtick: 1, tickformat: ",d" } : { tickformat: ",d" };
 }
 
+const MOST_LOG_TICKS = 5;
+
+/** Ticks of a logarithmic axis: powers of ten, and 2 and 5 between them where that leaves few. */
+function logTicks(values) {
+  const numbers = values.filter((number) => number > 0);
+  const [low, high] = [Math.min(...numbers) / 1.2, Math.max(...numbers) * 1.2];
+  const decades = Array.from({ length: Math.max(0, Math.ceil(Math.log10(high)) - Math.floor(Math.log10(low)) + 1) }, (_, place) => Math.floor(Math.log10(low)) + place);
+  const within = (steps) => decades.flatMap((power) => steps.map((step) => Number(`${step}e${power}`))).filter((tick) => tick >= low && tick <= high);
+  const fine = within([1, 2, 5]);
+  const tickvals = fine.length <= MOST_LOG_TICKS ? fine : within([1]);
+  return tickvals.length ? { tickvals, ticktext: tickvals.map(short) } : {};
+}
+
 /** Show a chart. `describe` returns { data, layout } and is asked again after a change; `onPick` gets the customdata. */
 function chart(node, describe, onPick) {
   node.setAttribute("role", "img");
@@ -45,7 +58,8 @@ function chart(node, describe, onPick) {
     const options = { responsive: true, displaylogo: false, displayModeBar: innerWidth < 560 ? false : "hover",
       modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
     const height = node.clientHeight - 4; // or the title of the lower axis touches the border
-    await drawn.react(node, described.data, layout({ ...described.layout, height }), options);
+    const paper = isPrinting() ? { width: node.clientWidth - 2 } : {};
+    await drawn.react(node, described.data, layout({ ...described.layout, height, ...paper }), options);
     if (onPick && !bound) {
       bound = true;
       node.on("plotly_click", (event) => event.points[0]?.customdata != null && onPick(event.points[0].customdata));
@@ -86,3 +100,6 @@ function byState(trials, x, y, more = {}) {
     };
   }).filter((trace) => trace.x.length);
 }
+
+// So that a page which is printed before its charts came into view has them: drawn at the last moment, they cannot wait.
+addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(plotly));

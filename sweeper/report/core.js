@@ -64,6 +64,7 @@ function setTheme(theme) {
 
 /** Follow the system until the switch is used; a sandboxed frame keeps no memory of it. */
 function startTheme() {
+  fitToPaper();
   const system = matchMedia("(prefers-color-scheme: dark)");
   let chosen = null;
   try { chosen = localStorage.getItem("sweeper-theme"); } catch { /* a sandboxed frame */ }
@@ -73,6 +74,22 @@ function startTheme() {
     chosen = isDark() ? "light" : "dark";
     try { localStorage.setItem("sweeper-theme", chosen); } catch { /* as above */ }
     setTheme(chosen);
+  });
+}
+
+const isPrinting = () => document.documentElement.classList.contains("printing");
+
+/** Lay the page out for paper while it is printed: as wide, and light. Charts do not follow by themselves. */
+function fitToPaper() {
+  let theme = "";
+  addEventListener("beforeprint", () => {
+    theme = document.documentElement.dataset.theme;
+    document.documentElement.classList.add("printing");
+    setTheme("light");
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("printing");
+    setTheme(theme);
   });
 }
 

@@ -38,7 +38,8 @@ function parallelAxes(trials) {
 function drawParallel(canvas, trials, selected) {
   const scored = trials.filter((trial) => trial.value != null);
   const axes = scored.length ? parallelAxes(scored) : [];
-  const width = Math.max(canvas.parentElement.clientWidth - 2, axes.length * GAP), height = 340;
+  const inside = canvas.parentElement.clientWidth - 2, letters = isPrinting() ? 10 : 15;
+  const width = isPrinting() ? inside : Math.max(inside, axes.length * GAP), height = 340;
   const [top, bottom, side] = [46, height - 30, 52];
   const ratio = devicePixelRatio || 1;
   canvas.width = width * ratio; canvas.height = height * ratio;
@@ -72,10 +73,10 @@ function drawParallel(canvas, trials, selected) {
     brush.setLineDash([]); brush.strokeStyle = color("faint"); brush.lineWidth = 1;
     brush.beginPath(); brush.moveTo(x(place), top); brush.lineTo(x(place), bottom); brush.stroke();
     brush.font = "12px system-ui, sans-serif"; brush.textAlign = "center"; brush.fillStyle = color("ink");
-    brush.fillText(fitted(axis.name, 15), x(place), 15 + (place % 2) * 15);
+    brush.fillText(fitted(axis.name, letters), x(place), 15 + (place % 2) * 15);
     brush.font = "11px system-ui, sans-serif";
     for (const [share, text] of axis.labels) {
-      const name = fitted(text, 14), wide = brush.measureText(name).width;
+      const name = fitted(text, letters - 1), wide = brush.measureText(name).width;
       const below = y(share) + (share === 0 ? 14 : share === 1 ? -5 : 4);
       brush.fillStyle = color("paper"); brush.globalAlpha = 0.75;
       brush.fillRect(x(place) - wide / 2 - 2, below - 10, wide + 4, 13);

@@ -19,7 +19,7 @@
     const { states, seconds } = data.all;
     byId("headline").textContent = best
       ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} in epoch ${best.bestEpoch} of ${best.epochs}, with ${describe(best)}.`
-      : "No trial has finished yet.";
+      : data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
     byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(`${data.all.ended} of ${data.budget}`, "trials ended"),
       ...["complete", "pruned", "failed"].map((state) => tile(states[state], state)), tile(duration(seconds), "of training in all"));
   }
@@ -87,7 +87,7 @@
   }
   function scaleOf(param) {
     if (param.kind !== "number") return { type: "category", categoryorder: "array", categoryarray: param.values };
-    if (param.log) return { type: "log", exponentformat: "power", dtick: 1 };
+    if (param.log) return { type: "log", ...logTicks(trials.map((trial) => trial.params[param.name])) };
     return { type: "linear", nticks: 6, ...(param.whole ? wholeTicks(param) : {}) };
   }
   function wholeTicks(param) {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
+from sweeper.locks import lock
 
 RECORD = ".sweeper-lists.json"
 """Beside the files, with the digests of the latest of them."""
@@ -66,7 +66,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     try:
         with suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
         yield
     finally:
         if descriptor is not None:

@@ -20,6 +20,7 @@ from sweeper.errors import StudyError
 from sweeper.identity import Identity
 from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.seal import sealed_text
+from sweeper.search import readable
 from sweeper.search.as_written import read_as_written
 from sweeper.search.asking import Asking, spec_of
 from sweeper.search.bulk_storage import BulkStorage
@@ -83,10 +84,7 @@ class StudyStore:
 
     @classmethod
     def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
-        """Open the study of this search space, creating it at first.
-
-        Raises StudyChanged when it was started with another search space.
-        """
+        """Open the study of this search space, creating it at first. Raises StudyChanged where it has another one."""
         with storage_errors(storage_url):
             storage = open_storage(storage_url)
             begin_log(storage.engine)
@@ -100,6 +98,7 @@ class StudyStore:
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
+            readable.name_metrics(study, sweep)
         return cls(study, sweep, storage_url, storage.engine, keeps_log=True)
 
     @classmethod
@@ -341,9 +340,10 @@ class StudyStore:
         self.__dict__.pop("_planned", None)
 
     @guarded
-    def finish(self, number: int, outcome: TrialOutcome) -> None:
-        """Record how a trial ended; after this it is never run again."""
+    def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:
+        """Record how a trial ended, and its run in MLflow; after this it is never run again."""
         trial = self._live[number]
+        readable.note(trial, outcome, run)
         trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
         values = values_of(self._sweep, number, outcome) if outcome.state is TrialState.COMPLETE else None
         constrained = not isinstance(self._sweep.sampler, CmaEsConfig)  # which has no use for it and warns of each

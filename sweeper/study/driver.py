@@ -286,7 +286,7 @@ class Driver:
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
         if self._events is not None:  # before the study counts it as finished: nobody would write it later
             self._events.trial_ended(number, outcome)
-        self._store.finish(number, outcome)
+        self._store.finish(number, outcome, self._outbox.run_of(number))
         self._off_worker(number, complete=outcome.state is TrialState.COMPLETE)
         self._outbox.notify(number, DeliveryPhase.ENDED)
         self._summary_clock.trial_ended()

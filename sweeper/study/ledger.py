@@ -74,8 +74,8 @@ class Ledger(Protocol):
     def set_trials(self, trials: int) -> None:
         """Have this number in all. Raises StudyError."""
 
-    def finish(self, number: int, outcome: TrialOutcome) -> None:
-        """Record how it ended; after this it is never run again."""
+    def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:
+        """Record how it ended, and its run in MLflow where that is known; after this it is never run again."""
 
     def rows(self) -> list[TrialRow]: ...
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 
 from sweeper.errors import StudyLocked
 from sweeper.files import AlreadyLocked, file_lock
+from sweeper.locks import lock
 from sweeper.paths import StudyFolder
 
 
@@ -19,7 +19,7 @@ def is_running(folder: StudyFolder) -> bool:
         return False
     with folder.lock.open() as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock(file.fileno(), blocking=False, shared=True)
         except OSError:
             return True
     return False

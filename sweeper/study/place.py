@@ -50,7 +50,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError):  # a container whose user has no name
-        return f"user {os.getuid()}"
+        return f"user {getattr(os, 'getuid', int)()}"
 
 
 def whereabouts(place: Place, here: Place, study: str) -> Whereabouts:

@@ -121,7 +121,7 @@ class Delivery:
         name = self._card.study if self._card.stage == "search" else f"{self._card.study}-confirmation"
         above = {} if path.exists() else self._study_run()
         record = self._record(path, SWEEP, name, self._card.start_ms, above)
-        if not self._shown:
+        if self._card.experiment_tags and not self._shown:
             self._store.set_experiment_tags(self.experiment, self._card.experiment_tags)
             self._shown = True
         if not record.described:

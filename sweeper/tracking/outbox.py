@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sweeper.errors import DamagedFile, SweeperError, TrackingError, TrackingRefused
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.tracking.delivery import Delivery, StudyCard
+from sweeper.tracking.delivery import Delivery, StudyCard, read_record
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.system_monitor import SystemMonitor
 
@@ -117,6 +117,14 @@ class Outbox:
         with self._changed:
             self._sweep_pending = (status, next(self._tickets))
             self._changed.notify()
+
+    def run_of(self, number: int) -> str | None:
+        """Return the id of a trial's run, where MLflow has given it one by now."""
+        try:
+            record = read_record(self._folder.trial(number).run)
+        except DamagedFile:  # which the delivery reports
+            return None
+        return record.run_id if record else None
 
     @property
     def left(self) -> int:

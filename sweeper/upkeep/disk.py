@@ -46,7 +46,8 @@ def bytes_in(path: Path) -> int:
     for root, _, names in os.walk(path):
         for name in names:
             try:
-                total += (Path(root) / name).lstat().st_blocks * 512
+                found = (Path(root) / name).lstat()
+                total += getattr(found, "st_blocks", -(-found.st_size // 512)) * 512  # Windows counts no blocks
             except FileNotFoundError:
                 continue  # removed just now
     return total

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import mlflow
+import optuna
 import pytest
 
 from sweeper.display.answers import BestAnswer, StatusAnswer, StudiesAnswer
@@ -114,6 +115,18 @@ def test_runs_say_who_made_them_and_are_found_by_their_state(folder: Path, runs:
         assert run.data.tags["mlflow.note.content"].startswith("**complete**, ")
         assert run.data.tags["mlflow.loggedImages"] == "True"
         assert len(client.list_artifacts(run.info.run_id, "images")) == 2
+
+
+def test_other_programs_read_from_the_storage_what_the_values_are_and_where_the_records_are(
+    folder: Path, runs: dict[str, Any]
+) -> None:
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder / 'optuna.db'}")
+    assert study.metric_names == ["val/accuracy"]
+    for trial in study.trials:
+        run = runs[f"trial-{trial.number:04d}"]
+        assert trial.user_attrs["best epoch"] == run.data.metrics["best/epoch"]
+        assert trial.user_attrs["MLflow run"] == run.info.run_name
+        assert trial.user_attrs.get("MLflow run id", run.info.run_id) == run.info.run_id
 
 
 def test_status_lists_every_trial(folder: Path) -> None:

@@ -143,6 +143,32 @@ def test_all_of_it_works_by_keyboard(report: Path, open_page: Open) -> None:
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
+def test_charts_fit_the_paper_while_the_page_is_printed_and_the_window_again_afterwards(
+    report: Path, open_page: Open
+) -> None:
+    page = open_page(report, width=1100)
+    page.wait_for_function("window.Plotly !== undefined")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function("document.querySelectorAll('.chart .main-svg').length > 10")
+    too_wide = "Math.max(...[...document.querySelectorAll('.chart .main-svg, canvas')].map((one) => one.clientWidth))"
+    assert 400 < page.evaluate(too_wide) <= 700
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.wait_for_function(f"{too_wide} > 900")
+
+
+def test_small_numbers_are_written_short_and_counts_have_whole_ticks(report: Path, open_page: Open) -> None:
+    page = open_page(report)
+    assert page.evaluate("[short(0.000001614), short(0.00002), short(0.01234567), short(64)]") == [
+        "1.61e-6",
+        "2e-5",
+        "0.01235",
+        "64",
+    ]
+    assert page.evaluate("logTicks([0.0015, 0.0087]).ticktext") == ["0.002", "0.005", "0.01"]
+    assert page.evaluate("logTicks([1e-5, 1e-1]).ticktext") == ["1e-5", "1e-4", "0.001", "0.01", "0.1"]
+    assert page.evaluate("ticksOfWhole(8).dtick") == 1
+
+
 def test_the_numbers_of_a_chart_can_be_read_as_a_table(report: Path, open_page: Open) -> None:
     page = open_page(report)
     page.locator("#history + details summary").click()

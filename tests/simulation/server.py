@@ -95,6 +95,9 @@ class Server:
         self.runs[run].tags |= tags
 
     @_asked
+    def set_experiment_tags(self, experiment: str, tags: Mapping[str, str]) -> None: ...
+
+    @_asked
     def log_dataset(self, run: str, card: Mapping[str, Any]) -> None: ...
 
     @_asked

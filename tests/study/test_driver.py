@@ -98,6 +98,8 @@ class Notices:
     def notify(self, number: int, phase: DeliveryPhase) -> None:
         self.phases[number] = phase
 
+    def run_of(self, number: int) -> str | None: ...
+
     def notify_sweep(self, status: str) -> None:
         self.status = status
 

@@ -7,6 +7,7 @@ for the time of the lease, the actor ends its worker and itself. Until then the 
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import shutil
@@ -200,7 +201,7 @@ class RemoteSlot:
 def _node_folder(plan: Plan) -> Path:
     if plan.node_folder:
         return Path(plan.node_folder).expanduser()
-    return Path(tempfile.gettempdir()) / f"sweeper-{os.getuid()}"
+    return Path(tempfile.gettempdir()) / f"sweeper-{getattr(os, 'getuid', getpass.getuser)()}"
 
 
 def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace) -> None:

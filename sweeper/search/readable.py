@@ -1,0 +1,34 @@
+"""What other programs that read Optuna's storage show in words, such as optuna-dashboard."""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.results import TrialOutcome
+
+BEST_EPOCH, MLFLOW_RUN, MLFLOW_ID = "best epoch", "MLflow run", "MLflow run id"
+
+
+def name_metrics(study: optuna.Study, sweep: SweepConfig) -> None:
+    """Call the values of a study's trials what they are."""
+    names: list[str] = [goal.metric for goal in sweep.goals]
+    if study.metric_names != names:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(names)
+
+
+def note(trial: optuna.Trial, outcome: TrialOutcome, run: str | None) -> None:
+    """Let a trial say which epoch was its best, and what its run in MLflow is called; its id too, if it is there yet.
+
+    Delivery is in the background, and Optuna takes no attribute of a trial that has ended.
+    """
+    trial.set_user_attr(MLFLOW_RUN, f"trial-{trial.number:04d}")
+    if outcome.best_epoch is not None:
+        trial.set_user_attr(BEST_EPOCH, outcome.best_epoch)
+    if run is not None:
+        trial.set_user_attr(MLFLOW_ID, run)
