@@ -30,7 +30,7 @@ from sweeper.files import write_sealed
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
 from sweeper.standings.failure_streak import FailureStreak
-from sweeper.study.ledger import Ledger
+from sweeper.study.ledger import Ledger, report_what_is_on_disk
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
@@ -131,11 +131,10 @@ class Driver:
                 self._outbox.notify(folder.number, DeliveryPhase.ENDED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
-        started = self._clock()
+        started, time_is_up = self._clock(), False
         engine = engine_factory()
         self._stop_request.hear()
         self._steering.begin()
-        time_is_up = False
         try:
             while True:
                 self._heed_requests(engine)
@@ -354,11 +353,12 @@ class Driver:
 
     def _give_up(self, number: int, reason: str, for_memory: bool) -> None:
         """End a trial that no worker lived to end."""
-        state, now = TrialState.FAILED, int(time.time() * 1000)
-        if for_memory:
-            state, reason = TrialState.PRUNED, does_not_fit(reason)
-        outcome = TrialOutcome(state=state, feasible=not for_memory, reason=reason, timestamp_ms=now)
-        write_sealed(self._folder.trial(number).outcome, outcome.model_dump_json())
+        folder, now = self._folder.trial(number), int(time.time() * 1000)
+        report_what_is_on_disk(self._store, number, folder)
+        state = TrialState.PRUNED if for_memory else TrialState.FAILED
+        why = does_not_fit(reason) if for_memory else reason
+        outcome = TrialOutcome(state=state, feasible=not for_memory, reason=why, timestamp_ms=now)
+        write_sealed(folder.outcome, outcome.model_dump_json())
         self._end_trial(number, outcome)
 
     def _stop(self, reason: str) -> None:

@@ -20,7 +20,8 @@ from sweeper.scores.right import read_right
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
 from sweeper.study.recorded import own_folder
-from sweeper.tracking.mlflow_store import MlflowStore, RunSummary
+from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.runs import RunSummary
 from sweeper.tracking.study_records import StudyRecords
 
 logger = logging.getLogger(__name__)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
+from sweeper.errors import DamagedFile
+from sweeper.paths import TrialFolder
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, read_history
 
 
 class Ledger(Protocol):
@@ -81,3 +83,14 @@ class Ledger(Protocol):
 
     def close(self) -> None:
         """Nothing more is written."""
+
+
+def report_what_is_on_disk(ledger: Ledger, number: int, folder: TrialFolder) -> None:
+    """Report all epochs of a trial that no worker goes on with.
+
+    A worker writes an epoch before it tells of it, and MLflow may have it already: the study is to know it too.
+    """
+    metric = ledger.sweep.objective.metric
+    with suppress(DamagedFile):
+        for metrics in read_history(folder.history):
+            ledger.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))

@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +24,11 @@ from sweeper.results import EpochMetrics
 from sweeper.tracking.refusal import client_missing, damaged_database, is_of_a_store, place_refused, tracking_error
 from sweeper.tracking.relocation import relocate
 from sweeper.tracking.run_listing import read_curves
+from sweeper.tracking.runs import LoggedRun, RunSummary
 from sweeper.tracking.tags import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 logger = logging.getLogger(__name__)
 
@@ -59,31 +58,6 @@ def default_tracking_uri(workspace: Workspace) -> str:
 def own_address(workspace: Workspace) -> str:
     """Return the address of the working directory's own database."""
     return address_within(workspace.mlflow_database, workspace.root)
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run with the last value of each metric, and the address of its artifacts."""
-
-    id: str
-    name: str
-    status: str
-    tags: dict[str, str]
-    metrics: dict[str, float]
-    artifacts: str
-
-
-@dataclass(frozen=True)
-class LoggedRun:
-    """What a run says of itself."""
-
-    name: str
-    experiment: str
-    start_ms: int
-    parent: str | None
-    params: dict[str, str]
-    tags: dict[str, str]
-    metrics: tuple[str, ...]
 
 
 class MlflowStore:
@@ -381,18 +355,6 @@ class MlflowStore:
         if isinstance(error, NOT_AS_WRITTEN) and sqlite_file(self.uri, self._workspace.root) is not None:
             logger.debug("reading %s", self.shown_uri, exc_info=error)
             raise damaged_database(self.shown_uri, error) from error
-
-
-def summary(run: Run) -> RunSummary:
-    info, data = run.info, run.data
-    return RunSummary(
-        str(info.run_id),
-        str(info.run_name),
-        str(info.status),
-        dict(data.tags),
-        dict(data.metrics),
-        str(info.artifact_uri),
-    )
 
 
 def _is_foreign(error: Exception, sqlalchemy_error: type[Exception]) -> bool:

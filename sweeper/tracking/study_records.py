@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Self
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.errors import TrackingRefused
 from sweeper.identity import Identity
-from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MlflowStore, RunSummary
+from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MlflowStore
 from sweeper.tracking.run_listing import ListedRun, list_runs
+from sweeper.tracking.runs import RunSummary
 from sweeper.tracking.tags import (
     HOST_TAG,
     ID_TAG,

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from sweeper.tracking import run_listing
-from sweeper.tracking.mlflow_store import RunSummary, summary
+from sweeper.tracking.runs import RunSummary, summary
 from sweeper.tracking.tags import TRIAL_TAG
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from sweeper.engines.packing import DeviceRoom
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import DiskError, StudyError
 from sweeper.paths import Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, write_history
 from sweeper.search.study_store import StudyStore
 from sweeper.study.driver import MAX_ATTEMPTS, Driver
 from sweeper.study.opening import Opening
@@ -205,6 +205,26 @@ def test_a_trial_whose_workers_keep_dying_fails_after_its_attempts(tmp_path: Pat
     assert row.value is None
     assert "SIGKILL" in (row.reason or "")
     assert str(MAX_ATTEMPTS) in (row.reason or "")
+
+
+def test_an_epoch_on_disk_that_a_dead_worker_never_told_of_is_known_to_the_study(tmp_path: Path) -> None:
+    """MLflow may have it from the disk already, and both are to agree."""
+
+    def dies_before_it_tells(spec: TrialSpec) -> Iterator[Event]:
+        folder = Workspace(tmp_path).study("s").trial(spec.number)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        told = [epoch(spec, number, 0.5).metrics for number in (1, 2)]
+        write_history(folder.history, told)
+        yield EpochFinished(spec.number, told[0])
+        yield WorkerDied(spec.number, "its worker was killed by SIGKILL")
+
+    result, _ = drive(tmp_path, ScriptedEngine(dies_before_it_tells), sweep_of(trials=1))
+    assert (result.rows[0].state, result.rows[0].reason) == (
+        TrialState.FAILED,
+        f"its worker was killed by SIGKILL, {MAX_ATTEMPTS} times",
+    )
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{Workspace(tmp_path).optuna_database}")
+    assert sorted(study.trials[0].intermediate_values) == [1, 2]
 
 
 def test_workers_that_cannot_start_stop_the_study_with_their_reason(tmp_path: Path) -> None:
