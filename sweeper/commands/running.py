@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sweeper.paths import Workspace
     from sweeper.study.deadline import Deadline
     from sweeper.study.result import SweepResult
+    from sweeper.study.runner import Runner
 
 MLFLOW_PAGE = "http://127.0.0.1:5000"  # where a bare `mlflow ui` answers
 WARM_START = 5  # leaders of another study that a new one begins with
@@ -50,45 +52,22 @@ def run_and_tell(
     """
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.finishing import finish_by
-    from sweeper.display.live import LiveTable
-    from sweeper.display.plain import PlainLines
     from sweeper.display.tables import ranked_table
-    from sweeper.engines.starting import clock_of, start_engine
+    from sweeper.engines.starting import clock_of
     from sweeper.standings.ranking import ranked
-    from sweeper.study.feature_progress import watching_features
-    from sweeper.study.run import run_sweep
+    from sweeper.study.runner import Runner
     from sweeper.study.single_images import refuse_single_images
     from sweeper.tracking.mlflow_store import default_tracking_uri
 
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
-    clock = clock_of(sweep)
-    deadline = _deadline(sweep, clock, started, of_study=counts_earlier)
-    view = LiveTable if out.is_terminal else PlainLines
-
-    def run(one: SweepConfig, **more: Any) -> SweepResult:
-        with (
-            telling_of_errors(sweep, workspace),
-            view(out) as observer,
-            watching_features(workspace, observer.features),
-        ):
-            return run_sweep(
-                one,
-                workspace=workspace,
-                storage_url=storage_url(workspace, storage),
-                tracking_uri=uri,
-                engine=lambda: start_engine(one, workspace, workers, clock=clock),
-                observer=observer,
-                workers=workers,
-                clock=clock,
-                **more,
-            )
-
-    chosen = with_best_backbones(sweep, storage_url(workspace, storage), run)
+    runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
+    deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
+    chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
     sweep = chosen.sweep
     refuse_single_images(sweep)
     leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
-    result = run(sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
+    result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
     if any(row.value is not None for row in result.rows):
         show(ranked_table(result.rows, sweep, limit=20))
         say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
@@ -97,10 +76,25 @@ def run_and_tell(
         exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
     say_disk_use(workspace)
     if with_report and result.experiment and not (result.interrupted or result.undelivered):
-        write_page_after_run(workspace, storage_url(workspace, storage), sweep.study, uri)
+        write_page_after_run(workspace, runner.storage_url, sweep.study, uri)
     tell_of_end(result, sweep, workspace, exported=exported)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
+
+
+def _run_shown(runner: Runner, sweep: SweepConfig, **more: Any) -> SweepResult:
+    """Run a study and show how it goes; whoever is to be told of its end is told of an error."""
+    from sweeper.display.live import LiveTable
+    from sweeper.display.plain import PlainLines
+    from sweeper.study.feature_progress import watching_features
+
+    view = LiveTable if out.is_terminal else PlainLines
+    with (
+        telling_of_errors(sweep, runner.workspace),
+        view(out) as observer,
+        watching_features(runner.workspace, observer.features),
+    ):
+        return runner.run(sweep, observer, **more)
 
 
 def _deadline(

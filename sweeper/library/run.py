@@ -10,7 +10,7 @@ from typing import Literal
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.simulated.clock import VirtualClock
-from sweeper.engines.starting import clock_of, start_engine
+from sweeper.engines.starting import clock_of
 from sweeper.errors import ConfigError, Problem, StudyError, TrackingRefused
 from sweeper.library.events import Callback
 from sweeper.library.finishing import finish_by
@@ -23,7 +23,7 @@ from sweeper.search.stored_studies import storage_url
 from sweeper.study.backbone_ranking import rank_backbones
 from sweeper.study.deadline import Deadline
 from sweeper.study.result import SweepResult
-from sweeper.study.run import run_sweep
+from sweeper.study.runner import Runner
 from sweeper.study.single_images import refuse_single_images
 from sweeper.tracking.mlflow_store import default_tracking_uri
 
@@ -63,36 +63,22 @@ def run(
     _require_main()
     started = time.monotonic()
     sweep = load_space(space, [] if device is None else [f"device={device}"])
-    workspace, named = Workspace(Path.cwd()), _named(workers)
+    workspace, clock = Workspace(Path.cwd()), clock_of(sweep)
     uri = tracking_uri or default_tracking_uri(workspace)
+    runner = Runner(workspace, storage_url(workspace, storage), uri, _named(workers), clock)
     shown = in_notebook() if progress is None else progress and in_notebook()
     watching = Watching(callbacks, NotebookView() if shown else None)
-    clock = clock_of(sweep)
     deadline = _deadline(sweep, clock, started)
-
-    def run_one(one: SweepConfig, watching: Watching, limit: Deadline | None = None) -> SweepResult:
-        return run_sweep(
-            one,
-            workspace=workspace,
-            storage_url=storage_url(workspace, storage),
-            tracking_uri=uri,
-            engine=lambda: start_engine(one, workspace, named, clock=clock),
-            clock=clock,
-            deadline=limit,
-            observer=watching,
-            workers=named,
-        )
-
-    ranked = rank_backbones(sweep, storage_url(workspace, storage), lambda first: run_one(first, Watching((), None)))
+    ranked = rank_backbones(sweep, runner.storage_url, lambda first: runner.run(first, Watching((), None)))
     if ranked.result is not None and ranked.result.interrupted:
         raise KeyboardInterrupt
     sweep = ranked.sweep
     refuse_single_images(sweep)
-    result = run_one(sweep, watching, deadline)
+    result = runner.run(sweep, watching, deadline=deadline)
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)
     if deadline is not None and clock is None:
-        finish_by(deadline, study, named, Watching((), None))  # whose trials have numbers of their own
+        finish_by(deadline, study, runner.workers, Watching((), None))  # whose trials have numbers of their own
     return study
 
 

@@ -73,7 +73,7 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
     """Return the search space of the study that ranks the backbones of another one."""
     content = sweep.model_dump(mode="json", by_alias=True)
     names = options(sweep.search.backbone)
-    return SweepConfig.model_validate(
+    ranks = SweepConfig.model_validate(
         {
             **{key: content[key] for key in SHARED},
             "study": ranking_study(sweep.study),
@@ -93,6 +93,7 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
             },
         }
     )
+    return ranks.model_copy(update={"notify": sweep.notify})  # which is never written out
 
 
 def _time(sweep: SweepConfig) -> float | None:
