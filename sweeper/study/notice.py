@@ -9,6 +9,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import urllib.request
@@ -68,14 +69,22 @@ def _run(command: str, notice: Notice, patience_s: float) -> str | None:
         try:
             process.communicate(notice.model_dump_json().encode(), timeout=patience_s)
         except subprocess.TimeoutExpired:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _kill(process)
             return f"`{words[0]}` took more than {patience_s:g} s and was ended"
         said.seek(0)
         last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
     code = process.returncode
     return f"`{words[0]}` ended with exit code {code}{f': {last[:LONGEST_REASON]}' if last else ''}" if code else None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a command, and where its system knows groups of processes, all that it has started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _post(address: str, notice: Notice, patience_s: float) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +43,15 @@ def _bytes_of(workspace: Workspace, patterns: Iterable[str]) -> int:
 
 def bytes_in(path: Path) -> int:
     """Return what a folder takes on disk with all in it, or a file; nothing where there is none."""
-    total = path.lstat().st_blocks * 512 if path.is_file() else 0
+    total = _bytes_of_file(path) if path.is_file() else 0
     for root, _, names in os.walk(path):
         for name in names:
-            try:
-                found = (Path(root) / name).lstat()
-                total += getattr(found, "st_blocks", -(-found.st_size // 512)) * 512  # Windows counts no blocks
-            except FileNotFoundError:
-                continue  # removed just now
+            with suppress(FileNotFoundError):  # removed just now
+                total += _bytes_of_file(Path(root) / name)
     return total
+
+
+def _bytes_of_file(path: Path) -> int:
+    found = path.lstat()
+    blocks: int = getattr(found, "st_blocks", -(-found.st_size // 512))  # Windows counts none
+    return blocks * 512
