@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def copy_example(name: str, to: Path | None, *, force: bool) -> None:
     """Copy an example, as a file of its own name unless `to` is one, and say how to run it; without a name list all.
 
-    Raises ConfigError where there is no such example, or another file is in the way; nothing is written then.
+    Raises ConfigError for an unknown example, or where another file is in the way; then nothing is written.
     """
     from sweeper.proposal.examples import SPACES, examples
     from sweeper.safeguards.outputs import EXAMPLE, NETWORK, Output

@@ -66,7 +66,7 @@ class LiveTable:
         self._decoding(done, total)
 
     def features(self, done: int, total: int) -> None:
-        """So many images have gone through a frozen backbone."""
+        """Show how many images have gone through a frozen backbone."""
         self._through_backbone(done, total)
         self._notes["features"] = f"features of a frozen backbone: {self._through_backbone.told(done, total)}"
         if done == total:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 BETWEEN_S = 10.0
-"""Seconds between two lines; work that takes less is not told of."""
+"""Seconds between two lines; shorter work gets no line."""
 
 
 class Pace:

@@ -46,7 +46,7 @@ class PlainLines:
         self._decoding(done, total)
 
     def features(self, done: int, total: int) -> None:
-        """So many images have gone through a frozen backbone."""
+        """Show how many images have gone through a frozen backbone."""
         self._through_backbone(done, total)
 
     def opening(self, opening: Opening) -> None:

@@ -31,8 +31,8 @@ class ImageClassifierSweep:
     know them by name, `fit` returns the object, and what it has found ends in an underscore.
 
     Args:
-        space: A search space as of `load_space`, of which a dictionary may leave out `study` and `dataset`; without
-            one it is proposed by a look at the images and at this machine, as `sweeper init` does.
+        space: A search space, as `load_space` takes it; a dictionary may leave out `study` and `dataset`. Without one
+            it is proposed from the images and this machine, as `sweeper init` does.
         hours: How long it may take; without it as the search space says, and 2 hours without one.
         trials: Trials in all, in place of what the search space says.
         epochs: Epochs of a trial, likewise.

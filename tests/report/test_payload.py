@@ -18,7 +18,7 @@ SEARCH = {
 
 
 def drawn(*params: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what the page is told of each parameter of trials that have these."""
+    """Return what the page says about each parameter of trials with these values."""
     sweep = SweepConfig.model_validate({"study": "s", "dataset": {"path": "d"}, "search": SEARCH})
     rows = [
         TrialRow(

@@ -14,7 +14,7 @@ from sweeper.study.doubts import doubts, trials_needed
 
 @dataclass
 class Some:
-    """Images of two classes, the second of which has `few` in training."""
+    """Images of two classes; the second has `few` in training."""
 
     few: int = 10
 
