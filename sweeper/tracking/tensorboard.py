@@ -7,12 +7,13 @@ the files of a trial is never written again, so that a trial that is continued h
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sweeper.config.flatten import flatten
+from sweeper.config.searched import varied_fields
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DiskError, Problem
 from sweeper.paths import Workspace
@@ -40,7 +41,8 @@ def event_files(sweep: SweepConfig, workspace: Workspace) -> EventFiles | None:
     except ImportError as error:
         rule = f"event files need a package that is not here ({error}): pip install 'sweeper[tensorboard]'"
         raise ConfigError([Problem(IN_SEARCH_SPACE, "tracking.tensorboard", rule)]) from error
-    return EventFiles(workspace.tensorboard(sweep.study), f"best/{sweep.objective.metric}")
+    searched = frozenset(varied_fields(sweep.search))
+    return EventFiles(workspace.tensorboard(sweep.study), f"best/{sweep.objective.metric}", searched)
 
 
 class EventFiles:
@@ -51,19 +53,25 @@ class EventFiles:
     Args:
         folder: Of the study.
         judged_by: The metric that TensorBoard's table of trials shows beside their hyperparameters.
+        searched: The hyperparameters that it shows, by their names in MLflow: those in which trials differ.
     """
 
-    def __init__(self, folder: Path, judged_by: str):
+    def __init__(self, folder: Path, judged_by: str, searched: Collection[str]):
         self._folder = folder
         self._judged_by = judged_by
+        self._searched = searched
         self._trials: dict[int, TrialEvents] = {}
 
     def trial_started(self, spec: TrialSpec) -> None:
-        """Record what a trial is trained with."""
+        """Record what a trial is trained with, as far as trials differ in it."""
         from tensorboardX.summary import hparams
 
         settings = flatten(spec.config.model_dump(mode="json"))
-        plain = {name: str(value) if isinstance(value, list) else value for name, value in settings.items()}
+        plain = {
+            name: str(value) if isinstance(value, list) else value
+            for name, value in settings.items()
+            if name in self._searched
+        }
         experiment, start, _ = hparams(plain, {self._judged_by: None})
         self._of(spec.number).write([*experiment.value, *start.value], 0, None)
 

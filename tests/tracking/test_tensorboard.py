@@ -37,7 +37,7 @@ def scalars(folder: Path) -> list[tuple[str, int, float, float]]:
 
 def record_trial(folder: Path, epochs: int = 3, ended: bool = True) -> None:
     """Write what one driver would of trial 0, from its beginning."""
-    events = EventFiles(folder, "best/val/loss")
+    events = EventFiles(folder, "best/val/loss", {"batch_size", "head.hidden"})
     events.trial_started(spec_of())
     for number in range(1, epochs + 1):
         events.epoch_finished(0, epoch(number))
@@ -57,6 +57,10 @@ def test_a_trial_reads_back_as_it_was_recorded(tmp_path: Path) -> None:
     tags = [value.tag for event in read_events(trial) for value in event.summary.value]
     assert tags[0] == "_hparams_/experiment"
     assert "_hparams_/session_end_info" in tags
+    shown = next(value.metadata.plugin_data.content for event in read_events(trial) for value in event.summary.value)
+    assert b"batch_size" in shown
+    assert b"head.hidden" in shown
+    assert b"weight_decay" not in shown  # in which trials do not differ
 
 
 @settings(max_examples=25, deadline=None)
