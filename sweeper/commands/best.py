@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def best(
     trial: TrialArgument = None,
+    number: Annotated[int | None, typer.Option("--trial", min=0, help="Number of the trial: as STUDY/NUMBER.")] = None,
     export: Annotated[bool, typer.Option("--export", help="Export the trial and check every format.")] = False,
     to: Annotated[
         Path | None, typer.Option(help="Folder of the export, by default exports/STUDY, or exports/STUDY@NUMBER.")
@@ -54,6 +55,7 @@ def best(
     from sweeper.study.trained import is_simulated, require_trained
 
     workspace = this_workspace()
+    trial = _named(trial, number)
     store, row = open_trial(workspace, storage, trial, tracking_uri)
     require_weights(store, row)
     winner = study_winner(store)
@@ -78,6 +80,18 @@ def best(
                 _say_not_registered(store, folder)
     if as_json:
         write_json(_answer(store, row, folder, expected, winner=not another))
+
+
+def _named(trial: str | None, number: int | None) -> str | None:
+    """Return the name of a trial whose number is given by itself. Raises ConfigError without a study, or with two."""
+    from sweeper.errors import ConfigError, Problem
+
+    if number is None:
+        return trial
+    if trial is None or "/" in trial:
+        rule = f"is a number in a study, and goes with its name alone: sweeper best STUDY --trial {number}"
+        raise ConfigError([Problem("--trial", "", f"{rule}; got {trial or 'no study'}")])
+    return f"{trial}/{number}"
 
 
 def _say_what_to_expect(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> ExpectedAccuracy | None:

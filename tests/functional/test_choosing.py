@@ -226,6 +226,7 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
         assert f"goes on from blots/{best}" in command(
             "train", "--from", name, "--epochs", "1", "--set", f"study={study}"
         )
+    assert f"trial {other}, val/accuracy" in command("best", "blots", "--trial", str(other))
     told = command("best", f"blots/{other}", "--export")
     assert f"trial {other}, val/accuracy" in told
     assert f"the best is trial {best}" in told
@@ -235,6 +236,8 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
     for given, rule in (
         (("best", f"blots/{other}", "--prefer", "parameters"), f"--prefer: chooses .*blots/{other} names one"),
         (("best", "blots", "--within", "0.1"), "--within: limits what --prefer may choose"),
+        (("best", "blots/1", "--trial", "1"), "--trial: is a number in a study, .*; got blots/1"),
+        (("best", "--trial", "1"), "--trial: is a number in a study, .*; got no study"),
     ):
         with pytest.raises(ConfigError, match=rule):
             command(*given)
