@@ -91,9 +91,11 @@ format: .venv/dev.stamp  ## format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-schema: .venv/package.stamp  ## write what docs/ holds of the code: schema and reference of search spaces, the layers
+schema: .venv/package.stamp  ## write what docs/ holds of the code: references of search spaces, commands and library, the layers
 	$(BIN)/sweeper schema > docs/search_space.schema.json
 	$(BIN)/sweeper schema --markdown > docs/search_space.md
+	$(BIN)/python docs/write_commands.py
+	$(BIN)/python docs/write_library.py
 	$(BIN)/python docs/draw_layers.py
 
 clean:  ## remove the environment and the caches of the tools

@@ -41,8 +41,11 @@ class ImageClassifierSweep:
         callbacks: As of `run`.
 
     Attributes:
-        study_: The study. export_: The export of its best trial. classes_: Names of the C classes, an array.
-        best_params_: What was searched, of the best trial. best_score_: Its objective on the validation images.
+        study_: The study.
+        export_: The export of its best trial.
+        classes_: Names of the C classes, an array.
+        best_params_: What was searched, of the best trial.
+        best_score_: Its objective on the validation images.
     """
 
     study_: Study

@@ -111,3 +111,9 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
 def test_the_stored_picture_of_the_layers_is_drawn_from_the_contract() -> None:
     drawn = runpy.run_path(str(REPOSITORY / "docs" / "draw_layers.py"))
     assert (REPOSITORY / "docs" / "layers.svg").read_text() == drawn["picture"](), "run `make schema`"
+
+
+@pytest.mark.parametrize("script", ["write_commands", "write_library"])
+def test_a_stored_reference_is_the_one_that_is_written_from_the_code(script: str) -> None:
+    written = runpy.run_path(str(REPOSITORY / "docs" / f"{script}.py"))
+    assert written["PAGE"].read_text() == written["page"](), "run `make schema`"
