@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart wheel quick test test-slow postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema clean
+.PHONY: help quickstart wheel quick test test-slow postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -98,8 +98,12 @@ schema: .venv/package.stamp  ## write what docs/ holds of the code: references o
 	$(BIN)/python docs/write_library.py
 	$(BIN)/python docs/draw_layers.py
 
+site: .venv/site.stamp  ## build the documentation site into site/; a link that leads nowhere fails it
+	$(BIN)/python docs/gather_site.py
+	$(BIN)/zensical build --strict --clean
+
 clean:  ## remove the environment and the caches of the tools
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -122,6 +126,10 @@ clean:  ## remove the environment and the caches of the tools
 	@$(INSTALL) --editable '.[dev,postgres,services,ray,s3]'
 	@$(PYTHON) -m venv .venv/moto  # of its own: it needs another graphql-core than MLflow
 	@.venv/moto/bin/python -m pip install --quiet --disable-pip-version-check 'moto[server]==5.2.5'
+	@touch $@
+
+.venv/site.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[site]'
 	@touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt
