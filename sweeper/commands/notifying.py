@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import typer
+
 from sweeper.commands.terminal import warn
 from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
@@ -26,6 +28,8 @@ def telling_of_errors(sweep: SweepConfig, workspace: Workspace) -> Iterator[None
     """Send word of an error that ends the block."""
     try:
         yield
+    except typer.Exit:  # whose reason was told
+        raise
     except Exception as error:
         from sweeper.study.notice import Notice
 
@@ -87,7 +91,7 @@ def _send(notice: Notice, sweep: SweepConfig, *, leaving: bool = False) -> None:
 
     failed = send(notice, sweep.notify, LEAVING_S if leaving else PATIENCE_S)
     if failed:
-        warn(f"nobody was notified: {one_line(failed)}; the study is not touched by it")
+        warn(f"nobody was notified: {one_line(failed)}; the study itself is as told above")
 
 
 def _plain(text: str) -> str:

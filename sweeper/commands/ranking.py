@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sweeper.commands.leaving import leave, reason
-from sweeper.commands.terminal import say, show
+from sweeper.commands.notifying import tell_of_end
+from sweeper.commands.studies import this_workspace
+from sweeper.commands.terminal import say, show, warn
+from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
@@ -15,18 +18,18 @@ if TYPE_CHECKING:
     from sweeper.study.result import SweepResult
 
 
-def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[SweepConfig], SweepResult]) -> Ranked:
+def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
     """Return a search space with the best of its backbones, and show how they were ranked.
 
     Exits where the ranking is interrupted. Raises StudyError where no backbone could be judged.
     """
     from sweeper.config.searched import options
     from sweeper.display.tables import ranked_table
-    from sweeper.study.backbone_ranking import rank_backbones
+    from sweeper.study.backbone_ranking import left_out, rank_backbones
 
     def told(first: SweepConfig) -> SweepResult:
         say(f"backbones: {len(options(sweep.search.backbone))} are ranked by a head on the frozen features of each")
-        return run(first)
+        return run(first, retry_failed=True)
 
     found = rank_backbones(sweep, storage_url, told)
     if sweep.backbone_ranking is None:
@@ -35,9 +38,12 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[Swe
         say_known_backbones(found.sweep)
         return found
     if found.result.interrupted:
+        tell_of_end(found.result, found.ranking, this_workspace(), exported=False)
         say(f"{reason(found.result)}; the same command goes on with the ranking of backbones")
         leave(found.result)
     show(ranked_table(found.result.rows, found.ranking, limit=20))
+    for name, why in left_out(found):
+        warn(f"{name} could not be ranked and is left out: {one_line(why)}")
     say(f"searched now, the best of the ranking: {', '.join(map(str, options(found.sweep.search.backbone)))}")
     return found
 

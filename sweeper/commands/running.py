@@ -62,38 +62,35 @@ def run_and_tell(
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
     runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
-    deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
-    chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
-    sweep = chosen.sweep
-    refuse_single_images(sweep)
-    leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
-    result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
-    if any(row.value is not None for row in result.rows):
-        show(ranked_table(result.rows, sweep, limit=20))
-        say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
-    exported = False
-    if deadline is not None and not result.interrupted:
-        exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
-    say_disk_use(workspace)
-    if with_report and result.experiment and not (result.interrupted or result.undelivered):
-        write_page_after_run(workspace, runner.storage_url, sweep.study, uri)
+    with telling_of_errors(sweep, workspace):
+        deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
+        chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
+        sweep = chosen.sweep
+        refuse_single_images(sweep)
+        leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
+        result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
+        if any(row.value is not None for row in result.rows):
+            show(ranked_table(result.rows, sweep, limit=20))
+            say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
+        exported = False
+        if deadline is not None and not result.interrupted:
+            exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
+        say_disk_use(workspace)
+        if with_report and result.experiment and not (result.interrupted or result.undelivered):
+            write_page_after_run(workspace, runner.storage_url, sweep.study, uri)
     tell_of_end(result, sweep, workspace, exported=exported)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
 
 
 def _run_shown(runner: Runner, sweep: SweepConfig, **more: Any) -> SweepResult:
-    """Run a study and show how it goes; whoever is to be told of its end is told of an error."""
+    """Run a study and show how it goes."""
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.study.feature_progress import watching_features
 
     view = LiveTable if out.is_terminal else PlainLines
-    with (
-        telling_of_errors(sweep, runner.workspace),
-        view(out) as observer,
-        watching_features(runner.workspace, observer.features),
-    ):
+    with view(out) as observer, watching_features(runner.workspace, observer.features):
         return runner.run(sweep, observer, **more)
 
 

@@ -30,7 +30,9 @@ def _written(value: Any) -> str | None:
         if name in (*EVEN, *BY_DECADES) and _is_range(inner):
             return _range(inner[0], inner[1], log=name in BY_DECADES)
     ends: Any = [next((value[key] for key in keys if key in value), None) for keys in (LOWS, HIGHS)]
-    return _range(ends[0], ends[1]) if _is_range(ends) else None
+    by_decades = value.get("log")
+    log = by_decades if isinstance(by_decades, bool) else None
+    return _range(ends[0], ends[1], log=log) if _is_range(ends) else None
 
 
 def _of_list(value: list[Any]) -> str | None:
@@ -51,7 +53,7 @@ def _is_range(value: Any) -> bool:
 def _range(low: float, high: float, *, log: bool | None = None) -> str:
     kind = "int" if isinstance(low, int) and isinstance(high, int) else "float"
     by_decades = low > 0 and high / low >= DECADES if log is None else log and low > 0
-    return f"{{{kind}: [{low:g}, {high:g}]{', log: true' if by_decades else ''}}}"
+    return f"{{{kind}: [{_plain(low)}, {_plain(high)}]{', log: true' if by_decades else ''}}}"
 
 
 def _choice(items: list[Any]) -> str:

@@ -14,6 +14,9 @@ from sweeper.config.sweep import SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
 
 SSIM_WINDOW = 11
+LONGEST_RANKED = 90
+"""Letters of a study's name that leaves room for that of the study which ranks its backbones."""
+
 WITHOUT_EFFECT = ("head", "label_smoothing", "unfreezing", "test_time_augmentation")
 """What only a classifier has."""
 
@@ -108,6 +111,11 @@ def _of_ranking(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if len(backbones) <= ranking.keep:
         rule = f"search.backbone has {len(backbones)}, and keep is {ranking.keep}: nothing would be left out"
         yield ("backbone_ranking", "keep"), f"{rule}; name more backbones, or remove backbone_ranking"
+    if len(sweep.study) > LONGEST_RANKED:
+        rule = (
+            f"should have at most {LONGEST_RANKED} letters with backbone_ranking, whose study is called NAME-backbones"
+        )
+        yield ("study",), f"{rule}; got {len(sweep.study)}"
     if True not in options(sweep.search.pretrained):
         rule = "ranks backbones by their pretrained features; use search.pretrained: true"
         yield ("backbone_ranking",), f"{rule}, got {sweep.search.pretrained}"

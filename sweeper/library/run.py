@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -20,12 +21,14 @@ from sweeper.library.study import Study, open_study
 from sweeper.library.watching import Watching
 from sweeper.paths import Workspace
 from sweeper.search.stored_studies import storage_url
-from sweeper.study.backbone_ranking import rank_backbones
+from sweeper.study.backbone_ranking import left_out, rank_backbones
 from sweeper.study.deadline import Deadline
 from sweeper.study.result import SweepResult
 from sweeper.study.runner import Runner
 from sweeper.study.single_images import refuse_single_images
 from sweeper.tracking.mlflow_store import default_tracking_uri
+
+logger = logging.getLogger("sweeper")
 
 Workers = int | Literal["auto"] | None
 
@@ -69,7 +72,12 @@ def run(
     shown = in_notebook() if progress is None else progress and in_notebook()
     watching = Watching(callbacks, NotebookView() if shown else None)
     deadline = _deadline(sweep, clock, started)
-    ranked = rank_backbones(sweep, runner.storage_url, lambda first: runner.run(first, Watching((), None)))
+    if sweep.notify.command or sweep.notify.webhook:
+        logger.warning("`notify` is for the command `sweeper run`; a program is told of the end when the call returns")
+    quiet = Watching((), None)  # whose trials have numbers of their own
+    ranked = rank_backbones(sweep, runner.storage_url, lambda one: runner.run(one, quiet, retry_failed=True))
+    for name, why in left_out(ranked):
+        logger.warning("%s could not be ranked and is left out: %s", name, why)
     if ranked.result is not None and ranked.result.interrupted:
         raise KeyboardInterrupt
     sweep = ranked.sweep
@@ -78,7 +86,7 @@ def run(
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)
     if deadline is not None and clock is None:
-        finish_by(deadline, study, runner.workers, Watching((), None))  # whose trials have numbers of their own
+        finish_by(deadline, study, runner.workers, quiet)
     return study
 
 

@@ -65,7 +65,11 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
     reset_peak_memory(device)
     try:
         views = views_of(config, sweep)
-        rate = _features_per_s(learner.model, config, device) if views else _images_per_s(learner, device)
+        rate = (
+            _features_per_s(learner.model, config, device)
+            if views
+            else _images_per_s(learner, device, sweep.budget.epochs)
+        )
         return Measured(
             backbone=config.backbone,
             image_size=config.image_size,
@@ -128,18 +132,19 @@ def _features_per_s(model: Network, config: TrialConfig, device: torch.device) -
         return FORWARD / _seconds_since(started, device)
 
 
-def _images_per_s(learner: Learner, device: torch.device) -> float:
-    learner.inputs.network.train()
+def _images_per_s(learner: Learner, device: torch.device, last: int) -> float:
+    """Time steps as in the last epoch, when all learns from whole images."""
+    learner.before_epoch(last)
     steps = learner.steps(device)
-    [batch] = learner.inputs.train(1)
+    [batch] = learner.inputs.train(last)
     learner.schedule.before_step(0)
     steps(batch)
-    started, images, epoch = time.perf_counter(), 0, 2
-    while not images or (_seconds_since(started, device) < TIMED_S and epoch < MOST_STEPS):
-        for made in learner.inputs.train(epoch):
-            steps(made)
-            images += _count(made)
-        epoch += 1
+    started, images, made = time.perf_counter(), 0, 0
+    while not images or (_seconds_since(started, device) < TIMED_S and made < MOST_STEPS):
+        for batch in learner.inputs.train(last):
+            steps(batch)
+            images += _count(batch)
+        made += 1
     return images / _seconds_since(started, device)
 
 

@@ -26,7 +26,12 @@ class RegretBound:
         self._value = inf
 
     def of(self, fewest: int) -> float:
-        """Return the bound, in units of the objective; infinite while fewer trials than `fewest` are complete."""
+        """Return the bound, in units of the objective.
+
+        Infinite while fewer trials than `fewest` are complete, or some are in line: interrupted ones, or enqueued.
+        """
+        if self._study._storage.get_n_trials(self._study._study_id, (TrialState.WAITING,)):
+            return inf
         count = self._study._storage.get_n_trials(self._study._study_id, (TrialState.COMPLETE,))
         if count >= max(fewest, 1) and (count < self._trials or count >= max(self._trials + 1, self._trials * GROWTH)):
             self._trials, self._value = count, self._computed()

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweeper.config.searched import largest, options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
-from sweeper.errors import StudyError, StudyNotFound
+from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
@@ -58,11 +58,25 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[SweepCon
     if (begun := begun_with(storage_url, sweep)) is not None:
         return Ranked(begun)
     first = ranking_sweep(sweep, sweep.backbone_ranking)
-    result = run(first)
+    try:
+        result = run(first)
+    except StudyChanged as error:
+        again = f"to rank the backbones again: sweeper delete {first.study}, then the same command"
+        raise StudyChanged(f"{str(error).partition('. ')[0]}; {again}") from error
     if result.interrupted:
         return Ranked(sweep, result=result, ranking=first)
     order = tuple(in_rank_order(result.rows, sweep.objective.direction))
     return Ranked(narrowed(sweep, [name for name, _ in order], sweep.backbone_ranking.keep), order, result, first)
+
+
+def left_out(ranked: Ranked) -> list[tuple[str, str]]:
+    """Return the backbones that could not be judged, each with the reason; they are not searched."""
+    if ranked.result is None or ranked.ranking is None:
+        return []
+    judged, searched = {name for name, _ in ranked.order}, options(ranked.sweep.search.backbone)
+    reasons = {row.config.backbone: row.reason for row in ranked.result.rows if row.config and row.reason}
+    names = [name for name in options(ranked.ranking.search.backbone) if name not in judged and name not in searched]
+    return [(name, reasons.get(name) or "the time of the ranking was used up") for name in names]
 
 
 def ranking_study(study: str) -> str:
@@ -131,7 +145,7 @@ def narrowed(sweep: SweepConfig, order: Sequence[str], keep: int) -> SweepConfig
     if not order:
         raise StudyError(
             f"no backbone of {sweep.study} could be ranked: every trial of {ranking_study(sweep.study)} failed; "
-            f"`sweeper status {ranking_study(sweep.study)}` says why"
+            f"`sweeper status {ranking_study(sweep.study)}` says why; the same command tries again"
         )
     kept = {*order[:keep], *(given["backbone"] for given in sweep.enqueue.values() if "backbone" in given)}
     names = tuple(name for name in options(sweep.search.backbone) if name in kept)

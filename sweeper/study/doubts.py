@@ -50,6 +50,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _wide_ranges(sweep.search, "search")
     yield from _pruner_without_trials(sweep)
     yield from _part_of_a_grid(sweep)
+    yield from _end_without_parameters(sweep)
 
 
 def _wide_ranges(node: Any, name: str) -> Iterator[str]:
@@ -112,6 +113,44 @@ def _part_of_a_grid(sweep: SweepConfig) -> Iterator[str]:
             f"the grid has {all_of_them:,} combinations and budget.trials is {sweep.budget.trials:,}: a part of it, "
             "drawn by the seed, is tried; raise budget.trials, give fewer options, or take `sampler: tpe`"
         )
+
+
+def _end_without_parameters(sweep: SweepConfig) -> Iterator[str]:
+    """Tell what `budget.stop_when` does not look at."""
+    if sweep.budget.stop_when is None:
+        return
+    drawn = dict(_drawn(sweep.search))
+    known = [name for name, always in drawn.items() if always]
+    unknown = [name for name, always in drawn.items() if not always]
+    if not known:
+        yield "budget.stop_when never ends the search: all trials have no parameter in common to judge by; remove it"
+    elif unknown:
+        yield (
+            f"budget.stop_when judges by {', '.join(known)} alone, the parameters of all trials, and not by "
+            f"{', '.join(unknown)}; put these outside of the choice, or remove it"
+        )
+
+
+def _drawn(node: Any, name: str = "", *, always: bool = True) -> Iterator[tuple[str, bool]]:
+    """Yield each parameter that is drawn, and whether every trial has it."""
+    match node:
+        case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
+            if low < high:
+                yield name, always
+        case Choice():
+            labels = option_labels(node.choice)
+            several = len(labels) > 1
+            if several:
+                yield name, always
+            for index, option in enumerate(node.choice):
+                inside = inside_option(option, labels[index], index, name) if several else name
+                yield from _drawn(option, inside, always=always and not several)
+        case BaseModel():
+            for field, inner in node:
+                yield from _drawn(inner, f"{name}.{field}" if name else field, always=always)
+        case tuple():
+            for index, inner in enumerate(node):
+                yield from _drawn(inner, f"{name}[{index}]", always=always)
 
 
 def _small_classes(images: Labelled) -> Iterator[str]:

@@ -49,17 +49,19 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images for a whole network, in a trial of `epochs`."""
+    """Images for a whole network, in a trial of `epochs`, of which some were `before` in the one it goes on from."""
 
     network: Network
     data: TrialData
     config: TrialConfig
     seed: int
     epochs: int
+    before: int = 0
 
     def train(self, epoch: int) -> Iterator[Batch]:
         config, model = self.config, self.network
-        size = training_size(config.image_size, config.progressive_resizing, epoch, self.epochs)
+        own, all_own = epoch - self.before, self.epochs - self.before
+        size = training_size(config.image_size, config.progressive_resizing, own, all_own)
         return self.data.train.train_batches(
             config.batch_size,
             sized(config.augment, size / config.image_size),

@@ -12,6 +12,7 @@ from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import CudaGraphs
+from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
@@ -35,7 +36,7 @@ from sweeper.training.step import TrainingStep
 from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
-from sweeper.training.unfreezing import Unfreezing, build_unfreezing
+from sweeper.training.unfreezing import Unfreezing, first_epochs
 from sweeper.training.weight_average import WeightAverage
 
 
@@ -60,7 +61,7 @@ class Learner:
     gradient_clip: float | None = None
     ranks: Ranks = ALONE
     average: WeightAverage | None = None
-    unfreezing: Unfreezing = field(default_factory=Unfreezing)
+    epochs_before: int = 0
     best_head: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
     _memory: HostMemory = field(default_factory=HostMemory)
@@ -96,7 +97,7 @@ class Learner:
 
     def before_epoch(self, epoch: int) -> None:
         """Let those parts learn, by those weights, that an epoch begins with."""
-        changed = self.unfreezing.before_epoch(epoch)
+        changed = Unfreezing(self.optimizer).before_epoch(epoch - self.epochs_before)
         if changed and self._steps is not None:
             self._steps.restart()
         to_training(self.optimizer)
@@ -170,12 +171,18 @@ def build_learner(
         torch.manual_seed(spec.seed)
         model = task.build(config)
         model = ranks.synchronized(place(model, device), device)
-        inputs = ImageInputs(model, data, config, spec.seed, spec.epochs)
-        require_sizes(model, config, spec.epochs, device)
+        inputs = ImageInputs(model, data, config, spec.seed, spec.epochs, spec.epochs_before)
+        require_sizes(model, config, spec.epochs - spec.epochs_before, device)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))
     optimizer = build_optimizer(
-        model, config.optimizer, config.weight_decay, config.decay_norm_and_bias, device, config.layer_decay
+        model,
+        config.optimizer,
+        config.weight_decay,
+        config.decay_norm_and_bias,
+        device,
+        config.layer_decay,
+        first_epochs(model, config.unfreezing),
     )
     if spec.start is not None and spec.start.optimizer is not None:
         load_optimizer(optimizer, Path(spec.start.optimizer), device)
@@ -200,7 +207,7 @@ def build_learner(
         config.gradient_clip,
         ranks,
         WeightAverage(inputs.network, config.ema) if config.ema else None,
-        build_unfreezing(inputs.network, config.unfreezing, optimizer),
+        spec.epochs_before,
     )
 
 
@@ -213,6 +220,8 @@ def require_sizes(model: Network, config: TrialConfig, epochs: int, device: torc
             with torch.no_grad():
                 model(torch.zeros(1, 3, side, side, device=device))
         except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
+            if is_memory(error):
+                raise
             rule = f"{config.backbone} does not take images of {side} pixels, which progressive_resizing comes to"
             raise ModelError(f"{rule}: {error}; set progressive_resizing to 1") from error
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from sweeper.errors import ModelError
 from sweeper.modeling.weights import read_weights
+from sweeper.training.unfreezing import COUNTED
 
 
 def load_head(head: nn.Module, weights: Path) -> None:
@@ -28,7 +29,7 @@ def load_head(head: nn.Module, weights: Path) -> None:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, file: Path, device: torch.device) -> None:
-    """Load what an optimizer has gathered (momenta, counts of steps), and none of its settings.
+    """Load what an optimizer has gathered (momenta, counts of steps and averages), and none of its settings.
 
     Raises ModelError when it belongs to another optimizer or to other parameters.
     """
@@ -43,4 +44,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, file: Path, device: torch.d
     sizes = [[len(group["params"]) for group in state["param_groups"]] for state in (kept, new)]
     if sizes[0] != sizes[1]:
         raise ModelError(f"{file} is of groups of {sizes[0]} parameters, and there are {sizes[1]}; continue without it")
+    for group, before in zip(new["param_groups"], kept["param_groups"], strict=True):
+        group.update({name: before[name] for name in COUNTED if name in before})
     optimizer.load_state_dict({"state": kept["state"], "param_groups": new["param_groups"]})

@@ -7,54 +7,59 @@ a resumed trial goes on alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import Parameter
 
 from sweeper.config.hyperparameters import UnfreezingConfig
 from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.stages import last_stage, stages
 
+BEGINS = "begins"
+"""In a group of an optimizer: the first epoch in which its parameters learn."""
+
+COUNTERS = {"k": 0, "weight_sum": 0.0, "lr_max": -1.0}
+"""What an optimizer counts in a group, and where it begins; `step` of timm's is made when it is first counted."""
+
+COUNTED = (*COUNTERS, "step")
+
 
 @dataclass
 class Unfreezing:
-    """Parts that wait, each with the first epoch in which it learns. Parts that never learn are not among them."""
+    """The groups of an optimizer that wait."""
 
-    parts: list[tuple[int, list[Parameter]]] = field(default_factory=list)
+    optimizer: torch.optim.Optimizer
 
     def before_epoch(self, epoch: int) -> bool:
-        """Let those learn whose turn it is, and return whether these are others than before."""
+        """Let those learn whose turn it is, and return whether these are others than before; epochs count from 1.
+
+        A group that begins counts its steps from then on: an optimizer that has counted those before would take its
+        first averages for settled ones, and make steps many times too large.
+        """
         changed = False
-        for first, parameters in self.parts:
-            for parameter in parameters:
-                changed |= parameter.requires_grad is not (epoch >= first)
-                parameter.requires_grad_(epoch >= first)
+        for group in self.optimizer.param_groups:
+            begins = group.get(BEGINS, 1)
+            if begins == 1:
+                continue
+            for parameter in group["params"]:
+                changed |= parameter.requires_grad is not (epoch >= begins)
+                parameter.requires_grad_(epoch >= begins)
+            if epoch == begins:
+                group.pop("step", None)
+                group.update({name: value for name, value in COUNTERS.items() if name in group})
         return changed
 
 
-def build_unfreezing(network: nn.Module, config: UnfreezingConfig, optimizer: torch.optim.Optimizer) -> Unfreezing:
-    """Return what waits in a network whose optimizer is built already: its parameters are those that learn at last.
-
-    torch's fused SGD takes either all momenta of a group or none, so that those of parts that wait are there from the
-    beginning: a momentum of 0 gives what none gives.
-    """
+def first_epochs(network: nn.Module, config: UnfreezingConfig) -> dict[str, int]:
+    """Return the first epoch in which each parameter learns that waits, by name; none where all learn at once."""
     if not isinstance(network, Classifier) or not (config.head_epochs or config.stage_epochs):
-        return Unfreezing()
+        return {}
+    learning = {name for name, parameter in network.backbone.named_parameters() if parameter.requires_grad}
+    last = last_stage(network.backbone)
+    earlier = [frozenset(names) - last for names in reversed(stages(network.backbone))]
+    parts = [part for part in (last & learning, *(names & learning for names in earlier)) if part]
     begin = config.head_epochs + 1
-    parts = [(begin + place * config.stage_epochs, part) for place, part in enumerate(_from_the_last(network.backbone))]
-    for group in optimizer.param_groups:
-        if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
-            for parameter in group["params"]:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return Unfreezing([(first, part) for first, part in parts if part])
-
-
-def _from_the_last(backbone: nn.Module) -> list[list[Parameter]]:
-    """Return what learns of each stage, the last stage first."""
-    last = last_stage(backbone)
-    earlier = [frozenset(names) - last for names in reversed(stages(backbone))]
-    parameters = dict(backbone.named_parameters())
-    parts = [[p for name, p in parameters.items() if name in names] for names in (last, *earlier)]
-    return [learning for part in parts if (learning := [p for p in part if p.requires_grad])]
+    return {
+        f"backbone.{name}": begin + place * config.stage_epochs for place, part in enumerate(parts) for name in part
+    }

@@ -95,6 +95,7 @@ def delete_study(workspace: Workspace, store: StudyStore, tracking_uri: str | No
         shutil.rmtree(workspace.tensorboard(study), ignore_errors=True)
         _empty(folder)
         remove_study(store.url, study, store.lease_number)
+        folder.identity.unlink(missing_ok=True)
         folder.lock.unlink(missing_ok=True)
         folder.path.rmdir()
 
@@ -107,9 +108,12 @@ def _records(workspace: Workspace, store: StudyStore, uri: str, identity: Identi
 
 
 def _empty(folder: StudyFolder) -> None:
-    """Remove all but the lock, which is held; the card, which says where the runs are, and the id go last."""
-    for path in sorted(folder.path.iterdir(), key=lambda path: (path == folder.identity, path == folder.sweep)):
-        if path == folder.lock:
+    """Remove all but the lock, which is held, and the id, by which a deletion that was cut is gone on with.
+
+    The card, which says where the runs are, goes last.
+    """
+    for path in sorted(folder.path.iterdir(), key=lambda path: path == folder.sweep):
+        if path in (folder.lock, folder.identity):
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

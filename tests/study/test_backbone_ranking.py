@@ -10,10 +10,11 @@ import pytest
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
-from sweeper.errors import StudyError
+from sweeper.errors import StudyChanged, StudyError
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.backbone_ranking import begun_with, in_rank_order, narrowed, ranking_sweep
+from sweeper.study.backbone_ranking import begun_with, in_rank_order, left_out, narrowed, rank_backbones, ranking_sweep
+from sweeper.study.result import SweepResult
 from tests.standings.test_ranking import row
 
 NAMES = ["resnet18", "resnet34", "resnet50", "vit_tiny_patch16_224"]
@@ -97,3 +98,24 @@ def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Pat
     StudyStore.create_or_load(url, begun).close()
     store.close()
     other.close()
+
+
+def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> None:
+    failed = judged(1, "resnet34", None).model_copy(update={"reason": "no weights"})
+    rows = [judged(0, "resnet18", 0.5), failed, judged(2, "resnet50", 0.6)]
+    result = SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
+    ranked = rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda _: result)
+    assert list(options(ranked.sweep.search.backbone)) == ["resnet18", "resnet50"]
+    assert left_out(ranked) == [
+        ("resnet34", "no weights"),
+        ("vit_tiny_patch16_224", "the time of the ranking was used up"),
+    ]
+
+
+def test_a_ranking_made_otherwise_says_how_to_make_it_again(tmp_path: Path) -> None:
+    def changed(first: SweepConfig) -> SweepResult:
+        raise StudyChanged(f"the study {first.study} was started with other settings of: epochs. Something else")
+
+    rule = "other settings of: epochs; to rank the backbones again: sweeper delete birds-backbones, then"
+    with pytest.raises(StudyChanged, match=rule):
+        rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", changed)

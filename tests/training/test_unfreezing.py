@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import timm
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
-from sweeper.config.hyperparameters import UnfreezingConfig
+from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, UnfreezingConfig
 from sweeper.modeling.classifier import Classifier, freeze
-from sweeper.training.unfreezing import build_unfreezing
+from sweeper.results import TrialStart
+from sweeper.training.optim import build_optimizer
+from sweeper.training.schedule_free import to_training
+from sweeper.training.unfreezing import Unfreezing, first_epochs
 from tests.training.learnable import comparable, run, spec_of
 
 MEAN = (0.5, 0.5, 0.5)
@@ -25,8 +29,10 @@ def classifier(trainable: Any = "all") -> Classifier:
     return network
 
 
-def sgd(network: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(network.parameters(), momentum=0.9)
+def unfreezing_of(network: Classifier, **settings: int) -> Unfreezing:
+    config = AdamConfig(name="adamw")
+    begins = first_epochs(network, UnfreezingConfig.model_validate(settings))
+    return Unfreezing(build_optimizer(network, config, 0.1, False, "cpu", begins=begins))
 
 
 def learning(network: nn.Module) -> set[str]:
@@ -35,7 +41,7 @@ def learning(network: nn.Module) -> set[str]:
 
 def test_the_head_learns_alone_then_all_of_it() -> None:
     network = classifier()
-    unfreezing = build_unfreezing(network, UnfreezingConfig(head_epochs=2), sgd(network))
+    unfreezing = unfreezing_of(network, head_epochs=2)
     everything = learning(network)
     seen = []
     for epoch in (1, 2, 3, 4):
@@ -47,7 +53,7 @@ def test_the_head_learns_alone_then_all_of_it() -> None:
 
 def test_stages_follow_one_after_another_from_the_last_one() -> None:
     network = classifier()
-    unfreezing = build_unfreezing(network, UnfreezingConfig(head_epochs=1, stage_epochs=2), sgd(network))
+    unfreezing = unfreezing_of(network, head_epochs=1, stage_epochs=2)
     layers = []
     for epoch in range(1, 9):
         unfreezing.before_epoch(epoch)
@@ -60,7 +66,7 @@ def test_stages_follow_one_after_another_from_the_last_one() -> None:
 def test_what_is_frozen_for_good_stays_so() -> None:
     network = classifier("last_stage")
     before = learning(network)
-    unfreezing = build_unfreezing(network, UnfreezingConfig(head_epochs=1, stage_epochs=1), sgd(network))
+    unfreezing = unfreezing_of(network, head_epochs=1, stage_epochs=1)
     for epoch in range(1, 12):
         unfreezing.before_epoch(epoch)
     assert learning(network) == before
@@ -86,3 +92,57 @@ def test_a_trial_that_is_resumed_in_any_epoch_ends_as_if_it_had_not_been(tmp_pat
         run(cut, tmp_path / f"cut {stop}")
         _, resumed = run(spec, tmp_path / f"cut {stop}")
         assert comparable(resumed) == comparable(whole)
+
+
+@pytest.mark.parametrize("name", ["adamw", "schedule_free_adamw", "lamb", "lion"])
+def test_the_first_steps_of_a_part_that_begins_late_are_as_large_as_those_of_one_that_began_at_once(name: str) -> None:
+    """An optimizer that counts steps in a group took a late part's first averages for settled ones: 16 times as far."""
+    config: Any = TypeAdapter(OptimizerConfig).validate_python({"name": name, "lr": 1e-3})
+
+    def moved(waits: int) -> float:
+        torch.manual_seed(0)
+        network = classifier()
+        begins = first_epochs(network, UnfreezingConfig(head_epochs=waits))
+        unfreezing = Unfreezing(build_optimizer(network, config, 0.0, False, "cpu", begins=begins))
+        weight = network.backbone.get_submodule("layer4")[0].conv1.weight  # type: ignore[index]
+        for epoch in (1, 2):
+            unfreezing.before_epoch(epoch)
+            to_training(unfreezing.optimizer)
+            before = weight.detach().clone()
+            for _ in range(300 if epoch == 1 else 3):
+                for parameter in network.parameters():
+                    parameter.grad = torch.randn_like(parameter) if parameter.requires_grad else None
+                unfreezing.optimizer.step()
+            if epoch == waits + 1:
+                return float((weight.detach() - before).abs().mean())
+        raise AssertionError
+
+    assert moved(1) < 2 * 3 * 1e-3  # at most, of three steps at this rate
+
+
+def test_momenta_that_were_loaded_stay(tmp_path: Path) -> None:
+    network = classifier()
+    begins = first_epochs(network, UnfreezingConfig(head_epochs=1))
+    config: Any = TypeAdapter(OptimizerConfig).validate_python({"name": "sgd", "lr": 0.1})
+    optimizer = build_optimizer(network, config, 0.0, False, "cpu", begins=begins)
+    for parameter in network.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    Unfreezing(optimizer).before_epoch(1)
+    Unfreezing(optimizer).before_epoch(2)
+    assert all(state["momentum_buffer"].abs().sum() > 0 for state in optimizer.state.values())
+
+
+def test_a_trial_that_goes_on_from_another_counts_its_own_epochs(tmp_path: Path) -> None:
+    spec = spec_of(epochs=2, unfreezing={"head_epochs": 1})
+    run(spec, tmp_path / "first")
+    (weights,) = (tmp_path / "first" / "artifacts" / "weights").glob("*.safetensors")
+    start = TrialStart(epochs=2, weights=str(weights))
+    on = spec.model_copy(
+        update={"epochs": 4, "start": start, "config": spec.config.model_copy(update={"pretrained": str(weights)})}
+    )
+    _, waiting = run(on, tmp_path / "waiting")
+    at_once = on.config.model_copy(update={"unfreezing": UnfreezingConfig()})
+    _, all_learn = run(on.model_copy(update={"config": at_once}), tmp_path / "at once")
+    assert [epoch.epoch for epoch in waiting] == [3, 4]
+    assert comparable(waiting[:1]) != comparable(all_learn[:1])
