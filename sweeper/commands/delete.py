@@ -9,7 +9,7 @@ import typer
 
 from sweeper.commands.options import StorageOption, TrackingOption, studies_here
 from sweeper.commands.studies import open_study, storage_url, this_workspace
-from sweeper.commands.terminal import say, warn
+from sweeper.commands.terminal import agrees, say, warn
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
@@ -67,4 +67,4 @@ def _agreed(study: str) -> bool:
     if not sys.stdin.isatty():
         rule = f"is needed where nobody can be asked; look at what goes, then: sweeper delete {study} --yes"
         raise ConfigError([Problem("--yes", "", rule)])
-    return typer.confirm("delete it?")
+    return agrees("delete it?")

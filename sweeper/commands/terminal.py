@@ -97,6 +97,11 @@ def ask(question: str, read: Callable[[str], Answer], default: str | None = None
             warn(str(error))
 
 
+def agrees(question: str) -> bool:
+    """Ask a question that is answered with yes or no; without an answer it is no."""
+    return typer.confirm(question)
+
+
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Show what is being done while the block runs; in a pipe a line now and then."""

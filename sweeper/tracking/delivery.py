@@ -285,7 +285,7 @@ class Delivery:
             tags[REASON_TAG] = outcome.reason
         if has_images:
             tags[IMAGES_TAG] = "True"
-        tags[NOTE_TAG] = _note(outcome)
+        tags[NOTE_TAG] = "\n\n".join(filter(None, (_note(outcome), self._card.tags.get(NOTE_TAG))))
         self._store.set_tags(record.run_id, tags)
         self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sweeper.config.searched import varied_fields
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from sweeper.tracking.shared_view import experiment_tags
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
     DIGEST_TAG,
@@ -51,4 +53,5 @@ def card_from_mlflow(workspace: Workspace, store: StudyStore, tracking_uri: str 
         params=dict(logged.params),
         tags={key: value for key, value in logged.tags.items() if key in OF_THE_CARD or key.startswith(SOURCE_TAGS)},
         dataset=dataset,
+        experiment_tags=experiment_tags(store.sweep.objective, varied_fields(store.sweep.search)),
     )

