@@ -10,6 +10,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -32,6 +33,9 @@ NEEDED_FOR_TRIALS = (
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 """Ends a process for certain; Windows has one way alone."""
+
+PATIENCE, PAUSE_S = 100, 0.05
+"""How often, and how long, it is waited for a process that forks to be gone after it was killed."""
 
 OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 
@@ -72,12 +76,25 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
     process: BaseProcess = context.Process(target=target, args=arguments, name=name, daemon=True)
     prepare_processes()
     if _is_forked(context):
-        process.start()
+        _start_forked(process)
     else:
         with deaf():
             process.start()
     atexit.register(process.kill)  # multiprocessing asks by SIGTERM, and waits
     return process
+
+
+def _start_forked(process: BaseProcess) -> None:
+    """Start a process by the one that forks; when that has just died, its end shows once all its threads are gone."""
+    for _ in range(PATIENCE):
+        try:
+            process.start()
+        except ConnectionRefusedError:
+            time.sleep(PAUSE_S)
+            _ensure_server()
+        else:
+            return
+    process.start()
 
 
 @cache

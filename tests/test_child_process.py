@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sweeper import child_process
 from sweeper.child_process import NEEDED_FOR_TRIALS, start_prepared
 
 REPOSITORY = Path(__file__).parents[1]
@@ -77,6 +78,20 @@ def test_when_the_process_they_are_forked_from_dies_the_next_is_forked_from_a_ne
     assert blocked
     again.kill()
     again.join(PATIENCE_S)
+
+
+def test_a_start_is_repeated_while_the_dead_process_is_not_quite_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    class Refused:
+        def start(self) -> None:
+            tried.append(1)
+            if len(tried) < 3:
+                raise ConnectionRefusedError
+
+    monkeypatch.setattr(child_process, "_ensure_server", lambda: None)
+    child_process._start_forked(Refused())  # type: ignore[arg-type]
+    assert len(tried) == 3
 
 
 @linux
