@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeper.commands.leaving import leave, reason
 from sweeper.commands.notifying import tell_of_end
@@ -27,9 +27,9 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
     from sweeper.display.tables import ranked_table
     from sweeper.study.backbone_ranking import left_out, rank_backbones
 
-    def told(first: SweepConfig) -> SweepResult:
+    def told(first: SweepConfig, **more: Any) -> SweepResult:
         say(f"backbones: {len(options(sweep.search.backbone))} are ranked by a head on the frozen features of each")
-        return run(first, retry_failed=True)
+        return run(first, **more)
 
     found = rank_backbones(sweep, storage_url, told)
     if sweep.backbone_ranking is None:

@@ -29,29 +29,31 @@ def _in_words(drawn: Drawn) -> str:
     return f"{low:g} to {high:g}{', log' if drawn.log else ''}"
 
 
-def parameters(node: Any, name: str = "") -> Iterator[tuple[str, Drawn]]:
-    """Yield the name of each parameter that is searched, and what it is drawn from."""
+def parameters(node: Any, name: str = "", *, of_all: bool = False) -> Iterator[tuple[str, Drawn]]:
+    """Yield the name of each parameter that is searched, and what it is drawn from; `of_all`: that every trial has."""
     match node:
         case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
             if low < high:
                 yield name, node
         case Choice():
-            yield from _of_choice(node, name)
+            yield from _of_choice(node, name, of_all=of_all)
         case BaseModel():
             for field, inner in node:
-                yield from parameters(inner, f"{name}.{field}" if name else field)
+                yield from parameters(inner, f"{name}.{field}" if name else field, of_all=of_all)
         case tuple():
             for index, inner in enumerate(node):
-                yield from parameters(inner, f"{name}[{index}]")
+                yield from parameters(inner, f"{name}[{index}]", of_all=of_all)
 
 
-def _of_choice(node: Choice[Any], name: str) -> Iterator[tuple[str, Drawn]]:
+def _of_choice(node: Choice[Any], name: str, *, of_all: bool) -> Iterator[tuple[str, Drawn]]:
     labels = option_labels(node.choice)
     if len(labels) > 1:
         yield name, tuple(labels)
+        if of_all:
+            return
     for index, option in enumerate(node.choice):
         inside = inside_option(option, labels[index], index, name) if len(labels) > 1 else name
-        yield from parameters(option, inside)
+        yield from parameters(option, inside, of_all=of_all)
 
 
 def varied_fields(space: BaseModel) -> dict[str, bool]:

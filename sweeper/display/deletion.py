@@ -17,6 +17,8 @@ def deletion_lines(deletion: Deletion, database: str) -> list[str]:
     if deletion.runs is not None and deletion.runs.runs:
         goes.append(_runs(deletion.runs, deletion.run_bytes))
     stays = [*map(_part, deletion.kept), *(f"{_part(part)}, shared by all studies" for part in deletion.shared)]
+    if deletion.ranking is not None:
+        stays.append(f"the study {deletion.ranking}, which ranked its backbones: sweeper delete {deletion.ranking}")
     if deletion.runs is not None:
         stays += [f"the model {name} in MLflow's registry" for name in deletion.runs.models]
         stays += _of_others(deletion.runs)

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -73,9 +74,9 @@ def run(
     watching = Watching(callbacks, NotebookView() if shown else None)
     deadline = _deadline(sweep, clock, started)
     if sweep.notify.command or sweep.notify.webhook:
-        logger.warning("`notify` is for the command `sweeper run`; a program is told of the end when the call returns")
+        logger.warning("`notify` works with the command `sweeper run` alone: here nobody is notified")
     quiet = Watching((), None)  # whose trials have numbers of their own
-    ranked = rank_backbones(sweep, runner.storage_url, lambda one: runner.run(one, quiet, retry_failed=True))
+    ranked = rank_backbones(sweep, runner.storage_url, partial(runner.run, observer=quiet))
     for name, why in left_out(ranked):
         logger.warning("%s could not be ranked and is left out: %s", name, why)
     if ranked.result is not None and ranked.result.interrupted:

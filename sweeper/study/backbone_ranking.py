@@ -15,7 +15,7 @@ from typing import Any
 from sweeper.config.searched import largest, options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
-from sweeper.results import TrialRow
+from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
 from sweeper.study.result import SweepResult
@@ -47,8 +47,8 @@ class Ranked:
     ranking: SweepConfig | None = None
 
 
-def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[SweepConfig], SweepResult]) -> Ranked:
-    """Return a search space with the best of its backbones; `run` runs the study that ranks them.
+def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
+    """Return a search space with the best of its backbones; `run` runs the study that ranks them, as `run_sweep` does.
 
     A study that has begun keeps its backbones. Where the ranking was interrupted nothing is chosen yet. Raises
     StudyError where no backbone could be judged.
@@ -59,7 +59,7 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[SweepCon
         return Ranked(begun)
     first = ranking_sweep(sweep, sweep.backbone_ranking)
     try:
-        result = run(first)
+        result = run(first, retry_failed=_has_failed(storage_url, first.study))
     except StudyChanged as error:
         again = f"to rank the backbones again: sweeper delete {first.study}, then the same command"
         raise StudyChanged(f"{str(error).partition('. ')[0]}; {again}") from error
@@ -67,6 +67,15 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[[SweepCon
         return Ranked(sweep, result=result, ranking=first)
     order = tuple(in_rank_order(result.rows, sweep.objective.direction))
     return Ranked(narrowed(sweep, [name for name, _ in order], sweep.backbone_ranking.keep), order, result, first)
+
+
+def _has_failed(storage_url: str, study: str) -> bool:
+    """Return whether a study has failed trials, which are to be trained again."""
+    try:
+        rows = StudyStore.load(storage_url, study).rows()
+    except StudyNotFound:
+        return False
+    return any(row.state is TrialState.FAILED for row in rows)
 
 
 def left_out(ranked: Ranked) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.pruner import HyperbandConfig, PatientConfig, PlateauConfig, SuccessiveHalvingConfig
 from sweeper.config.sampler import GridConfig
+from sweeper.config.searched import parameters
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.listing import enumerated
@@ -119,9 +120,8 @@ def _end_without_parameters(sweep: SweepConfig) -> Iterator[str]:
     """Tell what `budget.stop_when` does not look at."""
     if sweep.budget.stop_when is None:
         return
-    drawn = dict(_drawn(sweep.search))
-    known = [name for name, always in drawn.items() if always]
-    unknown = [name for name, always in drawn.items() if not always]
+    known = [name for name, _ in parameters(sweep.search, of_all=True)]
+    unknown = [name for name, _ in parameters(sweep.search) if name not in known]
     if not known:
         yield "budget.stop_when never ends the search: all trials have no parameter in common to judge by; remove it"
     elif unknown:
@@ -129,28 +129,6 @@ def _end_without_parameters(sweep: SweepConfig) -> Iterator[str]:
             f"budget.stop_when judges by {', '.join(known)} alone, the parameters of all trials, and not by "
             f"{', '.join(unknown)}; put these outside of the choice, or remove it"
         )
-
-
-def _drawn(node: Any, name: str = "", *, always: bool = True) -> Iterator[tuple[str, bool]]:
-    """Yield each parameter that is drawn, and whether every trial has it."""
-    match node:
-        case FloatRange(bounds=(low, high)) | IntRange(bounds=(low, high)):
-            if low < high:
-                yield name, always
-        case Choice():
-            labels = option_labels(node.choice)
-            several = len(labels) > 1
-            if several:
-                yield name, always
-            for index, option in enumerate(node.choice):
-                inside = inside_option(option, labels[index], index, name) if several else name
-                yield from _drawn(option, inside, always=always and not several)
-        case BaseModel():
-            for field, inner in node:
-                yield from _drawn(inner, f"{name}.{field}" if name else field, always=always)
-        case tuple():
-            for index, inner in enumerate(node):
-                yield from _drawn(inner, f"{name}[{index}]", always=always)
 
 
 def _small_classes(images: Labelled) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class ImageInputs:
-    """Images for a whole network, in a trial of `epochs`, of which some were `before` in the one it goes on from."""
+    """Images for a whole network, in a trial of `epochs`; `before` of them were trained by the one it goes on from."""
 
     network: Network
     data: TrialData

@@ -36,7 +36,7 @@ from sweeper.training.step import TrainingStep
 from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
-from sweeper.training.unfreezing import Unfreezing, first_epochs
+from sweeper.training.unfreezing import first_epochs, let_learn
 from sweeper.training.weight_average import WeightAverage
 
 
@@ -97,7 +97,7 @@ class Learner:
 
     def before_epoch(self, epoch: int) -> None:
         """Let those parts learn, by those weights, that an epoch begins with."""
-        changed = Unfreezing(self.optimizer).before_epoch(epoch - self.epochs_before)
+        changed = let_learn(self.optimizer, epoch - self.epochs_before)
         if changed and self._steps is not None:
             self._steps.restart()
         to_training(self.optimizer)

@@ -7,8 +7,6 @@ a resumed trial goes on alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 
@@ -25,30 +23,24 @@ COUNTERS = {"k": 0, "weight_sum": 0.0, "lr_max": -1.0}
 COUNTED = (*COUNTERS, "step")
 
 
-@dataclass
-class Unfreezing:
-    """The groups of an optimizer that wait."""
+def let_learn(optimizer: torch.optim.Optimizer, epoch: int) -> bool:
+    """Let those groups learn whose turn it is, and return whether these are others than before; epochs count from 1.
 
-    optimizer: torch.optim.Optimizer
-
-    def before_epoch(self, epoch: int) -> bool:
-        """Let those learn whose turn it is, and return whether these are others than before; epochs count from 1.
-
-        A group that begins counts its steps from then on: an optimizer that has counted those before would take its
-        first averages for settled ones, and make steps many times too large.
-        """
-        changed = False
-        for group in self.optimizer.param_groups:
-            begins = group.get(BEGINS, 1)
-            if begins == 1:
-                continue
-            for parameter in group["params"]:
-                changed |= parameter.requires_grad is not (epoch >= begins)
-                parameter.requires_grad_(epoch >= begins)
-            if epoch == begins:
-                group.pop("step", None)
-                group.update({name: value for name, value in COUNTERS.items() if name in group})
-        return changed
+    A group that begins counts its steps from then on: an optimizer that has counted those before would take its first
+    averages for settled ones, and make steps many times too large.
+    """
+    changed = False
+    for group in optimizer.param_groups:
+        begins = group.get(BEGINS, 1)
+        if begins == 1:
+            continue
+        for parameter in group["params"]:
+            changed |= parameter.requires_grad is not (epoch >= begins)
+            parameter.requires_grad_(epoch >= begins)
+        if epoch == begins:
+            group.pop("step", None)
+            group.update({name: value for name, value in COUNTERS.items() if name in group})
+    return changed
 
 
 def first_epochs(network: nn.Module, config: UnfreezingConfig) -> dict[str, int]:

@@ -19,6 +19,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
 from sweeper.search.deletion import remove_study
 from sweeper.search.study_store import StudyStore
+from sweeper.study.backbone_ranking import ranking_study
 from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.claim import identity_here
 from sweeper.study.holding import held_study
@@ -49,6 +50,7 @@ class Deletion:
         tracking_uri: Where MLflow is, without credentials.
         kept: What the study has made for its user, and stays.
         shared: What several studies use, and stays.
+        ranking: The study that ranked its backbones, where there is one; it stays.
     """
 
     study: str
@@ -59,6 +61,7 @@ class Deletion:
     tracking_uri: str
     kept: tuple[Part, ...]
     shared: tuple[Part, ...]
+    ranking: str | None = None
 
 
 def plan_deletion(workspace: Workspace, store: StudyStore, tracking_uri: str | None, *, keep_runs: bool) -> Deletion:
@@ -77,6 +80,7 @@ def plan_deletion(workspace: Workspace, store: StudyStore, tracking_uri: str | N
         tracking_uri=hide_credentials(uri),
         kept=_parts(workspace, _kept(workspace, study)),
         shared=_parts(workspace, (workspace.cache, workspace.features, workspace.kept_weights)),
+        ranking=ranking if (ranking := ranking_study(study)) in StudyStore.names(store.url) else None,
     )
 
 

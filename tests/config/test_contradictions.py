@@ -118,6 +118,24 @@ def test_backbones_that_cannot_be_ranked_are_named(tmp_path: Path, overrides: li
 
 
 @pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ("{keep: 0}", "backbone_ranking.keep: should be at least 1, got 0"),
+        ("{keep: many}", "backbone_ranking.keep: should be a whole number, got 'many'"),
+        ("{epochs: 0}", "backbone_ranking.epochs: should be at least 1, got 0"),
+        ("{train_images: -5}", "backbone_ranking.train_images: should be at least 1, got -5"),
+        ("{kept: 2}", "backbone_ranking.kept: unknown key; there are keep, epochs, train_images"),
+    ],
+)
+def test_a_wrong_value_of_the_ranking_is_named_with_its_rule(tmp_path: Path, given: str, rule: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, [f"backbone_ranking={given}"])
+    assert rule in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("overrides", "rule"),
     [
         (["search.trainable=head", "features.fuse=8"], "use fuse: 1 with pruner: promote, got 8"),

@@ -67,3 +67,6 @@ def test_the_best_backbone_is_searched_and_the_study_goes_on_with_it(tmp_path: P
     extended = sweeper("extend", "shapes", "wider.yaml", "--set", "budget.trials=4", folder=tmp_path)
     assert extended.returncode == 0, extended.stdout + extended.stderr
     assert f"backbones: {best}, which the study was begun with" in extended.stdout
+    deleted = sweeper("delete", "shapes", folder=tmp_path)  # nobody can be asked
+    assert deleted.returncode == 2
+    assert "the study shapes-backbones, which ranked its backbones: sweeper delete shapes-backbones" in deleted.stdout

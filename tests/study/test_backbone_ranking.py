@@ -104,7 +104,7 @@ def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> No
     failed = judged(1, "resnet34", None).model_copy(update={"reason": "no weights"})
     rows = [judged(0, "resnet18", 0.5), failed, judged(2, "resnet50", 0.6)]
     result = SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
-    ranked = rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda _: result)
+    ranked = rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result)
     assert list(options(ranked.sweep.search.backbone)) == ["resnet18", "resnet50"]
     assert left_out(ranked) == [
         ("resnet34", "no weights"),
@@ -113,7 +113,7 @@ def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> No
 
 
 def test_a_ranking_made_otherwise_says_how_to_make_it_again(tmp_path: Path) -> None:
-    def changed(first: SweepConfig) -> SweepResult:
+    def changed(first: SweepConfig, **_: object) -> SweepResult:
         raise StudyChanged(f"the study {first.study} was started with other settings of: epochs. Something else")
 
     rule = "other settings of: epochs; to rank the backbones again: sweeper delete birds-backbones, then"

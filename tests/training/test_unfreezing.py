@@ -16,7 +16,7 @@ from sweeper.modeling.classifier import Classifier, freeze
 from sweeper.results import TrialStart
 from sweeper.training.optim import build_optimizer
 from sweeper.training.schedule_free import to_training
-from sweeper.training.unfreezing import Unfreezing, first_epochs
+from sweeper.training.unfreezing import first_epochs, let_learn
 from tests.training.learnable import comparable, run, spec_of
 
 MEAN = (0.5, 0.5, 0.5)
@@ -29,10 +29,10 @@ def classifier(trainable: Any = "all") -> Classifier:
     return network
 
 
-def unfreezing_of(network: Classifier, **settings: int) -> Unfreezing:
+def optimizer_of(network: Classifier, **settings: int) -> torch.optim.Optimizer:
     config = AdamConfig(name="adamw")
     begins = first_epochs(network, UnfreezingConfig.model_validate(settings))
-    return Unfreezing(build_optimizer(network, config, 0.1, False, "cpu", begins=begins))
+    return build_optimizer(network, config, 0.1, False, "cpu", begins=begins)
 
 
 def learning(network: nn.Module) -> set[str]:
@@ -41,11 +41,11 @@ def learning(network: nn.Module) -> set[str]:
 
 def test_the_head_learns_alone_then_all_of_it() -> None:
     network = classifier()
-    unfreezing = unfreezing_of(network, head_epochs=2)
+    optimizer = optimizer_of(network, head_epochs=2)
     everything = learning(network)
     seen = []
     for epoch in (1, 2, 3, 4):
-        changed = unfreezing.before_epoch(epoch)
+        changed = let_learn(optimizer, epoch)
         seen.append((changed, learning(network)))
     alone = {"head.weight", "head.bias"}
     assert seen == [(True, alone), (False, alone), (True, everything), (False, everything)]
@@ -53,10 +53,10 @@ def test_the_head_learns_alone_then_all_of_it() -> None:
 
 def test_stages_follow_one_after_another_from_the_last_one() -> None:
     network = classifier()
-    unfreezing = unfreezing_of(network, head_epochs=1, stage_epochs=2)
+    optimizer = optimizer_of(network, head_epochs=1, stage_epochs=2)
     layers = []
     for epoch in range(1, 9):
-        unfreezing.before_epoch(epoch)
+        let_learn(optimizer, epoch)
         layers.append({name for name in learning(network) if name.startswith("backbone.layer")})
     fourth, third = {"backbone.layer4"}, {"backbone.layer4", "backbone.layer3"}
     assert layers[:5] == [set(), fourth, fourth, third, third]
@@ -66,9 +66,9 @@ def test_stages_follow_one_after_another_from_the_last_one() -> None:
 def test_what_is_frozen_for_good_stays_so() -> None:
     network = classifier("last_stage")
     before = learning(network)
-    unfreezing = unfreezing_of(network, head_epochs=1, stage_epochs=1)
+    optimizer = optimizer_of(network, head_epochs=1, stage_epochs=1)
     for epoch in range(1, 12):
-        unfreezing.before_epoch(epoch)
+        let_learn(optimizer, epoch)
     assert learning(network) == before
 
 
@@ -103,16 +103,16 @@ def test_the_first_steps_of_a_part_that_begins_late_are_as_large_as_those_of_one
         torch.manual_seed(0)
         network = classifier()
         begins = first_epochs(network, UnfreezingConfig(head_epochs=waits))
-        unfreezing = Unfreezing(build_optimizer(network, config, 0.0, False, "cpu", begins=begins))
+        optimizer = build_optimizer(network, config, 0.0, False, "cpu", begins=begins)
         weight = network.backbone.get_submodule("layer4")[0].conv1.weight  # type: ignore[index]
         for epoch in (1, 2):
-            unfreezing.before_epoch(epoch)
-            to_training(unfreezing.optimizer)
+            let_learn(optimizer, epoch)
+            to_training(optimizer)
             before = weight.detach().clone()
             for _ in range(300 if epoch == 1 else 3):
                 for parameter in network.parameters():
                     parameter.grad = torch.randn_like(parameter) if parameter.requires_grad else None
-                unfreezing.optimizer.step()
+                optimizer.step()
             if epoch == waits + 1:
                 return float((weight.detach() - before).abs().mean())
         raise AssertionError
@@ -128,8 +128,8 @@ def test_momenta_that_were_loaded_stay(tmp_path: Path) -> None:
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    Unfreezing(optimizer).before_epoch(1)
-    Unfreezing(optimizer).before_epoch(2)
+    let_learn(optimizer, 1)
+    let_learn(optimizer, 2)
     assert all(state["momentum_buffer"].abs().sum() > 0 for state in optimizer.state.values())
 
 
