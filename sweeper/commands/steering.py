@@ -77,25 +77,38 @@ def enqueue(
 
 def set_budget(
     study: RunningStudy,
-    settings: Annotated[list[str], typer.Argument(metavar="trials=N", help="What is to change.")],
+    settings: Annotated[list[str], typer.Argument(metavar="trials=N|workers=N...", help="What is to change.")],
 ) -> None:
-    """Change how many trials a running study has in all; the next `sweeper run` goes by its search space again."""
+    """Change how many trials a running study has in all, or trains at the same time.
+
+    The next `sweeper run` goes by its search space and its --workers again.
+    """
+    for request, done in [_change(setting) for setting in settings]:
+        _ask(study, request, done)
+
+
+def _change(setting: str) -> tuple[Request, str]:
+    """Return what a setting asks for, and what to say when it is done. Raises ConfigError."""
     from pydantic import ValidationError
 
     from sweeper.errors import ConfigError, Problem
-    from sweeper.study.requests import SetTrials
+    from sweeper.study.requests import MOST_WORKERS, SetTrials, SetWorkers
 
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        if key != "trials":
-            rule = f"only trials=N can be changed while a study runs, got {setting}; the rest follows the search space"
-            raise ConfigError([Problem("trials=N", "", rule)])
-        try:
-            asked = SetTrials.model_validate({"trials": int(value)})
-        except (ValueError, ValidationError):
-            rule = f"should be a whole number from 1 to 1,000,000, got {value}"
-            raise ConfigError([Problem("trials", "", rule)]) from None
-        _ask(study, asked, f"{asked.trials} trials in all")
+    key, _, value = setting.partition("=")
+    most = {"trials": 1_000_000, "workers": MOST_WORKERS}.get(key)
+    if most is None:
+        rule = (
+            f"only trials=N and workers=N can be changed while a study runs, got {setting}; the rest follows the file"
+        )
+        raise ConfigError([Problem("KEY=N", "", rule)])
+    try:
+        if key == "workers":
+            workers = SetWorkers.model_validate({"workers": int(value)})
+            return workers, workers.meaning
+        trials = SetTrials.model_validate({"trials": int(value)})
+    except (ValueError, ValidationError):
+        raise ConfigError([Problem(key, "", f"should be a whole number from 1 to {most:,}, got {value}")]) from None
+    return trials, f"{trials.trials} trials in all"
 
 
 def _ask(study: str | None, request: Request, done: str) -> None:

@@ -51,6 +51,7 @@ class Slot:
     log: Path
     number: int
     device: int
+    workers: int | Literal["auto"] | None
     failed_starts: int = 0
     ready: bool = False
     given_up: str = ""
@@ -86,10 +87,8 @@ class LocalEngine:
         self._sweep = sweep
         self._workspace = workspace
         self._folder = folder or workspace.study(sweep.study)
-        cores = os.cpu_count() or 1
-        most = min(cores, MOST_WORKERS) if workers == "auto" else workers or 1
-        # Workers share the cores evenly; with one worker the framework's own choice stands.
-        self._threads = threads or (max(1, cores // most) if most > 1 else 0)
+        most = min(os.cpu_count() or 1, MOST_WORKERS) if workers == "auto" else workers or 1
+        self._threads = threads or share_of_cores(most)
         self._workers = workers
         self._packing = None
         if not isinstance(workers, int):
@@ -97,6 +96,7 @@ class LocalEngine:
         self._oom_kills = oom_kills
         self._known_oom_kills = oom_kills() or 0
         self._slots = [self._start(slot, slot) for slot in range(workers if isinstance(workers, int) else 1)]
+        self._leaving: list[Slot] = []
 
     def _start(self, number: int, device: int, failed_starts: int = 0) -> Slot:
         pipe: tuple[Any, Any] = multiprocessing.Pipe()
@@ -113,7 +113,7 @@ class LocalEngine:
         log = self._folder.worker_logs / f"worker-{number}.log"
         process = start_prepared(worker_main, (theirs, setup, log), f"sweeper-worker-{number}")
         theirs.close()
-        return Slot(process, ours, log, number, device, failed_starts)
+        return Slot(process, ours, log, number, device, self._workers, failed_starts)
 
     @property
     def idle(self) -> int:
@@ -168,7 +168,31 @@ class LocalEngine:
             slot.numbers.remove(event.number)
         if self._packing is not None:
             self._pack(self._packing, slot, event)
+        if slot.idle and slot.workers != self._workers:
+            self._let_go(slot)
         return [event]
+
+    def resize(self, workers: int) -> None:
+        self._workers, self._packing = workers, None
+        self._threads = share_of_cores(workers)
+        taken = {slot.number for slot in self._slots}
+        for number in [number for number in range(workers) if number not in taken][: max(0, workers - len(taken))]:
+            self._slots.append(self._start(number, number))
+        for slot in [slot for slot in reversed(self._slots) if not slot.numbers and slot.workers != workers]:
+            self._let_go(slot)
+
+    @property
+    def _too_many(self) -> bool:
+        return isinstance(self._workers, int) and len(self._slots) > self._workers
+
+    def _let_go(self, slot: Slot) -> None:
+        """End a worker that is on no trial; unless it was one too many, another starts with its share of the cores."""
+        self._leaving.append(slot)
+        ask_to_end(slot)
+        if self._too_many:
+            self._slots.remove(slot)
+        else:
+            self._slots[self._slots.index(slot)] = self._start(slot.number, slot.device)
 
     def _pack(self, packing: Packing, slot: Slot, event: Event) -> None:
         """Learn from an event how many trials have room, and start workers for them."""
@@ -192,6 +216,9 @@ class LocalEngine:
         for_memory = for_memory and not slot.given_up
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         died: list[Event] = [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]
+        if self._too_many:
+            self._slots.remove(slot)
+            return died
         failed = 0 if slot.ready else slot.failed_starts + 1
         if failed == MAX_FAILED_STARTS:
             return [*died, self._retire(slot, reason)]
@@ -224,20 +251,30 @@ class LocalEngine:
 
     def close(self) -> None:
         """End the workers: an idle one by itself, which tidies up after libraries, any other at once."""
-        idle = [slot for slot in self._slots if slot.idle]
-        for slot in idle:
-            with contextlib.suppress(ConnectionError):  # it died
-                slot.connection.send(None)
-        for slot in self._slots:
-            if slot not in idle:
-                slot.process.kill()
+        slots = [*self._slots, *self._leaving]
+        for slot in slots:
+            ask_to_end(slot)
         deadline = time.monotonic() + PATIENCE_S
-        for slot in idle:
+        for slot in slots:
             slot.process.join(max(0.0, deadline - time.monotonic()))
             slot.process.kill()
-        for slot in self._slots:
+        for slot in slots:
             slot.process.join()
             slot.connection.close()
+
+
+def share_of_cores(workers: int) -> int:
+    """Return how many threads each worker has: an even share, or 0, the framework's own choice, for one alone."""
+    return max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+
+
+def ask_to_end(slot: Slot) -> None:
+    """Let an idle worker end by itself, which tidies up after libraries; end any other at once."""
+    if not slot.idle:
+        slot.process.kill()
+        return
+    with contextlib.suppress(ConnectionError):  # it died
+        slot.connection.send(None)
 
 
 def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -> str:

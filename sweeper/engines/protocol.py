@@ -124,5 +124,11 @@ class Engine(Protocol):
     def give_up(self, number: int, reason: str) -> None:
         """End the worker of a trial; `events` then reports that it died, with this reason."""
 
+    def resize(self, workers: int) -> None:
+        """Have this many slots: more workers start now; of too many, each ends as soon as it is on no trial.
+
+        Raises StudyError where an engine cannot.
+        """
+
     def close(self) -> None:
         """End all workers at once; what they were on can be continued from its checkpoints."""

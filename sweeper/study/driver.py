@@ -34,7 +34,7 @@ from sweeper.study.ledger import Ledger, report_what_is_on_disk
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
-from sweeper.study.steering import Steering
+from sweeper.study.steering import Reach, Steering
 from sweeper.study.stopping import StopRequest
 from sweeper.study.summary import SummaryClock, write_summary
 from sweeper.study.time_limit import Clock, TimeLimit, Timeout
@@ -169,9 +169,8 @@ class Driver:
 
     def _heed_requests(self, engine: Engine) -> None:
         """Do what commands have asked for, and give the answers that waited if the study goes on."""
-        self._steering.heed(
-            self._live.__contains__, self._stop, lambda what: self._observer.steered(what, self._store.budget)
-        )
+        reach = Reach(self._live.__contains__, self._stop, engine.resize)
+        self._steering.heed(reach, lambda what: self._observer.steered(what, self._store.budget))
         if self._held and not self._steering.paused:
             self._silence.begin_again()
             for number, prune in self._held.items():

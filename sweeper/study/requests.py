@@ -23,6 +23,7 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 
 LOOK_S = 0.1
+MOST_WORKERS = 10_000
 
 
 class Stop(Frozen):
@@ -65,7 +66,18 @@ class SetTrials(Frozen):
     trials: Trials
 
 
-Request = Annotated[Stop | Pause | Resume | Skip | Enqueue | SetTrials, Discriminator("kind")]
+class SetWorkers(Frozen):
+    """Train this number of trials at the same time."""
+
+    kind: Literal["workers"] = "workers"
+    workers: int = Field(ge=1, le=MOST_WORKERS)
+
+    @property
+    def meaning(self) -> str:
+        return "one trial at a time" if self.workers == 1 else f"{self.workers} trials at the same time"
+
+
+Request = Annotated[Stop | Pause | Resume | Skip | Enqueue | SetTrials | SetWorkers, Discriminator("kind")]
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import assert_never
 
 from sweeper.config.space_membership import fit
@@ -10,9 +11,24 @@ from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder
 from sweeper.results import Cut
 from sweeper.study.ledger import Ledger
-from sweeper.study.requests import Enqueue, Inbox, Pause, Request, Resume, SetTrials, Skip, Stop
+from sweeper.study.requests import Enqueue, Inbox, Pause, Request, Resume, SetTrials, SetWorkers, Skip, Stop
 
 SKIPPED = Cut(why="skipped on request")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What of a running driver requests can change.
+
+    Attributes:
+        live: Whether a trial runs.
+        stop: Ends the search for a reason.
+        resize: Changes how many workers the engine has. Raises StudyError where it cannot.
+    """
+
+    live: Callable[[int], bool]
+    stop: Callable[[str], None]
+    resize: Callable[[int], None]
 
 
 class Steering:
@@ -32,22 +48,22 @@ class Steering:
         """Forget what an earlier driver was asked for and this one is not."""
         self._inbox.forget_old()
 
-    def heed(self, live: Callable[[int], bool], stop: Callable[[str], None], tell: Callable[[str], None]) -> None:
-        """Carry out what has been asked for. `live` says whether a trial runs; `stop` ends the search for a reason."""
+    def heed(self, reach: Reach, tell: Callable[[str], None]) -> None:
+        """Carry out what has been asked for, and tell what was done."""
         for path, request in self._inbox.waiting():
             try:
-                tell(self._do(request, live, stop))
+                tell(self._do(request, reach))
             except StudyError as error:
                 self._inbox.refuse(path, str(error))
             else:
                 path.unlink(missing_ok=True)
 
-    def _do(self, request: Request, live: Callable[[int], bool], stop: Callable[[str], None]) -> str:
+    def _do(self, request: Request, reach: Reach) -> str:
         """Carry a request out, and say what it means. Raises StudyError where that cannot be."""
         match request:
             case Stop():
                 self.paused = False
-                stop("`sweeper stop` asked for it")
+                reach.stop("`sweeper stop` asked for it")
                 return "stop: trials that run are finished"
             case Pause():
                 self.paused = True
@@ -56,7 +72,7 @@ class Steering:
                 self.paused = False
                 return "resume: the trials go on"
             case Skip(number=number):
-                self._skip(number, live)
+                self._skip(number, reach.live)
                 return f"skip: trial {number} ends with the epoch that it is in"
             case Enqueue(name=name, settings=settings):
                 self._enqueue(name, settings)
@@ -64,6 +80,9 @@ class Steering:
             case SetTrials(trials=trials):
                 self._store.set_trials(trials)
                 return f"set: {trials} trials in all"
+            case SetWorkers(workers=workers):
+                reach.resize(workers)
+                return f"set: {request.meaning}"
             case _:
                 assert_never(request)
 

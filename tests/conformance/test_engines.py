@@ -142,6 +142,24 @@ def test_a_trial_that_pauses_frees_its_slot_and_goes_on_later_as_if_it_had_not(e
     assert not folder.checkpoint.exists()
 
 
+def test_more_workers_start_and_of_too_many_none_leaves_its_trial(engine: Engine) -> None:
+    engine.submit([spec_of(number=0, epochs=3)])
+    next_of(engine, EpochFinished)
+    engine.resize(2)
+    next_of(engine, WorkerReady)
+    assert engine.idle == 1
+    engine.submit([spec_of(number=1, epochs=1)])
+    engine.resize(1)
+    engine.answer(0, prune=False)
+    ended = {next_of(engine, TrialEnded).number for _ in range(2)}
+    assert ended == {0, 1}
+    while engine.idle == 0:
+        next_of(engine, WorkerReady)  # with all cores
+    engine.submit([spec_of(number=2, epochs=1)])
+    assert engine.idle == 0, "one slot is left"
+    assert next_of(engine, TrialEnded).outcome.state is TrialState.COMPLETE
+
+
 def test_a_trial_that_cannot_be_built_fails_with_its_reason_and_the_slot_goes_on(engine: Engine) -> None:
     engine.submit([spec_of(backbone="no_such_network")])
     outcome = next_of(engine, TrialEnded).outcome

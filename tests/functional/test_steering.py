@@ -77,6 +77,8 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     wait_for(tmp_path, "complete:", done + 3)
     assert sweeper("set", "s", "trials=400", folder=tmp_path).returncode == 0
     assert " of 400 trials done" in wait_for(tmp_path, "of 400 trials done")
+    assert sweeper("set", "s", "workers=2", folder=tmp_path).stdout == "study s: 2 trials at the same time\n"
+    wait_for(tmp_path, "set: 2 trials at the same time")
     assert sweeper("stop", "s", folder=tmp_path).returncode == 0
     assert running.wait(PATIENCE_S) == 0, (tmp_path / "log.txt").read_text()
     assert "stopped: `sweeper stop` asked for it" in (tmp_path / "log.txt").read_text()
@@ -100,7 +102,8 @@ def test_without_a_running_study_there_is_nothing_to_steer(tmp_path: Path) -> No
         (["skip", "seven"], "should name a trial, such as mushrooms/7, got seven"),
         (["enqueue", "s", "batch_size"], "a setting is written KEY=VALUE"),
         (["enqueue", "s", "batch_size=["], "batch_size=[: batch_size: the value is not valid YAML"),
-        (["set", "s", "epochs=9"], "only trials=N can be changed while a study runs"),
+        (["set", "s", "epochs=9"], "only trials=N and workers=N can be changed while a study runs"),
+        (["set", "s", "workers=0"], "should be a whole number from 1 to 10,000, got 0"),
         (["set", "s", "trials=many"], "should be a whole number from 1 to 1,000,000, got many"),
     ):
         told = sweeper(*command, folder=tmp_path)

@@ -79,6 +79,9 @@ class ScriptedEngine:
     def give_up(self, number: int, reason: str) -> None:
         raise AssertionError(f"trial {number} was given up: {reason}")
 
+    def resize(self, workers: int) -> None:
+        raise AssertionError(f"{workers} workers were asked for")
+
     def close(self) -> None:
         self.closed = True
 

@@ -49,6 +49,9 @@ class Scripted:
     def give_up(self, number: int, reason: str) -> None:
         raise AssertionError(f"trial {number} was given up: {reason}")
 
+    def resize(self, workers: int) -> None:
+        raise AssertionError(f"{workers} workers were asked for")
+
     def close(self) -> None: ...
 
 

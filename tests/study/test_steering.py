@@ -12,7 +12,7 @@ import pytest
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialState
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.requests import (
     Enqueue,
@@ -21,11 +21,12 @@ from sweeper.study.requests import (
     Request,
     Resume,
     SetTrials,
+    SetWorkers,
     Skip,
     Stop,
     wait_for_answer,
 )
-from sweeper.study.steering import Steering
+from sweeper.study.steering import Reach, Steering
 from tests.study.test_driver import Silent
 from tests.study.test_simulated_study import run as simulated
 
@@ -40,7 +41,13 @@ class Acting(Silent):
         self._act = act
         self.heard: list[str] = []
         self.ended: list[int] = []
+        self.at_once: dict[int, int] = {}
         self.budget = 0
+        self._running: set[int] = set()
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._running.add(spec.number)
+        self.at_once[spec.number] = len(self._running)
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         self._act(number, metrics)
@@ -51,6 +58,7 @@ class Acting(Silent):
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         self.ended.append(number)
+        self._running.discard(number)
 
 
 def run(workspace: Workspace, act: Callable[[Inbox, int, int], None], trials: int = 5) -> tuple[list[TrialRow], Acting]:
@@ -106,6 +114,18 @@ def test_more_trials_or_fewer(workspace: Workspace) -> None:
     assert watching.budget == 8
     fewer, _ = run(Workspace(workspace.root / "fewer"), once(0, 1, SetTrials(trials=2)))
     assert len(fewer) == 2
+
+
+def test_more_workers_train_at_the_same_time_and_fewer_again(workspace: Workspace) -> None:
+    def act(inbox: Inbox, number: int, epoch: int) -> None:
+        if (number, epoch) in {(0, 1), (4, 1)}:
+            inbox.put(SetWorkers(workers=3 if number == 0 else 1))
+
+    rows, watching = run(workspace, act, trials=9)
+    assert max(watching.at_once.values()) == 3
+    assert watching.at_once[0] == watching.at_once[8] == 1
+    assert {row.state for row in rows} == {TrialState.COMPLETE}
+    assert watching.heard == ["set: 3 trials at the same time", "set: one trial at a time"]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +203,7 @@ def test_a_grid_takes_nothing_into_its_line(workspace: Workspace) -> None:
     store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
     folder = workspace.study("s")
     path = Inbox.of(folder).put(Enqueue(name="mine", settings={"weight_decay": 0.1}))
-    Steering(folder, store).heed(lambda _: False, lambda _: None, lambda _: None)
+    reach = Reach(live=lambda _: False, stop=lambda _: None, resize=lambda _: None)
+    Steering(folder, store).heed(reach, lambda _: None)
     with pytest.raises(StudyError, match="the sampler grid of s tries every combination anyway"):
         wait_for_answer(path, 0)

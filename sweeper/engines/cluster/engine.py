@@ -175,6 +175,7 @@ class RayEngine:
                 return [WorkerReady(replace(room, device=f"{room.device} of {slot.node.host}"))]
             case TrialEnded(number):
                 slot.numbers.remove(number)
+                self._end_surplus()
             case WorkerDied(number, reason):
                 slot.ready = False
                 if number is not None:
@@ -214,6 +215,17 @@ class RayEngine:
         for slot in self._slots:
             if number in slot.numbers:
                 slot.send(GiveUp(number, reason))
+
+    def resize(self, workers: int) -> None:
+        self._most, self._next_look = workers, 0.0
+        self._end_surplus()
+
+    def _end_surplus(self) -> None:
+        """End slots that are on no trial while there are more than were asked for."""
+        surplus = 0 if self._most is None else max(0, len(self._slots) - self._most)
+        for slot in [slot for slot in reversed(self._slots) if not slot.numbers][:surplus]:
+            self._slots.remove(slot)
+            slot.close()
 
     def close(self) -> None:
         for slot in self._slots:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -109,12 +109,30 @@ class SimulatedEngine:
         self._places = count()
         self._plan: list[Planned] = []
         self._on: dict[int, SimulatedSlot] = {}
-        self._slots = [self._slot(number) for number in range(workers)]
+        self._numbers = count()
+        self._slots: list[SimulatedSlot] = []
         self._free: list[SimulatedSlot] = []
+        self._workers = 0
+        self.resize(workers)
+
+    def resize(self, workers: int) -> None:
+        self._workers = workers
+        more = [self._slot(number) for number in islice(self._numbers, max(0, workers - len(self._slots)))]
         arrival = 0.0
-        for slot in self._slots:
+        for slot in more:
             self._start(slot, arrival)
-            arrival += self._drawn_wait(settings.arrivals)
+            arrival += self._drawn_wait(self._settings.arrivals)
+        self._slots += more
+        for slot in list(self._free):
+            if self._let_go_surplus(slot):
+                self._free.remove(slot)
+
+    def _let_go_surplus(self, slot: SimulatedSlot) -> bool:
+        """End a worker that is on no trial, if there are more than were asked for; return whether it ends."""
+        surplus = len(self._slots) > self._workers
+        if surplus:
+            self._slots.remove(slot)
+        return surplus
 
     def _slot(self, number: int) -> SimulatedSlot:
         slowness = math.exp(self._dice.gauss(0, self._settings.speeds))
@@ -197,6 +215,8 @@ class SimulatedEngine:
     def _arrive(self, slot: SimulatedSlot) -> list[Event]:
         if not self._faults.start_fails():
             slot.ready, slot.failed_starts = True, 0
+            if self._let_go_surplus(slot):
+                return []
             self._free.append(slot)
             return [WorkerReady(DeviceRoom(MEGABYTES, device=SIMULATED))]
         slot.failed_starts += 1
@@ -258,7 +278,7 @@ class SimulatedEngine:
         del self._on[trial.spec.number]
         if slot.trials:
             self._go_on(slot)
-        else:
+        elif not self._let_go_surplus(slot):
             self._free.append(slot)
         return [TrialEnded(trial.spec.number, outcome)]
 
