@@ -87,10 +87,10 @@ def _run_shown(runner: Runner, sweep: SweepConfig, **more: Any) -> SweepResult:
     """Run a study and show how it goes."""
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
-    from sweeper.study.feature_progress import watching_features
+    from sweeper.study.work_underway import watching_work
 
     view = LiveTable if out.is_terminal else PlainLines
-    with view(out) as observer, watching_features(runner.workspace, observer.features):
+    with view(out) as observer, watching_work(runner.workspace, observer.preparing):
         return runner.run(sweep, observer, **more)
 
 

@@ -17,7 +17,7 @@ from sweeper.tracking.test_split_looks import record_test_look
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.data.decode_all import Progress
+    from sweeper.data.progress import Progress
 
 
 def look_at_test_split(

@@ -143,7 +143,7 @@ def require_same_beginning(logged: Logged, workspace: Workspace) -> None:
     size = logged.spec.config.image_size
     space = logged.sweep.search.model_copy(update={"image_size": size})
     sweep = logged.sweep.model_copy(update={"search": space})
-    digest = prepare_dataset(sweep, workspace, lambda _done, _total: None).images.digest
+    digest = prepare_dataset(sweep, workspace, lambda *_: None).images.digest
     elsewhere = "run it from the folder that holds them"
     require_same_images(
         dataset_name(sweep), f"the run {logged.run}", now=digest, then=logged.digest, otherwise=elsewhere

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from sweeper.curation.duplicates import NEAR_BITS, Group, Kind, duplicate_groups
-from sweeper.curation.file_facts import Facts, Progress, gather
+from sweeper.curation.file_facts import Facts, gather
 from sweeper.curation.image_list import ImageList
 from sweeper.data.decode import bits_of
 from sweeper.data.labels import written
 from sweeper.data.notes import Notes
+from sweeper.data.progress import Progress
 from sweeper.data.scan import counted
 
 LONGEST_SHAPE = 3.0

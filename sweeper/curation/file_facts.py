@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,7 @@ from sweeper.data.decode import BadImage
 from sweeper.data.image_facts import THUMBNAIL_SIDE, WholeImage, look_at
 from sweeper.data.image_file import read_image_file
 from sweeper.data.prefetch import ahead, worth_processes
-
-Progress = Callable[[int, int], None]
+from sweeper.data.progress import Progress
 
 CHUNK_IMAGES = 64
 

@@ -23,11 +23,12 @@ from pathlib import Path
 import numpy as np
 
 from sweeper.data.decode import DECODER_VERSION, Depth, Pixels, Resize
-from sweeper.data.decode_all import DIGEST_BYTES, Built, Progress, build_images
+from sweeper.data.decode_all import DIGEST_BYTES, Built, build_images
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.fingerprint import FileStates, file_states, fingerprint
 from sweeper.data.index import ImageIndex
 from sweeper.data.listing import enumerated
+from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
 from sweeper.files import AlreadyLocked, file_lock, put_in_place, write_whole
 from sweeper.safeguards.witness import require_as_written, vouch

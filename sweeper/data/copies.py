@@ -12,6 +12,7 @@ import numpy as np
 
 from sweeper.data.fingerprint import FileStates, files_key
 from sweeper.data.image_file import file_digests
+from sweeper.data.progress import Progress
 from sweeper.data.splitting import Rows
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
@@ -21,7 +22,13 @@ AT_ONCE = 256
 READERS = 4
 
 
-def copies(root: Path, paths: Sequence[str], states: FileStates, cache: Path) -> Rows:
+def copies(
+    root: Path,
+    paths: Sequence[str],
+    states: FileStates,
+    cache: Path,
+    progress: Progress = lambda *_: None,
+) -> Rows:
     """Return for every file the first row that holds the same bytes, int64 [N]; its own where none does.
 
     Only files of equal size are read, and only the first time: `cache` is the folder in which the result is kept.
@@ -29,7 +36,7 @@ def copies(root: Path, paths: Sequence[str], states: FileStates, cache: Path) ->
     kept = cache / f"{files_key(root, paths, states)}.copies"
     first = _known(kept, len(paths))
     if first is None:
-        first = same_content(root, paths, states)
+        first = same_content(root, paths, states, progress)
         later = np.flatnonzero(first != np.arange(len(first)))
         with suppress(DiskError):  # it is then looked up again
             write_whole(kept, packed(count=np.array(len(first)), copies=np.stack([later, first[later]])))
@@ -49,7 +56,7 @@ def _known(kept: Path, count: int) -> Rows | None:
     return first
 
 
-def same_content(root: Path, paths: Sequence[str], states: FileStates) -> Rows:
+def same_content(root: Path, paths: Sequence[str], states: FileStates, progress: Progress = lambda *_: None) -> Rows:
     """Look for files of equal bytes. One that cannot be read equals no other."""
     first = np.arange(len(paths))
     rows = _of_equal_size(states)
@@ -57,7 +64,8 @@ def same_content(root: Path, paths: Sequence[str], states: FileStates) -> Rows:
     with ThreadPoolExecutor(READERS) as readers:  # they wait for the disk, and starting processes takes longer
         parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
         files = ([f"{root}/{paths[row]}" for row in part] for part in parts)
-        for part, digests in zip(parts, readers.map(file_digests, files), strict=True):
+        for number, (part, digests) in enumerate(zip(parts, readers.map(file_digests, files), strict=True), 1):
+            progress(min(number * AT_ONCE, len(rows)), len(rows))
             for row, digest in zip(part, digests, strict=True):
                 if digest:
                     first[row] = seen.setdefault(digest, row)

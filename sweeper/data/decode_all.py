@@ -21,9 +21,8 @@ import numpy.typing as npt
 from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, Resize, bits_of, decode_square
 from sweeper.data.decoding_pool import UNGUARDED, decoding_pool
 from sweeper.data.fingerprint import FileStates
+from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
-
-Progress = Callable[[int, int], None]
 
 CHUNK_IMAGES = 64
 CLAIMED_AT_ONCE = 1 << 20  # bytes

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.credentials import hide_credentials
+from sweeper.data.progress import Tell
 from sweeper.errors import DatasetError
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import FetchedFolder, Workspace
@@ -21,6 +22,9 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 SIGNS = ("size", "ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified", "updated", "created")
 """What file systems say of a file that changes with its content."""
+
+
+MEGABYTE = 1_000_000
 
 
 def is_address(name: str) -> bool:
@@ -36,15 +40,18 @@ def fetched(address: str, workspace: Workspace) -> Path:
     return folder.images
 
 
-def refresh(address: str, workspace: Workspace) -> None:
-    """Fetch the data of an address unless what lies here is what lies there. Raises DatasetError, DiskError."""
+def refresh(address: str, workspace: Workspace, tell: Tell | None = None) -> None:
+    """Fetch the data of an address unless what lies here is what lies there. Raises DatasetError, DiskError.
+
+    `tell` takes what is fetched, files or megabytes, how much has come and how much there is.
+    """
     folder = workspace.fetched(_key(address))
     with file_lock(folder.lock, blocking=True), _told(address):
         files, path = _opened(address)
         signs = _signs(files, path)
         if folder.signs.exists() and json.loads(folder.signs.read_text()) == signs:
             return
-        _replace(folder, files, path)
+        _replace(folder, files, path, tell)
         write_whole(folder.signs, json.dumps(signs))
 
 
@@ -68,7 +75,7 @@ def _signs(files: Any, path: str) -> list[list[str]]:
     return [[name, *signs[name]] for name in sorted(signs)]
 
 
-def _replace(folder: FetchedFolder, files: Any, path: str) -> None:
+def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) -> None:
     """Fetch everything beside what there is, and then take its place."""
     folder.signs.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.lock.parent, prefix="fetching-") as name:
@@ -76,14 +83,25 @@ def _replace(folder: FetchedFolder, files: Any, path: str) -> None:
         if files.isfile(path):
             into.mkdir()
             file = into / Path(path).name
-            files.get_file(path, str(file))
+            files.get_file(path, str(file), callback=_telling(tell, "fetching the images, megabytes", MEGABYTE))
             if file.name.endswith(ARCHIVES):
                 _unpack(file, into)
         else:
-            files.get(path, str(into), recursive=True)
+            files.get(path, str(into), recursive=True, callback=_telling(tell, "fetching the images, files", 1))
         shutil.rmtree(folder.content, ignore_errors=True)
         folder.content.parent.mkdir(parents=True, exist_ok=True)
         into.replace(folder.content)
+
+
+def _telling(tell: Tell | None, what: str, unit: int) -> Any:
+    """Return what a file system calls as data arrive, with the size of all and of what is here; it may not know all."""
+    from fsspec.callbacks import Callback
+
+    def told(size: int | None, here: int, **_: Any) -> None:
+        if tell is not None and size:
+            tell(what, min(here, size) // unit, max(1, size // unit))
+
+    return Callback(hooks={"tell": told})
 
 
 def _unpack(archive: Path, into: Path) -> None:

@@ -20,6 +20,7 @@ from sweeper.data.folder_layout import read_folders, refuse_another_level, split
 from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
 from sweeper.data.notes import Notes
+from sweeper.data.progress import Progress
 from sweeper.data.scan import counted, holds_images, subfolders
 from sweeper.data.splits import drawn_splits
 from sweeper.data.splitting import Rows, Splits, limit_splits
@@ -49,8 +50,10 @@ class ImageIndex:
     lists: tuple[Path, ...] = ()
 
 
-def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
+def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress = lambda *_: None) -> ImageIndex:
     """Find the images of a data set, split them, and apply the configured limit.
+
+    `progress` takes how many files have been compared, of those that must be, and how many these are.
 
     The same files give the same index whatever the order in which the file system lists them.
     Raises `DatasetError` when the layout, the labels or the splits cannot be used.
@@ -61,7 +64,7 @@ def build_index(dataset: DatasetConfig, workspace: Workspace) -> ImageIndex:
     refuse_another_level(listing, where)
     classes = listing.classes[: dataset.limit.classes]
     states = file_states(listing.root, listing.paths)
-    same = copies(listing.root, listing.paths, states, workspace.cache)
+    same = copies(listing.root, listing.paths, states, workspace.cache, progress)
     labels = label_numbers(listing)
     drawn, notes = drawn_splits(listing, labels, same, dataset)
     excluded = [workspace.root / Path(dataset.exclude).expanduser()] if dataset.exclude else []

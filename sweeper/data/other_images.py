@@ -11,12 +11,12 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.data.cache import ImageCache
 from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
-from sweeper.data.decode_all import Progress
 from sweeper.data.fingerprint import file_states
 from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, read_listing
 from sweeper.data.labels import plain
 from sweeper.data.listing import Listing, Split, enumerated
+from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 

@@ -11,12 +11,12 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.data.cache import ImageCache
 from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
-from sweeper.data.decode_all import Progress
 from sweeper.data.decoding_pool import require_guarded_script
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, build_index, check_splits
 from sweeper.data.listing import enumerated
+from sweeper.data.progress import Progress
 from sweeper.paths import Workspace
 
 logger = logging.getLogger(__name__)

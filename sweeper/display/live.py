@@ -49,8 +49,8 @@ class LiveTable:
         self._sweep: SweepConfig | None = None
         self._forecast: Forecast | None = None
         self._notes: dict[str, str] = {}
-        self._decoded = (0, 0)
-        self._decoding, self._through_backbone = (Pace("", lambda _: None) for _ in range(2))
+        self._paces: dict[str, Pace] = {}
+        self._preparing: dict[str, tuple[int, int]] = {}
         self._devices: dict[str, str] = {}
         self._live = Live(console=console, refresh_per_second=4, get_renderable=self._render, transient=True)
 
@@ -61,16 +61,11 @@ class LiveTable:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def preparing(self, done: int, total: int) -> None:
-        self._decoded = (done, total)
-        self._decoding(done, total)
-
-    def features(self, done: int, total: int) -> None:
-        """Show how many images have gone through a frozen backbone."""
-        self._through_backbone(done, total)
-        self._notes["features"] = f"features of a frozen backbone: {self._through_backbone.told(done, total)}"
-        if done == total:
-            self._notes.pop("features")
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self._preparing[what] = (done, total)
+        self._paces.setdefault(what, Pace("", lambda _: None))(done, total)
+        if total and done >= total:
+            del self._preparing[what]
 
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):
@@ -164,8 +159,7 @@ class LiveTable:
 
     def _render(self) -> RenderableType:
         parts: list[RenderableType] = []
-        if self._decoded[0] < self._decoded[1]:
-            parts.append(bar("decoding images", *self._decoded, self._decoding.told(*self._decoded)))
+        parts += [bar(what, *at, self._paces[what].told(*at)) for what, at in dict(self._preparing).items()]
         if self._sweep is not None and self._forecast is not None:
             parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
         parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)

@@ -38,9 +38,11 @@ class Pace:
             self._say(f"{self._what}: {self.told(done, total)}")
 
     def told(self, done: int, total: int) -> str:
-        """Return `300 of 1,000, 12s left`; without the time where nothing has been done yet."""
+        """Return `300 of 1,000, 12s left`; without the time where nothing has been done yet, without the whole of 0."""
         from sweeper.display.tables import duration  # only now: what it imports takes a while, and --help needs none
 
+        if not total:
+            return f"{done:,} so far"
         passed = self._clock() - self._started
         since = done - self._from
         left = f", {duration(passed * (total - done) / since)} left" if since > 0 and passed >= 1 else ""

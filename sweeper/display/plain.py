@@ -25,8 +25,7 @@ class PlainLines:
     def __init__(self, console: Console, noun: str = "trial"):
         self._console = console
         self._noun = noun
-        self._decoding = Pace("decoding images", self._say)
-        self._through_backbone = Pace("features of a frozen backbone", self._say)
+        self._paces: dict[str, Pace] = {}
         self._trouble: str | None = None
         self._told_of_delivery: float | None = None
         self._devices: set[str] = set()
@@ -42,12 +41,8 @@ class PlainLines:
     def _say(self, line: str) -> None:
         self._console.print(cells.message(line), soft_wrap=True)
 
-    def preparing(self, done: int, total: int) -> None:
-        self._decoding(done, total)
-
-    def features(self, done: int, total: int) -> None:
-        """Show how many images have gone through a frozen backbone."""
-        self._through_backbone(done, total)
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self._paces.setdefault(what, Pace(what, self._say))(done, total)
 
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):

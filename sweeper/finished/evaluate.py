@@ -24,8 +24,8 @@ from sweeper.study.trained import require_trained
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.data.decode_all import Progress
     from sweeper.data.image_set import ImageSet
+    from sweeper.data.progress import Progress
 
 Evaluated = TypeVar("Evaluated", bound=Report)
 

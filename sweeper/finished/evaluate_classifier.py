@@ -22,8 +22,8 @@ from sweeper.training.device import place
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.data.decode_all import Progress
     from sweeper.data.image_set import ImageSet
+    from sweeper.data.progress import Progress
     from sweeper.modeling.ensemble import AnyClassifier
     from sweeper.training.evaluate import Evaluation
 

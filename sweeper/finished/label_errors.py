@@ -24,6 +24,7 @@ from sweeper.data.feature_cache import FeatureCache
 from sweeper.data.image_set import ImageSet
 from sweeper.data.index import build_index
 from sweeper.data.prepare import prepare_images
+from sweeper.data.progress import Progress
 from sweeper.data.splitting import Splits
 from sweeper.errors import StudyError, StudyLocked
 from sweeper.files import AlreadyLocked, file_lock, write_whole
@@ -47,8 +48,6 @@ from sweeper.training.trainer import train
 
 if TYPE_CHECKING:
     from sweeper.config.hyperparameters import TrialConfig
-
-Progress = Callable[[int, int], None]
 
 METHOD = "study_folds"
 

@@ -25,7 +25,7 @@ VIEW = """\
 <div>
 <p><b>{{ study }}</b>: {{ ended }} of {{ budget }} trials
 {%- if best is not none %}, best {{ metric }} {{ "%.4f" % best }} (trial {{ leader }}){% endif %}
-{%- if decoding %}; decoding images: {{ decoding }}{% endif %}</p>
+{%- if preparing %}; {{ preparing }}{% endif %}</p>
 <progress max="{{ [budget, 1] | max }}" value="{{ ended }}" style="width:24em"></progress>
 <table>
 <thead><tr><th>trial</th><th>state</th><th>epoch</th><th>{{ metric }}</th><th>seconds</th></tr></thead>
@@ -71,11 +71,11 @@ class NotebookView:
         self._lines: dict[int, Line] = {}
         self._ended: set[int] = set()
         self._best: tuple[int, float] | None = None
-        self._budget, self._decoding, self._drawn_s = 0, "", 0.0
+        self._budget, self._preparing, self._drawn_s = 0, "", 0.0
         self._output: Any = None
 
-    def preparing(self, done: int, total: int) -> None:
-        self._decoding = f"{done:,} of {total:,}" if done < total else ""
+    def preparing(self, what: str, done: int, total: int) -> None:
+        self._preparing = f"{what}: {done:,} of {total:,}" if done < total else ""
         self._draw()
 
     def opened(self, sweep: SweepConfig, rows: Sequence[TrialRow], budget: int) -> None:
@@ -127,7 +127,7 @@ class NotebookView:
             budget=self._budget,
             best=best,
             leader=leader,
-            decoding=self._decoding,
+            preparing=self._preparing,
             lines=lines,
         )
 

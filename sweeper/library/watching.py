@@ -21,9 +21,9 @@ class Watching:
         self._callbacks = callbacks
         self._view = view
 
-    def preparing(self, done: int, total: int) -> None:
+    def preparing(self, what: str, done: int, total: int) -> None:
         if self._view:
-            self._view.preparing(done, total)
+            self._view.preparing(what, done, total)
 
     def opening(self, opening: Opening) -> None:
         for subject, fact in opening.facts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -16,6 +16,7 @@ from sweeper.config.searched import largest, options, smallest
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address, refresh
 from sweeper.data.index import ImageIndex, build_index
+from sweeper.data.progress import Progress
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, first_line
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import Workspace
@@ -28,7 +29,6 @@ from sweeper.study.preparation import refuse_constant_metrics, refuse_impossible
 from sweeper.training.device import described, devices_like, open_device
 
 TRIED = 4  # images of the step by which an option is tried
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

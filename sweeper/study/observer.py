@@ -12,8 +12,8 @@ from sweeper.study.opening import Opening
 class Observer(Protocol):
     """Watches a sweep; the command line's live table and plain lines are two."""
 
-    def preparing(self, done: int, total: int) -> None:
-        """So many images of the data set have been decoded."""
+    def preparing(self, what: str, done: int, total: int) -> None:
+        """This much of a step is done before trials can start, such as `decoding images`."""
 
     def opening(self, opening: Opening) -> None:
         """The study is about to begin or to go on: what it does, and what it takes for granted."""

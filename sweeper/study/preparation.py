@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sweeper.data.fetch import is_address, refresh
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import build_index
 from sweeper.data.prepare import Prepared, prepare
+from sweeper.data.progress import Tell
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.grid import grid
@@ -28,17 +30,20 @@ from sweeper.study.same_images import require_same_images
 MOST_SIZES = 8
 
 
-def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> Prepared:
-    """Decode what is not in the cache yet; returns the images in the largest size of the search space.
+def prepare_dataset(sweep: SweepConfig, workspace: Workspace, tell: Tell) -> Prepared:
+    """Fetch and decode what is not here yet; returns the images in the largest size of the search space.
+
+    `tell` takes the words for a step, how much of it is done, and how much there is.
 
     Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
     all trials on these classes.
     """
     if sweep.dataset.path and is_address(sweep.dataset.path):
-        refresh(sweep.dataset.path, workspace)
-    index = build_index(sweep.dataset, workspace)
+        refresh(sweep.dataset.path, workspace, tell)
+    index = build_index(sweep.dataset, workspace, partial(tell, "comparing files of equal size"))
     refuse_constant_metrics(sweep, len(index.classes))
-    prepared = [prepare(sweep.dataset, size, workspace, progress, index) for size in decoded_sizes(sweep)]
+    decoding = partial(tell, "decoding images")
+    prepared = [prepare(sweep.dataset, size, workspace, decoding, index) for size in decoded_sizes(sweep)]
     return prepared[-1]
 
 

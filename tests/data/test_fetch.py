@@ -97,3 +97,16 @@ def test_an_address_begins_with_the_name_of_its_file_system(name: str) -> None:
 @pytest.mark.parametrize("name", ["photos", "/a/b", "C:/a", "a:b"])
 def test_a_path_of_this_machine_is_not_an_address(name: str) -> None:
     assert not is_address(name)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_how_much_has_come_is_told(photos: Path, workspace: Workspace, archive: bool) -> None:
+    memory, told = fsspec.filesystem("memory"), list[tuple[str, int, int]]()
+    if archive:
+        (photos / "large.bin").write_bytes(bytes(3_500_000))
+        memory.put(str(packed(photos, "photos.tar")), "/told/photos.tar")
+    else:
+        memory.put(str(photos), "/told/photos", recursive=True)
+    refresh(f"memory://told/{'photos.tar' if archive else 'photos'}", workspace, lambda *at: told.append(at))
+    assert told[-1] == (("fetching the images, megabytes", 3, 3) if archive else ("fetching the images, files", 10, 10))
+    assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)

@@ -43,3 +43,7 @@ def test_without_anything_done_no_time_is_foretold() -> None:
     clock.now += 60
     assert pace.told(0, 50) == "0 of 50"
     assert pace.told(50, 50) == "50 of 50"
+
+
+def test_of_a_whole_that_nobody_knows_only_what_is_done_is_told() -> None:
+    assert Pace("downloading", lambda _: None).told(34, 0) == "34 so far"

@@ -52,6 +52,14 @@ def test_the_drawn_splits_keep_copies_together(tmp_path: Path, test_fraction: fl
     assert "63 images are exact copies of others, in the same split as these" in index.notes.facts()
 
 
+def test_it_is_told_how_many_files_have_been_compared_and_that_only_once(tmp_path: Path) -> None:
+    copied(tmp_path, {"a": 12, "b": 9}, times=1)
+    dataset, told = DatasetConfig(path=str(tmp_path / "d")), list[tuple[int, int]]()
+    for _ in range(2):
+        build_index(dataset, Workspace(tmp_path), lambda *at: told.append(at))
+    assert told == [(42, 42)]
+
+
 @pytest.mark.parametrize(("val", "test"), [(0.2, 0.0), (0.3, 0.2)])
 def test_a_study_draws_the_splits_that_data_split_writes(tmp_path: Path, val: float, test: float) -> None:
     copied(tmp_path, {"a": 14, "b": 11}, times=1)

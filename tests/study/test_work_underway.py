@@ -1,4 +1,4 @@
-"""Features that a worker computes are followed by the file that it writes."""
+"""What a worker computes or downloads before its first epoch is followed by the file that it writes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.paths import Workspace
-from sweeper.study.feature_progress import features_underway, watching_features
+from sweeper.study.work_underway import FEATURES, WEIGHTS, features_underway, watching_work, weights_underway
 
 ROWS, WIDTH, PART = 4096, 256, 1024
 
@@ -47,15 +48,41 @@ def test_the_end_is_told_once_the_file_is_whole(tmp_path: Path) -> None:
     part = workspace.features / "features.npy.part"
     with part.open("wb") as file:
         np.save(file, np.zeros((8, 4), dtype=np.float32)[:6])
-    told = list[tuple[int, int]]()
+    told = list[tuple[str, int, int]]()
 
-    def tell(done: int, total: int) -> None:
+    def tell(what: str, done: int, total: int) -> None:
         if not told:
             part.unlink()
-        told.append((done, total))
+        told.append((what, done, total))
         if len(told) > 1:
             ended.set()
 
-    with watching_features(workspace, tell):
+    with watching_work(workspace, tell):
         assert ended.wait(60)
-    assert told[:2] == [(6, 6), (6, 6)]
+    assert told[:2] == [(FEATURES, 6, 6), (FEATURES, 6, 6)]
+
+
+def test_weights_that_come_from_the_hub_are_counted_until_they_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = tmp_path / "models--timm--resnet18" / "blobs" / "abc.incomplete"
+    coming.parent.mkdir(parents=True)
+    coming.write_bytes(b"0" * 3_500_000)
+    assert weights_underway(tmp_path) == (3, 0)
+    monkeypatch.setattr("sweeper.study.work_underway.hub_cache", lambda: tmp_path)
+    told, ended = list[tuple[str, int, int]](), threading.Event()
+
+    def tell(what: str, done: int, total: int) -> None:
+        if not told:
+            coming.rename(coming.with_suffix(""))
+        told.append((what, done, total))
+        if len(told) > 1:
+            ended.set()
+
+    with watching_work(Workspace(tmp_path), tell):
+        assert ended.wait(60)
+    assert told[:2] == [(WEIGHTS, 3, 0), (WEIGHTS, 3, 3)]
+    left = coming.parent / "old.incomplete"
+    left.write_bytes(b"0")
+    os.utime(left, (0, 0))
+    assert weights_underway(tmp_path) is None
