@@ -18,6 +18,7 @@ from sweeper.commands.diff import diff
 from sweeper.commands.doctor import doctor
 from sweeper.commands.evaluate import evaluate
 from sweeper.commands.extend import extend
+from sweeper.commands.help import Command, Group
 from sweeper.commands.init import NameMayLack, init
 from sweeper.commands.leaving import ToldToLeave, heed_sigterm
 from sweeper.commands.list import list_studies
@@ -35,12 +36,15 @@ from sweeper.commands.sync import sync
 from sweeper.commands.terminal import refuse, say
 from sweeper.commands.train import train
 from sweeper.commands.watch import watch
-from sweeper.credentials import log_without_credentials
+from sweeper.credentials import log_more, log_without_credentials
 from sweeper.errors import SweeperError
+
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="Search hyperparameters of image classifiers: a YAML search space in, the best model out.",
     no_args_is_help=True,
+    cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -55,6 +59,7 @@ def main() -> None:
     try:
         app()
     except SweeperError as error:
+        logger.debug("raised here", exc_info=error)
         refuse(f"error: {error}")
         sys.exit(error.exit_code)
     except ToldToLeave:
@@ -92,12 +97,22 @@ OF_ITS_KIND = {"init": NameMayLack}
 
 for group, commands in GROUPS.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=group, cls=OF_ITS_KIND.get(name))(command)
+        app.command(name, rich_help_panel=group, cls=OF_ITS_KIND.get(name, Command))(command)
 app.add_typer(data.app, name="data", rich_help_panel="Data, records and this machine")
 
 
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    if show:
+def before_any_command(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say on standard error what is being done: sweeper -v run ...")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Say all of that, with what libraries say and where an error comes from.")
+    ] = False,
+) -> None:
+    if version:
         say(__version__)
         raise typer.Exit
+    if verbose or debug:
+        log_more(debug=debug)

@@ -67,6 +67,15 @@ def log_without_credentials(level: int, line: str) -> None:
     sys.excepthook = _tell_traceback
 
 
+def log_more(*, debug: bool) -> None:
+    """Show what sweeper notes while it works; to `debug` it, more of that, and what the libraries note."""
+    logging.getLogger("sweeper").setLevel(logging.DEBUG if debug else logging.INFO)
+    if debug:
+        logging.getLogger().setLevel(logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(HidingFormatter("%(asctime)s %(name)s: %(message)s"))
+
+
 def hide_in(*libraries: str) -> None:
     """Let the log handlers that libraries have brought along hide the same."""
     for handler in (handler for name in libraries for handler in logging.getLogger(name).handlers):

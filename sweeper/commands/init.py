@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from sweeper.commands.copying import copy_example
+from sweeper.commands.help import Command
 from sweeper.commands.options import DeviceOption, ForceOption, device_named
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import ask, say, waiting
@@ -19,7 +19,7 @@ SPACE = Path("space.yaml")
 HOURS = 2.0
 
 
-class NameMayLack(TyperCommand):
+class NameMayLack(Command):
     """A command whose `--example` may stand without a name: it then lists the names."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

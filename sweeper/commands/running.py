@@ -16,7 +16,7 @@ from sweeper.commands.notifying import tell_of_end, telling_of_errors
 from sweeper.commands.ranking import say_whether_it_held, with_best_backbones
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
-from sweeper.commands.terminal import out, say, show
+from sweeper.commands.terminal import out, say, show, waiting
 from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
 
@@ -55,6 +55,7 @@ def run_and_tell(
     from sweeper.display.tables import ranked_table
     from sweeper.engines.starting import clock_of
     from sweeper.standings.ranking import ranked
+    from sweeper.study.hub_weights import refuse_weights_out_of_reach
     from sweeper.study.runner import Runner
     from sweeper.study.single_images import refuse_single_images
     from sweeper.tracking.mlflow_store import default_tracking_uri
@@ -63,6 +64,7 @@ def run_and_tell(
     uri = tracking_uri or default_tracking_uri(workspace)
     runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
     with telling_of_errors(sweep, workspace):
+        refuse_weights_out_of_reach(sweep)
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
         chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
         sweep = chosen.sweep
@@ -138,7 +140,8 @@ def check_names(used: NamesUsed) -> list[tuple[str, str]]:
     """Return a key and a message for every name in a search space that cannot be used."""
     from sweeper.modeling.name_check import check_apart
 
-    return check_apart(used, meanwhile=_import_the_driver)
+    with waiting("loading PyTorch, timm and MLflow"):
+        return check_apart(used, meanwhile=_import_the_driver)
 
 
 def _import_the_driver() -> None:

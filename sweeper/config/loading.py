@@ -31,7 +31,7 @@ NameCheck = Callable[[NamesUsed], Iterable[tuple[str, str]]]
 def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck | None = None) -> SweepConfig:
     """Read, override and validate a search space.
 
-    `check_names` returns which names (of backbones, optimizers, files) do not exist.
+    `check_names` returns which names (of backbones, optimizers, files) do not exist; it is asked if the rest is right.
 
     Raises ConfigError with every problem found, in the order of the file.
     """
@@ -71,9 +71,9 @@ def validated(document: Document, overrides: Sequence[str], check_names: NameChe
     for place, message in contradictions(config) if config else ():
         problems.append(Problem(document.where(place), dotted(place), message))
     problems += _queue_problems(document, config) if config else []
-    used = NamesUsed(document.data)
-    for key, message in check_names(used) if check_names else ():
-        problems.append(Problem(document.where(used.keys[key]), key, message))
+    if check_names and not problems:  # it takes seconds, and a mistake in the file is told without
+        used = NamesUsed(document.data)
+        problems = [Problem(document.where(used.keys[key]), key, message) for key, message in check_names(used)]
     if problems or config is None:
         raise ConfigError(sorted(problems, key=_position))
     return config

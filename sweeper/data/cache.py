@@ -13,6 +13,7 @@ their content:
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from sweeper.errors import DatasetError
 from sweeper.files import AlreadyLocked, file_lock, put_in_place, write_whole
 from sweeper.safeguards.witness import require_as_written, vouch
 from sweeper.seal import sealed, unsealed
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED = ("*.partial", "*.digests.part", "*.json.part")
 """What a killed builder of the images of a key leaves: KEY.PID.partial, KEY.digests.part, KEY.json.part."""
@@ -87,6 +90,7 @@ class ImageCache:
                     found = self._map(key, entry, len(index.paths))
         if found.bad and not skip_bad:
             raise bad_images(index, found.bad)
+        logger.info("decoded images: %s", self.folder / f"{found.name}.npy")
         return found
 
     def _key(self, index: ImageIndex, states: FileStates) -> str:

@@ -87,7 +87,9 @@ def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) ->
             if file.name.endswith(ARCHIVES):
                 _unpack(file, into)
         else:
-            files.get(path, str(into), recursive=True, callback=_telling(tell, "fetching the images, files and folders", 1))
+            files.get(
+                path, str(into), recursive=True, callback=_telling(tell, "fetching the images, files and folders", 1)
+            )
         shutil.rmtree(folder.content, ignore_errors=True)
         folder.content.parent.mkdir(parents=True, exist_ok=True)
         into.replace(folder.content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -35,6 +36,8 @@ from sweeper.engines.protocol import (
 from sweeper.engines.worker import worker_main
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
+
+logger = logging.getLogger(__name__)
 
 MOST_WORKERS = 32
 CRASHES = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"}
@@ -113,6 +116,7 @@ class LocalEngine:
         log = self._folder.worker_logs / f"worker-{number}.log"
         process = start_prepared(worker_main, (theirs, setup, log), f"sweeper-worker-{number}")
         theirs.close()
+        logger.info("worker %d started on device %d, process %s; it prints to %s", number, device, process.pid, log)
         return Slot(process, ours, log, number, device, self._workers, failed_starts)
 
     @property

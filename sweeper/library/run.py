@@ -24,6 +24,7 @@ from sweeper.paths import Workspace
 from sweeper.search.stored_studies import storage_url
 from sweeper.study.backbone_ranking import left_out, rank_backbones
 from sweeper.study.deadline import Deadline
+from sweeper.study.hub_weights import refuse_weights_out_of_reach
 from sweeper.study.result import SweepResult
 from sweeper.study.runner import Runner
 from sweeper.study.single_images import refuse_single_images
@@ -83,6 +84,7 @@ def run(
         raise KeyboardInterrupt
     sweep = ranked.sweep
     refuse_single_images(sweep)
+    refuse_weights_out_of_reach(sweep)
     result = runner.run(sweep, watching, deadline=deadline)
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)

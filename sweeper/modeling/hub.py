@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import urllib.error
 from collections.abc import Iterator
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 SHOWN = 8  # names of weights that a message lists
 OURS = "timm/"  # the hub's repositories that timm takes weights from
+HUB = "https://huggingface.co"
+PATIENCE_S = 3.0
 
 
 def is_out_of_reach(error: BaseException) -> bool:
@@ -50,6 +55,33 @@ def cached_names() -> list[str]:
     except (CacheNotFound, OSError, ValueError):
         return []
     return sorted(repo.repo_id.removeprefix(OURS) for repo in found if repo.repo_id.startswith(OURS) and repo.nb_files)
+
+
+def is_cached(backbone: str) -> bool:
+    """Return whether the hub's cache on this machine holds weights of an architecture."""
+    wanted, _, tag = backbone.partition(".")
+    return any(
+        name.partition(".")[0] == wanted and (not tag or name.partition(".")[2] == tag) for name in cached_names()
+    )
+
+
+def hub_answers() -> bool:
+    """Return whether the model hub takes a connection; by a setting to use none it does not.
+
+    Behind a proxy nobody knows before the first download, and it is taken to answer.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return False
+    parts = urlsplit(os.environ.get("HF_ENDPOINT") or HUB)
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname or ""):
+        return True
+    try:
+        socket.create_connection(
+            (parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)), PATIENCE_S
+        ).close()
+    except OSError:
+        return False
+    return True
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -30,6 +30,11 @@ def untrainable_on_one_apart(content: str) -> list[str]:
     return ask_apart(untrainable_on_one, content, lambda: None)
 
 
+def backbones_out_of_reach_apart(content: str) -> list[str]:
+    """Return the backbones of a search space, given as JSON, that cannot get their weights from the model hub now."""
+    return ask_apart(backbones_out_of_reach, content, lambda: None)
+
+
 def ask_apart(question: Callable[[A], T], about: A, meanwhile: Callable[[], object]) -> T:
     """Return the answer to a question that needs torch, from a process of its own."""
     if "torch" in sys.modules:  # there is nothing to be spared
@@ -77,6 +82,12 @@ def untrainable_on_one(content: str) -> list[str]:
     from sweeper.modeling import single_images
 
     return single_images.untrainable_on_one(content)
+
+
+def backbones_out_of_reach(content: str) -> list[str]:
+    from sweeper.modeling import hub_weights
+
+    return hub_weights.backbones_out_of_reach(content)
 
 
 def _answer(connection: Connection, question: Callable[[A], T], about: A) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -36,6 +37,8 @@ from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.tensorboard import event_files
 
+logger = logging.getLogger(__name__)
+
 
 def run_sweep(
     sweep: SweepConfig,
@@ -63,6 +66,7 @@ def run_sweep(
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
     StudyChanged when its search space differs and DatasetError when the images cannot be used.
     """
+    logger.info("study %s in %s, its records go to %s", sweep.study, storage_url, tracking_uri)
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)

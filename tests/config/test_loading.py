@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeper.config.loading import load_sweep
+from sweeper.config.names_to_check import NamesUsed
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, Problem
 
@@ -124,16 +125,25 @@ def test_an_override_without_a_value_is_explained(tmp_path: Path) -> None:
     assert "KEY=VALUE" in problem.message
 
 
-def test_names_are_checked_where_they_stand_even_beside_other_mistakes(tmp_path: Path) -> None:
+def test_names_are_checked_where_they_stand_once_all_else_is_right(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
-    file.write_text(
-        "study: s\ndataset: {builtin: digits}\nsearch:\n  batch_size: x\n  backbone:\n    choice:\n    - resnet5O\n"
-    )
-    with pytest.raises(ConfigError) as caught:
-        load_sweep(file, check_names=lambda used: [(key, f"unknown {name}") for key, name in used.backbones])
-    assert [str(problem) for problem in caught.value.problems][
-        1
-    ] == f"{file}:7: search.backbone.choice[0]: unknown resnet5O"
+    right = "study: s\ndataset: {builtin: digits}\nsearch:\n  backbone:\n    choice:\n    - resnet5O\n"
+    asked: list[str] = []
+
+    def check(used: NamesUsed) -> list[tuple[str, str]]:
+        asked.append("")
+        return [(key, f"unknown {name}") for key, name in used.backbones]
+
+    for text, told in (
+        (right, f"{file}:6: search.backbone.choice[0]: unknown resnet5O"),
+        (f"{right}  batch_size: x\n", f"{file}:7: search.batch_size: should be"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            load_sweep(file, check_names=check)
+        (problem,) = caught.value.problems
+        assert str(problem).startswith(told)
+    assert len(asked) == 1, "loading torch for it takes seconds"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -45,6 +46,24 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (place / "snapshots" / "abc").mkdir(parents=True)
         state = timm.create_model(name).state_dict()
         save_file(state, place / "snapshots" / "abc" / "model.safetensors")
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("ranked", [True, False])
+def test_weights_that_are_not_here_and_cannot_come_are_refused_before_anything_is_made(
+    tmp_path: Path, ranked: bool
+) -> None:
+    names = ["test_vit2", "test_vit3"] if ranked else ["test_resnet", "test_vit2"]
+    space: dict[str, Any] = {**SPACE, "search": {**SPACE["search"], "backbone": {"choice": names}}}  # type: ignore[dict-item]
+    if not ranked:
+        del space["backbone_ranking"]
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
+    refused = sweeper("run", "space.yaml", "--no-report", folder=tmp_path)
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "search.pretrained: the pretrained weights of" in refused.stderr
+    assert "test_vit2" in refused.stderr
+    assert "test_resnet are" not in refused.stderr
+    assert not (tmp_path / ".sweeper").exists()
 
 
 @pytest.mark.usefixtures("hub")

@@ -8,15 +8,17 @@ from sweeper.commands.data.check import check
 from sweeper.commands.data.clean import clean
 from sweeper.commands.data.label_errors import label_errors
 from sweeper.commands.data.split import split
+from sweeper.commands.help import Command, Group
 
 app = typer.Typer(
     help="Split, check and clean a data set; nothing is ever deleted.",
     no_args_is_help=True,
+    cls=Group,
     rich_markup_mode="markdown",
 )
 
 
-app.command()(split)
-app.command()(check)
-app.command()(clean)
-app.command("label-errors")(label_errors)
+app.command(cls=Command)(split)
+app.command(cls=Command)(check)
+app.command(cls=Command)(clean)
+app.command("label-errors", cls=Command)(label_errors)
