@@ -21,7 +21,7 @@ Every command, argument and option. `sweeper COMMAND --help` says the same in th
 this page from it. What a command ends with is in the table of [exit codes](../README.md#exit-codes).
 
 `sweeper --version` prints the version. `sweeper -v COMMAND` says on standard error what is being done, and `sweeper
---debug COMMAND` all of it, with what libraries say and where an error comes from. `sweeper --install-completion` completes
+--debug COMMAND` all of it, with what libraries say and where an error comes from. `--install-completion` completes
 commands, options and the names of studies in your shell.
 """
 
