@@ -14,9 +14,9 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.stored_trial import CARD, EPOCHS
 from sweeper.search.study_store import StudyStore
+from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
-from sweeper.study.continue_from import kept_start
 from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import leased
@@ -27,7 +27,7 @@ from sweeper.study.model_files import pin_model_files, require_same_model_files,
 from sweeper.study.observer import Observer
 from sweeper.study.opening import Opening
 from sweeper.study.preparation import images_guarded, refuse_impossible
-from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.pretrained import pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
@@ -92,8 +92,7 @@ def run_sweep(
                 folder,
                 Outbox(workspace, folder, card),
                 observer,
-                weights=kept_files(weights, workspace),
-                start=kept_start(workspace, folder),
+                beginning=beginning_of(card, folder, workspace),
                 events=events,
                 before_trials=partial(require_same_model_files, store),
                 clock=clock,
