@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_field
 
-from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.frozen import Frozen
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
 from sweeper.credentials import hide_credentials
 from sweeper.files import read_parsed, write_sealed

@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from sweeper.config.bounds import (
     Alpha,
@@ -42,6 +34,7 @@ from sweeper.config.bounds import (
     Whole,
     Width,
 )
+from sweeper.config.frozen import Frozen, name_of, named
 from sweeper.config.weights import is_a_source
 
 ClassificationMetric = Literal[
@@ -56,21 +49,6 @@ ClassificationMetric = Literal[
 ]
 ReconstructionMetric = Literal["train/loss", "train/psnr", "val/loss", "val/psnr", "val/ssim"]
 Metric = Literal[ClassificationMetric, ReconstructionMetric]
-
-
-class Frozen(BaseModel):
-    """A configuration model: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def named(value: Any) -> Any:
-    """Let `scheduler: cosine` stand for `scheduler: {name: cosine}`."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-def name_of(value: Any) -> Any:
-    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
 
 
 class HeadConfig(Frozen):

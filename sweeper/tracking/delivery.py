@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field
 
 from sweeper.config.flatten import flatten
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.errors import TrackingError
 from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
 from sweeper.identity import Identity
