@@ -31,11 +31,12 @@ from sweeper.config.bounds import (
     RateFactor,
     Real,
     Share,
+    Temperature,
     Whole,
     Width,
 )
 from sweeper.config.frozen import Frozen, name_of, named
-from sweeper.config.weights import is_a_source
+from sweeper.config.weights import is_a_source, is_a_teacher
 
 ClassificationMetric = Literal[
     "train/loss",
@@ -309,6 +310,38 @@ class UnfreezingConfig(Frozen):
     )
 
 
+class NoTeacherConfig(Frozen):
+    """The labels alone."""
+
+    name: Literal["none"]
+
+
+class DistillationConfig(Frozen):
+    """A trained classifier whose probabilities count beside the labels (Hinton et al., arXiv 1503.02531)."""
+
+    name: Annotated[str, AfterValidator(is_a_teacher)] = Field(
+        description="study:NAME/best or study:NAME/NUMBER: a trial of another study; a path: the folder of an export. "
+        "It must know the same classes in the same order."
+    )
+    temperature: Temperature = Field(
+        2.0, description="What the scores of both are divided by: higher ones show more of the less likely classes."
+    )
+    weight: Annotated[Real, Field(gt=0, le=1)] = Field(
+        0.5, description="Part of the loss that the teacher has; the labels have the rest."
+    )
+
+
+def teacher_kind(value: Any) -> str:
+    return "none" if name_of(value) == "none" else "teacher"
+
+
+TeacherConfig = Annotated[
+    Annotated[NoTeacherConfig, Tag("none")] | Annotated[DistillationConfig, Tag("teacher")],
+    Discriminator(teacher_kind),
+    BeforeValidator(named),
+]
+
+
 TestTimeAugmentation = Literal["none", "flip"]
 
 
@@ -347,6 +380,11 @@ class TrialConfig(Frozen):
         "when it is validated and in its export. This doubles the cost of a prediction.",
     )
     label_smoothing: Rate = 0.0
+    teacher: TeacherConfig = Field(
+        NoTeacherConfig(name="none"),
+        description="A trained classifier to learn from: study:NAME/best, or the folder of an export. It sees the same "
+        "augmented images (arXiv 2106.05237), which costs its forward pass in each step; heads then train on images.",
+    )
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()
     gradient_clip: Norm | None = Field(None, description="Largest allowed norm of all gradients together.")

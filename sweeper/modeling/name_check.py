@@ -50,6 +50,22 @@ def ask_apart(question: Callable[[A], T], about: A, meanwhile: Callable[[], obje
     return answer
 
 
+def defining_files_apart(names: tuple[str, ...], model_files: tuple[str, ...]) -> dict[str, str | None]:
+    """Return the model file that defines each architecture, None where timm does; those that nobody knows are left out.
+
+    Raises ConfigError for a model file that cannot be loaded.
+    """
+    return ask_apart(defining_files, (names, model_files), lambda: None)
+
+
+def defining_files(asked: tuple[tuple[str, ...], tuple[str, ...]]) -> dict[str, str | None]:
+    from sweeper.modeling.registry import backbone_problems, defined_in, load_model_files
+
+    names, model_files = asked
+    load_model_files(model_files)
+    return {name: defined_in(name, model_files) for name in names if not backbone_problems(name)}
+
+
 def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sweeper.config.engine import SimulateConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard
+from sweeper.data.index import ImageIndex
 from sweeper.data.prepare import Prepared
 from sweeper.paths import Workspace
 from sweeper.results import SIMULATED
@@ -28,13 +29,17 @@ class Material:
 
 
 def material_of(
-    sweep: SweepConfig, workspace: Workspace, workers: str | None, progress: Callable[[int, int], None]
+    sweep: SweepConfig,
+    workspace: Workspace,
+    workers: str | None,
+    progress: Callable[[int, int], None],
+    require: Callable[[ImageIndex], object],
 ) -> Material:
-    """Decode the images that are not in the cache yet; a simulation reads none. Raises as `prepare_dataset` does."""
+    """Decode the images that are not in the cache yet; a simulation reads none. All as of `prepare_dataset`."""
     if isinstance(sweep.engine, SimulateConfig):
         tags = {SIMULATED_TAG: f"nothing was trained; seed {sweep.engine.seed}"}
         return Material(_no_images(sweep), simulated_opening(sweep, sweep.engine, workers), tags=tags)
-    prepared = prepare_dataset(sweep, workspace, progress)
+    prepared = prepare_dataset(sweep, workspace, progress, require)
     return Material(dataset_card(sweep, prepared), opening(sweep, prepared, workers), prepared)
 
 

@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
 from sweeper.data.fetch import is_address, refresh
 from sweeper.data.image_guard import ImagesAtStart
-from sweeper.data.index import build_index
+from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.prepare import Prepared, prepare
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.paths import StudyFolder, Workspace
@@ -28,9 +28,15 @@ from sweeper.study.same_images import require_same_images
 MOST_SIZES = 8
 
 
-def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable[[int, int], None]) -> Prepared:
+def prepare_dataset(
+    sweep: SweepConfig,
+    workspace: Workspace,
+    progress: Callable[[int, int], None],
+    require: Callable[[ImageIndex], object] = lambda _: None,
+) -> Prepared:
     """Decode what is not in the cache yet; returns the images in the largest size of the search space.
 
+    `require` refuses, before any is decoded, images that the study cannot be run on.
     Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
     all trials on these classes.
     """
@@ -38,6 +44,7 @@ def prepare_dataset(sweep: SweepConfig, workspace: Workspace, progress: Callable
         refresh(sweep.dataset.path, workspace)
     index = build_index(sweep.dataset, workspace)
     refuse_constant_metrics(sweep, len(index.classes))
+    require(index)
     prepared = [prepare(sweep.dataset, size, workspace, progress, index) for size in decoded_sizes(sweep)]
     return prepared[-1]
 

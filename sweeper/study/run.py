@@ -31,6 +31,7 @@ from sweeper.study.pretrained import pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
+from sweeper.study.teachers import pin_teachers, require_same_classes, told
 from sweeper.study.time_limit import Clock
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox
@@ -73,7 +74,9 @@ def run_sweep(
         stored = read_card(folder)
         require_same_kind(sweep, stored)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
-        material = material_of(sweep, workspace, workers, observer.preparing)
+        teachers = pin_teachers(sweep, stored.teachers if stored else {}, workspace, storage_url, tracking_uri)
+        fits = partial(require_same_classes, teachers, sweep)
+        material = material_of(sweep, workspace, workers, observer.preparing, fits)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):
@@ -83,9 +86,10 @@ def run_sweep(
                 observer.retrying(store.retry_failed())
             source = read_lineage(folder)
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
-            card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
+            card = study_card(sweep, material.card, folder, tracking_uri, weights, teachers, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            limit, opening = _limited(deadline, store, material.opening)
+            opening = replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts))
+            limit, opening = _limited(deadline, store, opening)
             observer.opening(opening)
             driver = Driver(
                 store,

@@ -24,6 +24,7 @@ from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import (
     EpochMetrics,
+    PinnedTeacher,
     PinnedWeights,
     TrialOutcome,
     TrialSpec,
@@ -71,6 +72,7 @@ class StudyCard(Frozen):
     tags: dict[str, str]
     dataset: dict[str, Any]
     pretrained: dict[str, PinnedWeights] = Field({})
+    teachers: dict[str, PinnedTeacher] = Field({})
     experiment_tags: dict[str, str] = Field({})
     """What the experiment itself bears: the view that MLflow's page shows of it."""
 
