@@ -326,9 +326,7 @@ class DistillationConfig(Frozen):
     temperature: Temperature = Field(
         2.0, description="What the scores of both are divided by: higher ones show more of the less likely classes."
     )
-    weight: Annotated[Real, Field(gt=0, le=1)] = Field(
-        0.5, description="Part of the loss that the teacher has; the labels have the rest."
-    )
+    weight: Fraction = Field(0.5, description="Part of the loss that the teacher has; the labels have the rest.")
 
 
 def teacher_kind(value: Any) -> str:
@@ -383,7 +381,8 @@ class TrialConfig(Frozen):
     teacher: TeacherConfig = Field(
         NoTeacherConfig(name="none"),
         description="A trained classifier to learn from: study:NAME/best, or the folder of an export. It sees the same "
-        "augmented images (arXiv 2106.05237), which costs its forward pass in each step; heads then train on images.",
+        "augmented images (arXiv 2106.05237), which costs its forward pass in each step; a head on a frozen backbone "
+        "then trains on images, not on stored features.",
     )
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()

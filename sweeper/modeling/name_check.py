@@ -10,10 +10,13 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TypeVar
 
 from sweeper.child_process import live_with_parent, prepare_processes, start_prepared
 from sweeper.config.names_to_check import NamesUsed
+from sweeper.config.weights import PREFIX
+from sweeper.paths import ExportFolder
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -70,7 +73,16 @@ def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 
     named = check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
-    return [*named, *_missing_devices(used)]
+    return [*named, *_missing_exports(used), *_missing_devices(used)]
+
+
+def _missing_exports(used: NamesUsed) -> Problems:
+    """Return which teachers are no folders of exports; those of studies the study itself looks up."""
+    from sweeper.modeling.registry import is_file
+
+    folders = [(key, name) for key, name in used.teachers if name != "none" and not name.startswith(PREFIX)]
+    rule = "is not the folder of an export, which has a config.json; name one, or study:NAME/best"
+    return [(key, f"{name} {rule}") for key, name in folders if not is_file(ExportFolder(Path(name)).config)]
 
 
 def _missing_devices(used: NamesUsed) -> Problems:
