@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 
 
 def new_id() -> str:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_field
 
-from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.frozen import Frozen
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.task import CLASSIFICATION, TaskConfig
 from sweeper.credentials import hide_credentials
 from sweeper.files import read_parsed, write_sealed
@@ -31,6 +32,16 @@ class Repeats(Frozen):
     seed_number: int
 
 
+class Teacher(Frozen):
+    """A trained classifier that a trial learns from: the file of its weights, and the networks that these are of."""
+
+    weights: str
+    digest: str
+    networks: tuple[TrialConfig, ...]
+    """One, or each member of an ensemble."""
+    classes: int
+
+
 class TrialSpec(Frozen):
     """One trial as its worker gets it."""
 
@@ -43,6 +54,8 @@ class TrialSpec(Frozen):
     task: TaskConfig = CLASSIFICATION
     weights: str | None = None
     """The file that holds what `config.pretrained` refers to, where that is a trial of another study."""
+    teacher: Teacher | None = None
+    """What `config.teacher` names."""
     memory_kills: int = 0
     """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
     start: TrialStart | None = None
@@ -94,6 +107,13 @@ class PinnedWeights(Frozen):
     @property
     def origin(self) -> str:
         return "" if self.study is None else f" = trial {self.trial} (MLflow run {self.run_id or 'not delivered yet'})"
+
+
+class PinnedTeacher(PinnedWeights):
+    """What a teacher's name stood for when a study began: its networks, and its classes as they were told apart."""
+
+    networks: tuple[TrialConfig, ...]
+    classes: tuple[str, ...]
 
 
 class EpochMetrics(Frozen):

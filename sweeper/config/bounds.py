@@ -47,6 +47,7 @@ Decay = Annotated[Real, Field(ge=0, le=1e3)]
 Norm = Annotated[Real, Field(ge=1e-9, le=1e6)]
 Divisor = Annotated[Real, Field(ge=1, le=1e9)]
 Alpha = Annotated[Real, Field(ge=0, le=100)]
+Temperature = Annotated[Real, Field(ge=0.1, le=100)]
 Change = Annotated[Real, Field(ge=0, le=1e6)]
 Epsilon = Annotated[Real, Field(ge=1e-30, le=1)]
 

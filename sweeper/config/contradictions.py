@@ -17,7 +17,7 @@ SSIM_WINDOW = 11
 LONGEST_RANKED = 90
 """Letters of a study's name that leaves room for that of the study which ranks its backbones."""
 
-WITHOUT_EFFECT = ("head", "label_smoothing", "unfreezing", "test_time_augmentation")
+WITHOUT_EFFECT = ("head", "label_smoothing", "unfreezing", "test_time_augmentation", "teacher")
 """What only a classifier has."""
 
 

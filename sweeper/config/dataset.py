@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from sweeper.config.bounds import Images, ImageSide, Real, Seed, Share, Whole
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 
 Layout = Literal["folder", "tiny-imagenet", "csv"]
 

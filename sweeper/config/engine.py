@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, model_validator
 
 from sweeper.config.bounds import LONGEST_S, Probability, Real, Seconds, Seed, Whole, duration
-from sweeper.config.hyperparameters import Frozen, named
+from sweeper.config.frozen import Frozen, named
 
 
 class LocalConfig(Frozen):

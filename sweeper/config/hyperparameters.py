@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from sweeper.config.bounds import (
     Alpha,
@@ -39,10 +31,12 @@ from sweeper.config.bounds import (
     RateFactor,
     Real,
     Share,
+    Temperature,
     Whole,
     Width,
 )
-from sweeper.config.weights import is_a_source
+from sweeper.config.frozen import Frozen, name_of, named
+from sweeper.config.weights import is_a_source, is_a_teacher
 
 ClassificationMetric = Literal[
     "train/loss",
@@ -56,21 +50,6 @@ ClassificationMetric = Literal[
 ]
 ReconstructionMetric = Literal["train/loss", "train/psnr", "val/loss", "val/psnr", "val/ssim"]
 Metric = Literal[ClassificationMetric, ReconstructionMetric]
-
-
-class Frozen(BaseModel):
-    """A configuration model: immutable, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def named(value: Any) -> Any:
-    """Let `scheduler: cosine` stand for `scheduler: {name: cosine}`."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-def name_of(value: Any) -> Any:
-    return value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
 
 
 class HeadConfig(Frozen):
@@ -331,6 +310,36 @@ class UnfreezingConfig(Frozen):
     )
 
 
+class NoTeacherConfig(Frozen):
+    """The labels alone."""
+
+    name: Literal["none"]
+
+
+class DistillationConfig(Frozen):
+    """A trained classifier whose probabilities count beside the labels (Hinton et al., arXiv 1503.02531)."""
+
+    name: Annotated[str, AfterValidator(is_a_teacher)] = Field(
+        description="study:NAME/best or study:NAME/NUMBER: a trial of another study; a path: the folder of an export. "
+        "It must know the same classes in the same order."
+    )
+    temperature: Temperature = Field(
+        2.0, description="What the scores of both are divided by: higher ones show more of the less likely classes."
+    )
+    weight: Fraction = Field(0.5, description="Part of the loss that the teacher has; the labels have the rest.")
+
+
+def teacher_kind(value: Any) -> str:
+    return "none" if name_of(value) == "none" else "teacher"
+
+
+TeacherConfig = Annotated[
+    Annotated[NoTeacherConfig, Tag("none")] | Annotated[DistillationConfig, Tag("teacher")],
+    Discriminator(teacher_kind),
+    BeforeValidator(named),
+]
+
+
 TestTimeAugmentation = Literal["none", "flip"]
 
 
@@ -369,6 +378,12 @@ class TrialConfig(Frozen):
         "when it is validated and in its export. This doubles the cost of a prediction.",
     )
     label_smoothing: Rate = 0.0
+    teacher: TeacherConfig = Field(
+        NoTeacherConfig(name="none"),
+        description="A trained classifier to learn from: study:NAME/best, or the folder of an export. It sees the same "
+        "augmented images (arXiv 2106.05237), which costs its forward pass in each step; a head on a frozen backbone "
+        "then trains on images, not on stored features.",
+    )
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()
     gradient_clip: Norm | None = Field(None, description="Largest allowed norm of all gradients together.")

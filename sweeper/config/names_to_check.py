@@ -24,6 +24,7 @@ class NamesUsed:
         self.backbones = self._names(("search", "backbone"), search.get("backbone"))
         self.optimizers = self._names(("search", "optimizer"), search.get("optimizer"))
         self.pretrained = self._names(("search", "pretrained"), search.get("pretrained"))
+        self.teachers = self._names(("search", "teacher"), search.get("teacher"))
         self.decoder = reconstructs(data.get("task"))
         self.device = self._names(("device",), data.get("device")) if _is_local(data.get("engine")) else []
         files = data.get("model_files")

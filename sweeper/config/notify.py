@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 
 
 def is_a_command(value: str) -> str:

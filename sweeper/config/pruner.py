@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field
 
 from sweeper.config.bounds import Change, Epochs, EpochsOrNone, Real, TrialsOrNone, Whole
-from sweeper.config.hyperparameters import Frozen, named
+from sweeper.config.frozen import Frozen, named
 
 
 class MedianConfig(Frozen):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Discriminator, Field
 
 from sweeper.config.bounds import Trials, TrialsOrNone, Whole
-from sweeper.config.hyperparameters import Frozen, named
+from sweeper.config.frozen import Frozen, named
 
 
 class TpeConfig(Frozen):

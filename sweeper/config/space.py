@@ -26,7 +26,8 @@ from pydantic import (
 )
 
 from sweeper.config.bounds import Real, Whole
-from sweeper.config.hyperparameters import Frozen, TrialConfig
+from sweeper.config.frozen import Frozen
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.wording import rule_of
 
 T = TypeVar("T")

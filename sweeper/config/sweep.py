@@ -17,7 +17,8 @@ from pydantic import (
 from sweeper.config.bounds import Epochs, Images, Real, Seconds, Seed, Trials, Wait, Whole, duration
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.engine import EngineConfig, LocalConfig
-from sweeper.config.hyperparameters import Frozen, Metric, TrialConfig
+from sweeper.config.frozen import Frozen
+from sweeper.config.hyperparameters import Metric, TrialConfig
 from sweeper.config.nearest_name import meant
 from sweeper.config.notify import NotifyConfig
 from sweeper.config.plain_name import PlainName

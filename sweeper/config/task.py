@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BeforeValidator, Discriminator, Field
 
 from sweeper.config.bounds import Epochs, Whole
-from sweeper.config.hyperparameters import ClassificationMetric, Frozen, Metric, ReconstructionMetric, name_of, named
+from sweeper.config.frozen import Frozen, name_of, named
+from sweeper.config.hyperparameters import ClassificationMetric, Metric, ReconstructionMetric
 
 
 class ClassificationConfig(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.config.plain_name import PlainName
 
 

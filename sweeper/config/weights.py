@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, when it is an earlier study: `study:NAME/best` or `study:NAME/NUMBER`."""
+"""Where pretrained weights, or a teacher, come from: an earlier study, as `study:NAME/best` or `study:NAME/NUMBER`."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def is_a_source(pretrained: bool | str) -> bool | str:
         raise ValueError("should be true, false, a path or study:NAME/best, got ''")
     study_reference(pretrained)
     return pretrained
+
+
+def is_a_teacher(name: str) -> str:
+    """Return the name of a teacher as it is. Raises ValueError where it names none, and as above."""
+    if name in ("", "none"):
+        raise ValueError(f"should be study:NAME/best or the folder of an export, got {name!r}")
+    study_reference(name)
+    return name

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import TypeAdapter
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.config.pruner import NoPrunerConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError

@@ -22,6 +22,7 @@ from sweeper.study.place import read_identity
 from sweeper.study.preparation import dataset_name, prepare_dataset
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.study.same_images import require_same_images
+from sweeper.study.teachers import kept_teacher
 from sweeper.study.trained import not_trained
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, ID_TAG, PRUNED_TAG, REASON_TAG, THREADS_TAG
@@ -151,14 +152,15 @@ def require_same_beginning(logged: Logged, workspace: Workspace) -> None:
 
 
 def with_beginning(logged: Logged, workspace: Workspace) -> Logged:
-    """Add the weights of other studies that the trial began with, as they are kept here. Raises StudyError."""
+    """Add the weights that the trial began with, and its teacher's, as they are kept here. Raises StudyError."""
     folder = workspace.study(logged.sweep.study)
     local = read_identity(folder)
     if local is not None and logged.study is not None and local.id != logged.study:  # another study of this name
         folder = StudyFolder(workspace.earlier_study(logged.sweep.study, logged.study))
     config = with_kept_weights(logged.spec.config, folder, workspace)
-    start = kept_start(workspace, folder)
-    return replace(logged, spec=logged.spec.model_copy(update={"config": config, "start": start}))
+    teacher, start = kept_teacher(config, folder, workspace), kept_start(workspace, folder)
+    begun = {"config": config, "teacher": teacher, "start": start}
+    return replace(logged, spec=logged.spec.model_copy(update=begun))
 
 
 def train_again(logged: Logged, engine: Engine) -> tuple[TrialOutcome, list[EpochMetrics]]:

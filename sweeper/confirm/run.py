@@ -17,14 +17,13 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
 from sweeper.standings.no_winner import require_finished
 from sweeper.standings.pareto import in_order
+from sweeper.study.beginning import beginning_of
 from sweeper.study.card import study_card, write_card
-from sweeper.study.continue_from import kept_start
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import held_study
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
-from sweeper.study.pretrained import kept_files
 from sweeper.study.result import SweepResult
 from sweeper.study.summary import after, known_order
 from sweeper.study.time_limit import TimeLimit
@@ -84,8 +83,7 @@ def confirm_leaders(
             study.confirmation,
             outbox,
             observer,
-            weights=kept_files(card.pretrained, workspace),
-            start=kept_start(workspace, study),
+            beginning=beginning_of(card, study, workspace),
             summary=judge.write_summary,
             before_trials=partial(require_same_model_files, store),
             limit=limit,

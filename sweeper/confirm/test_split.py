@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
 from sweeper.scores.expected_accuracy import ExpectedAccuracy

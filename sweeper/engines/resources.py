@@ -50,6 +50,7 @@ class Resources:
         from sweeper.data.image_guard import ImageGuard
         from sweeper.modeling.registry import load_model_files
         from sweeper.training.device import devices_like, open_device
+        from sweeper.training.distillation import Teachers
         from sweeper.training.features import FrozenFeatures
         from sweeper.training.memory import drop_when_short, require_working
 
@@ -68,15 +69,17 @@ class Resources:
         require_working(self.device)
         self._data: LRUCache[int, TrialData] = LRUCache(KEPT_IMAGE_SETS)
         self.guard = ImageGuard(StudyFolder(Path(setup.folder)).images, sweep.dataset, self._workspace)
+        self.teachers = Teachers(self.device)
         self.features = FrozenFeatures(FeatureCache(self._workspace.features), sweep.features, self.device)
         drop_when_short(self._drop_spare)
 
     def _drop_spare(self) -> bool:
-        """Drop the images of earlier trials and all features and backbones that are kept for later ones."""
+        """Drop the images of earlier trials and all features, backbones and teachers that are kept for later ones."""
         spare = len(self._data) - 1
         for _ in range(spare):
             self._data.popitem()  # the one that was not used for longest
-        return self.features.drop() or spare > 0
+        dropped = [self.features.drop(), self.teachers.drop(), spare > 0]
+        return any(dropped)
 
     def room(self) -> DeviceRoom:
         """Return what there is on the device for trials."""
@@ -100,6 +103,7 @@ class Resources:
             features=self.features,
             compilation=PLAIN if ranks.several else self._compilation(spec),
             graphs=False if ranks.several else self.sweep.cuda_graphs,
+            teachers=self.teachers,
             latency=self._latency,
             ranks=ranks,
         )
@@ -111,14 +115,14 @@ class Resources:
         from sweeper.training.device import device_name
 
         config, device = spec.config, device_name(self.device)
-        return self._workspace.micro_batches(config.backbone, config.image_size, config.trainable, device)
+        return self._workspace.micro_batches(_learning(spec), config.image_size, config.trainable, device)
 
     def _compilation(self, spec: TrialSpec) -> Compilation:
         from sweeper.training.compiling import Compilation
         from sweeper.training.device import device_name
 
         config, device = spec.config, device_name(self.device)
-        kind = (config.backbone, config.image_size, config.batch_size, config.trainable, device)
+        kind = (_learning(spec), config.image_size, config.batch_size, config.trainable, device)
         return Compilation(self.sweep.compile, self._workspace.step_times(*kind))
 
     def images(self, image_size: int) -> TrialData:
@@ -154,3 +158,9 @@ class Resources:
             logger.error("%s can no longer train in this process; after: %s", self.device, outcome.reason)
             logger.error("the trial goes on in a new worker")
             sys.exit(1 if outcome.feasible else OUT_OF_MEMORY_EXIT)
+
+
+def _learning(spec: TrialSpec) -> str:
+    """Name what goes through a network in each step, for its memory and its time: itself, and perhaps a teacher."""
+    backbone = spec.config.backbone
+    return backbone if spec.teacher is None else f"{backbone} taught by {spec.teacher.digest[:8]}"

@@ -13,7 +13,7 @@ import pydantic
 import torch
 from torch import Tensor, nn
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.data.batches import DeviceImages
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError

@@ -12,7 +12,8 @@ import pydantic
 
 import sweeper
 from sweeper.config.bounds import ImageSide
-from sweeper.config.hyperparameters import Frozen, HeadConfig, TestTimeAugmentation, TrialConfig
+from sweeper.config.frozen import Frozen
+from sweeper.config.hyperparameters import HeadConfig, TestTimeAugmentation, TrialConfig
 from sweeper.config.plain_name import PlainName
 from sweeper.data.decode import Resize
 from sweeper.errors import ExportError

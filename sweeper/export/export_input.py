@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweeper.config.hyperparameters import Frozen, HeadConfig, TestTimeAugmentation, TrialConfig
+from sweeper.config.frozen import Frozen
+from sweeper.config.hyperparameters import HeadConfig, TestTimeAugmentation, TrialConfig
 from sweeper.data.decode import FULL_DEPTH, Depth, Resize
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
 

@@ -90,6 +90,11 @@ def find_label_errors(
             f"{sweep.study} goes on from weights of {start.study}, which have seen the labels that are to be judged; "
             f"choose a study that starts afresh, such as {start.study}"
         )
+    if config.teacher.name != "none":
+        raise StudyError(
+            f"trial {row.number} of {sweep.study} learns from {config.teacher.name}, which may have seen the labels "
+            "that are to be judged; choose a study without a teacher"
+        )
     load_model_files(sweep.model_files)
     images = prepare_images(sweep.dataset, config.image_size, workspace)
     features = FrozenFeatures(FeatureCache(workspace.features), sweep.features, device)

@@ -10,10 +10,13 @@ import multiprocessing
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TypeVar
 
 from sweeper.child_process import live_with_parent, prepare_processes, start_prepared
 from sweeper.config.names_to_check import NamesUsed
+from sweeper.config.weights import PREFIX
+from sweeper.paths import ExportFolder
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -55,11 +58,36 @@ def ask_apart(question: Callable[[A], T], about: A, meanwhile: Callable[[], obje
     return answer
 
 
+def defining_files_apart(names: tuple[str, ...], model_files: tuple[str, ...]) -> dict[str, str | None]:
+    """Return the model file that defines each architecture, None where timm does; those that nobody knows are left out.
+
+    Raises ConfigError for a model file that cannot be loaded.
+    """
+    return ask_apart(defining_files, (names, model_files), lambda: None)
+
+
+def defining_files(asked: tuple[tuple[str, ...], tuple[str, ...]]) -> dict[str, str | None]:
+    from sweeper.modeling.registry import backbone_problems, defined_in, load_model_files
+
+    names, model_files = asked
+    load_model_files(model_files)
+    return {name: defined_in(name, model_files) for name in names if not backbone_problems(name)}
+
+
 def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 
     named = check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
-    return [*named, *_missing_devices(used)]
+    return [*named, *_missing_exports(used), *_missing_devices(used)]
+
+
+def _missing_exports(used: NamesUsed) -> Problems:
+    """Return which teachers are no folders of exports; those of studies the study itself looks up."""
+    from sweeper.modeling.registry import is_file
+
+    folders = [(key, name) for key, name in used.teachers if name != "none" and not name.startswith(PREFIX)]
+    rule = "is not the folder of an export, which has a config.json; name one, or study:NAME/best"
+    return [(key, f"{name} {rule}") for key, name in folders if not is_file(ExportFolder(Path(name)).config)]
 
 
 def _missing_devices(used: NamesUsed) -> Problems:

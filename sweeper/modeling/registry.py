@@ -66,6 +66,12 @@ def module_name(path: Path) -> str:
     return f"sweeper_model_file_{digest}_{path.stem}"
 
 
+def defined_in(name: str, model_files: Sequence[str]) -> str | None:
+    """Return which of these files, which are loaded, defines an architecture that is known; None where none does."""
+    module = model_entrypoint(name.partition(".")[0]).__module__
+    return next((file for file in model_files if module_name(Path(file)) == module), None)
+
+
 def execute(name: str, path: Path) -> list[Problem]:
     module = new_module(name, path)
     # timm's register_model looks the module up while the file is still being executed.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.hyperparameters import NoTeacherConfig, TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.image_set import ImageSet
@@ -89,9 +89,9 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
 
 
 def built(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch.device) -> tuple[Learner, TrialData]:
-    """Build network, optimizer and schedule as a trial does, but for pretrained weights. Raises ModelError."""
+    """Build network, optimizer and schedule as a trial does, but without weights or a teacher. Raises ModelError."""
     data = noise(config, classes, device)
-    bare = config.model_copy(update={"pretrained": False})
+    bare = config.model_copy(update={"pretrained": False, "teacher": NoTeacherConfig(name="none")})
     spec = TrialSpec(number=0, seed=0, epochs=sweep.budget.epochs, config=bare, task=sweep.task)
     return build_learner(spec, data, device, graphs=False), data
 

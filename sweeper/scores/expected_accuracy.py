@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import Field, PositiveInt
 
 from sweeper.config.bounds import Probability
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 
 DRAWS = 1000
 CONFIDENCE = 0.95

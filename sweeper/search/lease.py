@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.errors import StudyLocked, StudyTakenOver
 from sweeper.search.as_written import read_as_written
 from sweeper.search.attributes import read, swap

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Literal
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 

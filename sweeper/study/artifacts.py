@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import StudyError
-from sweeper.paths import StudyFolder, Workspace
+from sweeper.paths import BEST_CONFUSION, StudyFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.recorded import own_folder, records_of
@@ -30,15 +31,25 @@ class TrialArtifacts:
         return found
 
     @property
+    def confusion(self) -> Path:
+        """The confusion matrix of the best epoch."""
+        return self.folder / "confusion" / BEST_CONFUSION
+
+    @property
     def optimizer(self) -> Path | None:
         """The optimizer's state beside them, where the study has kept it."""
         return next(self.folder.glob("weights/*.optimizer.pt"), None)
 
 
 def fetch_artifacts(
-    workspace: Workspace, store: StudyStore, row: TrialRow, into: Path, tracking_uri: str | None = None
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    into: Path,
+    tracking_uri: str | None = None,
+    parts: Sequence[str] = ("weights",),
 ) -> TrialArtifacts:
-    """Return the artifacts of a trial, downloading them into a folder where need be.
+    """Return the artifacts of a trial, downloading these parts of them into a folder where need be.
 
     Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
     """
@@ -47,7 +58,8 @@ def fetch_artifacts(
         return TrialArtifacts(folder.artifacts, None)
     mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
-    mlflow.download(run, "weights", into)
+    for part in parts:
+        mlflow.download(run, part, into)
     return TrialArtifacts(into, run)
 
 

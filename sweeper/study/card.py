@@ -25,14 +25,14 @@ from sweeper.errors import StudyChanged, TrackingError
 from sweeper.files import read_parsed, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import SIMULATED, PinnedWeights
+from sweeper.results import SIMULATED, PinnedTeacher, PinnedWeights
 from sweeper.study.place import read_identity
 from sweeper.study.same_images import require_same_images
 from sweeper.tracking.delivery import StudyCard, read_record
 from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
 from sweeper.tracking.relocation import holds_run
 from sweeper.tracking.shared_view import experiment_tags
-from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG
+from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG, TEACHER_TAG
 
 
 def study_card(
@@ -41,6 +41,7 @@ def study_card(
     folder: StudyFolder,
     tracking_uri: str,
     pretrained: Mapping[str, PinnedWeights] = MappingProxyType({}),
+    teachers: Mapping[str, PinnedTeacher] = MappingProxyType({}),
     lineage: Mapping[str, str] = MappingProxyType({}),
     identity: Identity | None = None,
 ) -> StudyCard:
@@ -57,6 +58,7 @@ def study_card(
             "experiment": sweep.tracking.name or stored.experiment,
             "tracking_uri": tracking_uri,
             "pretrained": {**stored.pretrained, **(pretrained or {})},
+            "teachers": {**stored.teachers, **teachers},
             "experiment_tags": experiment_tags(sweep.objective, varied_fields(sweep.search)),
         }
         write_card(folder, card := stored.model_copy(update=now))
@@ -71,12 +73,14 @@ def study_card(
         tags={
             DIGEST_TAG: dataset.digest,
             ENVIRONMENT_TAG: environment(),
-            **_origin(pretrained),
+            **_origin(PRETRAINED_TAG, pretrained),
+            **_origin(TEACHER_TAG, teachers),
             **_source(identity),
             **lineage,
         },
         dataset=_dataset_input(sweep, dataset),
         pretrained=dict(pretrained),
+        teachers=dict(teachers),
         experiment_tags=experiment_tags(sweep.objective, varied_fields(sweep.search)),
     )
     write_search_space(sweep, folder)
@@ -121,10 +125,10 @@ def _dataset_input(sweep: SweepConfig, dataset: DatasetCard) -> dict[str, Any]:
     }
 
 
-def _origin(pretrained: Mapping[str, PinnedWeights]) -> dict[str, str]:
-    """Return the tag that names the weights with which the trials of a study begin."""
-    lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pretrained.items()]
-    return {PRETRAINED_TAG: "; ".join(lines)} if lines else {}
+def _origin(tag: str, pinned: Mapping[str, PinnedWeights]) -> dict[str, str]:
+    """Return the tag that names the weights with which the trials of a study begin, or from which they learn."""
+    lines = [f"{value}{weights.origin}, digest {weights.digest}" for value, weights in pinned.items()]
+    return {tag: "; ".join(lines)} if lines else {}
 
 
 def _source(identity: Identity | None) -> dict[str, str]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
-from types import MappingProxyType
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import (
@@ -28,8 +27,9 @@ from sweeper.engines.protocol import (
 from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialStart, TrialState, does_not_fit
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, does_not_fit
 from sweeper.standings.failure_streak import FailureStreak
+from sweeper.study.beginning import WITHOUT_FILES, Beginning
 from sweeper.study.ledger import Ledger, report_what_is_on_disk
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
@@ -58,11 +58,11 @@ Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 class Driver:
     """Runs one study, or a confirmation of one; holds its lock for as long as it lives.
 
-    Trials get the files of `weights` for what refers to them, and go on from `start` where there is one. What is
-    recorded in `events` stands there before the study counts a trial as finished. `summary` writes what the
-    parent run holds. `before_trials` refuses what must not be compared, before any is begun. `clock` counts the time
-    of the budget and of silent workers, by default that in which this process runs. `limit` says what the time allows,
-    by default as the budget's timeout does; `enough` why no more trials are worth their time.
+    Trials get the files of `beginning`. What is recorded in `events` stands there before the study counts a trial as
+    finished. `summary` writes what the parent run holds. `before_trials` refuses what must not be compared, before any
+    is begun. `clock` counts the time of the budget and of silent workers, by default that in which this process runs.
+    `limit` says what the time allows, by default as the budget's timeout does; `enough` why no more trials are worth
+    their time.
     """
 
     def __init__(
@@ -72,8 +72,7 @@ class Driver:
         outbox: Outbox,
         observer: Observer,
         *,
-        weights: Mapping[str, str] = MappingProxyType({}),
-        start: TrialStart | None = None,
+        beginning: Beginning = WITHOUT_FILES,
         events: EventFiles | None = None,
         summary: Summary = write_summary,
         before_trials: Callable[[], object] = lambda: None,
@@ -87,8 +86,7 @@ class Driver:
         self._folder = folder
         self._outbox = outbox
         self._observer = observer
-        self._weights = weights
-        self._start = start
+        self._beginning = beginning
         self._events = events
         self._live: dict[int, TrialSpec] = {}
         self._stop_request = StopRequest()
@@ -202,7 +200,7 @@ class Driver:
 
     def _begin(self, engine: Engine, asked: Sequence[TrialSpec]) -> None:
         """Give a group of trials to an idle slot."""
-        group = [self._with_beginning(spec) for spec in asked]
+        group = [self._beginning.of(spec) for spec in asked]
         self._live |= {spec.number: spec for spec in group}
         self._limit.group_started(group)
         self._silence.group_started([spec.number for spec in group])
@@ -214,11 +212,6 @@ class Driver:
         engine.submit(group)
         for spec in group:
             self._outbox.notify(spec.number, DeliveryPhase.RUNNING)
-
-    def _with_beginning(self, spec: TrialSpec) -> TrialSpec:
-        """Add the files that a trial begins with."""
-        weights = self._weights.get(str(spec.config.pretrained))
-        return spec.model_copy(update={"weights": weights, "start": self._start})
 
     def _take_reports(self, engine: Engine, reports: Sequence[EpochFinished]) -> None:
         """Report epochs of several trials, which are stored together, and answer once they are."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.files import read_parsed
 from sweeper.paths import StudyFolder
 from sweeper.tracking.tags import NOTE_TAG, SOURCE_TAGS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sweeper.config.engine import SimulateConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard
+from sweeper.data.index import ImageIndex
 from sweeper.data.prepare import Prepared
 from sweeper.data.progress import Tell
 from sweeper.paths import Workspace
@@ -28,12 +29,18 @@ class Material:
     """What else every run records of it."""
 
 
-def material_of(sweep: SweepConfig, workspace: Workspace, workers: str | None, tell: Tell) -> Material:
-    """Decode the images that are not in the cache yet; a simulation reads none. Raises as `prepare_dataset` does."""
+def material_of(
+    sweep: SweepConfig,
+    workspace: Workspace,
+    workers: str | None,
+    tell: Tell,
+    require: Callable[[ImageIndex], object],
+) -> Material:
+    """Decode the images that are not in the cache yet; a simulation reads none. All as of `prepare_dataset`."""
     if isinstance(sweep.engine, SimulateConfig):
         tags = {SIMULATED_TAG: f"nothing was trained; seed {sweep.engine.seed}"}
         return Material(_no_images(sweep), simulated_opening(sweep, sweep.engine, workers), tags=tags)
-    prepared = prepare_dataset(sweep, workspace, tell)
+    prepared = prepare_dataset(sweep, workspace, tell, require)
     return Material(dataset_card(sweep, prepared), opening(sweep, prepared, workers), prepared)
 
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.config.notify import NotifyConfig
 
 PATIENCE_S = 10.0

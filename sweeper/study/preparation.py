@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
 from sweeper.data.fetch import is_address, refresh
 from sweeper.data.image_guard import ImagesAtStart
-from sweeper.data.index import build_index
+from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.prepare import Prepared, prepare
 from sweeper.data.progress import Tell
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
@@ -30,11 +30,17 @@ from sweeper.study.same_images import require_same_images
 MOST_SIZES = 8
 
 
-def prepare_dataset(sweep: SweepConfig, workspace: Workspace, tell: Tell) -> Prepared:
+def prepare_dataset(
+    sweep: SweepConfig,
+    workspace: Workspace,
+    tell: Tell,
+    require: Callable[[ImageIndex], object] = lambda _: None,
+) -> Prepared:
     """Fetch and decode what is not here yet; returns the images in the largest size of the search space.
 
     `tell` takes the words for a step, how much of it is done, and how much there is.
 
+    `require` refuses, before any is decoded, images that the study cannot be run on.
     Raises DatasetError when images or labels cannot be used, and ConfigError for an objective that is the same for
     all trials on these classes.
     """
@@ -42,6 +48,7 @@ def prepare_dataset(sweep: SweepConfig, workspace: Workspace, tell: Tell) -> Pre
         refresh(sweep.dataset.path, workspace, tell)
     index = build_index(sweep.dataset, workspace, partial(tell, "comparing files of equal size"))
     refuse_constant_metrics(sweep, len(index.classes))
+    require(index)
     decoding = partial(tell, "decoding images")
     prepared = [prepare(sweep.dataset, size, workspace, decoding, index) for size in decoded_sizes(sweep)]
     return prepared[-1]

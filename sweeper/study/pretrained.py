@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from sweeper.config.hyperparameters import TrialConfig
@@ -52,21 +53,28 @@ def pin_weights(
     pinned: Pinned = {}
     for value in _values(sweep):
         reference, before = study_reference(value), known.get(value)
-        try:
+        with naming(KEY, value):
             if reference is None:
                 pinned[value] = PinnedWeights(digest=file_digest(Path(value)))
-            elif before is not None and _is_whole(workspace, before):
+            elif before is not None and is_kept(workspace, before):
                 pinned[value] = before
             else:
                 pinned[value] = _fetched(sweep, reference, before, workspace, storage_url, tracking_uri)
-        except (SweeperError, OSError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            kind = type(error) if isinstance(error, SweeperError) else StudyError
-            raise kind(f"{KEY} is {value}, which cannot be used: {error}") from error
         if before is not None and before.digest != pinned[value].digest:
-            raise _changed(sweep, value, before, pinned[value])
+            raise weights_changed(sweep, value, before, pinned[value])
     return pinned
+
+
+@contextmanager
+def naming(key: str, value: str) -> Iterator[None]:
+    """Say, in errors of the block, which value of which key cannot be used."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (SweeperError, OSError) as error:
+        kind = type(error) if isinstance(error, SweeperError) else StudyError
+        raise kind(f"{key} is {value}, which cannot be used: {error}") from error
 
 
 def _values(sweep: SweepConfig) -> Iterator[str]:
@@ -76,7 +84,7 @@ def _values(sweep: SweepConfig) -> Iterator[str]:
     yield from dict.fromkeys(option for option in options if isinstance(option, str))
 
 
-def _changed(sweep: SweepConfig, value: str, then: PinnedWeights, now: PinnedWeights) -> StudyChanged:
+def weights_changed(sweep: SweepConfig, value: str, then: PinnedWeights, now: PinnedWeights) -> StudyChanged:
     return StudyChanged(
         f"the weights of {value} have changed since the study {sweep.study} began (digest {now.digest}, then "
         f"{then.digest}), and trials from other weights cannot be compared; bring the old ones back, or give the "
@@ -102,12 +110,8 @@ def _fetched(
     elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri
     with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
         artifacts = fetch_artifacts(workspace, store, row, Path(folder), elsewhere)
-        found = PinnedWeights(
-            digest=file_digest(artifacts.weights), study=reference.study, trial=row.number, run_id=artifacts.run_id
-        )
-        with artifacts.weights.open("rb") as source, whole_file(workspace.weights(found.digest)) as kept:
-            shutil.copyfileobj(source, kept)
-    return found
+        digest = keep(workspace, artifacts.weights)
+    return PinnedWeights(digest=digest, study=reference.study, trial=row.number, run_id=artifacts.run_id)
 
 
 def _require_same_architecture(sweep: SweepConfig, study: str, row: TrialRow) -> None:
@@ -126,9 +130,18 @@ def _architecture(backbone: str) -> str:
     return backbone.partition(".")[0]
 
 
-def _is_whole(workspace: Workspace, pinned: PinnedWeights) -> bool:
+def is_kept(workspace: Workspace, pinned: PinnedWeights) -> bool:
+    """Return whether the weights that a study began with lie here whole."""
     kept = workspace.weights(pinned.digest)
     return kept.exists() and file_digest(kept) == pinned.digest
+
+
+def keep(workspace: Workspace, weights: Path) -> str:
+    """Keep a copy of a file of weights and return its digest. Raises OSError."""
+    digest = file_digest(weights)
+    with weights.open("rb") as source, whole_file(workspace.weights(digest)) as kept:
+        shutil.copyfileobj(source, kept)
+    return digest
 
 
 def file_digest(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, TypeAdapter
 
 from sweeper.config.bounds import Trials
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.errors import NOT_AS_WRITTEN, StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder

@@ -15,9 +15,9 @@ from sweeper.paths import Workspace
 from sweeper.results import TrialState
 from sweeper.search.stored_trial import CARD, EPOCHS
 from sweeper.search.study_store import StudyStore
+from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
-from sweeper.study.continue_from import kept_start
 from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import leased
@@ -28,10 +28,11 @@ from sweeper.study.model_files import pin_model_files, require_same_model_files,
 from sweeper.study.observer import Observer
 from sweeper.study.opening import Opening
 from sweeper.study.preparation import images_guarded, refuse_impossible
-from sweeper.study.pretrained import kept_files, pin_weights
+from sweeper.study.pretrained import pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
+from sweeper.study.teachers import pin_teachers, require_same_classes, told
 from sweeper.study.time_limit import Clock
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.outbox import Outbox
@@ -77,7 +78,9 @@ def run_sweep(
         stored = read_card(folder)
         require_same_kind(sweep, stored)
         weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
-        material = material_of(sweep, workspace, workers, observer.preparing)
+        teachers = pin_teachers(sweep, stored.teachers if stored else {}, workspace, storage_url, tracking_uri)
+        fits = partial(require_same_classes, teachers, sweep)
+        material = material_of(sweep, workspace, workers, observer.preparing, fits)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):
@@ -87,17 +90,17 @@ def run_sweep(
                 observer.retrying(store.retry_failed())
             source = read_lineage(folder)
             tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
-            card = study_card(sweep, material.card, folder, tracking_uri, weights, tags, claim.identity)
+            card = study_card(sweep, material.card, folder, tracking_uri, weights, teachers, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            limit, opening = _limited(deadline, store, material.opening)
+            opening = replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts))
+            limit, opening = _limited(deadline, store, opening)
             observer.opening(opening)
             driver = Driver(
                 store,
                 folder,
                 Outbox(workspace, folder, card),
                 observer,
-                weights=kept_files(weights, workspace),
-                start=kept_start(workspace, folder),
+                beginning=beginning_of(card, folder, workspace),
                 events=events,
                 before_trials=partial(require_same_model_files, store),
                 clock=clock,

@@ -17,13 +17,14 @@ import yaml
 from pydantic import Field
 
 from sweeper.config.flatten import flatten
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.errors import TrackingError
 from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import (
     EpochMetrics,
+    PinnedTeacher,
     PinnedWeights,
     TrialOutcome,
     TrialSpec,
@@ -71,6 +72,7 @@ class StudyCard(Frozen):
     tags: dict[str, str]
     dataset: dict[str, Any]
     pretrained: dict[str, PinnedWeights] = Field({})
+    teachers: dict[str, PinnedTeacher] = Field({})
     experiment_tags: dict[str, str] = Field({})
     """What the experiment itself bears: the view that MLflow's page shows of it."""
 

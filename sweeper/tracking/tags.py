@@ -11,6 +11,7 @@ USER_TAG, HOST_TAG, SINCE_TAG = "sweeper.user", "sweeper.host", "sweeper.since"
 PARENT_TAG = "mlflow.parentRunId"
 DIGEST_TAG, ENVIRONMENT_TAG = "sweeper.dataset_digest", "sweeper.environment"
 PRETRAINED_TAG = "sweeper.pretrained"  # which weights the trials of a study begin from
+TEACHER_TAG = "sweeper.teacher"  # which trained classifiers they learn from
 SOURCE_TAGS = "sweeper.source_"  # how the tags begin that say which trial a continuation goes on from
 MODEL_FILES_TAG = "sweeper.model_files"  # the digests of their content, as JSON
 SIMULATED_TAG = "sweeper.simulated"  # that nothing was trained, and the seed of the curves

@@ -9,6 +9,7 @@ import torch
 
 from sweeper.config.sweep import CudaGraphs, ObjectiveConfig
 from sweeper.training.compiling import PLAIN, Compilation
+from sweeper.training.distillation import Teachers
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.ranks import ALONE, Ranks
@@ -24,6 +25,7 @@ class Conditions:
         features: Has what frozen backbones make of the images; None to compute it in every epoch.
         compilation: Whether the network is compiled.
         graphs: Whether training steps are recorded as CUDA graphs.
+        teachers: Has the networks that trials learn from; None to load that of each trial.
         latency: Measure at the end of a trial how long its network takes for one image.
         ranks: The processes that train the trial together, each with its own conditions.
     """
@@ -36,5 +38,6 @@ class Conditions:
     features: FrozenFeatures | None = None
     compilation: Compilation = PLAIN
     graphs: CudaGraphs = "auto"
+    teachers: Teachers | None = None
     latency: bool = False
     ranks: Ranks = ALONE

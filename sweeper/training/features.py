@@ -196,12 +196,13 @@ class FeatureMaker:
 def can_use_features(config: TrialConfig, features: FeaturesConfig) -> bool:
     """Return whether a trial may learn from features.
 
-    Not with CutMix, mirror images or images of several sizes, which need pixels; nor without pretrained weights, since
-    random ones are each trial's own.
+    Not with CutMix, a teacher, mirror images or images of several sizes, which need pixels; nor without pretrained
+    weights, since random ones are each trial's own.
     """
     frozen = config.trainable == "head" and config.pretrained is not False
     whole = config.progressive_resizing == 1 and config.test_time_augmentation == "none"
-    return features.cache and frozen and whole and not config.augment.cutmix
+    pixels = config.augment.cutmix or config.teacher.name != "none"
+    return features.cache and frozen and whole and not pixels
 
 
 def pixel_changes(augment: AugmentConfig) -> AugmentConfig:

@@ -21,8 +21,10 @@ from sweeper.scores.predictions import Predictions
 from sweeper.training.checkpoint import Record, save_weights
 from sweeper.training.compiling import PLAIN, Compilation, Compiling
 from sweeper.training.device import place
+from sweeper.training.distillation import TeacherNetwork, Teachers, taught
 from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.forward import Forward
+from sweeper.training.gradients import Losses
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData, training_size
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
@@ -44,12 +46,14 @@ from sweeper.training.weight_average import WeightAverage
 class Learner:
     """Everything a checkpoint must bring back, and the inputs it learns from.
 
-    `inputs.network` is what learns: `model`, or on features its head. The best weights of a whole model, those of
-    `average` where there is one, are written as they come. Those of a head are kept in the checkpoint instead and
-    written at the end, with the backbone, which may be a thousand times their size.
+    `losses` are what training lowers: the task's, and perhaps a teacher's. `inputs.network` is what learns: `model`, or
+    on features its head. The best weights of a whole model, those of `average` where there is one, are written as they
+    come. Those of a head are kept in the checkpoint instead and written at the end, with the backbone, which may be a
+    thousand times their size.
     """
 
     task: Task
+    losses: Losses
     model: Network
     inputs: Inputs
     optimizer: torch.optim.Optimizer
@@ -115,7 +119,7 @@ class Learner:
         if self._steps is None:
             meter, forward = self.task.meter(device), self.compiling.forward
             step = TrainingStep(
-                forward, self.task.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip, self.ranks
+                forward, self.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip, self.ranks
             )
             self._steps = Steps(step)
         return self._steps
@@ -161,9 +165,11 @@ def build_learner(
     compilation: Compilation = PLAIN,
     graphs: CudaGraphs = "auto",
     ranks: Ranks = ALONE,
+    teachers: Teachers | None = None,
 ) -> Learner:
     """Build model, optimizer and schedule; the same seed gives the same weights, on all ranks."""
     config, task = spec.config, build_task(spec, data, device)
+    teacher: TeacherNetwork | None = None
     if features is not None and features.serve(config, data):
         model, inputs = _on_features(spec, task, data, device, limits_file, features)
         limits_file, compilation = None, PLAIN  # they describe what goes through the backbone
@@ -173,6 +179,7 @@ def build_learner(
         model = ranks.synchronized(place(model, device), device)
         inputs = ImageInputs(model, data, config, spec.seed, spec.epochs, spec.epochs_before)
         require_sizes(model, config, spec.epochs - spec.epochs_before, device)
+        teacher = (teachers or Teachers(device)).of(spec)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))
     optimizer = build_optimizer(
@@ -188,19 +195,16 @@ def build_learner(
         load_optimizer(optimizer, Path(spec.start.optimizer), device)
     epochs = spec.epochs - spec.epochs_before
     schedule = LearningRate(optimizer, config.scheduler, epochs=epochs, steps_per_epoch=data.steps(config.batch_size))
-    smallest = smallest_part(inputs.network.train())
-    images = ranks.largest_share(config.batch_size)
-    limits = recall_limits(limits_file).quartered(images, smallest, spec.memory_kills)
-    in_step = ranks.in_step(inputs.network)
-    sizes = MicroBatches(device, smallest, limits, spec.memory_kills, in_step=in_step)
-    forward = Forward(inputs.network, device, can_record(inputs.network, optimizer, graphs))
+    networks = [inputs.network, *([teacher.network] if teacher else [])]
+    forward = Forward(inputs.network, device, can_record(networks, optimizer, graphs))
     return Learner(
         task,
+        taught(task.losses, config.teacher, teacher, model, device),
         model,
         inputs,
         optimizer,
         schedule,
-        sizes,
+        _micro_batches(inputs.network, spec, device, limits_file, ranks),
         Compiling(forward, compilation, config.batch_size),
         limits_file,
         spec.keep_optimizer,
@@ -209,6 +213,16 @@ def build_learner(
         WeightAverage(inputs.network, config.ema) if config.ema else None,
         spec.epochs_before,
     )
+
+
+def _micro_batches(
+    network: nn.Module, spec: TrialSpec, device: torch.device, limits_file: Path | None, ranks: Ranks
+) -> MicroBatches:
+    """Return how batches are cut, by what earlier trials and the deaths of workers have taught."""
+    smallest = smallest_part(network.train())
+    images = ranks.largest_share(spec.config.batch_size)
+    limits = recall_limits(limits_file).quartered(images, smallest, spec.memory_kills)
+    return MicroBatches(device, smallest, limits, spec.memory_kills, in_step=ranks.in_step(network))
 
 
 def require_sizes(model: Network, config: TrialConfig, epochs: int, device: torch.device) -> None:

@@ -19,7 +19,7 @@ from pydantic import PositiveInt
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sweeper.config.hyperparameters import Frozen
+from sweeper.config.frozen import Frozen
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, RankLost
 from sweeper.files import file_lock, write_whole

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import fields
 
 import torch
@@ -184,9 +184,9 @@ def shape_of(batch: Batch) -> Shape:
     return tuple(None if tensor is None else tuple(tensor.shape) for tensor in _tensors(batch))
 
 
-def can_record(network: nn.Module, optimizer: torch.optim.Optimizer, graphs: CudaGraphs) -> bool:
-    """Return whether the training steps of a network are recorded: `auto` says so where all its code is known."""
-    wanted = graphs is True or (graphs == "auto" and is_known(network))
+def can_record(networks: Iterable[nn.Module], optimizer: torch.optim.Optimizer, graphs: CudaGraphs) -> bool:
+    """Return whether steps through these networks are recorded: `auto` says so where all of their code is known."""
+    wanted = graphs is True or (graphs == "auto" and all(map(is_known, networks)))
     return wanted and reads_rates_on_device(optimizer)
 
 

@@ -56,6 +56,7 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
             conditions.compilation,
             conditions.graphs,
             ranks,
+            conditions.teachers,
         )
         if state:
             learner.load_state_dict(state, spec.config.batch_size)

@@ -62,6 +62,7 @@ WHOLE: dict[str, Any] = {
         **TrialConfig(backbone="resnet10t").model_dump(mode="json", exclude={"backbone"}),
     }
     | {"gradient_clip": 1.0}
+    | {"teacher": {"name": "study:big/best", "temperature": 2.0, "weight": 0.5}}
     | {"head": {"hidden": [64], "activation": "relu", "dropout": 0.1, "norm": "none"}},
 }
 

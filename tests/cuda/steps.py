@@ -34,9 +34,10 @@ from sweeper.config.task import CLASSIFICATION, ReconstructionConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.feature_cache import FeatureCache
 from sweeper.data.image_set import ImageSet
+from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder
-from sweeper.results import TrialSpec
+from sweeper.results import Teacher, TrialSpec
 from sweeper.training import trainer
 from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.features import FrozenFeatures
@@ -83,11 +84,13 @@ class Case:
     resident: bool = True
     size: int = SIDE
     task: Any = CLASSIFICATION
+    teacher: str | None = None
 
     @property
     def spec(self) -> TrialSpec:
         content = {"backbone": "resnet10t", "image_size": SIDE, "batch_size": BATCH, "augment": FLIP, **self.config}
-        return TrialSpec(number=0, seed=0, epochs=2, config=TrialConfig.model_validate(content), task=self.task)
+        config = TrialConfig.model_validate(content)
+        return TrialSpec(number=0, seed=0, epochs=2, config=config, task=self.task, teacher=teacher_of(self.teacher))
 
     def data(self) -> TrialData:
         count = TRAIN + VAL
@@ -123,8 +126,19 @@ CASES = {
     "no schedule": Case({"optimizer": {"name": "schedule_free_adamw"}}),
     "the head first": Case({"unfreezing": {"head_epochs": 1}}),
     "growing images": Case({"progressive_resizing": 0.5}),
+    "a teacher of larger images": Case({"teacher": "of-larger-images"}, teacher="resnet10t"),
     "mirror images": Case({"test_time_augmentation": "flip"}),
 }
+
+
+def teacher_of(backbone: str | None) -> Teacher | None:
+    """Return a teacher of images half as large again, whose weights lie in a file."""
+    if backbone is None:
+        return None
+    network = TrialConfig(backbone=backbone, image_size=3 * SIDE // 2)
+    file = Path(tempfile.mkdtemp()) / "teacher.safetensors"
+    save_file(build_classifier(network, CLASSES).state_dict(), file)
+    return Teacher(weights=str(file), digest="0" * 32, networks=(network,), classes=CLASSES)
 
 
 class Operators(TorchDispatchMode):

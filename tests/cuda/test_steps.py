@@ -30,6 +30,7 @@ OPERATORS = {
     "no schedule": 270,
     "the head first": 139,
     "growing images": 247,
+    "a teacher of larger images": 330,
     "mirror images": 242,
 }
 """Most that a step of `resnet10t` may send to a GPU, by what is trained; whoever raises one says why."""

@@ -269,5 +269,6 @@ def _absolute(root: Path, name: str | None) -> str | None:
 def _files_named_by(spec: TrialSpec) -> list[str]:
     """Return the files on this machine that a trial begins with."""
     start = spec.start
-    named = [spec.weights, spec.config.pretrained, *((start.weights, start.optimizer) if start else ())]
+    taught_by = spec.teacher.weights if spec.teacher else None
+    named = [spec.weights, taught_by, spec.config.pretrained, *((start.weights, start.optimizer) if start else ())]
     return [path for path in named if isinstance(path, str) and Path(path).is_file()]

@@ -160,6 +160,9 @@ class RemoteSlot:
             changes["weights"] = here[spec.weights]
         if spec.config.pretrained in here:
             changes["config"] = spec.config.model_copy(update={"pretrained": here[str(spec.config.pretrained)]})
+        if spec.teacher is not None:
+            there = spec.teacher.weights
+            changes["teacher"] = spec.teacher.model_copy(update={"weights": here.get(there, there)})
         if spec.start is not None:
             optimizer = here.get(spec.start.optimizer) if spec.start.optimizer else None
             begun = {"weights": here.get(spec.start.weights, spec.start.weights), "optimizer": optimizer}
