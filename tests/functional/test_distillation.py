@@ -54,6 +54,7 @@ def curve(folder: Path, study: str) -> list[float]:
     """Return the training losses that MLflow has of the one trial of a study."""
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "tags.`sweeper.trial` = '0'")
     assert run.data.tags["sweeper.teacher"].startswith("study:big/best = trial 0 (MLflow run ")
     assert run.data.params["teacher.weight"] == "0.8"
