@@ -103,16 +103,8 @@ def test_an_export_teaches_as_it_is_described(source: Source, tmp_path: Path) ->
 def test_a_study_is_not_continued_with_another_teacher(source: Source, tmp_path: Path, change: str) -> None:
     export = exported(tmp_path / "model")
     began = source.pin(str(export))
-<<<<<<< HEAD
-    changed: dict[str, dict[str, Any]] = {"classes": {"classes": DIGITS[::-1]}, "network": {"head": {"hidden": [8]}}}
-    exported(
-        tmp_path / "model",
-        **changed.get(change, {}),
-    )
-=======
     changes: dict[str, dict[str, Any]] = {"classes": {"classes": DIGITS[::-1]}, "network": {"head": {"hidden": [8]}}}
     exported(tmp_path / "model", **changes.get(change, {}))
->>>>>>> distil
     if change == "weights":
         write_whole(ExportFolder(export).weights, "others")
     with pytest.raises(StudyChanged, match=r"model have changed since the study small began"):
