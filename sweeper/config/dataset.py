@@ -53,7 +53,9 @@ class DatasetConfig(Frozen):
         None, description="A folder, a CSV file, or an address such as s3://bucket/photos.tar."
     )
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
-    layout: Literal["auto", Layout] = "auto"
+    layout: Literal["auto", Layout] = Field(
+        "auto", description="How images and labels lie there; auto: found out, and told at the start."
+    )
     csv: CsvConfig = CsvConfig()
     val_fraction: Share = Field(
         0.2,
@@ -62,7 +64,7 @@ class DatasetConfig(Frozen):
     test_fraction: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0, description="Share that becomes the test split, where the images come as one tree."
     )
-    split_seed: Seed = 0
+    split_seed: Seed = Field(0, description="Of the splits and of the images that a limit leaves.")
     group_column: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="Column of a CSV data set, such as patient_id: images with the same value stay in one split.",

@@ -58,7 +58,9 @@ class HeadConfig(Frozen):
     hidden: Annotated[tuple[Width, ...], Field(max_length=32)] = Field(
         (), description="Sizes of the hidden layers; an empty list means no hidden layer."
     )
-    activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = "relu"
+    activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = Field(
+        "relu", description="After every hidden layer."
+    )
     dropout: Rate = Field(0.0, description="Dropout before every linear layer of the head.")
     norm: Literal["none", "batch", "layer"] = Field("none", description="Normalisation after every hidden layer.")
 
@@ -69,9 +71,9 @@ class AdamConfig(Frozen):
     name: Literal["adam", "adamw"]
     lr: LearningRate = Field(1e-3, description="Learning rate.")
     head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: Epsilon = 1e-8
-    amsgrad: bool = False
+    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Decay of the running means of gradient and square.")
+    eps: Epsilon = Field(1e-8, description="Added to the denominator.")
+    amsgrad: bool = Field(False, description="Keep the largest mean square (openreview ryQu7f-RZ).")
 
 
 class SgdConfig(Frozen):
@@ -80,7 +82,7 @@ class SgdConfig(Frozen):
     name: Literal["sgd"]
     lr: LearningRate = Field(0.05, description="Learning rate.")
     head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    momentum: Rate = 0.9
+    momentum: Rate = Field(0.9, description="Part of the last step that goes into the next.")
     nesterov: bool = Field(True, description="Nesterov momentum; has no effect when momentum is 0.")
 
 
@@ -92,8 +94,8 @@ class ScheduleFreeConfig(Frozen):
         2.5e-3, description="Learning rate, higher than AdamW's; with `scheduler: constant` and a warm-up."
     )
     head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    betas: tuple[Annotated[Real, Field(gt=0, lt=1)], Beta] = (0.9, 0.999)
-    eps: Epsilon = 1e-8
+    betas: tuple[Annotated[Real, Field(gt=0, lt=1)], Beta] = Field((0.9, 0.999), description="As of Adam.")
+    eps: Epsilon = Field(1e-8, description="Added to the denominator.")
 
 
 class TimmOptimizerConfig(Frozen):
@@ -141,12 +143,12 @@ class ReduceOnPlateauConfig(SchedulerBase):
     """Multiply the learning rate by `factor` when `metric` has not improved for `patience` epochs."""
 
     name: Literal["reduce_on_plateau"]
-    metric: Metric = "val/loss"
-    factor: Share = 0.1
+    metric: Metric = Field("val/loss", description="What must improve, each epoch.")
+    factor: Share = Field(0.1, description="The learning rate is multiplied by this.")
     patience: EpochsOrNone = Field(5, description="Epochs without improvement that are tolerated.")
     threshold: Change = Field(1e-4, description="Relative change that counts as an improvement.")
     cooldown: EpochsOrNone = Field(0, description="Epochs to wait after a reduction before counting again.")
-    min_lr: LeastRate = 0.0
+    min_lr: LeastRate = Field(0.0, description="It does not fall below this.")
 
 
 class StepConfig(SchedulerBase):
@@ -154,21 +156,21 @@ class StepConfig(SchedulerBase):
 
     name: Literal["step"]
     every: Epochs = Field(10, description="Epochs between two reductions.")
-    factor: Fraction = 0.1
+    factor: Fraction = Field(0.1, description="The learning rate is multiplied by this.")
 
 
 class ExponentialConfig(SchedulerBase):
     """Multiply the learning rate by `factor` after every epoch."""
 
     name: Literal["exponential"]
-    factor: Fraction = 0.95
+    factor: Fraction = Field(0.95, description="The learning rate is multiplied by this.")
 
 
 class CosineConfig(SchedulerBase):
     """Half a cosine from the learning rate down to `min_lr` over the whole trial, by step."""
 
     name: Literal["cosine"]
-    min_lr: LeastRate = 0.0
+    min_lr: LeastRate = Field(0.0, description="The last learning rate.")
 
 
 class OneCycleConfig(SchedulerBase):
@@ -294,7 +296,7 @@ class ClassBalanceConfig(Frozen):
         NoWeightsConfig(name="none"),
         description="Of the classes in the loss: the part of the way that sampling leaves.",
     )
-    loss: LossConfig = CrossEntropyConfig(name="cross_entropy")
+    loss: LossConfig = Field(CrossEntropyConfig(name="cross_entropy"), description="What is made small in training.")
 
 
 class UnfreezingConfig(Frozen):
@@ -356,8 +358,8 @@ class TrialConfig(Frozen):
     unfreezing: UnfreezingConfig = UnfreezingConfig()
     drop_rate: Rate = Field(0.0, description="Dropout rate handed to the backbone.")
     head: HeadConfig = HeadConfig()
-    optimizer: OptimizerConfig = AdamConfig(name="adamw")
-    weight_decay: Decay = 0.0
+    optimizer: OptimizerConfig = Field(AdamConfig(name="adamw"), description="How weights learn from gradients.")
+    weight_decay: Decay = Field(0.0, description="Strength of the pull of weights towards 0.")
     decay_norm_and_bias: bool = Field(False, description="Apply weight decay to normalisation layers and biases too.")
     layer_decay: Fraction = Field(
         1.0,
@@ -377,7 +379,7 @@ class TrialConfig(Frozen):
         description="flip: the model answers with the mean of its probabilities for an image and for its mirror image, "
         "when it is validated and in its export. This doubles the cost of a prediction.",
     )
-    label_smoothing: Rate = 0.0
+    label_smoothing: Rate = Field(0.0, description="Part of the label given to all classes alike.")
     teacher: TeacherConfig = Field(
         NoTeacherConfig(name="none"),
         description="A trained classifier to learn from: study:NAME/best, or the folder of an export. It sees the same "
@@ -393,4 +395,6 @@ class TrialConfig(Frozen):
         "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual. Such trials do not train "
         "together (`features.fuse`).",
     )
-    scheduler: SchedulerConfig = ReduceOnPlateauConfig(name="reduce_on_plateau")
+    scheduler: SchedulerConfig = Field(
+        ReduceOnPlateauConfig(name="reduce_on_plateau"), description="Of the learning rate."
+    )

@@ -16,31 +16,33 @@ class MedianConfig(Frozen):
     name: Literal["median"]
     startup_trials: TrialsOrNone = Field(5, description="Trials that are never pruned.")
     warmup_epochs: EpochsOrNone = Field(0, description="Epochs in which nothing is pruned.")
-    interval_epochs: Epochs = 1
+    interval_epochs: Epochs = Field(1, description="Epochs between two decisions.")
 
 
 class PercentileConfig(MedianConfig):
     """As median, but keep only the best `percentile` per cent."""
 
     name: Literal["percentile"]  # type: ignore[assignment]
-    percentile: Annotated[Real, Field(ge=0, le=100)] = 25.0
+    percentile: Annotated[Real, Field(ge=0, le=100)] = Field(25.0, description="Per cent of the trials that go on.")
 
 
 class SuccessiveHalvingConfig(Frozen):
     """Asynchronous successive halving (arXiv 1810.05934)."""
 
     name: Literal["successive_halving"]
-    min_epochs: Epochs = 1
-    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 4
-    min_early_stopping_rate: Annotated[Whole, Field(ge=0, le=100)] = 0
+    min_epochs: Epochs = Field(1, description="Epochs before the first decision.")
+    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = Field(4, description="One trial of this many goes on.")
+    min_early_stopping_rate: Annotated[Whole, Field(ge=0, le=100)] = Field(
+        0, description="Decisions that are left out at the start."
+    )
 
 
 class HyperbandConfig(Frozen):
     """Hyperband (arXiv 1603.06560); the longest training is `budget.epochs`."""
 
     name: Literal["hyperband"]
-    min_epochs: Epochs = 1
-    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = 3
+    min_epochs: Epochs = Field(1, description="Epochs before the first decision of the strictest bracket.")
+    reduction_factor: Annotated[Whole, Field(ge=2, le=1000)] = Field(3, description="One trial of this many goes on.")
 
 
 class PromoteConfig(Frozen):
@@ -70,9 +72,9 @@ class PatientConfig(Frozen):
     """Let another pruner act only on a trial whose last `patience` epochs are all worse than its best before them."""
 
     name: Literal["patient"]
-    patience: Epochs = 3
-    min_delta: Change = 0.0
-    pruner: InnerPruner = MedianConfig(name="median")
+    patience: Epochs = Field(3, description="Epochs that must all be worse.")
+    min_delta: Change = Field(0.0, description="Less of an improvement than this counts as none.")
+    pruner: InnerPruner = Field(MedianConfig(name="median"), description="What decides then.")
 
 
 class PlateauConfig(Frozen):

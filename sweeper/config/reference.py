@@ -58,12 +58,18 @@ def _option(model: type[BaseModel]) -> Iterator[str]:
     names = get_args(model.model_fields["name"].annotation)
     yield f"### {', '.join(f'`{name}`' for name in names) or 'any other name'}\n"
     yield from _table("", model)
+    for name, info in model.model_fields.items():
+        inner = list(models_in(info.annotation))
+        if len(inner) == 1:
+            yield f"#### `{name}`\n"
+            yield from _table(name, inner[0])
 
 
 def _table(key: str, model: type[BaseModel]) -> Iterator[str]:
     if model.__doc__ and not (key and model is TrialConfig):
         yield f"{model.__doc__.strip()}\n"
-    rows = [_row(name, info) for name, info in model.model_fields.items() if name != "name" or not _is_fixed(info)]
+    fields = model.model_fields.items()
+    rows = [_row(key, name, info) for name, info in fields if name != "name" or not _is_fixed(info)]
     if rows:
         yield "\n".join(["| key | takes | default | |", "|---|---|---|---|", *rows, ""])
 
@@ -72,11 +78,27 @@ def _is_fixed(info: FieldInfo) -> bool:
     return get_origin(info.annotation) is Literal
 
 
-def _row(name: str, info: FieldInfo) -> str:
+def _row(key: str, name: str, info: FieldInfo) -> str:
+    """Return a row of a table; a key that holds keys leads to their section."""
     models = list(models_in(info.annotation))
-    takes = "see below" if models else _type(info.annotation)
-    default = "required" if info.is_required() else "see below" if models else f"`{_plain(info.default)}`"
-    return f"| `{info.alias or name}` | {takes} | {default} | {info.description or ''} |"
+    written = info.alias or name
+    below = f"[see below](#{f'{key}{written}'.replace('.', '')})" if key or models else "see below"
+    takes = below if models else _type(info.annotation)
+    default = "required" if info.is_required() else _default(info.default, bool(models))
+    return f"| `{written}` | {takes} | {default} | {info.description or _summary(models)} |"
+
+
+def _default(value: Any, holds_keys: bool) -> str:
+    if not holds_keys:
+        return f"`{_plain(value)}`"
+    name = getattr(value, "name", None)
+    return f"`{name or _plain(value)}`" if name or not isinstance(value, BaseModel) else "see there"
+
+
+def _summary(models: list[type[BaseModel]]) -> str:
+    """Return what the one model says of itself first."""
+    (model,) = models
+    return f"{' '.join((model.__doc__ or '').split()).partition('. ')[0].rstrip('.')}."
 
 
 def _plain(value: Any) -> str:

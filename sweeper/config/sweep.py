@@ -190,12 +190,12 @@ class SweepConfig(Frozen):
     """A search-space file: what is searched, on which data, by which means and for how long."""
 
     study: PlainName = Field(description="Name of the study.")
-    task: TaskConfig = CLASSIFICATION
+    task: TaskConfig = Field(CLASSIFICATION, description="What the networks learn to do.")
     dataset: DatasetConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     budget: BudgetConfig = BudgetConfig()
-    sampler: SamplerConfig = TpeConfig(name="tpe")
-    pruner: PrunerConfig = MedianConfig(name="median")
+    sampler: SamplerConfig = Field(TpeConfig(name="tpe"), description="What suggests the next trial.")
+    pruner: PrunerConfig = Field(MedianConfig(name="median"), description="Which trials end early.")
     objectives: tuple[GoalConfig, ...] = Field(
         (),
         description="In place of `objective`: two or more, without weights between them. The first that is not a cost "
@@ -217,8 +217,8 @@ class SweepConfig(Frozen):
         "the search space; what one leaves out the sampler chooses.",
     )
     notify: NotifyConfig = Field(NotifyConfig(), exclude=True)
-    seed: Seed = 0
-    engine: EngineConfig = LocalConfig(name="local")
+    seed: Seed = Field(0, description="Of what the sampler suggests and of all training.")
+    engine: EngineConfig = Field(LocalConfig(name="local"), description="Where trials run.")
     device: Annotated[str, AfterValidator(is_a_device)] = Field(
         "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra={"pattern": DEVICE}
     )
