@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +23,7 @@ from sweeper.export.folder import require_replaceable, staged
 from sweeper.export.label_program import write_picture
 from sweeper.export.load import load_autoencoder
 from sweeper.export.seal import digests_of
+from sweeper.export.self_description import describe_onnx, self_description, write_weights
 from sweeper.export.verify import LARGEST_DIFFERENCE, full_precision
 from sweeper.files import write_whole
 from sweeper.modeling.autoencoder import Autoencoder
@@ -130,18 +130,21 @@ def export_autoencoder(source: ExportInput, val: DeviceImages, destination: Path
     require_replaceable(destination)
     with staged(destination) as files:
         model_files = copy_model_files(source.model_files, files)
-        shutil.copyfile(source.weights, files.weights)
-        model = load_autoencoder(source.config, files.weights)
+        model = load_autoencoder(source.config, source.weights)
+        config = _describe(source, model, model_files)
+        facts = self_description(config)
+        write_weights(source.weights, files.weights, facts)
         for name, (part, output) in PARTS.items():
             _write_part(part(model), source, output, files.path / name)
+            describe_onnx(files.path / name, facts)
         write_picture(files.picture)
         place(model, val.device)
         checks = verify_autoencoder(source, model, val, files)
         write_whole(files.verification, json.dumps([dataclasses.asdict(check) for check in checks], indent=2) + "\n")
         written = {*files.files(), files.config.name, files.card.name}
-        config = _describe(source, model, model_files, tuple(sorted(written)))
         write_whole(files.card, _card(config, checks, len(val)))
-        config = config.model_copy(update={"digests": digests_of(files.path, written - {files.config.name})})
+        digests = digests_of(files.path, written - {files.config.name})
+        config = config.model_copy(update={"files": tuple(sorted(written)), "digests": digests})
         write_whole(files.config, config.model_dump_json(indent=2) + "\n")
     return AutoencoderReport(destination, len(val), checks)
 
@@ -197,9 +200,7 @@ def _problem(check: QualityCheck) -> str:
 
 
 @torch.no_grad()
-def _describe(
-    source: ExportInput, model: Autoencoder, model_files: tuple[str, ...], files: tuple[str, ...]
-) -> AutoencoderConfig:
+def _describe(source: ExportInput, model: Autoencoder, model_files: tuple[str, ...]) -> AutoencoderConfig:
     size, channels = source.config.image_size, len(model.mean)
     features = model.backbone(torch.zeros(1, channels, size, size, device=next(model.parameters()).device)).shape[1]
     shape: tuple[int | str, ...] = ("batch", channels, size, size)
@@ -220,7 +221,7 @@ def _describe(
         lineage=lineage_of(source),
         model_files=model_files,
         libraries=library_versions(),
-        files=files,
+        files=(),
     )
 
 

@@ -85,7 +85,7 @@ def _write_model(source: ExportInput, files: ExportFolder, seconds: Seconds) -> 
     model_files = copy_model_files(source.model_files, files)
     model = load_network(networks_of(source), len(source.classes), source.weights)
     config = describe_export(source, model, model_files, ())
-    facts = self_description(config)
+    facts = self_description(config, config.classes)
     write_weights(source.weights, files.weights, facts)
     _write_formats(model, source.config.image_size, files, seconds)
     describe_onnx(files.onnx, facts)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import onnx
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from sweeper.export.export_config import ExportConfig
+from sweeper.export.export_config import Lineage
 
 PREPARED = (
     "decode to RGB; make square by `resize` and bring to stored_size, then to image_size, both by bicubic "
@@ -18,14 +19,37 @@ PREPARED = (
 )
 
 
-def self_description(config: ExportConfig) -> dict[str, str]:
-    """Return what a file says of itself: text by name, lists as JSON."""
+class Described(Protocol):
+    """What the configurations of all exports have."""
+
+    @property
+    def architecture(self) -> str: ...
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def stored_size(self) -> int: ...
+    @property
+    def resize(self) -> str: ...
+    @property
+    def interpolation(self) -> str: ...
+    @property
+    def lineage(self) -> Lineage: ...
+    @property
+    def libraries(self) -> dict[str, str]: ...
+
+
+def self_description(config: Described, classes: Sequence[str] = ()) -> dict[str, str]:
+    """Return what a file says of itself: text by name, lists as JSON. An autoencoder has no classes."""
     return {
         "sweeper": config.libraries["sweeper"],
         "study": config.lineage.study,
         "trial": str(config.lineage.trial),
         "architecture": config.architecture,
-        "classes": json.dumps(config.classes, ensure_ascii=False),
+        **({"classes": json.dumps(classes, ensure_ascii=False)} if classes else {}),
         "mean": json.dumps(config.mean),
         "std": json.dumps(config.std),
         "image_size": str(config.image_size),

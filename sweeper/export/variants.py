@@ -98,7 +98,7 @@ def _best_of(
         if not kept:
             return variant
         shutil.copyfile(made[best.method], target)
-        describe_onnx(target, self_description(judge.config))
+        describe_onnx(target, self_description(judge.config, judge.config.classes))
     full, small = milliseconds([read_onnx(files.onnx), read_onnx(target)], batches[0][:1])
     sizes = {"bytes": target.stat().st_size, "full_bytes": files.onnx.stat().st_size}
     return variant.model_copy(update={**sizes, "milliseconds": small, "full_milliseconds": full})

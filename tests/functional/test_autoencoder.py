@@ -12,6 +12,7 @@ import mlflow
 import pytest
 import yaml
 
+from tests.export.test_self_description import of_onnx, of_weights
 from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY, sweeper
 from tests.pictures import write_class_folders
@@ -93,6 +94,11 @@ def test_both_are_evaluated_and_an_autoencoder_is_exported_and_says_what_it_is_n
     assert done.code == 0, done.err
     export = folder / "exports" / "cifar10_autoencoder"
     assert {"encoder.onnx", "autoencoder.onnx", "model.safetensors"} <= {path.name for path in export.iterdir()}
+    for name, read in {"encoder.onnx": of_onnx, "autoencoder.onnx": of_onnx, "model.safetensors": of_weights}.items():
+        said = read(export / name)
+        assert (said["study"], said["interpolation"]) == ("cifar10_autoencoder", "bicubic")
+        assert json.loads(said["mean"]) == json.loads((export / "config.json").read_text())["mean"]
+        assert "classes" not in said
     verified = json.loads((export / "verification.json").read_text())
     assert all(check["difference"] <= check["allowed"] for check in verified)
     refused = ask("predict", str(export), "data")
