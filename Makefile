@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart wheel quick test test-slow postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema site clean
+.PHONY: help quickstart wheel quick test test-slow test-lowest postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,10 @@ test: .venv/dev.stamp  ## run the test suite in two processes
 
 test-slow: .venv/dev.stamp postgresql chromium faketime  ## run the tests that take long
 	$(BIN)/pytest -m slow
+
+test-lowest: .venv-lowest/stamp  ## run what needs no other program with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -W default tests/config tests/data tests/search tests/modeling \
+		tests/training tests/export tests/tracking tests/commands tests/library tests/functional/test_main_path.py
 
 postgresql: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,postgres]'
@@ -117,6 +121,14 @@ clean:  ## remove the environment and the caches of the tools
 	@echo "installing (about 4 minutes the first time)"
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ .venv/package.stamp
+
+.venv-lowest/stamp: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --extra dev --output-file .venv-lowest/versions.txt pyproject.toml
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --requirement .venv-lowest/versions.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
+	@touch $@
 
 .venv/ray.stamp: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,ray]'
