@@ -47,7 +47,7 @@ def gather(source: Path | None, into: Path, *, size: int, classes: int, train: i
             target = into / split / name
             target.mkdir(parents=True)
             if folder:
-                _copy(folder / name, target, each, from_end=split == "val")
+                copy_some(folder / name, target, each, from_end=split == "val")
             else:
                 _generate(target, each, size, seed=label + classes * SPLITS.index(split))
     kind = f"from {source.name}" if source else f"generated, {size} pixels"
@@ -85,7 +85,7 @@ def _classes(folder: Path, count: int) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())[:count]
 
 
-def _copy(source: Path, target: Path, count: int, *, from_end: bool) -> None:
+def copy_some(source: Path, target: Path, count: int, *, from_end: bool) -> None:
     """Copy the first or the last images: where one folder serves for both splits, none is in both."""
     files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix.lower() in (".jpeg", ".jpg"))
     if len(files) < count:

@@ -62,6 +62,7 @@ class Model(lightning.LightningModule):
 
     def __init__(self, backbone: str, classes: int, lr: float, weight_decay: float):
         super().__init__()
+        self.save_hyperparameters()
         self.lr, self.weight_decay = lr, weight_decay
         self.net = timm.create_model(backbone, num_classes=classes).to(memory_format=torch.channels_last)
         self.train_accuracy, self.val_accuracy = MulticlassAccuracy(classes), MulticlassAccuracy(classes)
