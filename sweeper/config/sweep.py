@@ -292,6 +292,16 @@ class SweepConfig(Frozen):
         one = GoalConfig(metric=self.objective.metric, direction=self.objective.direction)
         return self.objectives or (one,)
 
+    @property
+    def reported(self) -> Literal["epoch", "fold"]:
+        """What a trial reports its objective after, and may be pruned after."""
+        return "fold" if self.dataset.folds else "epoch"
+
+    @property
+    def reports(self) -> int:
+        """How often a trial reports at most."""
+        return self.dataset.folds or self.budget.epochs
+
     @field_validator("enqueue")
     @classmethod
     def _queue_has_room(cls, queue: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
