@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from statistics import stdev
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_field
@@ -137,10 +138,31 @@ class TrialState(StrEnum):
         return self not in (TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED)
 
 
+class FoldScore(Frozen):
+    """What one fold of a cross-validated trial came to: the objective in its best epoch."""
+
+    value: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+class Refit(Frozen):
+    """The training on all folds by which a cross-validated trial ends, and whose weights it leaves.
+
+    Its `metrics` are those of the first fold after its last epoch. They tell nothing of new images, since it has seen
+    these; by them its weights are recognised.
+    """
+
+    epochs: int
+    metrics: dict[str, float]
+
+
 class TrialOutcome(Frozen):
     """How a trial ended, or stands where it is paused, and on what it was trained.
 
-    A failed trial has no score, nor has one that is not feasible: pruned since it does not fit in memory.
+    Of a cross-validated one `epochs` and `best_epoch` count folds, and the best value and metrics are means over its
+    `folds`. A failed trial has no score, nor has one that is not feasible: pruned since it does not fit in memory.
     """
 
     state: TrialState
@@ -162,6 +184,14 @@ class TrialOutcome(Frozen):
     """`parameters` and, where it is an objective, `latency_ms`."""
     threads: int | None = None
     """Threads that a CPU trained it with: other numbers of them may round differently."""
+    folds: tuple[FoldScore, ...] = ()
+    refit: Refit | None = None
+    """Where it is cross-validated and complete."""
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the folds' values, with one degree of freedom less; None of fewer than two."""
+        return stdev(fold.value for fold in self.folds) if len(self.folds) > 1 else None
 
     def value_of(self, metric: str) -> float | None:
         """Return a metric of the best epoch, or a cost."""

@@ -20,6 +20,7 @@ from sweeper.data.listing import enumerated
 from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
+from sweeper.data.splitting import Rows
 from sweeper.search.untried import trials_of
 from sweeper.study.doubts import MOST_CLASSES_TOLD, Labelled, doubts, doubts_of_settings
 
@@ -198,8 +199,8 @@ def _no_validation_split(sweep: SweepConfig, notes: Notes) -> Iterator[str]:
 
 
 def _absent_classes(images: Labelled) -> Iterator[str]:
-    parts = {split: rows for split, rows in images.splits.items() if split == "test" or not images.folds}
-    parts |= {f"fold {number}": rows for number, rows in enumerate(images.folds, 1)}
+    folds: dict[str, Rows] = {f"fold {number}": rows for number, rows in enumerate(images.folds, 1)}
+    parts = folds | {split: rows for split, rows in images.splits.items() if split == "test" or not folds}
     for split, rows in parts.items():
         counts = np.bincount(images.labels[rows], minlength=len(images.classes))
         absent = [name for name, count in zip(images.classes, counts.tolist(), strict=True) if not count]
