@@ -189,6 +189,11 @@ class TrialOutcome(Frozen):
     """Where it is cross-validated and complete."""
 
     @property
+    def has_weights(self) -> bool:
+        """Whether it has left weights: those of its best epoch, or of a training on all folds."""
+        return self.best_epoch is not None and (not self.folds or self.refit is not None)
+
+    @property
     def spread(self) -> float | None:
         """The standard deviation of the folds' values, with one degree of freedom less; None of fewer than two."""
         return stdev(fold.value for fold in self.folds) if len(self.folds) > 1 else None

@@ -30,15 +30,26 @@ class TrialArtifacts:
         return found
 
     @property
+    def predictions(self) -> Path | None:
+        """What the trial says about each validation image, where that was fetched and is kept."""
+        return next(self.folder.glob("predictions/*.npz"), None)
+
+    @property
     def optimizer(self) -> Path | None:
         """The optimizer's state beside them, where the study has kept it."""
         return next(self.folder.glob("weights/*.optimizer.pt"), None)
 
 
 def fetch_artifacts(
-    workspace: Workspace, store: StudyStore, row: TrialRow, into: Path, tracking_uri: str | None = None
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    into: Path,
+    tracking_uri: str | None = None,
+    *,
+    with_predictions: bool = False,
 ) -> TrialArtifacts:
-    """Return the artifacts of a trial, downloading them into a folder where need be.
+    """Return the weights of a trial, and its predictions where wanted, downloading them into a folder where need be.
 
     Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
     """
@@ -47,7 +58,8 @@ def fetch_artifacts(
         return TrialArtifacts(folder.artifacts, None)
     mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
-    mlflow.download(run, "weights", into)
+    for kind in ("weights", "predictions") if with_predictions else ("weights",):
+        mlflow.download(run, kind, into)
     return TrialArtifacts(into, run)
 
 
