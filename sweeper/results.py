@@ -194,6 +194,13 @@ class TrialOutcome(Frozen):
         return self.best_epoch is not None and (not self.folds or self.refit is not None)
 
     @property
+    def reached_in(self) -> str:
+        """Say where its best value comes from: of an epoch, or of how many folds that are how far apart."""
+        if not self.folds:
+            return f"in epoch {self.best_epoch}"
+        return f"{'' if self.spread is None else f'± {self.spread:.4f} '}over {len(self.folds)} folds"
+
+    @property
     def spread(self) -> float | None:
         """The standard deviation of the folds' values, with one degree of freedom less; None of fewer than two."""
         return stdev(fold.value for fold in self.folds) if len(self.folds) > 1 else None
@@ -237,6 +244,11 @@ class TrialRow(Frozen):
     outcome: TrialOutcome | None = None
     outside: str | None = None
     """Why the search space, edited since, no longer holds it: history, and without a rank."""
+
+    @property
+    def reached_in(self) -> str:
+        """Say where its value comes from, as its outcome does."""
+        return self.outcome.reached_in if self.outcome else f"in epoch {self.best_epoch}"
 
     @computed_field  # type: ignore[prop-decorator]
     @property

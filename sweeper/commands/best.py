@@ -145,16 +145,6 @@ def _require_a_choice(prefer: str | None, within: float | None, named: str | Non
         raise ConfigError([Problem("--within", "", "limits what --prefer may choose; give --prefer METRIC too")])
 
 
-def _reached_in(row: TrialRow) -> str:
-    """Say in which epoch a trial was best, or over how many folds its value is the mean."""
-    from sweeper.display.tables import score
-
-    outcome = row.outcome
-    if outcome is None or not outcome.folds:
-        return f"in epoch {row.best_epoch}"
-    return f"± {score(outcome.spread)} over {len(outcome.folds)} folds"
-
-
 def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, preferred: bool) -> None:
     """Say which trial it is, and where it is not the winner, which one that is."""
     from sweeper.display.confirmation import confirmed_lines
@@ -165,7 +155,7 @@ def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, pre
     metric, found = store.sweep.objective.metric, None if preferred or winner else confirmed(store)
     which = f"study {store.sweep.study}: trial {row.number}{'' if winner else ' is best'}"
     simulated = " (simulated: nothing was trained)" if is_simulated(store) else ""
-    say(f"{which}, {metric} {score(row.value)} {_reached_in(row)}{simulated}")
+    say(f"{which}, {metric} {score(row.value)} {row.reached_in}{simulated}")
     if winner:
         say(f"the best is trial {winner.number}, {metric} {score(winner.value)}")
     for line in confirmed_lines(found, sum(row.ended_ms is not None for row in store.rows())) if found else ():

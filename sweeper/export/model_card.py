@@ -160,7 +160,7 @@ def expected(config: ExportConfig) -> str:
         return ""
     return (
         f"**Expected accuracy on new images of the same kind: {found.accuracy:.4f} (95 % interval "
-        f"{found.low:.4f} to {found.high:.4f}).** On the validation images it is higher, since they chose the model "
+        f"{found.low:.4f} to {found.high:.4f}).** On {judging_images(config)} it is higher, since they chose the model "
         f"among the epochs of {found.trials:,} trials.\n\n"
     )
 
@@ -206,8 +206,8 @@ def calibration(config: ExportConfig) -> list[str]:
     ]
     return [
         f"## Calibration\n\nLogits divided by the temperature {found.temperature:.4f} (`calibration` in `config.json`) "
-        "give the probabilities. What that changes, on each half of the validation images with the temperature of the "
-        f"other half:\n\n{table(('', 'before', 'after'), rows)}"
+        f"give the probabilities. What that changes, on each half of {judging_images(config)} with the temperature of "
+        f"the other half:\n\n{table(('', 'before', 'after'), rows)}"
     ]
 
 
@@ -271,7 +271,7 @@ def per_class(config: ExportConfig, confusion: Confusion) -> str:
 def limits(config: ExportConfig) -> str:
     return (
         "## Limits\n\n"
-        f"- The trial and its epoch were chosen by {chosen_by(config)}, so its figures are somewhat too good; "
+        f"- The trial and its epoch were chosen by {judging_images(config)}, so its figures are somewhat too good; "
         "only images that no choice rested on give honest ones.\n"
         f"- Every image gets one of the {len(config.classes):,} classes, even one that shows none of them.\n"
         f"{probabilities(config)}\n"
@@ -279,8 +279,9 @@ def limits(config: ExportConfig) -> str:
     )
 
 
-def chosen_by(config: ExportConfig) -> str:
-    return "the images of the folds" if config.cross_validation else "the validation split"
+def judging_images(config: ExportConfig) -> str:
+    """Name the images by which trials were compared."""
+    return "the images of the folds" if config.cross_validation else "the validation images"
 
 
 def origin(config: ExportConfig) -> str:

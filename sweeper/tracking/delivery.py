@@ -363,13 +363,10 @@ def _run_name(spec: TrialSpec) -> str:
 
 def _note(outcome: TrialOutcome) -> str:
     """Return what MLflow's page shows as the description of a trial."""
-    reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} in epoch {outcome.best_epoch}"
-    trained = f"{reached} of {outcome.epochs} epochs"
-    if outcome.folds:
-        spread = "" if outcome.spread is None else f" ± {outcome.spread:.4f}"
-        trained = f", {outcome.best_value:.4f}{spread} over {len(outcome.folds)} folds"
+    reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} {outcome.reached_in}"
+    trained = "" if outcome.folds else f" of {outcome.epochs} epochs"
     reason = f": {outcome.reason}" if outcome.reason else ""
-    return f"**{outcome.state}**{trained}, {outcome.seconds:.0f} s{reason}"
+    return f"**{outcome.state}**{reached}{trained}, {outcome.seconds:.0f} s{reason}"
 
 
 def _repeated(spec: TrialSpec) -> dict[str, str]:
