@@ -73,13 +73,8 @@ def calibrate(logits: Logits, labels: Labels) -> Calibration:
 
 
 def logits_of(predictions: Predictions, classes: int) -> Logits:
-    """Return logits [N, C] of the probabilities that were kept; the classes of which none was share what is left."""
-    shares, rows = predictions.probabilities.astype(np.float64), np.arange(len(predictions))
-    rest = np.maximum(0.0, 1 - shares.sum(axis=1)) / max(1, classes - shares.shape[1])
-    whole = np.repeat(rest[:, None], classes, axis=1)
-    whole[rows[:, None], predictions.classes] = shares
-    whole[rows, predictions.labels] = predictions.true
-    logits: Logits = np.log(np.maximum(whole, LEAST_SHARE))
+    """Return logits [N, C] that give the probabilities which were kept."""
+    logits: Logits = np.log(np.maximum(predictions.shares(classes), LEAST_SHARE))
     return logits
 
 

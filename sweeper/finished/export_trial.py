@@ -19,7 +19,7 @@ from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from sweeper.scores.predictions import read_predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import study_winner
-from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
+from sweeper.study.artifacts import Kind, TrialArtifacts, fetch_artifacts
 from sweeper.study.expected import expected_of_study
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_images_of
@@ -70,8 +70,8 @@ def export_trial(
     require_images_of(workspace, store, images.digest, "run a new study on these")
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
-        in_folds = bool(sweep.dataset.folds)
-        artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri, with_predictions=in_folds)
+        kinds: tuple[Kind, ...] = ("weights", "predictions") if sweep.dataset.folds else ("weights",)
+        artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri, kinds)
         source = _source(workspace, store, row, images, artifacts, tracking_uri)
         leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
         return task.export(

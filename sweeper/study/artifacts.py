@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
@@ -12,6 +14,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.recorded import own_folder, records_of
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import TRIAL_TAG
+
+Kind = Literal["weights", "predictions"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,9 @@ def fetch_artifacts(
     row: TrialRow,
     into: Path,
     tracking_uri: str | None = None,
-    *,
-    with_predictions: bool = False,
+    kinds: Sequence[Kind] = ("weights",),
 ) -> TrialArtifacts:
-    """Return the weights of a trial, and its predictions where wanted, downloading them into a folder where need be.
+    """Return what a trial has left of these kinds, downloading it into a folder where need be.
 
     Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
     """
@@ -58,7 +61,7 @@ def fetch_artifacts(
         return TrialArtifacts(folder.artifacts, None)
     mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
-    for kind in ("weights", "predictions") if with_predictions else ("weights",):
+    for kind in kinds:
         mlflow.download(run, kind, into)
     return TrialArtifacts(into, run)
 

@@ -288,7 +288,7 @@ class Delivery:
                 confusion, classes = read_confusion(numbers)
                 title = f"{label}, {numbers.stem} epoch ({shown.get(numbers.stem)}), validation"
                 if outcome.folds:
-                    title = f"{label}, each image by the network of {len(outcome.folds)} that had not seen it"
+                    title = f"{label}, each image by that of {len(outcome.folds)} networks that had not seen it"
                 draw_confusion(confusion, classes, title, picture)
         if not outcome.folds:
             curves, marked = [*self._before, *history], outcome.best_epoch
