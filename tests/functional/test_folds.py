@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections import Counter
@@ -126,7 +127,45 @@ def test_a_study_is_not_continued_with_other_folds(whole: Sandbox) -> None:
     assert whole.run("run", "space.yaml") != 0
 
 
-def test_the_winner_is_exported_with_the_accuracy_of_images_not_seen(whole: Sandbox) -> None:
+def test_the_winner_is_exported_with_the_accuracy_of_images_not_seen_and_says_how_it_was_trained(
+    whole: Sandbox,
+) -> None:
     assert whole.run("best", STUDY, "--export", "--no-register") == 0, whole.said()
-    said = whole.said()
-    assert f"over {FOLDS} folds" in said
+    assert f"over {FOLDS} folds" in whole.said()
+    config = json.loads((whole.root / f"exports/{STUDY}/config.json").read_text())
+    winner = next(row for row in whole.rows() if row.number == config["lineage"]["trial"])
+    assert winner.outcome is not None
+    assert winner.outcome.refit is not None
+    assert config["metrics"]["val/accuracy"] == pytest.approx(winner.value)
+    assert config["cross_validation"]["folds"] == FOLDS
+    assert config["cross_validation"]["images"] == 80
+    assert config["lineage"]["best_epoch"] == winner.outcome.refit.epochs
+    card = (whole.root / f"exports/{STUDY}/README.md").read_text()
+    assert f"in {FOLDS}-fold cross-validation" in card
+    assert "trained in the same way on all 80 images" in card
+
+
+def test_what_has_seen_all_images_is_not_judged_by_them_and_is_not_gone_on_from(whole: Sandbox) -> None:
+    for command, rule in (
+        (("evaluate", STUDY, "--split", "val"), "its weights have seen all images but the test split"),
+        (("best", STUDY, "--export", "--soup"), "its networks have seen all images that a soup or an ensemble"),
+        (("train", "--from", f"{STUDY}/best", "--epochs", "2"), "nothing would be left to judge a further training by"),
+    ):
+        before = whole.said()
+        assert whole.run(*command) != 0
+        assert rule in whole.said().removeprefix(before)
+
+
+def test_labels_are_doubted_by_what_was_said_of_images_not_seen_and_nothing_is_trained(whole: Sandbox) -> None:
+    before = whole.said()
+    assert whole.run("data", "label-errors", STUDY) == 0, whole.said()
+    said = whole.said().removeprefix(before)
+    assert "of 80 labels are likely wrong" in said
+    best = max(row.value for row in whole.rows() if row.value is not None and row.epochs == FOLDS)
+    judged = float(said.partition("not trained on: ")[2].partition(";")[0])
+    assert judged == pytest.approx(best, abs=0.02)  # folds of 26 and 27 images count alike in the mean
+
+
+def test_a_trial_is_cross_validated_again_by_reproduce_and_comes_out_the_same(whole: Sandbox) -> None:
+    assert whole.run("reproduce", f"{STUDY}/0") == 0, whole.said()
+    assert f"in all {FOLDS} folds" in whole.said()
