@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
+from statistics import stdev
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, computed_field
@@ -157,10 +158,31 @@ class TrialState(StrEnum):
         return self not in (TrialState.WAITING, TrialState.RUNNING, TrialState.PAUSED)
 
 
+class FoldScore(Frozen):
+    """What one fold of a cross-validated trial came to: the objective in its best epoch."""
+
+    value: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+class Refit(Frozen):
+    """The training on all folds by which a cross-validated trial ends, and whose weights it leaves.
+
+    Its `metrics` are those of the first fold after its last epoch. They tell nothing of new images, since it has seen
+    these; by them its weights are recognised.
+    """
+
+    epochs: int
+    metrics: dict[str, float]
+
+
 class TrialOutcome(Frozen):
     """How a trial ended, or stands where it is paused, and on what it was trained.
 
-    A failed trial has no score, nor has one that is not feasible: pruned since it does not fit in memory.
+    Of a cross-validated one `epochs` and `best_epoch` count folds, and the best value and metrics are means over its
+    `folds`. A failed trial has no score, nor has one that is not feasible: pruned since it does not fit in memory.
     """
 
     state: TrialState
@@ -182,6 +204,26 @@ class TrialOutcome(Frozen):
     """`parameters` and, where it is an objective, `latency_ms`."""
     threads: int | None = None
     """Threads that a CPU trained it with: other numbers of them may round differently."""
+    folds: tuple[FoldScore, ...] = ()
+    refit: Refit | None = None
+    """Where it is cross-validated and complete."""
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it has left weights: those of its best epoch, or of a training on all folds."""
+        return self.best_epoch is not None and (not self.folds or self.refit is not None)
+
+    @property
+    def reached_in(self) -> str:
+        """Say where its best value comes from: of an epoch, or of how many folds that are how far apart."""
+        if not self.folds:
+            return f"in epoch {self.best_epoch}"
+        return f"{'' if self.spread is None else f'± {self.spread:.4f} '}over {len(self.folds)} folds"
+
+    @property
+    def spread(self) -> float | None:
+        """The standard deviation of the folds' values, with one degree of freedom less; None of fewer than two."""
+        return stdev(fold.value for fold in self.folds) if len(self.folds) > 1 else None
 
     def value_of(self, metric: str) -> float | None:
         """Return a metric of the best epoch, or a cost."""
@@ -222,6 +264,11 @@ class TrialRow(Frozen):
     outcome: TrialOutcome | None = None
     outside: str | None = None
     """Why the search space, edited since, no longer holds it: history, and without a rank."""
+
+    @property
+    def reached_in(self) -> str:
+        """Say where its value comes from, as its outcome does."""
+        return self.outcome.reached_in if self.outcome else f"in epoch {self.best_epoch}"
 
     @computed_field  # type: ignore[prop-decorator]
     @property

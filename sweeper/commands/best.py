@@ -155,7 +155,7 @@ def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, pre
     metric, found = store.sweep.objective.metric, None if preferred or winner else confirmed(store)
     which = f"study {store.sweep.study}: trial {row.number}{'' if winner else ' is best'}"
     simulated = " (simulated: nothing was trained)" if is_simulated(store) else ""
-    say(f"{which}, {metric} {score(row.value)} in epoch {row.best_epoch}{simulated}")
+    say(f"{which}, {metric} {score(row.value)} {row.reached_in}{simulated}")
     if winner:
         say(f"the best is trial {winner.number}, {metric} {score(winner.value)}")
     for line in confirmed_lines(found, sum(row.ended_ms is not None for row in store.rows())) if found else ():

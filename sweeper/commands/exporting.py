@@ -120,6 +120,13 @@ def _say_what_a_classifier_scores(report: ExportReport) -> None:
 
     for tried in report.config.merges:
         say(merge_line(tried))
+    if found := report.config.cross_validation:
+        accuracy = f"{report.config.metrics['val/accuracy']:.4f}"
+        say(
+            f"accuracy {accuracy} over {found.folds} folds, each by a network that had not seen it; the network "
+            f"exported was trained on all {found.images:,} images for {found.epochs} epochs. Its files are compared by "
+            "images that it has seen, those of the first fold:"
+        )
     show(verification_table(report))
     calibration = report.config.calibration
     if calibration and calibration.reason:

@@ -95,6 +95,9 @@ SharedOption = Annotated[
 
 TrialsOption = Annotated[int | None, typer.Option(metavar="N", help="Short for --set budget.trials=N.")]
 EpochsOption = Annotated[int | None, typer.Option(metavar="N", help="Short for --set budget.epochs=N.")]
+FoldsOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Short for --set dataset.folds=N: cross-validation, for small data.")
+]
 RunDeviceOption = Annotated[
     str | None, typer.Option(metavar="DEVICE", help="Short for --set device=DEVICE: auto, cpu, cuda, cuda:1, mps.")
 ]
@@ -157,10 +160,15 @@ def with_deadline(overrides: list[str] | None, duration: str | None, until: str 
 
 
 def with_shorthands(
-    overrides: list[str] | None, trials: int | None, epochs: int | None, device: str | None
+    overrides: list[str] | None,
+    *,
+    trials: int | None = None,
+    epochs: int | None = None,
+    folds: int | None = None,
+    device: str | None = None,
 ) -> list[str]:
     """Return the overrides with those that have options of their own."""
-    given = {"budget.trials": trials, "budget.epochs": epochs, "device": device}
+    given = {"budget.trials": trials, "budget.epochs": epochs, "dataset.folds": folds, "device": device}
     return [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
 
 

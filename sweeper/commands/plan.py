@@ -10,6 +10,7 @@ import typer
 from sweeper.commands.options import (
     EngineOption,
     EpochsOption,
+    FoldsOption,
     ForOption,
     JsonOption,
     OverridesOption,
@@ -35,6 +36,7 @@ def plan(
     overrides: OverridesOption = None,
     trials: TrialsOption = None,
     epochs: EpochsOption = None,
+    folds: FoldsOption = None,
     device: RunDeviceOption = None,
     for_: ForOption = None,
     until: UntilOption = None,
@@ -49,7 +51,9 @@ def plan(
     """
     from sweeper.config.loading import load_sweep, naming_lines
 
-    given = with_deadline(with_shorthands(overrides, trials, epochs, device), for_, until)
+    given = with_deadline(
+        with_shorthands(overrides, trials=trials, epochs=epochs, folds=folds, device=device), for_, until
+    )
     given = with_engine(given, engine, None, None)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):

@@ -11,6 +11,7 @@ import typer
 from sweeper.commands.options import (
     EngineOption,
     EpochsOption,
+    FoldsOption,
     ForOption,
     OverridesOption,
     RayAddressOption,
@@ -43,6 +44,7 @@ def run(
     overrides: OverridesOption = None,
     trials: TrialsOption = None,
     epochs: EpochsOption = None,
+    folds: FoldsOption = None,
     device: RunDeviceOption = None,
     for_: ForOption = None,
     until: UntilOption = None,
@@ -74,7 +76,9 @@ def run(
     started = time.monotonic()
     if _is_folder(space):
         space = _space_for(space, for_, device)
-    given = with_deadline(with_shorthands(overrides, trials, epochs, device), for_, until)
+    given = with_deadline(
+        with_shorthands(overrides, trials=trials, epochs=epochs, folds=folds, device=device), for_, until
+    )
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from sweeper.config.document import Key
-from sweeper.config.engine import RayConfig
+from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
-from sweeper.config.pruner import HyperbandConfig, PatientConfig, PromoteConfig, SuccessiveHalvingConfig
+from sweeper.config.pruner import (
+    HyperbandConfig,
+    PatientConfig,
+    PlateauConfig,
+    PromoteConfig,
+    SuccessiveHalvingConfig,
+)
 from sweeper.config.searched import lowest, options, smallest
 from sweeper.config.sweep import SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
@@ -36,6 +42,8 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _of_pauses(sweep)
     yield from _of_devices(sweep)
     yield from _of_ranking(sweep)
+    if sweep.dataset.folds:
+        yield from _of_folds(sweep, sweep.dataset.folds)
     if isinstance(sweep.task, ReconstructionConfig):
         yield from _of_reconstruction(sweep.search)
 
@@ -64,8 +72,9 @@ def _of_epochs(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     places: list[tuple[Key, Any]] = [(("pruner",), sweep.pruner)]
     places += [(("pruner", "pruner"), sweep.pruner.pruner)] if isinstance(sweep.pruner, PatientConfig) else []
     for place, pruner in places:
-        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > budget:
-            yield (*place, "min_epochs"), f"{_at_most(budget)}, got {pruner.min_epochs:,}: nothing would be pruned"
+        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > sweep.reports:
+            most = f"should be at most dataset.folds, {sweep.reports}" if sweep.dataset.folds else _at_most(budget)
+            yield (*place, "min_epochs"), f"{most}, got {pruner.min_epochs:,}: nothing would be pruned"
     for scheduler in options(sweep.search.scheduler):
         if (warmup := lowest(scheduler.warmup_epochs)) > budget:
             rule = f"warmup_epochs {_at_most(budget)}, got {warmup:g}: the learning rate would never be reached"
@@ -101,6 +110,32 @@ def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if gpus and gpus != many:
         rule = f"should be devices_per_trial, {many}, or left out"
         yield ("engine", "gpus_per_trial"), f"{rule}; got {gpus:g}"
+
+
+def _of_folds(sweep: SweepConfig, folds: int) -> Iterator[tuple[Key, str]]:
+    """Yield what does not go together with cross-validation."""
+    search: Any = sweep.search
+    given = f"dataset.folds: {folds}"
+    if isinstance(sweep.task, ReconstructionConfig):
+        yield ("dataset", "folds"), "is for the task classification; remove it"
+    if isinstance(sweep.pruner, PromoteConfig | PlateauConfig):
+        name = sweep.pruner.name
+        rule = f"{name} looks at single epochs, and with {given} trials are compared after each fold"
+        yield ("pruner",), f"{rule}; use median, percentile or hyperband, got {name}"
+    if sweep.budget.time is not None:
+        rule = f"parts the time by the length of an epoch, which does not go with {given}"
+        yield ("budget", "for"), f"{rule}; use budget.timeout, after which no trial starts"
+    if sweep.features.fuse > 1:
+        rule = f"trials that are trained together have one validation split: use fuse: 1 with {given}"
+        yield ("features", "fuse"), f"{rule}, got {sweep.features.fuse}"
+    if sweep.devices_per_trial > 1:
+        rule = f"should be 1 with {given}: small data trains no faster on several devices"
+        yield ("devices_per_trial",), f"{rule}; use --workers for several trials at once, got {sweep.devices_per_trial}"
+    if isinstance(sweep.engine, SimulateConfig):
+        yield ("engine",), f"simulates epochs and no folds; remove {given}"
+    if any(teacher.name != "none" for teacher in options(search.teacher)):
+        rule = f"may have learned from the images that judge a fold, whose accuracy would then be too high with {given}"
+        yield ("search", "teacher"), f"a teacher {rule}; remove one of the two"
 
 
 def _of_ranking(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:

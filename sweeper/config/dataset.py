@@ -65,9 +65,15 @@ class DatasetConfig(Frozen):
         0.0, description="Share that becomes the test split, where the images come as one tree."
     )
     split_seed: Seed = Field(0, description="Of the splits and of the images that a limit leaves.")
+    folds: Annotated[Whole, Field(ge=2, le=100)] | None = Field(
+        None,
+        description="Cross-validation: all images but the test split are parted into this number of folds, and each "
+        "trial is trained once for each fold without it and judged by it; its value is the mean (docs/data.md). "
+        "`val_fraction` then has no effect.",
+    )
     group_column: Annotated[str, Field(min_length=1)] | None = Field(
         None,
-        description="Column of a CSV data set, such as patient_id: images with the same value stay in one split.",
+        description="Column of a CSV data set, such as patient_id: images with one value stay in one split or fold.",
     )
     group_from: Annotated[str, Field(min_length=1), AfterValidator(is_an_expression)] | None = Field(
         None,
@@ -125,6 +131,15 @@ class DatasetConfig(Frozen):
     def _one_grouping(self) -> Self:
         if self.group_column and self.group_from:
             raise ValueError("group_column and group_from both say what belongs together; keep one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _folds_have_one_limit(self) -> Self:
+        if self.folds and self.limit.val_images is not None:
+            raise ValueError(
+                f"limit.val_images limits a validation split, and folds: {self.folds} leave none; limit.train_images "
+                "is the number of images in all folds"
+            )
         return self
 
     @model_validator(mode="after")

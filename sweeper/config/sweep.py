@@ -128,7 +128,8 @@ class BudgetConfig(Frozen):
     stuck_after: Annotated[Wait | None, BeforeValidator(duration)] = Field(
         None,
         description="Seconds, or a duration like 30m, after which a worker without an epoch is ended and its trial "
-        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch.",
+        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch, or with "
+        "`dataset.folds` than any fold.",
     )
     repeats: bool = Field(
         False,
@@ -292,6 +293,16 @@ class SweepConfig(Frozen):
         """All objectives; mostly there is one."""
         one = GoalConfig(metric=self.objective.metric, direction=self.objective.direction)
         return self.objectives or (one,)
+
+    @property
+    def reported(self) -> Literal["epoch", "fold"]:
+        """What a trial reports its objective after, and may be pruned after."""
+        return "fold" if self.dataset.folds else "epoch"
+
+    @property
+    def reports(self) -> int:
+        """How often a trial reports at most."""
+        return self.dataset.folds or self.budget.epochs
 
     @field_validator("enqueue")
     @classmethod

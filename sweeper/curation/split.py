@@ -55,7 +55,7 @@ def draw(listing: Listing, dataset: DatasetConfig, cache: Path) -> DrawnSplits:
     _require_unsplit(listing)
     labels = label_numbers(listing)
     first = copies(listing.root, listing.paths, file_states(listing.root, listing.paths), cache)
-    splits, notes = drawn_splits(listing, labels, first, dataset)
+    splits, notes, _ = drawn_splits(listing, labels, first, dataset)
     _require_images(splits, listing.root)
     return DrawnSplits(splits, notes, _rare(listing, labels, first, len(splits)), grouping(listing, dataset))
 

@@ -13,8 +13,8 @@ from sweeper.data.image_set import ImageSet
 class DatasetCard:
     """What a data set holds; `dataclasses.asdict` gives plain JSON.
 
-    `images` counts the images of every split, `class_counts` those of every class in it, in the
-    order of `classes`.
+    With cross-validation all folds count as training images. `images` counts the images of every split, `class_counts`
+    those of every class in it, in the order of `classes`.
     """
 
     name: str
@@ -27,15 +27,18 @@ class DatasetCard:
 
 def describe(image_set: ImageSet, name: str) -> DatasetCard:
     """Count the images of a data set."""
-    count = len(image_set.classes)
+    count, splits = len(image_set.classes), image_set.splits
+    if image_set.folds:
+        whole = image_set.without_validation().splits
+        splits = {split: rows for split, rows in whole.items() if split != "val"}
     return DatasetCard(
         name=name,
         digest=image_set.digest,
         image_size=image_set.image_size,
         classes=image_set.classes,
-        images={split: len(rows) for split, rows in image_set.splits.items()},
+        images={split: len(rows) for split, rows in splits.items()},
         class_counts={
             split: tuple(np.bincount(image_set.labels[rows], minlength=count).tolist())
-            for split, rows in image_set.splits.items()
+            for split, rows in splits.items()
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.csv_columns import plain_name
 from sweeper.data.listing import Column, Listing, enumerated
-from sweeper.data.splitting import Rows, Splits
+from sweeper.data.splitting import Rows
 from sweeper.errors import DatasetError
 
 GROUP_WORDS = re.compile(
@@ -50,7 +50,7 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What looks like groups and is not used as such: `crossing` of its values are in several splits."""
+    """What looks like groups and is not used as such: `crossing` of its values are in several splits or folds."""
 
     name: str
     values: int
@@ -104,12 +104,12 @@ def _by_path(listing: Listing, rule: str) -> Grouping:
     return Grouping(tuple(numbers), np.array(codes, dtype=np.int64), rule=rule)
 
 
-def suspicions(listing: Listing, labels: Rows, splits: Splits, used: Grouping | None) -> tuple[Suspicion, ...]:
-    """Return columns and folders whose values look like groups and are in several splits."""
+def suspicions(listing: Listing, labels: Rows, parts: Sequence[Rows], used: Grouping | None) -> tuple[Suspicion, ...]:
+    """Return columns and folders whose values look like groups and are in several parts, which are splits or folds."""
     if used is not None:
         return ()
     side = np.full(len(listing.paths), -1)
-    for number, rows in enumerate(splits.values()):
+    for number, rows in enumerate(parts):
         side[rows] = number
     found = []
     for column, key in _candidates(listing, labels):

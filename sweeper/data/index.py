@@ -17,6 +17,7 @@ from sweeper.data.exclude import without_excluded
 from sweeper.data.fetch import fetched, is_address
 from sweeper.data.fingerprint import FileStates, file_states
 from sweeper.data.folder_layout import read_folders, refuse_another_level, split_folders
+from sweeper.data.folds import Folds, check_folds, first_of, kept_of
 from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
 from sweeper.data.notes import Notes
@@ -34,7 +35,8 @@ class ImageIndex:
     """Which images there are, before any of them is decoded.
 
     `paths` are relative to `root`; `labels` is int64 [N], an index into `classes`; `splits` maps
-    train, val and, where there is one, test to sorted row numbers. Every row is in some split. `states` are those of
+    train, val and, where there is one, test to sorted row numbers. Every row is in some split. With cross-validation
+    val is the first of the `folds`, and train the others. `states` are those of
     the files, `notes` what was noticed about them. `left_out` are images that are in no split, by a limit or a list,
     and `lists` the files that say which images there are.
     """
@@ -48,6 +50,7 @@ class ImageIndex:
     notes: Notes = field(default_factory=Notes)
     left_out: Sequence[str] = ()
     lists: tuple[Path, ...] = ()
+    folds: Folds = ()
 
 
 def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress = lambda *_: None) -> ImageIndex:
@@ -66,14 +69,15 @@ def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress
     states = file_states(listing.root, listing.paths)
     same = copies(listing.root, listing.paths, states, workspace.cache, progress)
     labels = label_numbers(listing)
-    drawn, notes = drawn_splits(listing, labels, same, dataset)
+    drawn, notes, folds = drawn_splits(listing, labels, same, dataset)
     excluded = [workspace.root / Path(dataset.exclude).expanduser()] if dataset.exclude else []
     for file in excluded:  # after the splits are drawn, which are then the same with and without a list
-        drawn = without_excluded(drawn, listing, file, dataset.exclude_from)
+        drawn = without_excluded(drawn, listing, file, ("train",) if folds else dataset.exclude_from)
     kept = {split: rows[labels[rows] < len(classes)] for split, rows in drawn.items()}
-    splits = limit_splits(kept, labels, dataset.limit, dataset.split_seed)
-    check_splits(splits, labels, classes, where=where)
-    index = _compact(listing, labels, classes, splits, states)
+    folds = kept_of(folds, kept["train"], labels, dataset.limit.train_images, dataset.split_seed)
+    splits = first_of(folds, limit_splits(kept, labels, dataset.limit, dataset.split_seed))
+    check_splits(splits, labels, classes, where=where, folds=folds)
+    index = _compact(listing, labels, classes, splits, folds, states)
     return replace(index, notes=notes, lists=(*listing.files, *excluded))
 
 
@@ -190,10 +194,12 @@ def require_images(listing: Listing, where: str) -> None:
         )
 
 
-def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: str) -> None:
-    """Raise `DatasetError` unless there are two classes, each in train, and no split is empty."""
+def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: str, folds: Folds = ()) -> None:
+    """Raise `DatasetError` unless there are two classes, each in train and in the folds, and no split is empty."""
     if len(classes) < 2:
         raise DatasetError(f"{where}: a classifier needs at least 2 classes, found {list(classes)}; check dataset.path")
+    if folds:
+        check_folds(folds, labels, classes, where)
     present = set(labels[splits["train"]].tolist())
     missing = [name for number, name in enumerate(classes) if number not in present]
     if missing:
@@ -210,7 +216,7 @@ def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: 
 
 
 def _compact(
-    listing: Listing, labels: Rows, classes: tuple[str, ...], splits: Splits, states: FileStates
+    listing: Listing, labels: Rows, classes: tuple[str, ...], splits: Splits, folds: Folds, states: FileStates
 ) -> ImageIndex:
     """Drop the rows that are in no split, so that a limited data set is decoded only as far as it is used."""
     used = np.sort(np.concatenate(list(splits.values())))
@@ -220,6 +226,7 @@ def _compact(
         labels=labels[used],
         classes=classes,
         splits={split: np.searchsorted(used, rows) for split, rows in splits.items()},
+        folds=tuple(np.searchsorted(used, rows) for rows in folds),
         states=states.of(used),
         left_out=[listing.paths[row] for row in np.setdiff1d(np.arange(len(listing.paths)), used).tolist()],
     )

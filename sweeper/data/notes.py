@@ -41,6 +41,15 @@ class Notes:
     dropped: int = 0
     """Images left out of train and val for being in a later split too."""
     suspicions: tuple[Suspicion, ...] = ()
+    folds: int = 0
+    """Parts for cross-validation, in place of a validation split."""
+    pooled: int = 0
+    """Images of a given validation split that are in the folds."""
+
+    @property
+    def parts(self) -> str:
+        """What images that belong together are in one of."""
+        return "fold" if self.folds else "split"
 
     def facts(self) -> list[str]:
         """Return what a user may want to know and need not act upon."""
@@ -49,9 +58,11 @@ class Notes:
         if self.others:
             lines.append(f"files of other kinds, and left out: {counted(self.others)}")
         if self.groups:
-            lines.append(f"{self.groups} stay in one split")
+            lines.append(f"{self.groups} stay in one {self.parts}")
         if self.copies:
-            together = "" if any(leak.kind == "copies" for leak in self.leaks) else ", in the same split as these"
+            together = (
+                "" if any(leak.kind == "copies" for leak in self.leaks) else f", in the same {self.parts} as these"
+            )
             lines.append(f"{self.copies:,} images are exact copies of others{together}")
         if self.merged:
             lines.append(f"classes made one (dataset.labels: normalize):\n{enumerated([*map(written, self.merged)])}")
@@ -71,15 +82,21 @@ class Notes:
             groups = [" = ".join(group) for group in self.two_labels]
             many = "1 picture is" if len(groups) == 1 else f"{len(groups):,} pictures are"
             lines.append(f"{many} in several classes:\n{enumerated(groups)}\nCorrect the labels.")
-        return lines + [_question(suspicion) for suspicion in self.suspicions]
+        if self.pooled:
+            lines.append(
+                f"the {self.pooled:,} images of the given validation split are in the folds with the training images "
+                "(dataset.folds); if that split kept together what belongs together, say so by dataset.group_column or "
+                "dataset.group_from"
+            )
+        return lines + [_question(suspicion, self.parts) for suspicion in self.suspicions]
 
 
 def _remedy(leak: Leak) -> str:
     return f"a score on them is too good: dataset.on_leak: drop leaves them out of {leak.split}"
 
 
-def _question(found: Suspicion) -> str:
+def _question(found: Suspicion, part: str) -> str:
     return (
         f"do images with the same {found.name} belong together? {found.crossing:,} of its {found.values:,} values "
-        f"are in several splits, and then scores are too good; {found.key} keeps each in one"
+        f"are in several {part}s, and then scores are too good; {found.key} keeps each in one"
     )

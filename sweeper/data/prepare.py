@@ -13,6 +13,7 @@ from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
 from sweeper.data.decoding_pool import require_guarded_script
 from sweeper.data.file_facts import FileFacts
+from sweeper.data.folds import without
 from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, build_index, check_splits
 from sweeper.data.listing import enumerated
@@ -73,6 +74,7 @@ def prepare(
         pixels=cached.name,
         paths=index.paths,
         depth=given or Depth(cached.files.bits),
+        folds=index.folds,
     )
     return Prepared(images, index, cached.files, cached.digests)
 
@@ -83,5 +85,6 @@ def _without(index: ImageIndex, bad: dict[int, str]) -> ImageIndex:
     logger.warning("%s: left out %d unreadable images:\n%s", index.root, len(bad), enumerated(lines, limit=20))
     rows = np.array(sorted(bad), dtype=np.int64)
     splits = {split: np.setdiff1d(kept, rows, assume_unique=True) for split, kept in index.splits.items()}
-    check_splits(splits, index.labels, index.classes, where=str(index.root))
-    return replace(index, splits=splits)
+    folds = without(index.folds, rows)
+    check_splits(splits, index.labels, index.classes, where=str(index.root), folds=folds)
+    return replace(index, splits=splits, folds=folds)

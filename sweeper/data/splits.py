@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
+from sweeper.data.folds import Folds, draw_folds
 from sweeper.data.groups import Grouping, grouping, suspicions
 from sweeper.data.labels import look_alikes
 from sweeper.data.leaks import Leak, leaks, without_leaks
@@ -16,19 +18,29 @@ from sweeper.data.splitting import Drawing, Rows, Splits, draw_splits, joined
 from sweeper.errors import DatasetError
 
 
-def drawn_splits(listing: Listing, labels: Rows, same: Rows, dataset: DatasetConfig) -> tuple[Splits, Notes]:
-    """Return the rows of every split and what was noticed; `same` [N] has the first row of equal bytes of each file.
+class Drawn(NamedTuple):
+    """The rows of every split, what was noticed, and with cross-validation the folds that the training split has."""
+
+    splits: Splits
+    notes: Notes
+    folds: Folds = ()
+
+
+def drawn_splits(listing: Listing, labels: Rows, same: Rows, dataset: DatasetConfig) -> Drawn:
+    """Draw splits or folds; `same` [N] has the first row of equal bytes of each file. With folds there is no val.
 
     Raises `DatasetError` for images in several of the given splits where `on_leak` says so.
     """
-    groups = grouping(listing, dataset)
-    drawing = Drawing(dataset.val_fraction, dataset.test_fraction, dataset.split_seed)
+    groups, folds = grouping(listing, dataset), dataset.folds
+    drawing = Drawing(0.0 if folds else dataset.val_fraction, dataset.test_fraction, dataset.split_seed)
     units = joined(same, groups.numbers if groups else None)
     splits = draw_splits(listing.split_names, labels, units, drawing)
     found = _leaks(listing, splits, same, groups)
     if found and dataset.on_leak == "error":
         raise DatasetError(_leaked(listing, found))
     kept = without_leaks(splits, units.first) if found and dataset.on_leak == "drop" else splits
+    parts = draw_folds(labels, kept["train"], units, folds, dataset.split_seed) if folds else ()
+    judged = (*parts, kept["test"]) if "test" in kept else parts
     notes = Notes(
         origin=_origin(listing.split_names, splits, drawing),
         columns=listing.columns,
@@ -41,9 +53,11 @@ def drawn_splits(listing: Listing, labels: Rows, same: Rows, dataset: DatasetCon
         groups=str(groups) if groups else "",
         leaks=found,
         dropped=sum(len(splits[split]) - len(kept[split]) for split in splits),
-        suspicions=suspicions(listing, labels, kept, groups),
+        suspicions=suspicions(listing, labels, judged or tuple(kept.values()), groups),
+        folds=len(parts),
+        pooled=listing.split_names.count("val") if folds else 0,
     )
-    return kept, notes
+    return Drawn(kept, notes, parts)
 
 
 def _leaks(listing: Listing, splits: Splits, same: Rows, groups: Grouping | None) -> tuple[Leak, ...]:

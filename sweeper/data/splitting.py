@@ -17,7 +17,7 @@ Splits = dict[Split, Rows]
 
 @dataclass(frozen=True)
 class Drawing:
-    """How splits are drawn: shares of all images, and the seed."""
+    """How splits are drawn: shares of all images, and the seed. `val_fraction` 0: no validation split is left."""
 
     val_fraction: float
     test_fraction: float
@@ -55,8 +55,9 @@ def draw_splits(given: Sequence[Split | None], labels: Rows, units: Units, drawi
     """Return the row numbers of every split, each sorted; the test split only where there is one.
 
     Images that come as one are split into train, val and test by their shares of all of them, test first; a missing
-    val is taken from the training images by its share of those. A class with fewer units than there are splits is
-    trained on first, and then in the test split. `given` and `labels` are [N].
+    val is taken from the training images by its share of those; without a share, a given val joins the training
+    images. A class with fewer units than there are splits is trained on first, and then in the test split. `given` and
+    `labels` are [N].
     """
     named = np.array([split or "" for split in given], dtype="<U5")
     rows = {split: np.flatnonzero(named == split) for split in ("train", "val", "test", "")}
@@ -66,9 +67,12 @@ def draw_splits(given: Sequence[Split | None], labels: Rows, units: Units, drawi
     if not test.size and drawing.test_fraction and rows[""].size:
         train, test = split_units(labels, train, units, drawing.test_fraction, rng)
         val_share /= 1 - drawing.test_fraction
+    tested: Splits = {"test": test} if test.size else {}
+    if not val_share:
+        return {"train": np.sort(np.concatenate([train, val])), **tested}
     if not val.size:
         train, val = split_units(labels, train, units, val_share, rng)
-    return {"train": train, "val": val, **({"test": test} if test.size else {})}
+    return {"train": train, "val": val, **tested}
 
 
 def split_units(labels: Rows, rows: Rows, units: Units, fraction: float, rng: np.random.Generator) -> tuple[Rows, Rows]:

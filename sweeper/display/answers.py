@@ -24,9 +24,12 @@ class TrialAnswer(Frozen):
 
     number: int
     state: TrialState
-    value: float | None = Field(description="The objective in the best epoch; null where there is none.")
-    best_epoch: int | None = Field(description="Counted from 1.")
-    epochs: int = Field(description="Epochs that were trained.")
+    value: float | None = Field(
+        description="The objective in the best epoch, or its mean over the folds; null where there is none."
+    )
+    best_epoch: int | None = Field(description="Counted from 1; with cross-validation the last fold.")
+    epochs: int = Field(description="Epochs that were trained, or folds.")
+    folds: list[float] = Field(description="The objective of each fold; empty without cross-validation.")
     seconds: float | None
     ended_ms: int | None = Field(description="When it ended, in milliseconds since 1970.")
     parameters: dict[str, Any] = Field(description="What was searched, by its key below `search`.")
@@ -41,6 +44,7 @@ class TrialAnswer(Frozen):
             value=row.value,
             best_epoch=row.best_epoch,
             epochs=row.epochs,
+            folds=[fold.value for fold in row.outcome.folds] if row.outcome else [],
             seconds=row.seconds,
             ended_ms=row.ended_ms,
             parameters=row.params,

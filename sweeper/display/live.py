@@ -81,7 +81,7 @@ class LiveTable:
         for row in [row for row in rows if row.state.ended][-SHOWN_ENDED:]:
             line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
             line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
-            line.of_epochs = sweep.budget.epochs
+            line.of_epochs = sweep.reports
             self._lines[row.number] = line
 
     def retrying(self, numbers: list[int]) -> None:
@@ -91,8 +91,9 @@ class LiveTable:
         if self._forecast is not None:
             self._forecast.trial_started(spec.number)
         about = f"{spec.label}: {_about(spec.config)}" if spec.repeats else _about(spec.config)
+        folds = self._sweep.dataset.folds if self._sweep is not None else None
         self._lines[spec.number] = Line(
-            spec.number, TrialState.RUNNING, about, of_epochs=spec.epochs, started=time.monotonic()
+            spec.number, TrialState.RUNNING, about, of_epochs=folds or spec.epochs, started=time.monotonic()
         )
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
@@ -100,7 +101,7 @@ class LiveTable:
             return
         line = self._lines[number]
         value = metrics.values[self._sweep.objective.metric]
-        if self._sweep.objective.better(value, line.value):
+        if self._sweep.dataset.folds or self._sweep.objective.better(value, line.value):  # a mean is what it is
             line.value = value
         line.epochs, line.loss = metrics.epoch, metrics.values["train/loss"]
         self._notes.pop(f"silent {number}", None)
@@ -176,7 +177,7 @@ class LiveTable:
 
     def _table(self, sweep: SweepConfig) -> Table:
         table = new_table()
-        for heading in (self._noun, "state", "epoch", f"best {sweep.objective.metric}", "train/loss", "time"):
+        for heading in (self._noun, "state", sweep.reported, f"best {sweep.objective.metric}", "train/loss", "time"):
             add_column(table, heading, right=heading != "state")
         add_column(table, "configuration")
         running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]

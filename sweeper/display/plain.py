@@ -30,7 +30,7 @@ class PlainLines:
         self._told_of_delivery: float | None = None
         self._devices: set[str] = set()
         self._paused: set[int] = set()
-        self._epochs: dict[int, int] = {}
+        self._steps: dict[int, int] = {}
 
     def __enter__(self) -> PlainLines:
         return self
@@ -65,7 +65,7 @@ class PlainLines:
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._forecast.trial_started(spec.number)
-        self._epochs[spec.number] = spec.epochs
+        self._steps[spec.number] = self._sweep.dataset.folds or spec.epochs
         about = f"{spec.label}, {spec.config.backbone}" if spec.repeats else spec.config.backbone
         started = "goes on" if spec.number in self._paused else "started"
         self._paused.discard(spec.number)
@@ -73,8 +73,9 @@ class PlainLines:
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         name = self._sweep.objective.metric
-        value, seconds = metrics.values[name], metrics.values["time/epoch_s"]
-        where = f"{self._noun} {number} epoch {metrics.epoch}/{self._epochs[number]}"
+        step = self._sweep.reported
+        value, seconds = metrics.values[name], metrics.values[f"time/{step}_s"]
+        where = f"{self._noun} {number} {step} {metrics.epoch}/{self._steps[number]}"
         self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
 
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:

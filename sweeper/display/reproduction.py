@@ -13,7 +13,7 @@ from sweeper.display.cells import add_column, add_row, new_table
 def reproduction_table(found: Reproduction, tolerance: float) -> Table:
     """Return the metrics that came out otherwise, each at the epoch where it is farthest off."""
     table = new_table()
-    for heading in ("metric", "epoch", "logged", "again", "difference", "within tolerance"):
+    for heading in ("metric", found.logged.sweep.reported, "logged", "again", "difference", "within tolerance"):
         add_column(table, heading, right=heading != "metric")
     for one in found.deviations:
         again = "-" if one.again is None else f"{one.again:.6f}"
@@ -25,9 +25,9 @@ def reproduction_table(found: Reproduction, tolerance: float) -> Table:
 
 def reproduction_lines(found: Reproduction, tolerance: float) -> Iterator[str]:
     """Say in words what came out."""
-    name, count = found.logged.name, len(found.logged.curves)
+    name, count, step = found.logged.name, len(found.logged.curves), found.logged.sweep.reported
     if not found.deviations:
-        yield f"{name} is reproduced: {count} metrics are the same to the last digit in all {found.epochs} epochs"
+        yield f"{name} is reproduced: {count} metrics are the same to the last digit in all {found.epochs} {step}s"
         return
     verdict = "is reproduced within the tolerance" if found.matches(tolerance) else "is not reproduced"
     yield f"{name} {verdict}: {len(found.deviations)} of {count} metrics differ"

@@ -43,14 +43,15 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
     others = [goal.metric for goal in sweep.goals if goal.metric != sweep.objective.metric]
     front = pareto_front(rows, sweep.goals) if others else frozenset()
     table = new_table()
-    for heading in ("rank", "trial", sweep.objective.metric, *others, *["front"] * bool(others), "best epoch", "time"):
+    judged = ["± folds", "folds"] if sweep.dataset.folds else ["best epoch"]
+    for heading in ("rank", "trial", sweep.objective.metric, *others, *["front"] * bool(others), *judged, "time"):
         add_column(table, heading, right=True)
     add_column(table, "state")
     add_column(table, "parameters", fold=True)
     for rank, row in enumerate(order, 1):
         cells = [str(rank), str(row.number), score(row.value), *(_value(row, metric) for metric in others)]
         cells += ["*" if row.number in front else ""] * bool(others)
-        cells += [_epochs(row, sweep), duration(row.seconds)]
+        cells += [*_judged(row, sweep), duration(row.seconds)]
         add_row(table, *cells, state_cell(row), _parameters(row, names))
     return table
 
@@ -76,11 +77,11 @@ def status_table(rows: Sequence[TrialRow], sweep: SweepConfig) -> Table:
     table = new_table()
     add_column(table, "trial", right=True)
     add_column(table, "state")
-    for heading in (f"best {sweep.objective.metric}", "epoch", "duration"):
+    for heading in (f"best {sweep.objective.metric}", sweep.reported, "duration"):
         add_column(table, heading, right=True)
     add_column(table, "reason", fold=True)
     for row in rows:
-        epoch = f"{row.epochs}/{sweep.budget.epochs}"
+        epoch = f"{row.epochs}/{sweep.reports}"
         add_row(table, str(row.number), state_cell(row), score(row.value), epoch, duration(row.seconds), _reason(row))
     return table
 
@@ -209,8 +210,11 @@ def _value(row: TrialRow, metric: str) -> str:
     return f"{value:,.0f}" if value is not None and metric == "parameters" else score(value)
 
 
-def _epochs(row: TrialRow, sweep: SweepConfig) -> str:
-    return f"{row.best_epoch or '-'}/{sweep.budget.epochs}"
+def _judged(row: TrialRow, sweep: SweepConfig) -> list[str]:
+    """Return the best epoch of a trial; of a cross-validated one how far its folds are apart, and how many it has."""
+    if sweep.dataset.folds:
+        return [score(row.outcome.spread if row.outcome else None), f"{row.epochs}/{sweep.dataset.folds}"]
+    return [f"{row.best_epoch or '-'}/{sweep.budget.epochs}"]
 
 
 def score(value: float | None) -> str:

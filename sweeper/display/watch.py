@@ -73,7 +73,7 @@ def _table(
     spread = [value for row in chosen for value in curves.get(row.number, {}).values() if isfinite(value)]
     best = in_order(rows, sweep)[:1]
     table = new_table()
-    for heading in ("trial", "epoch", "best"):
+    for heading in ("trial", sweep.reported, "best"):
         add_column(table, heading, right=True)
     for heading in ("curve", "state"):
         add_column(table, heading)
@@ -82,7 +82,7 @@ def _table(
     for row in chosen:
         leads = bool(best) and row.number == best[0].number
         number = cell(f"{'*' if leads else ''}{row.number}", "bold" if leads else "")
-        epoch = f"{row.epochs}/{sweep.budget.epochs}"
+        epoch = f"{row.epochs}/{sweep.reports}"
         curve = sparkline(curves.get(row.number, {}), min(spread, default=0.0), max(spread, default=1.0))
         about = (duration(row.seconds), clipped(_settings(row, names)))
         add_row(table, number, epoch, score(row.value), curve, state_cell(row), *about)

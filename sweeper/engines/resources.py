@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cachetools import LRUCache
 
@@ -18,14 +18,19 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialSpec
 
 if TYPE_CHECKING:
+    from sweeper.data.image_set import ImageSet
     from sweeper.training.compiling import Compilation
     from sweeper.training.conditions import Conditions
+    from sweeper.training.cross_validation import Folds
     from sweeper.training.inputs import TrialData
     from sweeper.training.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
 KEPT_IMAGE_SETS = 2
+
+Part = int | Literal["whole"] | None
+"""Which images a training of a trial has: all but a fold, by its number from 1, all folds, or those of the splits."""
 
 
 def places(sweep: SweepConfig) -> int:
@@ -67,7 +72,8 @@ class Resources:
             raise DeviceError(f"devices_per_trial: {many} asks for more devices than there are here, {there}")
         load_model_files(sweep.model_files)
         require_working(self.device)
-        self._data: LRUCache[int, TrialData] = LRUCache(KEPT_IMAGE_SETS)
+        self._data: LRUCache[tuple[int, Part], TrialData] = LRUCache(KEPT_IMAGE_SETS)
+        self._sets: LRUCache[int, ImageSet] = LRUCache(KEPT_IMAGE_SETS)
         self.guard = ImageGuard(StudyFolder(Path(setup.folder)).images, sweep.dataset, self._workspace)
         self.teachers = Teachers(self.device)
         self.features = FrozenFeatures(FeatureCache(self._workspace.features), sweep.features, self.device)
@@ -89,13 +95,27 @@ class Resources:
         name = f"{described(device)} and {others} more for each trial" if others else described(device)
         return DeviceRoom(free_memory_mb(device), process_memory_mb(device), name, useful_at_once(device))
 
-    def conditions(self, spec: TrialSpec, ranks: Ranks) -> Conditions:
-        """Return what the training of a trial needs beside it. Raises DatasetError."""
+    def folds(self, spec: TrialSpec, ranks: Ranks) -> Folds:
+        """Return what a trial is cross-validated on. Raises DatasetError."""
+        from sweeper.scores.predictions import image_ids
+        from sweeper.training.cross_validation import Folds
+
+        images = self._image_set(spec.config.image_size)
+        rows = images.without_validation().splits["train"]
+        return Folds(
+            number=len(images.folds),
+            images=image_ids(images.paths[row] for row in rows) if images.paths else image_ids(()),
+            without=lambda fold: self.conditions(spec, ranks, fold),
+            whole=lambda: self.conditions(spec, ranks, "whole"),
+        )
+
+    def conditions(self, spec: TrialSpec, ranks: Ranks, part: Part = None) -> Conditions:
+        """Return what the training of a trial, or of a part of it, needs beside it. Raises DatasetError."""
         from sweeper.training.compiling import PLAIN
         from sweeper.training.conditions import Conditions
 
         return Conditions(
-            data=self.images(spec.config.image_size),
+            data=self.images(spec.config.image_size, part),
             objective=self.sweep.objective,
             patience=self.sweep.budget.patience,
             device=self.device,
@@ -125,26 +145,35 @@ class Resources:
         kind = (_learning(spec), config.image_size, config.batch_size, config.trainable, device)
         return Compilation(self.sweep.compile, self._workspace.step_times(*kind))
 
-    def images(self, image_size: int) -> TrialData:
+    def images(self, image_size: int, part: Part = None) -> TrialData:
         """Return the images in this size, kept from an earlier trial where possible.
 
         Raises DatasetError, OtherImages.
         """
         from sweeper.data.batches import DeviceImages
-        from sweeper.data.prepare import prepare_images
         from sweeper.training.inputs import TrialData
 
-        size = self.sweep.dataset.stored_size or image_size
-        if size not in self._data:
+        key = self.sweep.dataset.stored_size or image_size, part
+        if key not in self._data:
             if len(self._data) >= KEPT_IMAGE_SETS:
                 self._data.popitem()  # before the new images need its memory
-            images = prepare_images(self.sweep.dataset, size, self._workspace)
-            self.guard.require(images.digest)
+            images = _part_of(self._image_set(image_size), part)
             # One worker at a time, since each takes a share of the memory that it finds free.
             with file_lock(self._workspace.device_lock(str(self.device)), blocking=True):
                 train, val = (DeviceImages(images, split, self.device) for split in ("train", "val"))
-            self._data[size] = TrialData(train, val, images.titles)
-        return self._data[size]
+            self._data[key] = TrialData(train, val, images.titles)
+        return self._data[key]
+
+    def _image_set(self, image_size: int) -> ImageSet:
+        """Return the decoded images, which are mapped into memory. Raises DatasetError, OtherImages."""
+        from sweeper.data.prepare import prepare_images
+
+        size = self.sweep.dataset.stored_size or image_size
+        if size not in self._sets:
+            images = prepare_images(self.sweep.dataset, size, self._workspace)
+            self.guard.require(images.digest)
+            self._sets[size] = images
+        return self._sets[size]
 
     def require_working(self, outcome: TrialOutcome) -> None:
         """End this process where an error has left it of no use, so that a new one goes on with the trial.
@@ -164,3 +193,9 @@ def _learning(spec: TrialSpec) -> str:
     """Name what goes through a network in each step, for its memory and its time: itself, and perhaps a teacher."""
     backbone = spec.config.backbone
     return backbone if spec.teacher is None else f"{backbone} taught by {spec.teacher.digest[:8]}"
+
+
+def _part_of(images: ImageSet, part: Part) -> ImageSet:
+    if part is None:
+        return images
+    return images.without_validation() if part == "whole" else images.validating(part)

@@ -145,10 +145,15 @@ class Worker:
         return train_together([(spec, self._folder(spec)) for spec in stack], together)
 
     def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
+        from sweeper.training.cross_validation import cross_validate
         from sweeper.training.trainer import train
 
+        report = partial(self._report, spec.number)
+
         def here(ranks: Ranks) -> TrialOutcome:
-            return train(spec, folder, self._resources.conditions(spec, ranks), partial(self._report, spec.number))
+            if self._resources.sweep.dataset.folds:
+                return cross_validate(spec, folder, self._resources.folds(spec, ranks), report)
+            return train(spec, folder, self._resources.conditions(spec, ranks), report)
 
         try:
             return self._others.train(spec, here)

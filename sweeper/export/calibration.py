@@ -16,6 +16,7 @@ from scipy.special import log_softmax
 from sweeper.config.frozen import Frozen
 from sweeper.export.export_bounds import Temperature
 from sweeper.scores.calibration_error import reliability
+from sweeper.scores.predictions import Predictions
 
 Logits = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
@@ -25,6 +26,10 @@ FEWEST_MISTAKES = 5
 
 LOWEST, HIGHEST = 0.05, 20.0
 """Bounds of a temperature."""
+
+
+LEAST_SHARE = 1e-7
+"""What half precision has kept as 0 may have been as much."""
 
 
 class Calibration(Frozen):
@@ -65,6 +70,12 @@ def calibrate(logits: Logits, labels: Labels) -> Calibration:
         calibrated_loss=cross_entropy(logits, labels, after),
         reason=reason,
     )
+
+
+def logits_of(predictions: Predictions, classes: int) -> Logits:
+    """Return logits [N, C] that give the probabilities which were kept."""
+    logits: Logits = np.log(np.maximum(predictions.shares(classes), LEAST_SHARE))
+    return logits
 
 
 def _no_use(logits: Logits, labels: Labels, halves: Logits) -> str | None:

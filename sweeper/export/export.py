@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sweeper.data.batches import DeviceImages
 from sweeper.errors import ConfigError, ExportError
-from sweeper.export.calibration import calibrate
+from sweeper.export.calibration import calibrate, logits_of
 from sweeper.export.export_config import ExportConfig, describe_export, networks_of, write_config
 from sweeper.export.export_input import ACCURACY, ExportInput
 from sweeper.export.folder import require_replaceable, staged
@@ -49,7 +49,8 @@ def export_model(
 
     Args:
         source: The trial.
-        val: The validation split that the logged metrics were measured on, on any device.
+        val: The validation split that the logged metrics were measured on, on any device; of a cross-validated trial
+            the first fold.
         destination: The folder to make. An earlier export there is replaced, at the very end.
         variants: Smaller ONNX files to write as well.
 
@@ -63,12 +64,13 @@ def export_model(
         config = _write_model(source, files, seconds)
         with _timed("verification", seconds):
             verification = verify_export(files.path, val)
-        config = _calibrated(config, verification, val)
+        config = _calibrated(config, verification, source, val)
         if variants:
             with _timed("variants", seconds):
                 config = _with_variants(files, config, verification, val, variants)
         write_verification(files.verification, verification)
-        write_whole(files.card, model_card(config, verification))
+        judged = source.out_of_fold.confusion(len(source.classes)) if source.out_of_fold else None
+        write_whole(files.card, model_card(config, verification, judged))
         config = write_config(files.config, config)
     return ExportReport(destination, config, verification, seconds)
 
@@ -94,9 +96,15 @@ def _write_model(source: ExportInput, files: ExportFolder, seconds: Seconds) -> 
     return write_config(files.config, config.model_copy(update={"files": tuple(sorted(written))}))
 
 
-def _calibrated(config: ExportConfig, verification: Verification, val: DeviceImages) -> ExportConfig:
-    """Fit the temperature to what the weights made of the validation split."""
-    calibration = calibrate(verification.reference.logits.numpy(), val.labels.cpu().numpy())
+def _calibrated(
+    config: ExportConfig, verification: Verification, source: ExportInput, val: DeviceImages
+) -> ExportConfig:
+    """Fit the temperature to what the weights made of the validation split, or networks like them of unseen images."""
+    if source.out_of_fold is not None:
+        logits, labels = logits_of(source.out_of_fold, len(config.classes)), source.out_of_fold.labels
+    else:
+        logits, labels = verification.reference.logits.numpy(), val.labels.cpu().numpy()
+    calibration = calibrate(logits, labels)
     return config.model_copy(update={"calibration": calibration})
 
 

@@ -28,7 +28,15 @@ from sweeper.export.export_bounds import (
     InnerName,
     Means,
 )
-from sweeper.export.export_input import ACCURACY, ExportInput, Form, MergedTrial, MergeTry, Training
+from sweeper.export.export_input import (
+    ACCURACY,
+    CrossValidation,
+    ExportInput,
+    Form,
+    MergedTrial,
+    MergeTry,
+    Training,
+)
 from sweeper.export.seal import digests_of, require_sealed
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
@@ -144,6 +152,7 @@ class ExportConfig(Frozen):
     libraries: dict[str, str]
     files: tuple[InnerName, ...]
     expected: ExpectedAccuracy | None = None
+    cross_validation: CrossValidation | None = None
     calibration: Calibration | None = None
     variants: tuple[Variant, ...] = ()
     form: Form = "single"
@@ -167,6 +176,11 @@ class ExportConfig(Frozen):
         """How many images go through the network at once: as in training, and no more than memory should hold."""
         most = BATCH_BYTES // (4 * CHANNELS * self.image_size**2)
         return min(self.lineage.hyperparameters.batch_size, max(1, most))
+
+    @property
+    def own_accuracy(self) -> float:
+        """What the weights had on the validation images, or on images that they have seen: to recognise them by."""
+        return self.cross_validation.seen_accuracy if self.cross_validation else self.metrics[ACCURACY]
 
     @property
     def temperature(self) -> float:
@@ -226,6 +240,7 @@ def describe_export(
         members=source.members,
         merges=source.merges,
         expected=source.expected if source.form == "single" else None,
+        cross_validation=source.cross_validation,
         libraries=library_versions(),
         files=files,
     )

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import PositiveInt
+
+from sweeper.config.bounds import Probability
 from sweeper.config.frozen import Frozen
 from sweeper.config.hyperparameters import HeadConfig, TestTimeAugmentation, TrialConfig
 from sweeper.data.decode import FULL_DEPTH, Depth, Resize
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
+from sweeper.scores.predictions import Predictions
 
 ACCURACY = "val/accuracy"
 """The logged metric that every format must reproduce."""
@@ -23,6 +27,21 @@ class Training(Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     on_features: bool = False
     """Validated on stored features: the backbone had seen the images in batches of another size."""
+
+
+class CrossValidation(Frozen):
+    """How the accuracy of a cross-validated trial was measured, and its weights were made.
+
+    Each image was predicted by a network that was trained without its fold. The weights are those of another training,
+    on all `images` for `epochs`; their `seen_accuracy` on the first fold, which it has seen, is only good to recognise
+    them by. `spread` is the standard deviation of the folds' objective.
+    """
+
+    folds: PositiveInt
+    images: PositiveInt
+    spread: float | None
+    epochs: PositiveInt
+    seen_accuracy: Probability
 
 
 MergeKind = Literal["soup", "ensemble"]
@@ -64,7 +83,7 @@ class ExportInput:
     """A finished trial: its weights, and what must be known to use and to judge them.
 
     `dataset` is a data set card as plain JSON (`name`, `digest`, `images` of each split). `metrics`
-    are those logged for the best epoch, ACCURACY among them. Images were decoded to squares of
+    are those logged for the best epoch, or means over the folds, ACCURACY among them. Images were decoded to squares of
     `stored_size` pixels by the rule `resize`, those with more than 8 bits read by `depth`; the trial's
     `image_size` is what the network takes. Of a soup or an ensemble the trial is the winner; weights and
     metrics are those of all its `members` together.
@@ -93,3 +112,6 @@ class ExportInput:
     merges: tuple[MergeTry, ...] = ()
     expected: ExpectedAccuracy | None = None
     """What the best trial of its study reaches on new images, where this is it and that is known."""
+    cross_validation: CrossValidation | None = None
+    out_of_fold: Predictions | None = None
+    """Of a cross-validated trial, what is said about each image by the network that had not seen it."""

@@ -8,9 +8,11 @@ from timm import get_pretrained_cfg
 
 from sweeper.data.decode import FULL_DEPTH
 from sweeper.export.export_config import ExportConfig, Variant, VariantTry
+from sweeper.export.export_input import ACCURACY, CrossValidation
 from sweeper.export.label_program import LABEL_PROGRAM
 from sweeper.export.verify import Verification
 from sweeper.safeguards.printable import one_line
+from sweeper.scores.confusion import Confusion
 from sweeper.scores.metrics import scores
 
 RULES = {
@@ -20,13 +22,15 @@ RULES = {
 }
 
 
-def model_card(config: ExportConfig, verification: Verification) -> str:
-    """Return the model card as Markdown."""
+def model_card(config: ExportConfig, verification: Verification, judged: Confusion | None = None) -> str:
+    """Return the model card as Markdown; `judged` [C, C] is the confusion matrix where no validation split gave it."""
     lineage = config.lineage
     title = f"# {lineage.study}: {made_of(config)} for {len(config.classes):,} classes"
     accuracy = (
         f"{verification.weights.accuracy:.2%} of {verification.images:,} validation images are labelled correctly."
     )
+    if config.cross_validation:
+        accuracy = cross_validated(config.cross_validation, config.metrics[ACCURACY])
     parts = [
         title,
         f"{trials_of(config)} of the study `{lineage.study}`. {accuracy}",
@@ -37,7 +41,7 @@ def model_card(config: ExportConfig, verification: Verification) -> str:
         metrics(config, verification),
         *calibration(config),
         *variants(config),
-        per_class(config, verification),
+        per_class(config, verification.evaluation.confusion if judged is None else judged),
         limits(config),
         origin(config),
     ]
@@ -54,6 +58,19 @@ def made_of(config: ExportConfig) -> str:
 def trials_of(config: ExportConfig) -> str:
     numbers = [str(member.trial) for member in config.members]
     return f"Trials {', '.join(numbers)}" if numbers else f"Trial {config.lineage.trial}"
+
+
+def cross_validated(found: CrossValidation, accuracy: float) -> str:
+    """Say how the accuracy of a cross-validated trial was measured, and how its weights were made."""
+    spread = "" if found.spread is None else ", and the objective of the folds has a standard deviation of "
+    spread += "" if found.spread is None else f"{found.spread:.4f}"
+    return (
+        f"{accuracy:.2%} of its images are labelled correctly in {found.folds}-fold cross-validation: the images were "
+        f"parted into {found.folds} folds, and those of each were labelled by a network trained on the others{spread}. "
+        f"The weights here are of one more network, trained in the same way on all {found.images:,} images for "
+        f"{found.epochs} epochs, as many as the others took on average to their best. No image was left to measure it "
+        "by; having seen more images, it should be no worse than those."
+    )
 
 
 def usage() -> str:
@@ -128,9 +145,10 @@ def metrics(config: ExportConfig, verification: Verification) -> str:
         for check in verification.formats
     ]
     header = ("file", "accuracy", "images that differ", "largest relative difference of logits")
+    images = "images of the first fold, which the weights have seen" if config.cross_validation else "validation images"
     return (
         f"## Metrics\n\n{expected(config)}{logged_when(config)}:\n\n{table(('metric', 'value'), logged)}\n\n"
-        f"Every file was loaded again and run over the {verification.images:,} validation images. The weights are "
+        f"Every file was loaded again and run over the {verification.images:,} {images}. The weights are "
         f"compared with the logged accuracy ({weights.why}), the other files with the weights:\n\n{table(header, rows)}"
     )
 
@@ -142,7 +160,7 @@ def expected(config: ExportConfig) -> str:
         return ""
     return (
         f"**Expected accuracy on new images of the same kind: {found.accuracy:.4f} (95 % interval "
-        f"{found.low:.4f} to {found.high:.4f}).** On the validation images it is higher, since they chose the model "
+        f"{found.low:.4f} to {found.high:.4f}).** On {judging_images(config)} it is higher, since they chose the model "
         f"among the epochs of {found.trials:,} trials.\n\n"
     )
 
@@ -188,8 +206,8 @@ def calibration(config: ExportConfig) -> list[str]:
     ]
     return [
         f"## Calibration\n\nLogits divided by the temperature {found.temperature:.4f} (`calibration` in `config.json`) "
-        "give the probabilities. What that changes, on each half of the validation images with the temperature of the "
-        f"other half:\n\n{table(('', 'before', 'after'), rows)}"
+        f"give the probabilities. What that changes, on each half of {judging_images(config)} with the temperature of "
+        f"the other half:\n\n{table(('', 'before', 'after'), rows)}"
     ]
 
 
@@ -233,29 +251,37 @@ def probabilities(config: ExportConfig) -> str:
 def logged_when(config: ExportConfig) -> str:
     if config.members:
         return f"Of the {config.form} as a whole, measured when it was made"
+    if config.cross_validation:
+        return f"Means over the {config.cross_validation.folds} folds, each after its best epoch"
     return f"As logged for epoch {config.lineage.best_epoch}"
 
 
-def per_class(config: ExportConfig, verification: Verification) -> str:
-    """Return precision, recall and F1 of every class."""
-    found = scores(verification.evaluation.confusion)
+def per_class(config: ExportConfig, confusion: Confusion) -> str:
+    """Return precision, recall and F1 of every class; the matrix is [C, C]."""
+    found = scores(confusion)
     columns = (found.class_precision, found.class_recall, found.class_f1)
     rows = [
         (name, f"{support:,}", *(f"{value:.3f}" for value in values))
         for name, support, *values in zip(config.classes, found.class_support, *columns, strict=True)
     ]
-    return f"## Classes\n\nOn the validation split:\n\n{table(('class', 'images', 'precision', 'recall', 'F1'), rows)}"
+    where = "Over all folds" if config.cross_validation else "On the validation split"
+    return f"## Classes\n\n{where}:\n\n{table(('class', 'images', 'precision', 'recall', 'F1'), rows)}"
 
 
 def limits(config: ExportConfig) -> str:
     return (
         "## Limits\n\n"
-        "- The trial and its epoch were chosen by the validation split, so its figures are somewhat too good; "
+        f"- The trial and its epoch were chosen by {judging_images(config)}, so its figures are somewhat too good; "
         "only images that no choice rested on give honest ones.\n"
         f"- Every image gets one of the {len(config.classes):,} classes, even one that shows none of them.\n"
         f"{probabilities(config)}\n"
         "- Images unlike those of the data set above were not measured."
     )
+
+
+def judging_images(config: ExportConfig) -> str:
+    """Name the images by which trials were compared."""
+    return "the images of the folds" if config.cross_validation else "the validation images"
 
 
 def origin(config: ExportConfig) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.errors import ExportError
 from sweeper.export.export_config import ExportConfig
-from sweeper.export.export_input import ACCURACY, Training
+from sweeper.export.export_input import Training
 from sweeper.export.load import load_export
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
@@ -154,7 +154,7 @@ def full_precision() -> Iterator[None]:
 
 def check_weights(file: str, reference: Pass, config: ExportConfig, device: torch.device) -> WeightsCheck:
     """Compare the accuracy of the weights with the logged one."""
-    accuracy, logged = reference.evaluation.values["accuracy"], config.metrics[ACCURACY]
+    accuracy, logged = reference.evaluation.values["accuracy"], config.own_accuracy
     images = len(reference.logits)
     allowed, why = tolerance(config.lineage.training, device, images)
     return WeightsCheck(file, accuracy, logged, off=images_between(accuracy, logged, images), allowed=allowed, why=why)

@@ -86,6 +86,12 @@ def _images(
         kept = {"resize", "stored_size", "labels", "missing_labels"}
         other = DatasetConfig(path=str(data), **sweep.dataset.model_dump(include=kept))
         return other_images(other, split, images.classes, config.image_size, workspace, images.depth, progress)
+    if split == "val" and sweep.dataset.folds:
+        raise DatasetError(
+            f"{sweep.study} is cross-validated, and its weights have seen all images but the test split; "
+            "`sweeper best` says what networks reach on images not seen. Name --split test, or other labelled images "
+            "with --data"
+        )
     elsewhere = "name the new ones with --data" if task.takes_other_images else "run a new study on these"
     require_images_of(workspace, store, images.digest, elsewhere)
     if split not in images.splits:

@@ -14,11 +14,12 @@ from sweeper.errors import StudyError, TrackingError
 from sweeper.finished.task import NOTHING_MORE, ExportJob, Extras
 from sweeper.finished.tasks import finished_task
 from sweeper.paths import Workspace
-from sweeper.results import TrialRow
+from sweeper.results import TrialOutcome, TrialRow
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
+from sweeper.scores.predictions import read_predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import study_winner
-from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts
+from sweeper.study.artifacts import Kind, TrialArtifacts, fetch_artifacts
 from sweeper.study.expected import expected_of_study
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.preparation import dataset_name, require_images_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
-    from sweeper.export.export_input import ExportInput
+    from sweeper.export.export_input import CrossValidation, ExportInput
     from sweeper.export.merge import Contender
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,9 @@ def export_trial(
     if extras.wanted and not task.takes_extras:
         rule = "--fp16, --int8, --soup and --ensemble are for classifiers; leave them out"
         raise StudyError(f"{sweep.study} is a study of {task.name}: {rule}")
+    if extras.merges and sweep.dataset.folds:
+        rule = "its networks have seen all images that a soup or an ensemble would be judged by; leave them out"
+        raise StudyError(f"{sweep.study} is cross-validated: {rule}")
     if row.config is None:
         raise _unfinished(row, sweep.study)
     require_trained(store)
@@ -66,7 +70,8 @@ def export_trial(
     require_images_of(workspace, store, images.digest, "run a new study on these")
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
         folder = Path(temporary)
-        artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri)
+        kinds: tuple[Kind, ...] = ("weights", "predictions") if sweep.dataset.folds else ("weights",)
+        artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri, kinds)
         source = _source(workspace, store, row, images, artifacts, tracking_uri)
         leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
         return task.export(
@@ -87,8 +92,9 @@ def _source(
     from sweeper.export.export_input import ExportInput, Training
 
     sweep, recorded, outcome = store.sweep, recorded_as(workspace, store), row.outcome
-    if row.config is None or outcome is None or outcome.best_epoch is None:
+    if row.config is None or outcome is None or outcome.best_epoch is None or not outcome.has_weights:
         raise _unfinished(row, sweep.study)
+    crossed = _cross_validation(outcome, images)
     return ExportInput(
         study=sweep.study,
         study_id=recorded.id,
@@ -98,7 +104,7 @@ def _source(
         classes=images.classes,
         weights=artifacts.weights,
         metrics=outcome.best_metrics,
-        best_epoch=outcome.best_epoch,
+        best_epoch=outcome.refit.epochs if outcome.refit else outcome.best_epoch,
         dataset=asdict(describe(images, dataset_name(sweep))),
         stored_size=images.image_size,
         resize=sweep.dataset.resize,
@@ -107,6 +113,23 @@ def _source(
         run_id=artifacts.run_id,
         depth=images.depth,
         expected=_expected(workspace, store, row, tracking_uri),
+        cross_validation=crossed,
+        out_of_fold=read_predictions(artifacts.predictions) if crossed and artifacts.predictions else None,
+    )
+
+
+def _cross_validation(outcome: TrialOutcome, images: ImageSet) -> CrossValidation | None:
+    """Return how a cross-validated trial was judged and its weights were made; None of any other."""
+    from sweeper.export.export_input import ACCURACY, CrossValidation
+
+    if outcome.refit is None:
+        return None
+    return CrossValidation(
+        folds=len(outcome.folds),
+        images=sum(map(len, images.folds)),
+        spread=outcome.spread,
+        epochs=outcome.refit.epochs,
+        seen_accuracy=outcome.refit.metrics[ACCURACY],
     )
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.curation.clean import Suspect
 from sweeper.curation.confident_learning import Labels, Probabilities, suspects
@@ -35,6 +36,9 @@ from sweeper.modeling.weights import read_weights
 from sweeper.paths import FoldsFolder, TrialFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.arrays import packed, unpacked
+from sweeper.scores.predictions import image_ids, read_predictions
+from sweeper.search.study_store import StudyStore
+from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.lineage import read_lineage
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.conditions import Conditions
@@ -45,9 +49,6 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import MicroBatches
 from sweeper.training.onnx_forward import quick_forward
 from sweeper.training.trainer import train
-
-if TYPE_CHECKING:
-    from sweeper.config.hyperparameters import TrialConfig
 
 METHOD = "study_folds"
 
@@ -116,6 +117,27 @@ def find_label_errors(
     listed = _listed(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
     return LabelErrors(listed, _candidates(listed, rows, probabilities, labels), len(rows), accuracy)
+
+
+def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) -> LabelErrors:
+    """Judge the labels by what a cross-validated trial has said of each image that it had not seen; nothing is trained.
+
+    Raises StudyError where it has kept no predictions of these images, TrackingError when MLflow cannot be reached.
+    """
+    sweep = store.sweep
+    size = row.config.image_size if row.config else TrialConfig.model_fields["image_size"].default
+    images = prepare_images(sweep.dataset, size, workspace)
+    with tempfile.TemporaryDirectory(prefix="sweeper-labels-") as folder:
+        file = fetch_artifacts(workspace, store, row, Path(folder), None, ("predictions",)).predictions
+        found = read_predictions(file) if file else None
+    rows = images.without_validation().splits["train"]
+    if found is None or not np.array_equal(found.images, image_ids(images.paths[place] for place in rows)):
+        raise StudyError(
+            f"trial {row.number} of {sweep.study} has kept no predictions of all these images; run it anew"
+        )
+    listed, labels = _listed(workspace, sweep, images), images.labels[rows]
+    candidates = _candidates(listed, rows, found.shares(len(images.classes)), labels)
+    return LabelErrors(listed, candidates, len(rows), float(found.right.mean()))
 
 
 def _known(judged: Path, shape: tuple[int, int]) -> Probabilities | None:

@@ -74,7 +74,7 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
         classes=len(config.classes),
         image_size=config.stored_size,
         description=f"{config.architecture}, trial {lineage.trial} of the study {lineage.study}: "
-        f"{config.metrics['val/accuracy']:.2%} of the validation images labelled correctly.",
+        f"{config.metrics['val/accuracy']:.2%} of the {judging(config)} images labelled correctly.",
         tags={
             STUDY_TAG: lineage.study,
             **({ID_TAG: lineage.study_id} if lineage.study_id else {}),
@@ -83,6 +83,11 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
             ACCURACY_TAG: f"{config.metrics['val/accuracy']:.6f}",
         },
     )
+
+
+def judging(config: ExportConfig) -> str:
+    """Say what the images are to a model that its accuracy was measured on."""
+    return "cross-validated" if config.cross_validation else "validation"
 
 
 def _digest(files: ExportFolder) -> str:

@@ -87,7 +87,8 @@ class NotebookView:
         self._draw(now=True)
 
     def started(self, number: int, epochs: int) -> None:
-        self._lines[number] = Line(number, epochs)
+        folds = self._sweep.dataset.folds if self._sweep is not None else None
+        self._lines[number] = Line(number, folds or epochs)
         self._draw()
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
@@ -95,7 +96,7 @@ class NotebookView:
         if line is None or self._sweep is None:
             return
         line.epoch, line.value = metrics.epoch, metrics.values.get(self._sweep.objective.metric)
-        line.seconds += metrics.values.get("time/epoch_s", 0.0)
+        line.seconds += metrics.values.get(f"time/{self._sweep.reported}_s", 0.0)
         self._draw()
 
     def ended(self, number: int, outcome: TrialOutcome) -> None:

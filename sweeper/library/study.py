@@ -161,7 +161,7 @@ class Study:
         """Return what a notebook shows: the headline and the trials, best first."""
         rows, winner = self.store.rows(), study_winner(self.store)
         if winner is not None:
-            headline = f"best: trial {winner.number}, {winner.value:.4f} in epoch {winner.best_epoch}"
+            headline = f"best: trial {winner.number}, {winner.value:.4f} {winner.reached_in}"
         elif rows and not has_finished(rows) and any(row.state.ended for row in rows):
             headline = without_winner(self.name, rows)
         else:

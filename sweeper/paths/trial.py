@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONFIG = "config.yaml"
+FOLD = "fold-"
 BEST_CONFUSION = "best.csv"
 """The confusion matrix of the best epoch."""
 
@@ -58,6 +59,20 @@ class TrialFolder:
     def run(self) -> Path:
         """The MLflow run this trial is recorded in, and what has been delivered to it."""
         return self.path / "run.json"
+
+    def fold(self, number: int) -> TrialFolder:
+        """One training of a cross-validated trial, by the fold that it is judged by, from 1."""
+        return TrialFolder(self.path / f"{FOLD}{number}")
+
+    def folds(self) -> list[tuple[int, TrialFolder]]:
+        """Return the folds that have begun, by their numbers."""
+        found = (int(path.name.removeprefix(FOLD)) for path in self.path.glob(f"{FOLD}*"))
+        return [(number, self.fold(number)) for number in sorted(found)]
+
+    @property
+    def refit(self) -> TrialFolder:
+        """The training of a cross-validated trial on all folds."""
+        return TrialFolder(self.path / "refit")
 
     @property
     def artifacts(self) -> Path:

@@ -71,7 +71,8 @@ def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, w
     """Foretell what a study costs; `measured` is not empty."""
     epoch_s = mean(_epoch_s(sweep, one, images) for one in measured)
     once_s = sum(_features(one, images) / one.images_per_s for one in _largest_batches(measured))
-    trial_s = max(1e-9, epoch_s * sweep.budget.epochs)
+    trainings = sweep.dataset.folds + 1 if sweep.dataset.folds else 1  # the last one on all images
+    trial_s = max(1e-9, epoch_s * sweep.budget.epochs * trainings)
     share = None if isinstance(sweep.pruner, NoPrunerConfig) or len(sweep.goals) > 1 else PRUNED
     limit_s = sweep.budget.time or sweep.budget.timeout
     trials = trials_of(sweep)

@@ -49,7 +49,7 @@ def note(store: StudyStore, page: str) -> str:
     lines = [f"**{sweep.study}**: {ended} of {store.budget} trials ended; objective `{sweep.objective.metric}`."]
     if best is not None:
         name = f"trial-{best.number:04d}"
-        lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} in epoch {best.best_epoch}.")
+        lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} {best.reached_in}.")
     elif ended:
         lines += ["", *without_winner(sweep.study, rows).splitlines()]
     lines += [

@@ -66,6 +66,8 @@ def _trial(record: TrialRecord, rank: int | None, metric: str) -> dict[str, Any]
         "value": row.value,
         "bestEpoch": row.best_epoch,
         "epochs": row.epochs,
+        "folds": [fold.value for fold in row.outcome.folds] if row.outcome else [],
+        "spread": row.outcome.spread if row.outcome else None,
         "seconds": row.seconds,
         "ended": row.ended_ms,
         "reason": row.reason or "",

@@ -18,10 +18,13 @@
     const best = ranked.find((trial) => trial.state === "complete");
     const { states, seconds } = data.all;
     byId("headline").textContent = best
-      ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} in epoch ${best.bestEpoch} of ${best.epochs}, with ${describe(best)}.`
+      ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} ${reachedIn(best)}, with ${describe(best)}.`
       : data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
     byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(`${data.all.ended} of ${data.budget}`, "trials ended"),
       ...["complete", "pruned", "failed"].map((state) => tile(states[state], state)), tile(duration(seconds), "of training in all"));
+  }
+  function reachedIn(trial) {
+    return trial.folds.length ? `± ${score(trial.spread)} over ${trial.folds.length} folds` : `in epoch ${trial.bestEpoch} of ${trial.epochs}`;
   }
   function describe(trial) {
     return Object.entries(trial.params).map(([name, value]) => `${name} ${short(value)}`).join(", ");
@@ -35,8 +38,8 @@
     { title: "trial", number: true, value: (trial) => trial.number, cell: opener },
     { title: "state", value: (trial) => trial.state, cell: (trial) => el("span", { class: `state ${trial.state}` }, trial.state) },
     { title: data.metric, number: true, value: (trial) => trial.value, cell: (trial) => score(trial.value) },
-    { title: "best epoch", number: true, value: (trial) => trial.bestEpoch },
-    { title: "epochs", number: true, value: (trial) => trial.epochs },
+    data.step === "fold" ? { title: "± folds", number: true, value: (trial) => trial.spread, cell: (trial) => score(trial.spread) } : { title: "best epoch", number: true, value: (trial) => trial.bestEpoch },
+    { title: `${data.step}s`, number: true, value: (trial) => trial.epochs },
     { title: "time", number: true, value: (trial) => trial.seconds, cell: (trial) => duration(trial.seconds) },
     ...data.params.map((param) => ({ title: param.name, number: param.numeric, value: (trial) => trial.params[param.name] })),
   ];
@@ -125,15 +128,15 @@
         x.push(null); y.push(null); about.push(null);
       }
       return { type: "scatter", mode: "lines+markers", name: state, x, y, customdata: about, connectgaps: false, opacity: 0.55, line: { color: color(state === "running" ? "faint" : state), width: 1.1, dash: state === "pruned" ? "dot" : "solid" },
-        marker: { size: 3 }, hovertemplate: "trial %{customdata}, epoch %{x}: %{y}<extra></extra>" };
+        marker: { size: 3 }, hovertemplate: `trial %{customdata}, ${data.step} %{x}: %{y}<extra></extra>` };
     }).filter((trace) => trace.x.length);
     const cut = shown.filter((trial) => trial.state === "pruned" && trial.curves[metric]?.length);
     traces.push({ type: "scatter", mode: "markers", name: "pruned here", x: cut.map((trial) => trial.curves[metric].length), y: cut.map((trial) => trial.curves[metric].at(-1)),
-      customdata: cut.map((trial) => trial.number), marker: { symbol: "x", size: 8, color: color("pruned") }, hovertemplate: "trial %{customdata} pruned after epoch %{x}: %{y}<extra></extra>" });
+      customdata: cut.map((trial) => trial.number), marker: { symbol: "x", size: 8, color: color("pruned") }, hovertemplate: `trial %{customdata} pruned after ${data.step} %{x}: %{y}<extra></extra>` });
     const own = byNumber.get(selected);
     const line = own?.curves[metric] ?? [];
-    if (line.length) traces.push({ type: "scatter", mode: "lines+markers", name: `trial ${selected}`, x: line.map((_, place) => place + 1), y: line, customdata: line.map(() => selected), line: { color: color("ink"), width: 3 }, marker: { size: 6 }, hovertemplate: `trial ${selected}, epoch %{x}: %{y}<extra></extra>` });
-    return { data: traces, layout: { xaxis: { title: { text: "epoch" }, ...ticksOfWhole(data.epochs) }, yaxis: { title: { text: metric === "objective" ? data.metric : metric } } } };
+    if (line.length) traces.push({ type: "scatter", mode: "lines+markers", name: `trial ${selected}`, x: line.map((_, place) => place + 1), y: line, customdata: line.map(() => selected), line: { color: color("ink"), width: 3 }, marker: { size: 6 }, hovertemplate: `trial ${selected}, ${data.step} %{x}: %{y}<extra></extra>` });
+    return { data: traces, layout: { xaxis: { title: { text: data.step === "fold" ? "folds so far, whose mean is shown" : "epoch" }, ...ticksOfWhole(data.steps) }, yaxis: { title: { text: metric === "objective" ? data.metric : metric } } } };
   }
 
   // Cost.
@@ -181,7 +184,8 @@
     byId("trial-is").textContent = `${trial.state}${trial.rank ? `, rank ${trial.rank}` : ""}${trial.run ? `, MLflow run ${trial.run}` : ""}`;
     const told = data.images.trials[trial.number];
     const body = el("div", {}, el("div", { class: "tiles" }, tile(score(trial.value), data.metric), ...Object.entries(trial.scores).filter(([name]) => name !== data.metric).map(([name, value]) => tile(score(value), name)),
-      ...(told ? [tile(percent(told.error), "calibration error (ECE)")] : []), tile(duration(trial.seconds), `${trial.epochs} of ${data.epochs} epochs`)));
+      ...(told ? [tile(percent(told.error), "calibration error (ECE)")] : []), tile(duration(trial.seconds), `${trial.epochs} of ${data.steps} ${data.step}s`),
+      ...trial.folds.map((value, place) => tile(score(value), `fold ${place + 1}`))));
     if (trial.reason) body.append(el("p", { class: "notice" }, trial.reason));
     body.append(el("details", {}, el("summary", {}, "Parameters that were searched"), el("dl", {}, ...Object.entries(trial.params).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, short(value))]))));
     const seen = await matrixOf(trial, told);

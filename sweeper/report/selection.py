@@ -66,7 +66,7 @@ def totals_payload(rows: Sequence[TrialRow], sweep: SweepConfig) -> dict[str, An
         "states": {state.value: sum(row.state is state for row in rows) for state in TrialState if state.ended},
         "seconds": sum(row.seconds or 0 for row in ended),
         "lost": sum(row.seconds or 0 for row in rows if row.state is TrialState.FAILED),
-        "saved": sum((row.seconds or 0) / row.epochs * (sweep.budget.epochs - row.epochs) for row in pruned),
+        "saved": sum((row.seconds or 0) / row.epochs * (sweep.reports - row.epochs) for row in pruned),
         "steps": _steps(rows, sweep),
     }
 

@@ -55,6 +55,15 @@ class Predictions:
     def right(self) -> npt.NDArray[np.bool_]:
         return np.equal(self.predicted, self.labels)
 
+    def shares(self, count: int) -> npt.NDArray[np.float64]:
+        """Return the probability of each of `count` classes, [N, count]: those not kept share what is left."""
+        kept, rows = self.probabilities.astype(np.float64), np.arange(len(self))
+        rest = np.maximum(0.0, 1 - kept.sum(axis=1)) / max(1, count - kept.shape[1])
+        shares = np.repeat(rest[:, None], count, axis=1)
+        shares[rows[:, None], self.classes] = kept
+        shares[rows, self.labels] = self.true
+        return shares
+
     def confusion(self, count: int) -> Confusion:
         """Return the confusion matrix [count, count]: rows true, columns predicted."""
         cells = np.bincount(self.labels * count + self.predicted, minlength=count * count)

@@ -17,8 +17,8 @@ class Reports:
     """Takes the reports of one study's trials.
 
     A report is what makes an epoch known, so it is written last: before it a decision leaves nothing behind and is made
-    again, or stands whole in one attribute and is carried out again. The last epoch of the budget is never a reason to
-    prune: there is nothing left to save.
+    again, or stands whole in one attribute and is carried out again. The last epoch of the budget, or the last fold, is
+    never a reason to prune: there is nothing left to save.
     """
 
     def __init__(self, study: optuna.Study, sweep: SweepConfig):
@@ -36,7 +36,7 @@ class Reports:
         decision = known.user_attrs.get(DECISION)
         if decision is None or decision["epoch"] != epoch:
             decision = decide(self._study, self._with_rate(trial, known, epoch, learning_rate), epoch, value)
-            decision["prune"] &= epoch < self._sweep.budget.epochs
+            decision["prune"] &= epoch < self._sweep.reports
         if decision["prune"] or decision["rungs"]:
             trial.set_user_attr(DECISION, decision)
         for rung, reached in decision["rungs"].items():

@@ -77,7 +77,7 @@ class StudyStore:
         """Take up a search space, and the epochs that a deadline leaves to each trial."""
         study = self._study
         self._sweep = sweep = sweep if epochs is None else with_epochs(sweep, epochs)
-        study.pruner = build_pruner(sweep.pruner, sweep.budget.epochs)
+        study.pruner = build_pruner(sweep.pruner, sweep.reports)
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
         self._asking = Asking(study, sweep)

@@ -38,7 +38,7 @@ def trial_of(store: StudyStore, number: int | None) -> TrialRow:
 def require_weights(store: StudyStore, row: TrialRow) -> tuple[TrialConfig, int]:
     """Return the configuration of a trial and the epoch of its weights. Raises StudyError where it has kept none."""
     study = store.sweep.study
-    if row.config is None or row.outcome is None or row.outcome.best_epoch is None:
+    if row.config is None or row.outcome is None or row.outcome.best_epoch is None or not row.outcome.has_weights:
         raise StudyError(
             f"trial {row.number} of {study} is {row.state} and has no weights; name another: sweeper status {study}"
         )

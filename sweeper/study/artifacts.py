@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from sweeper.errors import StudyError
 from sweeper.paths import BEST_CONFUSION, StudyFolder, Workspace
@@ -13,6 +14,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.recorded import own_folder, records_of
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import TRIAL_TAG
+
+Kind = Literal["weights", "predictions", "confusion"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,11 @@ class TrialArtifacts:
         return self.folder / "confusion" / BEST_CONFUSION
 
     @property
+    def predictions(self) -> Path | None:
+        """What the trial says about each validation image, where that was fetched and is kept."""
+        return next(self.folder.glob("predictions/*.npz"), None)
+
+    @property
     def optimizer(self) -> Path | None:
         """The optimizer's state beside them, where the study has kept it."""
         return next(self.folder.glob("weights/*.optimizer.pt"), None)
@@ -47,9 +55,9 @@ def fetch_artifacts(
     row: TrialRow,
     into: Path,
     tracking_uri: str | None = None,
-    parts: Sequence[str] = ("weights",),
+    kinds: Sequence[Kind] = ("weights",),
 ) -> TrialArtifacts:
-    """Return the artifacts of a trial, downloading these parts of them into a folder where need be.
+    """Return what a trial has left of these kinds, downloading it into a folder where need be.
 
     Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
     """
@@ -58,8 +66,8 @@ def fetch_artifacts(
         return TrialArtifacts(folder.artifacts, None)
     mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        mlflow.download(run, part, into)
+    for kind in kinds:
+        mlflow.download(run, kind, into)
     return TrialArtifacts(into, run)
 
 

@@ -100,7 +100,7 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
         {
             **{key: content[key] for key in SHARED},
             "study": ranking_study(sweep.study),
-            "dataset": {**content["dataset"], "limit": _limit(sweep, ranking)},
+            "dataset": {**content["dataset"], "folds": None, "limit": _limit(sweep, ranking)},
             "budget": {"trials": len(names), "epochs": ranking.epochs, "timeout": _time(sweep)},
             "sampler": "grid",
             "pruner": "none",

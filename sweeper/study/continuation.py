@@ -70,6 +70,8 @@ def _problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, st
             yield f"search.head.{name}", f"{only}, {kept}; of the head only its dropout may change"
     if search.pretrained is not False:
         yield "search.pretrained", f"the weights are those of {source.name}; remove it, or run a study in place of this"
+    if sweep.dataset.folds:
+        yield "dataset.folds", f"the weights of {source.name} have seen images of each fold; remove it"
     if sweep.budget.epochs <= source.row.epochs:
         rule = f"counts from the first epoch of {source.name}, which has {source.row.epochs}; set a higher one"
         yield "budget.epochs", f"{rule}, or say with --epochs how many are to come; got {sweep.budget.epochs}"

@@ -15,6 +15,7 @@ from sweeper.config.sampler import GridConfig
 from sweeper.config.searched import parameters
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
+from sweeper.data.folds import Folds
 from sweeper.data.listing import enumerated
 from sweeper.data.splitting import Rows, Splits
 from sweeper.search.untried import count_up_to
@@ -38,6 +39,9 @@ class Labelled(Protocol):
 
     @property
     def splits(self) -> Splits: ...
+
+    @property
+    def folds(self) -> Folds: ...
 
 
 def doubts(sweep: SweepConfig, images: Labelled) -> Iterator[str]:

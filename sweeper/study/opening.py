@@ -20,6 +20,7 @@ from sweeper.data.listing import enumerated
 from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
+from sweeper.data.splitting import Rows
 from sweeper.search.untried import trials_of
 from sweeper.study.doubts import MOST_CLASSES_TOLD, Labelled, doubts, doubts_of_settings
 
@@ -99,12 +100,17 @@ def _goal(sweep: SweepConfig) -> str:
     number = f"{trials:,} trial{'s' * (trials > 1)}{all_of_them}"
     if sweep.budget.open_ended and trials == sweep.budget.trials:
         number = "as many trials as fit into the time"
-    return f"{goals}; {number} of up to {epochs:,} epoch{'s' * (epochs > 1)}"
+    folds = f" on each of {sweep.dataset.folds} folds, then on all images" if sweep.dataset.folds else ""
+    return f"{goals}; {number} of up to {epochs:,} epoch{'s' * (epochs > 1)}{folds}"
 
 
 def _splits(images: Labelled, notes: Notes) -> Iterator[str]:
-    """Tell of each split its images, its classes and where it comes from."""
+    """Tell of each split its images, its classes and where it comes from; of folds how large they are."""
+    if images.folds:
+        yield _folds(images, notes)
     for split, rows in images.splits.items():
+        if images.folds and split != "test":
+            continue
         counts = np.bincount(images.labels[rows], minlength=len(images.classes))
         low, high = counts[counts > 0].min(), counts.max()
         spread = f"{low:,} to {high:,}" if low < high else f"{low:,}"
@@ -112,6 +118,18 @@ def _splits(images: Labelled, notes: Notes) -> Iterator[str]:
         yield f"{split} {len(rows):,} of {(counts > 0).sum():,} classes, {spread} each: {origin}"
     if "test" not in images.splits:
         yield "test none"
+
+
+def _folds(images: Labelled, notes: Notes) -> str:
+    sizes, rows = sorted(map(len, images.folds)), np.concatenate(images.folds)
+    counts = np.bincount(images.labels[rows], minlength=len(images.classes))
+    spread = f"{sizes[0]:,} to {sizes[-1]:,}" if sizes[0] < sizes[-1] else f"{sizes[0]:,}"
+    sources = "all images but the test split" if "test" in images.splits else "all images"
+    given = ", those of the given validation split too" if notes.pooled else ""
+    return (
+        f"{len(sizes)} folds of {spread}, of {len(rows):,} images and {(counts > 0).sum():,} classes: "
+        f"{sources}{given}; each fold is validated once and trained on otherwise"
+    )
 
 
 def _pictures(sweep: SweepConfig, files: FileFacts) -> str:
@@ -181,7 +199,9 @@ def _no_validation_split(sweep: SweepConfig, notes: Notes) -> Iterator[str]:
 
 
 def _absent_classes(images: Labelled) -> Iterator[str]:
-    for split, rows in images.splits.items():
+    folds: dict[str, Rows] = {f"fold {number}": rows for number, rows in enumerate(images.folds, 1)}
+    parts = folds | {split: rows for split, rows in images.splits.items() if split == "test" or not folds}
+    for split, rows in parts.items():
         counts = np.bincount(images.labels[rows], minlength=len(images.classes))
         absent = [name for name, count in zip(images.classes, counts.tolist(), strict=True) if not count]
         if absent:
@@ -192,7 +212,7 @@ def _absent_classes(images: Labelled) -> Iterator[str]:
 
 
 def _few_to_judge_by(images: Labelled) -> Iterator[str]:
-    count = len(images.splits["val"])
+    count = sum(map(len, images.folds or (images.splits["val"],)))
     if count < FEW_TO_JUDGE_BY:
         yield (
             f"{count:,} validation images judge the trials, and each moves the accuracy by {1 / count:.1%}: "

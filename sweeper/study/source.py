@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
@@ -47,6 +48,11 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
     store, row = finder.find(named)
     require_trained(store)
     require_same_model_files(store)
+    if store.sweep.dataset.folds:
+        raise StudyError(
+            f"{store.sweep.study} is cross-validated, and its weights have seen all images: nothing would be left to "
+            f"judge a further training by; go on from a trial of a study without dataset.folds"
+        )
     config, best_epoch = require_weights(store, row)
     start = read_lineage(own_folder(workspace, store))
     return SourceTrial(store.sweep, row, config, best_epoch, start.epochs if start else 0)

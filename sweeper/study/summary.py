@@ -106,11 +106,15 @@ def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:
     ranks = {row.number for row in order}
     rest = [row for row in rows if row.number not in ranks]
     params = sorted({name for row in rows for name in row.params})
+    folds = max((len(row.outcome.folds) for row in rows if row.outcome), default=0)
+    of_folds = [f"fold_{number}" for number in range(1, folds + 1)]
     costs = sorted({name for row in rows if row.outcome for name in row.outcome.costs})
-    lines: list[list[Cell]] = [[*COLUMNS, *costs, *params]]
+    lines: list[list[Cell]] = [[*COLUMNS, *of_folds, *costs, *params]]
     for rank, row in enumerate([*order, *rest], 1):
         cells: list[Cell] = [rank if rank <= len(order) else "", row.number, row.state.value, row.value, row.best_epoch]
         cells += [row.epochs, row.seconds, row.reason]
+        values: list[Cell] = [fold.value for fold in row.outcome.folds] if row.outcome else []
+        cells += [*values, *[None] * (folds - len(values))]
         cells += [row.outcome.costs.get(name) if row.outcome else None for name in costs]
         lines.append([*cells, *(row.params.get(name, "") for name in params)])
     return table(lines)

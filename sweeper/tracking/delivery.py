@@ -35,10 +35,12 @@ from sweeper.results import (
 )
 from sweeper.scores.confusion import read_confusion
 from sweeper.tracking.image_grid import IMAGES_TAG, add_to_grid
+from sweeper.tracking.mean_history import mean_history
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
     DEVICE_TAG,
+    FOLD_TAG,
     NOTE_TAG,
     PARENT_TAG,
     PRUNED_TAG,
@@ -122,7 +124,7 @@ class Delivery:
         path = self._folder.parent_run
         name = self._card.study if self._card.stage == "search" else f"{self._card.study}-confirmation"
         above = {} if path.exists() else self._study_run()
-        record = self._record(path, SWEEP, name, self._card.start_ms, above)
+        record = self._record(path, self._identity(SWEEP), name, self._card.start_ms, above)
         if self._card.experiment_tags and not self._shown:
             self._store.set_experiment_tags(self.experiment, self._card.experiment_tags)
             self._shown = True
@@ -136,7 +138,7 @@ class Delivery:
         record = record.model_copy(update={"described": True, "epochs": len(history)})
         self._set_status(path, record, status)
         if status != "RUNNING":
-            self._drop_strays(record.run_id, SWEEP)
+            self._drop_strays(record.run_id, self._identity(SWEEP))
         self._parent = record.run_id
         return record.run_id
 
@@ -151,19 +153,19 @@ class Delivery:
         spec = read_spec(folder.spec)
         outcome = read_outcome(folder.outcome) if ended else None
         record = self._described(folder, spec)
-        history = _lasting_history(folder.history, record)
-        self._store.log_epochs(record.run_id, history[record.epochs :])
-        record = record.model_copy(update={"epochs": len(history)})
-        self._write_record(folder.run, record)
+        record, history = self._with_epochs(folder, record)
+        for number, fold in folder.folds():
+            self._deliver_fold(fold, spec, number, record.run_id, running=running)
         if outcome is None:
             record = self._upload(folder, record, folder.reconstructions.glob("epoch-*.png"))
             self._update_unfinished(folder, record, running)
             return record.run_id
         _add_config(folder, spec)
-        self._add_pictures(folder, spec, history, outcome)
+        self._add_pictures(folder, spec, spec.label, history, outcome)
+        add_to_grid(folder, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
         self._close(record, outcome, has_images=any(name.startswith("images/") for name in record.artifacts))
-        self._drop_strays(record.run_id, str(spec.number))
+        self._drop_strays(record.run_id, self._identity(str(spec.number)))
         self._remove(folder)
         return record.run_id
 
@@ -177,12 +179,13 @@ class Delivery:
         above = self._store.find_run(self.experiment, self._recorded.tags(TRIAL_TAG, SWEEP))
         return {PARENT_TAG: above} if above else {}
 
-    def _record(self, path: Path, trial: str, name: str, start_ms: int, tags: dict[str, str]) -> RunRecord:
+    def _record(
+        self, path: Path, identity: dict[str, str], name: str, start_ms: int, tags: dict[str, str]
+    ) -> RunRecord:
         """Return the folder's run: the one noted there, else the one with its tags, else a new one."""
         known = read_record(path)
         if known is not None:
             return known
-        identity = self._identity(trial)
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
             self.experiment, name, {STUDY_TAG: self._card.study, **identity, **self._card.tags, **tags}, start_ms
         )
@@ -194,7 +197,7 @@ class Delivery:
         parent = self._parent or self.deliver_sweep("RUNNING")
         start = int(folder.spec.stat().st_mtime * 1000)
         tags = {PARENT_TAG: parent, STATE_TAG: TrialState.RUNNING.value, **_repeated(spec)}
-        record = self._record(folder.run, str(spec.number), _run_name(spec), start, tags)
+        record = self._record(folder.run, self._identity(str(spec.number)), _run_name(spec), start, tags)
         if record.described:
             return record
         params = {"seed": spec.seed, "epochs": spec.epochs, **flatten(spec.config.model_dump(mode="json"))}
@@ -202,6 +205,36 @@ class Delivery:
         self._store.log_dataset(record.run_id, self._card.dataset)
         self._store.log_epochs(record.run_id, self._before)  # so that the curve is whole in this run
         return record.model_copy(update={"described": True})
+
+    def _with_epochs(self, folder: TrialFolder, record: RunRecord) -> tuple[RunRecord, list[EpochMetrics]]:
+        """Log the epochs of a folder that are new; return how far its run is now, and all its epochs."""
+        history = _lasting_history(folder.history, record)
+        self._store.log_epochs(record.run_id, history[record.epochs :])
+        record = record.model_copy(update={"epochs": len(history)})
+        self._write_record(folder.run, record)
+        return record, history
+
+    def _deliver_fold(self, fold: TrialFolder, spec: TrialSpec, number: int, above: str, *, running: bool) -> None:
+        """Bring the run of one fold up to date, which is below that of its trial."""
+        if not fold.spec.exists():
+            return
+        stage = "" if self._card.stage == "search" else "repetition "
+        identity = self._recorded.tags(FOLD_TAG, f"{stage}{spec.number}/{number}")
+        start, name = int(fold.spec.stat().st_mtime * 1000), f"{_run_name(spec)}-fold-{number}"
+        record = self._record(fold.run, identity, name, start, {PARENT_TAG: above})
+        if record.status == "FINISHED":
+            return
+        if not record.described:
+            self._store.log_params(record.run_id, {"fold": number, "seed": read_spec(fold.spec).seed})
+            record = record.model_copy(update={"described": True})
+        record, history = self._with_epochs(fold, record)
+        if not fold.outcome.exists():
+            self._set_status(fold.run, record, "RUNNING" if running else "KILLED")
+            return
+        self._add_pictures(fold, spec, f"{spec.label}, fold {number}", history, read_outcome(fold.outcome))
+        record = self._upload(fold, record, [fold.curves, *fold.confusion.glob("*")])
+        self._set_status(fold.run, record, "FINISHED")
+        self._drop_strays(record.run_id, identity)
 
     def _update_unfinished(self, folder: TrialFolder, record: RunRecord, running: bool) -> None:
         status = "RUNNING" if running else "KILLED"
@@ -221,9 +254,9 @@ class Delivery:
                 self._store.end(record.run_id, status, int(time.time() * 1000))
         self._write_record(path, changed)
 
-    def _drop_strays(self, run: str, trial: str) -> None:
+    def _drop_strays(self, run: str, identity: dict[str, str]) -> None:
         """Delete runs that a slow server created after we had stopped waiting for its answer."""
-        for other in self._store.find_runs(self.experiment, self._identity(trial)):
+        for other in self._store.find_runs(self.experiment, identity):
             if other != run:
                 self._store.delete_run(other)
 
@@ -246,20 +279,25 @@ class Delivery:
         return record
 
     def _add_pictures(
-        self, folder: TrialFolder, spec: TrialSpec, history: list[EpochMetrics], outcome: TrialOutcome
+        self, folder: TrialFolder, spec: TrialSpec, label: str, history: list[EpochMetrics], outcome: TrialOutcome
     ) -> None:
         from sweeper.tracking.confusion_picture import draw_confusion  # no start of a sweep waits for it
 
-        epochs = {"first": history[0].epoch if history else None, "best": outcome.best_epoch, "last": outcome.epochs}
+        shown = {"first": history[0].epoch if history else None, "best": outcome.best_epoch, "last": outcome.epochs}
         for numbers in sorted(folder.confusion.glob("*.csv")):
             picture = numbers.with_suffix(".png")
             if not picture.exists():
                 confusion, classes = read_confusion(numbers)
-                title = f"{spec.label}, {numbers.stem} epoch ({epochs.get(numbers.stem)}), validation"
+                title = f"{label}, {numbers.stem} epoch ({shown.get(numbers.stem)}), validation"
+                if outcome.folds:
+                    title = f"{label}, each image by that of {len(outcome.folds)} networks that had not seen it"
                 draw_confusion(confusion, classes, title, picture)
-        add_to_grid(folder, outcome)
-        if history:
-            self._curves_of(spec.task.name).draw([*self._before, *history], outcome.best_epoch, folder.curves)
+        if not outcome.folds:
+            curves, marked = [*self._before, *history], outcome.best_epoch
+        else:
+            curves, marked = mean_history(folder), outcome.refit.epochs if outcome.refit else None
+        if curves:
+            self._curves_of(spec.task.name).draw(curves, marked, folder.curves)
 
     def _curves_of(self, task: str) -> CurvesPicture:
         from sweeper.tracking.curves_picture import CurvesPicture
@@ -270,8 +308,10 @@ class Delivery:
 
     def _close(self, record: RunRecord, outcome: TrialOutcome, *, has_images: bool) -> None:
         best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}
+        if outcome.spread is not None:
+            best["best/spread"] = outcome.spread
         if outcome.best_epoch is not None:
-            best["best/epoch"] = float(outcome.best_epoch)
+            best["best/fold" if outcome.folds else "best/epoch"] = float(outcome.best_epoch)
             self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
         costs = {f"cost/{name}": value for name, value in outcome.costs.items()}
         if costs:
@@ -325,9 +365,10 @@ def _run_name(spec: TrialSpec) -> str:
 
 def _note(outcome: TrialOutcome) -> str:
     """Return what MLflow's page shows as the description of a trial."""
-    reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} in epoch {outcome.best_epoch}"
+    reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} {outcome.reached_in}"
+    trained = "" if outcome.folds else f" of {outcome.epochs} epochs"
     reason = f": {outcome.reason}" if outcome.reason else ""
-    return f"**{outcome.state}**{reached} of {outcome.epochs} epochs, {outcome.seconds:.0f} s{reason}"
+    return f"**{outcome.state}**{reached}{trained}, {outcome.seconds:.0f} s{reason}"
 
 
 def _repeated(spec: TrialSpec) -> dict[str, str]:

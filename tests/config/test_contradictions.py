@@ -165,6 +165,45 @@ def test_what_does_not_go_with_trials_on_several_devices_is_refused(tmp_path: Pa
     assert rule in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        (["search.trainable=head", "features.fuse=4"], "use fuse: 1 with dataset.folds: 5, got 4"),
+        (
+            ["pruner=promote"],
+            "promote looks at single epochs, and with dataset.folds: 5 trials are compared after each",
+        ),
+        (["pruner=plateau"], "use median, percentile or hyperband, got plateau"),
+        (["budget.for=2h"], "which does not go with dataset.folds: 5; use budget.timeout"),
+        (["devices_per_trial=2"], "should be 1 with dataset.folds: 5"),
+        (["engine=simulate"], "simulates epochs and no folds; remove dataset.folds: 5"),
+        (
+            ["search.teacher={choice: [none, 'study:big/best']}"],
+            "a teacher may have learned from the images that judge a fold",
+        ),
+        (["pruner={name: hyperband, min_epochs: 6}"], "should be at most dataset.folds, 5, got 6"),
+        (["dataset.limit.val_images=9"], "limit.train_images is the number of images in all folds"),
+        (["task=reconstruction"], "is for the task classification; remove it"),
+    ],
+    ids=["fuse", "promote", "plateau", "deadline", "devices", "simulated", "teacher", "min_epochs", "limit", "task"],
+)
+def test_what_does_not_go_with_cross_validation_is_refused(tmp_path: Path, overrides: list[str], rule: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, [*overrides, "dataset.folds=5"])
+    assert rule in str(caught.value)
+
+
+def test_a_cross_validated_trial_reports_as_often_as_it_has_folds(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    plain, folded = load_sweep(file), load_sweep(file, ["dataset.folds=3"])
+    assert (plain.reported, plain.reports) == ("epoch", plain.budget.epochs)
+    assert (folded.reported, folded.reports) == ("fold", 3)
+    assert folded.fingerprint() != plain.fingerprint()
+
+
 def test_a_warm_up_of_all_epochs_is_allowed(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(CLASSIFIED)

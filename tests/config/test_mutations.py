@@ -45,6 +45,7 @@ ODD: dict[str, Any] = {
 WHOLE: dict[str, Any] = {
     "study": "s",
     "dataset": {"path": "d", "val_fraction": 0.2, "test_fraction": 0.1, "split_seed": 1, "stored_size": 32, "bits": 12}
+    | {"folds": None}
     | {"limit": {"classes": 3, "train_images": 9, "val_images": 9, "test_images": 9}},
     "budget": {"trials": 90, "epochs": 9, "timeout": "8h", "patience": 3, "stuck_after": 60}
     | {"stop_when": {"gain": 0.01, "trials": 30}}

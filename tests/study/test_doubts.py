@@ -8,6 +8,7 @@ import pytest
 
 from sweeper.config.pruner import HyperbandConfig, SuccessiveHalvingConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.data.folds import Folds
 from sweeper.data.splitting import Rows, Splits
 from sweeper.study.doubts import doubts, trials_needed
 
@@ -25,6 +26,10 @@ class Some:
     @property
     def classes(self) -> tuple[str, ...]:
         return ("cat", "dog")
+
+    @property
+    def folds(self) -> Folds:
+        return ()
 
     @property
     def splits(self) -> Splits:

@@ -15,7 +15,13 @@ from sweeper.commands.terminal import progress_bar, say
 
 def label_errors(
     study: StudyArgument = None,
-    folds: Annotated[int, typer.Option(min=2, help="How often the winner is trained, each time without one part.")] = 5,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            help="How often the winner is trained, each time without one part; a cross-validated study has its folds.",
+        ),
+    ] = 5,
     csv: Annotated[Path, typer.Option(help="The list to write.")] = Path("label_errors.csv"),
     sheet: Annotated[Path, typer.Option(help="The contact sheet of the first 200 to write.")] = Path(
         "label_errors.png"
@@ -26,10 +32,11 @@ def label_errors(
 ) -> None:
     """List likely wrong labels of a study's training images, by its winner trained on folds without them.
 
-    Takes as long as that many trials. The test split is not touched, and nothing is deleted.
+    Takes as long as that many trials; no time where the study is cross-validated. The test split is not touched, and
+    nothing is deleted.
     """
     from sweeper.commands.options import device_named
-    from sweeper.finished.label_errors import find_label_errors
+    from sweeper.finished.label_errors import find_label_errors, kept_label_errors
     from sweeper.study.model_files import require_same_model_files
     from sweeper.study.trained import require_trained
 
@@ -39,8 +46,13 @@ def label_errors(
     require_same_model_files(store)
     outputs = suspect_outputs(csv, sheet, store.sweep.dataset, force=force)
     on = device_named(store.sweep.device if device == "auto" else device)
-    with progress_bar("epochs") as progress:
-        found = find_label_errors(workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress)
+    if store.sweep.dataset.folds:
+        found = kept_label_errors(workspace, store, winner_of(store))
+    else:
+        with progress_bar("epochs") as progress:
+            found = find_label_errors(
+                workspace, store.sweep, winner_of(store), folds=folds, device=on, progress=progress
+            )
     write_suspects(outputs, found.listed, found.candidates)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
     say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")
