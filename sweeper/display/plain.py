@@ -76,7 +76,10 @@ class PlainLines:
         step = self._sweep.reported
         value, seconds = metrics.values[name], metrics.values[f"time/{step}_s"]
         where = f"{self._noun} {number} {step} {metrics.epoch}/{self._steps[number]}"
-        self._say(f"{where}: {name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s")
+        so_far = "mean so far of " if self._sweep.dataset.folds else ""
+        self._say(
+            f"{where}: {so_far}{name} {score(value)}, train/loss {metrics.values['train/loss']:.4f}, {seconds:.1f}s"
+        )
 
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
         self._forecast.trial_paused(number)
