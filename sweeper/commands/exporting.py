@@ -122,9 +122,10 @@ def _say_what_a_classifier_scores(report: ExportReport) -> None:
         say(merge_line(tried))
     if found := report.config.cross_validation:
         accuracy = f"{report.config.metrics['val/accuracy']:.4f}"
+        length = f"{found.epochs} epoch{'s' * (found.epochs > 1)}"
         say(
             f"accuracy {accuracy} over {found.folds} folds, each by a network that had not seen it; the network "
-            f"exported was trained on all {found.images:,} images for {found.epochs} epochs. Its files are compared by "
+            f"exported was trained on all {found.images:,} images for {length}. Its files are compared by "
             "images that it has seen, those of the first fold:"
         )
     show(verification_table(report))

@@ -64,11 +64,12 @@ def cross_validated(found: CrossValidation, accuracy: float) -> str:
     """Say how the accuracy of a cross-validated trial was measured, and how its weights were made."""
     spread = "" if found.spread is None else ", and the objective of the folds has a standard deviation of "
     spread += "" if found.spread is None else f"{found.spread:.4f}"
+    length = f"{found.epochs} epoch{'s' * (found.epochs > 1)}"
     return (
         f"{accuracy:.2%} of its images are labelled correctly in {found.folds}-fold cross-validation: the images were "
         f"parted into {found.folds} folds, and those of each were labelled by a network trained on the others{spread}. "
         f"The weights here are of one more network, trained in the same way on all {found.images:,} images for "
-        f"{found.epochs} epochs, as many as the others took on average to their best. No image was left to measure it "
+        f"{length}, as many as the others took on average to their best. No image was left to measure it "
         "by; having seen more images, it should be no worse than those."
     )
 
