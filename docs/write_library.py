@@ -72,7 +72,7 @@ def _members(definition: ast.ClassDef, source: str) -> Iterator[str]:
     for member in _functions(definition):
         if ast.get_docstring(member) and not member.name.startswith("_"):
             yield f"#### {definition.name}.{member.name}\n"
-            yield _code(_attribute(member) or _header(member, source))
+            yield _code(_attribute(member, source) or _header(member, source))
             yield from _described(member)
 
 
@@ -92,10 +92,12 @@ def _fields(definition: ast.ClassDef) -> Iterator[str]:
         yield "\n".join(lines) + "\n"
 
 
-def _attribute(function: ast.FunctionDef) -> str | None:
-    """Return a property as name and type; None for a method."""
+def _attribute(function: ast.FunctionDef, source: str) -> str | None:
+    """Return a property as name and type, as they are written; None for a method."""
     is_property = any(ast.unparse(decorator) == "property" for decorator in function.decorator_list)
-    return f"{function.name}: {ast.unparse(function.returns)}" if is_property and function.returns else None
+    if not is_property or function.returns is None:
+        return None
+    return f"{function.name}: {ast.get_source_segment(source, function.returns)}"
 
 
 def _header(function: ast.FunctionDef, source: str) -> str:
