@@ -15,6 +15,7 @@ from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import Engine, EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialState, read_history, read_outcome
 from tests.functional.program import workers_of
@@ -145,7 +146,10 @@ def test_a_trial_that_pauses_frees_its_slot_and_goes_on_later_as_if_it_had_not(e
 def test_more_workers_start_and_of_too_many_none_leaves_its_trial(engine: Engine) -> None:
     engine.submit([spec_of(number=0, epochs=3)])
     next_of(engine, EpochFinished)
-    engine.resize(2)
+    try:
+        engine.resize(2)
+    except StudyError as refused:
+        pytest.skip(f"it has one worker and says so: {refused}")
     next_of(engine, WorkerReady)
     assert engine.idle == 1
     engine.submit([spec_of(number=1, epochs=1)])
