@@ -111,7 +111,7 @@ class PinnedWeights(Frozen):
 
 
 class PinnedTeacher(PinnedWeights):
-    """What a teacher's name stood for when a study began: its networks, and its classes as they were told apart."""
+    """What a teacher's name stood for when a study began: its networks, and its classes in their order."""
 
     networks: tuple[TrialConfig, ...]
     classes: tuple[str, ...]

@@ -23,11 +23,7 @@ READERS = 4
 
 
 def copies(
-    root: Path,
-    paths: Sequence[str],
-    states: FileStates,
-    cache: Path,
-    progress: Progress = lambda *_: None,
+    root: Path, paths: Sequence[str], states: FileStates, cache: Path, progress: Progress = lambda *_: None
 ) -> Rows:
     """Return for every file the first row that holds the same bytes, int64 [N]; its own where none does.
 

@@ -38,7 +38,7 @@ class Pace:
             self._say(f"{self._what}: {self.told(done, total)}")
 
     def told(self, done: int, total: int) -> str:
-        """Return `300 of 1,000, 12s left`; without the time where nothing has been done yet, without the whole of 0."""
+        """Return `300 of 1,000, 12s left`, without the time before anything is done; `300 so far` for a total of 0."""
         from sweeper.display.tables import duration  # only now: what it imports takes a while, and --help needs none
 
         if not total:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import onnx
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from sweeper.export.export_config import Lineage
+if TYPE_CHECKING:
+    from sweeper.export.autoencoder_export import AutoencoderConfig
+    from sweeper.export.export_config import ExportConfig
 
 PREPARED = (
     "decode to RGB; make square by `resize` and bring to stored_size, then to image_size, both by bicubic "
@@ -19,30 +21,7 @@ PREPARED = (
 )
 
 
-class Described(Protocol):
-    """What the configurations of all exports have."""
-
-    @property
-    def architecture(self) -> str: ...
-    @property
-    def mean(self) -> tuple[float, ...]: ...
-    @property
-    def std(self) -> tuple[float, ...]: ...
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def stored_size(self) -> int: ...
-    @property
-    def resize(self) -> str: ...
-    @property
-    def interpolation(self) -> str: ...
-    @property
-    def lineage(self) -> Lineage: ...
-    @property
-    def libraries(self) -> dict[str, str]: ...
-
-
-def self_description(config: Described, classes: Sequence[str] = ()) -> dict[str, str]:
+def self_description(config: ExportConfig | AutoencoderConfig, classes: Sequence[str] = ()) -> dict[str, str]:
     """Return what a file says of itself: text by name, lists as JSON. An autoencoder has no classes."""
     return {
         "sweeper": config.libraries["sweeper"],

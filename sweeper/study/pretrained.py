@@ -67,7 +67,7 @@ def pin_weights(
 
 @contextmanager
 def naming(key: str, value: str) -> Iterator[None]:
-    """Say, in errors of the block, which value of which key cannot be used."""
+    """Name the key and its value in every error that the block raises."""
     try:
         yield
     except ConfigError:

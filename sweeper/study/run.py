@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
 from sweeper.search.stored_trial import CARD, EPOCHS
 from sweeper.search.study_store import StudyStore
@@ -23,22 +22,21 @@ from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import leased
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
-from sweeper.study.material import material_of
+from sweeper.study.material import Material, material_of
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
 from sweeper.study.opening import Opening
 from sweeper.study.preparation import images_guarded, refuse_impossible
-from sweeper.study.pretrained import pin_weights
+from sweeper.study.pretrained import Pinned, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
-from sweeper.study.teachers import pin_teachers, require_same_classes, told
+from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
 from sweeper.study.time_limit import Clock
 from sweeper.tracking.acceptance import require_acceptance
+from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.tensorboard import event_files
-
-logger = logging.getLogger(__name__)
 
 
 def run_sweep(
@@ -59,15 +57,13 @@ def run_sweep(
 
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
     that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
-    `retry_failed` trains the configurations of failed trials once more. `workers` is how many the engine has: a number,
-    `auto`, or None for one on each device. `clock` as of `Driver`. With a `deadline` the search takes the part of the
-    time that is for it.
+    `retry_failed` trains the configurations of failed trials once more. `workers`: how many the engine has, a number,
+    `auto`, or None for one on each device. `clock` as of `Driver`. A `deadline` leaves the search its part of the time.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
     runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
     StudyChanged when its search space differs and DatasetError when the images cannot be used.
     """
-    logger.info("study %s in %s, its records go to %s", sweep.study, storage_url, tracking_uri)
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
@@ -77,23 +73,17 @@ def run_sweep(
         settle(claim, workspace)
         stored = read_card(folder)
         require_same_kind(sweep, stored)
-        weights = pin_weights(sweep, stored.pretrained if stored else {}, workspace, storage_url, tracking_uri)
-        teachers = pin_teachers(sweep, stored.teachers if stored else {}, workspace, storage_url, tracking_uri)
-        fits = partial(require_same_classes, teachers, sweep)
-        material = material_of(sweep, workspace, workers, observer.preparing, fits)
+        pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
+        material = _material(sweep, pinned.teachers, workspace, workers, observer)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):
             take_storage(claim, store)
-            _put_in_line(store, sweep, leaders or {})
-            if retry_failed:
-                observer.retrying(store.retry_failed())
-            source = read_lineage(folder)
-            tags = {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
-            card = study_card(sweep, material.card, folder, tracking_uri, weights, teachers, tags, claim.identity)
+            _put_in_line(store, leaders or {}, observer, retry_failed=retry_failed)
+            tags = _tags(store, folder, material)
+            card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            opening = replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts))
-            limit, opening = _limited(deadline, store, opening)
+            limit, opening = _limited(deadline, store, material.opening)
             observer.opening(opening)
             driver = Driver(
                 store,
@@ -111,6 +101,39 @@ def run_sweep(
                 return driver.run(engine)
 
 
+class Pins(NamedTuple):
+    """What the weights and teachers that a search space names stand for."""
+
+    weights: Pinned
+    teachers: Teachers
+
+
+def _pinned(
+    sweep: SweepConfig, stored: StudyCard | None, workspace: Workspace, storage_url: str, tracking_uri: str
+) -> Pins:
+    """Look up what a search space refers to; for a study that has begun, require what it began with."""
+    weights, teachers = (stored.pretrained, stored.teachers) if stored else ({}, {})
+    return Pins(
+        pin_weights(sweep, weights, workspace, storage_url, tracking_uri),
+        pin_teachers(sweep, teachers, workspace, storage_url, tracking_uri),
+    )
+
+
+def _material(
+    sweep: SweepConfig, teachers: Teachers, workspace: Workspace, workers: str | None, observer: Observer
+) -> Material:
+    """Prepare what trials are trained on; the teachers are among what is told before the first trial."""
+    fits = partial(require_same_classes, teachers, sweep)
+    material = material_of(sweep, workspace, workers, observer.preparing, fits)
+    return replace(material, opening=replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts)))
+
+
+def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[str, str]:
+    """Return what every run records beside its configuration: where the study comes from, its model files and data."""
+    source = read_lineage(folder)
+    return {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
+
+
 def _limited(deadline: Deadline | None, store: StudyStore, opening: Opening) -> tuple[SearchLimit | None, Opening]:
     """Return the part of the time that is for the search, and the opening with the deadline; without one nothing new.
 
@@ -126,7 +149,13 @@ def _limited(deadline: Deadline | None, store: StudyStore, opening: Opening) -> 
     return limit, replace(opening, facts=(("deadline", deadline.told()), *opening.facts))
 
 
-def _put_in_line(store: StudyStore, sweep: SweepConfig, leaders: Mapping[str, Mapping[str, Any]]) -> None:
+def _put_in_line(
+    store: StudyStore, leaders: Mapping[str, Mapping[str, Any]], observer: Observer, *, retry_failed: bool
+) -> None:
+    """Put in line what the search space and the command name."""
+    queue = store.sweep.enqueue
     if leaders and not store.begun:
-        store.enqueue({**sweep.enqueue, **leaders})
-    store.enqueue(sweep.enqueue)
+        store.enqueue({**queue, **leaders})
+    store.enqueue(queue)
+    if retry_failed:
+        observer.retrying(store.retry_failed())

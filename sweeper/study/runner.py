@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from sweeper.paths import Workspace
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.run import run_sweep
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Runner:
 
     def run(self, sweep: SweepConfig, observer: Observer, **more: Any) -> SweepResult:
         """Run a study up to its budget; `more` are further arguments of `run_sweep`, and errors are its."""
+        logger.info("study %s in %s, its records go to %s", sweep.study, self.storage_url, self.tracking_uri)
         return run_sweep(
             sweep,
             workspace=self.workspace,

@@ -125,7 +125,7 @@ def _of_study(
 def _require_same_code(
     networks: Sequence[TrialConfig], trained_with: Collection[str], model_files: Sequence[str]
 ) -> None:
-    """Raise StudyError where an architecture is not known here, or is another one than the teacher's of that name.
+    """Raise StudyError where an architecture is unknown here, or its file is not the one that the teacher learned with.
 
     `trained_with` are the digests of the model files that the teacher was trained with.
     """
@@ -137,12 +137,12 @@ def _require_same_code(
         file = found[name]
         if file is not None and trained_with and file_digest(Path(file)) not in trained_with:
             raise StudyError(
-                f"{file} defines its architecture {name} otherwise than when it was trained; bring that back"
+                f"{file}, which defines its architecture {name}, has changed since it was trained; bring that file back"
             )
 
 
 def require_same_classes(teachers: Mapping[str, PinnedTeacher], sweep: SweepConfig, index: ImageIndex) -> None:
-    """Raise ConfigError where a teacher tells other classes apart than the images have, or in another order."""
+    """Raise ConfigError where a teacher has other classes than the images, or the same in another order."""
     for value, teacher in teachers.items():
         own = index.classes if teacher.study is None else class_titles(index.root, index.classes)
         if tuple(teacher.classes) != own:
@@ -164,7 +164,7 @@ def told(teachers: Mapping[str, PinnedTeacher], sweep: SweepConfig) -> Iterator[
         size = teacher.networks[0].image_size
         yield "teacher", f"{value}{teacher.origin}: {names} on images of {size} pixels, digest {teacher.digest}"
     if teachers and sweep.features.cache and "head" in options(sweep.search.trainable):
-        yield "", "a head with a teacher trains on images, by itself: its teacher needs to see them"
+        yield "", "a head with a teacher is trained on images, not on stored features: its teacher must see them"
 
 
 def kept_teachers(teachers: Mapping[str, PinnedTeacher], workspace: Workspace) -> dict[str, Teacher]:

@@ -148,7 +148,7 @@ def test_an_architecture_of_its_own_needs_the_model_file_that_it_was_trained_wit
         source.pin(str(exported(tmp_path / "other", architecture="nobodys_net")))
     assert source.pin(str(export), model_files=[str(own)])
     write_whole(export / "small_resnet.py", own.read_text() + "# another one\n")
-    with pytest.raises(StudyError, match=r"small_resnet.py defines its architecture small_resnet otherwise"):
+    with pytest.raises(StudyError, match=r"small_resnet.py, which defines its architecture small_resnet, has changed"):
         source.pin(str(export), model_files=[str(own)])
 
 
