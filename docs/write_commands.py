@@ -20,8 +20,8 @@ INTRODUCTION = """\
 Every command, argument and option. `sweeper COMMAND --help` says the same in the terminal, and `make schema` writes
 this page from it. What a command ends with is in the table of [exit codes](../README.md#exit-codes).
 
-`sweeper --version` prints the version. `sweeper -v COMMAND` says on standard error what is being done, and `sweeper
---debug COMMAND` all of it, with what libraries say and where an error comes from. `--install-completion` completes
+`sweeper --version` prints the version. `-v`, before or after a command, says on standard error what is being done, and
+`--debug` all of it, with what libraries say and where an error comes from. `--install-completion` completes
 commands, options and the names of studies in your shell.
 """
 

@@ -33,10 +33,11 @@ from sweeper.commands.status import status
 from sweeper.commands.steering import enqueue, pause, resume, set_budget, skip, stop
 from sweeper.commands.streams import outlast_the_reader
 from sweeper.commands.sync import sync
+from sweeper.commands.talkative import DebugOption, VerboseOption, talk, talkative
 from sweeper.commands.terminal import refuse, say
 from sweeper.commands.train import train
 from sweeper.commands.watch import watch
-from sweeper.credentials import log_more, log_without_credentials
+from sweeper.credentials import log_without_credentials
 from sweeper.errors import SweeperError
 
 logger = logging.getLogger(__name__)
@@ -97,22 +98,17 @@ OF_ITS_KIND = {"init": NameMayLack}
 
 for group, commands in GROUPS.items():
     for name, command in commands.items():
-        app.command(name, rich_help_panel=group, cls=OF_ITS_KIND.get(name, Command))(command)
+        app.command(name, rich_help_panel=group, cls=OF_ITS_KIND.get(name, Command))(talkative(command))
 app.add_typer(data.app, name="data", rich_help_panel="Data, records and this machine")
 
 
 @app.callback(invoke_without_command=True)
 def before_any_command(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say on standard error what is being done: sweeper -v run ...")
-    ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Say all of that, with what libraries say and where an error comes from.")
-    ] = False,
+    verbose: VerboseOption = False,
+    debug: DebugOption = False,
 ) -> None:
     if version:
         say(__version__)
         raise typer.Exit
-    if verbose or debug:
-        log_more(debug=debug)
+    talk(verbose=verbose, debug=debug)

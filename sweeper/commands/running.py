@@ -139,7 +139,10 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
 def check_names(used: NamesUsed) -> list[tuple[str, str]]:
     """Return a key and a message for every name in a search space that cannot be used."""
     from sweeper.modeling.name_check import check_apart
+    from sweeper.modeling.timm_names import surely_unknown
 
+    if unknown := surely_unknown(used):
+        return unknown
     with waiting("loading PyTorch, timm and MLflow"):
         return check_apart(used, meanwhile=_import_the_driver)
 

@@ -29,9 +29,14 @@ class Pace:
         self._started = self._told = self._clock()
 
     def __call__(self, done: int, total: int) -> None:
-        """Take how much is done of how much; a smaller number than before begins anew."""
+        """Take how much is done of how much; a smaller number than before begins anew.
+
+        The clock of the time left starts with the first that is done, since what comes before is preparation.
+        """
         if done < self._done:
             self._begin(done)
+        elif done and not self._done:
+            self._from, self._started = done, self._clock()
         self._done = done
         if self._clock() - self._told >= BETWEEN_S:
             self._told = self._clock()

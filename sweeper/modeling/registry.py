@@ -194,7 +194,7 @@ def optimizer_problems(name: str) -> list[str]:
         return []
     known = [str(known) for known in timm.optim.list_optimizers()]  # type: ignore[attr-defined]
     if name not in known:
-        return [f"unknown optimizer {suggestion(name, known)}"]
+        return [f"unknown optimizer {suggestion(name, [*OWN_OPTIMIZERS, *known])}"]
     if timm.optim.get_optimizer_info(name).second_order:  # type: ignore[attr-defined]
         return [f"optimizer {name} needs second derivatives, which the trainer does not make; choose another"]
     try:

@@ -34,7 +34,20 @@ def test_work_that_begins_anew_is_timed_anew() -> None:
     pace(0, 50)  # another size
     clock.now += 10
     pace(10, 50)
-    assert said[-1] == "decoding images: 10 of 50, 40.0s left"
+    clock.now += 10
+    pace(20, 50)
+    assert said[-1] == "decoding images: 20 of 50, 30.0s left"
+
+
+def test_the_time_before_anything_is_done_does_not_count() -> None:
+    clock, said = Clock(), list[str]()
+    pace = Pace("features", said.append, clock)
+    pace(0, 1000)
+    clock.now += 9  # the network is built
+    pace(100, 1000)
+    clock.now += 10
+    pace(300, 1000)
+    assert said == ["features: 300 of 1,000, 35.0s left"]
 
 
 def test_without_anything_done_no_time_is_foretold() -> None:

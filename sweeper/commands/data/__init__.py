@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
 from sweeper.commands.data.check import check
@@ -9,6 +11,7 @@ from sweeper.commands.data.clean import clean
 from sweeper.commands.data.label_errors import label_errors
 from sweeper.commands.data.split import split
 from sweeper.commands.help import Command, Group
+from sweeper.commands.talkative import talkative
 
 app = typer.Typer(
     help="Split, check and clean a data set; nothing is ever deleted.",
@@ -18,7 +21,12 @@ app = typer.Typer(
 )
 
 
-app.command(cls=Command)(split)
-app.command(cls=Command)(check)
-app.command(cls=Command)(clean)
-app.command("label-errors", cls=Command)(label_errors)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "split": split,
+    "check": check,
+    "clean": clean,
+    "label-errors": label_errors,
+}
+
+for name, command in COMMANDS.items():
+    app.command(name, cls=Command)(talkative(command))
