@@ -21,6 +21,7 @@ from markupsafe import Markup
 import sweeper
 from sweeper.credentials import hide_credentials
 from sweeper.paths import Workspace
+from sweeper.report.backbones import backbone_ranking
 from sweeper.report.payload import blob, confusions_payload, images_payload, params_payload, trials_payload
 from sweeper.report.pictures import find_files
 from sweeper.report.records import TrialRecord, class_names, read_records
@@ -53,8 +54,9 @@ def study_page(
     shown = select(rows, store.sweep)
     records = read_records(workspace, store, logged, shown.rows)
     payload = _payload(workspace, store, rows, records, class_names(records, logged.store))
-    payload |= {"importances": importances, "price": hourly_price}
     sweep = store.sweep
+    payload |= {"importances": importances, "price": hourly_price}
+    payload |= {"ranking": backbone_ranking(store.url, sweep, rows)}
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return render(
         "report.html",

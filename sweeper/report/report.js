@@ -252,6 +252,19 @@
     return el("div", {}, el("h3", {}, "Classes"), el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Scores of each class" }, node), more);
   }
 
+  /** How the backbones were ranked before the search, beside what the search found. */
+  function ranking() {
+    byId("ranking").hidden = !data.ranking;
+    if (!data.ranking) return;
+    byId("ranking-told").textContent = data.ranking.told;
+    sortableTable(byId("ranking-table"), [
+      { title: "rank", number: true, value: (row) => row.place },
+      { title: "backbone", value: (row) => row.name },
+      { title: `${data.metric} of a head`, number: true, value: (row) => row.head, cell: (row) => score(row.head) },
+      { title: "trials", number: true, value: (row) => row.trials, cell: (row) => row.trials || "left out" },
+      { title: `best ${data.metric}`, number: true, value: (row) => row.best, cell: (row) => score(row.best) },
+    ], data.ranking.backbones);
+  }
   function start() {
     startTheme();
     overview();
@@ -270,6 +283,7 @@
     redraws.push(whenSeen(canvas, shareOf));
     byId("share").addEventListener("input", shareOf);
     addEventListener("resize", settled(() => canvas.width && shareOf()));
+    ranking();
     parameters();
     const metrics = [...new Set(trials.flatMap((trial) => Object.keys(trial.curves)))].sort((a, b) => (b === "objective") - (a === "objective"));
     byId("curve-metric").append(...metrics.map((name) => el("option", { value: name }, name === "objective" ? data.metric : name)));

@@ -86,6 +86,9 @@ def test_the_best_backbone_is_searched_and_the_study_goes_on_with_it(tmp_path: P
     extended = sweeper("extend", "shapes", "wider.yaml", "--set", "budget.trials=4", folder=tmp_path)
     assert extended.returncode == 0, extended.stdout + extended.stderr
     assert f"backbones: {best}, which the study was begun with" in extended.stdout
+    assert sweeper("report", "shapes", folder=tmp_path).returncode == 0
+    page = (tmp_path / "reports" / "shapes.html").read_text()
+    assert f"The backbone of the best trial, {best}, was number 1 of 2." in page
     deleted = sweeper("delete", "shapes", folder=tmp_path)  # nobody can be asked
     assert deleted.returncode == 2
     assert "the study shapes-backbones, which ranked its backbones: sweeper delete shapes-backbones" in deleted.stdout
