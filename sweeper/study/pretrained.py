@@ -24,6 +24,7 @@ from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder
 from sweeper.study.trained import require_trained
+from sweeper.study.unseen_images import require_unseen_images
 
 Pinned = dict[str, PinnedWeights]
 """By the value of `search.pretrained` that they stand for: a path or a reference to a study."""
@@ -107,6 +108,8 @@ def _fetched(
     require_trained(store)
     require_weights(store, row)
     _require_same_architecture(sweep, reference.study, row)
+    if before is None:
+        require_unseen_images(KEY, sweep, store.sweep)
     elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri
     with tempfile.TemporaryDirectory(prefix="sweeper-weights-") as folder:
         artifacts = fetch_artifacts(workspace, store, row, Path(folder), elsewhere)

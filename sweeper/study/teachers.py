@@ -32,6 +32,7 @@ from sweeper.study.exported_teacher import network_of, read_exported_teacher
 from sweeper.study.pretrained import file_digest, is_kept, keep, naming, weights_changed
 from sweeper.study.recorded import own_folder
 from sweeper.study.trained import require_trained
+from sweeper.study.unseen_images import require_unseen_images
 
 Teachers = dict[str, PinnedTeacher]
 """By the value of `search.teacher.name` that they stand for: a reference to a study or the folder of an export."""
@@ -65,7 +66,7 @@ def pin_teachers(
             elif before is not None and is_kept(workspace, before):
                 found = before
             else:
-                found = _of_study(reference, before, workspace, storage_url, tracking_uri, sweep.model_files)
+                found = _of_study(sweep, reference, before, workspace, storage_url, tracking_uri)
         if before is not None and _differ(before, found):
             raise weights_changed(sweep, value, before, found)
         pinned[value] = found
@@ -92,12 +93,12 @@ def _of_export(folder: Path, workspace: Workspace, model_files: Sequence[str], *
 
 
 def _of_study(
+    sweep: SweepConfig,
     reference: TrialName,
     before: PinnedTeacher | None,
     workspace: Workspace,
     storage_url: str,
     tracking_uri: str,
-    model_files: Sequence[str],
 ) -> PinnedTeacher:
     """Bring the weights of a study's trial here; once it is known which trial that is, never another's."""
     store = StudyStore.load(storage_url, reference.study)
@@ -108,7 +109,8 @@ def _of_study(
     config, _ = require_weights(store, row)
     network = network_of(config.backbone, config.head, config.image_size, config.test_time_augmentation)
     if before is None:
-        _require_same_code([network], set((store.noted(MODEL_FILES) or {}).values()), model_files)
+        require_unseen_images(KEY, sweep, store.sweep)
+        _require_same_code([network], set((store.noted(MODEL_FILES) or {}).values()), sweep.model_files)
     elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri
     with tempfile.TemporaryDirectory(prefix="sweeper-teacher-") as folder:
         artifacts = fetch_artifacts(workspace, store, row, Path(folder), elsewhere, ("weights", "confusion"))

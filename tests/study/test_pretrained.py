@@ -21,18 +21,24 @@ from sweeper.study.pretrained import Pinned, file_digest, kept_files, pin_weight
 DIGITS = DatasetCard("digits", "d1", 8, ("0", "1"), {"train": 2}, {"train": (1, 1)})
 
 
-def sweep_of(study: str = "heads", backbone: Any = "resnet18", pretrained: Any = "study:source/best") -> SweepConfig:
+def sweep_of(
+    study: str = "heads",
+    backbone: Any = "resnet18",
+    pretrained: Any = "study:source/best",
+    folds: int | None = None,
+) -> SweepConfig:
     search = {"backbone": backbone, "pretrained": pretrained}
-    return SweepConfig.model_validate({"study": study, "dataset": {"builtin": "digits"}, "search": search})
+    dataset = {"builtin": "digits", "folds": folds}
+    return SweepConfig.model_validate({"study": study, "dataset": dataset, "search": search})
 
 
 class Source:
     """A study whose trials have ended, with their weights still in their folders."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, folds: int | None = None):
         self.workspace = Workspace(root)
         self.url = f"sqlite:///{self.workspace.optuna_database}"
-        self.store = StudyStore.create_or_load(self.url, sweep_of("source", "resnet18.a1_in1k", False))
+        self.store = StudyStore.create_or_load(self.url, sweep_of("source", "resnet18.a1_in1k", False, folds))
 
     def end(self, value: float | None) -> None:
         """End one more trial, as failed where it has no value."""
@@ -112,6 +118,25 @@ def test_a_study_is_not_continued_from_other_weights(source: Source, tmp_path: P
 def test_a_reference_that_cannot_be_used_says_why(source: Source, sweep: Any, kind: Any, message: str) -> None:
     with pytest.raises(kind, match=message):
         source.pin(sweep_of(**sweep))
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "told"),
+    [
+        (5, None, "source was trained on these images, which dataset.folds: 5 lets judge in turn"),
+        (None, 5, "source is cross-validated, and its weights have seen all of these images"),
+        (5, 3, "source is cross-validated"),
+    ],
+)
+def test_images_whose_labels_the_weights_have_learned_may_not_judge(
+    tmp_path: Path, ours: int | None, theirs: int | None, told: str
+) -> None:
+    source = Source(tmp_path, folds=theirs)
+    source.end(0.5)
+    with pytest.raises(ConfigError, match=told):
+        source.pin(sweep_of(folds=ours))
+    elsewhere = SweepConfig.model_validate({**sweep_of(folds=ours).model_dump(by_alias=True), "dataset": {"path": "x"}})
+    assert source.pin(elsewhere)  # of other images they have seen none
 
 
 def test_a_study_without_a_finished_trial_has_no_best(tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def test_a_reference_means_a_trial_whatever_wins_later_and_its_weights_are_kept(
     assert source.pin("study:big/best")["study:big/best"].trial == 2  # what a new study would begin with
 
 
+def test_a_teacher_that_has_seen_the_validation_images_is_refused(tmp_path: Path) -> None:
+    source = Source(tmp_path, dataset={"builtin": "digits", "folds": 3})
+    with pytest.raises(ConfigError, match="search.teacher: big is cross-validated, and its weights have seen all"):
+        source.pin({"name": "study:big/best"})
+
+
 def test_an_export_teaches_as_it_is_described(source: Source, tmp_path: Path) -> None:
     export = exported(tmp_path / "model")
     found = source.pin(str(export))[str(export)]

@@ -1,0 +1,32 @@
+"""Weights that have learned the labels of images by which trials are to be judged: the accuracy would be too high."""
+
+from __future__ import annotations
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.config.task import ReconstructionConfig
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
+
+
+def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) -> None:
+    """Refuse weights of an earlier study on the same images, where it or this one is cross-validated.
+
+    Autoencoders learn from images without their labels and may be used.
+
+    Args:
+        key: Where the earlier study is named.
+        sweep: The search space of the study that is to begin.
+        earlier: That of the earlier one.
+
+    Raises:
+        ConfigError: images would judge that the weights have learned from.
+    """
+    ours, theirs = sweep.dataset, earlier.dataset
+    same = (ours.path, ours.builtin) == (theirs.path, theirs.builtin)
+    if not same or isinstance(earlier.task, ReconstructionConfig) or not (ours.folds or theirs.folds):
+        return
+    if theirs.folds:
+        rule = f"{earlier.study} is cross-validated, and its weights have seen all of these images"
+    else:
+        rule = f"{earlier.study} was trained on these images, which dataset.folds: {ours.folds} lets judge in turn"
+    advice = "name a study of other images, or weights from elsewhere"
+    raise ConfigError([Problem(IN_SEARCH_SPACE, key, f"{rule}, so that the accuracy would be too high; {advice}")])
