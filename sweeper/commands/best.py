@@ -9,6 +9,7 @@ import typer
 
 from sweeper.commands import exporting
 from sweeper.commands.options import JsonOption, StorageOption, TrackingOption, TrialArgument
+from sweeper.commands.ranked import show_ranked
 from sweeper.commands.studies import open_trial, this_workspace, winner_of
 from sweeper.commands.terminal import beside_json, say, show, write_json
 from sweeper.safeguards.printable import one_line
@@ -49,7 +50,7 @@ def best(
     The best is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
     is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
     """
-    from sweeper.display.tables import params_table, ranked_table
+    from sweeper.display.tables import params_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
     from sweeper.study.trained import is_simulated, require_trained
@@ -69,7 +70,7 @@ def best(
         _say_which(store, row, winner if another else None, preferred=bool(prefer))
         expected = None if another or is_simulated(store) else _say_what_to_expect(workspace, store, tracking_uri)
         show(params_table(row, store.rows()))
-        show(ranked_table(store.rows(), store.sweep, limit=5))
+        show_ranked(store.rows(), store.sweep, limit=5)
         folder = (to or workspace.export(store.sweep.study, row.number if another else None)) if export or to else None
         if folder is not None:
             asked = exporting.Asked(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.commands.leaving import leave, reason
 from sweeper.commands.notifying import tell_of_end
+from sweeper.commands.ranked import show_ranked
 from sweeper.commands.studies import this_workspace
-from sweeper.commands.terminal import say, show, warn
+from sweeper.commands.terminal import say, warn
 from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
     Exits where the ranking is interrupted. Raises StudyError where no backbone could be judged.
     """
     from sweeper.config.searched import options
-    from sweeper.display.tables import ranked_table
     from sweeper.study.backbone_ranking import left_out, rank_backbones
 
     def told(first: SweepConfig, **more: Any) -> SweepResult:
@@ -41,7 +41,7 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
         tell_of_end(found.result, found.ranking, this_workspace(), exported=False)
         say(f"{reason(found.result)}; the same command goes on with the ranking of backbones")
         leave(found.result)
-    show(ranked_table(found.result.rows, found.ranking, limit=20))
+    show_ranked(found.result.rows, found.ranking, limit=20)
     for name, why in left_out(found):
         warn(f"{name} could not be ranked and is left out: {one_line(why)}")
     say(f"searched now, the best of the ranking: {', '.join(map(str, options(found.sweep.search.backbone)))}")

@@ -13,10 +13,11 @@ from urllib.parse import quote, urlencode
 
 from sweeper.commands.leaving import leave, reason
 from sweeper.commands.notifying import tell_of_end, telling_of_errors
+from sweeper.commands.ranked import show_ranked
 from sweeper.commands.ranking import say_whether_it_held, with_best_backbones
 from sweeper.commands.report import write_page_after_run
 from sweeper.commands.studies import open_study, storage_url, this_workspace
-from sweeper.commands.terminal import out, say, show, waiting
+from sweeper.commands.terminal import out, say, waiting
 from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
 
@@ -52,7 +53,6 @@ def run_and_tell(
     """
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.finishing import finish_by
-    from sweeper.display.tables import ranked_table
     from sweeper.engines.starting import clock_of
     from sweeper.standings.ranking import ranked
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
@@ -72,7 +72,7 @@ def run_and_tell(
         leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
         if any(row.value is not None for row in result.rows):
-            show(ranked_table(result.rows, sweep, limit=20))
+            show_ranked(result.rows, sweep, limit=20, with_best=True)
             say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
         exported = False
         if deadline is not None and not result.interrupted:

@@ -8,7 +8,8 @@ import numpy as np
 from rich.table import Table
 
 from sweeper.display.cells import add_column, add_row, new_table
-from sweeper.display.tables import score, short
+from sweeper.display.settings import short
+from sweeper.display.tables import score
 from sweeper.report.difference import Difference, PairedPredictions
 
 MOST_ROWS = 10

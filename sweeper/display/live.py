@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.display import cells
-from sweeper.display.cells import add_column, add_row, bar, cell, new_table
+from sweeper.display.cells import bar
 from sweeper.display.forecast import Forecast
 from sweeper.display.opening import WARNING, opening_lines
 from sweeper.display.pace import Pace
-from sweeper.display.tables import COLORS, duration, planned, retrying, score, sending, short, silent_for
+from sweeper.display.settings import Differences, in_brief
+from sweeper.display.tables import planned, retrying, sending, silent_for
+from sweeper.display.trial_lines import TrialLine, headline, trial_table
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.study.opening import Opening
@@ -24,28 +25,15 @@ from sweeper.study.opening import Opening
 SHOWN_ENDED = 8
 
 
-@dataclass
-class Line:
-    """One trial of the table."""
-
-    number: int
-    state: TrialState
-    about: str
-    epochs: int = 0
-    of_epochs: int = 0
-    value: float | None = None
-    loss: float | None = None
-    seconds: float | None = None
-    started: float = 0.0
-    reason: str = ""
-
-
 class LiveTable:
     """Shows running trials, the latest ended ones, the best value and the time left."""
 
     def __init__(self, console: Console, noun: str = "trial"):
         self._noun = noun
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, TrialLine] = {}
+        self._configs: dict[int, TrialConfig] = {}
+        self._started: dict[int, float] = {}
+        self._differences = Differences()
         self._sweep: SweepConfig | None = None
         self._forecast: Forecast | None = None
         self._notes: dict[str, str] = {}
@@ -70,7 +58,9 @@ class LiveTable:
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):
             warned = line.startswith(WARNING)
-            self._live.console.print(cells.message(line, "yellow" if warned else "dim"), soft_wrap=True)
+            self._live.console.print(
+                cells.message(line, "yellow" if warned else "dim"),
+            )
 
     def worker_ready(self, device: str) -> None:
         self._devices.setdefault(device.partition(" (")[0], device)  # what follows is another for each worker
@@ -79,10 +69,10 @@ class LiveTable:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
         for row in [row for row in rows if row.state.ended][-SHOWN_ENDED:]:
-            line = Line(row.number, row.state, _about(row.config) if row.config else "", reason=row.reason or "")
-            line.epochs, line.value, line.seconds = row.epochs, row.value, row.seconds
-            line.of_epochs = sweep.reports
-            self._lines[row.number] = line
+            reason = (row.reason or "") if row.state is TrialState.FAILED else ""
+            line = TrialLine(row.number, row.state, reason, row.epochs, sweep.reports, row.value)
+            line.seconds = row.seconds
+            self._add(line, row.config)
 
     def retrying(self, numbers: list[int]) -> None:
         self._live.console.print(cells.message(retrying(numbers)), soft_wrap=True)
@@ -90,11 +80,16 @@ class LiveTable:
     def trial_started(self, spec: TrialSpec) -> None:
         if self._forecast is not None:
             self._forecast.trial_started(spec.number)
-        about = f"{spec.label}: {_about(spec.config)}" if spec.repeats else _about(spec.config)
         folds = self._sweep.dataset.folds if self._sweep is not None else None
-        self._lines[spec.number] = Line(
-            spec.number, TrialState.RUNNING, about, of_epochs=folds or spec.epochs, started=time.monotonic()
-        )
+        self._started[spec.number] = time.monotonic()
+        line = TrialLine(spec.number, TrialState.RUNNING, spec.label if spec.repeats else "", 0, folds or spec.epochs)
+        self._add(line, spec.config)
+
+    def _add(self, line: TrialLine, config: TrialConfig | None) -> None:
+        self._lines[line.number] = line
+        if config is not None:
+            self._configs[line.number] = config
+            self._differences.add(config.model_dump(mode="json"))
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         if self._sweep is None:
@@ -103,14 +98,14 @@ class LiveTable:
         value = metrics.values[self._sweep.objective.metric]
         if self._sweep.dataset.folds or self._sweep.objective.better(value, line.value):  # a mean is what it is
             line.value = value
-        line.epochs, line.loss = metrics.epoch, metrics.values["train/loss"]
+        line.epochs, line.curve = metrics.epoch, {**line.curve, metrics.epoch: value}
         self._notes.pop(f"silent {number}", None)
 
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
         if self._forecast is not None:
             self._forecast.trial_paused(number)
         self._notes.pop(f"silent {number}", None)
-        self._lines.pop(number, None)
+        self._forget(number)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         if self._forecast is not None:
@@ -118,11 +113,15 @@ class LiveTable:
         line = self._lines[number]
         self._notes.pop(f"silent {number}", None)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
-        line.reason = outcome.reason or ""
+        line.about = (outcome.reason or "") if outcome.state is TrialState.FAILED else line.about
         for earlier in self._ended()[:-SHOWN_ENDED]:
-            del self._lines[earlier.number]
+            self._forget(earlier.number)
 
-    def _ended(self) -> list[Line]:
+    def _forget(self, number: int) -> None:
+        for known in (self._lines, self._configs, self._started):
+            known.pop(number, None)
+
+    def _ended(self) -> list[TrialLine]:
         return [line for line in self._lines.values() if line.state.ended]
 
     def worker_died(self, number: int | None, reason: str) -> None:
@@ -162,34 +161,21 @@ class LiveTable:
         parts: list[RenderableType] = []
         parts += [bar(what, *at, self._paces[what].told(*at)) for what, at in dict(self._preparing).items()]
         if self._sweep is not None and self._forecast is not None:
-            parts += [self._headline(self._sweep, self._forecast), self._table(self._sweep)]
+            parts.append(headline(self._forecast, self._sweep, self._noun))
+            parts.append(cells.message(f"{self._sweep.objective.metric}, {self._sweep.objective.direction}d", "dim"))
+            parts.append(trial_table(self._shown(self._forecast.best), self._sweep.reported, self._noun))
         parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)
         parts += [cells.message(note, "yellow") for note in list(self._notes.values())]
         return Group(*parts)
 
-    def _headline(self, sweep: SweepConfig, forecast: Forecast) -> Table:
-        seconds_left = None if sweep.budget.open_ended else forecast.seconds_left
-        left = f"{duration(seconds_left)} left" if seconds_left is not None else ""
-        of_all = "" if sweep.budget.open_ended else f"/{forecast.budget}"
-        trials = f"{forecast.ended}{of_all} {self._noun}s"
-        best = f"best {sweep.objective.metric} {score(forecast.best)}"
-        return bar(sweep.study, forecast.ended, forecast.budget, trials, best, left)
-
-    def _table(self, sweep: SweepConfig) -> Table:
-        table = new_table()
-        for heading in (self._noun, "state", sweep.reported, f"best {sweep.objective.metric}", "train/loss", "time"):
-            add_column(table, heading, right=heading != "state")
-        add_column(table, "configuration")
-        running = [line for line in self._lines.values() if line.state is TrialState.RUNNING]
-        for line in [*self._ended(), *running]:
-            seconds = line.seconds if line.state.ended else time.monotonic() - line.started
-            state = cell(line.state.value, COLORS[line.state])
-            about = (str(line.number), state, f"{line.epochs}/{line.of_epochs}", score(line.value))
-            add_row(table, *about, score(line.loss), duration(seconds), line.reason or line.about)
-        return table
-
-
-def _about(config: TrialConfig) -> str:
-    """Say in one line what distinguishes most trials."""
-    optimizer = config.optimizer
-    return f"{config.backbone}, {optimizer.name} lr {short(optimizer.lr)}, batch {config.batch_size}"
+    def _shown(self, best: float | None) -> list[TrialLine]:
+        """Return the trials as they are at this moment: those that have ended, then those that run."""
+        names, now = self._differences.names, time.monotonic()
+        lines = []
+        for line in [*self._ended(), *(line for line in self._lines.values() if line.state is TrialState.RUNNING)]:
+            settings = in_brief(self._configs.get(line.number), names)
+            about = ": ".join(filter(None, (line.about, settings)))
+            seconds = line.seconds if line.state.ended else now - self._started[line.number]
+            leads = line.state is TrialState.COMPLETE and line.value == best
+            lines.append(replace(line, about=about, seconds=seconds, leads=leads))
+        return lines

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.config.flatten import flatten
 from sweeper.config.sweep import AS_MANY_AS_FIT, SweepConfig
-from sweeper.display.cells import add_column, add_row, cell, new_table
+from sweeper.display.cells import add_column, add_row, cell, clipped, new_table
+from sweeper.display.settings import in_brief, in_full, settings_of, short, told_apart_by
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order, pareto_front
 
@@ -33,10 +32,11 @@ COLORS = {
 }
 
 
-def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None = None) -> Table:
+def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None = None, *, brief: bool) -> Table:
     """Return finished trials best first, then pruned ones, with the hyperparameters that differ.
 
-    Of several objectives the trials on the Pareto front come first and are marked.
+    Of several objectives the trials on the Pareto front come first and are marked. Where it is to be `brief`, each has
+    one line, and the hyperparameters are cut where there is no room.
     """
     order = in_order(rows, sweep)[:limit]
     names = told_apart_by(order)
@@ -52,7 +52,8 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
         cells = [str(rank), str(row.number), score(row.value), *(_value(row, metric) for metric in others)]
         cells += ["*" if row.number in front else ""] * bool(others)
         cells += [*_judged(row, sweep), duration(row.seconds)]
-        add_row(table, *cells, state_cell(row), _parameters(row, names))
+        settings = clipped(in_brief(row.config, names)) if brief else cell(in_full(row.config, names))
+        add_row(table, *cells, state_cell(row), settings)
     return table
 
 
@@ -92,7 +93,7 @@ def params_table(row: TrialRow, rows: Sequence[TrialRow]) -> Table:
     add_column(table, "")
     add_column(table, "", fold=True)
     searched = told_apart_by(rows)
-    for name, value in settings_of(row).items():
+    for name, value in settings_of(row.config).items():
         add_row(table, name, short(value), style="bold" if name in searched else "dim")
     return table
 
@@ -164,38 +165,6 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def told_apart_by(rows: Sequence[TrialRow]) -> list[str]:
-    """Return the hyperparameters that have different values in these trials, in the order of the configuration."""
-    seen: dict[str, Any] = {}
-    apart: set[str] = set()
-    for row in rows:
-        if row.config_json is not None:
-            _compare(json.loads(row.config_json), seen, apart)
-    return [name for name in flatten(seen) if name in apart]
-
-
-def _compare(config: dict[str, Any], seen: dict[str, Any], apart: set[str], within: str = "") -> None:
-    """Add the names of values that differ from those seen first; parts that are equal are not looked into."""
-    for key, value in config.items():
-        first = seen.setdefault(key, value)
-        if value == first:
-            continue
-        if isinstance(value, dict) and isinstance(first, dict):
-            seen[key] = first = dict(first)
-            _compare(value, first, apart, f"{within}{key}.")
-        else:
-            apart.add(f"{within}{key}")
-
-
-def settings_of(row: TrialRow) -> dict[str, Any]:
-    return flatten(row.config.model_dump(mode="json")) if row.config else {}
-
-
-def _parameters(row: TrialRow, names: Sequence[str]) -> str:
-    settings = settings_of(row)
-    return " ".join(f"{name}={short(settings[name])}" for name in names if name in settings)
-
-
 def state_cell(row: TrialRow) -> Text:
     return cell(row.state.value, COLORS[row.state])
 
@@ -219,11 +188,6 @@ def _judged(row: TrialRow, sweep: SweepConfig) -> list[str]:
 
 def score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def short(value: Any) -> str:
-    """Return a parameter's value in few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float | None) -> str:

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.display.watch import BLOCKS, CURVE, shown, sparkline, watch_view
+from sweeper.display.settings import in_brief, in_full
+from sweeper.display.trial_lines import BLOCKS, CURVE, sparkline
+from sweeper.display.watch import shown, watch_view
 from sweeper.results import TrialRow, TrialState
 
 SWEEP = SweepConfig.model_validate(
@@ -79,6 +82,15 @@ def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
     assert "1h02m" in leader
     assert set(leader) & set(BLOCKS)
     assert "weight_decay=0.19" in leader or "…" in leader
+
+
+def test_settings_are_short_where_that_is_clear() -> None:
+    config = TrialConfig.model_validate({"backbone": "resnet18", "optimizer": {"name": "adamw", "lr": 0.012}})
+    names = ["backbone", "optimizer.name", "optimizer.lr", "batch_size", "teacher.name", "optimizer.momentum"]
+    assert in_brief(config, names) == f"resnet18 adamw lr=0.012 batch_size={config.batch_size} teacher.name=none"
+    assert in_brief(config, ["optimizer.lr", "augment.lr"]) == "optimizer.lr=0.012"
+    assert in_full(config, names[:3]) == "backbone=resnet18 optimizer.name=adamw optimizer.lr=0.012"
+    assert in_full(None, names) == in_brief(None, names) == ""
 
 
 def test_trials_that_run_and_the_best_get_a_line_before_the_latest() -> None:

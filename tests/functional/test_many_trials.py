@@ -28,7 +28,7 @@ from sweeper.commands.status import LISTED_TRIALS
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.display.forecast import Forecast
 from sweeper.display.live import SHOWN_ENDED, LiveTable
-from sweeper.display.tables import told_apart_by
+from sweeper.display.settings import told_apart_by
 from sweeper.paths import Workspace
 from sweeper.report.page import study_page
 from sweeper.report.selection import MOST_OTHERS, MOST_RANKED, places, select, totals_payload

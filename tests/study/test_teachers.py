@@ -90,7 +90,7 @@ def test_a_reference_means_a_trial_whatever_wins_later_and_its_weights_are_kept(
 
 def test_a_teacher_that_has_seen_the_validation_images_is_refused(tmp_path: Path) -> None:
     source = Source(tmp_path, dataset={"builtin": "digits", "folds": 3})
-    with pytest.raises(ConfigError, match="search.teacher: big is cross-validated, and its weights have seen all"):
+    with pytest.raises(ConfigError, match=r"search\.teacher: big is cross-validated, and its weights have seen all"):
         source.pin({"name": "study:big/best"})
 
 

@@ -1,0 +1,81 @@
+"""The view of a running sweep in a terminal: whole at any width, and its best and latest trials in it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.display.live import LiveTable
+from sweeper.display.tables import ranked_table
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+
+SWEEP = SweepConfig.model_validate(
+    {
+        "study": "mushrooms",
+        "dataset": {"path": "x"},
+        "budget": {"trials": 4, "epochs": 3},
+        "search": {"backbone": {"choice": ["resnet18", "resnet34"]}},
+    }
+)
+
+
+def spec_of(number: int) -> TrialSpec:
+    config = {"backbone": "resnet34" if number else "resnet18", "weight_decay": number / 7}
+    return TrialSpec.model_validate({"number": number, "seed": 0, "epochs": 3, "config": config})
+
+
+def screen(width: int) -> list[str]:
+    """Return what is shown after a trial has failed, one has finished and one runs."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    table = LiveTable(console)
+    table.study_opened(SWEEP, [], 4)
+    failed = TrialOutcome(state=TrialState.FAILED, epochs=0, reason="no such device")
+    finished = TrialOutcome(state=TrialState.COMPLETE, epochs=3, best_epoch=3, best_value=0.75, seconds=61.0)
+    for number, outcome in ((0, failed), (1, finished), (2, None)):
+        table.trial_started(spec_of(number))
+        for epoch in range(1, 4) if number else []:
+            table.epoch_finished(number, EpochMetrics.model_validate(metrics(epoch)))
+        if outcome is not None:
+            table.trial_ended(number, outcome)
+    console.print(table._render())
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+
+
+def metrics(epoch: int) -> dict[str, Any]:
+    return {"epoch": epoch, "timestamp_ms": epoch, "values": {"val/accuracy": epoch / 4, "train/loss": 1.0}}
+
+
+def line_of(lines: list[str], number: str) -> list[str]:
+    return next(line.split() for line in lines if line.split()[:1] == [number])
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
+    lines = screen(width)
+    assert max(map(len, lines)) <= width
+    assert "2/4 trials" in lines[0]
+    assert "best 0.7500" in lines[0]
+    assert line_of(lines, "*1")[:7] == ["*1", "3/3", "0.7500", "▁▅█", "complete", "1m01s", "resnet34"]
+    assert line_of(lines, "2")[:5] == ["2", "3/3", "0.7500", "▁▅█", "running"]
+    assert line_of(lines, "0")[:5] == ["0", "0/3", "-", "failed", "0.0s"]
+    assert any("no such device" in line for line in lines) or width == 80
+
+
+def test_in_a_terminal_each_ranked_trial_has_one_line() -> None:
+    outcome = TrialOutcome(state=TrialState.COMPLETE, epochs=3, best_epoch=3, best_value=0.75, seconds=61.0)
+    rows = []
+    for number in range(3):
+        config = spec_of(number).config.model_dump_json()
+        about: dict[str, Any] = {"value": 0.5 + number / 9, "best_epoch": 3, "epochs": 3, "seconds": 1.0, "ended_ms": 1}
+        known: dict[str, Any] = {"params": {}, "config_json": config, "reason": None, "outcome": outcome}
+        rows.append(TrialRow(number=number, state=TrialState.COMPLETE, **about, **known))
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    console.print(ranked_table(rows, SWEEP, brief=True))
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines() if line.strip()]  # type: ignore[attr-defined]
+    assert len(lines) == 2 + len(rows)
+    assert lines[2].split()[:6] == ["1", "2", "0.7222", "3/3", "1.0s", "complete"]
+    assert lines[2].endswith("…")
