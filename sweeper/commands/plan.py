@@ -90,7 +90,7 @@ def _tell(made: Plan, sweep: SweepConfig) -> None:
     if made.costs is None:
         return
     show(networks_table(made))
-    for line in cost_lines(made, made.costs, sweep.budget.epochs, open_ended=sweep.budget.open_ended):
+    for line in cost_lines(made, made.costs, sweep):
         say(line)
     if short := disk_warning(made.costs):
         say(f"{WARNING}{short}")

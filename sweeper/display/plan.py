@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from sweeper.config.searched import options
+from sweeper.config.sweep import SweepConfig
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import duration, size
 from sweeper.planning.costs import Costs
@@ -38,12 +40,12 @@ def networks_table(plan: Plan) -> Table:
     return table
 
 
-def cost_lines(plan: Plan, costs: Costs, epochs: int, *, open_ended: bool) -> Iterator[str]:
+def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     """Yield the time and the disk that a study takes, each with what it is made of."""
     at_once = f", {plan.workers} at once" if plan.workers > 1 else ""
     each = f" of {duration(costs.epoch_s)}" if costs.epoch_s else ""
-    trials = f"{costs.trials:,} trial{'s' * (costs.trials != 1)} of {epochs:,} epochs{each}{at_once}"
-    if open_ended and costs.limit_s:
+    trials = f"{costs.trials:,} trial{'s' * (costs.trials != 1)} of {sweep.budget.epochs:,} epochs{each}{at_once}"
+    if sweep.budget.open_ended and costs.limit_s:
         yield f"time: {duration(costs.limit_s)} as the budget says; about {trials} fit"
     else:
         pruned = f"; about {duration(costs.pruned_s)} where half of the epochs are pruned" if costs.pruned_s else ""
@@ -52,6 +54,8 @@ def cost_lines(plan: Plan, costs: Costs, epochs: int, *, open_ended: bool) -> It
             yield f"      of it {duration(costs.features_s)} for features, computed once"
         if costs.limit_s and costs.limit_s < (costs.pruned_s or costs.whole_s):
             yield f"      the budget ends the search after {duration(costs.limit_s)}"
+    if any(teacher.name != "none" for teacher in options(sweep.search.teacher)):
+        yield "      without the teacher, which answers for every image of a step: a forward pass of its network more"
     parts = {
         "decoded images": costs.images_bytes,
         "features": costs.features_bytes,

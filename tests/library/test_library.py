@@ -13,6 +13,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import nbclient
+import nbformat
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,7 +101,6 @@ def test_the_cells_of_the_notebook_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_runs_in_a_kernel_and_shows_its_trials(tmp_path: Path) -> None:
-    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(REPOSITORY / "docs" / "notebook.ipynb", 4)
     nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
     shown = json.dumps(notebook)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.display.plan import cost_lines
 from sweeper.errors import ConfigError
 from sweeper.paths import Workspace
 from sweeper.planning.costs import Images, costs_of
@@ -99,6 +100,14 @@ def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
     assert costs.features_s == pytest.approx(43)
     assert costs.whole_s == pytest.approx(43)
     assert costs.features_bytes == 4300 * 40
+
+
+def test_that_a_teacher_is_not_counted_is_told(tmp_path: Path) -> None:
+    plain, taught = sweep(), sweep(search={"teacher": {"name": "study:big/best"}})
+    made = planned(tmp_path)
+    assert made.costs is not None
+    assert not any("teacher" in line for line in cost_lines(made, made.costs, plain))
+    assert any("without the teacher" in line for line in cost_lines(made, made.costs, taught))
 
 
 def test_of_a_budget_of_time_it_is_told_how_many_trials_fit() -> None:
