@@ -143,7 +143,7 @@ def check_names(used: NamesUsed) -> list[tuple[str, str]]:
 
     if unknown := surely_unknown(used):
         return unknown
-    with waiting("loading PyTorch, timm and MLflow"):
+    with waiting("loading PyTorch, timm and MLflow", at_once=True):
         return check_apart(used, meanwhile=_import_the_driver)
 
 

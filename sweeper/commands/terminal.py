@@ -103,13 +103,14 @@ def agrees(question: str) -> bool:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Show what is being done while the block runs; in a pipe a line at once, and another one now and then."""
+def waiting(what: str, *, at_once: bool = False) -> Iterator[None]:
+    """Show what is being done while the block runs; in a pipe a line now and then, where it is wanted one `at_once`."""
     if err.is_terminal:
         with err.status(message(what)):
             yield
         return
-    err.print(message(what), soft_wrap=True)
+    if at_once:
+        err.print(message(what), soft_wrap=True)
     ended, started = threading.Event(), time.monotonic()
 
     def tell() -> None:

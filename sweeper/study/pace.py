@@ -15,12 +15,16 @@ RECENT = 8
 
 @dataclass
 class Running:
-    """A trial that runs: since when, with how many others on its worker, when its last epoch came, and each epoch."""
+    """A trial that runs: since when, with how many others on its worker, when its last epoch came, and each epoch.
+
+    `features_s` are the seconds in which it waited for features.
+    """
 
     started: float
     beside: int
     heard: float | None = None
     epochs_s: list[float] = field(default_factory=list)
+    features_s: float = 0.0
 
 
 class Pace:
@@ -40,10 +44,15 @@ class Pace:
         self.at_once = max(self.at_once, len(self._running))
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
-        """Take in an epoch: what it took by its worker, and later ones also by when they came."""
+        """Take in an epoch: what it took by its worker, and later ones also by when they came.
+
+        The features of a frozen backbone are computed once, and no later epoch takes their time.
+        """
         trial, now = self._running[number], self._clock()
         seconds = metrics.values.get("time/epoch_s", 0.0) * trial.beside
-        trial.epochs_s.append(seconds if trial.heard is None else max(seconds, now - trial.heard))
+        features_s = metrics.values.get("time/features_s", 0.0) * trial.beside
+        trial.epochs_s.append(seconds if trial.heard is None else max(seconds, now - trial.heard - features_s))
+        trial.features_s += features_s
         trial.heard = now
 
     def trial_ended(self, number: int) -> None:
@@ -51,7 +60,8 @@ class Pace:
         trial = self._running.pop(number, None)
         if trial is not None and trial.epochs_s:
             self._epochs_s.append(fmean(trial.epochs_s))
-            self._overheads_s.append(max(0.0, self._clock() - trial.started - sum(trial.epochs_s)))
+            whole_s = self._clock() - trial.started - trial.features_s
+            self._overheads_s.append(max(0.0, whole_s - sum(trial.epochs_s)))
 
     def last_epoch_s(self, number: int) -> float:
         """Return how long the last epoch of a running trial took."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -65,6 +66,11 @@ class FeatureInputs:
     features: tuple[DeviceFeatures, DeviceFeatures]  # of the training and the validation split
     config: TrialConfig
     seed: int
+    frozen: FrozenFeatures
+
+    @property
+    def prepared_s(self) -> float:
+        return self.frozen.computed_s
 
     def train(self, epoch: int) -> Iterator[Batch]:
         config = self.config
@@ -82,6 +88,9 @@ class FrozenFeatures:
         cache: Where features are kept on disk.
         config: Whether trials use them, and how many views there are.
         device: Where trials run.
+
+    Attributes:
+        computed_s: Seconds in which features were computed, or read from the disk.
     """
 
     def __init__(self, cache: FeatureCache, config: FeaturesConfig, device: torch.device):
@@ -90,6 +99,7 @@ class FrozenFeatures:
         self._device = device
         self._backbones: LRUCache[str, FrozenBackbone] = LRUCache(KEPT_BACKBONES)
         self._splits: LRUCache[str, DeviceFeatures] = LRUCache(KEPT_SPLITS)
+        self.computed_s = 0.0
 
     def drop(self) -> bool:
         """Keep nothing for later trials, and return whether anything was kept; what a trial uses it still holds."""
@@ -147,6 +157,14 @@ class FrozenFeatures:
         return self._splits[name]
 
     def _open(self, maker: FeatureMaker, view: int) -> Features:
+        """Return the features of a view, and count the seconds."""
+        started = time.perf_counter()
+        try:
+            return self._computed(maker, view)
+        finally:
+            self.computed_s += time.perf_counter() - started
+
+    def _computed(self, maker: FeatureMaker, view: int) -> Features:
         """Return the features of a view: those of torch where they are there already or nothing else can give them."""
         key = maker.key(view)
         onnx = maker.frozen.onnx

@@ -40,6 +40,10 @@ class Inputs(Protocol):
     def network(self) -> nn.Module:
         """What the inputs go through."""
 
+    @property
+    def prepared_s(self) -> float:
+        """Seconds spent so far on what is made once, for this trial and later ones: the features of images."""
+
     def train(self, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch, counted from 1. All chance comes from seed and epoch."""
 
@@ -57,6 +61,10 @@ class ImageInputs:
     seed: int
     epochs: int
     before: int = 0
+
+    @property
+    def prepared_s(self) -> float:
+        return 0.0
 
     def train(self, epoch: int) -> Iterator[Batch]:
         config, model = self.config, self.network

@@ -255,4 +255,5 @@ def _on_features(
     if not isinstance(model, Classifier):
         raise TypeError("only classifiers have a head to be trained on features")
     model.head.to(device)
-    return model, FeatureInputs(model.head, features.splits(frozen, data, spec, limits_file), spec.config, spec.seed)
+    splits = features.splits(frozen, data, spec, limits_file)
+    return model, FeatureInputs(model.head, splits, spec.config, spec.seed, features)

@@ -183,12 +183,12 @@ def _run_epoch(
     reset_peak_memory(device)
     steps = data.steps(config.batch_size)
     learner.compiling.before_epoch((spec.epochs - progress.epochs) * steps)
-    started = time.perf_counter()
+    started, prepared_s = time.perf_counter(), learner.inputs.prepared_s
     trained = _train_epoch(learner, progress, epoch, device, writer)
     if trained is None:
         return None
     rate = learner.schedule.lr
-    training_s = time.perf_counter() - started
+    training_s = time.perf_counter() - started - (learner.inputs.prepared_s - prepared_s)
     learner.compiling.after_epoch(steps, training_s)
     sizes = learner.micro_batches
     learner.before_validation(epoch, device)
@@ -196,11 +196,12 @@ def _run_epoch(
     values = ranks.agree(quality(trained, validated.values))
     require_finite(values, epoch, rate)
     learner.schedule.after_epoch(values)
-    epoch_s = time.perf_counter() - started
-    progress.seconds += epoch_s
+    seconds, features_s = time.perf_counter() - started, learner.inputs.prepared_s - prepared_s
+    progress.seconds += seconds
+    values |= {"time/features_s": features_s} if learner.on_features else {}
     values |= {
         "lr": rate,
-        "time/epoch_s": epoch_s,
+        "time/epoch_s": seconds - features_s,
         "images_per_s": len(data.train) / training_s,
         "memory/peak_mb": peak_memory_mb(device),
         "micro_batch_size": sizes.size(ranks.largest_share(config.batch_size)),

@@ -71,6 +71,19 @@ def test_the_first_epoch_settles_how_many_a_trial_has(seconds: float, epoch_s: f
     assert search.limit.epoch_finished(0, metrics_of(2, epoch_s)) is None
 
 
+def test_features_that_are_computed_once_do_not_count_as_the_time_of_an_epoch() -> None:
+    search = Search(3600, 20)
+    search.limit.group_started([spec_of(0, 20)])
+    search.clock.advance_to(search.clock() + 1201)
+    first = {"time/epoch_s": 1.0, "time/features_s": 1200.0}
+    assert search.limit.epoch_finished(0, EpochMetrics(epoch=1, values=first, timestamp_ms=0)) is None
+    search.clock.advance_to(search.clock() + 301)
+    second = {"time/epoch_s": 1.0, "time/features_s": 300.0}  # of another view
+    search.limit.epoch_finished(0, EpochMetrics(epoch=2, values=second, timestamp_ms=0))
+    search.limit.trial_ended(0, complete=True)
+    assert search.deadline.pace.trial_s(20) == pytest.approx(20)
+
+
 @given(SECONDS, st.floats(0.01, 1e5), st.integers(1, 50))
 def test_the_search_leaves_time_for_an_export_and_no_trial_is_begun_that_does_not_fit(
     seconds: float, epoch_s: float, epochs: int

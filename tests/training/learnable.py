@@ -22,7 +22,7 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
 
 CPU = torch.device("cpu")
-TIMED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
+TIMED = {"time/epoch_s", "time/features_s", "images_per_s", "memory/peak_mb"}
 
 
 def colored(

@@ -126,6 +126,15 @@ def test_epochs_go_through_the_views_in_turn_and_a_view_is_computed_when_it_is_n
     assert not torch.equal(order[1].sort(0).values, order[2].sort(0).values)
 
 
+def test_the_time_of_features_is_told_apart_from_that_of_epochs(tmp_path: Path, weights: str) -> None:
+    spec = head_trial(weights, epochs=4, augment={"flip": True})
+    outcome, history = run(spec, tmp_path / "first", frozen_features(tmp_path, views=2))
+    waited = [point.values["time/features_s"] for point in history]
+    assert min(waited[:2]) > 0  # two views
+    assert waited[2:] == [0.0, 0.0]
+    assert outcome.seconds == pytest.approx(sum(waited) + sum(point.values["time/epoch_s"] for point in history))
+
+
 def _batches(split: Any, spec: TrialSpec, epoch: int) -> Iterator[Any]:
     yield from split.train_batches(16, spec.config.augment, spec.seed, epoch)
 

@@ -28,7 +28,7 @@ from sweeper.training.stack.fused_head import FusedHead
 from sweeper.training.trainer import train
 from tests.training.learnable import CPU, spec_of, squares
 
-SHARED = {"time/epoch_s", "images_per_s", "memory/peak_mb"}
+SHARED = {"time/epoch_s", "time/features_s", "images_per_s", "memory/peak_mb"}
 QUICK = (Phase.explicit, Phase.reuse, Phase.generate)  # a group takes a second; what fails is small already
 Outcomes = dict[int, TrialOutcome]
 Histories = dict[int, list[EpochMetrics]]

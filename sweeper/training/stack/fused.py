@@ -209,7 +209,7 @@ def _take_in(member: Member, finished: FinishedEpoch, together: Together) -> Rec
     except TrialError as error:
         return error
     learner.schedule.after_epoch(metrics.values)
-    progress.seconds += metrics.values["time/epoch_s"]
+    progress.seconds += metrics.values["time/epoch_s"] + metrics.values["time/features_s"]
     progress.steps += together.data.steps(member.spec.config.batch_size)
     best = progress.add(metrics, finished.confusion, together.objective, finished.top.right(together.data.val))
     predictions = finished.top.named(together.data.val) if best else None
@@ -246,15 +246,17 @@ def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
     device, epoch = together.device, members[0].progress.epochs + 1
     seeds = [epoch_seed(member.spec.seed, epoch) for member in members]
     reset_peak_memory(device)
-    started = time.perf_counter()
+    started, inputs = time.perf_counter(), members[0].learner.inputs
+    prepared_s = inputs.prepared_s
     head = FusedHead([member.head for member in members], seeds)
     trained = _train_epoch(members, head, together, epoch)
-    training_s = (time.perf_counter() - started) / len(members)
+    training_s = (time.perf_counter() - started - (inputs.prepared_s - prepared_s)) / len(members)
     validated, top = _evaluate(members[0], head, together, len(members))
     head.write_back()
-    epoch_s = (time.perf_counter() - started) / len(members)
+    features_s = inputs.prepared_s - prepared_s
     shared = {
-        "time/epoch_s": epoch_s,
+        "time/epoch_s": (time.perf_counter() - started - features_s) / len(members),
+        "time/features_s": features_s / len(members),
         "images_per_s": len(together.data.train) / training_s,
         "memory/peak_mb": peak_memory_mb(device),
         "micro_batch_size": members[0].spec.config.batch_size,
