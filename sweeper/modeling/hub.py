@@ -47,14 +47,20 @@ def _what_is_here() -> str:
 
 def cached_names() -> list[str]:
     """Return the architectures, with their tags, whose weights are in the hub's cache on this machine."""
+    return sorted(cached_sizes())
+
+
+def cached_sizes() -> dict[str, int]:
+    """Return the same with how many bytes each takes."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     try:
         found = scan_cache_dir().repos
     except (CacheNotFound, OSError, ValueError):
-        return []
-    return sorted(repo.repo_id.removeprefix(OURS) for repo in found if repo.repo_id.startswith(OURS) and repo.nb_files)
+        return {}
+    ours = [repo for repo in found if repo.repo_id.startswith(OURS) and repo.nb_files]
+    return {repo.repo_id.removeprefix(OURS): repo.size_on_disk for repo in ours}
 
 
 def is_cached(backbone: str) -> bool:

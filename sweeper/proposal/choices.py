@@ -15,6 +15,8 @@ ON_CPU = ("resnet10t", "resnet18")
 ON_GPU = ("resnet18", "resnet34", "efficientnet_b0")
 WITH_WEIGHTS = ("convnext_tiny", "vit_small_patch16_224")
 """On a GPU, where their pretrained weights are here: from scratch they need more images than most people have."""
+MOST_BACKBONES = 3
+"""Of other weights that are here; the smallest are taken."""
 EPOCHS = (30, 20, 15, 10, 5, 3)
 FEWEST_TRIALS, MOST_TRIALS = 12, 60
 SHARE_TRAINED = 0.5
@@ -48,9 +50,9 @@ def image_size(data: DataFacts, machine: MachineFacts) -> Reasoned:
 def backbones(machine: MachineFacts) -> tuple[tuple[str, ...], Reasoned]:
     """Choose architectures, and whether they begin with pretrained weights."""
     known = ON_GPU if machine.gpu else ON_CPU
-    wanted = (*ON_GPU, *WITH_WEIGHTS) if machine.gpu else ON_CPU
+    wanted = (*ON_GPU, *WITH_WEIGHTS) if machine.gpu else ()
     here = tuple(name for name in machine.weights if name.partition(".")[0] in wanted)
-    if here:
+    if here := here or machine.weights[:MOST_BACKBONES]:
         return here, Reasoned("true", "their weights are in the cache of the model hub on this machine")
     why = "no weights of these are in the model hub's cache here; true, with a network, is better for photographs"
     return known, Reasoned("false", why)
@@ -60,7 +62,7 @@ def batch_sizes(data: DataFacts) -> tuple[list[int], Reasoned]:
     """Choose sizes with at least eight steps an epoch."""
     fitting = [size for size in (16, 32, 64, 128) if size * 8 <= data.train] or [max(2, data.train // 8)]
     chosen = fitting[-3:]
-    return chosen, Reasoned(_choice(chosen), f"{data.train:,} training images: at least eight steps an epoch")
+    return chosen, Reasoned(one_of(chosen), f"{data.train:,} training images: at least eight steps an epoch")
 
 
 def objective(data: DataFacts) -> Reasoned:
@@ -112,5 +114,6 @@ def budget(data: DataFacts, names: tuple[str, ...], size: int, batch: int, hours
     return Budget(trials, epochs, slowest, hours)
 
 
-def _choice(options: list[int]) -> str:
+def one_of(options: list[int]) -> str:
+    """Write a choice among numbers, or the only one."""
     return f"{{choice: [{', '.join(map(str, options))}]}}" if len(options) > 1 else str(options[0])

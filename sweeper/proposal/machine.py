@@ -7,12 +7,16 @@ import time
 from dataclasses import dataclass
 
 import torch
+from timm.models import is_model
 from torch import nn
 
 from sweeper.errors import ModelError
 from sweeper.modeling.backbones import build_backbone
-from sweeper.modeling.hub import cached_names
+from sweeper.modeling.hub import cached_sizes
 from sweeper.training.device import autocast, described, open_device
+
+FOR_TESTS = "test_"
+"""How the names of timm's tiny networks begin, which no task needs."""
 
 STEPS = 3
 """Steps that are timed, after one that is not."""
@@ -26,7 +30,7 @@ class MachineFacts:
         device: What trains, in words.
         gpu: Whether that is a GPU.
         cores: How many processor cores there are.
-        weights: Architectures whose pretrained weights are in the hub's cache here, with their tags.
+        weights: Architectures whose pretrained weights are in the hub's cache here, with their tags, small ones first.
     """
 
     device: str
@@ -38,7 +42,13 @@ class MachineFacts:
 def look_at_machine(wanted: str = "auto") -> MachineFacts:
     """Raises DeviceError where the wanted device is not there."""
     device = open_device(wanted, 0)
-    return MachineFacts(described(device), device.type == "cuda", os.cpu_count() or 1, tuple(cached_names()))
+    return MachineFacts(described(device), device.type == "cuda", os.cpu_count() or 1, _weights_here())
+
+
+def _weights_here() -> tuple[str, ...]:
+    sizes = cached_sizes()
+    known = [name for name in sizes if is_model(name.partition(".")[0]) and not name.startswith(FOR_TESTS)]
+    return tuple(sorted(known, key=lambda name: (sizes[name], name)))
 
 
 def images_per_second(backbone: str, image_size: int, batch_size: int, wanted: str = "auto") -> float:

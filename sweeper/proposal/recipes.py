@@ -72,6 +72,14 @@ def recipes(data: DataFacts, backbone: str, padding: int, batches: list[int], pr
     return [_fitted(recipe, data, backbone, padding, batches, more) for recipe in _bases(data, backbone, pretrained)]
 
 
+def head_recipe(data: DataFacts, batches: list[int]) -> Recipe:
+    """Return the configuration that a study of heads on stored features begins with."""
+    settings = {"batch_size": max(batches), "optimizer": {"name": "adamw", "lr": 3e-3}, "weight_decay": 0.01}
+    balance = {"class_balance": {"sampling": 0.5}} if data.imbalance >= IMBALANCED else {}
+    why = "a head needs a higher rate than a network that is fine-tuned"
+    return Recipe("head", why, MappingProxyType({**settings, "label_smoothing": 0.1, **balance}))
+
+
 def _bases(data: DataFacts, backbone: str, pretrained: bool) -> Iterator[Recipe]:
     if not pretrained:
         yield FROM_SCRATCH

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-from sweeper.proposal import choices
-from sweeper.proposal.choices import Speed
+from sweeper.proposal import choices, heads
+from sweeper.proposal.choices import Budget, Reasoned, Speed
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
-from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, can_mirror, recipes
+from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, can_mirror, head_recipe, recipes
 from sweeper.safeguards.printable import one_line
 
 COMMENT_AT = 58
@@ -30,50 +31,87 @@ def space_text(
     with_recipes: bool = True,
 ) -> str:
     """Return a search space that runs as it is, with configurations of common practice put first."""
-    size = choices.image_size(data, machine)
-    names, pretrained = choices.backbones(machine)
-    numbers, batches = choices.batch_sizes(data)
-    planned = choices.budget(data, names, int(size.value), max(numbers), hours, speed)
-    goal, crops = choices.objective(data), choices.padding(int(size.value))
-    listed = ", ".join(names)
-    lines = [
+    timed = cache(speed)
+    size, (names, pretrained) = choices.image_size(data, machine), choices.backbones(machine)
+    numbers, _ = choices.batch_sizes(data)
+    planned = choices.budget(data, names, int(size.value), max(numbers), hours, timed)
+    if heads.suit(machine, pretrained.value == "true", planned):
+        speeds = {name: timed(name, int(size.value), max(numbers)) * int(size.value) ** 2 for name in names}
+        lines = _with_heads(data, names, pretrained, planned, speeds)
+        first = [head_recipe(data, heads.batch_sizes(data))]
+    else:
+        lines = _with_networks(data, names, pretrained, planned, size)
+        backbone = names[-1] if machine.gpu else names[0]  # the larger one where that costs little
+        crops_at_most = choices.most_padding(int(size.value))
+        first = recipes(data, backbone, crops_at_most, numbers, pretrained.value == "true")
+    goal = choices.objective(data)
+    whole = [
         *_head(data, machine),
         (f"study: {study_name(data.path)}", ""),
         ("dataset:", ""),
         (f"  path: {json.dumps(data.path, ensure_ascii=False)}", ""),
         *_splits(data),
+        *([(f"device: {device}", "")] if device != "auto" else []),
         (f"objective: {{metric: {goal.value}}}", goal.why),
         ("budget:", planned.why),
         (f"  for: {choices.short_time(hours)}", "then the best model is exported; as many trials as fit"),
+        *lines,
+        *(_first(first) if with_recipes else []),
+    ]
+    return "\n".join(_aligned(whole)) + "\n"
+
+
+def _with_networks(
+    data: DataFacts,
+    names: tuple[str, ...],
+    pretrained: Reasoned,
+    planned: Budget,
+    size: Reasoned,
+) -> Iterator[tuple[str, str]]:
+    """Yield what a search of whole networks says, from the epochs on."""
+    (_, batches), crops = choices.batch_sizes(data), choices.padding(int(size.value))
+    has_weights = pretrained.value == "true"
+    yield from [
         (f"  epochs: {planned.epochs}", "at most; fewer where this machine turns out slower"),
         ("pruner: promote", "all train a little, then the best third to the end"),
-        *([(f"device: {device}", "")] if device != "auto" else []),
         ("search:", ""),
-        (f"  backbone: {{choice: [{listed}]}}", "quick networks first; any name of timm"),
+        (f"  backbone: {{choice: [{', '.join(names)}]}}", "quick networks first; any name of timm"),
         (f"  pretrained: {pretrained.value}", pretrained.why),
-        *_of_pretrained(data, names, pretrained.value == "true"),
+        *_of_pretrained(data, names, has_weights),
         (f"  image_size: {size.value}", size.why),
         (f"  batch_size: {batches.value}", batches.why),
         ("  optimizer:", ""),
         ("    choice:", ""),
-        *_optimizers(pretrained.value == "true"),
-        ("  weight_decay: {float: [1.0e-5, 1.0e-1], log: true}", "no general value: depends on everything else"),
-        ("  label_smoothing: {choice: [0.0, 0.1]}", ""),
-        *_of_imbalance(data),
+        *_optimizers(has_weights),
+        *_of_every_network(data),
         ("  augment:", ""),
         (f"    crop_padding: {crops.value}", crops.why),
         ("    flip: {choice: [false, true]}", "wrong for digits and text, right for most photographs"),
-        *_of_mirror_images(data, pretrained.value == "true"),
+        *_of_mirror_images(data, has_weights),
         ("  scheduler:", ""),
         ("    choice:", ""),
         ("      - {name: cosine}", "falls to the end of the trial"),
         ("      - {name: reduce_on_plateau, patience: {int: [1, 3]}}", "falls when the validation loss stalls"),
     ]
-    if with_recipes:
-        backbone = names[-1] if machine.gpu else names[0]  # the larger one where that costs little
-        crops_at_most = choices.most_padding(int(size.value))
-        lines += _first(recipes(data, backbone, crops_at_most, numbers, pretrained.value == "true"))
-    return "\n".join(_aligned(lines)) + "\n"
+
+
+def _with_heads(
+    data: DataFacts, names: tuple[str, ...], pretrained: Reasoned, planned: Budget, speeds: heads.PixelsPerSecond
+) -> Iterator[tuple[str, str]]:
+    """Yield what a search of heads says, from the epochs on."""
+    size = heads.image_size(data, planned.hours, speeds)
+    features = f"{max(1, round(heads.features_s(data, size, speeds) / 60)):,} minutes"
+    yield from heads.head_lines(data, names, pretrained.why, planned, size, features)
+    yield from _of_every_network(data)
+    yield "  augment: {mixup: {float: [0.0, 0.4]}}", "the one augmentation that stored features bear"
+    yield "  scheduler: cosine", "falls to the end of the trial"
+
+
+def _of_every_network(data: DataFacts) -> Iterator[tuple[str, str]]:
+    yield "  weight_decay: {float: [1.0e-5, 1.0e-1], log: true}", "no general value: depends on everything else"
+    yield "  label_smoothing: {choice: [0.0, 0.1]}", ""
+    if data.imbalance >= IMBALANCED:
+        yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
 
 
 def study_name(path: str) -> str:
@@ -113,11 +151,6 @@ def _of_mirror_images(data: DataFacts, pretrained: bool) -> Iterator[tuple[str, 
     if can_mirror(data, pretrained):
         why = "answer by an image and its mirror image: better for photographs, each prediction costs twice"
         yield "  test_time_augmentation: {choice: [none, flip]}", why
-
-
-def _of_imbalance(data: DataFacts) -> Iterator[tuple[str, str]]:
-    if data.imbalance >= IMBALANCED:
-        yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
 
 
 def _first(found: Iterable[Recipe]) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sweeper.config.loading import load_sweep
 from sweeper.config.space_membership import fit
+from sweeper.config.sweep import SweepConfig
 from sweeper.data.notes import Notes
 from sweeper.paths import Workspace
 from sweeper.proposal import choices
@@ -79,6 +80,29 @@ def test_weights_that_are_here_are_used_and_no_others_are_asked_for() -> None:
     assert "layer_decay" in space_text(facts(), large, 2.0, lambda *_: 100.0)
     assert "layer_decay" not in space_text(facts(), here, 2.0, lambda *_: 100.0)
     assert choices.backbones(GPU)[1].value == "false"
+    others = MachineFacts("cpu", gpu=False, cores=2, weights=("a", "b", "c", "d"))
+    assert choices.backbones(others)[0] == ("a", "b", "c")  # the smallest
+
+
+def test_a_machine_without_time_for_whole_networks_trains_heads_on_stored_features(tmp_path: Path) -> None:
+    machine = MachineFacts("cpu", gpu=False, cores=2, weights=("tf_efficientnet_lite0.in1k", "resnet18.a1_in1k"))
+    data = facts(train=100_000, val=10_000, side=64)
+
+    def space(hours: float, speed: float, machine: MachineFacts = machine) -> SweepConfig:
+        file = tmp_path / "space.yaml"
+        file.write_text(space_text(data, machine, hours, lambda *_: speed))
+        return load_sweep(file)
+
+    heads = space(1.0, 300)
+    assert heads.search.trainable == "head"
+    assert heads.features.fuse == 8
+    assert heads.backbone_ranking is not None
+    assert heads.search.image_size == 224
+    assert space(1.0, 60).search.image_size == 128  # 110,000 images in 20 minutes, on a slower machine
+    one = MachineFacts("cpu", gpu=False, cores=2, weights=("resnet18.a1_in1k",))
+    assert space(1.0, 300, one).backbone_ranking is None
+    assert space(1000.0, 300).search.trainable == "all"
+    assert space(1.0, 300, GPU).search.trainable == "all"
 
 
 def test_classes_of_different_sizes_are_judged_alike() -> None:
@@ -120,7 +144,7 @@ SHAPES = st.builds(
     grey=st.booleans(),
 )
 NAMES = st.lists(
-    st.sampled_from(["resnet18.a1_in1k", "resnet34.x", "efficientnet_b0.y", "vit_small_patch16_224.x"]),
+    st.sampled_from(["resnet18.a1_in1k", "resnet34.x", "efficientnet_b0.y", "vit_small_patch16_224.x", "mixnet_s"]),
     max_size=3,
     unique=True,
 )
