@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sweeper.config.hyperparameters import AdamConfig, SgdConfig, TrialConfig
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.optimizer import AdamConfig, SgdConfig
 from sweeper.data.batches import Batch
 from sweeper.errors import TrialError
 from sweeper.modeling.classifier import Classifier
