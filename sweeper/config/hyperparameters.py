@@ -271,6 +271,8 @@ TeacherConfig = Annotated[
 
 
 TestTimeAugmentation = Literal["none", "flip"]
+MOST_AVERAGED = 16
+"""Epochs; the weights of all of them are in memory at once when they are averaged."""
 
 
 class TrialConfig(Frozen):
@@ -321,6 +323,14 @@ class TrialConfig(Frozen):
         0.0,
         description="Decay of an exponential moving average of the weights, taken after every step: by it the trial is "
         "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual. Such trials do not train "
+        "together (`features.fuse`).",
+    )
+    epoch_soup: Annotated[Whole, Field(ge=1, le=MOST_AVERAGED)] = Field(
+        1,
+        description="Best epochs of a trial whose weights are averaged when it is complete: the best one first, each "
+        "other one in the order of its score unless the objective gets worse by it (greedy soup, arXiv 2203.05482). "
+        "The average is what the trial is judged by then, what is kept and exported. 1 for none; 3 is usual, as in "
+        "AutoGluon. While the trial runs, the weights of these epochs take disk space. Such trials do not train "
         "together (`features.fuse`).",
     )
     scheduler: SchedulerConfig = Field(

@@ -39,6 +39,7 @@ from sweeper.tracking.mean_history import mean_history
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
+    AVERAGED_TAG,
     DEVICE_TAG,
     FOLD_TAG,
     NOTE_TAG,
@@ -310,6 +311,9 @@ class Delivery:
         best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}
         if outcome.spread is not None:
             best["best/spread"] = outcome.spread
+        if outcome.soup is not None:
+            best |= {"best/averaged_epochs": float(len(outcome.soup.epochs))}
+            best |= {"best/single_epoch_value": outcome.soup.best_epoch_value}
         if outcome.best_epoch is not None:
             best["best/fold" if outcome.folds else "best/epoch"] = float(outcome.best_epoch)
             self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
@@ -323,6 +327,8 @@ class Delivery:
             tags[PRUNED_TAG] = str(outcome.epochs)
         if outcome.threads is not None:
             tags[THREADS_TAG] = str(outcome.threads)
+        if outcome.soup is not None:
+            tags[AVERAGED_TAG] = ", ".join(map(str, outcome.soup.epochs))
         if outcome.reason:
             tags[REASON_TAG] = outcome.reason
         if has_images:
