@@ -21,7 +21,7 @@ from sweeper.config.frozen import Frozen
 from sweeper.errors import TrackingError
 from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
 from sweeper.identity import Identity
-from sweeper.paths import StudyFolder, TrialFolder
+from sweeper.paths import BEST_CONFUSION, StudyFolder, TrialFolder
 from sweeper.results import (
     EpochMetrics,
     PinnedTeacher,
@@ -29,6 +29,7 @@ from sweeper.results import (
     TrialOutcome,
     TrialSpec,
     TrialState,
+    average_of,
     read_history,
     read_outcome,
     read_spec,
@@ -290,6 +291,8 @@ class Delivery:
             if not picture.exists():
                 confusion, classes = read_confusion(numbers)
                 title = f"{label}, {numbers.stem} epoch ({shown.get(numbers.stem)}), validation"
+                if outcome.averaged_epochs and numbers.name == BEST_CONFUSION:
+                    title = f"{label}, {average_of(outcome.averaged_epochs)}, validation"
                 if outcome.folds:
                     title = f"{label}, each image by that of {len(outcome.folds)} networks that had not seen it"
                 draw_confusion(confusion, classes, title, picture)

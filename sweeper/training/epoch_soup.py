@@ -34,6 +34,8 @@ class EpochMerger:
     Of several ranks all make it together.
 
     Attributes:
+        learner, conditions: Of the trial.
+        epoch: The last one, on whose images batch statistics are measured.
         best: The objective in the best epoch.
         states: The weights of the leading epochs, best first.
         seed: Of what is random while batch statistics are measured.

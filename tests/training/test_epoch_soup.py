@@ -178,7 +178,7 @@ def test_a_trial_killed_anywhere_makes_the_same_average(
 
 @pytest.mark.parametrize("passes", [9, 10, 11, 12])
 def test_a_trial_killed_while_it_averages_makes_the_same_average(tmp_path: Path, passes: int) -> None:
-    spec = spec_of(epochs=4, **NOISY)
+    spec = spec_of(epochs=4, head={"hidden": [4], "norm": "batch", "dropout": 0.2}, **NOISY)
     outcome, _ = run(spec, tmp_path / "whole", noisy())
     assert outcome.averaged_epochs
     Mortal.dies_in = passes
