@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -115,7 +116,7 @@ def test_a_rank_that_is_killed_ends_its_worker_in_the_same_way_and_the_trial_goe
 
 def test_all_ranks_make_the_average_of_the_best_epochs(engine: LocalEngine, tmp_path: Path) -> None:
     wait_for(engine, WorkerReady)
-    noisy = {"optimizer": {"name": "sgd", "lr": 0.3}, "scheduler": "constant", "batch_size": 8}
+    noisy: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 0.3}, "scheduler": "constant", "batch_size": 8}
     engine.submit([spec_of(epochs=6, epoch_soup=4, **noisy), spec_of(number=1, epochs=2)])
     ended = wait_for(engine, TrialEnded, WorkerDied)
     assert isinstance(ended, TrialEnded)

@@ -55,7 +55,8 @@ def test_the_record_says_how_many_epochs_are_averaged_and_what_the_best_one_had(
             continue
         assert data.metrics["best/averaged_epochs"] == len(soup.epochs)
         assert data.metrics["best/single_epoch_value"] == soup.best_epoch_value
-        assert data.metrics["best/val/accuracy"] == row.value >= soup.best_epoch_value
+        assert data.metrics["best/val/accuracy"] == row.value
+        assert data.metrics["best/val/accuracy"] >= soup.best_epoch_value
         assert data.tags["sweeper.averaged_epochs"] == ", ".join(map(str, soup.epochs))
 
 
