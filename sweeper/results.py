@@ -178,6 +178,15 @@ class Refit(Frozen):
     metrics: dict[str, float]
 
 
+class EpochSoup(Frozen):
+    """What came of averaging the weights of a trial's best epochs."""
+
+    epochs: tuple[int, ...]
+    """Whose weights are averaged, the best one first; that one alone where no average was as good."""
+    best_epoch_value: float
+    """The objective in the best epoch alone."""
+
+
 class TrialOutcome(Frozen):
     """How a trial ended, or stands where it is paused, and on what it was trained.
 
@@ -207,6 +216,13 @@ class TrialOutcome(Frozen):
     folds: tuple[FoldScore, ...] = ()
     refit: Refit | None = None
     """Where it is cross-validated and complete."""
+    soup: EpochSoup | None = None
+    """Where weights of its best epochs were to be averaged. The best value and the `val/` metrics are the average's."""
+
+    @property
+    def averaged_epochs(self) -> tuple[int, ...]:
+        """The epochs whose weights it has left the average of, the best one first."""
+        return self.soup.epochs if self.soup and len(self.soup.epochs) > 1 else ()
 
     @property
     def has_weights(self) -> bool:
@@ -215,7 +231,9 @@ class TrialOutcome(Frozen):
 
     @property
     def reached_in(self) -> str:
-        """Say where its best value comes from: of an epoch, or of how many folds that are how far apart."""
+        """Say where its best value comes from: an epoch, the average of some, or how many folds how far apart."""
+        if self.averaged_epochs:
+            return f"in {average_of(self.averaged_epochs)}"
         if not self.folds:
             return f"in epoch {self.best_epoch}"
         return f"{'' if self.spread is None else f'± {self.spread:.4f} '}over {len(self.folds)} folds"
@@ -226,10 +244,15 @@ class TrialOutcome(Frozen):
         return stdev(fold.value for fold in self.folds) if len(self.folds) > 1 else None
 
     def value_of(self, metric: str) -> float | None:
-        """Return a metric of the best epoch, or a cost."""
+        """Return a metric of the best epoch, or of the average of some, or a cost."""
         if metric == "train_seconds":
             return self.seconds
         return self.best_metrics.get(metric, self.costs.get(metric))
+
+
+def average_of(epochs: Sequence[int]) -> str:
+    """Name the average of some epochs."""
+    return f"the average of epochs {', '.join(map(str, sorted(epochs)))}"
 
 
 def does_not_fit(why: str) -> str:
@@ -264,6 +287,11 @@ class TrialRow(Frozen):
     outcome: TrialOutcome | None = None
     outside: str | None = None
     """Why the search space, edited since, no longer holds it: history, and without a rank."""
+
+    @property
+    def averaged_epochs(self) -> tuple[int, ...]:
+        """The epochs whose weights it has left the average of; none where it has left those of its best epoch."""
+        return self.outcome.averaged_epochs if self.outcome else ()
 
     @property
     def reached_in(self) -> str:

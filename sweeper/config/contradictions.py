@@ -15,7 +15,7 @@ from sweeper.config.pruner import (
     PromoteConfig,
     SuccessiveHalvingConfig,
 )
-from sweeper.config.searched import lowest, options, smallest
+from sweeper.config.searched import largest, lowest, options, smallest
 from sweeper.config.sweep import SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
 
@@ -41,6 +41,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _of_epochs(sweep)
     yield from _of_pauses(sweep)
     yield from _of_devices(sweep)
+    yield from _of_epoch_soup(sweep)
     yield from _of_ranking(sweep)
     if sweep.dataset.folds:
         yield from _of_folds(sweep, sweep.dataset.folds)
@@ -110,6 +111,17 @@ def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if gpus and gpus != many:
         rule = f"should be devices_per_trial, {many}, or left out"
         yield ("engine", "gpus_per_trial"), f"{rule}; got {gpus:g}"
+
+
+def _of_epoch_soup(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield what does not go together with averages of a trial's best epochs."""
+    most = largest(sweep.search.epoch_soup)
+    if most > 1 and sweep.dataset.folds:
+        rule = f"should be 1 with dataset.folds: {sweep.dataset.folds}: the last training has all images, and none are"
+        yield ("search", "epoch_soup"), f"{rule} left to tell which of its epochs to average; got {most}"
+    if most > 1 and sweep.keep_optimizer:
+        rule = "keeps a state that belongs to the weights of one epoch, and search.epoch_soup may leave an average of"
+        yield ("keep_optimizer",), f"{rule} {most}; use false, or epoch_soup: 1"
 
 
 def _of_folds(sweep: SweepConfig, folds: int) -> Iterator[tuple[Key, str]]:

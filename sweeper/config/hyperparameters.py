@@ -19,16 +19,13 @@ from sweeper.config.bounds import (
     Divisor,
     Epochs,
     EpochsOrNone,
-    Epsilon,
     Fraction,
     ImageSide,
-    LearningRate,
     LeastRate,
     Norm,
     PartOfEpochs,
     Probability,
     Rate,
-    RateFactor,
     Real,
     Share,
     Temperature,
@@ -36,6 +33,7 @@ from sweeper.config.bounds import (
     Width,
 )
 from sweeper.config.frozen import Frozen, name_of, named
+from sweeper.config.optimizer import AdamConfig, OptimizerConfig
 from sweeper.config.weights import is_a_source, is_a_teacher
 
 ClassificationMetric = Literal[
@@ -63,76 +61,6 @@ class HeadConfig(Frozen):
     )
     dropout: Rate = Field(0.0, description="Dropout before every linear layer of the head.")
     norm: Literal["none", "batch", "layer"] = Field("none", description="Normalisation after every hidden layer.")
-
-
-class AdamConfig(Frozen):
-    """Adam and AdamW (decoupled weight decay)."""
-
-    name: Literal["adam", "adamw"]
-    lr: LearningRate = Field(1e-3, description="Learning rate.")
-    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    betas: tuple[Beta, Beta] = Field((0.9, 0.999), description="Decay of the running means of gradient and square.")
-    eps: Epsilon = Field(1e-8, description="Added to the denominator.")
-    amsgrad: bool = Field(False, description="Keep the largest mean square (openreview ryQu7f-RZ).")
-
-
-class SgdConfig(Frozen):
-    """Stochastic gradient descent with momentum."""
-
-    name: Literal["sgd"]
-    lr: LearningRate = Field(0.05, description="Learning rate.")
-    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    momentum: Rate = Field(0.9, description="Part of the last step that goes into the next.")
-    nesterov: bool = Field(True, description="Nesterov momentum; has no effect when momentum is 0.")
-
-
-class ScheduleFreeConfig(Frozen):
-    """AdamW that averages its own steps in place of a schedule (Defazio et al., arXiv 2405.15682)."""
-
-    name: Literal["schedule_free_adamw"]
-    lr: LearningRate = Field(
-        2.5e-3, description="Learning rate, higher than AdamW's; with `scheduler: constant` and a warm-up."
-    )
-    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    betas: tuple[Annotated[Real, Field(gt=0, lt=1)], Beta] = Field((0.9, 0.999), description="As of Adam.")
-    eps: Epsilon = Field(1e-8, description="Added to the denominator.")
-
-
-class TimmOptimizerConfig(Frozen):
-    """Any other optimizer that timm's factory makes, by its name there."""
-
-    name: str = Field(
-        min_length=1,
-        description="Of timm's list. On a GPU such steps are not recorded as CUDA graphs; adamp, sgdp, novograd and "
-        "their variants wait for the GPU in each step.",
-    )
-    lr: LearningRate = Field(1e-3, description="Learning rate.")
-    head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    options: dict[str, bool | int | float | str] = Field({}, description="Further arguments of the optimizer.")
-
-
-OWN_OPTIMIZERS = {
-    "adam": "adam",
-    "adamw": "adam",
-    "sgd": "sgd",
-    "schedule_free_adamw": "schedule_free",
-}
-"""Optimizers with settings of their own, by the tag of these; all others are timm's."""
-
-
-def optimizer_kind(value: Any) -> str:
-    name = name_of(value)
-    return OWN_OPTIMIZERS.get(name, "timm") if isinstance(name, str) else "timm"
-
-
-OptimizerConfig = Annotated[
-    Annotated[AdamConfig, Tag("adam")]
-    | Annotated[SgdConfig, Tag("sgd")]
-    | Annotated[ScheduleFreeConfig, Tag("schedule_free")]
-    | Annotated[TimmOptimizerConfig, Tag("timm")],
-    Discriminator(optimizer_kind),
-    BeforeValidator(named),
-]
 
 
 class SchedulerBase(Frozen):
@@ -343,6 +271,8 @@ TeacherConfig = Annotated[
 
 
 TestTimeAugmentation = Literal["none", "flip"]
+MOST_AVERAGED = 16
+"""Epochs; the weights of all of them are in memory at once when they are averaged."""
 
 
 class TrialConfig(Frozen):
@@ -393,6 +323,14 @@ class TrialConfig(Frozen):
         0.0,
         description="Decay of an exponential moving average of the weights, taken after every step: by it the trial is "
         "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual. Such trials do not train "
+        "together (`features.fuse`).",
+    )
+    epoch_soup: Annotated[Whole, Field(ge=1, le=MOST_AVERAGED)] = Field(
+        1,
+        description="Best epochs of a trial whose weights are averaged when it is complete: the best one first, each "
+        "other one in the order of its score unless the objective gets worse by it (greedy soup, arXiv 2203.05482). "
+        "The average is what the trial is judged by then, what is kept and exported. 1 for none; 3 is usual, as in "
+        "AutoGluon. While the trial runs, the weights of these epochs take disk space. Such trials do not train "
         "together (`features.fuse`).",
     )
     scheduler: SchedulerConfig = Field(

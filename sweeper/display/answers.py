@@ -25,15 +25,17 @@ class TrialAnswer(Frozen):
     number: int
     state: TrialState
     value: float | None = Field(
-        description="The objective in the best epoch, or its mean over the folds; null where there is none."
+        description="The objective in the best epoch, of the average of some, or its mean over the folds; null where "
+        "there is none."
     )
     best_epoch: int | None = Field(description="Counted from 1; with cross-validation the last fold.")
+    averaged_epochs: list[int] = Field(description="Whose weights are averaged in its model; empty without an average.")
     epochs: int = Field(description="Epochs that were trained, or folds.")
     folds: list[float] = Field(description="The objective of each fold; empty without cross-validation.")
     seconds: float | None
     ended_ms: int | None = Field(description="When it ended, in milliseconds since 1970.")
     parameters: dict[str, Any] = Field(description="What was searched, by its key below `search`.")
-    metrics: dict[str, float] = Field(description="Of the best epoch.")
+    metrics: dict[str, float] = Field(description="Of the best epoch; with an average, `val/` ones are of it.")
     reason: str | None = Field(description="Why it was pruned or failed.")
 
     @classmethod
@@ -43,6 +45,7 @@ class TrialAnswer(Frozen):
             state=row.state,
             value=row.value,
             best_epoch=row.best_epoch,
+            averaged_epochs=list(row.averaged_epochs),
             epochs=row.epochs,
             folds=[fold.value for fold in row.outcome.folds] if row.outcome else [],
             seconds=row.seconds,

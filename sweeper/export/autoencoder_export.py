@@ -235,7 +235,7 @@ def _card(config: AutoencoderConfig, checks: tuple[QualityCheck, ...], images: i
     )
     return (
         f"# {config.lineage.study}: the autoencoder {config.architecture}\n\n"
-        f"Trial {config.lineage.trial}, epoch {config.lineage.best_epoch}. Images of {size} pixels become "
+        f"Trial {config.lineage.trial}, {config.lineage.epoch}. Images of {size} pixels become "
         f"{values:,} values and come back with {measured}.\n\n"
         f"- `{ENCODER}`: normalised images [N, 3, S, S] to features [N, {values}]\n"
         f"- `{WHOLE}`: the same to reconstructions [N, 3, S, S] on the scale 0 to 1\n"

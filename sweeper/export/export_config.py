@@ -40,6 +40,7 @@ from sweeper.export.export_input import (
 from sweeper.export.seal import digests_of, require_sealed
 from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
+from sweeper.results import average_of
 from sweeper.safeguards.printable import one_line
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from sweeper.seal import seal_of
@@ -71,9 +72,16 @@ class Lineage(Frozen):
     trial: pydantic.NonNegativeInt
     run_id: str | None
     best_epoch: int
+    averaged_epochs: tuple[int, ...] = ()
+    """Those whose weights are averaged, where it is not the best one alone."""
     dataset: dict[str, Any]
     training: Training
     hyperparameters: TrialConfig
+
+    @property
+    def epoch(self) -> str:
+        """Where in the trial the weights come from, in words."""
+        return average_of(self.averaged_epochs) if self.averaged_epochs else f"epoch {self.best_epoch}"
 
 
 class VariantTry(Frozen):
@@ -254,6 +262,7 @@ def lineage_of(source: ExportInput) -> Lineage:
         trial=source.trial,
         run_id=source.run_id,
         best_epoch=source.best_epoch,
+        averaged_epochs=source.averaged_epochs,
         dataset=dict(source.dataset),
         training=source.training,
         hyperparameters=source.config,

@@ -83,9 +83,9 @@ class ExportInput:
     """A finished trial: its weights, and what must be known to use and to judge them.
 
     `dataset` is a data set card as plain JSON (`name`, `digest`, `images` of each split). `metrics`
-    are those logged for the best epoch, or means over the folds, ACCURACY among them. Images were decoded to squares of
-    `stored_size` pixels by the rule `resize`, those with more than 8 bits read by `depth`; the trial's
-    `image_size` is what the network takes. Of a soup or an ensemble the trial is the winner; weights and
+    are those logged for the best epoch, for the average of some, or means over the folds, ACCURACY among them. Images
+    were decoded to squares of `stored_size` pixels by the rule `resize`, those with more than 8 bits read by `depth`;
+    the trial's `image_size` is what the network takes. Of a soup or an ensemble the trial is the winner; weights and
     metrics are those of all its `members` together.
     """
 
@@ -112,6 +112,8 @@ class ExportInput:
     merges: tuple[MergeTry, ...] = ()
     expected: ExpectedAccuracy | None = None
     """What the best trial of its study reaches on new images, where this is it and that is known."""
+    averaged_epochs: tuple[int, ...] = ()
+    """Those of the trial whose weights are averaged, where it is not the best one alone."""
     cross_validation: CrossValidation | None = None
     out_of_fold: Predictions | None = None
     """Of a cross-validated trial, what is said about each image by the network that had not seen it."""

@@ -20,11 +20,11 @@ from sweeper.data.batches import DeviceImages
 from sweeper.export.ensembling import greedy_ensemble
 from sweeper.export.export_input import ExportInput, MergedTrial, MergeKind, MergeTry, Training
 from sweeper.export.load import load_classifier
-from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.export.verify import Pass, classifier_on, full_precision, passed
 from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
 from sweeper.scores.mcnemar import Hits, paired
+from sweeper.training.soup import averaged, greedy_soup, recompute_statistics
 
 SIGNIFICANT = 0.05
 """Largest chance that a merger of no use is taken for a better one, over all that are tried."""

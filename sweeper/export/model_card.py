@@ -254,7 +254,7 @@ def logged_when(config: ExportConfig) -> str:
         return f"Of the {config.form} as a whole, measured when it was made"
     if config.cross_validation:
         return f"Means over the {config.cross_validation.folds} folds, each after its best epoch"
-    return f"As logged for epoch {config.lineage.best_epoch}"
+    return f"As logged for {config.lineage.epoch}"
 
 
 def per_class(config: ExportConfig, confusion: Confusion) -> str:
@@ -293,7 +293,7 @@ def origin(config: ExportConfig) -> str:
         ("trial", str(lineage.trial)),
         *([("made of trials", numbers_and_runs(config))] if config.members else []),
         ("MLflow run", lineage.run_id or "not recorded"),
-        ("epoch", str(lineage.best_epoch)),
+        ("weights of", lineage.epoch),
         ("validated in training", f"in {lineage.training.precision} on {lineage.training.device}"),
         ("architecture", config.architecture),
         ("model files", ", ".join(config.model_files) or "none"),

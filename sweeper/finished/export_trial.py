@@ -105,6 +105,7 @@ def _source(
         weights=artifacts.weights,
         metrics=outcome.best_metrics,
         best_epoch=outcome.refit.epochs if outcome.refit else outcome.best_epoch,
+        averaged_epochs=outcome.averaged_epochs,
         dataset=asdict(describe(images, dataset_name(sweep))),
         stored_size=images.image_size,
         resize=sweep.dataset.resize,

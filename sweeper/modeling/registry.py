@@ -21,8 +21,8 @@ import timm.optim
 import torch
 from timm.models import get_deprecated_models, model_entrypoint, register_model
 
-from sweeper.config.hyperparameters import OWN_OPTIMIZERS
 from sweeper.config.nearest_name import meant
+from sweeper.config.optimizer import OWN_OPTIMIZERS
 from sweeper.config.weights import PREFIX
 from sweeper.errors import ConfigError, ModelError, Problem
 from sweeper.modeling.weights import read_weights

@@ -46,6 +46,18 @@ class TrialFolder:
         return self.path / "checkpoint-before.pt"
 
     @property
+    def leading(self) -> Path:
+        """The weights of the best epochs so far, where they are averaged at the end of the trial."""
+        return self.path / "leading"
+
+    def leading_of(self, epoch: int) -> Path:
+        return self.leading / f"epoch-{epoch:04d}.weights"
+
+    def to_go_on(self) -> list[Path]:
+        """Return what a trial goes on from, and what one that has ended needs no more."""
+        return [self.checkpoint, self.checkpoint_before, *self.leading.glob("epoch-*")]
+
+    @property
     def history(self) -> Path:
         """The metrics of every finished epoch."""
         return self.path / "history.json"

@@ -78,6 +78,8 @@ def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, w
     trials = trials_of(sweep)
     if limit_s is not None:
         trials = min(trials, max(1, int(limit_s * workers / (trial_s * (share or 1)))))
+    averaged = largest(sweep.search.epoch_soup)
+    leading = averaged + 1 if averaged > 1 else 0  # one more, of the checkpoint before
     weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
     return Costs(
         epoch_s=epoch_s,
@@ -89,7 +91,7 @@ def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, w
         images_bytes=images.all * 3 * sum(size**2 for size in decoded_sizes(sweep)),
         features_bytes=sum(_features(one, images) * one.feature_bytes for one in _largest_batches(measured)),
         weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
-        checkpoint_bytes=int(workers * weights * CHECKPOINT),
+        checkpoint_bytes=int(workers * weights * (CHECKPOINT + leading)),
         free_bytes=free_bytes,
     )
 

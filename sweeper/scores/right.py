@@ -23,7 +23,10 @@ def as_bits(predicted: Numbers, labels: Numbers) -> Bits:
 
 
 def write_right(path: Path, images: Ids, epochs: list[Bits]) -> None:
-    """Write the epochs of a trial, in order, and the names of the images, `image_ids`."""
+    """Write the epochs of a trial, in order, then perhaps an average of some, and the names of the images, `image_ids`.
+
+    The average is one choice more that these images have made.
+    """
     write_whole(path, packed(images=images, right=np.stack(epochs)))
 
 

@@ -303,8 +303,8 @@ class Driver:
         for number, outcome in self._store.end_paused():
             folder = self._folder.trial(number)
             write_sealed(folder.outcome, outcome.model_dump_json())
-            for checkpoint in (folder.checkpoint, folder.checkpoint_before):
-                checkpoint.unlink(missing_ok=True)
+            for file in folder.to_go_on():
+                file.unlink(missing_ok=True)
             self._end_trial(number, outcome)
 
     def _summarize(self) -> None:

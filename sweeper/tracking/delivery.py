@@ -21,7 +21,7 @@ from sweeper.config.frozen import Frozen
 from sweeper.errors import TrackingError
 from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
 from sweeper.identity import Identity
-from sweeper.paths import StudyFolder, TrialFolder
+from sweeper.paths import BEST_CONFUSION, StudyFolder, TrialFolder
 from sweeper.results import (
     EpochMetrics,
     PinnedTeacher,
@@ -29,6 +29,7 @@ from sweeper.results import (
     TrialOutcome,
     TrialSpec,
     TrialState,
+    average_of,
     read_history,
     read_outcome,
     read_spec,
@@ -39,6 +40,7 @@ from sweeper.tracking.mean_history import mean_history
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
+    AVERAGED_TAG,
     DEVICE_TAG,
     FOLD_TAG,
     NOTE_TAG,
@@ -289,6 +291,8 @@ class Delivery:
             if not picture.exists():
                 confusion, classes = read_confusion(numbers)
                 title = f"{label}, {numbers.stem} epoch ({shown.get(numbers.stem)}), validation"
+                if outcome.averaged_epochs and numbers.name == BEST_CONFUSION:
+                    title = f"{label}, {average_of(outcome.averaged_epochs)}, validation"
                 if outcome.folds:
                     title = f"{label}, each image by that of {len(outcome.folds)} networks that had not seen it"
                 draw_confusion(confusion, classes, title, picture)
@@ -310,6 +314,9 @@ class Delivery:
         best = {f"best/{key}": value for key, value in outcome.best_metrics.items()}
         if outcome.spread is not None:
             best["best/spread"] = outcome.spread
+        if outcome.soup is not None:
+            best |= {"best/averaged_epochs": float(len(outcome.soup.epochs))}
+            best |= {"best/single_epoch_value": outcome.soup.best_epoch_value}
         if outcome.best_epoch is not None:
             best["best/fold" if outcome.folds else "best/epoch"] = float(outcome.best_epoch)
             self._store.log_metrics(record.run_id, best, outcome.best_epoch, outcome.timestamp_ms)
@@ -323,6 +330,8 @@ class Delivery:
             tags[PRUNED_TAG] = str(outcome.epochs)
         if outcome.threads is not None:
             tags[THREADS_TAG] = str(outcome.threads)
+        if outcome.soup is not None:
+            tags[AVERAGED_TAG] = ", ".join(map(str, outcome.soup.epochs))
         if outcome.reason:
             tags[REASON_TAG] = outcome.reason
         if has_images:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from sweeper.errors import TrialError
@@ -35,9 +35,9 @@ ZIP = b"PK"
 class Record:
     """What a finished epoch leaves in the folder of its trial.
 
-    `state` waits for a learner's state to be on the host. Of an epoch that is the best so far, `weights` and
-    `optimizer` say whether these are kept beside the checkpoint, and `predictions` are what it says about the
-    validation images.
+    `state` waits for a learner's state to be on the host. Of an epoch that is the best so far, or among the leading
+    ones, `weights` and `optimizer` say whether these are kept beside the checkpoint, and `predictions` are what it says
+    about the validation images.
     """
 
     state: Callable[[], dict[str, Any]]
@@ -53,7 +53,11 @@ class Record:
         """
         state, epoch = self.state(), self.progress.epochs
         if self.weights:
-            save_weights(folder, (state.get("average") or state)["model"], epoch)
+            network = (state.get("average") or state)["model"]
+            if self.progress.leading:
+                save_leading(folder.leading_of(epoch), network)
+            else:
+                save_weights(folder.weights_of(epoch), network)
         if self.optimizer:
             with whole_file(folder.optimizer_of(epoch)) as file:
                 torch.save(state["optimizer"], file)
@@ -64,28 +68,31 @@ class Record:
         with sealed_file(folder.checkpoint) as file:
             torch.save({**state, "progress": self.progress.state_dict()}, file)
         write_history(folder.history, self.progress.history)
-        keep_only(folder, {self.progress.best_epoch, self.progress.best_before})
+        best, leading = (self.progress.best_epoch, self.progress.best_before), self.progress.leading_before
+        keep_only(folder, best, {*self.progress.leading, *leading})
 
 
 def settle(folder: TrialFolder, progress: Progress) -> None:
     """Bring what lies beside a checkpoint in line with it: a crash may have come between the two, or it is the last."""
     write_history(folder.history, progress.history)
-    keep_only(folder, {progress.best_epoch})
+    keep_only(folder, (progress.best_epoch,), progress.leading)
 
 
-def keep_only(folder: TrialFolder, epochs: Collection[int | None]) -> None:
+def keep_only(folder: TrialFolder, best: Collection[int | None], leading: Collection[int]) -> None:
     """Remove what is kept of other epochs than these."""
     files = (folder.weights_of, folder.optimizer_of, folder.predictions_of)
-    kept = {file(epoch) for epoch in epochs if epoch is not None for file in files}
-    for file in (*folder.weights.glob("epoch-*"), *folder.predictions.glob("epoch-*")):
-        if file not in kept:
-            file.unlink()
+    kept = {file(epoch) for epoch in best if epoch is not None for file in files}
+    kept |= {folder.leading_of(epoch) for epoch in leading}
+    for place in (folder.weights, folder.predictions, folder.leading):
+        for file in place.glob("epoch-*"):
+            if file not in kept:
+                file.unlink()
 
 
 def remove_checkpoints(folder: TrialFolder) -> None:
     """Remove what a trial that has ended need not go on from."""
-    folder.checkpoint.unlink(missing_ok=True)
-    folder.checkpoint_before.unlink(missing_ok=True)
+    for file in folder.to_go_on():
+        file.unlink(missing_ok=True)
 
 
 def load_checkpoint(folder: TrialFolder) -> dict[str, Any] | None:
@@ -128,13 +135,36 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def require_best(folder: TrialFolder, state: Mapping[str, Any]) -> None:
-    """Raise Damaged where the best weights, which a checkpoint only names, are gone."""
-    best = state["progress"].best_epoch
-    if best is not None and state.get("best_head") is None and not folder.weights_of(best).exists():
+    """Raise Damaged where the best weights, which a checkpoint only names, are gone, or leading ones are damaged."""
+    progress: Progress = state["progress"]
+    best, elsewhere = progress.best_epoch, progress.leading or state.get("best_head")
+    if best is not None and not elsewhere and not folder.weights_of(best).exists():
         raise Damaged(f"{folder.weights_of(best)}, the best weights so far, is gone")
+    for epoch in progress.leading:
+        read_leading(folder.leading_of(epoch))
 
 
-def save_weights(folder: TrialFolder, state: Mapping[str, Tensor], epoch: int) -> None:
+def save_weights(file: Path, state: Mapping[str, Tensor]) -> None:
     """Write a model's weights and buffers as safetensors."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    write_whole(folder.weights_of(epoch), save(tensors))
+    write_whole(file, _as_bytes(state))
+
+
+def save_leading(file: Path, state: Mapping[str, Tensor]) -> None:
+    """Write the weights and buffers of what learns after a leading epoch, with a digest of them."""
+    with sealed_file(file) as sealed:
+        sealed.write(_as_bytes(state))
+
+
+def read_leading(file: Path) -> dict[str, Tensor]:
+    """Return the weights of a leading epoch, on the host. Raises Damaged where they are not what was written."""
+    try:
+        content, sealed = read_sealed(file)
+    except OSError as error:
+        raise Damaged(f"{file}, the weights of one of the best epochs, is gone: {error.strerror}") from error
+    if not sealed:
+        raise Damaged(f"{file}, the weights of one of the best epochs, is cut short")
+    return load(content)
+
+
+def _as_bytes(state: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})

@@ -18,7 +18,8 @@ from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
 from sweeper.scores.predictions import Predictions
-from sweeper.training.checkpoint import Record, save_weights
+from sweeper.training.batch_statistics import measure_statistics
+from sweeper.training.checkpoint import Record, read_leading, save_weights
 from sweeper.training.compiling import PLAIN, Compilation, Compiling
 from sweeper.training.device import place
 from sweeper.training.distillation import TeacherNetwork, Teachers, taught
@@ -49,7 +50,7 @@ class Learner:
     `losses` are what training lowers: the task's, and perhaps a teacher's. `inputs.network` is what learns: `model`, or
     on features its head. The best weights of a whole model, those of `average` where there is one, are written as they
     come. Those of a head are kept in the checkpoint instead and written at the end, with the backbone, which may be a
-    thousand times their size.
+    thousand times their size. Where the best epochs are averaged, theirs lie in files of their own until the end.
     """
 
     task: Task
@@ -67,6 +68,7 @@ class Learner:
     average: WeightAverage | None = None
     epochs_before: int = 0
     best_head: dict[str, torch.Tensor] | None = None
+    average_of_best: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
     _memory: HostMemory = field(default_factory=HostMemory)
 
@@ -83,21 +85,38 @@ class Learner:
         self, progress: Progress, predictions: Predictions | None, device: torch.device, *, best: bool
     ) -> Record:
         """Return what the epoch that `progress` ends with leaves on disk; learning may go on at once."""
-        if best and self.on_features:
+        if best and self.on_features and not progress.leading:
             self.best_head = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
         return Record(
             self._memory.snapshot(self.state_dict(), device),
             progress.copy(),
-            weights=best and not self.on_features,
+            weights=progress.epochs in progress.leading if progress.leading else best and not self.on_features,
             optimizer=best and self.keep_optimizer,
             predictions=predictions if best else None,
         )
 
-    def write_best(self, folder: TrialFolder, epoch: int | None) -> None:
-        """Write the best weights, whole, of a trial that has ended, where that was left to the end."""
-        if self.best_head is not None and epoch is not None:
-            self.inputs.network.load_state_dict(self.best_head)
-            save_weights(folder, self.model.state_dict(), epoch)
+    def take_up(self, state: Mapping[str, torch.Tensor], epoch: int, device: torch.device) -> nn.Module:
+        """Let the network hold weights that no step has led to, with batch statistics that belong to them; return it.
+
+        The statistics are measured on the training images of an epoch. The network does not train any more then.
+        """
+        network = self.inputs.network
+        network.load_state_dict(state)
+        measure_statistics(network.train(), self.inputs.train(epoch), self.micro_batches, device, self.ranks)
+        self.ranks.average_buffers(network)
+        return network
+
+    def write_best(self, folder: TrialFolder, progress: Progress) -> None:
+        """Write the best weights, whole, of a trial that has ended or pauses, where that was left to the end."""
+        best = self.average_of_best or self.best_head
+        if best is None and progress.leading:
+            best = read_leading(folder.leading_of(progress.leading[0]))
+        if best is None or progress.best_epoch is None:
+            return
+        if self.on_features:
+            self.inputs.network.load_state_dict(best)
+            best = self.model.state_dict()
+        save_weights(folder.weights_of(progress.best_epoch), best)
 
     def before_epoch(self, epoch: int) -> None:
         """Let those parts learn, by those weights, that an epoch begins with."""

@@ -12,7 +12,7 @@ import timm.optim
 import torch
 from torch.nn import Parameter
 
-from sweeper.config.hyperparameters import (
+from sweeper.config.optimizer import (
     AdamConfig,
     OptimizerConfig,
     ScheduleFreeConfig,

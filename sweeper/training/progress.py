@@ -24,10 +24,13 @@ class Progress:
     best_value: float | None = None
     best_before: int | None = None  # the best epoch before the last one: that of the checkpoint before
     exhibits: dict[str, npt.NDArray[Any]] = field(default_factory=dict)  # of the first, the best and the last epoch
-    right: list[Bits] = field(default_factory=list)  # for each epoch, which validation images it predicts right
+    right: list[Bits] = field(default_factory=list)  # for each epoch, an average of some last, which images are right
     steps: int = 0  # optimizer updates
     seconds: float = 0.0
     before: int = 0  # epochs of the trial that this one goes on from
+    averaged: int = 1  # how many epochs lead, at most
+    leading: list[int] = field(default_factory=list)  # epochs to be averaged, best first; none where one alone leads
+    leading_before: list[int] = field(default_factory=list)  # those of the checkpoint before
 
     @property
     def epochs(self) -> int:
@@ -61,7 +64,18 @@ class Progress:
         if best:
             self.best_epoch, self.best_value = metrics.epoch, value
             self.exhibits["best"] = exhibit
+        if self.averaged > 1:
+            self.leading_before, self.leading = self.leading, self._leaders(objective)
         return best
+
+    def _leaders(self, objective: ObjectiveConfig) -> list[int]:
+        """Return the best epochs so far, the best one first; of equal ones the earlier comes first."""
+        ranked = sorted(
+            self.history,
+            key=lambda metrics: metrics.values[objective.metric],
+            reverse=objective.direction == "maximize",
+        )
+        return [metrics.epoch for metrics in ranked[: self.averaged]]
 
     def stalled(self, patience: int | None) -> bool:
         """Return whether the objective has not improved for `patience` epochs."""
@@ -100,6 +114,9 @@ class Progress:
             "steps": self.steps,
             "seconds": self.seconds,
             "before": self.before,
+            "averaged": self.averaged,
+            "leading": self.leading,
+            "leading_before": self.leading_before,
         }
 
     @classmethod

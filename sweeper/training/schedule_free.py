@@ -7,20 +7,15 @@ the average is the result. The network holds the first while it trains, and the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 import torch
 from schedulefree import AdamWScheduleFree
 from torch import nn
 
 from sweeper.data.batches import Batch
-from sweeper.training.device import autocast
-from sweeper.training.gradients import part_of
+from sweeper.training.batch_statistics import measure_statistics
 from sweeper.training.micro_batch import MicroBatches
 from sweeper.training.ranks import Ranks
-
-STEPS = 10
-"""Batches from which the statistics of batch normalisation are taken anew for the average of the weights."""
 
 
 def to_training(optimizer: torch.optim.Optimizer) -> None:
@@ -50,18 +45,4 @@ def to_average(
     if not isinstance(optimizer, AdamWScheduleFree):
         return
     optimizer.eval()
-    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    norms = [norm for norm in norms if norm.training and norm.track_running_stats]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean of all batches
-    with torch.no_grad(), autocast(device):
-        for batch in islice(batches, STEPS):
-            mine = part_of(batch, ranks.share(len(batch.labels)))
-            size = micro_batches.size(len(mine.labels))
-            network(mine.inputs[:size])
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    measure_statistics(network, batches, micro_batches, device, ranks)

@@ -31,6 +31,11 @@ class Validation:
     exhibit: Exhibit
     top: TopClasses | None = None
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values by the names that they have as metrics of an epoch."""
+        return {f"val/{name}": value for name, value in self.values.items()}
+
 
 class Meter(Protocol):
     """Collects the metrics of training passes; `update` never waits for the device and keeps nothing on the host."""

@@ -19,6 +19,7 @@ from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.conditions import Conditions
 from sweeper.training.cost import count_parameters, latency_ms
 from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
+from sweeper.training.epoch_soup import with_average
 from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
@@ -42,7 +43,8 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
     """
     ranks = conditions.ranks
     state = ranks.first_before_others(partial(load_checkpoint, folder))
-    progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
+    begun = Progress(before=spec.epochs_before, averaged=spec.config.epoch_soup)
+    progress: Progress = state["progress"] if state else begun
     if ranks.first:
         settle(folder, progress)
     learner: Learner | None = None
@@ -63,6 +65,9 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
         state = None  # as large as network and optimizer together
         pruned = _train_epochs(spec, learner, progress, folder, conditions, on_epoch)
         outcome = progress.outcome(TrialState.PRUNED if pruned else _state(spec, progress, conditions.patience))
+        if outcome.state is TrialState.COMPLETE and progress.leading:
+            seed = epoch_seed(spec.seed, progress.epochs, ranks.rank)
+            outcome = with_average(outcome, learner, progress, folder, conditions, seed)
     except DoesNotFit as error:
         config = spec.config
         why = f"{error} ({config.backbone} at {config.image_size} pixels, batch size {config.batch_size})"
@@ -101,7 +106,7 @@ def leave(
     if learner is not None:
         compiled = learner.compiling.forward.compiled
         learner.close()
-        learner.write_best(folder, progress.best_epoch)
+        learner.write_best(folder, progress)
         costs = {"parameters": float(count_parameters(learner.model))}
         if conditions.latency and outcome.state in (TrialState.COMPLETE, TrialState.PAUSED):
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)

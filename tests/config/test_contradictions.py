@@ -169,6 +169,7 @@ def test_what_does_not_go_with_trials_on_several_devices_is_refused(tmp_path: Pa
     ("overrides", "rule"),
     [
         (["search.trainable=head", "features.fuse=4"], "use fuse: 1 with dataset.folds: 5, got 4"),
+        (["search.epoch_soup={int: [1, 3]}"], "should be 1 with dataset.folds: 5: the last training has all images"),
         (
             ["pruner=promote"],
             "promote looks at single epochs, and with dataset.folds: 5 trials are compared after each",
@@ -185,7 +186,19 @@ def test_what_does_not_go_with_trials_on_several_devices_is_refused(tmp_path: Pa
         (["dataset.limit.val_images=9"], "limit.train_images is the number of images in all folds"),
         (["task=reconstruction"], "is for the task classification; remove it"),
     ],
-    ids=["fuse", "promote", "plateau", "deadline", "devices", "simulated", "teacher", "min_epochs", "limit", "task"],
+    ids=[
+        "fuse",
+        "soup",
+        "promote",
+        "plateau",
+        "deadline",
+        "devices",
+        "simulated",
+        "teacher",
+        "min_epochs",
+        "limit",
+        "task",
+    ],
 )
 def test_what_does_not_go_with_cross_validation_is_refused(tmp_path: Path, overrides: list[str], rule: str) -> None:
     file = tmp_path / "space.yaml"
@@ -193,6 +206,17 @@ def test_what_does_not_go_with_cross_validation_is_refused(tmp_path: Path, overr
     with pytest.raises(ConfigError) as caught:
         load_sweep(file, [*overrides, "dataset.folds=5"])
     assert rule in str(caught.value)
+
+
+def test_an_optimizer_is_not_kept_beside_an_average_of_epochs(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    rule = "keep_optimizer: keeps a state that belongs to the weights of one epoch, .* average of 3; use false, or"
+    with pytest.raises(ConfigError, match=rule):
+        load_sweep(file, ["search.epoch_soup={choice: [1, 3]}", "keep_optimizer=true"])
+    assert load_sweep(file, ["search.epoch_soup=1", "keep_optimizer=true"]).keep_optimizer
+    with pytest.raises(ConfigError, match=r"search\.epoch_soup: .*got 17"):
+        load_sweep(file, ["search.epoch_soup=17"])
 
 
 def test_a_cross_validated_trial_reports_as_often_as_it_has_folds(tmp_path: Path) -> None:

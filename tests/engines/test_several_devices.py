@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -111,6 +112,24 @@ def test_a_rank_that_is_killed_ends_its_worker_in_the_same_way_and_the_trial_goe
     ended = wait_for(engine, TrialEnded)
     assert isinstance(ended, TrialEnded)
     assert (ended.outcome.state, ended.outcome.epochs) == (TrialState.COMPLETE, 30)
+
+
+def test_all_ranks_make_the_average_of_the_best_epochs(engine: LocalEngine, tmp_path: Path) -> None:
+    wait_for(engine, WorkerReady)
+    noisy: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 0.3}, "scheduler": "constant", "batch_size": 8}
+    engine.submit([spec_of(epochs=6, epoch_soup=4, **noisy), spec_of(number=1, epochs=2)])
+    ended = wait_for(engine, TrialEnded, WorkerDied)
+    assert isinstance(ended, TrialEnded)
+    outcome = ended.outcome
+    assert outcome.soup is not None
+    assert len(outcome.averaged_epochs) > 1
+    folder = Workspace(tmp_path).study("s").trial(0)
+    assert outcome.best_epoch is not None
+    assert [path.name for path in folder.weights.iterdir()] == [folder.weights_of(outcome.best_epoch).name]
+    assert not list(folder.leading.iterdir())
+    ended = wait_for(engine, TrialEnded, WorkerDied)  # the ranks are in step still
+    assert isinstance(ended, TrialEnded)
+    assert ended.outcome.state is TrialState.COMPLETE
 
 
 def test_a_fault_of_a_network_fails_the_trial_and_the_next_one_is_trained(engine: LocalEngine) -> None:

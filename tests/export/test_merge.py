@@ -22,10 +22,10 @@ from sweeper.export.export import export_model
 from sweeper.export.export_input import ExportInput
 from sweeper.export.load import load_classifier, load_export
 from sweeper.export.merge import Contender, merged
-from sweeper.export.soup import averaged, greedy_soup, recompute_statistics
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import Ensemble
 from sweeper.modeling.registry import load_model_files
+from sweeper.training.soup import averaged, greedy_soup, recompute_statistics
 from tests.export.conftest import CLASSES, CPU, SMALL_RESNET, make_images, predicted, settled, source_of
 
 CONFIG = TrialConfig(backbone="small_resnet", image_size=8, batch_size=40)

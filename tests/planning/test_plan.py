@@ -93,6 +93,16 @@ def test_time_and_disk_follow_from_what_was_measured() -> None:
     assert costs.weights_bytes == 4 * 1000 * 4
 
 
+def test_the_epochs_that_are_averaged_take_disk_space_while_a_trial_runs() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    plain, averaged = (
+        costs_of(sweep(search={"epoch_soup": most}), [measured()], images, workers=2, free_bytes=1)
+        for most in (1, {"int": [1, 3]})
+    )
+    assert averaged.checkpoint_bytes - plain.checkpoint_bytes == 2 * 4 * 1000 * 4
+    assert averaged.weights_bytes == plain.weights_bytes
+
+
 def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
     images = Images(all=1300, train=1000, val=300)
     frozen = measured(trainable="head", views=4)

@@ -8,7 +8,7 @@ import optuna
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper.config.hyperparameters import AdamConfig, SgdConfig
+from sweeper.config.optimizer import AdamConfig, SgdConfig
 from sweeper.config.option_labels import option_labels
 from sweeper.config.space import SearchSpace
 from sweeper.search.suggest import suggest

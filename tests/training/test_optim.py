@@ -9,7 +9,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from sweeper.config.hyperparameters import CosineConfig, OptimizerConfig
+from sweeper.config.hyperparameters import CosineConfig
+from sweeper.config.optimizer import OptimizerConfig
 from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier, freeze
 from sweeper.training.optim import build_optimizer, layer_scales

@@ -11,7 +11,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, UnfreezingConfig
+from sweeper.config.hyperparameters import UnfreezingConfig
+from sweeper.config.optimizer import AdamConfig, OptimizerConfig
 from sweeper.modeling.classifier import Classifier, freeze
 from sweeper.results import TrialStart
 from sweeper.training.optim import build_optimizer

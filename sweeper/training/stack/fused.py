@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sweeper.config.hyperparameters import AdamConfig, SgdConfig, TrialConfig
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.optimizer import AdamConfig, SgdConfig
 from sweeper.data.batches import Batch
 from sweeper.errors import TrialError
 from sweeper.modeling.classifier import Classifier
@@ -94,7 +95,7 @@ class Together(Conditions):
 def stack_key(config: TrialConfig) -> Hashable | None:
     """Return what trials on features must have in common to be trained at once; None for one that cannot be."""
     optimizer = config.optimizer
-    if config.ema:
+    if config.ema or config.epoch_soup > 1:
         return None
     match optimizer:
         case AdamConfig():

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from sweeper.config.hyperparameters import AdamConfig, OptimizerConfig, SgdConfig
+from sweeper.config.optimizer import AdamConfig, OptimizerConfig, SgdConfig
 from sweeper.data.transfer import to_device
 
 Rates = npt.NDArray[np.float64]

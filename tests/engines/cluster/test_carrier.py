@@ -42,7 +42,10 @@ def test_a_file_that_arrives_damaged_does_not_replace_the_one_before(shared: Sha
     assert not (tmp_path / "arrived.part").exists()
 
 
-names = st.sampled_from(["checkpoint.pt", "history.json", "outcome.json", "artifacts/weights/epoch-0001.safetensors"])
+names = st.sampled_from(
+    ["checkpoint.pt", "history.json", "outcome.json", "artifacts/weights/epoch-0001.safetensors"]
+    + [f"leading/epoch-000{epoch}.weights" for epoch in (1, 2)]
+)
 states = st.dictionaries(names, st.binary(max_size=8))
 
 
@@ -85,7 +88,7 @@ def test_an_outcome_is_written_after_all_that_it_speaks_of(
     shared: SharedCarrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, driver = TrialFolder(tmp_path / "node" / "trial-0001"), TrialFolder(tmp_path / "driver" / "trial-0001")
-    for path in (node.outcome, node.checkpoint, node.history, node.curves):
+    for path in (node.outcome, node.checkpoint, node.history, node.curves, node.leading_of(2)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
     written: list[str] = []
@@ -97,4 +100,4 @@ def test_an_outcome_is_written_after_all_that_it_speaks_of(
 
     monkeypatch.setattr("sweeper.engines.cluster.folders.receive", note)
     ReceivedFolder(driver, ()).bring(shared, *SentFolder(node).changes(shared))
-    assert written == ["curves.png", "checkpoint.pt", "history.json", "outcome.json"]
+    assert written == ["curves.png", "epoch-0002.weights", "checkpoint.pt", "history.json", "outcome.json"]

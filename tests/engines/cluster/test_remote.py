@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster import remote
-from sweeper.engines.cluster.carrier import SharedCarrier
-from sweeper.engines.cluster.folders import ReceivedFolder
+from sweeper.engines.cluster.carrier import SharedCarrier, send
+from sweeper.engines.cluster.folders import ReceivedFolder, files_of
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
 from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import TrialFolder
-from sweeper.results import TrialState
+from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
 
@@ -99,6 +100,45 @@ def test_a_trial_is_trained_once_however_often_it_is_sent_and_its_files_arrive(d
     assert not (tmp_path / "driver/trial-0000/checkpoint.pt").exists()
     assert (tmp_path / "driver/trial-0000/outcome.json").exists()
     assert not list((tmp_path / "node").rglob("trial-0000"))
+
+
+def trained(driver: Driver, folder: TrialFolder, root: Path, spec: TrialSpec, until: int) -> TrialOutcome | None:
+    """Train on a node from what the driver has, to an epoch or the end; the driver's folder then has all of it."""
+    carrier = SharedCarrier(f"file://{root}/shared", "driver")
+    there = {name: send(carrier, path) for name, path in files_of(folder)}
+    driver.send(Submit((spec,), {spec.number: there}))
+    received = ReceivedFolder(folder, there)
+    while True:
+        report = driver.next()
+        assert report.present is not None
+        received.bring(carrier, report.changed, report.present)
+        if isinstance(report.event, TrialEnded):
+            return report.event.outcome
+        assert isinstance(report.event, EpochFinished)
+        if report.event.metrics.epoch == until < spec.epochs:
+            return None
+        driver.send(Answer(spec.number, prune=False))
+
+
+def test_the_epochs_that_are_averaged_go_with_a_trial_to_another_node(plan: Plan, tmp_path: Path) -> None:
+    noisy: dict[str, Any] = {"optimizer": {"name": "sgd", "lr": 0.2}, "scheduler": "constant"}
+    spec = spec_of(epochs=5, epoch_soup=3, **noisy)
+    outcomes = []
+    for number, (name, last) in enumerate([("whole", 5), ("moved", 4), ("moved", 5)]):
+        with closing(RemoteSlot(lease_s=600)) as slot:
+            own = replace(plan, node_folder=str(tmp_path / f"node-{number}"), slot_id=str(number))
+            assert slot.open(own).refusal is None
+            driver, folder = Driver(slot), TrialFolder(tmp_path / name / "trial-0000")
+            assert isinstance(driver.next().event, WorkerReady)
+            outcomes.append(trained(driver, folder, tmp_path, spec, until=last))
+            assert bool(list(folder.leading.glob("*"))) is (last < spec.epochs)
+    whole, _, moved = outcomes
+    assert whole is not None
+    assert moved is not None
+    assert whole.soup == moved.soup is not None
+    assert whole.best_metrics == moved.best_metrics
+    kept = [(tmp_path / name / "trial-0000/artifacts/weights").iterdir() for name in ("whole", "moved")]
+    assert [path.read_bytes() for path in kept[0]] == [path.read_bytes() for path in kept[1]]
 
 
 def test_a_report_whose_answer_was_lost_comes_again_and_means_the_same(driver: Driver) -> None:

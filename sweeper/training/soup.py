@@ -1,7 +1,7 @@
-"""The mean of the weights of several trials: one network, as fast as each of them.
+"""The mean of the weights of several networks: one network, as fast as each of them.
 
-It helps where trials began at the same pretrained weights and have not left their neighbourhood
-(Wortsman et al. 2022, arXiv 2203.05482, whose greedy order is followed here).
+It helps where they have not left each other's neighbourhood: trials that began at the same pretrained weights, or
+epochs of one trial (Wortsman et al. 2022, arXiv 2203.05482, whose greedy order is followed here).
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweeper.data.batches import Batch
 from sweeper.modeling.classifier import Classifier, frozen_parts
+from sweeper.training.batch_statistics import measured_anew
 
 State = dict[str, Tensor]
 
@@ -29,15 +31,15 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.double() for tensor in tensors]).mean(0).to(tensors[0].dtype)
 
 
-def greedy_soup(count: int, accuracy: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
-    """Return which of `count` networks, numbered best first, go into the soup: each that does not lower its accuracy.
+def greedy_soup(count: int, score: Callable[[tuple[int, ...]], float]) -> tuple[int, ...]:
+    """Return which of `count` networks, numbered best first, go into the soup: each that does not lower its score.
 
-    `accuracy` is that of the soup of some of them.
+    `score` is that of the soup of some of them, the higher the better.
     """
     chosen: tuple[int, ...] = (0,)
-    best = accuracy(chosen)
+    best = score(chosen)
     for number in range(1, count):
-        found = accuracy((*chosen, number))
+        found = score((*chosen, number))
         if found >= best:
             chosen, best = (*chosen, number), found
     return chosen
@@ -54,16 +56,10 @@ def recompute_statistics(classifier: Classifier, batches: Iterable[Batch]) -> No
         batches: Of training images, without augmentation.
     """
     fixed = {module for part in frozen_parts(classifier) for module in part.modules()}
-    norms = [m for m in classifier.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m not in fixed]
+    norms = [m for m in classifier.modules() if isinstance(m, _BatchNorm) and m not in fixed]
     classifier.eval()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the plain mean over all batches
-        norm.train()
     if norms:
-        for batch in batches:
-            classifier(batch.inputs)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+        with measured_anew(norms):
+            for batch in batches:
+                classifier(batch.inputs)
     classifier.eval()
