@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sweeper.config.hyperparameters import OWN_OPTIMIZERS
+from sweeper.config.optimizer import OWN_OPTIMIZERS
 from sweeper.config.names_to_check import Named, NamesUsed
 from sweeper.config.nearest_name import meant
 
