@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sweeper.config.optimizer import OWN_OPTIMIZERS
 from sweeper.config.names_to_check import Named, NamesUsed
 from sweeper.config.nearest_name import meant
+from sweeper.config.optimizer import OWN_OPTIMIZERS
 
 ARCHITECTURE = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 OPTIMIZER = re.compile(r"^\s+name='(\w+)'", re.MULTILINE)
