@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.cluster import remote
+from sweeper.engines.cluster import lease
 from sweeper.engines.cluster.carrier import SharedCarrier
 from sweeper.engines.cluster.folders import ReceivedFolder
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
@@ -135,7 +135,7 @@ def test_a_node_with_other_versions_is_refused_by_what_differs(plan: Plan) -> No
 def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(remote, "LOOK_S", 0.05)
+    monkeypatch.setattr(lease, "LOOK_S", 0.05)
     slot = RemoteSlot(lease_s=1.0)
     assert slot.open(plan).refusal is None
     deadline = time.monotonic() + WITHIN_S
