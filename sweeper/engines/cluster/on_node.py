@@ -1,4 +1,4 @@
-"""What a node has of a study: its folder there, the search space with the paths of this node, and files that were sent."""
+"""What a node has of a study: its folder there, the search space with this node's paths, and files that were sent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import getpass
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -69,6 +68,12 @@ class StudyOnNode:
         here = {path: str(self._kept(path, shipment)) for path, shipment in submit.files.items()}
         return [_with_paths(spec, here) for spec in submit.group]
 
+    def check_images(self) -> None:
+        """Raise OtherImages where this node no longer sees the images that the study began with."""
+        from sweeper.data.image_guard import ImageGuard
+
+        ImageGuard(self.folder.images, self.sweep.dataset, self.workspace).check()
+
     def drop_trial(self, number: int) -> None:
         """Remove the folder of a trial, where there is one."""
         shutil.rmtree(self.trial(number).path, ignore_errors=True)
@@ -78,7 +83,7 @@ class StudyOnNode:
         shutil.rmtree(self.folder.path, ignore_errors=True)
 
 
-def _with_paths(spec: TrialSpec, here: Mapping[str, str]) -> TrialSpec:
+def _with_paths(spec: TrialSpec, here: dict[str, str]) -> TrialSpec:
     changes: dict[str, object] = {}
     if spec.weights in here:
         changes["weights"] = here[spec.weights]

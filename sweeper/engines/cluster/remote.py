@@ -18,7 +18,7 @@ from sweeper.engines.cluster.lease import Lease
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
 from sweeper.engines.cluster.on_node import Opened, StudyOnNode
 from sweeper.engines.local import LocalEngine
-from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied
+from sweeper.engines.protocol import EpochFinished, Event, RanksAwaited, SlotRetired, TrialEnded, WorkerDied
 from sweeper.errors import SweeperError
 
 LONGEST_LOG = 20_000  # characters of it that are sent
@@ -50,8 +50,16 @@ class RemoteSlot:
 
     def _started(self, plan: Plan) -> LocalEngine:
         """Return the worker of this slot."""
-        study = self._study
-        return LocalEngine(study.sweep, study.workspace, 1, folder=study.folder, threads=plan.threads)
+        study, self._anew = self._study, plan.spread is not None  # other nodes begin with what the driver has, too
+        return LocalEngine(
+            study.sweep,
+            study.workspace,
+            1,
+            folder=study.folder,
+            threads=plan.threads,
+            spread=plan.spread,
+            awaited=lambda port: self._report(RanksAwaited(port)),
+        )
 
     def exchange(
         self, acknowledged: int, commands: Sequence[tuple[int, Command]], wait_s: float
@@ -106,11 +114,13 @@ class RemoteSlot:
             return
         submit, self._waiting = self._waiting, None
         for spec in submit.group:
+            if self._anew:
+                self._study.drop_trial(spec.number)
             self._folders[spec.number] = SentFolder(self._study.trial(spec.number))
             self._folders[spec.number].take(self._study.carrier, submit.folders.get(spec.number, {}))
         engine.submit(self._study.with_files(submit))
 
-    def _report(self, event: Event) -> None:
+    def _report(self, event: Event | RanksAwaited) -> None:
         self._reported += 1
         report = Report(self._reported, event)
         if isinstance(event, EpochFinished | TrialEnded):
