@@ -44,8 +44,8 @@ class RemoteSlot:
                 self._study = StudyOnNode(plan)
             except (SweeperError, OSError) as error:
                 return Opened(platform.node(), str(error))
-            self._lease.renew()
             self._engine = self._started(plan)
+            self._lease.renew()  # on a busy node that took its time
         return Opened(platform.node(), None)
 
     def _started(self, plan: Plan) -> LocalEngine:
