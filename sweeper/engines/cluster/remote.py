@@ -35,6 +35,7 @@ class RemoteSlot:
         self._applied = 0
         self._waiting: Submit | None = None
         self._folders: dict[int, SentFolder] = {}
+        self._anew = False
         self._lease = Lease(lease_s, self._lock, self.close)
 
     def open(self, plan: Plan) -> Opened:
@@ -44,13 +45,14 @@ class RemoteSlot:
                 self._study = StudyOnNode(plan)
             except (SweeperError, OSError) as error:
                 return Opened(platform.node(), str(error))
+            self._anew = plan.spread is not None  # its other nodes have nothing but what the driver has
             self._engine = self._started(plan)
             self._lease.renew()  # on a busy node that took its time
         return Opened(platform.node(), None)
 
     def _started(self, plan: Plan) -> LocalEngine:
         """Return the worker of this slot."""
-        study, self._anew = self._study, plan.spread is not None  # other nodes begin with what the driver has, too
+        study = self._study
         return LocalEngine(
             study.sweep,
             study.workspace,
