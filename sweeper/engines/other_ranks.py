@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from sweeper.child_process import SIGKILL
 from sweeper.engines.distant_ranks import await_ranks
 from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT, RANK_LOST_EXIT, WorkerSetup
-from sweeper.engines.rank_process import END_S, RankFailed, RankProcess, RankSetup
+from sweeper.engines.rank_process import END_S, Meeting, RankFailed, RankProcess, RankSetup
 from sweeper.engines.reason import print_reason
 from sweeper.errors import RankLost
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
@@ -28,7 +28,7 @@ from sweeper.results import TrialOutcome, TrialSpec, TrialState
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.training.ranks import Meeting, Ranks
+    from sweeper.training.ranks import Ranks
 
 GRACE_S = 5.0
 """After another rank has failed, a worker has this long to end the trial by itself, with its own account of it."""
@@ -78,7 +78,7 @@ class OtherRanks:
             self._start()
 
     def _start(self) -> None:
-        from sweeper.training.ranks import LOOPBACK, Meeting, join, new_store
+        from sweeper.training.ranks import LOOPBACK, join, new_store
 
         spread = self._setup.spread
         address = spread.address if spread else LOOPBACK

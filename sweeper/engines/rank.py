@@ -50,7 +50,7 @@ def rank_main(connection: Connection, worker: int) -> None:
     spread = setup.worker.spread
     address = spread.address if spread else LOOPBACK
     try:
-        store = store_at(setup.meeting)
+        store = store_at(setup.meeting.host, setup.meeting.port)
         ranks = join(setup.rank, sweep.devices_per_trial, resources.device, store, address)
     except RankLost as error:
         _leave(error)

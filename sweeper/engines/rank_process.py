@@ -10,15 +10,20 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweeper.engines.protocol import WorkerSetup
 
-if TYPE_CHECKING:
-    from sweeper.training.ranks import Meeting
-
 END_S = 2.0
 """A process that is to end has this long to do so."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where ranks find each other: the store that the first one keeps, on its machine."""
+
+    host: str
+    port: int
 
 
 @dataclass(frozen=True)

@@ -158,14 +158,6 @@ class Ranks:
 ALONE = Ranks()
 
 
-@dataclass(frozen=True)
-class Meeting:
-    """Where ranks find each other: the store that the first one keeps, on its machine."""
-
-    host: str
-    port: int
-
-
 def new_store(host: str = LOOPBACK) -> TCPStore:
     """Return where ranks find each other: it listens on a free port of this machine, whose address `host` is.
 
@@ -175,10 +167,10 @@ def new_store(host: str = LOOPBACK) -> TCPStore:
         return TCPStore(host, 0, is_master=True, wait_for_workers=False)
 
 
-def store_at(meeting: Meeting) -> TCPStore:
-    """Return the store that the first rank keeps. Raises RankLost."""
+def store_at(host: str, port: int) -> TCPStore:
+    """Return the store that the first rank keeps on its machine. Raises RankLost."""
     with _lost_ranks_told():
-        return TCPStore(meeting.host, meeting.port, is_master=False)
+        return TCPStore(host, port, is_master=False)
 
 
 def join(rank: int, count: int, device: torch.device, store: Store, address: str = LOOPBACK) -> Ranks:
