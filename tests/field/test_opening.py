@@ -92,7 +92,7 @@ def test_workers_are_shown_as_they_will_be(tmp_path: Path, device: str, workers:
 def test_it_is_said_where_in_a_cluster_the_devices_of_a_trial_may_be(
     tmp_path: Path, engine: dict[str, Any], said: str
 ) -> None:
-    of_ray = {"engine": {"name": "ray", **engine}, "devices_per_trial": 4}
+    of_ray: dict[str, Any] = {"engine": {"name": "ray", **engine}, "devices_per_trial": 4}
     (told,) = facts(opened(tmp_path, {"a": 10, "b": 10}, SEARCH, **of_ray))["device"]
     assert "each with 1 CPUs and 4 GPUs where there are any" in told
     assert said in told
