@@ -41,13 +41,13 @@ LEAD, OTHER = (Spread(first, 1, HERE, HERE, KEY) for first in (0, 1))
 class Slot:
     """The driver's end of a slot on two nodes, which does no more than a test asks for."""
 
-    def __init__(self, plan: Plan, root: Path):
+    def __init__(self, plan: Plan, root: Path, lead: Spread = LEAD, other: Spread = OTHER):
         self.worker, self.ranks = RemoteSlot(lease_s=600), RemoteRanks(lease_s=600)
         self._sent: dict[object, list[tuple[int, Command]]] = {self.worker: [], self.ranks: []}
         self._acknowledged = 0
-        nodes = [replace(plan, slot_id=name, node_folder=str(root / name), spread=OTHER) for name in ("one", "two")]
-        assert self.ranks.open(nodes[1], OTHER).refusal is None
-        assert self.worker.open(replace(nodes[0], spread=LEAD)).refusal is None
+        first, second = (replace(plan, slot_id=name, node_folder=str(root / name)) for name in ("one", "two"))
+        assert self.ranks.open(second, other).refusal is None
+        assert self.worker.open(replace(first, spread=lead)).refusal is None
 
     def send(self, to: RemoteSlot | RemoteRanks, command: Command) -> None:
         sent = self._sent[to]
@@ -81,16 +81,15 @@ class Slot:
         self.ranks.close()
 
 
-@pytest.fixture
-def slot(tmp_path: Path) -> Iterator[Slot]:
+def planned(tmp_path: Path, devices: int) -> Plan:
     content = {
         "study": "s",
         "dataset": {"path": str(write_split_folders(tmp_path / "images"))},
         "search": {"backbone": "test_resnet"},
         "device": "cpu",
-        "devices_per_trial": 2,
+        "devices_per_trial": devices,
     }
-    plan = Plan(
+    return Plan(
         sweep=SweepConfig.model_validate(content).model_dump_json(by_alias=True),
         study="s",
         slot_id="",
@@ -101,7 +100,11 @@ def slot(tmp_path: Path) -> Iterator[Slot]:
         versions=Versions.here(),
         shared=f"file://{tmp_path}/shared",
     )
-    with closing(Slot(plan, tmp_path)) as slot:
+
+
+@pytest.fixture
+def slot(tmp_path: Path) -> Iterator[Slot]:
+    with closing(Slot(planned(tmp_path, 2), tmp_path)) as slot:
         slot.next(WorkerReady)
         yield slot
 
@@ -173,6 +176,23 @@ def test_a_trial_that_fails_leaves_both_nodes_ready_for_the_next(slot: Slot) -> 
     assert failed.outcome.state is TrialState.FAILED
     slot.submit(Submit((spec_of(number=1, epochs=1),), {1: {}}))
     slot.next(EpochFinished)
+
+
+def test_a_node_that_is_gone_is_nobodys_fault_where_the_worker_has_further_devices_beside_it(tmp_path: Path) -> None:
+    lead, other = Spread(0, 2, HERE, HERE, KEY), Spread(2, 1, HERE, HERE, KEY)
+    with closing(Slot(planned(tmp_path, 3), tmp_path, lead, other)) as slot:
+        slot.next(WorkerReady)
+        slot.submit(Submit((spec_of(epochs=30),), {0: {}}))
+        slot.next(EpochFinished)
+        slot.go_on()
+        ranks = processes(PROCESS_NAME)
+        assert len(ranks) == 2
+        for relay in slot.ranks._relays:
+            relay.stop()
+        died = slot.next(WorkerDied)
+        assert died == WorkerDied(0, "the machine of device 3 of the trial is gone", blameless=True)
+        for rank in ranks:
+            rank.wait(10)
 
 
 def test_ranks_that_do_not_call_are_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
