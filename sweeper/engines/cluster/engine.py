@@ -126,7 +126,7 @@ class RayEngine:
         if waits and not self._told_of_waiting:
             logger.warning(
                 "a trial wants %d devices, and the Ray cluster has room for %d of them (%s): waiting for nodes to "
-                "join; to go on without, end this and set devices_per_trial",
+                "join; to go on without, end this and set devices_per_trial to fewer",
                 share.devices,
                 sum(share.parts(node) for node in nodes),
                 described(nodes),
