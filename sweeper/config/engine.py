@@ -29,6 +29,11 @@ class RayConfig(Frozen):
         description="GPUs that each trial gets; 0.5 lets two share one. By default devices_per_trial where the "
         "cluster has any.",
     )
+    spread: bool = Field(
+        True,
+        description="Whether a trial with devices_per_trial above 1 may be on several nodes, where no single one of "
+        "them has room for all of it. A node that has room for whole trials takes whole trials alone.",
+    )
     shared: Annotated[str | None, Field(min_length=1)] = Field(
         None,
         description="A folder that all nodes see, or an address such as `s3://bucket/folder`, through which "

@@ -225,8 +225,8 @@ class SweepConfig(Frozen):
     )
     devices_per_trial: Annotated[Whole, Field(ge=1, le=64)] = Field(
         1,
-        description="Train each trial on several devices of one machine, by data parallelism: each batch is split "
-        "between them. On a CPU, between processes.",
+        description="Train each trial on several devices of one machine, or of several nodes of a Ray cluster, by data "
+        "parallelism: each batch is split between them. On a CPU, between processes.",
     )
     compile: Compile = Field(
         False,

@@ -23,16 +23,20 @@ from sweeper.engines.packing import Packing
 from sweeper.engines.protocol import (
     CANNOT_START_EXIT,
     OUT_OF_MEMORY_EXIT,
+    RANK_LOST_EXIT,
     DevicesSeen,
     DiskTrouble,
     EpochFinished,
     Event,
+    RanksAwaited,
     SlotRetired,
+    Spread,
     TrialEnded,
     WorkerDied,
     WorkerReady,
     WorkerSetup,
 )
+from sweeper.engines.reason import last_line
 from sweeper.engines.worker import worker_main
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
@@ -75,6 +79,8 @@ class LocalEngine:
         folder: Where the folders of the trials lie, by default that of the study.
         threads: Threads of each worker, by default its share of the cores.
         oom_kills: The kernel's count of processes it has killed for memory.
+        spread: Where the devices of a trial are, if not all on this machine.
+        awaited: Gets the port at which a worker waits for those on other machines.
     """
 
     def __init__(
@@ -86,6 +92,8 @@ class LocalEngine:
         folder: StudyFolder | None = None,
         threads: int | None = None,
         oom_kills: Callable[[], int | None] = count_oom_kills,
+        spread: Spread | None = None,
+        awaited: Callable[[int], None] = lambda _: None,
     ):
         self._sweep = sweep
         self._workspace = workspace
@@ -93,6 +101,7 @@ class LocalEngine:
         most = min(os.cpu_count() or 1, MOST_WORKERS) if workers == "auto" else workers or 1
         self._threads = threads or share_of_cores(most)
         self._workers = workers
+        self._spread, self._awaited = spread, awaited
         self._packing = None
         if not isinstance(workers, int):
             self._packing = Packing(most) if workers == "auto" else Packing(MOST_WORKERS, each=1)
@@ -112,6 +121,7 @@ class LocalEngine:
             threads=self._threads,
             device=device,
             workers=None if self._workers == "auto" else self._workers or 1,
+            spread=self._spread,
         )
         log = self._folder.worker_logs / f"worker-{number}.log"
         process = start_prepared(worker_main, (theirs, setup, log), f"sweeper-worker-{number}")
@@ -159,9 +169,13 @@ class LocalEngine:
 
     def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: DevicesSeen | WorkerReady | EpochFinished | TrialEnded | DiskTrouble = slot.connection.recv()
+            event: DevicesSeen | RanksAwaited | WorkerReady | EpochFinished | TrialEnded | DiskTrouble
+            event = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(slot)
+        if isinstance(event, RanksAwaited):
+            self._awaited(event.port)
+            return []
         if isinstance(event, DevicesSeen):
             if self._packing is not None:
                 self._packing.devices_seen(event.count)
@@ -219,7 +233,9 @@ class LocalEngine:
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -SIGKILL and self._kernel_has_killed())
         for_memory = for_memory and not slot.given_up
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
-        died: list[Event] = [WorkerDied(number, reason, for_memory) for number in (slot.numbers or (None,))]
+        blameless = exitcode == RANK_LOST_EXIT and not slot.given_up
+        numbers = slot.numbers or (None,)
+        died: list[Event] = [WorkerDied(number, reason, for_memory, blameless) for number in numbers]
         if self._too_many:
             self._slots.remove(slot)
             return died
@@ -285,7 +301,7 @@ def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -
     """Say in words how a process ended: the signal, or the last line it printed."""
     if exitcode == OUT_OF_MEMORY_EXIT:
         return "its worker was refused memory and could not go on"
-    if exitcode == CANNOT_START_EXIT:
+    if exitcode in (CANNOT_START_EXIT, RANK_LOST_EXIT):
         return last_line(log)
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
@@ -295,8 +311,3 @@ def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -
         return f"its worker was killed by {name}{hint}"
     said = last_line(log)
     return f"its worker ended with exit code {exitcode}{said and ': '}{said}"
-
-
-def last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    return lines[-1] if lines else ""

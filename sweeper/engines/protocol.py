@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from sweeper.engines.packing import DeviceRoom
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the devices of a trial are spread over machines, as one of these sees it.
+
+    Attributes:
+        first: The rank of the first device that is here.
+        here: How many are here; their ranks follow each other.
+        address: Of this machine, where the others reach it.
+        meeting: Address of the machine of rank 0, the worker's.
+        key: By which the machines of a slot know each other.
+    """
+
+    first: int
+    here: int
+    address: str
+    meeting: str
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -23,6 +42,8 @@ class WorkerSetup:
     """Which of the devices, where the search space names none by its number."""
     workers: int | None = None
     """How many there are; None for as many as fit in memory."""
+    spread: Spread | None = None
+    """Where the devices of a trial are, if not all on this machine."""
 
 
 CANNOT_START_EXIT = 76
@@ -30,6 +51,16 @@ CANNOT_START_EXIT = 76
 
 OUT_OF_MEMORY_EXIT = 77
 """Exit code of a worker that was refused memory and is of no more use after it."""
+
+RANK_LOST_EXIT = 78
+"""Exit code of a process that trained a trial together with one that is gone or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class RanksAwaited:
+    """A worker waits at a port for the ranks of its trials on other machines."""
+
+    port: int
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import os
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sweeper.child_process import behave_as_child
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import log_without_credentials
-from sweeper.engines.other_ranks import RankFailed, RankSetup
-from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT
+from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT, RANK_LOST_EXIT
+from sweeper.engines.rank_process import RankFailed, RankSetup
 from sweeper.engines.reason import print_reason
 from sweeper.engines.resources import Resources
 from sweeper.errors import DeviceError, RankLost
@@ -29,8 +29,12 @@ PROCESS_NAME = b"sweeper-rank"
 
 
 def rank_main(connection: Connection, worker: int) -> None:
-    """Train what the worker trains, until it says to end or is gone; `worker` is the number of its process."""
-    from sweeper.training.ranks import join, store_at
+    """Train what the worker trains, until it says to end or is gone.
+
+    `worker` is the number of the process that has started this one: the worker's, or on another machine than the
+    worker's the one that stands for it there.
+    """
+    from sweeper.training.ranks import LOOPBACK, join, store_at
 
     behave_as_child(PROCESS_NAME)
     if os.getppid() != worker:
@@ -43,7 +47,13 @@ def rank_main(connection: Connection, worker: int) -> None:
     except DeviceError as error:
         print_reason(str(error))
         sys.exit(CANNOT_START_EXIT)
-    ranks = join(setup.rank, sweep.devices_per_trial, resources.device, store_at(setup.port))
+    spread = setup.worker.spread
+    address = spread.address if spread else LOOPBACK
+    try:
+        store = store_at(setup.meeting.host, setup.meeting.port)
+        ranks = join(setup.rank, sweep.devices_per_trial, resources.device, store, address)
+    except RankLost as error:
+        _leave(error)
     folder = StudyFolder(Path(setup.worker.folder))
     while (spec := connection.recv()) is not None:
         if (failed := _train(spec, folder, resources, ranks)) is not None:
@@ -57,14 +67,19 @@ def _train(spec: TrialSpec, folder: StudyFolder, resources: Resources, ranks: Ra
     try:
         outcome = train(spec, folder.trial(spec.number), resources.conditions(spec, ranks), lambda _: False)
     except RankLost as error:
-        print_reason(str(error))
-        os._exit(OUT_OF_MEMORY_EXIT if error.for_memory else 1)  # leaving the others in order may take forever
+        _leave(error)
     except Exception as error:
         logger.exception("trial %d failed on device %d of it", spec.number, ranks.rank + 1)
         return RankFailed(f"{type(error).__name__}: {error}", for_memory=False)
     if outcome.state is TrialState.FAILED or not outcome.feasible:
         return RankFailed(outcome.reason or "it failed", for_memory=not outcome.feasible)
     return None
+
+
+def _leave(error: RankLost) -> NoReturn:
+    """End at once: leaving the others in order may take forever."""
+    print_reason(str(error))
+    os._exit(OUT_OF_MEMORY_EXIT if error.for_memory else RANK_LOST_EXIT)
 
 
 if __name__ == "__main__":

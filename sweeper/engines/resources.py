@@ -43,7 +43,8 @@ def places(sweep: SweepConfig) -> int:
 class Resources:
     """Keeps the device, images and frozen backbones of recent trials between trials.
 
-    With `devices_per_trial` this is the process of one of a trial's devices, its `rank`. Raises DeviceError where the
+    With `devices_per_trial` this is the process of one of a trial's devices, its `rank`; they may be on several
+    machines. Raises DeviceError where the
     device is not there or cannot train.
     """
 
@@ -62,14 +63,16 @@ class Resources:
         self.sweep = sweep
         self._workspace = Workspace(Path(setup.root))
         self._latency = any(goal.metric == "latency_ms" for goal in self.sweep.goals)
-        many = sweep.devices_per_trial
+        spread = setup.spread
+        first, many = (spread.first, spread.here) if spread else (0, sweep.devices_per_trial)
         if setup.threads or many > 1:
             torch.set_num_threads(max(1, (setup.threads or torch.get_num_threads()) // many))
-        self._shares_device = setup.workers is None or setup.workers > places(sweep) or many > 1
-        self.device = open_device(sweep.device, setup.device * many + rank)
+        self._shares_device = setup.workers is None or setup.workers > places(sweep) or sweep.devices_per_trial > 1
+        self.device = open_device(sweep.device, setup.device * many + rank - first)
         if self.device.type != "cpu" and devices_like(sweep.device) < many:
             there = f"{devices_like(sweep.device)} of {self.device.type}"
-            raise DeviceError(f"devices_per_trial: {many} asks for more devices than there are here, {there}")
+            asked = f"devices_per_trial: {sweep.devices_per_trial}"
+            raise DeviceError(f"{asked} asks for more devices than there are here, {there}")
         load_model_files(sweep.model_files)
         require_working(self.device)
         self._data: LRUCache[tuple[int, Part], TrialData] = LRUCache(KEPT_IMAGE_SETS)

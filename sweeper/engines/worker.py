@@ -22,6 +22,7 @@ from sweeper.engines.protocol import (
     DiskTrouble,
     EpochFinished,
     ImagesChanged,
+    RanksAwaited,
     TrialEnded,
     WorkerReady,
     WorkerSetup,
@@ -80,7 +81,9 @@ class Worker:
         sweep = SweepConfig.model_validate_json(setup.sweep)
         connection.send(DevicesSeen(places(sweep)))  # before this one proves to be of no use
         self._resources = Resources(sweep, setup)
-        self._others = OtherRanks(setup, sweep.devices_per_trial, self._resources.device)
+        self._others = OtherRanks(
+            setup, sweep.devices_per_trial, self._resources.device, lambda port: connection.send(RanksAwaited(port))
+        )
         connection.send(WorkerReady(self._resources.room()))
 
     def run(self, group: Sequence[TrialSpec]) -> None:

@@ -156,7 +156,7 @@ def _depth(sweep: SweepConfig, files: FileFacts) -> Iterator[tuple[str, str]]:
 def _device(sweep: SweepConfig, workers: str | None) -> str:
     """Say where trials run, as far as that is known before the first worker answers."""
     if isinstance(sweep.engine, RayConfig):
-        return _cluster(sweep.engine, sweep.device, workers)
+        return _cluster(sweep, sweep.engine, workers)
     match workers, sweep.device:
         case "auto", _:
             number = "as many workers as fit in memory, found out while trials run"
@@ -169,12 +169,17 @@ def _device(sweep: SweepConfig, workers: str | None) -> str:
     return f"{sweep.device}; {number}"
 
 
-def _cluster(engine: RayConfig, device: str, workers: str | None) -> str:
+def _cluster(sweep: SweepConfig, engine: RayConfig, workers: str | None) -> str:
+    many = sweep.devices_per_trial
     most = f"at most {workers}" if workers not in (None, "auto") else "as many as have room"
-    gpus = "a GPU where there is one" if engine.gpus_per_trial is None else f"{engine.gpus_per_trial:g} GPUs"
+    gpus = "a GPU where there is one" if many == 1 else f"{many} GPUs where there are any"
+    gpus = gpus if engine.gpus_per_trial is None else f"{engine.gpus_per_trial:g} GPUs"
     way = f"through {hide_credentials(engine.shared)}" if engine.shared else "through Ray"
     share = f"{engine.cpus_per_trial:g} CPUs and {gpus}"
-    return f"{device}, on the Ray cluster at {engine.address}; workers: {most}, each with {share}; files travel {way}"
+    several = ", or of several where no node has room for all (engine.spread)" if engine.spread else ""
+    devices = f"; each trial on {many} devices of one node{several}" if many > 1 else ""
+    where = f"{sweep.device}, on the Ray cluster at {engine.address}"
+    return f"{where}; workers: {most}, each with {share}{devices}; files travel {way}"
 
 
 def _steps(sweep: SweepConfig, images: int) -> str:

@@ -8,6 +8,7 @@ told otherwise, with three checkpoints.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +23,7 @@ from sweeper.training.checkpoint import read_leading
 from sweeper.training.conditions import Conditions
 from sweeper.training.learner import Learner
 from sweeper.training.progress import Progress
+from sweeper.training.ranks import Ranks
 from sweeper.training.soup import averaged, greedy_soup
 from sweeper.training.task import Validation
 
@@ -97,10 +99,7 @@ def with_average(
     if progress.best_epoch is None or progress.best_value is None:
         return outcome
     started = time.perf_counter()
-    try:
-        states = [read_leading(folder.leading_of(epoch)) for epoch in progress.leading]
-    except Damaged as error:
-        raise TrialError(f"{error}; check the disk, and train the configuration again") from error
+    states = _read_states(folder, progress.leading, conditions.ranks)
     chosen, found = EpochMerger(learner, conditions, progress.epochs, progress.best_value, states, seed).merge()
     soup = EpochSoup(epochs=tuple(progress.leading[place] for place in chosen), best_epoch_value=progress.best_value)
     changed = {"soup": soup, "seconds": outcome.seconds + time.perf_counter() - started}
@@ -115,3 +114,17 @@ def with_average(
     changed |= {"best_value": found.metrics[conditions.objective.metric]}
     changed |= {"best_metrics": outcome.best_metrics | found.metrics}
     return outcome.model_copy(update=changed)
+
+
+def _read_states(folder: TrialFolder, epochs: Sequence[int], ranks: Ranks) -> list[dict[str, Tensor]]:
+    """Return the weights of epochs, which the first rank alone has written, on every rank. Raises TrialError, RankLost."""
+    found: list[dict[str, Tensor]] | str = []
+    if ranks.first:
+        try:
+            found = [read_leading(folder.leading_of(epoch)) for epoch in epochs]
+        except Damaged as error:
+            found = str(error)
+    found = ranks.agree(found)
+    if isinstance(found, str):
+        raise TrialError(f"{found}; check the disk, and train the configuration again")
+    return found

@@ -12,28 +12,29 @@ each backward pass, and a batch that is cut to fit in memory has several passes 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import psutil
 import torch
 import torch.distributed as dist
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from sweeper.errors import RankLost
+from sweeper.errors import RankLost, TrialError
 
 T = TypeVar("T")
 Module = TypeVar("Module", bound=nn.Module)
 
-HOST = "127.0.0.1"
-LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
+LOOPBACK = "127.0.0.1"
 PATIENCE = timedelta(days=7)
 """Long, since a process that starts ranks watches them and ends those that wait for one that is gone."""
+PATIENCE_BETWEEN_MACHINES = timedelta(hours=1)
+"""With an exchange of tensors, for a rank that is there and stands still; it may have features to compute before."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,12 @@ class Ranks:
             dist.broadcast_object_list(told, src=0, group=self.agreeing, device=torch.device("cpu"))
         return told[0]  # type: ignore[no-any-return]
 
+    def require_same(self, value: object, what: str) -> None:
+        """Raise TrialError on a rank whose value is another than the first one's; all ranks must ask."""
+        first = self.agree(value)
+        if first != value:
+            raise TrialError(f"{what} should be that of the trial's first device, {first}, got {value}")
+
     def first_before_others(self, work: Callable[[], T]) -> T:
         """Return what work gives on this rank; the others begin when the first one is done."""
         if self.first:
@@ -151,24 +158,50 @@ class Ranks:
 ALONE = Ranks()
 
 
-def new_store() -> TCPStore:
-    """Return where the ranks of this machine find each other: it listens on the loopback device, on a free port."""
-    return TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+def new_store(host: str = LOOPBACK) -> TCPStore:
+    """Return where ranks find each other: it listens on a free port of this machine, whose address `host` is.
 
-
-def store_at(port: int) -> TCPStore:
-    """Return the store that listens on a port of this machine."""
-    return TCPStore(HOST, port, is_master=False)
-
-
-def join(rank: int, count: int, device: torch.device, store: Store) -> Ranks:
-    """Join the other ranks; returns when all are there. NCCL carries tensors between GPUs, Gloo all the rest."""
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", LOOPBACK)  # else it asks for the address of this machine's name
+    Raises RankLost where that is not its address.
+    """
     with _lost_ranks_told():
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
+        return TCPStore(host, 0, is_master=True, wait_for_workers=False)
+
+
+def store_at(host: str, port: int) -> TCPStore:
+    """Return the store that the first rank keeps on its machine. Raises RankLost."""
+    with _lost_ranks_told():
+        return TCPStore(host, port, is_master=False)
+
+
+def join(rank: int, count: int, device: torch.device, store: Store, address: str = LOOPBACK) -> Ranks:
+    """Join the other ranks; returns when all are there. NCCL carries tensors between GPUs, Gloo all the rest.
+
+    `address` is that of this machine, where the others reach it. Raises RankLost.
+    """
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    _talk_at(address)
+    patience = PATIENCE if address == LOOPBACK else PATIENCE_BETWEEN_MACHINES
+    with _lost_ranks_told():
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=patience)
         agreeing: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
     return Ranks(rank, count, agreeing)
+
+
+def _talk_at(address: str) -> None:
+    """Let Gloo, and NCCL between machines, use the network that this address belongs to, unless the user has chosen.
+
+    Gloo would ask for the address of this machine's name, and NCCL takes the first network that it finds.
+    """
+    found = {name: [each.address for each in of] for name, of in psutil.net_if_addrs().items()}
+    if (name := interface_of(address, found)) is not None:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+        if address != LOOPBACK:
+            os.environ.setdefault("NCCL_SOCKET_IFNAME", name)
+
+
+def interface_of(address: str, interfaces: Mapping[str, Iterable[str]]) -> str | None:
+    """Return the interface that has an address, by the addresses of each; None where none has it."""
+    return next((name for name, addresses in interfaces.items() if address in addresses), None)
 
 
 def leave_ranks() -> None:

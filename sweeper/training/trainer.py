@@ -63,6 +63,7 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
         state = None  # as large as network and optimizer together
+        ranks.require_same(progress.epochs, "the number of epochs in the checkpoint")
         pruned = _train_epochs(spec, learner, progress, folder, conditions, on_epoch)
         outcome = progress.outcome(TrialState.PRUNED if pruned else _state(spec, progress, conditions.patience))
         if outcome.state is TrialState.COMPLETE and progress.leading:

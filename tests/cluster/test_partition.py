@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from tests.cluster.conftest import FAST, OURS, PATIENCE_S, await_that, workers
+from sweeper.engines.rank import PROCESS_NAME
+from tests.cluster.conftest import FAST, OURS, PATIENCE_S, await_that, named, workers
 from tests.functional.chaos import Sandbox, check, end_group
 
 pytestmark = [
@@ -87,22 +89,62 @@ def heal() -> None:
             pass
 
 
+def join_here() -> None:
+    """Let a node with room for one device join the cluster, on this side of the network."""
+    ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={HERE}", "--num-cpus=1")
+
+
+def sandbox_on(root: Path, node_folder: Path, **changes: Any) -> Sandbox:
+    engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HERE}:{PORT}"}
+    sandbox = Sandbox.make(root, **{**LONG, **changes, "engine": {**engine, **changes.get("engine", {})}})
+    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **ENVIRONMENT}
+    return sandbox
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def test_a_node_behind_a_cut_ends_its_worker_itself_and_its_trial_goes_on_elsewhere(
     divided: None, tmp_path: Path, node_folder: Path
 ) -> None:
     whole = Sandbox.make(tmp_path / "whole", **LONG)
     assert whole.run() == 0, whole.said()
-    engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HERE}:{PORT}"}
-    sandbox = Sandbox.make(tmp_path / "cut", engine=engine, **LONG)
-    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **ENVIRONMENT}
+    sandbox = sandbox_on(tmp_path / "cut", node_folder)
     process = sandbox.start()
     try:
         await_that(lambda: sandbox.said().count(" epoch ") >= 3, sandbox)
         (old,) = workers()
         seen = sandbox.epochs_on_disk()
         cut()
-        ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={HERE}", "--num-cpus=1")
-        await_that(lambda: not old.is_running() or old.status() == psutil.STATUS_ZOMBIE, sandbox, PATIENCE_S)
+        join_here()
+        await_that(lambda: gone(old), sandbox, PATIENCE_S)
+        await_that(lambda: sandbox.said().count("trial 0 started") == 2, sandbox)
+        heal()
+        assert process.wait(240) == 0, sandbox.said()
+    finally:
+        end_group(process)
+    check(sandbox, whole, seen)
+
+
+def test_a_trial_on_both_sides_of_a_cut_ends_on_both_and_goes_on_on_one(
+    divided: None, tmp_path: Path, node_folder: Path
+) -> None:
+    """The two nodes have networks of their own: gradients and calls go from one address to the other."""
+    many = {"devices_per_trial": 2}
+    whole = Sandbox.make(tmp_path / "whole", **LONG, **many)
+    assert whole.run() == 0, whole.said()
+    join_here()
+    sandbox = sandbox_on(tmp_path / "cut", node_folder, **many, engine={"cpus_per_trial": 2})
+    process = sandbox.start()
+    try:
+        await_that(lambda: sandbox.said().count(" epoch ") >= 3, sandbox)
+        trained = [*workers(), *named(PROCESS_NAME.decode())]
+        assert len(trained) == 2
+        seen = sandbox.epochs_on_disk()
+        cut()
+        await_that(lambda: all(map(gone, trained)), sandbox, 3 * PATIENCE_S)
+        join_here()
         await_that(lambda: sandbox.said().count("trial 0 started") == 2, sandbox)
         heal()
         assert process.wait(240) == 0, sandbox.said()

@@ -82,6 +82,22 @@ def test_workers_are_shown_as_they_will_be(tmp_path: Path, device: str, workers:
     assert told["device"] == [WORKERS[device, workers]]
 
 
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        ({}, "each trial on 4 devices of one node, or of several where no node has room for all (engine.spread)"),
+        ({"spread": False}, "each trial on 4 devices of one node; files"),
+    ],
+)
+def test_it_is_said_where_in_a_cluster_the_devices_of_a_trial_may_be(
+    tmp_path: Path, engine: dict[str, Any], said: str
+) -> None:
+    of_ray: dict[str, Any] = {"engine": {"name": "ray", **engine}, "devices_per_trial": 4}
+    (told,) = facts(opened(tmp_path, {"a": 10, "b": 10}, SEARCH, **of_ray))["device"]
+    assert "each with 1 CPUs and 4 GPUs where there are any" in told
+    assert said in told
+
+
 def test_a_sound_study_is_begun_without_a_warning(tmp_path: Path) -> None:
     assert opened(tmp_path, LARGE, SEARCH, dataset={"val_fraction": 0.2}).warnings == ()
     given = {f"{split}/{name}": 60 for split in ("train", "val") for name in "ab"}

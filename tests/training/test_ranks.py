@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sweeper.data.batches import Batch
-from sweeper.errors import RankLost
+from sweeper.errors import RankLost, TrialError
 from sweeper.training.gradients import to_the_end
 from sweeper.training.micro_batch import MicroBatches, parts
-from sweeper.training.ranks import ALONE, Ranks
+from sweeper.training.ranks import ALONE, Ranks, interface_of
 from sweeper.training.trainer import epoch_seed
 
 CPU = torch.device("cpu")
@@ -81,3 +81,21 @@ def test_a_rank_that_others_wait_for_does_not_repeat_a_step_that_does_not_fit() 
 def test_dropout_differs_between_ranks_and_not_for_the_first() -> None:
     assert epoch_seed(5, 1) == epoch_seed(5, 1, 0)
     assert len({epoch_seed(5, 1, rank) for rank in range(4)}) == 4
+
+
+def test_ranks_talk_over_the_network_that_the_address_of_their_machine_belongs_to() -> None:
+    networks = {"lo": ["127.0.0.1", "::1"], "eth0": ["10.0.0.7", "fe80::1"], "eth1": ["192.168.1.7"]}
+    assert interface_of("127.0.0.1", networks) == "lo"
+    assert interface_of("192.168.1.7", networks) == "eth1"
+    assert interface_of("172.16.0.1", networks) is None  # as behind a translation of addresses
+
+
+def test_a_rank_that_stands_elsewhere_than_the_first_ends_before_it_trains() -> None:
+    ALONE.require_same(3, "epoch")
+
+    class Behind(Ranks):
+        def agree(self, value: object) -> object:  # type: ignore[override]
+            return 2
+
+    with pytest.raises(TrialError, match="epoch should be that of the trial's first device, 2, got 3"):
+        Behind(1, 2).require_same(3, "epoch")

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 import queue
+import secrets
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address
+from sweeper.engines.cluster.actors import start_actors
 from sweeper.engines.cluster.carrier import Shipment, carrier, send
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, GiveUp, Plan, Submit
 from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
+from sweeper.engines.cluster.places import Place, Share, free_places
 from sweeper.engines.cluster.slot import Slot
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import Event, SlotRetired, Spread, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
+
+logger = logging.getLogger(__name__)
 
 LOOK_S = 2.0  # between two looks at which nodes there are
 LEASE = 2 / 3
 """Of the patience with a silent node, after which it ends its worker itself: well before its trials start elsewhere."""
 MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
-Happening = tuple[Slot, Event | None, str, bool]
-"""What a slot reports, or None when it has ended, with the reason and whether its node may get another one."""
+Happening = tuple[Slot, Event | None, Node, str, bool]
+"""What a slot reports, or None when it has ended: then of which node, why, and whether that may get another one."""
 
 
 class RayEngine:
@@ -75,16 +81,27 @@ class RayEngine:
         self._next_look = 0.0
         self._carrier = carrier(config.shared, self._token)
         nodes = nodes_alive()
-        self._gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
+        gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
+        self._share = Share(config.cpus_per_trial, gpus, sweep.devices_per_trial)
+        self._spread = config.spread and sweep.devices_per_trial > 1
+        self._told_of_waiting = False
         self._require_room(nodes)
         self._follow_cluster()
 
     def _require_room(self, nodes: Sequence[Node]) -> None:
-        if not any(node.slots(self._config.cpus_per_trial, self._gpus) for node in nodes):
-            raise StudyError(
-                f"no node of the Ray cluster has room for a trial with {self._config.cpus_per_trial:g} CPUs and "
-                f"{self._gpus:g} GPUs; it has {described(nodes)}. Set engine.cpus_per_trial or engine.gpus_per_trial"
-            )
+        """Raise StudyError where no node has room for a trial, nor for one of its devices where it may be spread."""
+        share = self._share
+        if any(share.whole(node) or (self._spread and share.parts(node)) for node in nodes):
+            return
+        what = "one device of a trial" if self._spread else "a trial"
+        parts = share.devices if self._spread else 1
+        unspread = share.devices > 1 and not self._spread
+        hint = ", or engine.spread: true, by which a trial may be on several nodes" if unspread else ""
+        raise StudyError(
+            f"no node of the Ray cluster has room for {what} with {share.cpus / parts:g} CPUs and "
+            f"{share.gpus / parts:g} GPUs; it has {described(nodes)}. Set engine.cpus_per_trial or "
+            f"engine.gpus_per_trial{hint}"
+        )
 
     def _follow_cluster(self) -> None:
         """Start slots where there is room for more. Those of a node that is gone end by themselves."""
@@ -93,20 +110,52 @@ class RayEngine:
         self._next_look = time.monotonic() + LOOK_S
         if not self._head.answers():  # trials go on meanwhile; a question to it would wait
             return
-        taken = Counter(slot.node.id for slot in self._slots)
-        for node in nodes_alive():
-            room = node.slots(self._config.cpus_per_trial, self._gpus) - taken[node.id]
-            while room > 0 and node.id not in self._refused and (self._most is None or len(self._slots) < self._most):
-                self._slots.append(self._start(node))
-                room -= 1
+        nodes = self._usable_nodes()
+        places = free_places(nodes, [slot.place for slot in self._slots], self._share, spread=self._spread)
+        more = None if self._most is None else max(0, self._most - len(self._slots))
+        self._slots += [self._start(place) for place in islice(places, more)]
+        self._tell_of_waiting(nodes)
 
-    def _start(self, node: Node) -> Slot:
+    def _usable_nodes(self) -> list[Node]:
+        return [node for node in nodes_alive() if node.id not in self._refused]
+
+    def _tell_of_waiting(self, nodes: Sequence[Node]) -> None:
+        """Say, once, that nothing is trained before more nodes join."""
+        share = self._share
+        waits = self._spread and not self._slots
+        if waits and not self._told_of_waiting:
+            logger.warning(
+                "a trial wants %d devices, and the Ray cluster has room for %d of them (%s): waiting for nodes to "
+                "join; to go on without, end this and set devices_per_trial to fewer",
+                share.devices,
+                sum(share.parts(node) for node in nodes),
+                described(nodes),
+            )
+        self._told_of_waiting = waits
+
+    def _start(self, place: Place) -> Slot:
         self._started += 1
-        actor = start_actor(node, self._config.cpus_per_trial, self._gpus, LEASE * self._config.patience)
-        plan = self._plan(f"{self._token}-{self._started}")
-        slot = Slot(actor, node, plan, self._folder, self._config.patience, self._heard, self._ended)
+        actors = start_actors(place, self._share, LEASE * self._config.patience)
+        plans = self._plans(place, f"{self._token}-{self._started}")
+        slot = Slot(actors, place, plans, self._folder, self._config.patience, self._heard, self._ended)
         slot.start()
         return slot
+
+    def _plans(self, place: Place, slot_id: str) -> list[Plan]:
+        """Return what each node of a slot must know."""
+        plan = self._plan(slot_id)
+        if len(place.parts) == 1:
+            return [plan]
+        key = secrets.token_bytes(32)
+        return [
+            replace(
+                plan,
+                slot_id=f"{slot_id}-{part.first}",
+                threads=max(1, int(self._share.cpus * part.here / self._share.devices)),
+                spread=Spread(part.first, part.here, part.node.address, place.lead.address, key),
+            )
+            for part in place.parts
+        ]
 
     def _plan(self, slot_id: str) -> Plan:
         root = self._workspace.root
@@ -133,10 +182,10 @@ class RayEngine:
         return self._sent[path]
 
     def _heard(self, slot: Slot, event: Event) -> None:
-        self._happenings.put((slot, event, "", True))
+        self._happenings.put((slot, event, slot.place.lead, "", True))
 
-    def _ended(self, slot: Slot, reason: str, again: bool) -> None:
-        self._happenings.put((slot, None, reason, again))
+    def _ended(self, slot: Slot, node: Node, reason: str, again: bool) -> None:
+        self._happenings.put((slot, None, node, reason, again))
 
     @property
     def idle(self) -> int:
@@ -163,16 +212,17 @@ class RayEngine:
             wait_s = 0
             yield from self._taken(*happening)
 
-    def _taken(self, slot: Slot, event: Event | None, reason: str, again: bool) -> list[Event]:
+    def _taken(self, slot: Slot, event: Event | None, node: Node, reason: str, again: bool) -> list[Event]:
         if slot not in self._slots:  # given up meanwhile: what it says later changes nothing
             return []
         match event:
             case None:
-                return self._lose(slot, reason, again)
+                return self._lose(slot, node, reason, again)
             case WorkerReady(room):
                 slot.ready = True
-                self._failed[slot.node.id] = 0
-                return [WorkerReady(replace(room, device=f"{room.device} of {slot.node.host}"))]
+                for part in slot.place.parts:
+                    self._failed[part.node.id] = 0
+                return [WorkerReady(replace(room, device=f"{room.device} of {slot.place.hosts}"))]
             case TrialEnded(number):
                 slot.numbers.remove(number)
                 self._end_surplus()
@@ -180,21 +230,21 @@ class RayEngine:
                 slot.ready = False
                 if number is not None:
                     slot.numbers.remove(number)
-                return [WorkerDied(number, f"{reason} (on {slot.node.host})", event.for_memory)]
+                return [replace(event, reason=f"{reason} (on {slot.place.hosts})")]
             case SlotRetired(reason):
-                return self._lose(slot, f"{slot.node.host}: {reason}", again=False)
+                return self._lose(slot, node, f"{node.host}: {reason}", again=False)
         return [event]
 
-    def _lose(self, slot: Slot, reason: str, again: bool) -> list[Event]:
-        """Go on without a slot. Its trials are given back, and count no attempt: their machine was at fault."""
+    def _lose(self, slot: Slot, node: Node, reason: str, again: bool) -> list[Event]:
+        """Go on without a slot, for the fault of a node. Its trials are given back, and count no attempt."""
         slot.kill()
         self._slots.remove(slot)
         lost: list[Event] = [WorkerDied(number, reason, blameless=True) for number in slot.numbers]
         if not slot.ready and again:
-            self._failed[slot.node.id] += 1
-            again = self._failed[slot.node.id] < MAX_FAILED_STARTS
+            self._failed[node.id] += 1
+            again = self._failed[node.id] < MAX_FAILED_STARTS
         if not again:
-            self._refused[slot.node.id] = reason
+            self._refused[node.id] = reason
             lost.append(SlotRetired(reason, self._going_on()))
         elif not lost:
             lost.append(WorkerDied(None, reason, blameless=True))
@@ -203,8 +253,9 @@ class RayEngine:
 
     def _going_on(self) -> int:
         """Return how many slots there are, or could be on nodes that were not refused."""
-        nodes = [node for node in nodes_alive() if node.id not in self._refused] if self._head.answers() else []
-        return len(self._slots) + sum(node.slots(self._config.cpus_per_trial, self._gpus) > 0 for node in nodes)
+        nodes = self._usable_nodes() if self._head.answers() else []
+        whole = sum(self._share.whole(node) > 0 for node in nodes)
+        return len(self._slots) + (whole or len(list(free_places(nodes, (), self._share, spread=self._spread))))
 
     def answer(self, number: int, *, prune: bool) -> None:
         for slot in self._slots:
@@ -237,27 +288,6 @@ class RayEngine:
             import ray
 
             ray.shutdown()
-
-
-def start_actor(node: Node, cpus: float, gpus: float, lease_s: float) -> Any:
-    """Start the other end of a slot on a node; Ray never starts it again, since each is started with a new token."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    from sweeper.engines.cluster.remote import RemoteSlot
-
-    return (
-        ray.remote(RemoteSlot)
-        .options(
-            num_cpus=cpus,
-            num_gpus=gpus,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=4,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
-        )
-        .remote(lease_s)
-    )
 
 
 def _absolute(root: Path, name: str | None) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sweeper.engines.cluster.carrier import Shipment
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import Event
+from sweeper.engines.protocol import Event, RanksAwaited, Spread
 from sweeper.results import TrialSpec
 
 
@@ -20,11 +20,12 @@ class Plan:
         study: Name of the study.
         slot_id: Names this slot and no other, ever: two slots never write to one path.
         node_folder: Where the node keeps decoded images and running trials; empty for its folder of temporary files.
-        threads: Threads of the worker.
+        threads: Threads of the worker, or of the devices of its trials that are on the node.
         images: The guard of the study's images (`data/image_guard.py`); None where there is none.
         files: Model files, by their paths on the driver's machine.
         versions: What the driver runs on.
         shared: Address of a folder that driver and nodes see; None to send files through Ray.
+        spread: Which of the devices of a trial are on the node; None where all are.
     """
 
     sweep: str
@@ -36,6 +37,7 @@ class Plan:
     files: Mapping[str, Shipment]
     versions: Versions
     shared: str | None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,14 @@ class GiveUp:
     reason: str
 
 
-Command = Submit | Answer | GiveUp
+@dataclass(frozen=True)
+class Meet:
+    """Let the ranks of this node call the worker, which is on another, at this port; what trained before is to end."""
+
+    port: int
+
+
+Command = Submit | Answer | GiveUp | Meet
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class Report:
     """
 
     sequence: int
-    event: Event
+    event: Event | RanksAwaited
     changed: Mapping[str, Shipment] = field(default_factory=dict)
     present: frozenset[str] | None = None
     log: str | None = None

@@ -20,6 +20,8 @@ class Node:
     host: str
     cpus: float
     gpus: float
+    address: str = ""
+    """Where the other nodes reach it."""
 
     def slots(self, cpus: float, gpus: float) -> int:
         """Return how many trials with this share of CPUs and GPUs have room here.
@@ -45,8 +47,9 @@ def nodes_alive() -> list[Node]:
 
 def node_of(described: Mapping[str, Any]) -> Node:
     resources = described["Resources"]
-    host = described.get("NodeManagerHostname") or described["NodeManagerAddress"]
-    return Node(described["NodeID"], host, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+    address = described["NodeManagerAddress"]
+    host = described.get("NodeManagerHostname") or address
+    return Node(described["NodeID"], host, resources.get("CPU", 0.0), resources.get("GPU", 0.0), address)
 
 
 def gpus_of_a_trial(config: RayConfig, nodes: Sequence[Node], device: str, devices_per_trial: int = 1) -> float:

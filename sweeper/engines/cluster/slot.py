@@ -6,63 +6,62 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from sweeper.engines.cluster.actors import Actors
+from sweeper.engines.cluster.calls import Lost, Refused, in_words, require_opened
 from sweeper.engines.cluster.carrier import ArrivedDamaged, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder
-from sweeper.engines.cluster.messages import Command, Plan, Report, Submit
+from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, Submit
 from sweeper.engines.cluster.nodes import Node
-from sweeper.engines.protocol import DiskTrouble, EpochFinished, Event, ImagesChanged, TrialEnded
+from sweeper.engines.cluster.other_part import LISTEN_S, OtherPart
+from sweeper.engines.cluster.places import Place
+from sweeper.engines.protocol import DiskTrouble, EpochFinished, Event, ImagesChanged, RanksAwaited, TrialEnded
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 
 logger = logging.getLogger(__name__)
 
-LISTEN_S = 1.0  # that a node waits for something to report
 RETRY_S = 0.5  # until a node that cannot be reached is called again
 CLOSE_S = 3.0
 
 
-class Refused(Exception):
-    """The node cannot take trials of this study."""
-
-
-class Lost(Exception):
-    """The node, or its end of the slot, is gone."""
-
-
 class Slot:
-    """One slot on a node.
+    """One slot, on a node or over several.
 
     Args:
-        actor: The other end, `remote.RemoteSlot`.
-        node: Where it is.
-        plan: What the node must know.
+        actors: The other ends: of the worker, `remote.RemoteSlot`, and of further nodes, `remote_ranks.RemoteRanks`.
+        place: Where they are.
+        plans: What each of its nodes must know, that of the worker first.
         folder: Where the folders of the trials lie here.
-        patience_s: How long the node may be silent; longer than the lease of the other end.
+        patience_s: How long a node may be silent; longer than the lease of the other end.
         tell: Gets each event of the slot in its order, called by the thread of the slot.
-        ended: Called once, after the last event, with the reason why the slot is of no more use, unless it was closed,
-            and whether another could start on its node.
+        ended: Called once, after the last event, with the node at fault and the reason why the slot is of no more use,
+            unless it was closed, and whether another could start on that node.
     """
 
     def __init__(
         self,
-        actor: Any,
-        node: Node,
-        plan: Plan,
+        actors: Actors,
+        place: Place,
+        plans: Sequence[Plan],
         folder: StudyFolder,
         patience_s: float,
         tell: Callable[[Slot, Event], None],
-        ended: Callable[[Slot, str, bool], None],
+        ended: Callable[[Slot, Node, str, bool], None],
     ):
-        self.node = node
+        self.place = place
         self.ready = False
         self.numbers: list[int] = []
-        self._actor = actor
-        self._plan = plan
+        self._actors, self._actor = actors, actors.lead
+        self._plan = plan = plans[0]
+        self._others = [
+            OtherPart(actor, part.node, plan, patience_s)
+            for actor, part, plan in zip(actors.others, place.parts[1:], plans[1:], strict=True)
+        ]
         self._folder = folder
         self._patience_s = patience_s
         self._tell = tell
@@ -93,45 +92,74 @@ class Slot:
                     known = command.folders.get(spec.number, {})
                     self._received[spec.number] = ReceivedFolder(self._folder.trial(spec.number), known)
             waiting = list(self._commands)
+        if isinstance(command, Submit):
+            for other in self._others:
+                other.send(command)
         self._actor.tell.remote(waiting)
 
     def _listen(self) -> None:
+        lead = self.place.lead
         try:
             self._open()
             while not self._closed.is_set():
+                for other in self._others:
+                    other.look()
                 for report in self._exchange():
                     self._bring(report)
                     if self._closed.is_set():
                         return
-                    if isinstance(report.event, DiskTrouble | ImagesChanged):  # of that node; others may go on
-                        raise Refused(report.event.message)
-                    self._tell(self, report.event)
+                    self._pass_on(report.event)
         except Refused as error:
-            self._ended(self, f"{self.node.host}: {error}", False)
-        except (Lost, ArrivedDamaged) as error:
-            self._ended(self, f"{self.node.host}: {error}", True)
+            self._ended(self, error.node, str(error), False)
+        except Lost as error:
+            self._ended(self, error.node, str(error), True)
+        except ArrivedDamaged as error:
+            self._ended(self, lead, f"{lead.host}: {error}", True)
         except Exception as error:
-            logger.exception("a slot on %s ended", self.node.host)
-            self._ended(self, f"{self.node.host}: {type(error).__name__}: {error}", True)
+            logger.exception("a slot on %s ended", self.place.hosts)
+            self._ended(self, lead, f"{lead.host}: {type(error).__name__}: {error}", True)
+
+    def _pass_on(self, event: Event | RanksAwaited) -> None:
+        """Tell of an event whom it concerns. Raises Refused where the node is of no more use."""
+        if isinstance(event, DiskTrouble | ImagesChanged):  # of that node; others may go on
+            raise Refused(self.place.lead, event.message)
+        if isinstance(event, RanksAwaited):
+            for other in self._others:
+                other.send(Meet(event.port))
+        else:
+            self._tell(self, event)
 
     def _open(self) -> None:
-        """Wait until the node is prepared; raise Refused where it cannot be. Images may take long to decode."""
+        """Wait until the nodes are prepared; raise Refused where one cannot be. Images may take long to decode.
+
+        The worker's comes last, which waits for the others no longer than they need to call it.
+        """
         import ray
 
+        noticed: Any = None
+        while not self._closed.is_set() and not all(other.is_open() for other in self._others):
+            if noticed is None or ray.wait([noticed], timeout=0)[0]:
+                noticed = self._actor.tell.remote([])  # so that its lease holds
+            self._look(LISTEN_S)
         opening = self._actor.open.remote(self._plan)
         while not self._closed.is_set():
             done, _ = ray.wait([opening], timeout=LISTEN_S)
+            self._look(0)
             if done:
-                opened = self._answer_to(opening)
-                if opened.refusal is not None:
-                    raise Refused(opened.refusal)
+                require_opened(self.place.lead, opening)
                 return
+
+    def _look(self, after_s: float) -> None:
+        self._closed.wait(after_s)
+        for other in self._others:
+            if other.is_open():
+                other.look()
 
     def _exchange(self) -> list[Report]:
         """Return what the node has to report that is new. Raises Lost when it has been silent for too long."""
         import ray
 
-        since = time.monotonic()
+        since, lead = time.monotonic(), self.place.lead
         while not self._closed.is_set():
             with self._lock:
                 waiting = list(self._commands)
@@ -141,28 +169,18 @@ class Slot:
                 applied, reports = ray.get(asked, timeout=max(left, 0.1))
             except ray.exceptions.ActorUnavailableError:  # which does not prove that it is gone
                 if time.monotonic() - since > self._patience_s:
-                    raise Lost(f"could not be reached for {self._patience_s:g} s") from None
+                    raise Lost(lead, f"could not be reached for {self._patience_s:g} s") from None
                 self._closed.wait(RETRY_S)
                 continue
             except ray.exceptions.GetTimeoutError:
-                raise Lost(f"did not answer for {self._patience_s:g} s") from None
+                raise Lost(lead, f"did not answer for {self._patience_s:g} s") from None
             except ray.exceptions.RayError as error:
-                raise Lost(_in_words(error)) from error
+                raise Lost(lead, in_words(error)) from error
             with self._lock:
                 while self._commands and self._commands[0][0] <= applied:
                     self._commands.popleft()
             return [report for report in reports if report.sequence > self._acknowledged]
         return []
-
-    def _answer_to(self, asked: Any) -> Any:
-        import ray
-
-        try:
-            return ray.get(asked)
-        except ray.exceptions.RayTaskError as error:
-            raise Refused(str(error.cause)) from error
-        except ray.exceptions.RayError as error:
-            raise Lost(_in_words(error)) from error
 
     def _bring(self, report: Report) -> None:
         """Write what a report has brought along, and acknowledge it. Raises Lost, ArrivedDamaged."""
@@ -170,7 +188,7 @@ class Slot:
 
         event = report.event
         if report.log:
-            write_whole(self._folder.worker_logs / f"{self.node.host}-{self._plan.slot_id}.log", report.log)
+            write_whole(self._folder.worker_logs / f"{self.place.lead.host}-{self._plan.slot_id}.log", report.log)
         if report.present is not None and isinstance(event, EpochFinished | TrialEnded):
             try:
                 self._received[event.number].bring(self._carrier, report.changed, report.present)
@@ -179,7 +197,7 @@ class Slot:
                 self._closed.set()
                 return
             except ray.exceptions.RayError as error:
-                raise Lost(f"its files did not arrive: {_in_words(error)}") from error
+                raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
         self._acknowledged = report.sequence
 
     def close(self) -> None:
@@ -188,24 +206,19 @@ class Slot:
 
         self._closed.set()
         with suppress(Exception):  # whatever it is, it is killed next
-            ray.get(self._actor.close.remote(), timeout=CLOSE_S)
+            ray.get([actor.close.remote() for actor in (self._actor, *self._actors.others)], timeout=CLOSE_S)
         self.kill()
 
     def kill(self) -> None:
-        """End the other end at once, where it can be reached; elsewhere its lease ends it."""
+        """End the other ends at once, where they can be reached; elsewhere their leases end them."""
         import ray
 
         self._closed.set()
-        try:
-            ray.kill(self._actor)
-        except Exception:
-            logger.debug("a slot on %s cannot be told to end", self.node.host, exc_info=True)
+        for actor in (self._actor, *self._actors.others):
+            try:
+                ray.kill(actor)
+            except Exception:
+                logger.debug("a slot on %s cannot be told to end", self.place.hosts, exc_info=True)
+        self._actors.free()
         if hasattr(self._carrier, "close"):
             self._carrier.close()
-
-
-def _in_words(error: Exception) -> str:
-    """Return Ray's account of a failure in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if "cause" in line.lower() or "died" in line.lower()]
-    return (causes or lines or [type(error).__name__])[0]

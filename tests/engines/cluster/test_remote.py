@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.engines.cluster import remote
+from sweeper.engines.cluster import lease
 from sweeper.engines.cluster.carrier import SharedCarrier, send
 from sweeper.engines.cluster.folders import ReceivedFolder, files_of
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import EpochFinished, Event, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import EpochFinished, Event, RanksAwaited, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from tests.pictures import write_split_folders
@@ -86,7 +86,7 @@ def test_a_trial_is_trained_once_however_often_it_is_sent_and_its_files_arrive(d
     driver.send(Submit((spec_of(epochs=2),), {0: {}}))
     received = ReceivedFolder(TrialFolder(tmp_path / "driver" / "trial-0000"), ())
     carrier = SharedCarrier(f"file://{tmp_path}/shared", "driver")
-    seen: list[Event] = []
+    seen: list[Event | RanksAwaited] = []
     while not seen or not isinstance(seen[-1], TrialEnded):
         report = driver.next()
         seen.append(report.event)
@@ -175,7 +175,7 @@ def test_a_node_with_other_versions_is_refused_by_what_differs(plan: Plan) -> No
 def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(remote, "LOOK_S", 0.05)
+    monkeypatch.setattr(lease, "LOOK_S", 0.05)
     slot = RemoteSlot(lease_s=1.0)
     assert slot.open(plan).refusal is None
     deadline = time.monotonic() + WITHIN_S

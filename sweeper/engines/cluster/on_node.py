@@ -1,0 +1,125 @@
+"""What a node has of a study: its folder there, the search space with this node's paths, and files that were sent."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.engines.cluster.carrier import Shipment, carrier, receive
+from sweeper.engines.cluster.messages import Plan, Submit
+from sweeper.engines.cluster.versions import Versions
+from sweeper.errors import OtherImages, SweeperError
+from sweeper.paths import StudyFolder, TrialFolder, Workspace
+from sweeper.results import TrialSpec
+
+
+class OtherVersions(SweeperError):
+    """The packages of a node are of other versions than the driver's."""
+
+
+class Opened(NamedTuple):
+    """Whether a node can take trials: its host, and the reason where it cannot."""
+
+    host: str
+    refusal: str | None
+
+
+class StudyOnNode:
+    """A study where a node has its part of it, written when this is made.
+
+    Args:
+        plan: What the driver says of it.
+
+    Raises:
+        OtherVersions, OtherImages, DatasetError, DiskError: it cannot be trained here.
+    """
+
+    def __init__(self, plan: Plan):
+        if differences := plan.versions.differences(Versions.here()):
+            raise OtherVersions(f"it has {'; '.join(differences)}: install the same versions there")
+        self.carrier = carrier(plan.shared, plan.slot_id)
+        self.workspace = Workspace(_node_folder(plan))
+        self.folder = self.workspace.study(f"{plan.study}~{plan.slot_id}")
+        sweep = SweepConfig.model_validate_json(plan.sweep)
+        here = {path: str(self._kept(path, shipment)) for path, shipment in plan.files.items()}
+        self.sweep = sweep.model_copy(update={"model_files": tuple(here.get(path, path) for path in sweep.model_files)})
+        if plan.images is not None:
+            receive(self.carrier, plan.images, self.folder.images)
+            _require_images(self.sweep, self.folder, self.workspace)
+
+    def _kept(self, path: str, shipment: Shipment) -> Path:
+        """Return where a file of the driver's machine lies here, by its content."""
+        file = self.workspace.shipped(shipment.digest, Path(path).name)
+        if not file.exists():
+            receive(self.carrier, shipment, file)
+        return file
+
+    def trial(self, number: int) -> TrialFolder:
+        return self.folder.trial(number)
+
+    def with_files(self, submit: Submit) -> list[TrialSpec]:
+        """Return trials with the paths of this node in place of the driver's."""
+        here = {path: str(self._kept(path, shipment)) for path, shipment in submit.files.items()}
+        return [_with_paths(spec, here) for spec in submit.group]
+
+    def check_images(self) -> None:
+        """Raise OtherImages where this node no longer sees the images that the study began with."""
+        from sweeper.data.image_guard import ImageGuard
+
+        ImageGuard(self.folder.images, self.sweep.dataset, self.workspace).check()
+
+    def drop_trial(self, number: int) -> None:
+        """Remove the folder of a trial, where there is one."""
+        shutil.rmtree(self.trial(number).path, ignore_errors=True)
+
+    def drop(self) -> None:
+        """Remove the study from this node."""
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+
+
+def _with_paths(spec: TrialSpec, here: dict[str, str]) -> TrialSpec:
+    changes: dict[str, object] = {}
+    if spec.weights in here:
+        changes["weights"] = here[spec.weights]
+    if spec.config.pretrained in here:
+        changes["config"] = spec.config.model_copy(update={"pretrained": here[str(spec.config.pretrained)]})
+    if spec.teacher is not None:
+        there = spec.teacher.weights
+        changes["teacher"] = spec.teacher.model_copy(update={"weights": here.get(there, there)})
+    if spec.start is not None:
+        optimizer = here.get(spec.start.optimizer) if spec.start.optimizer else None
+        begun = {"weights": here.get(spec.start.weights, spec.start.weights), "optimizer": optimizer}
+        changes["start"] = spec.start.model_copy(update=begun)
+    return spec.model_copy(update=changes)
+
+
+def _node_folder(plan: Plan) -> Path:
+    if plan.node_folder:
+        return Path(plan.node_folder).expanduser()
+    return Path(tempfile.gettempdir()) / f"sweeper-{getattr(os, 'getuid', getpass.getuser)()}"
+
+
+def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace) -> None:
+    """Raise OtherImages or DatasetError unless this node sees the images that the study began with."""
+    from sweeper.data.fetch import is_address, refresh
+    from sweeper.data.image_guard import ImageGuard, ImagesAtStart
+    from sweeper.data.index import read_listing
+
+    begun = ImagesAtStart.read(study.images)
+    if begun is None:
+        raise OtherImages("what describes the study's images did not arrive; run the same command again")
+    path = sweep.dataset.path
+    if path is None or is_address(path):  # its files lie elsewhere on each node
+        if path is not None:
+            refresh(path, workspace)
+        listing = read_listing(sweep.dataset, workspace)
+        lists = [*listing.files, *([sweep.dataset.exclude] if sweep.dataset.exclude else [])]
+        begun = replace(begun, root=listing.root, lists=[str(file) for file in lists])
+        begun.write(study.images)
+    ImageGuard(study.images, sweep.dataset, workspace).check()

@@ -1,0 +1,86 @@
+"""Where in a cluster trials have room: on one node, or over several where a node has too few devices.
+
+A trial on several devices stays within one node where that can be. A node that has room for whole trials takes nothing
+else; the devices of nodes that are too small for one are put together, those with most of them first, so
+that a trial is on as few nodes as possible.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sweeper.engines.cluster.nodes import Node
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a trial gets of the cluster: CPUs, GPUs, and as how many devices it is trained."""
+
+    cpus: float
+    gpus: float
+    devices: int = 1
+
+    def whole(self, node: Node) -> int:
+        """Return how many trials have room on a node."""
+        return node.slots(self.cpus, self.gpus)
+
+    def parts(self, node: Node) -> int:
+        """Return how many of the devices of trials have room on a node."""
+        return node.slots(self.cpus / self.devices, self.gpus / self.devices)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Devices of one slot on one node: the rank of the first, and how many there are."""
+
+    node: Node
+    first: int
+    here: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the devices of a slot are. Its worker is on the node of the first part."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def lead(self) -> Node:
+        """The node of the worker."""
+        return self.parts[0].node
+
+    @property
+    def hosts(self) -> str:
+        """The names of its nodes."""
+        return " and ".join(part.node.host for part in self.parts)
+
+
+def free_places(nodes: Sequence[Node], taken: Iterable[Place], share: Share, *, spread: bool) -> Iterator[Place]:
+    """Yield where slots have room beside those that there are: whole ones first, then, with `spread`, over nodes."""
+    slots, devices = Counter[str](), Counter[str]()
+    for place in taken:
+        for part in place.parts:
+            slots[part.node.id] += 1
+            devices[part.node.id] += part.here
+    for node in nodes:
+        for _ in range(share.whole(node) - slots[node.id]):
+            yield Place((Part(node, 0, share.devices),))
+    if spread and share.devices > 1:
+        small = [node for node in nodes if not share.whole(node)]
+        yield from _over_nodes({node: share.parts(node) - devices[node.id] for node in small}, share.devices)
+
+
+def _over_nodes(free: dict[Node, int], devices: int) -> Iterator[Place]:
+    """Yield places that take the free devices of several nodes."""
+    while sum(free.values()) >= devices:
+        parts: list[Part] = []
+        first = 0
+        for node in sorted(free, key=lambda node: -free[node]):
+            here = min(free[node], devices - first)
+            if here > 0:
+                parts.append(Part(node, first, here))
+                first += here
+                free[node] -= here
+        yield Place(tuple(parts))
