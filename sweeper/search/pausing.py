@@ -13,7 +13,7 @@ from sweeper.errors import StudyError
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.promotion import Promotion, standings
-from sweeper.search.stored_trial import CONFIG, GOALS, PAUSED, UNTIL, losses_of, stored_json
+from sweeper.search.stored_trial import CONFIG, ENQUEUED, GOALS, PAUSED, UNTIL, losses_of, stored_json
 
 
 class Pausing:
@@ -40,10 +40,16 @@ class Pausing:
         return self.next(last=True)
 
     def begin(self, trial: optuna.Trial) -> None:
-        """Note where a trial is to pause; one that was interrupted keeps to what was noted."""
+        """Note where a trial is to pause; one that was interrupted keeps to what was noted.
+
+        The first trial of a study does not pause where it was put in line: it is thought good, and a whole model is
+        there early.
+        """
         if self._promotion is not None and UNTIL not in trial.user_attrs:
             stored = self._study._storage.get_trial(trial._trial_id)
-            trial.set_user_attr(UNTIL, self._promotion.after(_epochs(stored)))
+            whole = trial.number == 0 and ENQUEUED in trial.user_attrs
+            until = self._sweep.budget.epochs if whole else self._promotion.after(_epochs(stored))
+            trial.set_user_attr(UNTIL, until)
 
     def take_up(self, number: int) -> optuna.Trial:
         """Return a trial that is paused, to write to it. What the study samples by is put aside."""

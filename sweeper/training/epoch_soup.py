@@ -117,7 +117,7 @@ def with_average(
 
 
 def _read_states(folder: TrialFolder, epochs: Sequence[int], ranks: Ranks) -> list[dict[str, Tensor]]:
-    """Return the weights of epochs, which the first rank alone has written, on every rank. Raises TrialError, RankLost."""
+    """Return the weights of epochs, which the first rank has written, on every rank. Raises TrialError, RankLost."""
     found: list[dict[str, Tensor]] | str = []
     if ranks.first:
         try:

@@ -294,3 +294,13 @@ def test_trials_of_one_group_are_suggested_before_any_of_them_has_run(url: str) 
     assert [spec.number for spec in store.next_group(4)] == [0, 1, 2, 3]
     assert [spec.number for spec in store.next_group(4)] == [4, 5]  # the budget's last
     assert store.next_group(4) == []
+
+
+@pytest.mark.parametrize("enqueued", [True, False])
+def test_where_trials_pause_the_first_that_was_put_in_line_is_trained_whole(url: str, enqueued: bool) -> None:
+    budget = {"trials": 4, "epochs": 20}
+    store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner="promote", budget=budget))
+    if enqueued:
+        store.enqueue({"first": {"drop_rate": 0.1}, "second": {"drop_rate": 0.2}})
+    until = [spec.until for _ in range(3) for spec in store.next_group(1)]
+    assert until == [20 if enqueued else 2, 2, 2]
