@@ -33,6 +33,8 @@ class LiveTable:
         self._lines: dict[int, TrialLine] = {}
         self._configs: dict[int, TrialConfig] = {}
         self._started: dict[int, float] = {}
+        self._names: list[str] = []
+        self._leader: int | None = None
         self._differences = Differences()
         self._sweep: SweepConfig | None = None
         self._forecast: Forecast | None = None
@@ -58,9 +60,7 @@ class LiveTable:
     def opening(self, opening: Opening) -> None:
         for line in opening_lines(opening):
             warned = line.startswith(WARNING)
-            self._live.console.print(
-                cells.message(line, "yellow" if warned else "dim"),
-            )
+            self._live.console.print(cells.message(line, "yellow" if warned else "dim"))
 
     def worker_ready(self, device: str) -> None:
         self._devices.setdefault(device.partition(" (")[0], device)  # what follows is another for each worker
@@ -90,6 +90,7 @@ class LiveTable:
         if config is not None:
             self._configs[line.number] = config
             self._differences.add(config.model_dump(mode="json"))
+            self._names = self._differences.names  # a list of its own: the view is drawn by another thread
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         if self._sweep is None:
@@ -110,10 +111,12 @@ class LiveTable:
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         if self._forecast is not None:
             self._forecast.trial_ended(number, outcome)
-        line = self._lines[number]
+        line = self._lines.setdefault(number, TrialLine(number, outcome.state, "", outcome.epochs, outcome.epochs))
         self._notes.pop(f"silent {number}", None)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.about = (outcome.reason or "") if outcome.state is TrialState.FAILED else line.about
+        if self._forecast is not None and outcome.best_value == self._forecast.best and self._leader != number:
+            self._leader = number if outcome.state is TrialState.COMPLETE else self._leader
         for earlier in self._ended()[:-SHOWN_ENDED]:
             self._forget(earlier.number)
 
@@ -163,19 +166,18 @@ class LiveTable:
         if self._sweep is not None and self._forecast is not None:
             parts.append(headline(self._forecast, self._sweep, self._noun))
             parts.append(cells.message(f"{self._sweep.objective.metric}, {self._sweep.objective.direction}d", "dim"))
-            parts.append(trial_table(self._shown(self._forecast.best), self._sweep.reported, self._noun))
+            parts.append(trial_table(self._shown(), self._sweep.reported, self._noun))
         parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)
         parts += [cells.message(note, "yellow") for note in list(self._notes.values())]
         return Group(*parts)
 
-    def _shown(self, best: float | None) -> list[TrialLine]:
+    def _shown(self) -> list[TrialLine]:
         """Return the trials as they are at this moment: those that have ended, then those that run."""
-        names, now = self._differences.names, time.monotonic()
+        now, known = time.monotonic(), list(self._lines.values())
         lines = []
-        for line in [*self._ended(), *(line for line in self._lines.values() if line.state is TrialState.RUNNING)]:
-            settings = in_brief(self._configs.get(line.number), names)
+        for line in sorted(known, key=lambda line: line.state is TrialState.RUNNING):
+            settings = in_brief(self._configs.get(line.number), self._names)
             about = ": ".join(filter(None, (line.about, settings)))
-            seconds = line.seconds if line.state.ended else now - self._started[line.number]
-            leads = line.state is TrialState.COMPLETE and line.value == best
-            lines.append(replace(line, about=about, seconds=seconds, leads=leads))
+            seconds = line.seconds if line.state.ended else now - self._started.get(line.number, now)
+            lines.append(replace(line, about=about, seconds=seconds, leads=line.number == self._leader))
         return lines

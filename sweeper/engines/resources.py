@@ -44,8 +44,7 @@ class Resources:
     """Keeps the device, images and frozen backbones of recent trials between trials.
 
     With `devices_per_trial` this is the process of one of a trial's devices, its `rank`; they may be on several
-    machines. Raises DeviceError where the
-    device is not there or cannot train.
+    machines. Raises DeviceError where the device is not there or cannot train.
     """
 
     def __init__(self, sweep: SweepConfig, setup: WorkerSetup, rank: int = 0):

@@ -96,7 +96,8 @@ class NotebookView:
         if line is None or self._sweep is None:
             return
         line.epoch, line.value = metrics.epoch, metrics.values.get(self._sweep.objective.metric)
-        line.seconds += metrics.values.get(f"time/{self._sweep.reported}_s", 0.0)
+        timed = (f"time/{self._sweep.reported}_s", "time/features_s")
+        line.seconds += sum(metrics.values.get(name, 0.0) for name in timed)
         self._draw()
 
     def ended(self, number: int, outcome: TrialOutcome) -> None:

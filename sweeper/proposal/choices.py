@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
@@ -47,12 +48,12 @@ def image_size(data: DataFacts, machine: MachineFacts) -> Reasoned:
     return Reasoned(str(chosen), f"the largest usual size that images of {data.side} pixels fill")
 
 
-def backbones(machine: MachineFacts) -> tuple[tuple[str, ...], Reasoned]:
-    """Choose architectures, and whether they begin with pretrained weights."""
+def backbones(machine: MachineFacts, takes: Callable[[str], bool]) -> tuple[tuple[str, ...], Reasoned]:
+    """Choose architectures, and whether they begin with pretrained weights; `takes`: whether one suits the images."""
     known = ON_GPU if machine.gpu else ON_CPU
     wanted = (*ON_GPU, *WITH_WEIGHTS) if machine.gpu else ()
     here = tuple(name for name in machine.weights if name.partition(".")[0] in wanted)
-    if here := here or machine.weights[:MOST_BACKBONES]:
+    if here := here or tuple(islice(filter(takes, machine.weights), MOST_BACKBONES)):
         return here, Reasoned("true", "their weights are in the cache of the model hub on this machine")
     why = "no weights of these are in the model hub's cache here; true, with a network, is better for photographs"
     return known, Reasoned("false", why)

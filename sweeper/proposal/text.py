@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import yaml
 
+from sweeper.errors import ModelError
 from sweeper.proposal import choices, heads
 from sweeper.proposal.choices import Budget, Reasoned, Speed
 from sweeper.proposal.data import DataFacts
@@ -32,18 +33,18 @@ def space_text(
 ) -> str:
     """Return a search space that runs as it is, with configurations of common practice put first."""
     timed = cache(speed)
-    size, (names, pretrained) = choices.image_size(data, machine), choices.backbones(machine)
-    numbers, _ = choices.batch_sizes(data)
+    size, (numbers, _) = choices.image_size(data, machine), choices.batch_sizes(data)
+    names, pretrained = choices.backbones(machine, partial(_takes, timed, int(size.value), max(numbers)))
     planned = choices.budget(data, names, int(size.value), max(numbers), hours, timed)
     if heads.suit(machine, pretrained.value == "true", planned):
         speeds = {name: timed(name, int(size.value), max(numbers)) * int(size.value) ** 2 for name in names}
         lines = _with_heads(data, names, pretrained, planned, speeds)
-        first = [head_recipe(data, heads.batch_sizes(data))]
+        first, budget_why = [head_recipe(data, heads.batch_sizes(data))], ""
     else:
         lines = _with_networks(data, names, pretrained, planned, size)
         backbone = names[-1] if machine.gpu else names[0]  # the larger one where that costs little
         crops_at_most = choices.most_padding(int(size.value))
-        first = recipes(data, backbone, crops_at_most, numbers, pretrained.value == "true")
+        first, budget_why = recipes(data, backbone, crops_at_most, numbers, pretrained.value == "true"), planned.why
     goal = choices.objective(data)
     whole = [
         *_head(data, machine),
@@ -53,7 +54,7 @@ def space_text(
         *_splits(data),
         *([(f"device: {device}", "")] if device != "auto" else []),
         (f"objective: {{metric: {goal.value}}}", goal.why),
-        ("budget:", planned.why),
+        ("budget:", budget_why),
         (f"  for: {choices.short_time(hours)}", "then the best model is exported; as many trials as fit"),
         *lines,
         *(_first(first) if with_recipes else []),
@@ -112,6 +113,14 @@ def _of_every_network(data: DataFacts) -> Iterator[tuple[str, str]]:
     yield "  label_smoothing: {choice: [0.0, 0.1]}", ""
     if data.imbalance >= IMBALANCED:
         yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
+
+
+def _takes(speed: Speed, size: int, batch: int, name: str) -> bool:
+    """Return whether a network can be trained at an image size: some take one size alone."""
+    try:
+        return speed(name, size, batch) > 0
+    except ModelError:
+        return False
 
 
 def study_name(path: str) -> str:

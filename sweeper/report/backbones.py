@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sweeper.config.searched import options
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyNotFound
 from sweeper.results import TrialRow, TrialState
@@ -31,8 +32,16 @@ def backbone_ranking(storage_url: str, sweep: SweepConfig, rows: Sequence[TrialR
     counts = [
         row.config.backbone for row in rows if row.config and row.state in (TrialState.COMPLETE, TrialState.PRUNED)
     ]
+    searched = options(sweep.search.backbone)
     backbones = [
-        {"place": place, "name": backbone, "head": head, "trials": counts.count(backbone), "best": best.get(backbone)}
+        {
+            "place": place,
+            "name": backbone,
+            "head": head,
+            "searched": backbone in searched,
+            "trials": counts.count(backbone),
+            "best": best.get(backbone),
+        }
         for place, (backbone, head) in enumerate(order, 1)
     ]
     return {"backbones": backbones, "told": whether_it_held([backbone for backbone, _ in order], list(best))}
@@ -55,6 +64,8 @@ def whether_it_held(order: Sequence[str], found: Sequence[str]) -> str:
         found: Those of trials that finished, in the order of their best trials.
     """
     searched = [name for name in found if name in order]
+    if found and found[0] not in order:
+        return f"The backbone of the best trial, {found[0]}, was not ranked."
     if not searched:
         return "No trial of a ranked backbone has finished yet."
     winner = (

@@ -261,7 +261,7 @@
       { title: "rank", number: true, value: (row) => row.place },
       { title: "backbone", value: (row) => row.name },
       { title: `${data.metric} of a head`, number: true, value: (row) => row.head, cell: (row) => score(row.head) },
-      { title: "trials", number: true, value: (row) => row.trials, cell: (row) => row.trials || "left out" },
+      { title: "trials", number: true, value: (row) => row.trials, cell: (row) => (row.searched ? row.trials : "left out") },
       { title: `best ${data.metric}`, number: true, value: (row) => row.best, cell: (row) => score(row.best) },
     ], data.ranking.backbones);
   }

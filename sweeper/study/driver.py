@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -44,6 +45,7 @@ from sweeper.tracking.tensorboard import EventFiles
 logger = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3  # how often a trial may lose its worker
+MAX_MACHINES = 10  # how often its machine, without an epoch in between
 MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
 DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last trial
 LEAVING_S = 5.0  # for all of them after SIGTERM, after which a scheduler waits for seconds only
@@ -89,6 +91,7 @@ class Driver:
         self._beginning = beginning
         self._events = events
         self._live: dict[int, TrialSpec] = {}
+        self._machines_lost: Counter[int] = Counter()  # since a trial's latest epoch
         self._stop_request = StopRequest()
         self._stop_reason: str | None = None
         self._clock = clock or time.monotonic
@@ -228,6 +231,7 @@ class Driver:
             else:
                 engine.answer(number, prune=prune)
             self._silence.epoch_finished(number)
+            self._machines_lost.pop(number, None)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
             if self._events is not None:
                 self._events.epoch_finished(number, metrics)
@@ -328,7 +332,11 @@ class Driver:
         """Put the trial of a lost machine back in line; it is not at fault."""
         self._observer.worker_died(number, reason)
         if number is not None:
-            self._put_back(number)
+            self._machines_lost[number] += 1
+            if self._machines_lost[number] < MAX_MACHINES:
+                self._put_back(number)
+            else:
+                self._give_up(number, f"{reason}, {MAX_MACHINES} times without an epoch", False)
 
     def _put_back(self, number: int) -> None:
         self._store.requeue(number)

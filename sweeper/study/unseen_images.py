@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
+
+from sweeper.config.dataset import DatasetConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
@@ -21,7 +24,7 @@ def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) ->
         ConfigError: images would judge that the weights have learned from.
     """
     ours, theirs = sweep.dataset, earlier.dataset
-    same = (ours.path, ours.builtin) == (theirs.path, theirs.builtin)
+    same = (_place(ours), ours.builtin) == (_place(theirs), theirs.builtin)
     if not same or isinstance(earlier.task, ReconstructionConfig) or not (ours.folds or theirs.folds):
         return
     if theirs.folds:
@@ -30,3 +33,9 @@ def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) ->
         rule = f"{earlier.study} was trained on these images, which dataset.folds: {ours.folds} lets judge in turn"
     advice = "name a study of other images, or weights from elsewhere"
     raise ConfigError([Problem(IN_SEARCH_SPACE, key, f"{rule}, so that the accuracy would be too high; {advice}")])
+
+
+def _place(dataset: DatasetConfig) -> str | None:
+    """Return where images are, however that is written; an address as it is."""
+    path = dataset.path
+    return path if path is None or "://" in path else os.path.realpath(path)

@@ -12,6 +12,7 @@ import torch
 
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
+from sweeper.files import Damaged
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
 from sweeper.scores.right import write_right
@@ -107,7 +108,11 @@ def leave(
     if learner is not None:
         compiled = learner.compiling.forward.compiled
         learner.close()
-        learner.write_best(folder, progress)
+        try:
+            learner.write_best(folder, progress)
+        except Damaged as error:
+            reason = f"{error}; check the disk, and train the configuration again"
+            outcome = outcome.model_copy(update={"state": TrialState.FAILED, "reason": reason})
         costs = {"parameters": float(count_parameters(learner.model))}
         if conditions.latency and outcome.state in (TrialState.COMPLETE, TrialState.PAUSED):
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)

@@ -73,15 +73,17 @@ def test_the_size_follows_from_the_images_and_the_device(side: int, machine: Mac
 
 def test_weights_that_are_here_are_used_and_no_others_are_asked_for() -> None:
     here = MachineFacts("a card", gpu=True, cores=16, weights=("resnet34.a1_in1k", "vit_base.x"))
-    assert choices.backbones(here)[0] == ("resnet34.a1_in1k",)
-    assert choices.backbones(here)[1].value == "true"
+    assert choices.backbones(here, lambda _: True)[0] == ("resnet34.a1_in1k",)
+    assert choices.backbones(here, lambda _: True)[1].value == "true"
     large = MachineFacts("a card", gpu=True, cores=16, weights=("vit_small_patch16_224.x",))
-    assert choices.backbones(large)[0] == ("vit_small_patch16_224.x",)
+    assert choices.backbones(large, lambda _: True)[0] == ("vit_small_patch16_224.x",)
     assert "layer_decay" in space_text(facts(), large, 2.0, lambda *_: 100.0)
     assert "layer_decay" not in space_text(facts(), here, 2.0, lambda *_: 100.0)
-    assert choices.backbones(GPU)[1].value == "false"
+    assert choices.backbones(GPU, lambda _: True)[1].value == "false"
     others = MachineFacts("cpu", gpu=False, cores=2, weights=("a", "b", "c", "d"))
-    assert choices.backbones(others)[0] == ("a", "b", "c")  # the smallest
+    assert choices.backbones(others, lambda _: True)[0] == ("a", "b", "c")  # the smallest
+    assert choices.backbones(others, lambda name: name == "d")[0] == ("d",)  # that take the images
+    assert choices.backbones(others, lambda _: False)[1].value == "false"
 
 
 def test_a_machine_without_time_for_whole_networks_trains_heads_on_stored_features(tmp_path: Path) -> None:

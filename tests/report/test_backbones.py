@@ -11,7 +11,8 @@ from sweeper.report.backbones import whether_it_held
     ("found", "told"),
     [
         ([], "No trial of a ranked backbone has finished yet."),
-        (["enqueued"], "No trial of a ranked backbone has finished yet."),
+        (["enqueued"], "The backbone of the best trial, enqueued, was not ranked."),
+        (["enqueued", "b"], "The backbone of the best trial, enqueued, was not ranked."),
         (["b"], "The backbone of the best trial, b, was number 2 of 3."),
         (
             ["a", "b"],

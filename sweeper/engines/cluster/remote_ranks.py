@@ -10,6 +10,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Sequence
+from functools import partial
 
 from sweeper.engines.cluster.folders import SentFolder
 from sweeper.engines.cluster.lease import Lease
@@ -18,6 +19,9 @@ from sweeper.engines.cluster.on_node import Opened, StudyOnNode
 from sweeper.engines.cluster.rank_relay import Numbered, Relay
 from sweeper.engines.protocol import Spread, WorkerSetup
 from sweeper.errors import SweeperError
+
+CLOSED = -1
+"""In place of a meeting: nobody is met any more."""
 
 
 class RemoteRanks:
@@ -30,6 +34,7 @@ class RemoteRanks:
         self._trials: dict[int, Numbered] = {}
         self._applied = 0
         self._met = 0
+        self._taken = 0  # the command that brought the latest trial that a relay has taken
         self._trouble: str | None = None
         self._lease = Lease(lease_s, self._lock, self.close)
 
@@ -85,31 +90,36 @@ class RemoteRanks:
 
     def _meet(self, setup: WorkerSetup, sequence: int, port: int) -> None:
         """Start the processes of this node's devices anew; they train what comes from now on."""
-        self._met = sequence
+        self._met, after = sequence, self._taken  # a worker may have died with a trial that it had not begun
         self._end_relays()
         logs = self._study.folder.worker_logs
         logs.mkdir(parents=True, exist_ok=True)
         spread = self._spread
         for rank in range(spread.first, spread.first + spread.here):
             log = logs / f"rank-{rank}.log"
-            relay = Relay(setup, spread, rank, port, log, after=sequence, trial=self._trial, cannot_start=self._say)
+            trial = partial(self._trial, sequence)
+            relay = Relay(setup, spread, rank, port, log, after=after, trial=trial, cannot_start=self._say)
             self._relays.append(relay)
             relay.start()
 
-    def _trial(self, number: int, after: int) -> Numbered:
+    def _trial(self, meeting: int, number: int, after: int) -> Numbered:
         """Return a trial once it has come by a later command than `after`.
 
         Raises EOFError for the relay of an earlier meeting, which waits in vain.
         """
         with self._lock:
-            self._lock.wait_for(lambda: after < self._met or self._trials.get(number, (0, None))[0] > after)
-            if after < self._met:
+            self._lock.wait_for(lambda: self._met != meeting or self._trials.get(number, (0, None))[0] > after)
+            if self._met != meeting:
                 raise EOFError
+            self._taken = max(self._taken, self._trials[number][0])
             return self._trials[number]
 
     def _take(self, sequence: int, submit: Submit) -> None:
         """Write what trials begin with. Raises OtherImages, ArrivedDamaged, DiskError."""
         self._study.check_images()
+        for number in self._trials:  # a slot has one trial at a time
+            self._study.drop_trial(number)
+        self._trials.clear()
         for spec in self._study.with_files(submit):
             self._study.drop_trial(spec.number)
             folder = SentFolder(self._study.trial(spec.number))
@@ -131,6 +141,7 @@ class RemoteRanks:
     def close(self) -> None:
         """End the processes and remove what they have left here."""
         with self._lock:
+            self._met = CLOSED
             self._end_relays()
             if self._setup is not None:
                 self._study.drop()

@@ -1,0 +1,192 @@
+"""What the settings that `sweeper init` puts first are worth, beside variants of them and others of its search space.
+
+    python -m benchmarks.recipes --cifar10 CIFAR10 --tiny TINY_IMAGENET [--seeds 3] [--drawn 8]
+
+Each set of images is made of real ones. `sweeper init` writes the search space for it, as for a user with plenty of
+time. Trained alike, to their end and without a pruner, are its recipe, the recipe with one setting changed at a time,
+and settings drawn at random from the space. What counts is the objective on the validation images, of the best epoch.
+Sets that are fine-tuned need pretrained weights in the model hub's cache (HF_HOME); they are left out without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+
+from benchmarks.images import copy_some, gather
+from benchmarks.measurements import Measurement, Result, Section
+from benchmarks.program import environment, run_sweep
+
+HOURS = 1000.0
+"""Told to `sweeper init`, so that it proposes whole networks on a slow machine too."""
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Set:
+    """Images to learn from: how they come into a folder, and how many epochs a trial has."""
+
+    about: str
+    write: Callable[[argparse.Namespace, Path], None]
+    epochs: int
+    needs_weights: bool = False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar10", type=Path, required=True, help="a folder with train/CLASS/ and test/CLASS/")
+    parser.add_argument("--tiny", type=Path, required=True, help="the unpacked tiny-imagenet-200")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--drawn", type=int, default=8)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    options = parser.parse_args()
+    result = Result("recipes", "parts of CIFAR-10 and of Tiny ImageNet")
+    with tempfile.TemporaryDirectory() as name:
+        for chosen in options.sets:
+            home = Path(name) / chosen
+            SETS[chosen].write(options, home / "images")
+            space = proposed(home)
+            if SETS[chosen].needs_weights and space["search"]["pretrained"] is False:
+                print(f"{chosen}: left out, no pretrained weights are in the hub's cache", flush=True)
+                continue
+            found = [
+                judged(space, home / str(seed), seed, SETS[chosen], options.drawn) for seed in range(options.seeds)
+            ]
+            result.add(section(SETS[chosen], space, found))
+
+
+def from_scratch(options: argparse.Namespace, into: Path) -> None:
+    gather(options.cifar10, into, size=32, classes=10, train=1500, val=1000)
+
+
+def grey(options: argparse.Namespace, into: Path) -> None:
+    from_scratch(options, into)
+    for path in into.rglob("*.jp*g"):
+        Image.open(path).convert("L").save(path, quality=95)
+
+
+def long_tailed(options: argparse.Namespace, into: Path) -> None:
+    """Leave ever fewer training images from class to class, from 300 to 15."""
+    from_scratch(options, into)
+    source = options.cifar10 / "train"
+    for number, folder in enumerate(sorted((into / "train").iterdir())):
+        for path in folder.iterdir():
+            path.unlink()
+        copy_some(source / folder.name, folder, round(300 * 0.05 ** (number / 9)), from_end=False)
+
+
+def fine_tuned(options: argparse.Namespace, into: Path) -> None:
+    gather(options.tiny, into, size=64, classes=20, train=600, val=1000)
+
+
+def few_images(options: argparse.Namespace, into: Path) -> None:
+    gather(options.tiny, into, size=64, classes=20, train=200, val=1000)
+
+
+SETS = {
+    "from_scratch": Set("1,500 images of CIFAR-10, from scratch", from_scratch, epochs=8),
+    "grey": Set("the same without colour", grey, epochs=8),
+    "long_tailed": Set("CIFAR-10, 300 to 15 images a class, from scratch", long_tailed, epochs=8),
+    "fine_tuned": Set("20 classes of Tiny ImageNet, 30 images each, fine-tuned", fine_tuned, 4, needs_weights=True),
+    "few_images": Set("20 classes of Tiny ImageNet, 10 images each", few_images, 6, needs_weights=True),
+}
+
+
+def proposed(home: Path) -> Settings:
+    """Return the search space that `sweeper init` writes for the images of a folder."""
+    words = [sys.executable, "-m", "sweeper", "init", "images", "--hours", f"{HOURS:g}", "--out", "space.yaml"]
+    subprocess.run(words, cwd=home, env=environment(), check=True, capture_output=True)
+    space: Settings = yaml.safe_load((home / "space.yaml").read_text())
+    return space
+
+
+def variants(recipe: Settings) -> Iterator[tuple[str, Settings]]:
+    """Yield the recipe with one setting changed at a time."""
+    for name, factor in (("a third of the rate", 1 / 3), ("three times the rate", 3.0)):
+        changed = deepcopy(recipe)
+        changed["optimizer"]["lr"] *= factor
+        yield name, changed
+    for name, key, value in (
+        ("hardly any weight decay", "weight_decay", 1e-5),
+        ("no label smoothing", "label_smoothing", 0.0),
+        ("SGD", "optimizer", {"name": "sgd", "lr": 0.1 if recipe["optimizer"]["lr"] > 1e-3 else 0.01}),
+    ):
+        yield name, {**recipe, key: value}
+
+
+def judged(space: Settings, home: Path, seed: int, chosen: Set, drawn: int) -> dict[str, list[float]]:
+    """Train the recipe, its variants and settings drawn from the space; return what each reached, by its name."""
+    (_, recipe), *others = space["enqueue"].items()
+    backbone = recipe["backbone"]  # one network, so that settings alone are compared
+    tried = {"the recipe": recipe, **dict(others), **dict(variants(recipe))}
+    base = {
+        **space,
+        "dataset": {**space["dataset"], "path": str(home.parent / "images")},
+        "sampler": "random",
+        "pruner": "none",
+        "seed": seed,
+        "search": {**space["search"], "backbone": backbone},
+        "enqueue": {f"t{place}": {**settings, "backbone": backbone} for place, settings in enumerate(tried.values())},
+    }
+    widened = {**base["search"], "optimizer": wider(space["search"]["optimizer"])}
+    own = values(home / "tried", {**base, "search": widened}, len(tried), chosen.epochs)
+    others_drawn = values(home / "drawn", {**base, "enqueue": {}}, drawn, chosen.epochs)
+    return {**{title: [value] for title, value in zip(tried, own, strict=True)}, "drawn": others_drawn}
+
+
+def values(home: Path, space: Settings, trials: int, epochs: int) -> list[float]:
+    """Run a study and return the objective of each trial; 0 of one that failed."""
+    home.mkdir(parents=True)
+    run_sweep(home, {**space, "study": "recipes", "budget": {"trials": trials, "epochs": epochs}}, None, "--no-report")
+    words = [sys.executable, "-m", "sweeper", "status", "recipes", "--json"]
+    said = subprocess.run(words, cwd=home, env=environment(), check=True, capture_output=True, text=True)
+    return [trial["value"] or 0.0 for trial in json.loads(said.stdout)["trials"]]
+
+
+def wider(optimizer: Mapping[str, Any]) -> Settings:
+    """Return the optimizers of a space with rates that hold those of the variants too."""
+    changed = deepcopy(dict(optimizer))
+    for option in changed["choice"]:
+        low, high = option["lr"]["float"]
+        option["lr"]["float"] = [low / 3, high * 3]
+    return changed
+
+
+def section(chosen: Set, space: Settings, found: list[dict[str, list[float]]]) -> Section:
+    """Show the recipe beside the others; each figure of a row is of one seed."""
+    metric = space["objective"]["metric"]
+    rows = [
+        Measurement(f"{title}: {metric}", "", [one[title][0] for one in found])
+        for title in found[0]
+        if title != "drawn"
+    ]
+    drawn = [one["drawn"] for one in found]
+    rows += [
+        Measurement(f"the median of {len(drawn[0])} settings drawn: {metric}", "", list(map(statistics.median, drawn))),
+        Measurement(f"the best of them: {metric}", "", list(map(max, drawn))),
+        Measurement(
+            "of them better than the recipe",
+            "",
+            [float(sum(value > one["the recipe"][0] for value in one["drawn"])) for one in found],
+        ),
+    ]
+    backbone = next(iter(space["enqueue"].values()))["backbone"]
+    title = f"{chosen.about}: {backbone}, {chosen.epochs} epochs, recipe {next(iter(space['enqueue']))}"
+    return Section(title, rows)
+
+
+if __name__ == "__main__":
+    main()
