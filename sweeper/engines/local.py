@@ -28,6 +28,8 @@ from sweeper.engines.protocol import (
     DiskTrouble,
     EpochFinished,
     Event,
+    FoldAhead,
+    FoldTrained,
     RanksAwaited,
     SlotRetired,
     Spread,
@@ -51,7 +53,7 @@ PATIENCE_S = 2.0  # with an idle worker that is to end
 
 @dataclass
 class Slot:
-    """A worker process, the pipe to it and the trials it is on."""
+    """A worker process, the pipe to it, and the trials it is on or the one of which it trains a fold ahead."""
 
     process: BaseProcess
     connection: Connection
@@ -63,10 +65,15 @@ class Slot:
     ready: bool = False
     given_up: str = ""
     numbers: list[int] = field(default_factory=list)
+    ahead_of: int | None = None
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.numbers) or self.ahead_of is not None
 
     @property
     def idle(self) -> bool:
-        return self.ready and not self.numbers
+        return self.ready and not self.busy
 
 
 class LocalEngine:
@@ -138,7 +145,7 @@ class LocalEngine:
         free = [slot for slot in self._slots if slot.idle]
         if self._packing is None:
             return free
-        busy = Counter(slot.device for slot in self._slots if slot.numbers)
+        busy = Counter(slot.device for slot in self._slots if slot.busy)
         found: list[Slot] = []
         for slot in free:
             if busy[slot.device] < self._packing.on(slot.device) and busy.total() < self._packing.trials:
@@ -151,6 +158,21 @@ class LocalEngine:
         slot.numbers = [spec.number for spec in group]
         with contextlib.suppress(ConnectionError):  # it died while idle; `events` will say so
             slot.connection.send(tuple(group))
+
+    def train_ahead(self, part: FoldAhead) -> bool:
+        slot = self._open_slots()[0]
+        slot.ahead_of = part.trial.number
+        with contextlib.suppress(ConnectionError):  # it died while idle
+            slot.connection.send(part)
+        return True
+
+    def _stop_ahead_of(self, number: int) -> None:
+        """End the workers that train folds of a trial which has ended: nobody needs them any more."""
+        for slot in self._slots:
+            if slot.ahead_of == number:
+                slot.given_up = "its trial has ended"
+                slot.process.kill()
+                slot.process.join()  # from now on nothing is written into the trial's folder
 
     @property
     def busy(self) -> set[int]:
@@ -169,7 +191,7 @@ class LocalEngine:
 
     def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: DevicesSeen | RanksAwaited | WorkerReady | EpochFinished | TrialEnded | DiskTrouble
+            event: DevicesSeen | RanksAwaited | FoldTrained | WorkerReady | EpochFinished | TrialEnded | DiskTrouble
             event = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(slot)
@@ -182,13 +204,16 @@ class LocalEngine:
                 self._fill(self._packing)
             return []
         slot.ready, slot.failed_starts = True, 0
-        if isinstance(event, TrialEnded):
+        if isinstance(event, FoldTrained):
+            slot.ahead_of = None
+        elif isinstance(event, TrialEnded):
             slot.numbers.remove(event.number)
-        if self._packing is not None:
+            self._stop_ahead_of(event.number)
+        if self._packing is not None and not isinstance(event, FoldTrained):
             self._pack(self._packing, slot, event)
         if slot.idle and slot.workers != self._workers:
             self._let_go(slot)
-        return [event]
+        return [] if isinstance(event, FoldTrained) else [event]
 
     def resize(self, workers: int) -> None:
         self._workers, self._packing = workers, None
@@ -196,7 +221,7 @@ class LocalEngine:
         taken = {slot.number for slot in self._slots}
         for number in [number for number in range(workers) if number not in taken][: max(0, workers - len(taken))]:
             self._slots.append(self._start(number, number))
-        for slot in [slot for slot in reversed(self._slots) if not slot.numbers and slot.workers != workers]:
+        for slot in [slot for slot in reversed(self._slots) if not slot.busy and slot.workers != workers]:
             self._let_go(slot)
 
     @property
@@ -229,13 +254,17 @@ class LocalEngine:
         """Start a new worker in place of a dead one, unless too many have died there before they were ready."""
         slot.process.join()
         slot.connection.close()
+        for number in slot.numbers:
+            self._stop_ahead_of(number)
         exitcode = slot.process.exitcode
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -SIGKILL and self._kernel_has_killed())
         for_memory = for_memory and not slot.given_up
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         blameless = exitcode == RANK_LOST_EXIT and not slot.given_up
-        numbers = slot.numbers or (None,)
+        numbers = () if slot.ahead_of is not None else slot.numbers or (None,)
         died: list[Event] = [WorkerDied(number, reason, for_memory, blameless) for number in numbers]
+        if slot.ahead_of is not None and not slot.given_up:
+            logger.warning("a fold of trial %d is not trained ahead: %s", slot.ahead_of, reason)
         if self._too_many:
             self._slots.remove(slot)
             return died
@@ -265,6 +294,7 @@ class LocalEngine:
             slot.connection.send(prune)
 
     def give_up(self, number: int, reason: str) -> None:
+        self._stop_ahead_of(number)  # it may be these that the trial waits for
         slot = next(slot for slot in self._slots if number in slot.numbers)
         slot.given_up = reason
         slot.process.kill()  # which reaches a stopped process too

@@ -64,6 +64,19 @@ class RanksAwaited:
 
 
 @dataclass(frozen=True)
+class FoldAhead:
+    """A fold, counted from 1, that is trained ahead of the worker of its trial, by one that nothing else waits for."""
+
+    trial: TrialSpec
+    fold: int
+
+
+@dataclass(frozen=True)
+class FoldTrained:
+    """A worker is done with a fold; how it ended is on disk, unless it failed."""
+
+
+@dataclass(frozen=True)
 class DevicesSeen:
     """A worker has counted the devices that workers are spread over."""
 
@@ -151,6 +164,12 @@ class Engine(Protocol):
 
     def answer(self, number: int, *, prune: bool) -> None:
         """Answer the `EpochFinished` of a trial."""
+
+    def train_ahead(self, part: FoldAhead) -> bool:
+        """Train a fold of a trial under way in an idle slot, for as long as the trial lasts.
+
+        Return whether that is done: an engine may have no way to.
+        """
 
     def give_up(self, number: int, reason: str) -> None:
         """End the worker of a trial; `events` then reports that it died, with this reason."""

@@ -107,6 +107,7 @@ class Resources:
         return Folds(
             number=len(images.folds),
             images=image_ids(images.paths[row] for row in rows) if images.paths else image_ids(()),
+            metric=self.sweep.objective.metric,
             without=lambda fold: self.conditions(spec, ranks, fold),
             whole=lambda: self.conditions(spec, ranks, "whole"),
         )

@@ -21,6 +21,8 @@ from sweeper.engines.protocol import (
     DevicesSeen,
     DiskTrouble,
     EpochFinished,
+    FoldAhead,
+    FoldTrained,
     ImagesChanged,
     RanksAwaited,
     TrialEnded,
@@ -53,6 +55,9 @@ def worker_main(connection: Connection, setup: WorkerSetup, log: Path) -> None:
         print_reason(str(error))
         sys.exit(CANNOT_START_EXIT)
     while (group := connection.recv()) is not None:
+        if isinstance(group, FoldAhead):
+            worker.train_ahead(group)
+            continue
         try:
             worker.run(group)
         except DiskError as error:
@@ -165,6 +170,21 @@ class Worker:
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+
+    def train_ahead(self, part: FoldAhead) -> None:
+        """Train a fold of a trial that another worker is on. Of what fails that one will tell, when it comes to it."""
+        from sweeper.training.cross_validation import train_fold
+
+        spec, outcome = part.trial.with_weights(), None
+        try:
+            self._resources.guard.check()
+            folds = self._resources.folds(spec, self._others.ranks)
+            outcome = train_fold(spec, self._folder(spec), folds, part.fold)
+        except Exception:
+            logger.exception("fold %d of trial %d failed, which was trained ahead", part.fold, spec.number)
+        if outcome is not None and outcome.best_epoch is None:
+            self._resources.require_working(outcome)
+        self._connection.send(FoldTrained())
 
     def close(self) -> None:
         """End the processes that trials have beside this one."""

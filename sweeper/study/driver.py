@@ -31,6 +31,7 @@ from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, does_not_fit
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.beginning import WITHOUT_FILES, Beginning
+from sweeper.study.folds_ahead import FoldsAhead
 from sweeper.study.ledger import Ledger, report_what_is_on_disk
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
@@ -62,9 +63,8 @@ class Driver:
 
     Trials get the files of `beginning`. What is recorded in `events` stands there before the study counts a trial as
     finished. `summary` writes what the parent run holds. `before_trials` refuses what must not be compared, before any
-    is begun. `clock` counts the time of the budget and of silent workers, by default that in which this process runs.
-    `limit` says what the time allows, by default as the budget's timeout does; `enough` why no more trials are worth
-    their time.
+    is begun. `clock` counts the time of the budget and of silent workers, by default that of this process. `limit` says
+    what the time allows, by default as the budget's timeout does; `enough` why no more trials are worth their time.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Driver:
         self._summary_clock = SummaryClock()
         self._steering = Steering(folder, store)
         self._held: dict[int, bool] = {}  # answers that wait while the study is paused
+        self._folds_ahead = FoldsAhead(store.sweep.dataset.folds, folder)
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
         self._store.requeue_interrupted()
@@ -198,8 +199,10 @@ class Driver:
             if not asked:
                 if not self._live:
                     self._end_paused()
-                return
+                break
             self._begin(engine, asked)
+        if not (self._stop_request or self._steering.paused):
+            self._folds_ahead.fill(engine, self._live.values())
 
     def _begin(self, engine: Engine, asked: Sequence[TrialSpec]) -> None:
         """Give a group of trials to an idle slot."""
@@ -355,8 +358,7 @@ class Driver:
         """End a trial that no worker lived to end."""
         folder, now = self._folder.trial(number), int(time.time() * 1000)
         report_what_is_on_disk(self._store, number, folder)
-        state = TrialState.PRUNED if for_memory else TrialState.FAILED
-        why = does_not_fit(reason) if for_memory else reason
+        state, why = (TrialState.PRUNED, does_not_fit(reason)) if for_memory else (TrialState.FAILED, reason)
         outcome = TrialOutcome(state=state, feasible=not for_memory, reason=why, timestamp_ms=now)
         write_sealed(folder.outcome, outcome.model_dump_json())
         self._end_trial(number, outcome)
@@ -383,10 +385,8 @@ class Driver:
         except KeyboardInterrupt:  # it stays on disk
             interrupted, undelivered = True, self._outbox.left
         refused, trouble = (self._outbox.refused, self._outbox.trouble) if undelivered else (None, None)
-        experiment = self._outbox.experiment
-        return SweepResult(
-            rows, interrupted, self._stop_reason, undelivered, experiment, refused, trouble, told_to_leave=to_leave
-        )
+        ended = rows, interrupted, self._stop_reason
+        return SweepResult(*ended, undelivered, self._outbox.experiment, refused, trouble, told_to_leave=to_leave)
 
     def _abandon(self) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""

@@ -299,7 +299,7 @@ class Delivery:
         if not outcome.folds:
             curves, marked = [*self._before, *history], outcome.best_epoch
         else:
-            curves, marked = mean_history(folder), outcome.refit.epochs if outcome.refit else None
+            curves, marked = mean_history(folder, outcome.epochs), outcome.refit.epochs if outcome.refit else None
         if curves:
             self._curves_of(spec.task.name).draw(curves, marked, folder.curves)
 

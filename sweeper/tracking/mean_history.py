@@ -8,9 +8,13 @@ from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, read_history
 
 
-def mean_history(trial: TrialFolder) -> list[EpochMetrics]:
-    """Return the means over a trial's folds at each epoch, of those that have trained so long. Raises DamagedFile."""
-    epochs = [metrics for _, fold in trial.folds() for metrics in read_history(fold.history)]
+def mean_history(trial: TrialFolder, folds: int) -> list[EpochMetrics]:
+    """Return the means over a trial's first folds at each epoch, of those that have trained so long.
+
+    Of a trial that was pruned, later folds may have been trained ahead; they do not count. Raises DamagedFile.
+    """
+    counted = [fold for number, fold in trial.folds() if number <= folds]
+    epochs = [metrics for fold in counted for metrics in read_history(fold.history)]
     means = []
     for epoch in sorted({metrics.epoch for metrics in epochs}):
         there = [metrics for metrics in epochs if metrics.epoch == epoch]

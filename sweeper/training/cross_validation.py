@@ -1,8 +1,9 @@
 """Cross-validate a trial: train it once for each fold without that fold, then once on all images.
 
-The trainings run one after the other, each in a folder of its own within that of the trial and from its own checkpoint.
-What a training has left when it ended is all that the trial goes on from: after a crash those that have ended are read,
-and the one that was cut short goes on after its last epoch.
+Each training has a folder of its own within that of the trial, and its own checkpoint. What it has left when it ended
+is all that the trial goes on from: after a crash those that have ended are read, and the one that was cut short goes on
+after its last epoch. The worker of a trial takes its folds one after the other. Workers without a trial may train later
+folds meanwhile; a lock on each fold keeps two workers from the same one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.errors import DamagedFile
-from sweeper.files import write_sealed
+from sweeper.files import file_lock, write_sealed
 from sweeper.paths import BEST_CONFUSION, TrialFolder
 from sweeper.results import (
     EpochMetrics,
@@ -47,12 +48,14 @@ class Folds:
     Attributes:
         number: How many folds there are.
         images: The names of all images in them, `image_ids`, in the order of the data set.
+        metric: Of the objective.
         without: Gives the conditions of training without a fold, counted from 1, which validates.
         whole: Gives those of training on all folds; the first one validates, and tells nothing.
     """
 
     number: int
     images: Ids
+    metric: str
     without: Callable[[int], Conditions]
     whole: Callable[[], Conditions]
 
@@ -79,14 +82,11 @@ def cross_validate(spec: TrialSpec, folder: TrialFolder, folds: Folds, on_fold: 
     ended: list[TrialOutcome] = []
     history: list[EpochMetrics] = []
     for number in range(1, folds.number + 1):
-        own = spec.model_copy(update={"seed": fold_seed(spec.seed, number), "keep_optimizer": False})
-        part, conditions = folder.fold(number), folds.without(number)
-        outcome = _train_apart(own, part, replace(conditions, latency=False))
+        outcome = train_fold(spec, folder, folds, number)
         if outcome.best_epoch is None:
             return _failed(outcome, f"fold {number}", ended)
-        shutil.rmtree(part.weights, ignore_errors=True)  # nobody uses the network of one fold
         ended.append(outcome)
-        history.append(_means(ended, part, conditions.objective.metric))
+        history.append(_means(ended, folder.fold(number), folds.metric))
         write_history(folder.history, history)
         if on_fold(history[-1]) and number < folds.number:
             _leave_predictions(folder, ended, folds.images)
@@ -94,7 +94,7 @@ def cross_validate(spec: TrialSpec, folder: TrialFolder, folds: Folds, on_fold: 
     last = max(1, round(fsum(outcome.best_epoch or 0 for outcome in ended) / len(ended)))
     conditions = folds.whole()
     on_all = replace(conditions, patience=None, objective=LastEpoch(metric=conditions.objective.metric))
-    refit = _train_apart(spec.model_copy(update={"pause_after": last}), folder.refit, on_all)
+    refit = _train_apart(spec.model_copy(update={"pause_after": last}), folder.refit, lambda: on_all)
     if refit.best_epoch is None:
         return _failed(refit, "on all images", ended)
     _take_weights(folder)
@@ -102,17 +102,27 @@ def cross_validate(spec: TrialSpec, folder: TrialFolder, folds: Folds, on_fold: 
     return _outcome(TrialState.COMPLETE, ended, refit)
 
 
-def _train_apart(spec: TrialSpec, part: TrialFolder, conditions: Conditions) -> TrialOutcome:
+def train_fold(spec: TrialSpec, folder: TrialFolder, folds: Folds, number: int) -> TrialOutcome:
+    """Train a trial without one of its folds, or return how that ended before; wait for a worker that is at it."""
+    own = spec.model_copy(update={"seed": fold_seed(spec.seed, number), "keep_optimizer": False})
+    part = folder.fold(number)
+    with file_lock(part.lock, blocking=True):
+        outcome = _train_apart(own, part, lambda: replace(folds.without(number), latency=False))
+        shutil.rmtree(part.weights, ignore_errors=True)  # nobody uses the network of one fold
+    return outcome
+
+
+def _train_apart(spec: TrialSpec, part: TrialFolder, conditions: Callable[[], Conditions]) -> TrialOutcome:
     """Train in a folder of its own, or return how that ended before."""
     if part.outcome.exists():
         try:
             return read_outcome(part.outcome)
         except DamagedFile:
-            shutil.rmtree(part.path)
+            part.outcome.unlink()
     part.path.mkdir(parents=True, exist_ok=True)
     if not part.spec.exists():
         write_sealed(part.spec, spec.model_dump_json())
-    outcome = train(spec, part, conditions, _never_prune)
+    outcome = train(spec, part, conditions(), _never_prune)
     if outcome.best_epoch is not None:  # else it may be for the device, and is tried again where the trial is
         write_sealed(part.outcome, outcome.model_dump_json())
         remove_checkpoints(part)

@@ -17,6 +17,7 @@ from tests.functional.chaos import PATIENCE_S, STUDY, TIMES, Sandbox, end_group,
 from tests.functional.program import workers_of
 
 FOLDS, TRIALS = 3, 3
+OTHER_TRIALS = ("trial-0001", "trial-0002")
 MOMENTS = (
     ("trial-0000/fold-2/checkpoint.pt", "group"),  # within a fold
     ("trial-0001/fold-1/outcome.json", "worker"),  # between two
@@ -118,6 +119,30 @@ def test_a_trial_has_a_run_for_each_fold_below_it_and_one_confusion_matrix_over_
     matrix = Path(client.download_artifacts(trial.info.run_id, "confusion/best.csv")).read_text().splitlines()
     cells = [int(cell) for line in matrix[1:] for cell in line.split(",")[1:]]
     assert sum(cells) == 80  # 48 training and 32 validation images
+
+
+def test_a_worker_without_a_trial_trains_folds_of_another_ones_to_the_same_digits(
+    whole: Sandbox, tmp_path: Path, created: Path
+) -> None:
+    together = sandbox_in(tmp_path, created)
+    together.options = (*together.options, "--trials", "1", "--workers", "2")
+    process, trial = together.start(), together.workspace.study(STUDY).trial(0)
+    try:
+        deadline, ahead = time.monotonic() + PATIENCE_S, False
+        while process.poll() is None and time.monotonic() < deadline:
+            ahead = ahead or (trial.fold(3).spec.exists() and not trial.fold(2).outcome.exists())
+            time.sleep(0.002)
+        assert process.returncode == 0, together.said()
+    finally:
+        end_group(process)
+    assert ahead
+    alone, beside = (sandbox.rows()[0].outcome for sandbox in (whole, together))
+    assert alone is not None
+    assert beside is not None
+    assert [(fold.value, fold.best_epoch) for fold in beside.folds] == [
+        (fold.value, fold.best_epoch) for fold in alone.folds
+    ]
+    assert set(runs_of(together)) == {name for name in runs_of(whole) if not name.startswith(OTHER_TRIALS)}
 
 
 def test_a_study_is_not_continued_with_other_folds(whole: Sandbox) -> None:

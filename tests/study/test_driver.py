@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sweeper.config.pruner import NoPrunerConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.packing import DeviceRoom
-from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import EpochFinished, Event, FoldAhead, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import DiskError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, write_history
@@ -75,6 +75,9 @@ class ScriptedEngine:
             self.pruned.append(number)
             outcome = TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.0)
             self._current = iter([TrialEnded(number, outcome)])
+
+    def train_ahead(self, part: FoldAhead) -> bool:
+        return False
 
     def give_up(self, number: int, reason: str) -> None:
         raise AssertionError(f"trial {number} was given up: {reason}")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.plain import PlainLines
-from sweeper.engines.protocol import Event, TrialEnded, WorkerDied
+from sweeper.engines.protocol import Event, FoldAhead, TrialEnded, WorkerDied
 from sweeper.paths import Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
@@ -45,6 +45,9 @@ class Scripted:
             yield self._events.popleft()
 
     def answer(self, number: int, *, prune: bool) -> None: ...
+
+    def train_ahead(self, part: FoldAhead) -> bool:
+        return False
 
     def give_up(self, number: int, reason: str) -> None:
         raise AssertionError(f"trial {number} was given up: {reason}")

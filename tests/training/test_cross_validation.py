@@ -72,6 +72,7 @@ def folds_of(images: ImageSet, **options: Any) -> Folds:
     return Folds(
         number=FOLDS,
         images=image_ids(images.paths),
+        metric="val/accuracy",
         without=lambda fold: conditions(images.validating(fold)),
         whole=lambda: conditions(replace(images, splits=whole_splits(images))),
     )

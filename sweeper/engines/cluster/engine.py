@@ -25,7 +25,7 @@ from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, node
 from sweeper.engines.cluster.places import Place, Share, free_places
 from sweeper.engines.cluster.slot import Slot
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import Event, SlotRetired, Spread, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import Event, FoldAhead, SlotRetired, Spread, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
@@ -261,6 +261,9 @@ class RayEngine:
         for slot in self._slots:
             if number in slot.numbers:
                 slot.send(Answer(number, prune))
+
+    def train_ahead(self, part: FoldAhead) -> bool:  # noqa: ARG002
+        return False  # the folds of a trial would have to reach its node
 
     def give_up(self, number: int, reason: str) -> None:
         for slot in self._slots:

@@ -60,7 +60,8 @@ class ReceivedFolder:
 
 def files_of(folder: TrialFolder) -> list[tuple[str, Path]]:
     """Return the files of a trial's folder that its worker writes, by their path in it."""
-    of_others = {folder.lock, folder.spec, folder.run, *(fold.run for _, fold in folder.folds())}
+    of_folds = (path for _, fold in folder.folds() for path in (fold.lock, fold.run))
+    of_others = {folder.lock, folder.spec, folder.run, *of_folds}
     found = [path for path in sorted(folder.path.rglob("*")) if path.is_file() and path not in of_others]
     whole = [path for path in found if path.suffix != part_of(path).suffix]
     return [(path.relative_to(folder.path).as_posix(), path) for path in whole]

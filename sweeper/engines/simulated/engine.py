@@ -24,6 +24,7 @@ from sweeper.engines.protocol import (
     DiskTrouble,
     EpochFinished,
     Event,
+    FoldAhead,
     SlotRetired,
     TrialEnded,
     WorkerDied,
@@ -195,6 +196,9 @@ class SimulatedEngine:
             slot.waiting = False
             slot.trial.pruned = slot.trial.pruned or prune
             self._go_on(slot)
+
+    def train_ahead(self, part: FoldAhead) -> bool:  # noqa: ARG002
+        return False  # folds are not simulated
 
     def give_up(self, number: int, reason: str) -> None:
         slot = self._on[number]
