@@ -21,7 +21,7 @@ wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an environ
 	$(BIN)/pytest -m slow tests/functional/test_wheel.py
 
 test: .venv/dev.stamp  ## run the test suite in two processes
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 
 test-slow: .venv/dev.stamp postgresql chromium faketime  ## run the tests that take long
 	$(BIN)/pytest -m slow

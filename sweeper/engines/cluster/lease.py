@@ -15,6 +15,8 @@ LOOK_S = 1.0  # between two looks at the lease
 class Lease:
     """Ends this process when it was not renewed in time. Until then the driver gives its trials to nobody.
 
+    Once it has ended by `end`, it ends nothing.
+
     Args:
         seconds: For how long it holds.
         lock: Held while something is done for the driver, which takes as long as it takes.
@@ -23,19 +25,23 @@ class Lease:
 
     def __init__(self, seconds: float, lock: AbstractContextManager[Any], close: Callable[[], None]):
         self._seconds, self._lock, self._close = seconds, lock, close
+        self._ended = threading.Event()
         self.renew()
         threading.Thread(target=self._watch, daemon=True, name="lease").start()
 
     def renew(self) -> None:
         self._renewed = time.monotonic()
 
+    def end(self) -> None:
+        self._ended.set()
+
     def _ran_out(self) -> bool:
         return time.monotonic() - self._renewed >= self._seconds
 
     def _watch(self) -> None:
-        while not self._closed():
-            time.sleep(LOOK_S)
-        os._exit(1)
+        while not self._ended.wait(LOOK_S):
+            if self._closed():
+                os._exit(1)
 
     def _closed(self) -> bool:
         """Close where the lease has run out; return whether it has."""

@@ -143,6 +143,7 @@ class RemoteSlot:
     def close(self) -> None:
         """End the worker and remove what it has left here."""
         with self._lock:
+            self._lease.end()
             if self._engine is not None:
                 self._engine.close()
                 self._study.drop()

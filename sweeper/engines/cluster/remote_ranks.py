@@ -141,6 +141,7 @@ class RemoteRanks:
     def close(self) -> None:
         """End the processes and remove what they have left here."""
         with self._lock:
+            self._lease.end()
             self._met = CLOSED
             self._end_relays()
             if self._setup is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -167,7 +168,8 @@ def test_an_answer_to_a_trial_that_is_gone_changes_nothing(driver: Driver) -> No
 
 def test_a_node_with_other_versions_is_refused_by_what_differs(plan: Plan) -> None:
     there = Versions(tuple((name, "0.1" if name == "torch" else found) for name, found in plan.versions.of))
-    opened = RemoteSlot(lease_s=600).open(replace(plan, versions=there))
+    with closing(RemoteSlot(lease_s=600)) as slot:
+        opened = slot.open(replace(plan, versions=there))
     assert "it has torch" in str(opened.refusal)
     assert "here 0.1: install the same versions there" in str(opened.refusal)
 
@@ -176,6 +178,11 @@ def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkey
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(lease, "LOOK_S", 0.05)
+    with closing(RemoteSlot(lease_s=1.0)) as closed:
+        assert closed.open(plan).refusal is None
+    for watch in [thread for thread in threading.enumerate() if thread.name == "lease"]:
+        watch.join(WITHIN_S)
+    assert not ended  # by a slot that was closed
     slot = RemoteSlot(lease_s=1.0)
     assert slot.open(plan).refusal is None
     deadline = time.monotonic() + WITHIN_S
