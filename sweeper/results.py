@@ -107,7 +107,11 @@ class PinnedWeights(Frozen):
 
     @property
     def origin(self) -> str:
-        return "" if self.study is None else f" = trial {self.trial} (MLflow run {self.run_id or 'not delivered yet'})"
+        return "" if self.study is None else f" = {self._recorded}"
+
+    @property
+    def _recorded(self) -> str:
+        return f"trial {self.trial} (MLflow run {self.run_id or 'not delivered yet'})"
 
 
 class PinnedTeacher(PinnedWeights):
@@ -115,6 +119,12 @@ class PinnedTeacher(PinnedWeights):
 
     networks: tuple[TrialConfig, ...]
     classes: tuple[str, ...]
+    members: tuple[PinnedWeights, ...] = ()
+    """The trials of a study's ensemble, the winner first; it is itself no trial."""
+
+    @property
+    def origin(self) -> str:
+        return f" = {' and '.join(member._recorded for member in self.members)}" if self.members else super().origin
 
 
 class EpochMetrics(Frozen):
