@@ -121,6 +121,8 @@ class PinnedTeacher(PinnedWeights):
     classes: tuple[str, ...]
     members: tuple[PinnedWeights, ...] = ()
     """The trials of a study's ensemble, the winner first; it is itself no trial."""
+    seen: str | None = None
+    """The digest of the images that an export has seen all of, where it comes of a cross-validated study."""
 
     @property
     def origin(self) -> str:
@@ -135,6 +137,8 @@ class EpochMetrics(Frozen):
     epoch: int
     values: dict[str, float]
     timestamp_ms: int
+    at_once: int = 1
+    """How many trials its worker has trained at once: their times are each one's share of the whole."""
 
 
 SIMULATED = "simulated"

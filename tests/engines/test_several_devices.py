@@ -202,7 +202,12 @@ def test_an_ensemble_teaches_on_several_devices_what_it_teaches_on_one(sweep: Sw
     save_file(whole.state_dict(), tmp_path / "teacher.safetensors")
     weights = str(tmp_path / "teacher.safetensors")
     teacher = Teacher(weights=weights, digest="0" * 32, networks=(member, member), classes=2)
-    still = {"backbone": "test_vit", "image_size": 16, "batch_size": 7, "optimizer": {"name": "adam", "lr": 1e-3}}
+    still: dict[str, Any] = {
+        "backbone": "test_vit",
+        "image_size": 16,
+        "batch_size": 7,
+        "optimizer": {"name": "adam", "lr": 1e-3},
+    }
     taught = spec_of(**still, teacher={"name": "study:big/ensemble", "weight": 0.8})  # no batch normalisation
     losses = []
     for many in (1, 2):

@@ -34,7 +34,10 @@ SPACE: dict[str, Any] = {
         "optimizer": {"name": "adam", "lr": 1e-3},
     },
 }
-TAUGHT = {"search.teacher": {"name": "study:big/best", "temperature": 2.0, "weight": 0.8}, "search.image_size": 8}
+TAUGHT: dict[str, Any] = {
+    "search.teacher": {"name": "study:big/best", "temperature": 2.0, "weight": 0.8},
+    "search.image_size": 8,
+}
 
 
 def write_space(folder: Path, study: str, **changes: Any) -> None:
