@@ -96,7 +96,7 @@ def _of_export(folder: Path, workspace: Workspace, model_files: Sequence[str], *
         code = {file_digest(folder / name) for name in export.model_files}
         require_same_code(export.networks, code, model_files)
     digest = keep(workspace, ExportFolder(folder).weights)
-    return PinnedTeacher(digest=digest, networks=export.networks, classes=export.classes)
+    return PinnedTeacher(digest=digest, networks=export.networks, classes=export.classes, seen=export.seen)
 
 
 def _of_study(earlier: EarlierStudy, number: int | None, before: PinnedTeacher | None) -> PinnedTeacher:
