@@ -24,6 +24,7 @@ from sweeper.engines.protocol import (
     CANNOT_START_EXIT,
     OUT_OF_MEMORY_EXIT,
     RANK_LOST_EXIT,
+    AtWork,
     DevicesSeen,
     DiskTrouble,
     EpochFinished,
@@ -169,7 +170,7 @@ class LocalEngine:
 
     def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: DevicesSeen | RanksAwaited | WorkerReady | EpochFinished | TrialEnded | DiskTrouble
+            event: DevicesSeen | RanksAwaited | WorkerReady | EpochFinished | AtWork | TrialEnded | DiskTrouble
             event = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(slot)
