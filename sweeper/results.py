@@ -107,7 +107,11 @@ class PinnedWeights(Frozen):
 
     @property
     def origin(self) -> str:
-        return "" if self.study is None else f" = trial {self.trial} (MLflow run {self.run_id or 'not delivered yet'})"
+        return "" if self.study is None else f" = {self._recorded}"
+
+    @property
+    def _recorded(self) -> str:
+        return f"trial {self.trial} (MLflow run {self.run_id or 'not delivered yet'})"
 
 
 class PinnedTeacher(PinnedWeights):
@@ -115,6 +119,14 @@ class PinnedTeacher(PinnedWeights):
 
     networks: tuple[TrialConfig, ...]
     classes: tuple[str, ...]
+    members: tuple[PinnedWeights, ...] = ()
+    """The trials of a study's ensemble, the winner first; it is itself no trial."""
+    seen: str | None = None
+    """The digest of the images that an export has seen all of, where it comes of a cross-validated study."""
+
+    @property
+    def origin(self) -> str:
+        return f" = {' and '.join(member._recorded for member in self.members)}" if self.members else super().origin
 
 
 class EpochMetrics(Frozen):
@@ -125,6 +137,8 @@ class EpochMetrics(Frozen):
     epoch: int
     values: dict[str, float]
     timestamp_ms: int
+    at_once: int = 1
+    """How many trials its worker has trained at once: their times are each one's share of the whole."""
 
 
 SIMULATED = "simulated"

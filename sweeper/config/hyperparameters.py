@@ -250,8 +250,9 @@ class DistillationConfig(Frozen):
     """A trained classifier whose probabilities count beside the labels (Hinton et al., arXiv 1503.02531)."""
 
     name: Annotated[str, AfterValidator(is_a_teacher)] = Field(
-        description="study:NAME/best or study:NAME/NUMBER: a trial of another study; a path: the folder of an export. "
-        "It must know the same classes in the same order."
+        description="study:NAME/best or study:NAME/NUMBER: a trial of another study; study:NAME/ensemble: the mean of "
+        "the probabilities of those of its five best trials that answer best together; a path: the folder of an "
+        "export. It must know the same classes in the same order."
     )
     temperature: Temperature = Field(
         2.0, description="What the scores of both are divided by: higher ones show more of the less likely classes."
@@ -312,9 +313,9 @@ class TrialConfig(Frozen):
     label_smoothing: Rate = Field(0.0, description="Part of the label given to all classes alike.")
     teacher: TeacherConfig = Field(
         NoTeacherConfig(name="none"),
-        description="A trained classifier to learn from: study:NAME/best, or the folder of an export. It sees the same "
-        "augmented images (arXiv 2106.05237), which costs its forward pass in each step; a head on a frozen backbone "
-        "then trains on images, not on stored features.",
+        description="A trained classifier to learn from: study:NAME/best, study:NAME/ensemble, or the folder of an "
+        "export. It sees the same augmented images (arXiv 2106.05237), which costs its forward pass in each step; a "
+        "head on a frozen backbone then trains on images, not on stored features.",
     )
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()

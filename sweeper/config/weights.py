@@ -1,10 +1,16 @@
-"""Where pretrained weights, or a teacher, come from: an earlier study, as `study:NAME/best` or `study:NAME/NUMBER`."""
+"""Where pretrained weights, or a teacher, come from: an earlier study, as `study:NAME/best` or `study:NAME/NUMBER`.
+
+A teacher may be several of its trials as well: `study:NAME/ensemble`.
+"""
 
 from __future__ import annotations
 
-from sweeper.config.trial_name import TrialName, parse_trial_name
+import re
+
+from sweeper.config.trial_name import STUDY, TrialName, parse_trial_name
 
 PREFIX = "study:"
+ENSEMBLE = re.compile(rf"{PREFIX}(?P<study>{STUDY})/ensemble")
 
 
 def study_reference(pretrained: bool | str) -> TrialName | None:
@@ -26,10 +32,21 @@ def study_reference(pretrained: bool | str) -> TrialName | None:
     return name
 
 
+def ensemble_reference(teacher: str) -> str | None:
+    """Return the study whose ensemble a teacher is, None where it is anything else."""
+    found = ENSEMBLE.fullmatch(teacher)
+    return found["study"] if found else None
+
+
 def is_a_source(pretrained: bool | str) -> bool | str:
-    """Return a value of `pretrained` as it is. Raises ValueError for an empty text, and as above."""
+    """Return a value of `pretrained` as it is. Raises ValueError for an empty text, for an ensemble, and as above."""
     if pretrained == "":
         raise ValueError("should be true, false, a path or study:NAME/best, got ''")
+    if isinstance(pretrained, str) and (study := ensemble_reference(pretrained)):
+        raise ValueError(
+            f"should be one network, and an ensemble is several, which can be a teacher alone; name "
+            f"{PREFIX}{study}/best, got {pretrained}"
+        )
     study_reference(pretrained)
     return pretrained
 
@@ -37,6 +54,7 @@ def is_a_source(pretrained: bool | str) -> bool | str:
 def is_a_teacher(name: str) -> str:
     """Return the name of a teacher as it is. Raises ValueError where it names none, and as above."""
     if name in ("", "none"):
-        raise ValueError(f"should be study:NAME/best or the folder of an export, got {name!r}")
-    study_reference(name)
+        raise ValueError(f"should be study:NAME/best, study:NAME/ensemble or the folder of an export, got {name!r}")
+    if ensemble_reference(name) is None:
+        study_reference(name)
     return name

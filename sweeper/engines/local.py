@@ -25,7 +25,6 @@ from sweeper.engines.protocol import (
     OUT_OF_MEMORY_EXIT,
     RANK_LOST_EXIT,
     DevicesSeen,
-    DiskTrouble,
     EpochFinished,
     Event,
     FoldAhead,
@@ -191,7 +190,7 @@ class LocalEngine:
 
     def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: DevicesSeen | RanksAwaited | FoldTrained | WorkerReady | EpochFinished | TrialEnded | DiskTrouble
+            event: Event | DevicesSeen | RanksAwaited | FoldTrained
             event = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(slot)

@@ -99,6 +99,13 @@ class EpochFinished:
 
 
 @dataclass(frozen=True)
+class AtWork:
+    """A trial works on something else than an epoch, such as the average of its best ones; no answer is awaited."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class TrialEnded:
     """A trial has ended and its outcome is on disk, or it pauses and may go on later; its worker is free."""
 
@@ -143,7 +150,7 @@ class ImagesChanged:
     message: str
 
 
-Event = WorkerReady | EpochFinished | TrialEnded | WorkerDied | SlotRetired | DiskTrouble | ImagesChanged
+Event = WorkerReady | EpochFinished | AtWork | TrialEnded | WorkerDied | SlotRetired | DiskTrouble | ImagesChanged
 
 
 class Engine(Protocol):

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,6 +19,7 @@ from sweeper.credentials import log_without_credentials
 from sweeper.engines.other_ranks import OtherRanks
 from sweeper.engines.protocol import (
     CANNOT_START_EXIT,
+    AtWork,
     DevicesSeen,
     DiskTrouble,
     EpochFinished,
@@ -161,7 +163,8 @@ class Worker:
         def here(ranks: Ranks) -> TrialOutcome:
             if self._resources.sweep.dataset.folds:
                 return cross_validate(spec, folder, self._resources.folds(spec, ranks), report)
-            return train(spec, folder, self._resources.conditions(spec, ranks), report)
+            at_work = partial(self._connection.send, AtWork(spec.number))
+            return train(spec, folder, replace(self._resources.conditions(spec, ranks), at_work=at_work), report)
 
         try:
             return self._others.train(spec, here)

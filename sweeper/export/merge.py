@@ -17,12 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.batches import DeviceImages
-from sweeper.export.ensembling import greedy_ensemble
 from sweeper.export.export_input import ExportInput, MergedTrial, MergeKind, MergeTry, Training
 from sweeper.export.load import load_classifier
 from sweeper.export.verify import Pass, classifier_on, full_precision, passed
 from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.ensemble import AnyClassifier, Ensemble
+from sweeper.scores.ensembling import greedy_ensemble
 from sweeper.scores.mcnemar import Hits, paired
 from sweeper.training.soup import averaged, greedy_soup, recompute_statistics
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.weights import read_weights
 
 
 class Ensemble(nn.Module):
@@ -29,6 +32,18 @@ class Ensemble(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         each = torch.stack([member(images).log_softmax(1) for member in self.members])
         return each.logsumexp(0) - math.log(len(self.members))
+
+
+def save_members(files: Sequence[Path], into: Path) -> None:
+    """Write the weights of several classifiers, each in a file of its own, as those of their ensemble.
+
+    Raises ModelError for a file that cannot be read.
+    """
+    states = [read_weights(file) for file in files]
+    save_file(
+        {f"members.{place}.{name}": tensor for place, state in enumerate(states) for name, tensor in state.items()},
+        into,
+    )
 
 
 AnyClassifier = Classifier | Ensemble

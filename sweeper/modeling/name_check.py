@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sweeper.child_process import live_with_parent, prepare_processes, start_prepared
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.names_to_check import NamesUsed
 from sweeper.config.weights import PREFIX
 from sweeper.paths import ExportFolder
@@ -21,6 +22,8 @@ from sweeper.paths import ExportFolder
 T = TypeVar("T")
 A = TypeVar("A")
 Problems = list[tuple[str, str]]
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of every channel, on the scale 0 to 1."""
 
 
 def check_apart(used: NamesUsed, meanwhile: Callable[[], object]) -> Problems:
@@ -74,6 +77,34 @@ def defining_files(asked: tuple[tuple[str, ...], tuple[str, ...]]) -> dict[str, 
     return {name: defined_in(name, model_files) for name in names if not backbone_problems(name)}
 
 
+def normalizations_apart(networks: tuple[TrialConfig, ...], model_files: tuple[str, ...]) -> list[Normalization]:
+    """Return the means and standard deviations that images are normalised with for each network.
+
+    Raises ConfigError for a model file that cannot be loaded, ModelError for a network that cannot be built.
+    """
+    return ask_apart(normalizations, (networks, model_files), lambda: None)
+
+
+def normalizations(asked: tuple[tuple[TrialConfig, ...], tuple[str, ...]]) -> list[Normalization]:
+    from sweeper.modeling.backbones import build_backbone
+    from sweeper.modeling.registry import load_model_files
+
+    networks, model_files = asked
+    load_model_files(model_files)
+    return [build_backbone(each.backbone, False, 0.0, each.image_size)[2:] for each in networks]
+
+
+def save_together_apart(files: tuple[Path, ...], into: Path) -> None:
+    """Write the weights of several classifiers as those of their ensemble. Raises ModelError."""
+    ask_apart(save_together, (files, into), lambda: None)
+
+
+def save_together(asked: tuple[tuple[Path, ...], Path]) -> None:
+    from sweeper.modeling.ensemble import save_members
+
+    save_members(*asked)
+
+
 def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 
@@ -86,8 +117,9 @@ def _missing_exports(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import is_file
 
     folders = [(key, name) for key, name in used.teachers if name != "none" and not name.startswith(PREFIX)]
-    rule = "is not the folder of an export, which has a config.json; name one, or study:NAME/best"
-    return [(key, f"{name} {rule}") for key, name in folders if not is_file(ExportFolder(Path(name)).config)]
+    rule = "is not the folder of an export, which has a config.json"
+    advice = "name one, study:NAME/best or study:NAME/ensemble"
+    return [(key, f"{name} {rule}; {advice}") for key, name in folders if not is_file(ExportFolder(Path(name)).config)]
 
 
 def _missing_devices(used: NamesUsed) -> Problems:

@@ -57,6 +57,11 @@ class TrialFolder:
         """Return what a trial goes on from, and what one that has ended needs no more."""
         return [self.checkpoint, self.checkpoint_before, *self.leading.glob("epoch-*")]
 
+    def remove_to_go_on(self) -> None:
+        """Remove what one that has ended needs no more."""
+        for file in self.to_go_on():
+            file.unlink(missing_ok=True)
+
     @property
     def history(self) -> Path:
         """The metrics of every finished epoch."""

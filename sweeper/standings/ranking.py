@@ -6,6 +6,9 @@ from collections.abc import Iterable
 
 from sweeper.results import TrialRow, TrialState
 
+LEADERS = 5
+"""Of how many best trials a soup or an ensemble is made, unless it is told otherwise."""
+
 
 def ranked(rows: Iterable[TrialRow], direction: str) -> list[TrialRow]:
     """Return the trials that finished, best first, then the pruned ones, best first.

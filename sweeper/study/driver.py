@@ -15,6 +15,7 @@ from itertools import groupby
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.protocol import (
+    AtWork,
     DiskTrouble,
     Engine,
     EpochFinished,
@@ -32,7 +33,7 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, Tri
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.beginning import WITHOUT_FILES, Beginning
 from sweeper.study.folds_ahead import FoldsAhead
-from sweeper.study.ledger import Ledger, report_what_is_on_disk
+from sweeper.study.ledger import Ledger, as_counted, report_what_is_on_disk
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
@@ -256,7 +257,9 @@ class Driver:
             case TrialEnded(number, outcome) if outcome.state is TrialState.PAUSED:
                 self._pause(number, outcome)
             case TrialEnded(number, outcome):
-                self._end_trial(number, self._counted(number, outcome))
+                self._end_trial(number, as_counted(self._store, number, outcome, self._folder.trial(number)))
+            case AtWork(number):
+                self._silence.at_work(number)
             case WorkerReady(room):
                 self._observer.worker_ready(room.device)
             case WorkerDied(number, reason, blameless=True):
@@ -269,17 +272,6 @@ class Driver:
                 raise DiskError(message)
             case ImagesChanged(_, message):
                 raise StudyChanged(message)
-
-    def _counted(self, number: int, outcome: TrialOutcome) -> TrialOutcome:
-        """Return how a trial has ended; one that was cut short may count as complete, and its files say so too."""
-        cut = self._store.cut_of(number)
-        if cut is None or outcome.state is not TrialState.PRUNED or not outcome.feasible:
-            return outcome
-        known = all(outcome.value_of(goal.metric) is not None for goal in self._store.sweep.objectives)
-        state = TrialState.COMPLETE if cut.complete and known else TrialState.PRUNED
-        outcome = outcome.model_copy(update={"state": state, "reason": cut.why})
-        write_sealed(self._folder.trial(number).outcome, outcome.model_dump_json())
-        return outcome
 
     def _end_trial(self, number: int, outcome: TrialOutcome) -> None:
         if self._events is not None:  # before the study counts it as finished: nobody would write it later
@@ -310,8 +302,7 @@ class Driver:
         for number, outcome in self._store.end_paused():
             folder = self._folder.trial(number)
             write_sealed(folder.outcome, outcome.model_dump_json())
-            for file in folder.to_go_on():
-                file.unlink(missing_ok=True)
+            folder.remove_to_go_on()
             self._end_trial(number, outcome)
 
     def _summarize(self) -> None:
@@ -361,6 +352,7 @@ class Driver:
         state, why = (TrialState.PRUNED, does_not_fit(reason)) if for_memory else (TrialState.FAILED, reason)
         outcome = TrialOutcome(state=state, feasible=not for_memory, reason=why, timestamp_ms=now)
         write_sealed(folder.outcome, outcome.model_dump_json())
+        folder.remove_to_go_on()
         self._end_trial(number, outcome)
 
     def _stop(self, reason: str) -> None:

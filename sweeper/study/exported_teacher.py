@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -24,6 +24,10 @@ class _Network(BaseModel):
     test_time_augmentation: TestTimeAugmentation = "none"
 
 
+class _Dataset(BaseModel):
+    digest: str
+
+
 class ExportedTeacher(_Network):
     """The part of a config.json that a teacher needs."""
 
@@ -33,6 +37,13 @@ class ExportedTeacher(_Network):
     form: Literal["single", "soup", "ensemble"] = "single"
     members: tuple[_Network, ...] = ()
     model_files: tuple[str, ...] = ()
+    dataset: _Dataset | None = None
+    cross_validation: dict[str, Any] | None = None
+
+    @property
+    def seen(self) -> str | None:
+        """The digest of the images where it has seen them all, since its study was cross-validated."""
+        return self.dataset.digest if self.dataset and self.cross_validation else None
 
     @property
     def networks(self) -> tuple[TrialConfig, ...]:

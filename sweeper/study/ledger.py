@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DamagedFile
+from sweeper.files import write_sealed
 from sweeper.paths import TrialFolder
-from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, read_history
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState, read_history
 
 
 class Ledger(Protocol):
@@ -94,3 +95,15 @@ def report_what_is_on_disk(ledger: Ledger, number: int, folder: TrialFolder) -> 
     with suppress(DamagedFile):
         for metrics in read_history(folder.history):
             ledger.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
+
+
+def as_counted(ledger: Ledger, number: int, outcome: TrialOutcome, folder: TrialFolder) -> TrialOutcome:
+    """Return how a trial has ended; one that was cut short may count as complete, and its files say so too."""
+    cut = ledger.cut_of(number)
+    if cut is None or outcome.state is not TrialState.PRUNED or not outcome.feasible:
+        return outcome
+    known = all(outcome.value_of(goal.metric) is not None for goal in ledger.sweep.objectives)
+    state = TrialState.COMPLETE if cut.complete and known else TrialState.PRUNED
+    outcome = outcome.model_copy(update={"state": state, "reason": cut.why})
+    write_sealed(folder.outcome, outcome.model_dump_json())
+    return outcome

@@ -15,13 +15,12 @@ RECENT = 8
 
 @dataclass
 class Running:
-    """A trial that runs: since when, with how many others on its worker, when its last epoch came, and each epoch.
+    """A trial that runs: since when, when its last epoch came, and each epoch.
 
     `features_s` are the seconds in which it waited for features.
     """
 
     started: float
-    beside: int
     heard: float | None = None
     epochs_s: list[float] = field(default_factory=list)
     features_s: float = 0.0
@@ -40,17 +39,18 @@ class Pace:
 
     def group_started(self, group: Sequence[TrialSpec]) -> None:
         now = self._clock()
-        self._running |= {spec.number: Running(now, len(group)) for spec in group}
+        self._running |= {spec.number: Running(now) for spec in group}
         self.at_once = max(self.at_once, len(self._running))
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
         """Take in an epoch: what it took by its worker, and later ones also by when they came.
 
+        A group of trials is trained as one stack or several, one after the other; times are shared by those of a stack.
         The features of a frozen backbone are computed once, and no later epoch takes their time.
         """
         trial, now = self._running[number], self._clock()
-        seconds = metrics.values.get("time/epoch_s", 0.0) * trial.beside
-        features_s = metrics.values.get("time/features_s", 0.0) * trial.beside
+        seconds = metrics.values.get("time/epoch_s", 0.0) * metrics.at_once
+        features_s = metrics.values.get("time/features_s", 0.0) * metrics.at_once
         trial.epochs_s.append(seconds if trial.heard is None else max(seconds, now - trial.heard - features_s))
         trial.features_s += features_s
         trial.heard = now

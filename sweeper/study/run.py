@@ -19,6 +19,7 @@ from sweeper.study.card import read_card, require_same_kind, stored_form, study_
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
+from sweeper.study.earlier_study import KEY
 from sweeper.study.holding import leased
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
@@ -33,6 +34,7 @@ from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
 from sweeper.study.time_limit import Clock
+from sweeper.study.unseen_images import require_unseen_by_exports
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox
@@ -125,6 +127,7 @@ def _material(
     """Prepare what trials are trained on; the teachers are among what is told before the first trial."""
     fits = partial(require_same_classes, teachers, sweep)
     material = material_of(sweep, workspace, workers, observer.preparing, fits)
+    require_unseen_by_exports(KEY, {name: teacher.seen for name, teacher in teachers.items()}, material.card.digest)
     return replace(material, opening=replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts)))
 
 

@@ -49,6 +49,12 @@ class Silence:
             self._longest_s = max(self._longest_s or 0.0, now - worker.heard_at)
             worker.heard_at, worker.report_at = now, now + self._silence_s
 
+    def at_work(self, trial: int) -> None:
+        """Take in a sign of life that is no epoch, and says nothing of how long one takes."""
+        for worker in self._of(trial):
+            worker.heard_at = self._clock()
+            worker.report_at = worker.heard_at + self._silence_s
+
     def trial_ended(self, trial: int) -> None:
         """Take in that a trial is no longer on its worker."""
         for worker in self._of(trial):

@@ -1,43 +1,35 @@
 """The trained classifiers that trials learn from: looked up once, kept, recorded, and required to stay what they were.
 
-As with pretrained weights (`study/pretrained.py`), a reference to a study means the same trial for as long as the
-study lives that names it.
+As with pretrained weights (`study/pretrained.py`), a reference to a study means the same trial, or the same members of
+an ensemble, for as long as the study lives that names it.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import options
 from sweeper.config.sweep import SweepConfig
-from sweeper.config.task import ReconstructionConfig
-from sweeper.config.trial_name import TrialName
-from sweeper.config.weights import study_reference
+from sweeper.config.weights import PREFIX, ensemble_reference, study_reference
 from sweeper.data.class_titles import class_titles
 from sweeper.data.index import ImageIndex
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, StudyError
-from sweeper.modeling.name_check import defining_files_apart
 from sweeper.paths import ExportFolder, StudyFolder, Workspace
 from sweeper.results import PinnedTeacher, Teacher
 from sweeper.scores.confusion import read_confusion
-from sweeper.search.stored_trial import MODEL_FILES
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.trial_names import require_weights, trial_of
-from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.card import read_card
+from sweeper.study.earlier_study import KEY, EarlierStudy, require_same_code
+from sweeper.study.ensemble_teacher import ensemble_of
 from sweeper.study.exported_teacher import network_of, read_exported_teacher
 from sweeper.study.pretrained import file_digest, is_kept, keep, naming, weights_changed
-from sweeper.study.recorded import own_folder
-from sweeper.study.trained import require_trained
-from sweeper.study.unseen_images import require_unseen_images
 
 Teachers = dict[str, PinnedTeacher]
 """By the value of `search.teacher.name` that they stand for: a reference to a study or the folder of an export."""
-
-KEY = "search.teacher"
 
 
 def pin_teachers(
@@ -53,24 +45,39 @@ def pin_teachers(
         tracking_uri: Where their weights are, if this machine has not run them.
 
     Raises:
-        StudyError: the study, trial or export is missing, has no weights, or a network that is not known here.
-            StudyChanged when the teacher is another than the study began with. TrackingError when MLflow cannot be
-            reached.
+        StudyError: the study, trial or export is missing, has no weights, no ensemble, or a network that is not known
+            here. StudyChanged when the teacher is another than the study began with. TrackingError when MLflow cannot
+            be reached.
     """
     pinned: Teachers = {}
     for value in _names(sweep):
-        reference, before = study_reference(value), known.get(value)
+        before = known.get(value)
         with naming(KEY, value):
-            if reference is None:
+            if not value.startswith(PREFIX):
                 found = _of_export(Path(value), workspace, sweep.model_files, new=before is None)
             elif before is not None and is_kept(workspace, before):
                 found = before
             else:
-                found = _of_study(sweep, reference, before, workspace, storage_url, tracking_uri)
+                found = _brought(value, before, sweep, workspace, storage_url, tracking_uri)
         if before is not None and _differ(before, found):
             raise weights_changed(sweep, value, before, found)
         pinned[value] = found
     return pinned
+
+
+def _brought(
+    value: str,
+    before: PinnedTeacher | None,
+    sweep: SweepConfig,
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str,
+) -> PinnedTeacher:
+    """Bring what a reference to a study means here: a trial, or its ensemble."""
+    reference = study_reference(value) if (ensemble := ensemble_reference(value)) is None else None
+    store = StudyStore.load(storage_url, reference.study if reference else str(ensemble))
+    earlier = EarlierStudy(sweep, workspace, store, tracking_uri, new=before is None)
+    return _of_study(earlier, reference.number, before) if reference else ensemble_of(earlier, before)
 
 
 def _names(sweep: SweepConfig) -> Iterator[str]:
@@ -87,60 +94,27 @@ def _of_export(folder: Path, workspace: Workspace, model_files: Sequence[str], *
     export = read_exported_teacher(folder)
     if new:
         code = {file_digest(folder / name) for name in export.model_files}
-        _require_same_code(export.networks, code, model_files)
+        require_same_code(export.networks, code, model_files)
     digest = keep(workspace, ExportFolder(folder).weights)
-    return PinnedTeacher(digest=digest, networks=export.networks, classes=export.classes)
+    return PinnedTeacher(digest=digest, networks=export.networks, classes=export.classes, seen=export.seen)
 
 
-def _of_study(
-    sweep: SweepConfig,
-    reference: TrialName,
-    before: PinnedTeacher | None,
-    workspace: Workspace,
-    storage_url: str,
-    tracking_uri: str,
-) -> PinnedTeacher:
+def _of_study(earlier: EarlierStudy, number: int | None, before: PinnedTeacher | None) -> PinnedTeacher:
     """Bring the weights of a study's trial here; once it is known which trial that is, never another's."""
-    store = StudyStore.load(storage_url, reference.study)
-    row = trial_of(store, before.trial if before is not None else reference.number)
-    require_trained(store)
-    if isinstance(store.sweep.task, ReconstructionConfig):
-        raise StudyError(f"{reference.study} is a study of autoencoders, which name no classes; name a classifier's")
-    config, _ = require_weights(store, row)
+    row = trial_of(earlier.store, before.trial if before is not None else number)
+    config, _ = require_weights(earlier.store, row)
     network = network_of(config.backbone, config.head, config.image_size, config.test_time_augmentation)
-    if before is None:
-        require_unseen_images(KEY, sweep, store.sweep)
-        _require_same_code([network], set((store.noted(MODEL_FILES) or {}).values()), sweep.model_files)
-    elsewhere = None if read_card(own_folder(workspace, store)) else tracking_uri
+    earlier.require_same_code([network])
     with tempfile.TemporaryDirectory(prefix="sweeper-teacher-") as folder:
-        artifacts = fetch_artifacts(workspace, store, row, Path(folder), elsewhere, ("weights", "confusion"))
+        artifacts = earlier.fetch(row, Path(folder), ("weights", "confusion"))
         return PinnedTeacher(
-            digest=keep(workspace, artifacts.weights),
-            study=reference.study,
+            digest=keep(earlier.workspace, artifacts.weights),
+            study=earlier.store.sweep.study,
             trial=row.number,
             run_id=artifacts.run_id,
             networks=(network,),
             classes=tuple(read_confusion(artifacts.confusion)[1]),
         )
-
-
-def _require_same_code(
-    networks: Sequence[TrialConfig], trained_with: Collection[str], model_files: Sequence[str]
-) -> None:
-    """Raise StudyError where an architecture is unknown here, or its file is not the one that the teacher learned with.
-
-    `trained_with` are the digests of the model files that the teacher was trained with.
-    """
-    names = tuple(dict.fromkeys(network.backbone for network in networks))
-    found = defining_files_apart(names, tuple(model_files))
-    for name in names:
-        if name not in found:
-            raise StudyError(f"its architecture {name} is not known here; name its file under model_files")
-        file = found[name]
-        if file is not None and trained_with and file_digest(Path(file)) not in trained_with:
-            raise StudyError(
-                f"{file}, which defines its architecture {name}, has changed since it was trained; bring that file back"
-            )
 
 
 def require_same_classes(teachers: Mapping[str, PinnedTeacher], sweep: SweepConfig, index: ImageIndex) -> None:

@@ -91,8 +91,7 @@ def keep_only(folder: TrialFolder, best: Collection[int | None], leading: Collec
 
 def remove_checkpoints(folder: TrialFolder) -> None:
     """Remove what a trial that has ended need not go on from."""
-    for file in folder.to_go_on():
-        file.unlink(missing_ok=True)
+    folder.remove_to_go_on()
 
 
 def load_checkpoint(folder: TrialFolder) -> dict[str, Any] | None:

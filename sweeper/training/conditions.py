@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class Conditions:
         teachers: Has the networks that trials learn from; None to load that of each trial.
         latency: Measure at the end of a trial how long its network takes for one image.
         ranks: The processes that train the trial together, each with its own conditions.
+        at_work: Called now and then while a trial works for long without an epoch to report.
     """
 
     data: TrialData
@@ -41,3 +43,4 @@ class Conditions:
     teachers: Teachers | None = None
     latency: bool = False
     ranks: Ranks = ALONE
+    at_work: Callable[[], None] = lambda: None

@@ -7,6 +7,7 @@ told otherwise, with three checkpoints.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sweeper.errors import TrialError
+from sweeper.data.out_of_memory import is_memory
+from sweeper.errors import DoesNotFit, TrialError, first_line
 from sweeper.files import Damaged
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochSoup, TrialOutcome
@@ -26,6 +28,8 @@ from sweeper.training.progress import Progress
 from sweeper.training.ranks import Ranks
 from sweeper.training.soup import averaged, greedy_soup
 from sweeper.training.task import Validation
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,12 @@ class EpochMerger:
     def _judge(self, members: tuple[int, ...]) -> Validation:
         learner, device, ranks = self.learner, self.conditions.device, self.conditions.ranks
         network, images = self._average(members), learner.inputs.val()
+        self.conditions.at_work()
         found = learner.task.validate(network, images, device, learner.micro_batches, ranks)
         return Validation(ranks.agree(found.values), found.exhibit, found.top)
 
     def _average(self, members: tuple[int, ...]) -> torch.nn.Module:
+        self.conditions.at_work()
         torch.manual_seed(self.seed)
         state = averaged([self.states[member] for member in members])
         return self.learner.take_up(state, self.epoch, self.conditions.device)
@@ -93,14 +99,24 @@ def with_average(
     """Average the leading epochs of a complete trial, and return its outcome with what came of it.
 
     Where the average is kept, the learner has its weights, `progress` what it shows and has right, and the first rank
-    has written its predictions in place of the best epoch's. Raises DoesNotFit, RankLost, TrialError where the weights
-    of an epoch are damaged.
+    has written its predictions in place of the best epoch's. Where there is no memory for that, the best epoch is kept.
+    Raises RankLost, TrialError where the weights of an epoch are damaged.
     """
     if progress.best_epoch is None or progress.best_value is None:
         return outcome
     started = time.perf_counter()
-    states = _read_states(folder, progress.leading, conditions.ranks)
-    chosen, found = EpochMerger(learner, conditions, progress.epochs, progress.best_value, states, seed).merge()
+    try:
+        states = _read_states(folder, progress.leading, conditions.ranks)
+        chosen, found = EpochMerger(learner, conditions, progress.epochs, progress.best_value, states, seed).merge()
+    except (DoesNotFit, RuntimeError, MemoryError) as error:
+        if not (isinstance(error, DoesNotFit) or is_memory(error)):
+            raise
+        logger.warning(
+            "the best epochs are not averaged for want of memory (%s); the trial keeps its best one, epoch %d",
+            first_line(error),
+            progress.best_epoch,
+        )
+        chosen, found = (0,), None
     soup = EpochSoup(epochs=tuple(progress.leading[place] for place in chosen), best_epoch_value=progress.best_value)
     changed = {"soup": soup, "seconds": outcome.seconds + time.perf_counter() - started}
     if found is None:

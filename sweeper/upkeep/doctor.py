@@ -106,9 +106,9 @@ def _on_disk(store: StudyStore, workspace: Workspace) -> Iterator[Finding]:
         if row is None:
             what = f"{trial.path} belongs to no trial of the study"
             yield Finding("disk", what, "--fix removes it", partial(shutil.rmtree, trial.path))
-        elif row.ended_ms is not None and trial.checkpoint.exists():
-            what = f"trial {trial.number} has ended and has a checkpoint"
-            yield Finding("disk", what, "--fix removes it", partial(trial.checkpoint.unlink, missing_ok=True))
+        elif row.ended_ms is not None and any(file.exists() for file in trial.to_go_on()):
+            what = f"trial {trial.number} has ended and has files to go on from, checkpoints or weights of epochs"
+            yield Finding("disk", what, "--fix removes them", trial.remove_to_go_on)
 
 
 def _requeue(store: StudyStore) -> None:

@@ -12,15 +12,19 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines import resources
 from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady, WorkerSetup
 from sweeper.engines.rank import PROCESS_NAME
 from sweeper.errors import DeviceError
+from sweeper.modeling.classifier import build_classifier
+from sweeper.modeling.ensemble import Ensemble
 from sweeper.paths import Workspace
-from sweeper.results import TrialState
+from sweeper.results import Teacher, TrialState
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
 
@@ -190,3 +194,37 @@ def test_groups_of_devices_are_counted_not_devices(sweep: SweepConfig, monkeypat
     assert resources.places(sweep) == 2
     monkeypatch.setattr("sweeper.training.device.devices_like", lambda _: 1)
     assert resources.places(sweep) == 1
+
+
+def test_an_ensemble_teaches_on_several_devices_what_it_teaches_on_one(sweep: SweepConfig, tmp_path: Path) -> None:
+    member = TrialConfig(backbone="test_resnet", image_size=12)
+    whole = Ensemble([build_classifier(member, 2), build_classifier(member, 2)])
+    save_file(whole.state_dict(), tmp_path / "teacher.safetensors")
+    weights = str(tmp_path / "teacher.safetensors")
+    teacher = Teacher(weights=weights, digest="0" * 32, networks=(member, member), classes=2)
+    still: dict[str, Any] = {
+        "backbone": "test_vit",
+        "image_size": 16,
+        "batch_size": 7,
+        "optimizer": {"name": "adam", "lr": 1e-3},
+    }
+    taught = spec_of(**still, teacher={"name": "study:big/ensemble", "weight": 0.8})  # no batch normalisation
+    losses = []
+    for many in (1, 2):
+        of_many = sweep.model_copy(update={"devices_per_trial": many})
+        engine = LocalEngine(of_many, Workspace(tmp_path / str(many)), workers=1)
+        try:
+            wait_for(engine, WorkerReady)
+            engine.submit([taught.model_copy(update={"teacher": teacher})])
+            losses.append([wait_for_epoch(engine) for _ in range(taught.epochs)])
+        finally:
+            engine.close()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def wait_for_epoch(engine: LocalEngine) -> float:
+    """Return the training loss of the next epoch, and let the trial go on."""
+    epoch = wait_for(engine, EpochFinished)
+    assert isinstance(epoch, EpochFinished)
+    engine.answer(epoch.number, prune=False)
+    return epoch.metrics.values["train/loss"]

@@ -17,7 +17,6 @@ from sweeper.config.hyperparameters import HeadConfig, TrialConfig
 from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.errors import ModelError
-from sweeper.export.ensembling import greedy_ensemble, together
 from sweeper.export.export import export_model
 from sweeper.export.export_input import ExportInput
 from sweeper.export.load import load_classifier, load_export
@@ -25,6 +24,7 @@ from sweeper.export.merge import Contender, merged
 from sweeper.modeling.classifier import Classifier, build_classifier
 from sweeper.modeling.ensemble import Ensemble
 from sweeper.modeling.registry import load_model_files
+from sweeper.scores.ensembling import greedy_ensemble, together
 from sweeper.training.soup import averaged, greedy_soup, recompute_statistics
 from tests.export.conftest import CLASSES, CPU, SMALL_RESNET, make_images, predicted, settled, source_of
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 import yaml
 
 from sweeper.paths import Workspace
+from sweeper.scores.predictions import read_predictions, write_predictions
 from tests.functional.program import environment, sweeper
 from tests.pictures import write_class_folders
 
@@ -30,7 +34,10 @@ SPACE: dict[str, Any] = {
         "optimizer": {"name": "adam", "lr": 1e-3},
     },
 }
-TAUGHT = {"search.teacher": {"name": "study:big/best", "temperature": 2.0, "weight": 0.8}, "search.image_size": 8}
+TAUGHT: dict[str, Any] = {
+    "search.teacher": {"name": "study:big/best", "temperature": 2.0, "weight": 0.8},
+    "search.image_size": 8,
+}
 
 
 def write_space(folder: Path, study: str, **changes: Any) -> None:
@@ -50,13 +57,13 @@ def killed_after_an_epoch(folder: Path, space: str) -> None:
     process.wait()
 
 
-def curve(folder: Path, study: str) -> list[float]:
+def curve(folder: Path, study: str, teacher: str = "study:big/best") -> list[float]:
     """Return the training losses that MLflow has of the one trial of a study."""
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name(study)
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "tags.`sweeper.trial` = '0'")
-    assert run.data.tags["sweeper.teacher"].startswith("study:big/best = trial 0 (MLflow run ")
+    assert run.data.tags["sweeper.teacher"].startswith(f"{teacher} = trial ")
     assert run.data.params["teacher.weight"] == "0.8"
     return [point.value for point in client.get_metric_history(run.info.run_id, "train/loss")]
 
@@ -84,6 +91,41 @@ def test_a_taught_trial_goes_on_after_a_kill_to_the_same_numbers(folder: Path) -
     whole = curve(folder, "whole")
     assert whole == curve(folder, "cut")
     assert len(whole) == SPACE["budget"]["epochs"]
+
+
+def test_the_ensemble_of_a_study_teaches_and_a_kill_changes_no_digit(folder: Path) -> None:
+    write_space(folder, "team", **{"search.optimizer": {"name": "adam", "lr": {"choice": [1e-3, 1e-4]}}})
+    done = sweeper("run", "team.yaml", "--trials", "2", "--epochs", "1", folder=folder)
+    assert done.returncode == 0, done.stderr
+    let_members_complete_each_other(folder, "team")
+    by_team = {**TAUGHT, "search.teacher": {**TAUGHT["search.teacher"], "name": "study:team/ensemble"}}
+    for study in ("whole-by-team", "cut-by-team"):
+        write_space(folder, study, **by_team)
+    killed_after_an_epoch(folder, "cut-by-team.yaml")
+    for study in ("whole-by-team", "cut-by-team"):
+        done = sweeper("run", f"{study}.yaml", folder=folder)
+        assert done.returncode == 0, done.stderr
+        assert re.search(r"teacher   study:team/ensemble = trial \d \(MLflow run \w{32}\) and trial \d", done.stdout)
+    whole = curve(folder, "whole-by-team", "study:team/ensemble")
+    assert whole == curve(folder, "cut-by-team", "study:team/ensemble")
+    assert len(whole) == SPACE["budget"]["epochs"]
+
+
+def let_members_complete_each_other(folder: Path, study: str) -> None:
+    """Put into MLflow that one trial knows the dogs and the other the cats: together they are right."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(study)
+    assert experiment is not None
+    for trial in (0, 1):
+        (run,) = client.search_runs([experiment.experiment_id], f"tags.`sweeper.trial` = '{trial}'")
+        (file,) = Path(run.info.artifact_uri.removeprefix("file://")).glob("predictions/*.npz")
+        found = read_predictions(file)
+        knows = found.labels == trial
+        sure = np.where(knows, 0.9, 0.4)  # and where it errs it is not sure
+        classes = np.stack([np.where(knows, found.labels, 1 - found.labels), 1 - found.labels], axis=1)
+        classes[:, 1] = 1 - classes[:, 0]
+        shares = np.stack([np.where(knows, 0.9, 0.6), np.where(knows, 0.1, 0.4)], axis=1).astype(np.float32)
+        write_predictions(file, replace(found, classes=classes, probabilities=shares, true=sure.astype(np.float32)))
 
 
 def test_an_export_teaches_and_must_stay_what_it_was(folder: Path) -> None:

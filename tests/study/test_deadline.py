@@ -18,6 +18,7 @@ from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.deadline import LEADERS, LEAST_TRIALS, ConfirmingLimit, Deadline, SearchLimit
+from sweeper.study.pace import Pace
 from sweeper.study.result import SweepResult
 from sweeper.study.time_limit import Timeout
 from sweeper.tracking.mlflow_store import default_tracking_uri
@@ -275,3 +276,18 @@ def test_a_study_that_has_a_model_starts_nothing_when_its_time_is_used_up(worksp
     first, _ = run(workspace, sweep_of(3600))
     again, _ = run(workspace, sweep_of(1))
     assert len(again.rows) == len(first.rows)
+
+
+def test_times_are_shared_by_a_stack_and_not_by_all_of_its_group() -> None:
+    clock = VirtualClock()
+    pace = Pace(clock)
+    pace.group_started([spec_of(number, 1) for number in range(3)])
+    for stack in ((0, 1), (2,)):  # one after the other: 60 s for features, 10 s for the epoch
+        clock.advance_to(clock() + 70)
+        for number in stack:
+            values = {"time/epoch_s": 10 / len(stack), "time/features_s": 60 / len(stack)}
+            pace.epoch_finished(number, EpochMetrics(epoch=1, values=values, timestamp_ms=0, at_once=len(stack)))
+        assert [pace.last_epoch_s(number) for number in stack] == [10.0] * len(stack)
+        for number in stack:
+            pace.trial_ended(number)
+    assert (pace.epoch_s, pace.trial_s(3)) == (10.0, 30.0)

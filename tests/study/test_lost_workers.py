@@ -12,7 +12,8 @@ from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.plain import PlainLines
-from sweeper.engines.protocol import Event, FoldAhead, TrialEnded, WorkerDied
+from sweeper.engines.protocol import AtWork, Event, FoldAhead, TrialEnded, WorkerDied
+from sweeper.files import write_whole
 from sweeper.paths import Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
@@ -95,6 +96,49 @@ def run(tmp_path: Path) -> Callable[[Script], tuple[SweepResult, Scripted]]:
         return Driver(store, Workspace(tmp_path).study("s"), outbox, observer).run(lambda: engine), engine
 
     return start
+
+
+class Averaging(Scripted):
+    """A slot whose worker works on for long after the last epoch, and says so meanwhile."""
+
+    def __init__(self, script: Script):
+        super().__init__(script)
+        self.now, self._signs = 0.0, 0
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        if self._events and self._signs < 5:
+            self._signs, self.now = self._signs + 1, self.now + 50
+            yield AtWork(self.specs[-1].number)
+        else:
+            self._signs = 0
+            yield from super().events(timeout_s)
+
+
+def test_a_worker_that_averages_epochs_for_longer_than_the_limit_is_not_given_up(tmp_path: Path) -> None:
+    content = {"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}}
+    sweep = SweepConfig.model_validate({**content, "budget": {"trials": 2, "epochs": 1, "stuck_after": 60}})
+    store, engine = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", sweep), Averaging(complete)
+    outbox: Any = NoOutbox()
+    observer, folder = PlainLines(Console(quiet=True)), Workspace(tmp_path).study("s")
+    driver = Driver(store, folder, outbox, observer, clock=lambda: engine.now)
+    result = driver.run(lambda: engine)
+    assert engine.now >= 2 * 5 * 50
+    assert [row.state for row in result.rows] == [TrialState.COMPLETE] * 2
+
+
+def test_a_trial_that_is_given_up_leaves_nothing_to_go_on_from(run, tmp_path: Path) -> None:
+    folder = Workspace(tmp_path).study("s").trial(0)
+
+    def killed(spec: TrialSpec) -> Event:
+        if spec.number:
+            return complete(spec)
+        for file in (folder.checkpoint, folder.leading_of(1)):
+            write_whole(file, b"state")
+        return WorkerDied(0, "its worker was killed by SIGKILL")
+
+    run(killed)
+    assert folder.outcome.exists()
+    assert not any(file.exists() for file in (folder.checkpoint, folder.leading_of(1)))
 
 
 def complete(spec: TrialSpec) -> Event:

@@ -90,3 +90,17 @@ def test_without_a_limit_no_worker_is_given_up(clock: Clock) -> None:
     silence.group_started([0])
     clock.now += 1e9
     assert silence.overdue() == []
+
+
+def test_a_sign_of_life_ends_a_silence_and_says_nothing_of_how_long_an_epoch_takes(clock: Clock) -> None:
+    silence = Silence(100, clock)
+    silence.group_started([0])
+    silence.epoch_finished(0)
+    for _ in range(5):
+        clock.now += 90
+        silence.at_work(0)
+        assert (silence.overdue(), list(silence.news())) == ([], [])
+    clock.now += LEAST_S
+    assert [trial for trial, _ in silence.news()] == [0]
+    clock.now += 100 - LEAST_S
+    assert silence.overdue() == [0]

@@ -23,6 +23,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, study_card
 from sweeper.study.teachers import Teachers, kept_teacher, pin_teachers, require_same_classes, told
+from sweeper.study.unseen_images import require_unseen_by_exports
 
 MODELS = Path(__file__).parents[2] / "models"
 DIGITS = tuple(map(str, range(10)))
@@ -202,3 +203,13 @@ def test_what_teaches_is_said_and_that_heads_then_train_on_images(source: Source
         {**sweep_of().model_dump(by_alias=True), "search": {"backbone": "r", "trainable": "head"}}
     )
     assert [subject for subject, _ in told(pinned, frozen)] == ["teacher", ""]
+
+
+def test_an_export_that_has_seen_all_images_does_not_teach_on_these(source: Source, tmp_path: Path) -> None:
+    crossed: dict[str, Any] = {"dataset": {"digest": "d1"}, "cross_validation": {"folds": 3}}
+    folded, plain = exported(tmp_path / "folded", **crossed), exported(tmp_path / "plain", dataset={"digest": "d1"})
+    seen = {str(folder): source.pin(str(folder))[str(folder)].seen for folder in (folded, plain)}
+    assert list(seen.values()) == ["d1", None]
+    require_unseen_by_exports("search.teacher", seen, "d2")
+    with pytest.raises(ConfigError, match=r"folded is the export of a cross-validated study and has seen all of these"):
+        require_unseen_by_exports("search.teacher", seen, "d1")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,6 +79,22 @@ def test_the_loss_is_that_of_hinton_and_counts_by_its_weight() -> None:
     assert logits.grad is not None
 
 
+def test_the_loss_by_an_ensemble_is_that_of_the_mean_of_its_members_probabilities() -> None:
+    members = [classifier(seed).eval() for seed in (0, 1, 2)]
+    images, logits = torch.randn(4, 3, 12, 12), torch.randn(4, 3)
+    labels = torch.tensor([0, 1, 2, 0])
+    student, config = classifier(3), DistillationConfig(**TAUGHT)
+    batch = Batch(images, labels, labels, torch.ones(4))
+    found = taught(Loss(), config, teacher_of(Ensemble(members)), student, CPU)(logits, batch)
+    mean = np.mean([softmax(member(images).detach().numpy().astype(float), axis=1) for member in members], axis=0)
+    wanted = mean ** (1 / 3.0)  # softmax(log(mean) / T)
+    wanted /= wanted.sum(axis=1, keepdims=True)
+    got = softmax(logits.numpy().astype(float) / 3.0, axis=1)
+    apart = (wanted * np.log(wanted / got)).sum(axis=1)
+    of_labels = -np.log(softmax(logits.numpy().astype(float), axis=1)[np.arange(4), labels.numpy()])
+    assert found.numpy() == pytest.approx(0.3 * of_labels + 0.7 * 9.0 * apart, abs=1e-5)
+
+
 def test_the_teacher_sees_the_students_images_in_its_own_size_and_normalisation() -> None:
     pixels = torch.rand(2, 3, 24, 24)
     teacher = teacher_of(classifier(0, mean=0.3, std=0.2), image_size=24)
@@ -90,9 +107,11 @@ def test_the_teacher_sees_the_students_images_in_its_own_size_and_normalisation(
 
 
 @pytest.mark.parametrize("limit", [1, 3, 8])
-def test_parts_of_a_batch_are_taught_what_the_whole_is(limit: int) -> None:
+@pytest.mark.parametrize("members", [1, 2])
+def test_parts_of_a_batch_are_taught_what_the_whole_is(limit: int, members: int) -> None:
     network = classifier(1).eval()  # so that batch statistics do not depend on the parts
-    losses_of = taught(Loss(), DistillationConfig(**TAUGHT), teacher_of(classifier(0)), network, CPU)
+    teacher = teacher_of(classifier(0) if members == 1 else Ensemble([classifier(0), classifier(2)]))
+    losses_of = taught(Loss(), DistillationConfig(**TAUGHT), teacher, network, CPU)
     batch = Batch(torch.randn(8, 3, 12, 12), torch.arange(8) % 3, torch.arange(8).flip(0) % 3, torch.rand(8))
     gradients: list[Tensor] = []
     for most in (8, limit):
@@ -123,8 +142,9 @@ def replace_labels(data: Any, other: Any) -> Any:
     return data
 
 
-def test_a_taught_trial_that_was_interrupted_equals_one_that_was_not(tmp_path: Path) -> None:
-    teacher = saved(tmp_path, classifier(3))
+@pytest.mark.parametrize("seeds", [(3,), (3, 4)], ids=["one network", "an ensemble"])
+def test_a_taught_trial_that_was_interrupted_equals_one_that_was_not(tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    teacher = saved(tmp_path, *map(classifier, seeds))
     before = load_file(teacher.weights)
     spec = student(teacher, augment={"mixup": 0.4, "flip": True}, progressive_resizing=0.7, drop_rate=0.1)
     whole, history = run(spec, tmp_path / "whole")
@@ -152,6 +172,13 @@ def test_an_ensemble_teaches_by_the_mean_of_its_members(tmp_path: Path) -> None:
     mean = torch.stack([member.eval()(images).softmax(1) for member in members]).mean(0)
     assert torch.allclose(loaded.network(images).softmax(1), mean, atol=1e-5)
     assert not loaded.network.training
+
+
+def test_an_ensemble_teaches_the_same_from_images_that_are_streamed(tmp_path: Path) -> None:
+    spec = student(saved(tmp_path, classifier(0), classifier(1)), augment={"flip": True, "mixup": 0.4})
+    _, resident = run(spec, tmp_path / "resident", colored(resident=True))
+    _, streamed = run(spec, tmp_path / "streamed", colored(resident=False))
+    assert comparable(streamed) == comparable(resident)
 
 
 def test_trials_share_a_teacher_until_memory_is_short(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.feature_cache import FeatureCache
+from sweeper.errors import DoesNotFit
 from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder
@@ -312,3 +313,46 @@ def test_an_autoencoder_is_averaged_too(tmp_path: Path) -> None:
 def test_trials_with_an_average_are_not_trained_as_a_stack() -> None:
     assert stack_key(spec_of(trainable="head").config) is not None
     assert stack_key(spec_of(trainable="head", epoch_soup=2).config) is None
+
+
+class Full(DeviceImages):
+    """Images that do not fit in memory any more in the passes after this many."""
+
+    passes = 0
+    fits = 0
+    error: Exception = MemoryError()
+
+    def eval_batches(self, *args: Any, **options: Any) -> Iterator[Batch]:
+        Full.passes += 1
+        if Full.passes > Full.fits:
+            raise Full.error
+        return super().eval_batches(*args, **options)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), DoesNotFit("an image")])
+def test_want_of_memory_costs_the_average_and_not_the_trial(
+    tmp_path: Path, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = noisy()
+    Full.passes, Full.fits, Full.error = 0, 4, error
+    data.val.__class__ = Full
+    outcome, _ = run(spec_of(epochs=4, **NOISY), tmp_path / "full", data)
+    assert (outcome.state, outcome.feasible) == (TrialState.COMPLETE, True)
+    assert "the best epochs are not averaged for want of memory" in caplog.text
+    plain, _ = run(spec_of(epochs=4, **{**NOISY, "epoch_soup": 1}), tmp_path / "plain", noisy())
+    assert without_clock(outcome) | {"soup": None} == without_clock(plain)
+    assert outcome.averaged_epochs == ()
+    assert left(tmp_path / "full") == left(tmp_path / "plain")
+
+
+def test_each_average_gives_signs_of_life(tmp_path: Path) -> None:
+    signs: list[int] = []
+    reported: list[int] = []
+
+    def epoch(metrics: EpochMetrics) -> bool:
+        reported.append(len(signs))
+        return False
+
+    outcome, _ = run(spec_of(epochs=8, **NOISY), tmp_path, noisy(), epoch, at_work=lambda: signs.append(1))
+    assert reported == [0] * 8
+    assert len(signs) > 2 * (len(outcome.averaged_epochs) - 1) > 0

@@ -178,7 +178,9 @@ def test_a_checkpoint_of_an_ended_trial_is_found(
 ) -> None:
     number = end_trial(finished, folder)
     write_whole(folder.trial(number).checkpoint, b"late")
-    require_mended(workspace, url, "trial 2 has ended and has a checkpoint")
+    write_whole(folder.trial(number).leading_of(1), b"late")
+    require_mended(workspace, url, "trial 2 has ended and has files to go on from")
+    assert not folder.trial(number).leading_of(1).exists()
 
 
 def test_a_study_that_is_being_run_is_left_alone(workspace: Workspace, url: str, finished: StudyStore) -> None:

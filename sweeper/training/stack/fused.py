@@ -265,7 +265,8 @@ def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
     finished = []
     for number, (member, (fitted, _), (scored, confusion)) in enumerate(zip(members, trained, validated, strict=True)):
         values = {**quality(fitted, scored), "lr": member.learner.schedule.lr, **shared}
-        metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=member.progress.now_ms())
+        now_ms = member.progress.now_ms()
+        metrics = EpochMetrics(epoch=epoch, values=values, timestamp_ms=now_ms, at_once=len(members))
         finished.append(FinishedEpoch(metrics, confusion, top.member(number)))
     return finished
 
