@@ -72,7 +72,8 @@ def run_and_tell(
         leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
         if any(row.value is not None for row in result.rows):
-            show_ranked(result.rows, sweep, limit=20, with_best=True)
+            stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
+            show_ranked(result.rows, stored, limit=20, with_best=True)
             say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
         exported = False
         if deadline is not None and not result.interrupted:

@@ -53,8 +53,11 @@ def watch(
 
 def _view(store: StudyStore, lines: int, *, running: bool) -> View:
     from sweeper.display.watch import shown, watch_view
+    from sweeper.search.stored_trial import DEADLINE
 
     rows = store.rows()
     chosen = shown(rows, store.sweep, lines)
     curves = store.curves([row.number for row in chosen])
-    return watch_view(rows, chosen, curves, store.sweep, store.budget, running=running)
+    noted = store.noted(DEADLINE) if store.sweep.budget.time is not None else None
+    deadline_s = noted["at"] - time.time() if noted else None
+    return watch_view(rows, chosen, curves, store.sweep, store.budget, running=running, deadline_s=deadline_s)

@@ -53,7 +53,7 @@ def add_row(table: Table, *cells: Cell, style: str | None = None) -> None:
     table.add_row(*(one if isinstance(one, Text) else cell(one) for one in cells), style=style)
 
 
-def bar(title: str, done: int, total: int, *facts: str) -> Table:
+def bar(title: str, done: float, total: float, *facts: str) -> Table:
     """Return one line: a title, a progress bar and what there is to say beside it; with a total of 0 it only moves."""
     line = Table.grid(padding=(0, 2))
     line.add_row(cell(title, "bold"), ProgressBar(total=total or None, completed=done, width=30), *map(cell, facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from rich.console import Console, Group, RenderableType
@@ -20,6 +21,7 @@ from sweeper.display.tables import planned, retrying, sending, silent_for
 from sweeper.display.trial_lines import TrialLine, headline, trial_table
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
+from sweeper.standings.pareto import in_order
 from sweeper.study.opening import Opening
 
 SHOWN_ENDED = 8
@@ -33,6 +35,8 @@ class LiveTable:
         self._lines: dict[int, TrialLine] = {}
         self._configs: dict[int, TrialConfig] = {}
         self._started: dict[int, float] = {}
+        self._before_s: dict[int, float] = {}
+        self._left_s: Callable[[], float] | None = None
         self._names: list[str] = []
         self._leader: int | None = None
         self._differences = Differences()
@@ -58,6 +62,7 @@ class LiveTable:
             del self._preparing[what]
 
     def opening(self, opening: Opening) -> None:
+        self._left_s = opening.left_s
         for line in opening_lines(opening):
             warned = line.startswith(WARNING)
             self._live.console.print(cells.message(line, "yellow" if warned else "dim"))
@@ -68,6 +73,9 @@ class LiveTable:
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
         self._forecast = Forecast(rows, budget, sweep.objective)
+        finished = [row for row in rows if row.state is TrialState.COMPLETE]
+        self._leader = next((row.number for row in in_order(finished, sweep)), None)
+        self._before_s = {row.number: row.seconds or 0.0 for row in rows if row.state is TrialState.PAUSED}
         for row in [row for row in rows if row.state.ended][-SHOWN_ENDED:]:
             reason = (row.reason or "") if row.state is TrialState.FAILED else ""
             line = TrialLine(row.number, row.state, reason, row.epochs, sweep.reports, row.value)
@@ -81,7 +89,7 @@ class LiveTable:
         if self._forecast is not None:
             self._forecast.trial_started(spec.number)
         folds = self._sweep.dataset.folds if self._sweep is not None else None
-        self._started[spec.number] = time.monotonic()
+        self._started[spec.number] = time.monotonic() - self._before_s.pop(spec.number, 0.0)
         line = TrialLine(spec.number, TrialState.RUNNING, spec.label if spec.repeats else "", 0, folds or spec.epochs)
         self._add(line, spec.config)
 
@@ -102,21 +110,22 @@ class LiveTable:
         line.epochs, line.curve = metrics.epoch, {**line.curve, metrics.epoch: value}
         self._notes.pop(f"silent {number}", None)
 
-    def trial_paused(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
+    def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
+        self._before_s[number] = outcome.seconds
         if self._forecast is not None:
             self._forecast.trial_paused(number)
         self._notes.pop(f"silent {number}", None)
         self._forget(number)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
+        before = self._forecast.best if self._forecast is not None else None
         if self._forecast is not None:
             self._forecast.trial_ended(number, outcome)
+            self._leader = self._leader if self._forecast.best == before else number
         line = self._lines.setdefault(number, TrialLine(number, outcome.state, "", outcome.epochs, outcome.epochs))
         self._notes.pop(f"silent {number}", None)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.about = (outcome.reason or "") if outcome.state is TrialState.FAILED else line.about
-        if self._forecast is not None and outcome.best_value == self._forecast.best and self._leader != number:
-            self._leader = number if outcome.state is TrialState.COMPLETE else self._leader
         for earlier in self._ended()[:-SHOWN_ENDED]:
             self._forget(earlier.number)
 
@@ -164,7 +173,8 @@ class LiveTable:
         parts: list[RenderableType] = []
         parts += [bar(what, *at, self._paces[what].told(*at)) for what, at in dict(self._preparing).items()]
         if self._sweep is not None and self._forecast is not None:
-            parts.append(headline(self._forecast, self._sweep, self._noun))
+            deadline_s = self._left_s() if self._left_s is not None else None
+            parts.append(headline(self._forecast, self._sweep, self._noun, deadline_s=deadline_s))
             parts.append(cells.message(f"{self._sweep.objective.metric}, {self._sweep.objective.direction}d", "dim"))
             parts.append(trial_table(self._shown(), self._sweep.reported, self._noun))
         parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)

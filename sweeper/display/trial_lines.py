@@ -43,14 +43,26 @@ class TrialLine:
     leads: bool = False
 
 
-def headline(forecast: Forecast, sweep: SweepConfig, noun: str = "trial", *, running: bool = True) -> Table:
-    """Return the study, how many trials have ended, the best value and the time left."""
+def headline(
+    forecast: Forecast,
+    sweep: SweepConfig,
+    noun: str = "trial",
+    *,
+    running: bool = True,
+    deadline_s: float | None = None,
+) -> Table:
+    """Return the study, how many trials have ended, the best value and the time left: `deadline_s` of a deadline."""
     open_ended = sweep.budget.open_ended
     of_all = "" if open_ended else f"/{forecast.budget}"
     facts = [f"{forecast.ended}{of_all} {noun}s", f"best {score(forecast.best)}"]
-    if running and not open_ended and forecast.seconds_left is not None:
+    done, total = float(forecast.ended), float(max(1, forecast.budget))
+    if running and deadline_s is not None:
+        facts.append(f"{duration(max(0.0, deadline_s))} to the deadline")
+        if open_ended and sweep.budget.time:
+            done, total = max(0.0, sweep.budget.time - deadline_s), sweep.budget.time
+    elif running and not open_ended and forecast.seconds_left is not None:
         facts.append(f"{duration(forecast.seconds_left)} left")
-    return bar(sweep.study, forecast.ended, max(1, forecast.budget), *facts)
+    return bar(sweep.study, done, total, *facts)
 
 
 def trial_table(lines: Sequence[TrialLine], reported: str, noun: str = "trial") -> Table:

@@ -36,6 +36,7 @@ def watch_view(
     budget: int,
     *,
     running: bool,
+    deadline_s: float | None = None,
 ) -> View:
     """Return the study at this moment: `rows` are all trials, `chosen` those that get a line."""
     forecast = Forecast(list(rows), budget, sweep.objective)
@@ -45,7 +46,7 @@ def watch_view(
     state = f"{len(at_work)} at work" if running else "not running: `sweeper run` goes on"
     lines = _lines(rows, chosen, curves, sweep)
     return Group(
-        headline(forecast, sweep, running=running),
+        headline(forecast, sweep, running=running, deadline_s=deadline_s),
         message(f"{sweep.objective.metric}, {sweep.objective.direction}d; {state}", "dim"),
         trial_table(lines, sweep.reported),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
@@ -13,7 +15,7 @@ from sweeper.errors import StudyError
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.promotion import Promotion, standings
-from sweeper.search.stored_trial import CONFIG, ENQUEUED, GOALS, PAUSED, UNTIL, losses_of, stored_json
+from sweeper.search.stored_trial import CONFIG, ENQUEUED, GOALS, PAUSED, UNTIL, WENT_ON, losses_of, stored_json
 
 
 class Pausing:
@@ -64,6 +66,9 @@ class Pausing:
         if self._promotion is None or config is None:
             raise StudyError(f"the study storage holds no settings of trial {trial.number}; `sweeper doctor` says more")
         trial.set_user_attr(UNTIL, self._promotion.after(_epochs(stored)))
+        if (paused := stored_json(stored, PAUSED)) is not None:
+            seconds = TrialOutcome.model_validate_json(paused).seconds
+            trial.set_user_attr(WENT_ON, {"at": time.time(), "seconds": seconds})
         trial.set_user_attr(PAUSED, None)  # last: before it nothing has changed
         return TrialConfig.model_validate_json(config)
 

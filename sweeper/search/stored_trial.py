@@ -35,8 +35,10 @@ OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: i
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
 CUT = "cut"  # of a trial that the driver has ended for want of time: why
+DEADLINE = "deadline"  # of a study: when the latest run of the command is to end, in seconds since 1970
 EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
+WENT_ON = "went_on"  # of a trial that has paused: when it went on, and the seconds that it had been trained before
 GOALS = "goals"  # what each of several objectives was when the trial paused, by epoch; lower is better
 
 ASIDE = "~"  # in the names of studies that an extension keeps aside; no search space can be called so
@@ -52,7 +54,7 @@ def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
         value=outcome.best_value if outcome else _best_so_far(trial, direction),
         best_epoch=outcome.best_epoch if outcome else None,
         epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
-        seconds=outcome.seconds if outcome else _seconds_since(trial),
+        seconds=outcome.seconds if outcome else _seconds_so_far(trial),
         ended_ms=int(trial.datetime_complete.timestamp() * 1000) if trial.datetime_complete else None,
         params=trial.params,
         config_json=stored_json(trial, CONFIG),
@@ -103,8 +105,15 @@ def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
     return max(values) if direction == "maximize" else min(values)
 
 
-def _seconds_since(trial: FrozenTrial) -> float | None:
-    return max(0.0, time.time() - trial.datetime_start.timestamp()) if trial.datetime_start else None
+def _seconds_so_far(trial: FrozenTrial) -> float | None:
+    """Return how long a trial that has not ended has been trained, without the time for which it paused."""
+    if stored := stored_json(trial, PAUSED):
+        return TrialOutcome.model_validate_json(stored).seconds
+    if trial.datetime_start is None:
+        return None
+    went_on = trial.user_attrs.get(WENT_ON) or {"at": 0.0, "seconds": 0.0}
+    since = max(float(went_on["at"]), trial.datetime_start.timestamp())  # the latter where it was interrupted later
+    return float(went_on["seconds"]) + max(0.0, time.time() - since)
 
 
 def losses_of(sweep: SweepConfig, outcome: TrialOutcome) -> list[float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,10 +33,14 @@ ENLARGED, REDUCED = 1.5, 6.0
 
 @dataclass(frozen=True)
 class Opening:
-    """What is shown before the first trial: facts, each with its subject, and warnings with their remedy."""
+    """What is shown before the first trial: facts, each with its subject, and warnings with their remedy.
+
+    `left_s` gives the seconds until the deadline, where there is one.
+    """
 
     facts: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
+    left_s: Callable[[], float] | None = None
 
 
 def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Opening:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from sweeper.config.engine import SimulateConfig
 from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import CARD, EPOCHS
+from sweeper.search.stored_trial import CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
@@ -149,7 +151,10 @@ def _limited(deadline: Deadline | None, store: StudyStore, opening: Opening) -> 
     settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
     complete = any(row.state is TrialState.COMPLETE for row in rows)
     limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled, complete=complete)
-    return limit, replace(opening, facts=(("deadline", deadline.told()), *opening.facts))
+    if not isinstance(store.sweep.engine, SimulateConfig):
+        store.note(DEADLINE, {"at": time.time() + deadline.left_s})
+    facts = (("deadline", deadline.told()), *opening.facts)
+    return limit, replace(opening, facts=facts, left_s=lambda: deadline.left_s)
 
 
 def _put_in_line(

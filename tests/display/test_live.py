@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweeper.config.sweep import SweepConfig
+from sweeper.config.sweep import BudgetConfig, SweepConfig
 from sweeper.display.live import LiveTable
 from sweeper.display.tables import ranked_table
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.study.opening import Opening
 
 SWEEP = SweepConfig.model_validate(
     {
@@ -77,6 +78,42 @@ def test_a_paused_trial_that_ends_without_going_on_is_shown() -> None:
     console.print(table._render())
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert line_of(shown, "0")[:4] == ["0", "1/1", "0.2500", "pruned"]
+
+
+def drawn(table: LiveTable, width: int = 100) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(table._render())
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_the_time_of_a_trial_that_goes_on_counts_from_what_it_had_and_not_from_its_pause() -> None:
+    table = LiveTable(Console(file=io.StringIO()))
+    table.study_opened(SWEEP, [], 4)
+    table.trial_started(spec_of(0))
+    table.trial_paused(0, TrialOutcome(state=TrialState.PAUSED, epochs=1, best_value=0.25, seconds=3600.0))
+    table.trial_started(spec_of(0))
+    assert line_of(drawn(table), "0")[4] == "1h00m"
+
+
+def test_the_first_of_several_equally_good_trials_keeps_the_lead() -> None:
+    table = LiveTable(Console(file=io.StringIO()))
+    table.study_opened(SWEEP, [], 4)
+    for number, value in enumerate((0.5, 0.75, 0.75)):
+        table.trial_started(spec_of(number))
+        outcome = TrialOutcome(state=TrialState.COMPLETE, epochs=3, best_epoch=3, best_value=value)
+        table.trial_ended(number, outcome)
+    assert [line.split()[0] for line in drawn(table) if "*" in line] == ["*1"]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_with_a_deadline_the_time_until_then_is_shown(width: int) -> None:
+    timed = SWEEP.model_copy(update={"budget": BudgetConfig.model_validate({"for": "10m"})})
+    table = LiveTable(Console(file=io.StringIO(), width=width))
+    table.opening(Opening((), (), left_s=lambda: 90.0))
+    table.study_opened(timed, [], timed.budget.trials)
+    headline = drawn(table, width)[0]
+    assert "0 trials" in headline
+    assert "1m30s to the deadline" in headline
 
 
 def test_in_a_terminal_each_ranked_trial_has_one_line() -> None:

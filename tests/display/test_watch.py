@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.sweep import SweepConfig
+from sweeper.config.sweep import BudgetConfig, SweepConfig
 from sweeper.display.settings import in_brief, in_full
 from sweeper.display.trial_lines import BLOCKS, CURVE, sparkline
 from sweeper.display.watch import shown, watch_view
@@ -105,6 +105,13 @@ def test_a_study_that_does_not_run_says_how_to_go_on() -> None:
     text = "\n".join(printed(100, running=False))
     assert "not running: `sweeper run` goes on" in text
     assert " left" not in text
+
+
+def test_with_a_deadline_the_time_until_then_is_shown() -> None:
+    timed = SWEEP.model_copy(update={"budget": BudgetConfig.model_validate({"for": "10m"})})
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    console.print(watch_view(ROWS, ROWS[:1], CURVES, timed, timed.budget.trials, running=True, deadline_s=90.0))
+    assert "21 trials  best 0.4900  1m30s to the deadline" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_study_without_trials_is_shown_too() -> None:

@@ -42,6 +42,16 @@ def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Pat
     assert re.search(r"m\d\ds before the deadline", ran.stdout), "three trials take no ten minutes"
 
 
+def test_the_table_at_the_end_counts_the_epochs_that_the_deadline_has_left(folder: Path) -> None:
+    simulated = {**SPACE, "budget": {"epochs": 200}, "engine": {"name": "simulate", "epoch": 10}}
+    (folder / "space.yaml").write_text(yaml.safe_dump(simulated))
+    ran = sweeper("run", "space.yaml", "--for", "1h", folder=folder)
+    assert ran.returncode == 0, ran.stderr
+    planned = re.search(r"trials have (\d+) epochs from now on, not 200", ran.stdout)
+    assert planned, ran.stdout
+    assert re.search(rf"^ +1 +\d+ +[\d.]+ +\d+/{planned[1]} ", ran.stdout, re.MULTILINE), ran.stdout
+
+
 @pytest.mark.slow
 def test_as_many_trials_as_fit_are_tried_and_the_end_is_near_the_deadline(folder: Path) -> None:
     ran = sweeper("run", "space.yaml", "--for", "75s", folder=folder)

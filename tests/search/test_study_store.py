@@ -304,3 +304,15 @@ def test_where_trials_pause_the_first_that_was_put_in_line_is_trained_whole(url:
         store.enqueue({"first": {"drop_rate": 0.1}, "second": {"drop_rate": 0.2}})
     until = [spec.until for _ in range(3) for spec in store.next_group(1)]
     assert until == [20 if enqueued else 2, 2, 2]
+
+
+def test_the_time_of_a_paused_trial_is_that_of_its_training(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner="promote", budget={"trials": 2}))
+    first = next_trial(store)
+    assert first is not None
+    outcome = TrialOutcome(state=TrialState.PAUSED, epochs=1, best_epoch=1, best_value=0.5, seconds=3600.0)
+    store.report(first.number, 1, 0.5)
+    store.pause(first.number, outcome)
+    assert StudyStore.load(url, "s").rows()[0].seconds == 3600
+    store.go_on(first.number)
+    assert StudyStore.load(url, "s").rows()[0].seconds == pytest.approx(3600, abs=60)
