@@ -40,7 +40,7 @@ def sweep(tmp_path: Path) -> SweepConfig:
 def engine(sweep: SweepConfig, tmp_path: Path) -> Iterator[LocalEngine]:
     """Two workers that are ready."""
     engine = LocalEngine(sweep, Workspace(tmp_path), workers=2)
-    await_until(engine, lambda _: engine.idle == 2)
+    await_both(engine)
     yield engine
     engine.close()
 
@@ -55,6 +55,11 @@ def await_until(engine: LocalEngine, enough: Callable[[list[Event]], bool], prun
             if isinstance(event, EpochFinished):
                 engine.answer(event.number, prune=event.metrics.epoch == prune_after)
     return events
+
+
+def await_both(engine: LocalEngine) -> None:
+    """Wait until both workers are idle."""
+    await_until(engine, lambda _: engine.idle == 2)
 
 
 def ended(events: list[Event]) -> TrialOutcome | None:
@@ -94,7 +99,7 @@ def test_the_folds_of_a_trial_give_the_same_whoever_trains_them(sweep: SweepConf
         workspace = Workspace(tmp_path / name)
         engine = LocalEngine(sweep, workspace, workers=2)
         try:
-            await_until(engine, lambda _, engine=engine: engine.idle == 2)
+            await_both(engine)
             begin(engine, 3, *folds)
             outcomes.append(ended(await_until(engine, has_ended)))
         finally:
@@ -152,7 +157,7 @@ def test_a_trial_that_is_pruned_ends_who_trains_folds_of_it_ahead(engine: LocalE
     assert outcome is not None
     assert (outcome.state, len(outcome.folds)) == (TrialState.PRUNED, 1)
     assert not ahead.is_running()
-    await_until(engine, lambda _: engine.idle == 2)
+    await_both(engine)
     engine.submit([spec_of(1, number=1)])
     assert len(scores(ended(await_until(engine, has_ended)))) == FOLDS
 
