@@ -20,7 +20,7 @@ from sweeper.engines.cluster.folders import ReceivedFolder, files_of
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import EpochFinished, Event, RanksAwaited, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import AtWork, EpochFinished, Event, RanksAwaited, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from tests.pictures import write_split_folders
@@ -111,6 +111,8 @@ def trained(driver: Driver, folder: TrialFolder, root: Path, spec: TrialSpec, un
     received = ReceivedFolder(folder, there)
     while True:
         report = driver.next()
+        if isinstance(report.event, AtWork):
+            continue
         assert report.present is not None
         received.bring(carrier, report.changed, report.present)
         if isinstance(report.event, TrialEnded):
