@@ -15,13 +15,16 @@ from sweeper.results import TrialState
 from tests.functional.chaos import SPACE, STUDY, Sandbox, Storm, check, require_tidy
 from tests.functional.program import sweeper
 
+METRIC = "val/loss"  # which averages of such noisy epochs lower on every machine
 PROMOTE = {"name": "promote", "rungs": [1, 3], "keep": 0.5}
 
 
 def made(root: Path, created: Path) -> Sandbox:
     search = {**copy.deepcopy(SPACE["search"]), "epoch_soup": {"int": [2, 4]}, "optimizer": {"name": "sgd", "lr": 0.2}}
     budget = {"trials": 5, "epochs": 5}
-    sandbox = Sandbox.make(root, budget=budget, sampler="random", pruner=PROMOTE, search=search)
+    data = {"builtin": "digits", "limit": {"train_images": 256, "val_images": 128}}
+    judged = {"objective": {"metric": METRIC}, "sampler": "random", "pruner": PROMOTE}
+    sandbox = Sandbox.make(root, dataset=data, budget=budget, search=search, **judged)
     shutil.copy(created, sandbox.workspace.mlflow_database)
     return sandbox
 
@@ -55,8 +58,8 @@ def test_the_record_says_how_many_epochs_are_averaged_and_what_the_best_one_had(
             continue
         assert data.metrics["best/averaged_epochs"] == len(soup.epochs)
         assert data.metrics["best/single_epoch_value"] == soup.best_epoch_value
-        assert data.metrics["best/val/accuracy"] == row.value
-        assert data.metrics["best/val/accuracy"] >= soup.best_epoch_value
+        assert data.metrics[f"best/{METRIC}"] == row.value
+        assert data.metrics[f"best/{METRIC}"] <= soup.best_epoch_value
         assert data.tags["sweeper.averaged_epochs"] == ", ".join(map(str, soup.epochs))
 
 
@@ -69,7 +72,7 @@ def test_an_export_is_of_the_average_and_says_so(undisturbed: Sandbox) -> None:
     folder = next(path.parent for path in (undisturbed.root / "exports").rglob("config.json"))
     config = json.loads((folder / "config.json").read_text())
     assert config["lineage"]["averaged_epochs"] == list(row.averaged_epochs)
-    assert config["metrics"]["val/accuracy"] == row.value
+    assert config["metrics"][METRIC] == row.value
     card = (folder / "README.md").read_text()
     assert f"As logged for {named}" in card
     assert f"| weights of | {named} |" in card
