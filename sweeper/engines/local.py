@@ -52,7 +52,7 @@ PATIENCE_S = 2.0  # with an idle worker that is to end
 
 @dataclass
 class Slot:
-    """A worker process, the pipe to it, and the trials it is on or the one of which it trains a fold ahead."""
+    """A worker process, the pipe to it, and what it trains: its trials, or a fold of another worker's trial."""
 
     process: BaseProcess
     connection: Connection
@@ -64,7 +64,7 @@ class Slot:
     ready: bool = False
     given_up: str = ""
     numbers: list[int] = field(default_factory=list)
-    ahead_of: int | None = None
+    ahead_of: int | None = None  # the trial of another worker, of which it trains a fold
 
     @property
     def busy(self) -> bool:
@@ -166,10 +166,10 @@ class LocalEngine:
         return True
 
     def _stop_ahead_of(self, number: int) -> None:
-        """End the workers that train folds of a trial which has ended: nobody needs them any more."""
+        """End the workers that train folds of a trial that has ended or has lost its worker."""
         for slot in self._slots:
             if slot.ahead_of == number:
-                slot.given_up = "its trial has ended"
+                slot.given_up = "the trial of its fold is no longer trained"
                 slot.process.kill()
                 slot.process.join()  # from now on nothing is written into the trial's folder
 
@@ -204,7 +204,7 @@ class LocalEngine:
             return []
         slot.ready, slot.failed_starts = True, 0
         if isinstance(event, FoldTrained):
-            slot.ahead_of = None
+            slot.ahead_of = slot.ahead_of if slot.given_up else None  # one that is given up takes nothing more
         elif isinstance(event, TrialEnded):
             slot.numbers.remove(event.number)
             self._stop_ahead_of(event.number)

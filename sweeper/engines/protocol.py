@@ -65,7 +65,7 @@ class RanksAwaited:
 
 @dataclass(frozen=True)
 class FoldAhead:
-    """A fold, counted from 1, that is trained ahead of the worker of its trial, by one that nothing else waits for."""
+    """A fold, counted from 1, that a free worker trains before the worker of its trial comes to it."""
 
     trial: TrialSpec
     fold: int
@@ -100,7 +100,7 @@ class EpochFinished:
 
 @dataclass(frozen=True)
 class AtWork:
-    """A trial works on something else than an epoch, such as the average of its best ones; no answer is awaited."""
+    """A trial works on something other than an epoch, such as the average of its best ones; it needs no answer."""
 
     number: int
 
@@ -173,9 +173,9 @@ class Engine(Protocol):
         """Answer the `EpochFinished` of a trial."""
 
     def train_ahead(self, part: FoldAhead) -> bool:
-        """Train a fold of a trial under way in an idle slot, for as long as the trial lasts.
+        """Train a fold of a running trial in an idle slot; it is stopped where the trial ends or loses its worker.
 
-        Return whether that is done: an engine may have no way to.
+        Return whether the engine does that: not every engine can.
         """
 
     def give_up(self, number: int, reason: str) -> None:

@@ -175,7 +175,7 @@ class Worker:
             return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
 
     def train_ahead(self, part: FoldAhead) -> None:
-        """Train a fold of a trial that another worker is on. Of what fails that one will tell, when it comes to it."""
+        """Train a fold of another worker's trial. If that fails, that worker trains it and reports what is wrong."""
         from sweeper.training.cross_validation import train_fold
 
         spec, outcome = part.trial.with_weights(), None
@@ -184,7 +184,9 @@ class Worker:
             folds = self._resources.folds(spec, self._others.ranks)
             outcome = train_fold(spec, self._folder(spec), folds, part.fold)
         except Exception:
-            logger.exception("fold %d of trial %d failed, which was trained ahead", part.fold, spec.number)
+            logger.exception(
+                "fold %d of trial %d failed here; the worker of the trial will train it", part.fold, spec.number
+            )
         if outcome is not None and outcome.best_epoch is None:
             self._resources.require_working(outcome)
         self._connection.send(FoldTrained())

@@ -1,4 +1,4 @@
-"""Folds that are trained ahead: where slots are free, those of one cross-validated trial run beside each other."""
+"""Folds that are trained ahead: where slots are free, several folds of a cross-validated trial run at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sweeper.results import TrialSpec
 
 
 class FoldsAhead:
-    """Gives slots that no trial waits for the later folds of trials under way.
+    """Gives the later folds of running trials to free slots.
 
-    The worker of a trial takes its folds from the first on, so these are taken from the last on, and none twice. The
-    trial goes on to report its folds in their order, whoever has trained them.
+    The worker of a trial begins with the first fold, so free slots begin with the last one, and none is given twice.
+    The trial reports its folds in their order, whichever worker has trained them.
     """
 
     def __init__(self, folds: int | None, folder: StudyFolder):
@@ -22,7 +22,7 @@ class FoldsAhead:
         self._given: set[tuple[int, int]] = set()
 
     def fill(self, engine: Engine, live: Iterable[TrialSpec]) -> None:
-        """Let idle slots train folds, as long as there are any of trials that are live."""
+        """Let idle slots train folds of the trials that are live, while there are both."""
         for trial in live:
             for fold in self._left(trial.number):
                 if not engine.idle or not engine.train_ahead(FoldAhead(trial, fold)):
@@ -30,7 +30,7 @@ class FoldsAhead:
                 self._given.add((trial.number, fold))
 
     def _left(self, number: int) -> list[int]:
-        """Return the folds that nobody is at, the last one first; the first of them is left to the trial's worker."""
+        """Return the folds that nobody trains, the last one first, but not the next one of the trial's worker."""
         folder = self._folder.trial(number)
         open_ones = [
             fold

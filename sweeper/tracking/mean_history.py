@@ -11,7 +11,7 @@ from sweeper.results import EpochMetrics, read_history
 def mean_history(trial: TrialFolder, folds: int) -> list[EpochMetrics]:
     """Return the means over a trial's first folds at each epoch, of those that have trained so long.
 
-    Of a trial that was pruned, later folds may have been trained ahead; they do not count. Raises DamagedFile.
+    Later folds of a pruned trial, which another worker may have trained, do not count. Raises DamagedFile.
     """
     counted = [fold for number, fold in trial.folds() if number <= folds]
     epochs = [metrics for fold in counted for metrics in read_history(fold.history)]

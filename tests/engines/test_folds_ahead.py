@@ -176,6 +176,33 @@ def test_a_worker_that_dies_takes_those_with_it_that_train_folds_of_its_trial(
     assert not ahead.is_running()
 
 
+def test_a_worker_that_is_stopped_as_it_ends_a_fold_gets_no_trial(engine: LocalEngine, tmp_path: Path) -> None:
+    begin(engine, 20, 4)
+    trial = Workspace(tmp_path).study("s").trial(0)
+    await_until(engine, lambda _: epochs_of(trial.fold(4)) > 0)
+    ahead = other_worker(engine)
+    os.kill(ahead, signal.SIGSTOP)
+    await_until(engine, lambda events: any(isinstance(event, EpochFinished) for event in events), prune_after=1)
+    wait_without_reading(trial.outcome.exists)
+    os.kill(ahead, signal.SIGCONT)
+    wait_without_reading(lambda: all(slot.connection.poll() for slot in engine._slots))  # both have said it is over
+    assert isinstance(next(engine.events(0)), TrialEnded)
+    assert list(engine.events(0)) == []
+    assert engine.idle == 1
+    for number in (1, 2):
+        await_until(engine, lambda _: engine.idle > 0)
+        engine.submit([spec_of(1, number=number)])
+    events = await_until(engine, lambda events: sum(isinstance(event, TrialEnded) for event in events) == 2)
+    assert not [event for event in events if isinstance(event, WorkerDied)]
+
+
+def wait_without_reading(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 class Slots:
     """Notes what it is asked to train ahead, as long as it has idle slots."""
 

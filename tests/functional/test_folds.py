@@ -121,7 +121,7 @@ def test_a_trial_has_a_run_for_each_fold_below_it_and_one_confusion_matrix_over_
     assert sum(cells) == 80  # 48 training and 32 validation images
 
 
-def test_a_worker_without_a_trial_trains_folds_of_another_ones_to_the_same_digits(
+def test_a_worker_without_a_trial_trains_folds_of_another_workers_trial_to_the_same_digits(
     whole: Sandbox, tmp_path: Path, created: Path
 ) -> None:
     together = sandbox_in(tmp_path, created)

@@ -263,7 +263,7 @@ class RayEngine:
                 slot.send(Answer(number, prune))
 
     def train_ahead(self, part: FoldAhead) -> bool:  # noqa: ARG002
-        return False  # the folds of a trial would have to reach its node
+        return False  # what a fold leaves would have to reach the node of its trial
 
     def give_up(self, number: int, reason: str) -> None:
         for slot in self._slots:

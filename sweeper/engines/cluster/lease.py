@@ -15,7 +15,7 @@ LOOK_S = 1.0  # between two looks at the lease
 class Lease:
     """Ends this process when it was not renewed in time. Until then the driver gives its trials to nobody.
 
-    Once it has ended by `end`, it ends nothing.
+    After `end` it no longer does.
 
     Args:
         seconds: For how long it holds.
