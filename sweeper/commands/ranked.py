@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweeper.commands.terminal import out, say, show
+from sweeper.commands.terminal import out, show
+from sweeper.display.cells import message
 
 if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
@@ -22,4 +23,4 @@ def show_ranked(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int, *, wit
     order = in_order(rows, sweep)[:limit]
     settings = in_full(order[0].config, told_apart_by(order)) if order else ""
     if with_best and out.is_terminal and settings:
-        say(f"trial {order[0].number}, the best: {settings}")
+        show(message(f"trial {order[0].number}, the best: {settings}"))  # broken between words, not by the terminal

@@ -58,7 +58,8 @@ def _lines(
     curves: Mapping[int, Mapping[int, float]],
     sweep: SweepConfig,
 ) -> list[TrialLine]:
-    names, best = told_apart_by(rows), in_order(rows, sweep)[:1]
+    complete = [row for row in rows if row.state is TrialState.COMPLETE]
+    names, best = told_apart_by(rows), in_order(complete, sweep)[:1]
     return [
         TrialLine(
             row.number,

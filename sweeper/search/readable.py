@@ -10,7 +10,7 @@ from optuna.exceptions import ExperimentalWarning
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialOutcome
 
-BEST_EPOCH, MLFLOW_RUN, MLFLOW_ID = "best epoch", "MLflow run", "MLflow run id"
+BEST_EPOCH, REASON, MLFLOW_RUN, MLFLOW_ID = "best epoch", "reason", "MLflow run", "MLflow run id"
 
 
 def name_metrics(study: optuna.Study, sweep: SweepConfig) -> None:
@@ -23,12 +23,16 @@ def name_metrics(study: optuna.Study, sweep: SweepConfig) -> None:
 
 
 def note(trial: optuna.Trial, outcome: TrialOutcome, run: str | None) -> None:
-    """Let a trial say which epoch was its best, and what its run in MLflow is called; its id too, if it is there yet.
+    """Let a trial say which epoch was its best, why it ended early, and which run in MLflow is its own.
+
+    The id of that run is known only if it is there yet.
 
     Delivery is in the background, and Optuna takes no attribute of a trial that has ended.
     """
     trial.set_user_attr(MLFLOW_RUN, f"trial-{trial.number:04d}")
     if outcome.best_epoch is not None:
         trial.set_user_attr(BEST_EPOCH, outcome.best_epoch)
+    if outcome.reason is not None:
+        trial.set_user_attr(REASON, outcome.reason)
     if run is not None:
         trial.set_user_attr(MLFLOW_ID, run)

@@ -93,9 +93,7 @@ def _post(address: str, notice: Notice, patience_s: float) -> str | None:
     waiting = threading.Thread(target=lambda: failed.append(_posted(address, notice, patience_s)), daemon=True)
     waiting.start()
     waiting.join(patience_s)
-    if not failed:
-        return f"{_shown(address)} has not answered in {patience_s:g} s"
-    return failed[0]
+    return failed[0] if failed else _late(address, patience_s)
 
 
 def _posted(address: str, notice: Notice, patience_s: float) -> str | None:
@@ -105,9 +103,15 @@ def _posted(address: str, notice: Notice, patience_s: float) -> str | None:
     try:
         urllib.request.urlopen(asked, timeout=patience_s).close()  # noqa: S310
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+            return _late(address, patience_s)
         code = getattr(error, "code", None)
         return f"{_shown(address)} {f'answered with status {code}' if code else f'cannot be reached: {_kind(error)}'}"
     return None
+
+
+def _late(address: str, patience_s: float) -> str:
+    return f"{_shown(address)} has not answered in {patience_s:g} s"
 
 
 def _shown(address: str) -> str:

@@ -84,6 +84,10 @@ def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
     assert "weight_decay=0.19" in leader or "…" in leader
 
 
+def test_no_trial_leads_before_one_is_complete() -> None:
+    assert not any("*" in line for line in printed(100, rows=ROWS[20:]))
+
+
 def test_settings_are_short_where_that_is_clear() -> None:
     config = TrialConfig.model_validate({"backbone": "resnet18", "optimizer": {"name": "adamw", "lr": 0.012}})
     names = ["backbone", "optimizer.name", "optimizer.lr", "batch_size", "teacher.name", "optimizer.momentum"]

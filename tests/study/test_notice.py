@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.notify import NotifyConfig
-from sweeper.study.notice import Notice, send
+from sweeper.study.notice import Notice, _posted, send
 
 SECRET = "T000-sesame"  # noqa: S105
 NOTICE = Notice(
@@ -125,5 +125,7 @@ def test_a_server_that_hangs_or_is_away_costs_no_more_than_the_patience(server: 
     assert send(NOTICE, NotifyConfig(webhook=server.address()), patience_s=0.5) == (
         "the webhook at 127.0.0.1 has not answered in 0.5 s"
     )
+    # Of the wait as a whole and that for one answer, either may end first; both are told alike.
+    assert _posted(server.address(), NOTICE, 0.5) == "the webhook at 127.0.0.1 has not answered in 0.5 s"
     away = send(NOTICE, NotifyConfig(webhook=f"http://127.0.0.1:9/{SECRET}"))
     assert away == "the webhook at 127.0.0.1 cannot be reached: Connection refused"
