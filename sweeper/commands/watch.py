@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,8 @@ from sweeper.commands.terminal import out, redrawn, show
 
 if TYPE_CHECKING:
     from sweeper.display.watch import View
+    from sweeper.paths.study import StudyFolder
+    from sweeper.results import TrialRow
     from sweeper.search.study_store import StudyStore
 
 AROUND = 8
@@ -36,13 +40,13 @@ def watch(
     store = open_study(workspace, storage, study)
     folder = workspace.study(store.sweep.study)
     if not out.is_terminal:
-        show(_view(store, LINES_OF_A_PIPE, running=is_running(folder)))
+        show(_view(store, folder, LINES_OF_A_PIPE, running=is_running(folder)))
         return
     try:
         with redrawn() as draw:
             while True:
                 running = is_running(folder)
-                draw(_view(store, max(3, out.size.height - AROUND), running=running))
+                draw(_view(store, folder, max(3, out.size.height - AROUND), running=running))
                 if not running:
                     return
                 time.sleep(every)
@@ -51,13 +55,36 @@ def watch(
         return
 
 
-def _view(store: StudyStore, lines: int, *, running: bool) -> View:
+def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) -> View:
     from sweeper.display.watch import shown, watch_view
+    from sweeper.display.work import Work, saved_seconds
     from sweeper.search.stored_trial import DEADLINE
+    from sweeper.upkeep.nvidia import percent_busy
 
     rows = store.rows()
     chosen = shown(rows, store.sweep, lines)
     curves = store.curves([row.number for row in chosen])
     noted = store.noted(DEADLINE) if store.sweep.budget.time is not None else None
     deadline_s = noted["at"] - time.time() if noted else None
-    return watch_view(rows, chosen, curves, store.sweep, store.budget, running=running, deadline_s=deadline_s)
+    work = Work(
+        _images_per_s(rows, folder) if running else 0.0,
+        percent_busy() if running else (),
+        saved_seconds(rows, store.sweep.reports),
+    )
+    return watch_view(
+        rows, chosen, curves, store.sweep, store.budget, running=running, work=work, deadline_s=deadline_s
+    )
+
+
+def _images_per_s(rows: Sequence[TrialRow], folder: StudyFolder) -> float:
+    """Return how many images the trials that run trained in a second of their latest epoch, all together."""
+    from sweeper.display.work import RATE
+    from sweeper.errors import DamagedFile
+    from sweeper.results import TrialState, read_history
+
+    rates = []
+    for row in rows:
+        if row.state is TrialState.RUNNING:
+            with suppress(DamagedFile):
+                rates += [epoch.values.get(RATE, 0.0) for epoch in read_history(folder.trial(row.number).history)[-1:]]
+    return sum(rates)

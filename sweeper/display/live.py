@@ -19,6 +19,7 @@ from sweeper.display.pace import Pace
 from sweeper.display.settings import Differences, in_brief
 from sweeper.display.tables import planned, retrying, sending, silent_for
 from sweeper.display.trial_lines import TrialLine, headline, trial_table
+from sweeper.display.work import RATE, Work, saved_by, saved_seconds, work_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.standings.pareto import in_order
@@ -37,6 +38,8 @@ class LiveTable:
         self._started: dict[int, float] = {}
         self._before_s: dict[int, float] = {}
         self._left_s: Callable[[], float] | None = None
+        self._rates: dict[int, float] = {}
+        self._saved_s = 0.0
         self._names: list[str] = []
         self._leader: int | None = None
         self._differences = Differences()
@@ -75,6 +78,7 @@ class LiveTable:
         self._forecast = Forecast(rows, budget, sweep.objective)
         finished = [row for row in rows if row.state is TrialState.COMPLETE]
         self._leader = next((row.number for row in in_order(finished, sweep)), None)
+        self._saved_s = saved_seconds(rows, sweep.reports)
         self._before_s = {row.number: row.seconds or 0.0 for row in rows if row.state is TrialState.PAUSED}
         for row in [row for row in rows if row.state.ended][-SHOWN_ENDED:]:
             reason = (row.reason or "") if row.state is TrialState.FAILED else ""
@@ -91,6 +95,7 @@ class LiveTable:
         folds = self._sweep.dataset.folds if self._sweep is not None else None
         self._started[spec.number] = time.monotonic() - self._before_s.pop(spec.number, 0.0)
         line = TrialLine(spec.number, TrialState.RUNNING, spec.label if spec.repeats else "", 0, folds or spec.epochs)
+        self._rates[spec.number] = 0.0
         self._add(line, spec.config)
 
     def _add(self, line: TrialLine, config: TrialConfig | None) -> None:
@@ -107,6 +112,7 @@ class LiveTable:
         value = metrics.values[self._sweep.objective.metric]
         if self._sweep.dataset.folds or self._sweep.objective.better(value, line.value):  # a mean is what it is
             line.value = value
+        self._rates[number] = metrics.values.get(RATE, 0.0)
         line.epochs, line.curve = metrics.epoch, {**line.curve, metrics.epoch: value}
         self._notes.pop(f"silent {number}", None)
 
@@ -124,13 +130,16 @@ class LiveTable:
             self._leader = self._leader if self._forecast.best == before else number
         line = self._lines.setdefault(number, TrialLine(number, outcome.state, "", outcome.epochs, outcome.epochs))
         self._notes.pop(f"silent {number}", None)
+        self._rates.pop(number, None)
+        if outcome.state is TrialState.PRUNED:
+            self._saved_s += saved_by(outcome.epochs, line.of_epochs, outcome.seconds)
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.about = (outcome.reason or "") if outcome.state is TrialState.FAILED else line.about
         for earlier in self._ended()[:-SHOWN_ENDED]:
             self._forget(earlier.number)
 
     def _forget(self, number: int) -> None:
-        for known in (self._lines, self._configs, self._started):
+        for known in (self._lines, self._configs, self._started, self._rates):
             known.pop(number, None)
 
     def _ended(self) -> list[TrialLine]:
@@ -138,6 +147,8 @@ class LiveTable:
 
     def worker_died(self, number: int | None, reason: str) -> None:
         who = f"{self._noun} {number}" if number is not None else "idle worker"
+        if number is not None:
+            self._rates.pop(number, None)
         self._notes["worker"] = f"{who}: {one_line(reason)}"
 
     def trial_silent(self, number: int, seconds: float) -> None:
@@ -175,7 +186,8 @@ class LiveTable:
         if self._sweep is not None and self._forecast is not None:
             deadline_s = self._left_s() if self._left_s is not None else None
             parts.append(headline(self._forecast, self._sweep, self._noun, deadline_s=deadline_s))
-            parts.append(cells.message(f"{self._sweep.objective.metric}, {self._sweep.objective.direction}d", "dim"))
+            work = Work(sum(dict(self._rates).values()), saved_s=self._saved_s)
+            parts.append(cells.message(work_line(self._sweep.objective, f"{len(self._rates)} at work", work), "dim"))
             parts.append(trial_table(self._shown(), self._sweep.reported, self._noun))
         parts += [cells.message(f"on {', '.join(self._devices.values())}", "dim")] * bool(self._devices)
         parts += [cells.message(note, "yellow") for note in list(self._notes.values())]

@@ -11,6 +11,7 @@ from sweeper.display.cells import message
 from sweeper.display.forecast import Forecast
 from sweeper.display.settings import in_brief, told_apart_by
 from sweeper.display.trial_lines import TrialLine, headline, trial_table
+from sweeper.display.work import Work, work_line
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order
 
@@ -36,9 +37,10 @@ def watch_view(
     budget: int,
     *,
     running: bool,
+    work: Work,
     deadline_s: float | None = None,
 ) -> View:
-    """Return the study at this moment: `rows` are all trials, `chosen` those that get a line."""
+    """Return the study at this moment: `rows` are all trials, `chosen` those with a line, `work` what is measured."""
     forecast = Forecast(list(rows), budget, sweep.objective)
     at_work = [row.number for row in rows if row.state is TrialState.RUNNING]
     for number in at_work:
@@ -47,7 +49,7 @@ def watch_view(
     lines = _lines(rows, chosen, curves, sweep)
     return Group(
         headline(forecast, sweep, running=running, deadline_s=deadline_s),
-        message(f"{sweep.objective.metric}, {sweep.objective.direction}d; {state}", "dim"),
+        message(work_line(sweep.objective, state, work), "dim"),
         trial_table(lines, sweep.reported),
     )
 

@@ -34,6 +34,18 @@ def nvidia_cards(pci: Path = PCI) -> NvidiaCards:
         return NvidiaCards(_on_the_bus(pci))
 
 
+def percent_busy() -> tuple[float, ...]:
+    """Return the share of time in which each GPU computed lately, in percent; nothing where no driver answers."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) for handle in handles)
+    except Exception:  # as above
+        return ()
+
+
 def _on_the_bus(pci: Path) -> int:
     def read(device: Path, name: str) -> str:
         try:

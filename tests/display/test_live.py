@@ -47,7 +47,11 @@ def screen(width: int) -> list[str]:
 
 
 def metrics(epoch: int) -> dict[str, Any]:
-    return {"epoch": epoch, "timestamp_ms": epoch, "values": {"val/accuracy": epoch / 4, "train/loss": 1.0}}
+    return {
+        "epoch": epoch,
+        "timestamp_ms": epoch,
+        "values": {"val/accuracy": epoch / 4, "train/loss": 1.0, "images_per_s": 500.0},
+    }
 
 
 def line_of(lines: list[str], number: str) -> list[str]:
@@ -60,6 +64,7 @@ def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert "2/4 trials" in lines[0]
     assert "best 0.7500" in lines[0]
+    assert "val/accuracy, maximized; 1 at work, 500 images/s" in [line.strip() for line in lines]
     assert line_of(lines, "*1")[:7] == ["*1", "3/3", "0.7500", "▁▅█", "complete", "1m01s", "resnet34"]
     assert line_of(lines, "2")[:5] == ["2", "3/3", "0.7500", "▁▅█", "running"]
     assert line_of(lines, "0")[:5] == ["0", "0/3", "-", "failed", "0.0s"]

@@ -17,6 +17,7 @@ from sweeper.config.sweep import BudgetConfig, SweepConfig
 from sweeper.display.settings import in_brief, in_full
 from sweeper.display.trial_lines import BLOCKS, CURVE, sparkline
 from sweeper.display.watch import shown, watch_view
+from sweeper.display.work import Work, saved_by, saved_seconds, work_line
 from sweeper.results import TrialRow, TrialState
 
 SWEEP = SweepConfig.model_validate(
@@ -60,10 +61,12 @@ ROWS = [
 ]
 CURVES = {row.number: {epoch: 0.1 + epoch / 30 for epoch in range(1, 8)} for row in ROWS if row.value}
 
+WORK = Work(images_per_s=1234.4, saved_s=saved_seconds(ROWS, 15))
 
-def printed(width: int, *, running: bool = True, rows: list[TrialRow] = ROWS) -> list[str]:
+
+def printed(width: int, *, running: bool = True, rows: list[TrialRow] = ROWS, work: Work = WORK) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(watch_view(rows, shown(rows, SWEEP, 12), CURVES, SWEEP, 40, running=running))
+    console.print(watch_view(rows, shown(rows, SWEEP, 12), CURVES, SWEEP, 40, running=running, work=work))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -74,7 +77,7 @@ def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert "21/40 trials" in text
     assert "best 0.4900" in text
-    assert "2 at work" in text
+    assert "2 at work, 1,234 images/s; pruning saved 1h10m" in " ".join(text.split())  # 8 epochs of 532 s
     leader = next(line for line in lines if "*19" in line)
     assert "7/15" in leader
     assert "0.4900" in leader
@@ -86,6 +89,22 @@ def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
 
 def test_no_trial_leads_before_one_is_complete() -> None:
     assert not any("*" in line for line in printed(100, rows=ROWS[20:]))
+
+
+def test_how_busy_the_gpus_are_is_told_in_one_fact() -> None:
+    def told(*busy: float) -> str:
+        return work_line(SWEEP.objective, "1 at work", Work(gpus_busy=busy))
+
+    assert told() == "val/accuracy, maximized; 1 at work"
+    assert told(93.0).endswith("1 at work; 1 GPU 93% busy")
+    assert told(93.0, 61.0, 98.0).endswith("; 3 GPUs 84% busy, the least 61%")
+
+
+def test_what_pruning_saved_goes_by_the_pace_of_each_trial() -> None:
+    assert saved_by(2, 10, 6.0) == 24.0
+    assert saved_by(0, 10, 6.0) == saved_by(10, 10, 6.0) == saved_by(3, 10, None) == 0.0
+    late = row_of(1, TrialState.PRUNED, epochs=12, seconds=6.0)  # after the epochs were planned anew
+    assert saved_seconds([late, row_of(2, TrialState.FAILED)], 10) == 0.0
 
 
 def test_settings_are_short_where_that_is_clear() -> None:
@@ -114,7 +133,9 @@ def test_a_study_that_does_not_run_says_how_to_go_on() -> None:
 def test_with_a_deadline_the_time_until_then_is_shown() -> None:
     timed = SWEEP.model_copy(update={"budget": BudgetConfig.model_validate({"for": "10m"})})
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
-    console.print(watch_view(ROWS, ROWS[:1], CURVES, timed, timed.budget.trials, running=True, deadline_s=90.0))
+    console.print(
+        watch_view(ROWS, ROWS[:1], CURVES, timed, timed.budget.trials, running=True, work=WORK, deadline_s=90.0)
+    )
     assert "21 trials  best 0.4900  1m30s to the deadline" in console.file.getvalue()  # type: ignore[attr-defined]
 
 

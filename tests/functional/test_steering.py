@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from tests.functional.program import environment, sweeper
 SPACE = {
     "study": "s",
     "dataset": {"builtin": "digits", "limit": {"train_images": 300, "val_images": 60}},
-    "budget": {"trials": 500, "epochs": 2},
+    "budget": {"trials": 500, "epochs": 4},
     "pruner": "none",
     "search": {
         "backbone": "test_resnet",
@@ -68,10 +69,14 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     assert sweeper("resume", folder=tmp_path).stdout == "study s: the trials go on\n"
     wait_for(tmp_path, "resume: the trials go on")
 
-    seen = sweeper("watch", "s", folder=tmp_path)
-    assert seen.returncode == 0
-    assert "/500 trials" in seen.stdout
-    assert "at work" in seen.stdout
+    for _ in range(20):  # a trial in its first epoch has no rate
+        seen = sweeper("watch", "s", folder=tmp_path)
+        assert seen.returncode == 0
+        assert "/500 trials" in seen.stdout
+        if re.search(r"1 at work, [\d,]+ images/s", seen.stdout):
+            break
+    else:
+        pytest.fail(f"no images a second in {seen.stdout}")
 
     done = (tmp_path / "log.txt").read_text().count("complete:")
     wait_for(tmp_path, "complete:", done + 3)

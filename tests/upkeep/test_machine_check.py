@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import pynvml
 import pytest
 import torch
 
 from sweeper.errors import DeviceError
 from sweeper.upkeep.machine_check import unused_cards
-from sweeper.upkeep.nvidia import NvidiaCards, nvidia_cards
+from sweeper.upkeep.nvidia import NvidiaCards, nvidia_cards, percent_busy
 from sweeper.upkeep.torch_devices import may_have_a_card, torch_devices
 
 
@@ -72,3 +75,17 @@ def test_cards_without_a_driver_are_found_on_the_bus(tmp_path: Path) -> None:
     (tmp_path / "3").mkdir()
     assert nvidia_cards(tmp_path) == NvidiaCards(1)
     assert nvidia_cards(tmp_path / "none") == NvidiaCards(0)
+
+
+def test_how_busy_cards_are_is_asked_of_the_driver_and_nothing_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pynvml, "nvmlInit", partial(_raise, pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)))
+    assert percent_busy() == ()
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda index: SimpleNamespace(gpu=90 + index))
+    assert percent_busy() == (90.0, 91.0)
+
+
+def _raise(error: Exception) -> None:
+    raise error
