@@ -80,7 +80,7 @@ def show_plan(sweep: SweepConfig, workers: str | None, *, as_json: bool = False)
 
 def _tell(made: Plan, sweep: SweepConfig) -> None:
     from sweeper.display.opening import WARNING, opening_lines
-    from sweeper.display.plan import branches_line, cost_lines, disk_warning, failure_lines, networks_table
+    from sweeper.display.plan import branches_line, cost_lines, disk_warning, energy_line, failure_lines, networks_table
 
     for line in opening_lines(made.opening):
         say(line)
@@ -92,5 +92,6 @@ def _tell(made: Plan, sweep: SweepConfig) -> None:
     show(networks_table(made))
     for line in cost_lines(made, made.costs, sweep):
         say(line)
+    say(energy_line(made.costs))
     if short := disk_warning(made.costs):
         say(f"{WARNING}{short}")

@@ -66,6 +66,22 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     yield f"disk: {size(costs.disk_bytes)} ({told}); {size(costs.free_bytes)} free"
 
 
+def energy_line(costs: Costs) -> str:
+    """Return the energy for the times of `cost_lines`, or that it is not known."""
+    if costs.whole_kwh is None:
+        return "energy: not known, since no counter of the processor or a GPU can be read here"
+    drawn = f"at {costs.watts:,.0f} W as in these steps"
+    if costs.limit_kwh is not None and costs.limit_kwh < (costs.pruned_kwh or costs.whole_kwh):
+        return f"energy: about {_energy(costs.limit_kwh)} until the budget ends the search, {drawn}"
+    pruned = f", {_energy(costs.pruned_kwh)} where half of the epochs are pruned" if costs.pruned_kwh else ""
+    return f"energy: about {_energy(costs.whole_kwh)}{pruned}, {drawn}"
+
+
+def _energy(kwh: float) -> str:
+    value, unit = (kwh, "kWh") if kwh >= 0.1 else (1000 * kwh, "Wh")
+    return f"{value:,.0f} {unit}" if value >= 10 else f"{value:.2g} {unit}"
+
+
 def disk_warning(costs: Costs) -> str | None:
     """Return what is wrong where the disk has no room for the study."""
     if costs.disk_bytes < costs.free_bytes:

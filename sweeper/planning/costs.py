@@ -20,6 +20,7 @@ PRUNED = 0.5
 """The share of all epochs that is trained where trials end early: about what docs/pruning.md measured."""
 
 WEIGHT_BYTES = 4
+JOULES_OF_A_KWH = 3.6e6
 CHECKPOINT = 3  # times the weights: with what an optimizer keeps of each
 
 
@@ -39,6 +40,7 @@ class Costs:
         weights_bytes: Of the best weights of all trials, in MLflow.
         checkpoint_bytes: Of the trials that run, until they end.
         free_bytes: On the disk of the working directory.
+        watts: Of all GPUs that train and of the processors; None where neither tells.
     """
 
     epoch_s: float
@@ -52,6 +54,22 @@ class Costs:
     weights_bytes: int
     checkpoint_bytes: int
     free_bytes: int
+    watts: float | None = None
+
+    @property
+    def whole_kwh(self) -> float | None:
+        return self._kwh(self.whole_s)
+
+    @property
+    def pruned_kwh(self) -> float | None:
+        return self._kwh(self.pruned_s)
+
+    @property
+    def limit_kwh(self) -> float | None:
+        return self._kwh(self.limit_s)
+
+    def _kwh(self, seconds: float | None) -> float | None:
+        return None if self.watts is None or seconds is None else self.watts * seconds / JOULES_OF_A_KWH
 
     @property
     def disk_bytes(self) -> int:
@@ -93,7 +111,17 @@ def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, w
         weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
         checkpoint_bytes=int(workers * weights * (CHECKPOINT + leading)),
         free_bytes=free_bytes,
+        watts=_watts(measured, workers),
     )
+
+
+def _watts(measured: Sequence[Measured], workers: int) -> float | None:
+    """Return the mean power of the networks: the GPUs of all workers, and the processors as one worker used them."""
+    gpus = [one.power.gpu for one in measured if one.power.gpu is not None]
+    processors = [one.power.processors for one in measured if one.power.processors is not None]
+    if not gpus and not processors:
+        return None
+    return (workers * mean(gpus) if gpus else 0.0) + (mean(processors) if processors else 0.0)
 
 
 def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:

@@ -16,6 +16,7 @@ from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.splitting import Splits
 from sweeper.errors import ExportError
+from sweeper.planning.power import Power, PowerMeter
 from sweeper.results import TrialSpec
 from sweeper.training.cost import count_parameters
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
@@ -45,6 +46,7 @@ class Measured:
         views: Of each training image, where heads are trained on stored features of it; `images_per_s` is then the
             rate at which these are computed. 0 where images go through the network in each epoch.
         feature_bytes: Of the output of its backbone for an image.
+        power: That its steps draw, or the forward passes of its frozen backbone.
     """
 
     backbone: str
@@ -57,6 +59,7 @@ class Measured:
     at_once: int
     views: int
     feature_bytes: int
+    power: Power
 
 
 def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch.device) -> Measured:
@@ -65,7 +68,7 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
     reset_peak_memory(device)
     try:
         views = views_of(config, sweep)
-        rate = (
+        rate, power = (
             _features_per_s(learner.model, config, device)
             if views
             else _images_per_s(learner, device, sweep.budget.epochs)
@@ -81,6 +84,7 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
             at_once=learner.micro_batches.size(config.batch_size),
             views=views,
             feature_bytes=4 * _features(learner),
+            power=power,
         )
     finally:
         learner.close()
@@ -116,7 +120,7 @@ def views_of(config: TrialConfig, sweep: SweepConfig) -> int:
     return 1 if pixel_changes(config.augment) == NOTHING else sweep.features.views
 
 
-def _features_per_s(model: Network, config: TrialConfig, device: torch.device) -> float:
+def _features_per_s(model: Network, config: TrialConfig, device: torch.device) -> tuple[float, Power]:
     """Time a frozen backbone as features are computed: on a CPU by ONNX Runtime, where that can run it."""
     backbone, side = model.backbone.eval(), config.image_size
     images = torch.randn(FORWARD, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
@@ -127,25 +131,25 @@ def _features_per_s(model: Network, config: TrialConfig, device: torch.device) -
         except ExportError:
             forward = backbone
             forward(images)
-        started = time.perf_counter()
+        started, meter = time.perf_counter(), PowerMeter(device)
         forward(images)
-        return FORWARD / _seconds_since(started, device)
+        return FORWARD / _seconds_since(started, device), meter.read()
 
 
-def _images_per_s(learner: Learner, device: torch.device, last: int) -> float:
+def _images_per_s(learner: Learner, device: torch.device, last: int) -> tuple[float, Power]:
     """Time steps as in the last epoch, when all learns from whole images."""
     learner.before_epoch(last)
     steps = learner.steps(device)
     [batch] = learner.inputs.train(last)
     learner.schedule.before_step(0)
     steps(batch)
-    started, images, made = time.perf_counter(), 0, 0
+    started, meter, images, made = time.perf_counter(), PowerMeter(device), 0, 0
     while not images or (_seconds_since(started, device) < TIMED_S and made < MOST_STEPS):
         for batch in learner.inputs.train(last):
             steps(batch)
             images += _count(batch)
         made += 1
-    return images / _seconds_since(started, device)
+    return images / _seconds_since(started, device), meter.read()
 
 
 def _features(learner: Learner) -> int:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.display.plan import cost_lines
+from sweeper.display.plan import cost_lines, energy_line
 from sweeper.errors import ConfigError
 from sweeper.paths import Workspace
 from sweeper.planning.costs import Images, costs_of
 from sweeper.planning.plan import Plan, make_plan
+from sweeper.planning.power import Power
 from sweeper.planning.step import Measured
 
 SPACE: dict[str, Any] = {
@@ -79,7 +80,7 @@ def test_a_plan_is_of_this_machine(tmp_path: Path) -> None:
 
 def measured(**changed: Any) -> Measured:
     known = {"backbone": "b", "image_size": 64, "batch_size": 8, "trainable": "all", "parameters": 1000}
-    known |= {"peak_mb": 1.0, "images_per_s": 100.0, "at_once": 8, "views": 0, "feature_bytes": 40}
+    known |= {"peak_mb": 1.0, "images_per_s": 100.0, "at_once": 8, "views": 0, "feature_bytes": 40, "power": Power()}
     return Measured(**{**known, **changed})
 
 
@@ -125,3 +126,25 @@ def test_of_a_budget_of_time_it_is_told_how_many_trials_fit() -> None:
     long = sweep(budget={"for": 100, "epochs": 10}, pruner="none")
     assert costs_of(long, [measured(image_size=16)], images, workers=1, free_bytes=1).trials == 1
     assert costs_of(long, [measured(image_size=16, images_per_s=1000.0)], images, workers=1, free_bytes=1).trials == 9
+
+
+def test_energy_is_the_power_of_all_gpus_and_the_processors_over_the_time() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    drawing = [measured(power=Power(processors=50.0, gpu=200.0)), measured(power=Power(processors=70.0, gpu=300.0))]
+    costs = costs_of(sweep(pruner="none"), drawing, images, workers=2, free_bytes=1)
+    assert costs.watts == pytest.approx(60 + 2 * 250)
+    whole_kwh = 560 * costs.whole_s / 3_600_000
+    assert costs.whole_kwh == pytest.approx(whole_kwh)
+    assert costs.pruned_kwh is None
+    assert energy_line(costs) == f"energy: about {1000 * whole_kwh:.2g} Wh, at 560 W as in these steps"
+    pruned = costs_of(sweep(budget={"trials": 400, "epochs": 90}), drawing, images, workers=1, free_bytes=1)
+    assert pruned.whole_kwh == pytest.approx(2 * (pruned.pruned_kwh or 0))
+    assert " where half of the epochs are pruned, at 310 W" in energy_line(pruned)
+    timed = costs_of(sweep(budget={"for": "10s", "epochs": 90}), drawing, images, workers=1, free_bytes=1)
+    assert energy_line(timed) == "energy: about 0.86 Wh until the budget ends the search, at 310 W as in these steps"
+
+
+def test_energy_that_no_counter_tells_is_said_not_to_be_known() -> None:
+    costs = costs_of(sweep(), [measured()], Images(all=1300, train=1000, val=300), workers=1, free_bytes=1)
+    assert (costs.watts, costs.whole_kwh, costs.pruned_kwh, costs.limit_kwh) == (None,) * 4
+    assert "not known" in energy_line(costs)
