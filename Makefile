@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart wheel quick test test-slow test-lowest postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema site clean
+.PHONY: help quickstart wheel quick test test-sweeps test-slow test-lowest postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an environ
 
 test: .venv/dev.stamp  ## run the test suite in two processes
 	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
+
+test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes as long again
+	$(BIN)/pytest -m 'sweeps and not slow and not gpu' -n 2 --dist loadfile --max-worker-restart 0
 
 test-slow: .venv/dev.stamp postgresql chromium faketime  ## run the tests that take long
 	$(BIN)/pytest -m slow
@@ -73,7 +76,7 @@ gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without net
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu_check $(if $(IMAGES),--images $(IMAGES)) \
 		$(if $(OUT),--out $(OUT)) $(if $(PARTS),--only $(PARTS)) $(if $(FACTOR),--factor $(FACTOR))
 
-check: lint types layers test  ## everything CI runs
+check: lint types layers test  ## what to run before a commit; CI runs test-sweeps too
 
 quick: lint types layers  ## lint, types, layers, and the unit tests of what differs from the last commit
 	@tests=$$($(BIN)/python -m tests.of_changes); \

@@ -28,6 +28,8 @@ from sweeper.results import Teacher, TrialState
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
 
+pytestmark = pytest.mark.sweeps
+
 PATIENCE_S = 60.0
 
 FAILING = """

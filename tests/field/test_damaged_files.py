@@ -16,6 +16,8 @@ from sweeper.upkeep.doctor import examine_study
 from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, runs
 
+pytestmark = pytest.mark.sweeps
+
 DAMAGE = {
     "cut short": b'{"study": "s", "tra',
     "empty": b"",

@@ -12,6 +12,8 @@ from sweeper.addresses import absolute, portable, sqlite_address, sqlite_file
 from tests.functional.program import sweeper
 from tests.pictures import write_split_folders
 
+pytestmark = pytest.mark.sweeps
+
 NAMES = ["a?b", "a#b", "a%41b", "a b", "q'u\"o", "new\nline", "a{b}", "ä", "a&b=c", "a:b@c", "a;b\\c"]
 SPACE = """
 study: s

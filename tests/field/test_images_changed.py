@@ -21,6 +21,8 @@ from sweeper.paths import Workspace
 from tests.functional.program import environment, sweeper
 from tests.pictures import write_picture, write_split_folders
 
+pytestmark = pytest.mark.sweeps
+
 
 def guarded(root: Path, **options: object) -> ImageGuard:
     """Return a guard of the images in `root`/d as they are now."""

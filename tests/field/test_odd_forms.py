@@ -21,6 +21,8 @@ from sweeper.tracking.model_registry import save_served
 from tests.field.odd_forms import odd_forms
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = """
 study: odd
 dataset: {path: d, val_fraction: 0.3}

@@ -17,6 +17,8 @@ from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY, sweeper
 from tests.pictures import write_class_folders
 
+pytestmark = pytest.mark.sweeps
+
 __all__ = ["ask"]  # a fixture
 
 SPACES = REPOSITORY / "search_spaces"

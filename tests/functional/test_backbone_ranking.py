@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "study": "shapes",
     "dataset": {"builtin": "digits", "limit": {"train_images": 200, "val_images": 100}},

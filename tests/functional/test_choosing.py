@@ -27,6 +27,8 @@ from sweeper.seal import without_seal
 from tests.functional.program import environment
 from tests.functional.test_using_models import write_blots
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = """
 study: blots
 dataset: {path: images}

@@ -12,6 +12,8 @@ import pytest
 
 from tests.functional.chaos import STUDY, Sandbox, Storm, check, end_group
 
+pytestmark = pytest.mark.sweeps
+
 KILLS = int(os.environ.get("CHAOS_KILLS", "40"))
 SEED = int(os.environ.get("CHAOS_SEED", "0"))
 STUDIES = 4

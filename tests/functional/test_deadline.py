@@ -10,6 +10,8 @@ import yaml
 
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "study": "s",
     "dataset": {"builtin": "digits", "limit": {"train_images": 200, "val_images": 60}},

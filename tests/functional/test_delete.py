@@ -14,6 +14,8 @@ from tests.functional.program import environment, sweeper
 from tests.functional.terminal import answered
 from tests.functional.test_steering import wait_for
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "study": "s",
     "engine": {"name": "simulate", "epoch": 1},

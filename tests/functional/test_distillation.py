@@ -21,6 +21,8 @@ from sweeper.scores.predictions import read_predictions, write_predictions
 from tests.functional.program import environment, sweeper
 from tests.pictures import write_class_folders
 
+pytestmark = pytest.mark.sweeps
+
 COUNTS = {"train/cat": 24, "train/dog": 24, "val/cat": 8, "val/dog": 8}
 SPACE: dict[str, Any] = {
     "dataset": {"path": "images"},

@@ -15,6 +15,8 @@ from sweeper.results import TrialState
 from tests.functional.chaos import SPACE, STUDY, Sandbox, Storm, check, require_tidy
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 METRIC = "val/loss"  # which averages of such noisy epochs lower on every machine
 PROMOTE = {"name": "promote", "rungs": [1, 3], "keep": 0.5}
 

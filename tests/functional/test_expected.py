@@ -11,6 +11,8 @@ from sweeper.display.answers import BestAnswer
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "study": "s",
     "dataset": {"builtin": "digits"},

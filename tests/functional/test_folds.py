@@ -16,6 +16,8 @@ from mlflow.entities import Run
 from tests.functional.chaos import PATIENCE_S, STUDY, TIMES, Sandbox, end_group, table
 from tests.functional.program import workers_of
 
+pytestmark = pytest.mark.sweeps
+
 FOLDS, TRIALS = 3, 3
 OTHER_TRIALS = ("trial-0001", "trial-0002")
 MOMENTS = (

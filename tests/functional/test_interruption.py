@@ -20,6 +20,8 @@ from sweeper.results import TrialState
 from tests.functional.chaos import PATIENCE_S, STUDY, Sandbox, end_group, recorded, require_tidy
 from tests.functional.program import workers_of
 
+pytestmark = pytest.mark.sweeps
+
 
 @pytest.fixture
 def sandbox(tmp_path: Path, created: Path) -> Sandbox:

@@ -14,6 +14,8 @@ from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from tests.functional.program import environment
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = """study: s
 dataset: {builtin: digits, limit: {train_images: 200, val_images: 100}}
 budget: {trials: 2, epochs: 1}

@@ -41,6 +41,8 @@ from sweeper.study.recorded import records_of
 from sweeper.tracking.tags import TRIAL_TAG
 from sweeper.upkeep.doctor import examine_study
 
+pytestmark = pytest.mark.sweeps
+
 FEW, MANY = 60, 900
 
 

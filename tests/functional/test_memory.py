@@ -19,6 +19,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.training.micro_batch import recall_limits
 from tests.functional.program import environment, sweeper, workers_of
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = """
 study: tight
 dataset: {{builtin: digits, limit: {{train_images: {images}, val_images: 64}}}}

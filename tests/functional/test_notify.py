@@ -14,6 +14,8 @@ import yaml
 from tests.functional.program import sweeper
 from tests.study.test_notice import SECRET, Server, server
 
+pytestmark = pytest.mark.sweeps
+
 SPACE: dict[str, Any] = {
     "study": "s",
     "engine": {"name": "simulate", "epoch": 1},

@@ -23,6 +23,8 @@ from tests.functional.answer import Ask, ask, everything_in
 from tests.functional.program import sweeper
 from tests.functional.test_using_models import SPACE, SPLITS, write_blots
 
+pytestmark = pytest.mark.sweeps
+
 __all__ = ["ask"]  # a fixture
 
 FILES = {

@@ -10,6 +10,8 @@ import pytest
 from sweeper.results import TrialState
 from tests.functional.chaos import STUDY, Sandbox, Storm, check, require_tidy
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "budget": {"trials": 5, "epochs": 5},
     "sampler": "random",

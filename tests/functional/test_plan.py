@@ -11,6 +11,8 @@ import yaml
 
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "study": "s",
     "dataset": {"builtin": "digits", "limit": {"train_images": 100, "val_images": 50}},

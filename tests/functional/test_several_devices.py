@@ -9,6 +9,8 @@ import pytest
 
 from tests.functional.chaos import STUDY, Sandbox, Storm, check, recorded, require_tidy
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {"budget": {"trials": 3, "epochs": 3}, "devices_per_trial": 2}
 TOLERANCE = 1e-4
 """Relative, of losses after three epochs: sums are taken in another order, and training makes more of rounding."""

@@ -16,6 +16,8 @@ from sweeper.results import TrialState
 from sweeper.search.study_store import StudyStore
 from tests.functional.program import environment, sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = {
     "study": "s",
     "dataset": {"builtin": "digits", "limit": {"train_images": 300, "val_images": 60}},

@@ -19,6 +19,8 @@ from sweeper.search.study_store import StudyStore
 from tests.functional.program import environment
 from tests.pictures import write_class_folders
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = """
 study: tiny
 dataset: {path: images}

@@ -13,6 +13,8 @@ from PIL import Image
 
 from tests.functional.program import sweeper
 
+pytestmark = pytest.mark.sweeps
+
 SPACE = """
 study: blots
 dataset: {path: images}

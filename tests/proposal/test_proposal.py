@@ -190,6 +190,7 @@ def test_networks_are_timed_on_this_machine() -> None:
     assert look_at_machine("cpu").device.startswith("cpu")
 
 
+@pytest.mark.sweeps
 def test_a_folder_of_photos_becomes_a_space_that_runs_as_it_is(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos")
     written = sweeper("init", "photos", "--hours", "0.02", folder=tmp_path)
@@ -223,6 +224,7 @@ def test_what_cannot_be_looked_at_ends_in_a_message_and_leaves_no_file(
     assert not (tmp_path / "space.yaml").exists()
 
 
+@pytest.mark.sweeps
 def test_a_folder_of_images_alone_is_run(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos", side=34)
     command = ("run", "photos", "--for", "10m", "--trials", "1", "--epochs", "1", "--no-report")

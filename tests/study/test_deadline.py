@@ -26,6 +26,8 @@ from sweeper.tracking.tags import REASON_TAG, STATE_TAG
 from tests.study.test_driver import Silent
 from tests.study.test_simulated_study import run as simulated
 
+pytestmark = pytest.mark.sweeps
+
 SECONDS = st.floats(1, 1e6)
 
 
