@@ -28,6 +28,8 @@ from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, content, points, runs
 from tests.functional.answer import Ask, ask
 
+pytestmark = pytest.mark.sweeps
+
 __all__ = ["ask"]  # a fixture
 
 

@@ -21,6 +21,8 @@ from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from tests.field.folders import Here
 from tests.functional.answer import Answer, Ask, ask
 
+pytestmark = pytest.mark.sweeps
+
 __all__ = ["ask"]  # a fixture
 
 SPACE = """

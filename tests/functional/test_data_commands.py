@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from tests.functional.answer import Ask, ask
 from tests.functional.program import sweeper
 from tests.pictures import write_class_folders
+
+pytestmark = pytest.mark.sweeps
 
 __all__ = ["ask"]  # a fixture
 

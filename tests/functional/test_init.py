@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from sweeper.config.loading import load_sweep
 from tests.functional.program import sweeper
 from tests.functional.terminal import answered
+
+pytestmark = pytest.mark.sweeps
 
 
 def class_folders(root: Path) -> None:

@@ -26,6 +26,8 @@ from sweeper.tracking.tags import DEVICE_TAG, SIMULATED_TAG
 from tests.functional.program import sweeper
 from tests.study.test_driver import Silent
 
+pytestmark = pytest.mark.sweeps
+
 
 class Listening(Silent):
     facts: dict[str, str]

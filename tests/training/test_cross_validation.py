@@ -172,6 +172,7 @@ def test_a_fold_that_fails_ends_the_trial_without_a_score_and_names_itself(tmp_p
     passes=st.lists(st.integers(1, 11), min_size=1, max_size=3, unique=True),
     after_folds=st.sets(st.integers(1, FOLDS), max_size=2),
 )
+@pytest.mark.sweeps
 def test_a_trial_killed_within_and_between_folds_ends_as_if_nothing_had_happened(
     tmp_path_factory: pytest.TempPathFactory, passes: list[int], after_folds: set[int]
 ) -> None:
