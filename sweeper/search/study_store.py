@@ -343,7 +343,7 @@ class StudyStore:
     def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:
         """Record how a trial ended, and its run in MLflow; after this it is never run again."""
         trial = self._live[number]
-        readable.note(trial, outcome, run)
+        readable.note(trial, self._sweep, outcome, run)
         trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
         values = values_of(self._sweep, number, outcome) if outcome.state is TrialState.COMPLETE else None
         constrained = not isinstance(self._sweep.sampler, CmaEsConfig)  # which has no use for it and warns of each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,6 +50,28 @@ def suggest(space: BaseModel, trial: Suggester) -> TrialConfig:
     return TrialConfig.model_validate(_resolve(space, "", trial))
 
 
+def keys_of(space: BaseModel, params: Mapping[str, Any]) -> dict[str, str]:
+    """Return where the values of a trial's parameters stand in its configuration: `optimizer.lr`, for one above.
+
+    Left out are a choice of objects, which stands for no single value, and parts of a list, which is one value there.
+    """
+    return dict(_keys(space, "", "", params))
+
+
+def _keys(value: Any, name: str, key: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    match value:
+        case FloatRange() | IntRange():
+            yield name, key
+        case Choice():
+            option, inside = _choose(value.choice, name, Known(params))
+            if len(value.choice) > 1 and not isinstance(option, BaseModel):
+                yield name, key
+            yield from _keys(option, inside, key, params)
+        case BaseModel():
+            for field, inner in value:
+                yield from _keys(inner, _within(name, field), _within(key, field), params)
+
+
 def _resolve(value: Any, name: str, trial: Suggester) -> Any:
     match value:
         case FloatRange(bounds=(low, high)):
@@ -57,20 +79,24 @@ def _resolve(value: Any, name: str, trial: Suggester) -> Any:
         case IntRange(bounds=(low, high)):
             return trial.suggest_int(name, low, high, step=value.step, log=value.log)
         case Choice():
-            return _choose(value.choice, name, trial)
+            return _resolve(*_choose(value.choice, name, trial), trial)
         case BaseModel():
-            prefix = f"{name}." if name else ""
-            return {field: _resolve(inner, prefix + field, trial) for field, inner in value}
+            return {field: _resolve(inner, _within(name, field), trial) for field, inner in value}
         case tuple():
             return tuple(_resolve(item, f"{name}[{index}]", trial) for index, item in enumerate(value))
         case _:
             return value
 
 
-def _choose(options: Sequence[Any], name: str, trial: Suggester) -> Any:
+def _within(name: str, field: str) -> str:
+    return f"{name}.{field}" if name else field
+
+
+def _choose(options: Sequence[Any], name: str, trial: Suggester) -> tuple[Any, str]:
+    """Return the option that a trial takes, and how the names of parameters inside it begin."""
     if len(options) == 1:
-        return _resolve(options[0], name, trial)
+        return options[0], name
     labels = option_labels(options)
     index = labels.index(trial.suggest_categorical(name, labels))
     option = options[index]
-    return _resolve(option, inside_option(option, labels[index], index, name), trial)
+    return option, inside_option(option, labels[index], index, name)

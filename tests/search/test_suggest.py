@@ -8,10 +8,11 @@ import optuna
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeper.config.flatten import flatten
 from sweeper.config.optimizer import AdamConfig, SgdConfig
 from sweeper.config.option_labels import option_labels
 from sweeper.config.space import SearchSpace
-from sweeper.search.suggest import suggest
+from sweeper.search.suggest import keys_of, suggest
 
 CONDITIONAL: dict[str, Any] = {
     "backbone": {"choice": ["resnet18", "resnet34"]},
@@ -47,6 +48,26 @@ def test_the_same_parameters_give_the_same_configuration() -> None:
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(3)).ask()
     config = suggest(space, trial)
     assert suggest(space, optuna.trial.FixedTrial(trial.params)) == config
+
+
+def test_the_key_of_each_parameter_has_its_value_in_the_configuration() -> None:
+    space = SearchSpace.model_validate(CONDITIONAL | {"pretrained": {"choice": [True, False]}})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    seen = dict[str, str]()
+    for _ in range(20):
+        trial = study.ask()
+        settings = flatten(suggest(space, trial).model_dump(mode="json"))
+        keys = keys_of(space, trial.params)
+        assert {key: settings[key] for key in keys.values()} == {keys[name]: trial.params[name] for name in keys}
+        assert set(trial.params) - set(keys) <= {"head", "optimizer", "head.1.hidden[0]"}
+        seen |= keys
+    alike = {name: name for name in ("backbone", "batch_size", "pretrained")}
+    assert seen == alike | {
+        "head.1.dropout": "head.dropout",
+        "optimizer.adam.lr": "optimizer.lr",
+        "optimizer.sgd.lr": "optimizer.lr",
+        "optimizer.sgd.momentum": "optimizer.momentum",
+    }
 
 
 def test_a_single_option_is_not_a_parameter() -> None:
