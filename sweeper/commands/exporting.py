@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, assert_never
 import typer
 
 from sweeper.commands.terminal import say, show, waiting, warn
+from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
     from sweeper.export.export import ExportReport
@@ -122,7 +123,7 @@ def _say_what_a_classifier_scores(report: ExportReport) -> None:
         say(merge_line(tried))
     if found := report.config.cross_validation:
         accuracy = f"{report.config.metrics['val/accuracy']:.4f}"
-        length = f"{found.epochs} epoch{'s' * (found.epochs > 1)}"
+        length = quantity(found.epochs, "epoch")
         say(
             f"accuracy {accuracy} over {found.folds} folds, each by a network that had not seen it; the network "
             f"exported was trained on all {found.images:,} images for {length}. Its files are compared by "

@@ -20,6 +20,7 @@ from sweeper.commands.ranking import say_known_backbones
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import storage_url, this_workspace
 from sweeper.commands.terminal import say
+from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
     from sweeper.search.extension import Extension
@@ -64,6 +65,7 @@ def _say_what_became_of_the_trials(found: Extension, study: str) -> None:
     if found.aside is None:
         say(f"the search space of {study} is as it was; it goes on")
         return
-    say(f"{len(found.carried)} trials carried over, {len(found.outside)} kept as history; before: {found.aside}")
+    carried = quantity(len(found.carried), "trial")
+    say(f"{carried} carried over, {len(found.outside)} kept as history; before: {found.aside}")
     for number, why in found.outside.items():
         say(f"  trial {number} is history: {why}")

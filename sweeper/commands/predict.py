@@ -20,6 +20,7 @@ from sweeper.commands.options import (
 )
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, warn, write
+from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
     from sweeper.predict.predict import Prediction
@@ -95,6 +96,10 @@ def _say_what_was_labelled(
     labelled = sum(bool(prediction.classes) for prediction in predictions)
     places = [f"table in {csv}"] * bool(csv) + [f"copies in {sort_into}"] * bool(sort_into)
     bad = len(predictions) - labelled
-    told = [f"{labelled:,} images labelled", *([f"{bad:,} unreadable, see the column reason"] if bad else []), *places]
-    told += [f"{sum(others.values()):,} files of other kinds left out: {counted(others)}"] * bool(others)
+    told = [
+        f"{quantity(labelled, 'image')} labelled",
+        *([f"{bad:,} unreadable, see the column reason"] if bad else []),
+        *places,
+    ]
+    told += [f"{quantity(sum(others.values()), 'file')} of other kinds left out: {counted(others)}"] * bool(others)
     warn("; ".join(told))

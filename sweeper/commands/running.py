@@ -20,6 +20,7 @@ from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import out, say, waiting
 from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
+from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
     from sweeper.config.names_to_check import NamesUsed
@@ -213,15 +214,15 @@ def _say_what_next(
         trials = f"{page}/#/experiments/{result.experiment}/runs?{urlencode(address_query(), quote_via=quote)}"
         say(f"      {start}{trials}")
     if result.undelivered and result.refused:
+        of_runs = quantity(result.undelivered, "run is", "runs are")
         raise TrackingRefused(
-            f"{result.undelivered} runs are not in MLflow, and stay on disk until this is changed: {result.refused}\n"
-            f"then: sweeper sync {study}"
+            f"{of_runs} not in MLflow, and on disk until this is changed: {result.refused}\nthen: sweeper sync {study}"
         )
 
 
 def say_undelivered(result: SweepResult, study: str) -> None:
     """Say what is not in MLflow yet, and why, where that is known."""
     if result.undelivered:
-        say(f"{result.undelivered} runs are not in MLflow yet: sweeper sync {study}")
+        say(f"{quantity(result.undelivered, 'run is', 'runs are')} not in MLflow yet: sweeper sync {study}")
         if result.trouble:
-            say(f"they wait on disk: {one_line(result.trouble)}")
+            say(f"{'it waits' if result.undelivered == 1 else 'they wait'} on disk: {one_line(result.trouble)}")

@@ -9,6 +9,7 @@ import typer
 from sweeper.commands.options import StudyArgument, studies_here
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say
+from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
     from sweeper.study.requests import Request
@@ -108,7 +109,7 @@ def _change(setting: str) -> tuple[Request, str]:
         trials = SetTrials.model_validate({"trials": int(value)})
     except (ValueError, ValidationError):
         raise ConfigError([Problem(key, "", f"should be a whole number from 1 to {most:,}, got {value}")]) from None
-    return trials, f"{trials.trials} trials in all"
+    return trials, f"{quantity(trials.trials, 'trial')} in all"
 
 
 def _ask(study: str | None, request: Request, done: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.commands.options import StorageOption, StudyArgument, TrackingNameOption, TrackingOption
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import say
+from sweeper.safeguards.quantity import quantity
 
 
 def sync(
@@ -19,4 +20,4 @@ def sync(
     workspace = this_workspace()
     name = open_study(workspace, storage, study).sweep.study
     count = sync_study(workspace, storage_url(workspace, storage), name, tracking_uri, tracking_name)
-    say(f"study {name}: {count} trials were waiting; MLflow has everything now")
+    say(f"study {name}: {quantity(count, 'trial')} sent; MLflow has everything now")

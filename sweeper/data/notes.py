@@ -10,6 +10,10 @@ from sweeper.data.labels import written
 from sweeper.data.leaks import Leak
 from sweeper.data.listing import Split, enumerated
 from sweeper.data.scan import counted
+from sweeper.safeguards.quantity import quantity
+
+COPY = ("image is an exact copy of another", "images are exact copies of others")
+LEFT_OUT = ("image left out, which is", "images left out, which are")
 
 GIVEN = "given"
 """The origin of a split that was not drawn."""
@@ -63,11 +67,11 @@ class Notes:
             together = (
                 "" if any(leak.kind == "copies" for leak in self.leaks) else f", in the same {self.parts} as these"
             )
-            lines.append(f"{self.copies:,} images are exact copies of others{together}")
+            lines.append(f"{quantity(self.copies, *COPY)}{together}")
         if self.merged:
             lines.append(f"classes made one (dataset.labels: normalize):\n{enumerated([*map(written, self.merged)])}")
         if self.dropped:
-            lines.append(f"{self.dropped:,} images left out, which are in a later split too (dataset.on_leak: drop)")
+            lines.append(f"{quantity(self.dropped, *LEFT_OUT)} in a later split too (dataset.on_leak: drop)")
         return lines
 
     def warnings(self) -> list[str]:

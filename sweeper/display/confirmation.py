@@ -9,6 +9,7 @@ from rich.table import Table
 from sweeper.confirm.test_split import Look
 from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import duration, score
+from sweeper.safeguards.quantity import quantity
 from sweeper.standings.confirmation import Confirmation, Leader
 
 
@@ -50,7 +51,8 @@ def confirmed_lines(found: Confirmation, ended: int) -> Iterator[str]:
     )
     yield found.verdict()
     if ended > found.known_trials:
-        yield f"{ended - found.known_trials} trials have ended since; `sweeper confirm` again takes them in"
+        since = quantity(ended - found.known_trials, "trial has", "trials have")
+        yield f"{since} ended since; `sweeper confirm` again takes all in"
 
 
 def look_lines(seen: Sequence[Look], winner: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from sweeper.display.tables import size
+from sweeper.safeguards.quantity import quantity
 from sweeper.tracking.deletion import RecordedRuns
 from sweeper.upkeep.deletion import Deletion, Part
 
@@ -12,7 +13,7 @@ from sweeper.upkeep.deletion import Deletion, Part
 def deletion_lines(deletion: Deletion, database: str) -> list[str]:
     """Return what goes and what stays; `database` is where the study is stored."""
     states = ", ".join(f"{count} {state.value}" for state, count in deletion.trials.items())
-    trials = f"{sum(deletion.trials.values())} trials ({states})" if states else "no trials"
+    trials = f"{quantity(sum(deletion.trials.values()), 'trial')} ({states})" if states else "no trials"
     goes = [f"{trials} in {database}", *map(_part, deletion.files)]
     if deletion.runs is not None and deletion.runs.runs:
         goes.append(_runs(deletion.runs, deletion.run_bytes))
@@ -61,4 +62,4 @@ def _of_others(runs: RecordedRuns) -> list[str]:
 
 
 def _counted(runs: int) -> str:
-    return f"{runs:,} run{'s' * (runs != 1)}"
+    return quantity(runs, "run")

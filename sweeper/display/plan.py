@@ -12,11 +12,12 @@ from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.tables import duration, size
 from sweeper.planning.costs import Costs
 from sweeper.planning.plan import Plan
+from sweeper.safeguards.quantity import quantity
 
 
 def branches_line(plan: Plan) -> str:
     """Return how many branches were tried, and whether all of them work."""
-    tried = f"{plan.branches:,} branch{'es' * (plan.branches != 1)} of the search space tried"
+    tried = f"{quantity(plan.branches, 'branch', 'branches')} of the search space tried"
     return f"{tried}: {'all work' if not plan.failures else f'{len(plan.failures):,} cannot work'}"
 
 
@@ -44,7 +45,7 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     """Yield the time and the disk that a study takes, each with what it is made of."""
     at_once = f", {plan.workers} at once" if plan.workers > 1 else ""
     each = f" of {duration(costs.epoch_s)}" if costs.epoch_s else ""
-    trials = f"{costs.trials:,} trial{'s' * (costs.trials != 1)} of {sweep.budget.epochs:,} epochs{each}{at_once}"
+    trials = f"{quantity(costs.trials, 'trial')} of {quantity(sweep.budget.epochs, 'epoch')}{each}{at_once}"
     if sweep.budget.open_ended and costs.limit_s:
         yield f"time: {duration(costs.limit_s)} as the budget says; about {trials} fit"
     else:

@@ -12,6 +12,7 @@ from sweeper.config.sweep import AS_MANY_AS_FIT, SweepConfig
 from sweeper.display.cells import add_column, add_row, cell, clipped, new_table
 from sweeper.display.settings import in_brief, in_full, settings_of, short, told_apart_by
 from sweeper.results import TrialRow, TrialState
+from sweeper.safeguards.quantity import quantity
 from sweeper.standings.pareto import in_order, pareto_front
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def silent_for(seconds: float) -> str:
 
 def planned(epochs: int, before: int) -> str:
     """Say how many epochs trials have from now on, of those they had before."""
-    each = f"{epochs} epoch{'s' * (epochs > 1)}"
+    each = quantity(epochs, "epoch")
     return f"trials have {each} from now on, not {before}: on this machine too few would fit into the time otherwise"
 
 
@@ -223,7 +224,7 @@ def retrying(numbers: Sequence[int]) -> str:
 
 def sending(left: int) -> str:
     """Say how many runs are still to arrive in MLflow after the last trial."""
-    return f"sending to MLflow: {left} runs left"
+    return f"sending to MLflow: {quantity(left, 'run')} left"
 
 
 def size(count: float) -> str:

@@ -15,6 +15,7 @@ from scipy.special import log_softmax
 
 from sweeper.config.frozen import Frozen
 from sweeper.export.export_bounds import Temperature
+from sweeper.safeguards.quantity import quantity
 from sweeper.scores.calibration_error import reliability
 from sweeper.scores.predictions import Predictions
 
@@ -81,7 +82,7 @@ def logits_of(predictions: Predictions, classes: int) -> Logits:
 def _no_use(logits: Logits, labels: Labels, halves: Logits) -> str | None:
     mistakes = int((logits.argmax(1) != labels).sum())
     if min(mistakes, len(labels) - mistakes) < FEWEST_MISTAKES:
-        return f"{mistakes} mistakes in {len(labels):,} images are too few or too many to fit it to"
+        return f"{quantity(mistakes, 'mistake')} in {quantity(len(labels), 'image')}: too few or too many to fit it to"
     if cross_entropy(logits, labels, halves) >= cross_entropy(logits, labels, np.ones(len(labels))):
         return "fitted on one half of the images it does not lower the loss on the other"
     return None

@@ -12,6 +12,7 @@ from sweeper.export.export_input import ACCURACY, CrossValidation
 from sweeper.export.label_program import LABEL_PROGRAM
 from sweeper.export.verify import Verification
 from sweeper.safeguards.printable import one_line
+from sweeper.safeguards.quantity import quantity
 from sweeper.scores.confusion import Confusion
 from sweeper.scores.metrics import scores
 
@@ -64,7 +65,7 @@ def cross_validated(found: CrossValidation, accuracy: float) -> str:
     """Say how the accuracy of a cross-validated trial was measured, and how its weights were made."""
     spread = "" if found.spread is None else ", and the objective of the folds has a standard deviation of "
     spread += "" if found.spread is None else f"{found.spread:.4f}"
-    length = f"{found.epochs} epoch{'s' * (found.epochs > 1)}"
+    length = quantity(found.epochs, "epoch")
     return (
         f"{accuracy:.2%} of its images are labelled correctly in {found.folds}-fold cross-validation: the images were "
         f"parted into {found.folds} folds, and those of each were labelled by a network trained on the others{spread}. "

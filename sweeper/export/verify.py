@@ -22,6 +22,7 @@ from sweeper.files import write_whole
 from sweeper.modeling.ensemble import AnyClassifier
 from sweeper.modeling.formats import Predict, read_onnx, read_program
 from sweeper.paths import ExportFolder
+from sweeper.safeguards.quantity import quantity
 from sweeper.training.device import place
 from sweeper.training.evaluate import Evaluation, evaluate_predictions
 
@@ -211,10 +212,11 @@ def relative_difference(logits: Tensor, reference: Tensor) -> float:
 def weights_problems(check: WeightsCheck, images: int) -> list[str]:
     if check.off <= check.allowed:
         return []
+    off = quantity(check.off, "image")
     return [
         f"{check.file} gives accuracy {check.accuracy:.6f} on {images:,} validation images where {check.logged:.6f} "
-        f"was logged: off by {check.off} images, {check.allowed} allowed ({check.why}); check that the images, the "
-        "model files and the weights are those of the trial"
+        f"was logged: off by {off}, {check.allowed} allowed ({check.why}); check that the images, "
+        "the model files and the weights are those of the trial"
     ]
 
 

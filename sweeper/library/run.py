@@ -21,6 +21,7 @@ from sweeper.library.space import Space, load_space
 from sweeper.library.study import Study, open_study
 from sweeper.library.watching import Watching
 from sweeper.paths import Workspace
+from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_studies import storage_url
 from sweeper.study.backbone_ranking import left_out, rank_backbones
 from sweeper.study.deadline import Deadline
@@ -120,7 +121,8 @@ def _require_undisturbed(result: SweepResult, sweep: SweepConfig) -> None:
     if result.interrupted:
         raise KeyboardInterrupt
     if result.undelivered and result.refused:
+        of_runs = quantity(result.undelivered, "run is", "runs are")
         raise TrackingRefused(
-            f"{result.undelivered} runs are not in MLflow, and stay on disk until this is changed: {result.refused}\n"
+            f"{of_runs} not in MLflow, and on disk until this is changed: {result.refused}\n"
             f"then: sweeper sync {sweep.study}"
         )

@@ -8,6 +8,7 @@ from sweeper.proposal import choices
 from sweeper.proposal.choices import Budget
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
+from sweeper.safeguards.quantity import quantity
 
 FEWEST_EPOCHS = 10
 """Fine-tuning that has time for fewer gives less than a head."""
@@ -70,7 +71,8 @@ def head_lines(
     listed = f"{{choice: [{', '.join(names)}]}}" if len(names) > 1 else names[0]
     yield f"  backbone: {listed}", "any name of timm"
     yield "  pretrained: true", why_here
-    yield "  trainable: head", f"whole networks: {whole.trials} trials of {whole.epochs} epochs in this time; use a GPU"
+    whole_ones = f"{quantity(whole.trials, 'trial')} of {quantity(whole.epochs, 'epoch')}"
+    yield "  trainable: head", f"whole networks: {whole_ones} in this time; use a GPU"
     yield f"  image_size: {size}", "the largest for whose features there is time: a frozen network sees those best"
     yield f"  batch_size: {choices.one_of(batch_sizes(data))}", ""
     yield "  optimizer: {name: adamw, lr: {float: [3.0e-4, 3.0e-2], log: true}}", "usual range, over the decades"

@@ -21,6 +21,7 @@ from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
 from sweeper.data.splitting import Rows
+from sweeper.safeguards.quantity import quantity
 from sweeper.search.untried import trials_of
 from sweeper.study.doubts import MOST_CLASSES_TOLD, Labelled, doubts, doubts_of_settings
 
@@ -101,11 +102,11 @@ def _goal(sweep: SweepConfig) -> str:
     goals = ", ".join(f"{goal.metric} ({goal.direction}d)" for goal in sweep.goals)
     trials, epochs = trials_of(sweep), sweep.budget.epochs
     all_of_them = ", all that the search space holds," if trials < sweep.budget.trials else ""
-    number = f"{trials:,} trial{'s' * (trials > 1)}{all_of_them}"
+    number = f"{quantity(trials, 'trial')}{all_of_them}"
     if sweep.budget.open_ended and trials == sweep.budget.trials:
         number = "as many trials as fit into the time"
     folds = f" on each of {sweep.dataset.folds} folds, then on all images" if sweep.dataset.folds else ""
-    return f"{goals}; {number} of up to {epochs:,} epoch{'s' * (epochs > 1)}{folds}"
+    return f"{goals}; {number} of up to {quantity(epochs, 'epoch')}{folds}"
 
 
 def _splits(images: Labelled, notes: Notes) -> Iterator[str]:

@@ -10,6 +10,7 @@ from sweeper.config.space_membership import fit
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder
 from sweeper.results import Cut
+from sweeper.safeguards.quantity import quantity
 from sweeper.study.ledger import Ledger
 from sweeper.study.requests import Enqueue, Inbox, Pause, Request, Resume, SetTrials, SetWorkers, Skip, Stop
 
@@ -79,7 +80,7 @@ class Steering:
                 return f"enqueue: {name} is in line"
             case SetTrials(trials=trials):
                 self._store.set_trials(trials)
-                return f"set: {trials} trials in all"
+                return f"set: {quantity(trials, 'trial')} in all"
             case SetWorkers(workers=workers):
                 reach.resize(workers)
                 return f"set: {request.meaning}"

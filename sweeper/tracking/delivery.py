@@ -34,6 +34,7 @@ from sweeper.results import (
     read_outcome,
     read_spec,
 )
+from sweeper.safeguards.quantity import quantity
 from sweeper.scores.confusion import read_confusion
 from sweeper.tracking.image_grid import IMAGES_TAG, add_to_grid
 from sweeper.tracking.mean_history import mean_history
@@ -375,7 +376,7 @@ def _run_name(spec: TrialSpec) -> str:
 def _note(outcome: TrialOutcome) -> str:
     """Return what MLflow's page shows as the description of a trial."""
     reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} {outcome.reached_in}"
-    trained = "" if outcome.folds else f" of {outcome.epochs} epochs"
+    trained = "" if outcome.folds else f" of {quantity(outcome.epochs, 'epoch')}"
     reason = f": {outcome.reason}" if outcome.reason else ""
     return f"**{outcome.state}**{reached}{trained}, {outcome.seconds:.0f} s{reason}"
 

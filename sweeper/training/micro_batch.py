@@ -23,6 +23,7 @@ from sweeper.config.frozen import Frozen
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DoesNotFit, RankLost
 from sweeper.files import file_lock, write_whole
+from sweeper.safeguards.quantity import quantity
 from sweeper.training.memory import (
     free_memory,
     make_room,
@@ -100,7 +101,7 @@ class MicroBatches:
                 if self.in_step and phase == "training":
                     if not is_memory(error):
                         raise
-                    what = f"{_largest(cut)} images at once take more memory than there is"
+                    what = f"{quantity(_largest(cut), 'image')} at once: more memory than there is"
                     raise RankLost(what, for_memory=True) from error
                 traceback.clear_frames(error.__traceback__)  # they hold the activations
                 if make_room(self.device):
@@ -109,7 +110,9 @@ class MicroBatches:
                 self._ask_whether_refused(error, lambda cut=cut: attempt(cut), rewind)  # type: ignore[misc]
                 smaller = _smaller(cut, count, smallest)
                 if self.memory_was_refused and (smaller is None or not still_works(self.device)):
-                    raise DoesNotFit(f"{phase} with {_largest(cut)} images at once takes more than there is") from error
+                    raise DoesNotFit(
+                        f"{phase} with {quantity(_largest(cut), 'image')} at once takes more than there is"
+                    ) from error
                 if smaller is None:
                     raise
                 logger.warning("%s: %d images at once failed (%s), trying %d", phase, _largest(cut), error, smaller)

@@ -117,7 +117,7 @@ def test_one_image_off_is_too_much_where_device_and_precision_are_the_same(
 ) -> None:
     assert weights_problems(weights_check(report.config, reference, Training(), 0), 60) == []
     problems = weights_problems(weights_check(report.config, reference, Training(), 1), 60)
-    assert "off by 1 images, 0 allowed (validated in float32 on cpu then and now)" in problems[0]
+    assert "off by 1 image, 0 allowed (validated in float32 on cpu then and now)" in problems[0]
 
 
 def test_half_a_percent_is_allowed_after_training_in_bfloat16(report: ExportReport, reference: Pass) -> None:

@@ -243,7 +243,7 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
     ):
         with pytest.raises(ConfigError, match=rule):
             command(*given)
-    assert "1 images labelled" in command("predict", f"blots/{other}", str(next(folder.glob("images/val/left/*"))))
+    assert "1 image labelled" in command("predict", f"blots/{other}", str(next(folder.glob("images/val/left/*"))))
     for name in ("blots/7", "blots/best/1"):
         for words in (("best", name), ("evaluate", name), ("diff", name, "blots"), ("reproduce", name)):
             with pytest.raises(SweeperError):

@@ -132,7 +132,7 @@ def test_batch_normalisation_that_learns_never_gets_one_image_of_many() -> None:
 
 
 def test_what_does_not_fit_one_by_one_either_is_reported() -> None:
-    with pytest.raises(DoesNotFit, match="training with 1 images at once"):
+    with pytest.raises(DoesNotFit, match="training with 1 image at once"):
         gradients(classifier(room=0), batch_of(4), MicroBatches(CPU))
 
 

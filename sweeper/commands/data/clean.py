@@ -17,6 +17,7 @@ from sweeper.commands.options import (
 )
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, warn
+from sweeper.safeguards.quantity import quantity
 
 
 def clean(
@@ -70,7 +71,7 @@ def clean(
     suspects = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
     write_suspects(outputs, images, suspects)
     if found.bad:
-        warn(f"{len(found.bad):,} unreadable images left out; sweeper data check names them")
+        warn(f"{quantity(len(found.bad), 'unreadable image')} left out; sweeper data check tells which")
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
 
