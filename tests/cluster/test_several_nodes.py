@@ -159,3 +159,37 @@ def test_a_fault_in_a_trial_on_two_nodes_costs_an_epoch_at_most(
     ended_well(process, sandbox)
     check(sandbox, undisturbed, seen)
     assert not ranks()
+
+
+PAUSING: dict[str, Any] = {
+    "budget": {"trials": 5, "epochs": 5},
+    "sampler": "random",
+    "pruner": {"name": "promote", "rungs": [1, 3], "keep": 0.5},
+}
+
+
+def test_trials_on_two_nodes_pause_and_go_on_as_on_one_machine(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    here = Sandbox.make(tmp_path / "here", **{**SHORT, **PAUSING})
+    assert here.run() == 0, here.said()
+    machines.add()
+    machines.add()
+    spread = spread_on(machines, tmp_path / "spread", node_folder, **PAUSING)
+    assert spread.run() == 0, spread.said()
+    assert "paused after epoch 1" in spread.said()
+    check(spread, here, {})
+    assert not list(node_folder.rglob("trial-*"))
+
+
+def test_files_of_a_trial_on_two_nodes_travel_through_a_shared_folder(
+    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox
+) -> None:
+    machines.add()
+    machines.add()
+    shared = tmp_path / "shared"
+    sandbox = spread_on(machines, tmp_path / "work", node_folder)
+    sandbox.options = (*sandbox.options, "--shared", f"file://{shared}")
+    assert sandbox.run() == 0, sandbox.said()
+    check(sandbox, undisturbed, {})
+    assert not [path for path in shared.rglob("*") if path.is_file()]
