@@ -20,7 +20,7 @@ wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an environ
 	@rm -rf build
 	$(BIN)/pytest -m slow tests/functional/test_wheel.py
 
-test: .venv/dev.stamp  ## run the test suite in two processes
+test: .venv/dev.stamp  ## run the tests but those that train whole studies, in two processes
 	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 
 test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes as long again
@@ -80,7 +80,7 @@ check: lint types layers test  ## what to run before a commit; CI runs test-swee
 
 quick: lint types layers  ## lint, types, layers, and the unit tests of what differs from the last commit
 	@tests=$$($(BIN)/python -m tests.of_changes); \
-	if [ -n "$$tests" ]; then $(BIN)/pytest -n 2 --dist loadfile $$tests; else echo "no unit test differs"; fi
+	if [ -n "$$tests" ]; then $(BIN)/pytest -m 'not slow and not gpu' -n 2 --dist loadfile $$tests; else echo "no unit test differs"; fi
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check

@@ -210,6 +210,8 @@ class TrialOutcome(Frozen):
 
     state: TrialState
     feasible: bool = True
+    cut: bool = False
+    """A request or a deadline ended it, and no pruner."""
     epochs: int = 0
     best_epoch: int | None = None
     best_value: float | None = None

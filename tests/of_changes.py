@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 LONG = {"chaos", "cluster", "cuda", "field", "functional", "services", "simulation", "slurm"}
-"""Rooms whose tests run the whole program; `make test` does."""
+"""Rooms whose tests run the whole program; `make test test-sweeps` does."""
 
 
 def changed_files() -> list[Path]:

@@ -14,6 +14,7 @@ from sweeper.commands.help import Command
 from sweeper.commands.options import DeviceOption, ForceOption, device_named
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import ask, say, waiting
+from sweeper.safeguards.quantity import quantity
 
 SPACE = Path("space.yaml")
 HOURS = 2.0
@@ -68,7 +69,8 @@ def init(
     text = write_proposal(images, out, hours, device, force=force, with_recipes=with_recipes)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
-    say(f"\nwritten to {out}: as many trials of up to {sweep.budget.epochs} epochs as fit into {short_time(hours)}")
+    epochs = quantity(sweep.budget.epochs, "epoch")
+    say(f"\nwritten to {out}: as many trials of up to {epochs} as fit into {short_time(hours)}")
     say(f"next: sweeper run {out}")
 
 

@@ -92,6 +92,6 @@ def _tell(made: Plan, sweep: SweepConfig) -> None:
     show(networks_table(made))
     for line in cost_lines(made, made.costs, sweep):
         say(line)
-    say(energy_line(made.costs))
+    say(energy_line(made.costs, sweep))
     if short := disk_warning(made.costs):
         say(f"{WARNING}{short}")

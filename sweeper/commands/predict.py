@@ -101,5 +101,5 @@ def _say_what_was_labelled(
         *([f"{bad:,} unreadable, see the column reason"] if bad else []),
         *places,
     ]
-    told += [f"{quantity(sum(others.values()), 'file')} of other kinds left out: {counted(others)}"] * bool(others)
+    told += [f"{quantity(sum(others.values()), 'other file')} left out: {counted(others)}"] * bool(others)
     warn("; ".join(told))

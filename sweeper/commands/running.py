@@ -214,10 +214,8 @@ def _say_what_next(
         trials = f"{page}/#/experiments/{result.experiment}/runs?{urlencode(address_query(), quote_via=quote)}"
         say(f"      {start}{trials}")
     if result.undelivered and result.refused:
-        of_runs = quantity(result.undelivered, "run is", "runs are")
-        raise TrackingRefused(
-            f"{of_runs} not in MLflow, and on disk until this is changed: {result.refused}\nthen: sweeper sync {study}"
-        )
+        of_runs = quantity(result.undelivered, "run is not in MLflow and stays", "runs are not in MLflow and stay")
+        raise TrackingRefused(f"{of_runs} on disk until this is changed: {result.refused}\nthen: sweeper sync {study}")
 
 
 def say_undelivered(result: SweepResult, study: str) -> None:

@@ -78,13 +78,13 @@ def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) 
 
 def _images_per_s(rows: Sequence[TrialRow], folder: StudyFolder) -> float:
     """Return how many images the trials that run trained in a second of their latest epoch, all together."""
-    from sweeper.display.work import RATE
+    from sweeper.display.work import rate_of
     from sweeper.errors import DamagedFile
     from sweeper.results import TrialState, read_history
 
     rates = []
     for row in rows:
         if row.state is TrialState.RUNNING:
-            with suppress(DamagedFile):
-                rates += [epoch.values.get(RATE, 0.0) for epoch in read_history(folder.trial(row.number).history)[-1:]]
+            with suppress(DamagedFile, OSError):  # the driver may be writing or removing it
+                rates += [rate_of(epoch) for epoch in read_history(folder.trial(row.number).history)[-1:]]
     return sum(rates)

@@ -24,6 +24,7 @@ from sweeper.data.splits import drawn_splits
 from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
 from sweeper.files import part_of
+from sweeper.safeguards.quantity import quantity
 from sweeper.safeguards.spreadsheet import table
 from sweeper.safeguards.written_files import WrittenFiles
 
@@ -138,7 +139,7 @@ def told(drawn: DrawnSplits) -> list[str]:
     if drawn.rare:
         names = [f"{name}: {count}" for name, count in sorted(drawn.rare.items(), key=lambda pair: pair[::-1])]
         lines.append(
-            f"{len(drawn.rare):,} classes have fewer different images than there are splits, and lack one of them:\n"
+            f"{quantity(len(drawn.rare), 'class has', 'classes have')} fewer different images than there are splits:\n"
             + enumerated(names)
         )
     return lines

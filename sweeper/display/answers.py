@@ -132,9 +132,8 @@ class CostsAnswer(Frozen):
     weights_bytes: int
     checkpoint_bytes: int
     free_bytes: int
-    watts: float | None = Field(
-        None, description="Of all GPUs that train and of the processors; null where no counter can be read."
-    )
+    watts: float | None = Field(None, description="Of all that `powered` names; null where nothing tells its power.")
+    powered: str = Field("", description="`GPUs`, `processors`, or both.")
     whole_kwh: float | None = Field(None, description="Energy in `whole_s`.")
     pruned_kwh: float | None = Field(None, description="Energy in `pruned_s`.")
     limit_kwh: float | None = Field(None, description="Energy in `limit_s`.")

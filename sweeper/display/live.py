@@ -19,7 +19,7 @@ from sweeper.display.pace import Pace
 from sweeper.display.settings import Differences, in_brief
 from sweeper.display.tables import planned, retrying, sending, silent_for
 from sweeper.display.trial_lines import TrialLine, headline, trial_table
-from sweeper.display.work import RATE, Work, saved_by, saved_seconds, work_line
+from sweeper.display.work import Work, rate_of, saved_by, saved_seconds, work_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.standings.pareto import in_order
@@ -112,7 +112,7 @@ class LiveTable:
         value = metrics.values[self._sweep.objective.metric]
         if self._sweep.dataset.folds or self._sweep.objective.better(value, line.value):  # a mean is what it is
             line.value = value
-        self._rates[number] = metrics.values.get(RATE, 0.0)
+        self._rates[number] = rate_of(metrics)
         line.epochs, line.curve = metrics.epoch, {**line.curve, metrics.epoch: value}
         self._notes.pop(f"silent {number}", None)
 
@@ -131,8 +131,7 @@ class LiveTable:
         line = self._lines.setdefault(number, TrialLine(number, outcome.state, "", outcome.epochs, outcome.epochs))
         self._notes.pop(f"silent {number}", None)
         self._rates.pop(number, None)
-        if outcome.state is TrialState.PRUNED:
-            self._saved_s += saved_by(outcome.epochs, line.of_epochs, outcome.seconds)
+        self._saved_s += saved_by(outcome, self._sweep.reports) if self._sweep is not None else 0.0
         line.state, line.value, line.seconds = outcome.state, outcome.best_value, outcome.seconds
         line.about = (outcome.reason or "") if outcome.state is TrialState.FAILED else line.about
         for earlier in self._ended()[:-SHOWN_ENDED]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from rich.table import Table
@@ -67,12 +68,13 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     yield f"disk: {size(costs.disk_bytes)} ({told}); {size(costs.free_bytes)} free"
 
 
-def energy_line(costs: Costs) -> str:
+def energy_line(costs: Costs, sweep: SweepConfig) -> str:
     """Return the energy for the times of `cost_lines`, or that it is not known."""
     if costs.whole_kwh is None:
-        return "energy: not known, since no counter of the processor or a GPU can be read here"
-    drawn = f"at {costs.watts:,.0f} W as in these steps"
-    if costs.limit_kwh is not None and costs.limit_kwh < (costs.pruned_kwh or costs.whole_kwh):
+        return "energy: not known, since this machine does not tell its power"
+    drawn = f"at {costs.watts:,.0f} W of {costs.powered}"
+    fits = sweep.budget.open_ended or (costs.limit_kwh or math.inf) < (costs.pruned_kwh or costs.whole_kwh)
+    if costs.limit_kwh is not None and fits:
         return f"energy: about {_energy(costs.limit_kwh)} until the budget ends the search, {drawn}"
     pruned = f", {_energy(costs.pruned_kwh)} where half of the epochs are pruned" if costs.pruned_kwh else ""
     return f"energy: about {_energy(costs.whole_kwh)}{pruned}, {drawn}"

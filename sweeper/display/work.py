@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.display.tables import duration
-from sweeper.results import TrialRow, TrialState
-
-RATE = "images_per_s"
-"""What an epoch's metrics call the images a second of its training."""
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialState
+from sweeper.safeguards.quantity import quantity
 
 
 @dataclass(frozen=True)
@@ -30,13 +28,19 @@ class Work:
 
 def saved_seconds(rows: Iterable[TrialRow], of_epochs: int) -> float:
     """Return the seconds that pruned trials would have taken for the rest of their epochs, at the pace of each."""
-    pruned = [row for row in rows if row.state is TrialState.PRUNED]
-    return sum(saved_by(row.epochs, of_epochs, row.seconds) for row in pruned)
+    return sum(saved_by(row.outcome, of_epochs) for row in rows if row.outcome is not None)
 
 
-def saved_by(epochs: int, of_epochs: int, seconds: float | None) -> float:
-    """Return what ending a trial after `epochs` has saved; nothing is known of one that had none."""
-    return max(0, of_epochs - epochs) * seconds / epochs if epochs and seconds else 0.0
+def saved_by(outcome: TrialOutcome, of_epochs: int) -> float:
+    """Return what pruning a trial has saved; nothing where it had no epoch, or where no pruner has ended it."""
+    pruned = outcome.state is TrialState.PRUNED and outcome.feasible and not outcome.cut
+    left = max(0, of_epochs - outcome.epochs)
+    return left * outcome.seconds / outcome.epochs if pruned and outcome.epochs else 0.0
+
+
+def rate_of(metrics: EpochMetrics) -> float:
+    """Return the images a second of an epoch; of trials that are trained together each has its part."""
+    return metrics.values.get("images_per_s", 0.0) / metrics.at_once
 
 
 def work_line(objective: ObjectiveConfig, state: str, work: Work) -> str:
@@ -45,8 +49,8 @@ def work_line(objective: ObjectiveConfig, state: str, work: Work) -> str:
     facts = [f"{objective.metric}, {objective.direction}d", f"{state}{rate}"]
     busy = work.gpus_busy
     if busy:
-        several = f"s {sum(busy) / len(busy):.0f}% busy, the least {min(busy):.0f}%"
-        facts.append(f"{len(busy)} GPU{several if len(busy) > 1 else f' {busy[0]:.0f}% busy'}")
+        least = f" on average, the least busy {min(busy):.0f}%" if len(busy) > 1 else ""
+        facts.append(f"{quantity(len(busy), 'GPU')} {sum(busy) / len(busy):.0f}% busy{least}")
     if work.saved_s:
         facts.append(f"pruning saved {duration(work.saved_s)}")
     return "; ".join(filter(None, facts))

@@ -121,8 +121,7 @@ def _require_undisturbed(result: SweepResult, sweep: SweepConfig) -> None:
     if result.interrupted:
         raise KeyboardInterrupt
     if result.undelivered and result.refused:
-        of_runs = quantity(result.undelivered, "run is", "runs are")
+        of_runs = quantity(result.undelivered, "run is not in MLflow and stays", "runs are not in MLflow and stay")
         raise TrackingRefused(
-            f"{of_runs} not in MLflow, and on disk until this is changed: {result.refused}\n"
-            f"then: sweeper sync {sweep.study}"
+            f"{of_runs} on disk until this is changed: {result.refused}\nthen: sweeper sync {sweep.study}"
         )

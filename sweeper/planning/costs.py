@@ -40,7 +40,8 @@ class Costs:
         weights_bytes: Of the best weights of all trials, in MLflow.
         checkpoint_bytes: Of the trials that run, until they end.
         free_bytes: On the disk of the working directory.
-        watts: Of all GPUs that train and of the processors; None where neither tells.
+        watts: Of all that `powered` names; None where nothing tells its power.
+        powered: `GPUs`, `processors`, or both.
     """
 
     epoch_s: float
@@ -55,6 +56,7 @@ class Costs:
     checkpoint_bytes: int
     free_bytes: int
     watts: float | None = None
+    powered: str = ""
 
     @property
     def whole_kwh(self) -> float | None:
@@ -85,8 +87,11 @@ class Images:
     val: int
 
 
-def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, workers: int, free_bytes: int) -> Costs:
-    """Foretell what a study costs; `measured` is not empty."""
+def costs_of(
+    sweep: SweepConfig, measured: Sequence[Measured], images: Images, workers: int, free_bytes: int, gpus: int = 0
+) -> Costs:
+    """Foretell what a study costs; `measured` is not empty, and workers share as many `gpus`."""
+    watts = _watts(measured, min(workers, gpus))
     epoch_s = mean(_epoch_s(sweep, one, images) for one in measured)
     once_s = sum(_features(one, images) / one.images_per_s for one in _largest_batches(measured))
     trainings = sweep.dataset.folds + 1 if sweep.dataset.folds else 1  # the last one on all images
@@ -111,17 +116,18 @@ def costs_of(sweep: SweepConfig, measured: Sequence[Measured], images: Images, w
         weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
         checkpoint_bytes=int(workers * weights * (CHECKPOINT + leading)),
         free_bytes=free_bytes,
-        watts=_watts(measured, workers),
+        watts=sum(watts.values()) if watts else None,
+        powered=" and ".join(watts),
     )
 
 
-def _watts(measured: Sequence[Measured], workers: int) -> float | None:
-    """Return the mean power of the networks: the GPUs of all workers, and the processors as one worker used them."""
-    gpus = [one.power.gpu for one in measured if one.power.gpu is not None]
-    processors = [one.power.processors for one in measured if one.power.processors is not None]
-    if not gpus and not processors:
-        return None
-    return (workers * mean(gpus) if gpus else 0.0) + (mean(processors) if processors else 0.0)
+def _watts(measured: Sequence[Measured], gpus: int) -> dict[str, float]:
+    """Return the mean power over the networks of what tells it: all GPUs, the processors as one worker uses them."""
+    known = {
+        "GPUs": [gpus * one.power.gpu for one in measured if one.power.gpu is not None],
+        "processors": [one.power.processors for one in measured if one.power.processors is not None],
+    }
+    return {what: mean(watts) for what, watts in known.items() if watts}
 
 
 def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:

@@ -89,7 +89,8 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
             measured.append(found)
         else:
             failures.append(found)
-    number = int(workers) if workers and workers.isdecimal() else devices_like(sweep.device)
+    devices = devices_like(sweep.device)
+    number = int(workers) if workers and workers.isdecimal() else devices
     counts = Images(len(index.paths), len(index.splits["train"]), len(index.splits["val"]))
     free = shutil.disk_usage(workspace.root).free
     return Plan(
@@ -100,7 +101,7 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
         branches=len(ways),
         failures=tuple(dict.fromkeys(failures)),
         measured=tuple(measured),
-        costs=costs_of(sweep, measured, counts, number, free) if measured else None,
+        costs=costs_of(sweep, measured, counts, number, free, devices) if measured else None,
     )
 
 

@@ -30,14 +30,20 @@ class PowerMeter:
 
     def __init__(self, device: torch.device, powercap: Path = POWERCAP):
         self._device = device
-        self._domains = [_Domain(path) for path in sorted(powercap.glob("intel-rapl:*")) if path.name.count(":") == 1]
+        counters = map(_Package, sorted(powercap.glob("intel-rapl:*")))
+        self._packages = [counter for counter in counters if counter.whole]
         self._started = time.perf_counter()
         self._gpu_before = _gpu_joules(device)
+
+    @property
+    def works(self) -> bool:
+        """Whether anything can be read."""
+        return self._gpu_before is not None or any(package.joules() is not None for package in self._packages)
 
     def read(self) -> Power:
         """Return the mean power since the meter was made."""
         seconds = time.perf_counter() - self._started
-        spent = [domain.joules() for domain in self._domains]
+        spent = [package.joules() for package in self._packages]
         known = [joules for joules in spent if joules is not None]
         gpu = _gpu_joules(self._device)
         return Power(
@@ -46,12 +52,19 @@ class PowerMeter:
         )
 
 
-class _Domain:
-    """One processor's counter, which begins anew after its largest value."""
+class _Package:
+    """One processor's counter, which begins anew after its largest value; others count a part or the whole board."""
 
     def __init__(self, path: Path):
         self._path = path
         self._before = self._read("energy_uj")
+
+    @property
+    def whole(self) -> bool:
+        try:
+            return (self._path / "name").read_text().startswith("package")
+        except OSError:
+            return False
 
     def _read(self, name: str) -> int | None:
         try:

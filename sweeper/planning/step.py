@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import NoTeacherConfig, TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.data.batches import Batch, DeviceImages
+from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.splitting import Splits
 from sweeper.errors import ExportError
@@ -21,7 +21,7 @@ from sweeper.results import TrialSpec
 from sweeper.training.cost import count_parameters
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
 from sweeper.training.features import NOTHING, can_use_features, pixel_changes
-from sweeper.training.inputs import Network, TrialData
+from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import free_memory
 from sweeper.training.onnx_forward import OnnxForward
@@ -30,8 +30,12 @@ TIMED_S = 0.3
 """Steps are made until they have taken this long, or there are MOST_STEPS of them; the first does not count."""
 
 MOST_STEPS = 10
+POWER_S = 1.0  # a GPU counts its energy some ten times a second
 VALIDATED = 8  # images; nothing is measured of them
 FORWARD = 32  # images whose features are computed
+
+
+Work = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,9 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
     reset_peak_memory(device)
     try:
         views = views_of(config, sweep)
-        rate, power = (
-            _features_per_s(learner.model, config, device)
-            if views
-            else _images_per_s(learner, device, sweep.budget.epochs)
-        )
+        frozen = views > 0
+        work, images = _features(learner, config, device) if frozen else _steps(learner, device, sweep.budget.epochs)
+        rate = images * _times_a_second(work, device, most=1 if frozen else MOST_STEPS)
         return Measured(
             backbone=config.backbone,
             image_size=config.image_size,
@@ -83,8 +85,8 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
             images_per_s=rate,
             at_once=learner.micro_batches.size(config.batch_size),
             views=views,
-            feature_bytes=4 * _features(learner),
-            power=power,
+            feature_bytes=4 * _width(learner),
+            power=_power(work, device),
         )
     finally:
         learner.close()
@@ -120,47 +122,61 @@ def views_of(config: TrialConfig, sweep: SweepConfig) -> int:
     return 1 if pixel_changes(config.augment) == NOTHING else sweep.features.views
 
 
-def _features_per_s(model: Network, config: TrialConfig, device: torch.device) -> tuple[float, Power]:
-    """Time a frozen backbone as features are computed: on a CPU by ONNX Runtime, where that can run it."""
-    backbone, side = model.backbone.eval(), config.image_size
+def _features(learner: Learner, config: TrialConfig, device: torch.device) -> tuple[Work, int]:
+    """Return what computes features, and of how many images: on a CPU by ONNX Runtime, where the network exports."""
+    backbone, side = learner.model.backbone.eval(), config.image_size
     images = torch.randn(FORWARD, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     forward: Callable[[Tensor], Tensor] = OnnxForward(backbone, side) if device.type == "cpu" else backbone
-    with torch.inference_mode(), autocast(device):
-        try:
+
+    def compute() -> None:
+        with torch.inference_mode(), autocast(device):
             forward(images)
-        except ExportError:
-            forward = backbone
-            forward(images)
-        started, meter = time.perf_counter(), PowerMeter(device)
-        forward(images)
-        return FORWARD / _seconds_since(started, device), meter.read()
+
+    try:
+        compute()
+    except ExportError:
+        forward = backbone
+    return compute, FORWARD
 
 
-def _images_per_s(learner: Learner, device: torch.device, last: int) -> tuple[float, Power]:
-    """Time steps as in the last epoch, when all learns from whole images."""
+def _steps(learner: Learner, device: torch.device, last: int) -> tuple[Work, int]:
+    """Return what makes a step as in the last epoch, when all learns from whole images, and of how many images."""
     learner.before_epoch(last)
     steps = learner.steps(device)
-    [batch] = learner.inputs.train(last)
     learner.schedule.before_step(0)
-    steps(batch)
-    started, meter, images, made = time.perf_counter(), PowerMeter(device), 0, 0
-    while not images or (_seconds_since(started, device) < TIMED_S and made < MOST_STEPS):
+
+    def step() -> None:
         for batch in learner.inputs.train(last):
             steps(batch)
-            images += _count(batch)
+
+    [batch] = learner.inputs.train(last)
+    return step, len(batch.labels)
+
+
+def _times_a_second(work: Work, device: torch.device, most: int) -> float:
+    """Time work, after once that does not count."""
+    work()
+    _seconds_since(0.0, device)
+    started, made = time.perf_counter(), 0
+    while not made or (made < most and _seconds_since(started, device) < TIMED_S):
+        work()
         made += 1
-    return images / _seconds_since(started, device), meter.read()
+    return made / _seconds_since(started, device)
 
 
-def _features(learner: Learner) -> int:
+def _power(work: Work, device: torch.device) -> Power:
+    """Measure the power of work, where that can be done, for as long as the counters take to tell it."""
+    meter, started = PowerMeter(device), time.perf_counter()
+    while meter.works and _seconds_since(started, device) < POWER_S:
+        work()
+    return meter.read()
+
+
+def _width(learner: Learner) -> int:
     """Return how many numbers the backbone gives for an image; 0 where there is no head on it."""
     head = getattr(learner.model, "head", None)
     linear = [module for module in head.modules() if isinstance(module, nn.Linear)] if head is not None else []
     return linear[0].in_features if linear else 0
-
-
-def _count(batch: Batch) -> int:
-    return len(batch.labels)
 
 
 def _seconds_since(started: float, device: torch.device) -> float:

@@ -53,7 +53,7 @@ def suggest(space: BaseModel, trial: Suggester) -> TrialConfig:
 def keys_of(space: BaseModel, params: Mapping[str, Any]) -> dict[str, str]:
     """Return where the values of a trial's parameters stand in its configuration: `optimizer.lr`, for one above.
 
-    Left out are a choice of objects, which stands for no single value, and parts of a list, which is one value there.
+    Left out are choices of objects and of lists, and what is searched inside a list, which is one value there.
     """
     return dict(_keys(space, "", "", params))
 
@@ -64,7 +64,7 @@ def _keys(value: Any, name: str, key: str, params: Mapping[str, Any]) -> Iterato
             yield name, key
         case Choice():
             option, inside = _choose(value.choice, name, Known(params))
-            if len(value.choice) > 1 and not isinstance(option, BaseModel):
+            if len(value.choice) > 1 and not isinstance(option, BaseModel | tuple):
                 yield name, key
             yield from _keys(option, inside, key, params)
         case BaseModel():

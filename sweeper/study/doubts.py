@@ -144,6 +144,6 @@ def _small_classes(images: Labelled) -> Iterator[str]:
     ]
     if small:
         yield (
-            f"{len(small):,} of {len(images.classes):,} classes have {FEW_IMAGES} training images or fewer, too few to "
+            f"{FEW_IMAGES} training images or fewer in {len(small):,} of {len(images.classes):,} classes, too few to "
             f"learn from; add some, or leave the class out:\n{enumerated(small, MOST_CLASSES_TOLD)}"
         )

@@ -104,6 +104,6 @@ def as_counted(ledger: Ledger, number: int, outcome: TrialOutcome, folder: Trial
         return outcome
     known = all(outcome.value_of(goal.metric) is not None for goal in ledger.sweep.objectives)
     state = TrialState.COMPLETE if cut.complete and known else TrialState.PRUNED
-    outcome = outcome.model_copy(update={"state": state, "reason": cut.why})
+    outcome = outcome.model_copy(update={"state": state, "reason": cut.why, "cut": True})
     write_sealed(folder.outcome, outcome.model_dump_json())
     return outcome

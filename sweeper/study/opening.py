@@ -216,8 +216,8 @@ def _absent_classes(images: Labelled) -> Iterator[str]:
         absent = [name for name, count in zip(images.classes, counts.tolist(), strict=True) if not count]
         if absent:
             yield (
-                f"{len(absent):,} of {len(images.classes):,} classes have no {split} image, so that nothing is known "
-                f"of them there; add some:\n{enumerated(absent, MOST_CLASSES_TOLD)}"
+                f"no {split} image for {len(absent):,} of {len(images.classes):,} classes, so that nothing is known of "
+                f"them there; add some:\n{enumerated(absent, MOST_CLASSES_TOLD)}"
             )
 
 

@@ -15,6 +15,7 @@ from sweeper.addresses import sqlite_file
 from sweeper.credentials import hide_credentials
 from sweeper.errors import DeviceError, SweeperError, TrackingRefused
 from sweeper.paths import Workspace
+from sweeper.safeguards.quantity import quantity
 from sweeper.search.study_store import StudyStore
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.upkeep.disk import disk_use
@@ -116,7 +117,7 @@ def _storage(workspace: Workspace, url: str) -> Finding:
         count = len(StudyStore.names(url))
     except SweeperError as error:
         return Finding("storage", str(error), "repair that or name another with --storage")
-    return Finding("storage", f"{where}: {count} studies")
+    return Finding("storage", f"{where}: {quantity(count, 'study', 'studies')}")
 
 
 def _tracking(workspace: Workspace, uri: str) -> Finding:

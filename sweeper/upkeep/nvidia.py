@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,13 @@ def percent_busy() -> tuple[float, ...]:
 
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) for handle in handles)
     except Exception:  # as above
         return ()
+    busy = []
+    for handle in handles:
+        with suppress(pynvml.NVMLError):  # one that is parted into several does not tell
+            busy.append(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+    return tuple(busy)
 
 
 def _on_the_bus(pci: Path) -> int:

@@ -53,7 +53,7 @@ def test_a_sweep_that_is_told_to_leave_tells_of_a_refusal_too_and_ends_with_its_
 
 
 def test_a_refusal_is_an_error_at_the_end_of_a_sweep() -> None:
-    with pytest.raises(TrackingRefused, match="2 runs are not in MLflow, and on disk until"):
+    with pytest.raises(TrackingRefused, match="2 runs are not in MLflow and stay on disk until"):
         _say_what_next(result(2, "no rights"), SWEEP, "https://host", None)
 
 

@@ -100,6 +100,30 @@ def test_the_time_of_a_trial_that_goes_on_counts_from_what_it_had_and_not_from_i
     assert line_of(drawn(table), "0")[4] == "1h00m"
 
 
+def test_what_pruning_saves_counts_for_paused_trials_and_not_for_those_cut_short() -> None:
+    table = LiveTable(Console(file=io.StringIO()))
+    table.study_opened(SWEEP, [], 4)
+    one = TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.25, seconds=60.0)
+    for number, ends in enumerate((one, one.model_copy(update={"cut": True}), one)):
+        table.trial_started(spec_of(number))
+        table.epoch_finished(number, EpochMetrics.model_validate(metrics(1)))
+        if number == 2:
+            table.trial_paused(number, one.model_copy(update={"state": TrialState.PAUSED}))
+        table.trial_ended(number, ends)
+    assert drawn(table)[1].strip() == "val/accuracy, maximized; 0 at work; pruning saved 4m00s"
+
+
+def test_a_trial_whose_worker_died_has_no_rate_until_it_goes_on() -> None:
+    table = LiveTable(Console(file=io.StringIO()))
+    table.study_opened(SWEEP, [], 4)
+    table.trial_started(spec_of(0))
+    table.epoch_finished(0, EpochMetrics.model_validate(metrics(1)))
+    assert "1 at work, 500 images/s" in drawn(table)[1]
+    table.worker_died(0, "killed")
+    assert "0 at work" in drawn(table)[1]
+    assert "images/s" not in drawn(table)[1]
+
+
 def test_the_first_of_several_equally_good_trials_keeps_the_lead() -> None:
     table = LiveTable(Console(file=io.StringIO()))
     table.study_opened(SWEEP, [], 4)

@@ -140,7 +140,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a class absent from validation": (
         {"search": SEARCH, "counts": {"train/a": 60, "train/b": 60, "train/c": 60, "val/a": 60, "val/c": 60}},
-        "1 of 3 classes have no val image, so that nothing is known of them there; add some:\n  b",
+        "no val image for 1 of 3 classes, so that nothing is known of them there; add some:\n  b",
     ),
 }
 
@@ -178,7 +178,7 @@ def test_a_piped_run_says_it_before_the_first_trial_and_says_its_device(ask: Ask
     assert "images    train 12 of 2 classes, 6 each: given" in before
     assert "files     files of other kinds, and left out: 1 .txt" in before
     assert "warning: 1 of 4 val images are copies of images in train (val/a/copy.png and train/a/0000.png)" in before
-    assert "warning: 1 of 2 classes have no val image" in before
+    assert "warning: no val image for 1 of 2 classes" in before
     assert "b\\x1b[2J" in before
     assert "\x1b" not in answer.out
     assert "a worker is ready on cpu" in before

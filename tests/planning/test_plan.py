@@ -131,20 +131,25 @@ def test_of_a_budget_of_time_it_is_told_how_many_trials_fit() -> None:
 def test_energy_is_the_power_of_all_gpus_and_the_processors_over_the_time() -> None:
     images = Images(all=1300, train=1000, val=300)
     drawing = [measured(power=Power(processors=50.0, gpu=200.0)), measured(power=Power(processors=70.0, gpu=300.0))]
-    costs = costs_of(sweep(pruner="none"), drawing, images, workers=2, free_bytes=1)
+    costs = costs_of(sweep(pruner="none"), drawing, images, workers=2, free_bytes=1, gpus=8)
     assert costs.watts == pytest.approx(60 + 2 * 250)
     whole_kwh = 560 * costs.whole_s / 3_600_000
     assert costs.whole_kwh == pytest.approx(whole_kwh)
     assert costs.pruned_kwh is None
-    assert energy_line(costs) == f"energy: about {1000 * whole_kwh:.2g} Wh, at 560 W as in these steps"
-    pruned = costs_of(sweep(budget={"trials": 400, "epochs": 90}), drawing, images, workers=1, free_bytes=1)
+    told = energy_line(costs, sweep(pruner="none"))
+    assert told == f"energy: about {1000 * whole_kwh:.2g} Wh, at 560 W of GPUs and processors"
+    shared = costs_of(sweep(pruner="none"), drawing, images, workers=4, free_bytes=1, gpus=1)
+    assert shared.watts == pytest.approx(60 + 250)
+    long = sweep(budget={"trials": 400, "epochs": 90})
+    pruned = costs_of(long, drawing, images, workers=1, free_bytes=1, gpus=1)
     assert pruned.whole_kwh == pytest.approx(2 * (pruned.pruned_kwh or 0))
-    assert " where half of the epochs are pruned, at 310 W" in energy_line(pruned)
-    timed = costs_of(sweep(budget={"for": "10s", "epochs": 90}), drawing, images, workers=1, free_bytes=1)
-    assert energy_line(timed) == "energy: about 0.86 Wh until the budget ends the search, at 310 W as in these steps"
+    assert " where half of the epochs are pruned, at 310 W" in energy_line(pruned, long)
+    for budget in ({"for": "1h", "epochs": 90}, {"for": "1h", "epochs": 2}):
+        timed = costs_of(sweep(budget=budget), drawing, images, workers=1, free_bytes=1, gpus=1)
+        assert energy_line(timed, sweep(budget=budget)).startswith("energy: about 0.31 kWh until the budget ends")
 
 
 def test_energy_that_no_counter_tells_is_said_not_to_be_known() -> None:
     costs = costs_of(sweep(), [measured()], Images(all=1300, train=1000, val=300), workers=1, free_bytes=1)
     assert (costs.watts, costs.whole_kwh, costs.pruned_kwh, costs.limit_kwh) == (None,) * 4
-    assert "not known" in energy_line(costs)
+    assert "not known" in energy_line(costs, sweep())

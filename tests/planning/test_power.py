@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import pynvml
 import pytest
 import torch
 
@@ -22,10 +21,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def domain(powercap: Path, name: str, microjoules: int, largest: int = 1_000_000_000) -> Path:
+def domain(powercap: Path, name: str, microjoules: int, called: str = "package-0") -> Path:
     folder = powercap / name
     folder.mkdir(parents=True)
-    (folder / "max_energy_range_uj").write_text(f"{largest}\n")
+    (folder / "max_energy_range_uj").write_text("1000000000\n")
+    (folder / "name").write_text(f"{called}\n")
     (folder / "energy_uj").write_text(f"{microjoules}\n")
     return folder / "energy_uj"
 
@@ -34,11 +34,15 @@ def test_the_energy_of_all_processors_over_the_time_also_where_a_counter_begins_
     tmp_path: Path, clock: list[float]
 ) -> None:
     first, second = domain(tmp_path, "intel-rapl:0", 5_000_000), domain(tmp_path, "intel-rapl:1", 999_999_999)
-    core = domain(tmp_path, "intel-rapl:0:0", 0)  # a part of the first
+    others = [
+        domain(tmp_path, "intel-rapl:0:0", 0, "core"),  # a part of the first
+        domain(tmp_path, "intel-rapl:2", 0, "psys"),  # the whole board, with the processors
+    ]
     meter = PowerMeter(CPU, tmp_path)
     first.write_text("65000000\n")
     second.write_text("19999998\n")
-    core.write_text("40000000\n")
+    for other in others:
+        other.write_text("40000000\n")
     clock[0] += 2
     assert meter.read() == Power(processors=40.0, gpu=None)
 
@@ -56,6 +60,7 @@ def test_nothing_is_told_where_a_counter_is_missing_or_not_to_be_read(tmp_path: 
 def test_the_energy_of_the_gpu_that_trains_is_asked_of_its_driver(
     tmp_path: Path, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pynvml = pytest.importorskip("pynvml", reason="NVIDIA's library is not for this system")
     millijoules = {"GPU-the-second": 7_000.0}
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="the-second"))
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)

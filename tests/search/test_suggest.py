@@ -70,6 +70,17 @@ def test_the_key_of_each_parameter_has_its_value_in_the_configuration() -> None:
     }
 
 
+def test_a_choice_of_lists_and_what_is_inside_a_list_have_no_key_of_their_own() -> None:
+    hidden = {"choice": [[64], [{"int": [32, 128]}]]}
+    heads = {"choice": [{"hidden": hidden}, {"hidden": hidden, "norm": "batch"}]}
+    space = SearchSpace.model_validate({"backbone": "r", "head": heads})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(10):
+        trial = study.ask()
+        suggest(space, trial)
+        assert keys_of(space, trial.params) == {}
+
+
 def test_a_single_option_is_not_a_parameter() -> None:
     trial = optuna.create_study().ask()
     config = suggest(

@@ -26,7 +26,7 @@ from sweeper.tracking.tags import REASON_TAG, STATE_TAG
 from tests.study.test_driver import Silent
 from tests.study.test_simulated_study import run as simulated
 
-pytestmark = pytest.mark.sweeps
+sweeps = pytest.mark.sweeps
 
 SECONDS = st.floats(1, 1e6)
 
@@ -178,6 +178,7 @@ def states(result: SweepResult) -> list[TrialState]:
     return [row.state for row in result.rows]
 
 
+@sweeps
 def test_a_slower_machine_searches_less_and_keeps_the_same_time_for_the_rest(tmp_path: Path) -> None:
     quick, slow = (run(Workspace(tmp_path / str(epoch)), sweep_of(3600, epoch=epoch)) for epoch in (10.0, 20.0))
     assert len(quick[0].rows) > 1.4 * len(slow[0].rows) > 8
@@ -187,6 +188,7 @@ def test_a_slower_machine_searches_less_and_keeps_the_same_time_for_the_rest(tmp
         assert 0.25 * 3600 <= deadline.left_s <= 0.5 * 3600
 
 
+@sweeps
 def test_too_many_epochs_become_fewer_and_the_trials_begun_are_trained_again(workspace: Workspace) -> None:
     watching = Silent()
     result, _ = run(workspace, sweep_of(3600, epochs=200), watching)
@@ -204,6 +206,7 @@ def test_too_many_epochs_become_fewer_and_the_trials_begun_are_trained_again(wor
     assert stored.sweep.budget.epochs == planned
 
 
+@sweeps
 def test_trials_that_do_not_end_in_time_end_with_an_epoch_and_mlflow_says_so(workspace: Workspace) -> None:
     unequal = {"name": "simulate", "epoch": 60, "spread": 1.5}
     result, _ = run(workspace, sweep_of(3600, engine=unequal))
@@ -217,12 +220,14 @@ def test_trials_that_do_not_end_in_time_end_with_an_epoch_and_mlflow_says_so(wor
         assert tags[REASON_TAG] == row.reason
 
 
+@sweeps
 def test_a_machine_too_slow_for_the_whole_time_still_gives_a_model(workspace: Workspace) -> None:
     result, deadline = run(workspace, sweep_of(100, epoch=1000, epochs=3))
     assert TrialState.COMPLETE in states(result)
     assert deadline.left_s < 0
 
 
+@sweeps
 @pytest.mark.parametrize("pruner", ["promote", "hyperband", "median"])
 def test_a_deadline_goes_with_every_kind_of_pruner(workspace: Workspace, pruner: str) -> None:
     result, deadline = run(workspace, sweep_of(3600, pruner=pruner))
@@ -231,6 +236,7 @@ def test_a_deadline_goes_with_every_kind_of_pruner(workspace: Workspace, pruner:
     assert deadline.left_s > 0.2 * 3600
 
 
+@sweeps
 def test_a_study_goes_on_with_the_epochs_that_were_planned(workspace: Workspace) -> None:
     first, _ = run(workspace, sweep_of(3600, epochs=200))
     watching = Silent()
@@ -260,6 +266,7 @@ def test_without_time_to_confirm_anything_no_second_export_is_kept_time_for() ->
     assert search.deadline.search_left_s(10) == pytest.approx(400 - 55)
 
 
+@sweeps
 def test_even_a_time_that_is_too_short_for_anything_has_one_trial(workspace: Workspace) -> None:
     result, deadline = run(workspace, sweep_of(1, epoch=10, epochs=3))
     assert TrialState.COMPLETE in states(result)
@@ -267,6 +274,7 @@ def test_even_a_time_that_is_too_short_for_anything_has_one_trial(workspace: Wor
     assert deadline.left_s < 0
 
 
+@sweeps
 def test_a_trial_that_is_trained_again_is_no_model_yet(workspace: Workspace) -> None:
     """The first trial is cut for its many epochs, and after it a whole one no longer fits."""
     result, _ = run(workspace, sweep_of(150, epoch=9, epochs=50))
@@ -274,6 +282,7 @@ def test_a_trial_that_is_trained_again_is_no_model_yet(workspace: Workspace) -> 
     assert TrialState.COMPLETE in states(result)
 
 
+@sweeps
 def test_a_study_that_has_a_model_starts_nothing_when_its_time_is_used_up(workspace: Workspace) -> None:
     first, _ = run(workspace, sweep_of(3600))
     again, _ = run(workspace, sweep_of(1))

@@ -75,6 +75,6 @@ def test_a_part_of_a_grid_is_told() -> None:
 
 
 def test_a_class_of_two_images_is_told_by_name() -> None:
-    assert "1 of 2 classes have 2 training images or fewer" in told(few=2)
+    assert "2 training images or fewer in 1 of 2 classes" in told(few=2)
     assert "dog (2)" in told(few=2)
     assert told(few=3) == ""

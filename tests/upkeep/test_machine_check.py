@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import pynvml
 import pytest
 import torch
 
@@ -78,13 +77,20 @@ def test_cards_without_a_driver_are_found_on_the_bus(tmp_path: Path) -> None:
 
 
 def test_how_busy_cards_are_is_asked_of_the_driver_and_nothing_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pynvml = pytest.importorskip("pynvml", reason="NVIDIA's library is not for this system")
     monkeypatch.setattr(pynvml, "nvmlInit", partial(_raise, pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)))
     assert percent_busy() == ()
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 3)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", lambda index: SimpleNamespace(gpu=90 + index))
-    assert percent_busy() == (90.0, 91.0)
+
+    def rates(index: int) -> SimpleNamespace:
+        if index == 1:  # parted into several
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return SimpleNamespace(gpu=90 + index)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", rates)
+    assert percent_busy() == (90.0, 92.0)
 
 
 def _raise(error: Exception) -> None:
