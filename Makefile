@@ -76,7 +76,7 @@ gpu-check:  ## show on a GPU what only a GPU can show, in 8 minutes, without net
 	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu_check $(if $(IMAGES),--images $(IMAGES)) \
 		$(if $(OUT),--out $(OUT)) $(if $(PARTS),--only $(PARTS)) $(if $(FACTOR),--factor $(FACTOR))
 
-check: lint types layers test  ## what to run before a commit; CI runs test-sweeps too
+check: lint types layers test  ## what to run before a commit; CI runs test-sweeps and test-lowest too
 
 quick: lint types layers  ## lint, types, layers, and the unit tests of what differs from the last commit
 	@tests=$$($(BIN)/python -m tests.of_changes); \

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweeper.commands.terminal import out, show
+from sweeper.commands.terminal import out, say, show
 from sweeper.display.cells import message
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ def show_ranked(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int, *, wit
     from sweeper.standings.pareto import in_order
 
     show(ranked_table(rows, sweep, limit, brief=out.is_terminal))
-    order = in_order(rows, sweep)[:limit]
+    whole = in_order(rows, sweep)
+    order = whole[:limit]
+    if len(order) < len(whole):
+        say(f"the best {len(order)} of {len(whole)} trials; all of them: sweeper status {sweep.study} --all")
     settings = in_full(order[0].config, told_apart_by(order)) if order else ""
     if with_best and out.is_terminal and settings:
         show(message(f"trial {order[0].number}, the best: {settings}"))  # broken between words, not by the terminal

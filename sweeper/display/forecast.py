@@ -45,8 +45,9 @@ class Forecast:
         self._paused.discard(number)
         self._running.discard(number)
         self.ended += 1
-        self._seconds += outcome.seconds
-        self._timed += 1
+        if outcome.seconds:  # nothing is known of one that has failed before its first epoch
+            self._seconds += outcome.seconds
+            self._timed += 1
         self._keep_best(outcome.state, outcome.best_value)
 
     def _keep_best(self, state: TrialState, value: float | None) -> None:

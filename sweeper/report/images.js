@@ -50,7 +50,7 @@ const CLASS_COLUMNS = [
 
 function figure(image, name, ...lines) {
   const data = page.data.images.pictures[image];
-  const shown = data ? el("img", { src: `data:image/jpeg;base64,${data}`, alt: name || `image ${image}`, loading: "lazy", width: 64, height: 64 })
+  const shown = data ? el("img", { src: `data:image/jpeg;base64,${data}`, alt: name || `image ${image}`, width: 64, height: 64 })
     : el("div", { class: "none" }, "no picture in this file");
   return el("figure", {}, shown, el("figcaption", {}, ...lines.flatMap((line) => [line, el("br")]), el("span", { class: "hint" }, name.split("/").pop())));
 }

@@ -1,6 +1,8 @@
 "use strict";
 // The report of one study: puts the parts together and keeps them in step with the filter and the trial that is open.
 
+const MOST_PICTURED = 12; // of the images in a cell of the matrix
+
 (() => {
   const { data } = page;
   const sign = data.maximize ? 1 : -1;
@@ -33,6 +35,11 @@
   // The table and its filter.
   const opener = (trial) => el("button", { type: "button", onclick: () => { select(trial.number); byId("trial").scrollIntoView(); byId("trial-select").focus({ preventScroll: true }); },
     "aria-label": `open trial ${trial.number}` }, trial.number);
+  /** What the best trial has stands where no scrolling is needed; the branches that it did not take come after. */
+  function paramsOfBestFirst() {
+    const has = (param) => ranked[0]?.params[param.name] != null;
+    return [...data.params].sort((a, b) => has(b) - has(a));
+  }
   const basic = [
     { title: "rank", number: true, value: (trial) => trial.rank },
     { title: "trial", number: true, value: (trial) => trial.number, cell: opener },
@@ -41,7 +48,7 @@
     data.step === "fold" ? { title: "± folds", number: true, value: (trial) => trial.spread, cell: (trial) => score(trial.spread) } : { title: "best epoch", number: true, value: (trial) => trial.bestEpoch },
     { title: `${data.step}s`, number: true, value: (trial) => trial.epochs },
     { title: "time", number: true, value: (trial) => trial.seconds, cell: (trial) => duration(trial.seconds) },
-    ...data.params.map((param) => ({ title: param.name, number: param.numeric, value: (trial) => trial.params[param.name] })),
+    ...paramsOfBestFirst().map((param) => ({ title: param.name, number: param.numeric, value: (trial) => trial.params[param.name] })),
   ];
   const names = (key) => [...new Set(trials.flatMap((trial) => Object.keys(trial[key])))];
   const further = [
@@ -215,8 +222,9 @@
       if (!seen.predicted) return;
       const images = [];
       seen.labels.forEach((label, image) => label === a && seen.predicted[image] === b && images.push(image));
-      title.textContent = `${images.length} images of ${classes[a]} taken for ${classes[b]}`;
-      shelf.replaceChildren(...picturedFirst(images, 12).map((image) => figure(image, seen.files[image], classes[a], el("span", { class: a === b ? "right" : "wrong" }, `→ ${classes[b]}`))));
+      const those = images.length > MOST_PICTURED ? `, of which ${MOST_PICTURED} are shown` : "";
+      title.textContent = `${images.length} image${images.length === 1 ? "" : "s"} of ${classes[a]} taken for ${classes[b]}${those}`;
+      shelf.replaceChildren(...picturedFirst(images, MOST_PICTURED).map((image) => figure(image, seen.files[image], classes[a], el("span", { class: a === b ? "right" : "wrong" }, `→ ${classes[b]}`))));
     }
     const matrix = matrixView(classes, seen.cells, { onPick: pick, describe: (a, b, images, total) => `${images} of ${total} images of ${classes[a]} (${percent(images / total)}) ${a === b ? "recognised" : `taken for ${classes[b]}`}` });
     const pairs = [];
@@ -299,15 +307,18 @@
     byId("trial-select").addEventListener("change", (event) => select(Number(event.target.value)));
     if (selected != null) whenOpened();
   }
-  /** The first trial is opened when its section comes near the screen: its matrix is inflated then. */
+  /** The first trial is opened once all else is drawn, for its matrix is inflated then; before that where it is seen or printed. */
   function whenOpened() {
     byId("trial-select").value = String(selected);
-    const watch = new IntersectionObserver((entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      watch.disconnect();
-      if (!byId("trial-body").hasChildNodes()) openTrial(byNumber.get(selected));
-    }, { rootMargin: "400px" });
-    watch.observe(byId("trial"));
+    let opened = false;
+    const open = () => {
+      if (!opened && !byId("trial-body").hasChildNodes()) openTrial(byNumber.get(selected));
+      opened = true;
+    };
+    new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && open(), { rootMargin: "400px" }).observe(byId("trial"));
+    addEventListener("beforeprint", open);
+    if (window.requestIdleCallback) requestIdleCallback(open, { timeout: 2000 });
+    else setTimeout(open, 1000);
   }
   start();
 })();

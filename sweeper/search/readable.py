@@ -11,7 +11,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialOutcome
 from sweeper.search.suggest import keys_of
 
-BEST_EPOCH, REASON, MLFLOW_RUN, MLFLOW_ID = "best epoch", "reason", "MLflow run", "MLflow run id"
+BEST_EPOCH, REASON, MLFLOW_RUN, MLFLOW_ID = "best epoch", "ended because", "MLflow run", "MLflow run id"
 
 
 def name_metrics(study: optuna.Study, sweep: SweepConfig) -> None:

@@ -376,9 +376,10 @@ def _run_name(spec: TrialSpec) -> str:
 def _note(outcome: TrialOutcome) -> str:
     """Return what MLflow's page shows as the description of a trial."""
     reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} {outcome.reached_in}"
-    trained = "" if outcome.folds else f" of {quantity(outcome.epochs, 'epoch')}"
+    trained = "" if outcome.folds or not outcome.epochs else f" of {quantity(outcome.epochs, 'epoch')}"
+    took = f", {outcome.seconds:.0f} s" if outcome.seconds else ""
     reason = f": {outcome.reason}" if outcome.reason else ""
-    return f"**{outcome.state}**{reached}{trained}, {outcome.seconds:.0f} s{reason}"
+    return f"**{outcome.state}**{reached}{trained}{took}{reason}"
 
 
 def _repeated(spec: TrialSpec) -> dict[str, str]:

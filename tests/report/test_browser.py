@@ -156,6 +156,16 @@ def test_charts_fit_the_paper_while_the_page_is_printed_and_the_window_again_aft
     page.wait_for_function(f"{too_wide} > 900")
 
 
+def test_a_page_that_is_printed_unread_has_the_best_trial_and_headings_where_they_belong(
+    report: Path, open_page: Open
+) -> None:
+    page = open_page(report, width=1100)
+    page.locator("#trial-body canvas.matrix").wait_for(state="attached")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("getComputedStyle(document.querySelector('#table thead th')).position") == "static"
+    assert page.locator("#trial-body img[loading=lazy]").count() == 0
+
+
 def test_small_numbers_are_written_short_and_counts_have_whole_ticks(report: Path, open_page: Open) -> None:
     page = open_page(report)
     assert page.evaluate("[short(0.000001614), short(0.00002), short(0.01234567), short(64)]") == [

@@ -149,7 +149,7 @@ def test_a_failed_trial_has_no_value(url: str) -> None:
     (row,) = store.rows()
     assert (row.state, row.value, row.reason) == (TrialState.FAILED, None, "it broke")
     [trial] = optuna.load_study(study_name="s", storage=url).trials
-    assert trial.user_attrs["reason"] == "it broke"  # in optuna-dashboard too
+    assert trial.user_attrs["ended because"] == "it broke"  # in optuna-dashboard too
 
 
 def test_a_grid_smaller_than_the_budget_ends_the_study(url: str) -> None:
