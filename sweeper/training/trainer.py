@@ -134,11 +134,13 @@ def _train_epochs(
         return True
     with EpochWriter(device) as writer:
         while not writer.pruned and progress.epochs < spec.until and not progress.stalled(conditions.patience):
+            began = time.perf_counter()
             try:
                 finished = _run_epoch(spec, learner, data, progress, device, writer, ranks)
             except (TrialError, RuntimeError, MemoryError):
                 if writer.wait():  # the trial had ended before
                     break
+                progress.seconds += time.perf_counter() - began  # lost, and the user's all the same
                 raise
             if writer.wait() or finished is None:
                 break

@@ -241,6 +241,7 @@ def test_an_infinite_loss_in_validation_alone_fails_the_trial_too(
     outcome, history = run(spec_of(), tmp_path)
     assert (outcome.state, outcome.best_value, history) == (TrialState.FAILED, None, [])
     assert "val/loss became nan in epoch 1" in (outcome.reason or "")
+    assert outcome.seconds > 0
 
 
 @pytest.fixture(scope="module")
