@@ -132,7 +132,7 @@ def test_a_sweep_runs_by_ray_on_both_nodes_of_an_allocation(
 ) -> None:
     pytest.importorskip("ray")
     engine = {"name": "ray", "node_folder": str(tmp_path / "node"), "cpus_per_trial": 2}  # one slot a node
-    sandbox = Sandbox.make(tmp_path / "work", engine=engine, budget={"trials": 6, "epochs": 30}, pruner="none")
+    sandbox = Sandbox.make(tmp_path / "work", engine=engine, budget={"trials": 6, "epochs": 10}, pruner="none")
     (sandbox.root / "ray.sbatch").write_text(script("ray.sbatch"))
     job = scheduler.submit("ray.sbatch", "space.yaml", folder=sandbox.root, variables=variables)
     wait_until(lambda: job.state in ENDED, lambda: output_of(job, sandbox.root))
