@@ -23,7 +23,7 @@ wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an environ
 test: .venv/dev.stamp  ## run the tests but those that train whole studies, in two processes
 	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
 
-test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes as long again
+test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes twice as long
 	$(BIN)/pytest -m 'sweeps and not slow and not gpu' -n 2 --dist loadfile --max-worker-restart 0
 
 test-slow: .venv/dev.stamp postgresql chromium faketime  ## run the tests that take long
