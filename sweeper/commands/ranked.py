@@ -23,7 +23,7 @@ def show_ranked(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int, *, wit
     whole = in_order(rows, sweep)
     order = whole[:limit]
     if len(order) < len(whole):
-        say(f"the best {len(order)} of {len(whole)} trials; all of them: sweeper status {sweep.study} --all")
+        say(f"the best {len(order)} of {len(whole)} trials with a score; all: sweeper status {sweep.study} --all")
     settings = in_full(order[0].config, told_apart_by(order)) if order else ""
     if with_best and out.is_terminal and settings:
         show(message(f"trial {order[0].number}, the best: {settings}"))  # broken between words, not by the terminal

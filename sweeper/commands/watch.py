@@ -57,8 +57,9 @@ def watch(
 
 def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) -> View:
     from sweeper.display.watch import shown, watch_view
-    from sweeper.display.work import Work, saved_seconds
+    from sweeper.display.work import Work
     from sweeper.search.stored_trial import DEADLINE
+    from sweeper.standings.saving import saved_seconds
     from sweeper.upkeep.nvidia import percent_busy
 
     rows = store.rows()

@@ -139,7 +139,7 @@ def told(drawn: DrawnSplits) -> list[str]:
     if drawn.rare:
         names = [f"{name}: {count}" for name, count in sorted(drawn.rare.items(), key=lambda pair: pair[::-1])]
         lines.append(
-            f"{quantity(len(drawn.rare), 'class has', 'classes have')} fewer different images than there are splits:\n"
-            + enumerated(names)
+            f"{quantity(len(drawn.rare), 'class has', 'classes have')} fewer different images than there are "
+            "splits, so that a split has none of them:\n" + enumerated(names)
         )
     return lines

@@ -52,7 +52,7 @@ def confirmed_lines(found: Confirmation, ended: int) -> Iterator[str]:
     yield found.verdict()
     if ended > found.known_trials:
         since = quantity(ended - found.known_trials, "trial has", "trials have")
-        yield f"{since} ended since; `sweeper confirm` again to include them"
+        yield f"{since} ended since; run `sweeper confirm` again to include them"
 
 
 def look_lines(seen: Sequence[Look], winner: int) -> Iterator[str]:

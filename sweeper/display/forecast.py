@@ -45,7 +45,7 @@ class Forecast:
         self._paused.discard(number)
         self._running.discard(number)
         self.ended += 1
-        if outcome.seconds:  # nothing is known of one that has failed before its first epoch
+        if outcome.seconds:  # nothing is known of one that failed before it trained
             self._seconds += outcome.seconds
             self._timed += 1
         self._keep_best(outcome.state, outcome.best_value)

@@ -19,10 +19,11 @@ from sweeper.display.pace import Pace
 from sweeper.display.settings import Differences, in_brief
 from sweeper.display.tables import planned, retrying, sending, silent_for
 from sweeper.display.trial_lines import TrialLine, headline, trial_table
-from sweeper.display.work import Work, rate_of, saved_by, saved_seconds, work_line
+from sweeper.display.work import Work, rate_of, work_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
 from sweeper.standings.pareto import in_order
+from sweeper.standings.saving import saved_by, saved_seconds
 from sweeper.study.opening import Opening
 
 SHOWN_ENDED = 8

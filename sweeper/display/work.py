@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.display.tables import duration
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialState
+from sweeper.results import EpochMetrics
 from sweeper.safeguards.quantity import quantity
 
 
@@ -24,18 +24,6 @@ class Work:
     images_per_s: float = 0.0
     gpus_busy: Sequence[float] = ()
     saved_s: float = 0.0
-
-
-def saved_seconds(rows: Iterable[TrialRow], of_epochs: int) -> float:
-    """Return the seconds that pruned trials would have taken for the rest of their epochs, at the pace of each."""
-    return sum(saved_by(row.outcome, of_epochs) for row in rows if row.outcome is not None)
-
-
-def saved_by(outcome: TrialOutcome, of_epochs: int) -> float:
-    """Return what pruning a trial has saved; nothing where it had no epoch, or where no pruner has ended it."""
-    pruned = outcome.state is TrialState.PRUNED and outcome.feasible and not outcome.cut
-    left = max(0, of_epochs - outcome.epochs)
-    return left * outcome.seconds / outcome.epochs if pruned and outcome.epochs else 0.0
 
 
 def rate_of(metrics: EpochMetrics) -> float:

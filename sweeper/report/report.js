@@ -307,7 +307,7 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
     byId("trial-select").addEventListener("change", (event) => select(Number(event.target.value)));
     if (selected != null) whenOpened();
   }
-  /** The first trial is opened once all else is drawn, for its matrix is inflated then; before that where it is seen or printed. */
+  /** Open the best trial once the rest is drawn, or sooner where it is seen or printed; its matrix is inflated only then. */
   function whenOpened() {
     byId("trial-select").value = String(selected);
     let opened = false;

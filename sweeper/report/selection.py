@@ -12,6 +12,7 @@ from typing import Any
 from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import in_order
+from sweeper.standings.saving import saved_seconds
 
 MOST_RANKED, MOST_OTHERS = 500, 50
 """Trials of a larger study that are shown: the best, and of those without a rank the latest."""
@@ -59,14 +60,13 @@ def places(rows: Sequence[TrialRow]) -> dict[int, int]:
 def totals_payload(rows: Sequence[TrialRow], sweep: SweepConfig) -> dict[str, Any]:
     """Return what the page says of all trials: counts, seconds, and where the best value rose."""
     ended = [row for row in rows if row.ended_ms is not None and row.seconds is not None]
-    pruned = [row for row in ended if row.state is TrialState.PRUNED and row.epochs]
     return {
         "trials": len(rows),
         "ended": sum(row.ended_ms is not None for row in rows),
         "states": {state.value: sum(row.state is state for row in rows) for state in TrialState if state.ended},
         "seconds": sum(row.seconds or 0 for row in ended),
         "lost": sum(row.seconds or 0 for row in rows if row.state is TrialState.FAILED),
-        "saved": sum((row.seconds or 0) / row.epochs * (sweep.reports - row.epochs) for row in pruned),
+        "saved": saved_seconds(rows, sweep.reports),
         "steps": _steps(rows, sweep),
     }
 

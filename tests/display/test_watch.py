@@ -17,8 +17,9 @@ from sweeper.config.sweep import BudgetConfig, SweepConfig
 from sweeper.display.settings import in_brief, in_full
 from sweeper.display.trial_lines import BLOCKS, CURVE, sparkline
 from sweeper.display.watch import shown, watch_view
-from sweeper.display.work import Work, rate_of, saved_by, saved_seconds, work_line
+from sweeper.display.work import Work, rate_of, work_line
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialState
+from sweeper.standings.saving import saved_seconds
 
 SWEEP = SweepConfig.model_validate(
     {
@@ -98,24 +99,6 @@ def test_how_busy_the_gpus_are_is_told_in_one_fact() -> None:
     assert told() == "val/accuracy, maximized; 1 at work"
     assert told(93.0).endswith("1 at work; 1 GPU 93% busy")
     assert told(93.0, 61.0, 98.0).endswith("; 3 GPUs 84% busy on average, the least busy 61%")
-
-
-def pruned(epochs: int, seconds: float, **others: Any) -> TrialOutcome:
-    return TrialOutcome(state=TrialState.PRUNED, epochs=epochs, seconds=seconds, **others)
-
-
-def test_what_pruning_saved_goes_by_the_pace_of_each_trial() -> None:
-    assert saved_by(pruned(2, 6.0), 10) == 24.0
-    assert saved_by(pruned(2, 6.0, reason="paused after epoch 2, and others were better"), 10) == 24.0
-    assert saved_by(pruned(0, 6.0), 10) == saved_by(pruned(10, 6.0), 10) == 0.0
-    assert saved_by(pruned(12, 6.0), 10) == 0.0  # the epochs were planned anew
-
-
-def test_what_no_pruner_has_ended_saves_nothing() -> None:
-    assert saved_by(pruned(2, 6.0, cut=True, reason="it is trained again"), 10) == 0.0
-    assert saved_by(pruned(2, 6.0, feasible=False, reason="does not fit in memory"), 10) == 0.0
-    assert saved_by(TrialOutcome(state=TrialState.FAILED, epochs=2, seconds=6.0), 10) == 0.0
-    assert saved_seconds([row_of(1, TrialState.RUNNING)], 10) == 0.0
 
 
 def test_trials_that_are_trained_together_each_have_a_part_of_the_rate() -> None:
