@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeper.engines.worker import PROCESS_NAME
+from sweeper.engines import rank, worker
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -30,8 +30,17 @@ def sweeper(*arguments: str, folder: Path, timeout_s: float = 300) -> subprocess
 
 def workers_of(driver: int) -> list[psutil.Process]:
     """Return the worker processes of a driver, given the number of its process."""
+    return _named(driver, worker.PROCESS_NAME)
+
+
+def ranks_of(driver: int) -> list[psutil.Process]:
+    """Return the processes of the further devices of a driver's trials."""
+    return _named(driver, rank.PROCESS_NAME)
+
+
+def _named(driver: int, name: bytes) -> list[psutil.Process]:
     try:
         descendants = psutil.Process(driver).children(recursive=True)
-        return [process for process in descendants if process.name() == PROCESS_NAME.decode()]
+        return [process for process in descendants if process.name() == name.decode()]
     except psutil.NoSuchProcess:
         return []

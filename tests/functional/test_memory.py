@@ -6,66 +6,92 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
 
-from sweeper.paths import StudyFolder, Workspace
+from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.training.micro_batch import recall_limits
-from tests.functional.program import environment, sweeper, workers_of
+from tests.functional.program import environment, ranks_of, sweeper, workers_of
 
 pytestmark = pytest.mark.sweeps
 
 SPACE = """
 study: tight
 dataset: {{builtin: digits, limit: {{train_images: {images}, val_images: 64}}}}
-budget: {{trials: {trials}, epochs: 2, max_consecutive_failures: 2}}
+budget: {{trials: {trials}, epochs: {epochs}, max_consecutive_failures: 2}}
 pruner: none
 device: cpu
+devices_per_trial: {devices}
 search: {{backbone: test_resnet, image_size: {size}, batch_size: {batch_size}, optimizer: {{name: sgd, lr: {lr}}}}}
 """
 
 
-def write_space(folder: Path, **values: float) -> None:
-    (folder / "space.yaml").write_text(SPACE.format(**values))
+def write_space(folder: Path, devices: int = 1, epochs: int = 2, **values: float) -> None:
+    (folder / "space.yaml").write_text(SPACE.format(devices=devices, epochs=epochs, **values))
 
 
 def rows(folder: Path) -> list[TrialRow]:
     return StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", "tight").rows()
 
 
-def wait_for(file: Path) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
-    while not file.exists():
+    while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.002)
 
 
-def cap_worker(driver: int, folder: StudyFolder, headroom_mb: int) -> None:
-    """Cap the address space of the worker that is about to train its first trial."""
-    wait_for(folder.trial(0).spec)
-    (worker,) = workers_of(driver)
-    limit = worker.memory_info().vms + headroom_mb * 2**20
-    worker.rlimit(psutil.RLIMIT_AS, (limit, limit))
+def micro_batch_sizes(folder: Path) -> list[float]:
+    """Return what MLflow has of the first trial, by epoch."""
+    client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    of_study = client.get_experiment_by_name("tight")
+    assert of_study is not None
+    (run,) = client.search_runs([of_study.experiment_id], "tags.mlflow.runName = 'trial-0000'")
+    history = client.get_metric_history(run.info.run_id, "micro_batch_size")
+    return [found.value for found in sorted(history, key=lambda found: found.step)]
+
+
+def cap(processes: list[psutil.Process], headroom_mb: int) -> None:
+    """Cap the address space of processes that train at this much above what they hold between their steps."""
+    held = [min(_address_space(process) for _ in range(200)) for process in processes]
+    for process, least in zip(processes, held, strict=True):
+        limit = least + headroom_mb * 2**20
+        process.rlimit(psutil.RLIMIT_AS, (limit, limit))
+
+
+def _address_space(process: psutil.Process) -> int:
+    time.sleep(0.005)
+    found: int = process.memory_info().vms
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps the address space of another process")
-def test_a_sweep_whose_worker_is_refused_memory_completes_in_micro_batches(tmp_path: Path) -> None:
-    write_space(tmp_path, trials=2, lr=0.01, size=64, batch_size=256, images=256)
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_sweep_whose_workers_are_refused_memory_completes_in_micro_batches(tmp_path: Path, devices: int) -> None:
+    many = 256 * devices
+    write_space(tmp_path, devices, epochs=8, trials=2, lr=0.01, size=64, batch_size=many, images=2 * many)
     log = tmp_path / "output"
     with log.open("w") as output:
         command = [sys.executable, "-m", "sweeper", "run", "space.yaml"]
-        driver = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
-        cap_worker(driver.pid, Workspace(tmp_path).study("tight"), headroom_mb=100)
+        variables = {**environment(), "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed is given back at once
+        driver = subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=output, stderr=output)
+        wait_until(lambda: "epoch 1/" in log.read_text())
+        cap([*workers_of(driver.pid), *ranks_of(driver.pid)], headroom_mb=100)
         assert driver.wait(600) == 0, log.read_text()
     found = rows(tmp_path)
     assert [row.state for row in found] == [TrialState.COMPLETE] * 2, log.read_text()
+    sizes = micro_batch_sizes(tmp_path)
+    assert sizes[0] == 256 > sizes[-1]
+    if devices > 1:
+        return  # what fits beside another device's process on the same device is kept for no later trial
     (remembered,) = (tmp_path / ".sweeper" / "micro-batches").glob("*.json")
     assert remembered.name == "test_resnet-64px-all-cpu.json"
     assert (recall_limits(remembered).training or 256) < 256
@@ -129,7 +155,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_goes_on_in_smaller_parts(
         driver = subprocess.Popen(
             command, cwd=tmp_path, env=environment(), stdout=output, stderr=output, preexec_fn=control_group.enter
         )
-        wait_for(Workspace(tmp_path).study("tight").trial(0).spec)
+        wait_until(Workspace(tmp_path).study("tight").trial(0).spec.exists)
         # The whole batch takes 2.8 GB in the worker, half of it 1.8 GB.
         control_group.limit(psutil.Process(driver.pid).memory_info().rss + 2100 * 2**20)
         assert driver.wait(600) == 0, log.read_text()
