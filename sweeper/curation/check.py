@@ -28,7 +28,7 @@ IMBALANCE = 10.0
 """Ratio of the largest to the smallest class from which balance is worth a setting of its own."""
 
 SHOWN = 5
-"""Groups of look-alike classes that a line names."""
+"""Groups of look-alike classes, or files, that a line names."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ class CheckReport:
             "images": len(self.images),
             "serious": self.serious,
             "findings": [{"what": line.subject, "count": line.count, "serious": line.serious} for line in lines(self)],
+            "missing_files": list(self.images.notes.absent),
             "unreadable": {paths[row]: reason for row, reason in sorted(self.facts.bad.items())},
             "duplicates": [
                 {
@@ -130,8 +131,13 @@ def lines(report: CheckReport) -> list[Line]:
 
 def _note_lines(notes: Notes) -> list[Line]:
     alike = "; ".join(written(names) for names in notes.look_alikes[:SHOWN])
-    questions = "; ".join(f"{found.crossing:,} values of {found.name}" for found in notes.suspicions)
+    questions = "; ".join(
+        f"{found.crossing:,} of {found.values:,} values of {found.name}; {found.key} keeps each in one"
+        for found in notes.suspicions
+    )
     return [
+        Line("files that do not exist", len(notes.absent), ", ".join(notes.absent[:SHOWN]), serious=True),
+        Line("labels that may be no classes", int(bool(notes.odd_labels)), notes.odd_labels, serious=True),
         Line("classes that look alike", len(notes.look_alikes), alike, serious=True),
         Line("rows without a label", sum(notes.skipped.values()), counted(notes.skipped), serious=True),
         Line("groups in several splits, perhaps", len(notes.suspicions), questions),

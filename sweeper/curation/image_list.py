@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.config.loading import load_sweep
-from sweeper.data.index import ImageIndex, build_index, read_listing
+from sweeper.data.groups import suspicions
+from sweeper.data.index import ImageIndex, build_index, label_numbers, read_listing
 from sweeper.data.labels import look_alikes
 from sweeper.data.listing import Listing
 from sweeper.data.notes import Notes
+from sweeper.data.odd_labels import odd_labels
 from sweeper.data.scan import counted
+from sweeper.data.splitting import Drawing, Units, draw_splits
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 
@@ -53,7 +58,7 @@ def dataset_of(path: Path, csv: CsvConfig) -> DatasetConfig:
     """Return the data set of a search space (.yaml), or the one that a folder or CSV file is."""
     if _is_search_space(path):
         return load_sweep(path).dataset
-    return DatasetConfig(path=str(path), csv=csv, missing_labels="skip")
+    return DatasetConfig(path=str(path), csv=csv, missing_labels="skip", on_bad_image="skip")
 
 
 def _is_search_space(path: Path) -> bool:
@@ -73,16 +78,24 @@ def read_image_list(path: Path, csv: CsvConfig, workspace: Workspace) -> ImageLi
         beside = f", but {counted(listing.others)}" if listing.others else ""
         raise DatasetError(f"{path}: no images found{beside}; name class folders, a CSV file or a search space")
     splits = [split or WHOLE for split in listing.split_names]
-    return ImageList(listing.root, listing.paths, listing.class_names, splits, listing.classes, _noticed(listing))
+    return ImageList(
+        listing.root, listing.paths, listing.class_names, splits, listing.classes, _noticed(listing, dataset)
+    )
 
 
-def _noticed(listing: Listing) -> Notes:
-    """Return what can be said of images that no study has split."""
+def _noticed(listing: Listing, dataset: DatasetConfig) -> Notes:
+    """Return what can be said of images that no study has split: of groups, with splits as `run` draws them unasked."""
+    labels = label_numbers(listing)
+    drawing = Drawing(dataset.val_fraction, dataset.test_fraction, dataset.split_seed)
+    splits = draw_splits(listing.split_names, labels, Units(np.arange(len(labels))), drawing)
     return Notes(
         columns=listing.columns,
         others=listing.others,
         skipped=listing.skipped,
         look_alikes=look_alikes(listing.classes),
+        absent=listing.absent,
+        odd_labels=odd_labels(listing.classes),
+        suspicions=suspicions(listing, labels, tuple(splits.values()), None),
     )
 
 

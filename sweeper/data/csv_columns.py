@@ -18,6 +18,7 @@ PATH_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name")
 SPLIT_COLUMNS = ("split",)
+ONE_COLUMN = "One column holds the class of each image, by its name; a column for each class is not supported."
 NEAR = 0.75
 """Likeness from which a name is taken for a slip of another."""
 
@@ -49,7 +50,8 @@ def find_columns(file: Path, header: Sequence[str], options: CsvConfig, *, split
     label = pick(header, options.label_column, LABEL_COLUMNS, "class", "csv.label_column", problems)
     split = None if options.split_column is False else _split(header, options.split_column, split_is_known, problems)
     if path is None or label is None or problems:
-        raise DatasetError(f"{file}: line 1 has the columns {list(header)}:\n{enumerated(problems)}")
+        advice = "" if label is not None else f"\n{ONE_COLUMN}"
+        raise DatasetError(f"{file}: line 1 has the columns {list(header)}:\n{enumerated(problems)}{advice}")
     return Columns(tuple(header), path, label, split)
 
 

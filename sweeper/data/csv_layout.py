@@ -15,9 +15,11 @@ from sweeper.data.labels import is_missing
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
 from sweeper.data.named_files import NamedFiles
 from sweeper.errors import DatasetError
+from sweeper.safeguards.quantity import quantity
 from sweeper.safeguards.spreadsheet import read_table
 
 LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
+ANOTHER_LABEL = "there with the label"
 SPLIT_FILES: dict[str, Split] = {"train.csv": "train", "val.csv": "val", "valid.csv": "val", "test.csv": "test"}
 
 
@@ -30,8 +32,9 @@ class _Rows:
     paths: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     splits: list[Split | None] = field(default_factory=list)
-    first_seen: dict[str, tuple[str, int]] = field(default_factory=dict)
+    first_seen: dict[str, tuple[int, tuple[str, int]]] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
+    absent: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
 
@@ -44,7 +47,8 @@ def read_csv(path: Path, dataset: DatasetConfig) -> Listing:
     """List the images that a CSV file names, or those of a folder's train.csv, val.csv and test.csv.
 
     Labels are taken as text. Raises `DatasetError` with all rows that cannot be used: files that are
-    missing or lie outside the images folder, missing labels, unknown splits, files named twice.
+    missing, unless `on_bad_image` leaves them out, or lie outside the images folder, missing labels, unknown splits,
+    files named twice.
     """
     files, options = _files(path), dataset.csv
     folder = path if path.is_dir() else path.parent
@@ -64,18 +68,24 @@ def read_csv(path: Path, dataset: DatasetConfig) -> Listing:
         columns=rows.columns,
         further=rows.further.columns(),
         files=tuple(files),
+        absent=tuple(rows.absent),
     )
 
 
 def _told(path: Path, rows: _Rows, options: CsvConfig) -> str:
     appended = f" with {options.extension!r} appended" if options.extension else ""
-    missing = any("the label is missing" in problem for problem in rows.problems)
     told = (
-        f"{path}: {len(rows.problems):,} rows cannot be used:\n{enumerated(rows.problems)}\n"
+        f"{path}: {quantity(len(rows.problems), 'row')} cannot be used:\n{enumerated(rows.problems)}\n"
         f"Correct or remove these rows; names are looked up in {rows.files.folder} (dataset.csv.images){appended}."
     )
-    choice = " Rows without a label: dataset.missing_labels: skip leaves them out, keep takes the word for a class."
-    return told + choice * missing
+    choices = {
+        "the label is": "Rows without a label: dataset.missing_labels: skip leaves them out, keep takes the word for "
+        "a class.",
+        "does not exist": "Rows whose file does not exist: dataset.on_bad_image: skip leaves them out.",
+        ANOTHER_LABEL: "An image has one class here; several labels an image are not supported.",
+    }
+    fitting = [choice for said, choice in choices.items() if any(said in problem for problem in rows.problems)]
+    return " ".join([told, *fitting])
 
 
 @dataclass(frozen=True)
@@ -188,10 +198,16 @@ def _read_row(
             rows.problems.append(f"{_written(place)}: unknown split {written!r}; use train, val or test")
             return False
     path = rows.files.path_of(name)
-    if path is None or path in rows.first_seen or not rows.files.exist(path):
-        rows.problems.append(f"{_written(place)}: {_problem(rows, name + rows.files.extension, path)}")
+    if path is None or path in rows.first_seen:
+        rows.problems.append(f"{_written(place)}: {_problem(rows, name + rows.files.extension, path, label)}")
         return False
-    rows.first_seen[path] = place
+    if not rows.files.exist(path):
+        if dataset.on_bad_image == "skip":
+            rows.absent.append(path)
+        else:
+            rows.problems.append(f"{_written(place)}: {_shown(name + rows.files.extension)} does not exist")
+        return False
+    rows.first_seen[path] = len(rows.paths), place
     rows.paths.append(path)
     rows.labels.append(label)
     rows.splits.append(split)
@@ -206,10 +222,13 @@ def _missing(label: str) -> str:
     return f"the label is missing ({label!r})" if label else "the label is empty"
 
 
-def _problem(rows: _Rows, name: str, path: str | None) -> str:
-    shown = repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
+def _problem(rows: _Rows, name: str, path: str | None, label: str) -> str:
     if path is None:
-        return f"{shown} lies outside the images folder"
-    if path in rows.first_seen:
-        return f"{shown} is a duplicate of {_written(rows.first_seen[path])}"
-    return f"{shown} does not exist"
+        return f"{_shown(name)} lies outside the images folder"
+    first, place = rows.first_seen[path]
+    other = "" if rows.labels[first] == label else f", {ANOTHER_LABEL} {rows.labels[first]!r}"
+    return f"{_shown(name)} is a duplicate of {_written(place)}{other}"
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")

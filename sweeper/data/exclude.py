@@ -25,13 +25,14 @@ def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: 
     rows_of = {path: row for row, path in enumerate(listing.paths)}
     root = os.path.join(listing.root, "")  # noqa: PTH118
     names = [os.path.normpath(name).removeprefix(root) for name in listed]
-    unknown = [name for name, path in zip(listed, names, strict=True) if path not in rows_of]
+    absent = set(listing.absent)
+    unknown = [name for name, path in zip(listed, names, strict=True) if path not in rows_of and path not in absent]
     if unknown:
         raise DatasetError(
             f"{file}: {len(unknown):,} of {len(listed):,} rows name no image of the data set in {listing.root}:\n"
             f"{enumerated(unknown)}\nPaths are relative to that folder. Correct or remove these rows (dataset.exclude)."
         )
-    left_out = np.array(sorted({rows_of[path] for path in names}), dtype=np.int64)
+    left_out = np.array(sorted({rows_of[path] for path in names if path in rows_of}), dtype=np.int64)
     return {
         split: np.setdiff1d(rows, left_out, assume_unique=True) if split in from_splits else rows
         for split, rows in splits.items()

@@ -21,6 +21,7 @@ from sweeper.data.folds import Folds, check_folds, first_of, kept_of
 from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
 from sweeper.data.notes import Notes
+from sweeper.data.odd_labels import odd_labels
 from sweeper.data.progress import Progress
 from sweeper.data.scan import counted, holds_images, subfolders
 from sweeper.data.splits import drawn_splits
@@ -69,10 +70,13 @@ def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress
     states = file_states(listing.root, listing.paths)
     same = copies(listing.root, listing.paths, states, workspace.cache, progress)
     labels = label_numbers(listing)
-    drawn, notes, folds = drawn_splits(listing, labels, same, dataset)
     excluded = [workspace.root / Path(dataset.exclude).expanduser()] if dataset.exclude else []
-    for file in excluded:  # after the splits are drawn, which are then the same with and without a list
-        drawn = without_excluded(drawn, listing, file, ("train",) if folds else dataset.exclude_from)
+    of_splits = ("train",) if dataset.folds else dataset.exclude_from
+
+    def exclude(splits: Splits) -> Splits:
+        return without_excluded(splits, listing, excluded[0], of_splits) if excluded else splits
+
+    drawn, notes, folds = drawn_splits(listing, labels, same, dataset, exclude)
     kept = {split: rows[labels[rows] < len(classes)] for split, rows in drawn.items()}
     folds = kept_of(folds, kept["train"], labels, dataset.limit.train_images, dataset.split_seed)
     splits = first_of(folds, limit_splits(kept, labels, dataset.limit, dataset.split_seed))
@@ -209,9 +213,10 @@ def check_splits(splits: Splits, labels: Rows, classes: tuple[str, ...], where: 
         )
     for split, rows in splits.items():
         if not rows.size:
+            odd = odd_labels(classes)
             raise DatasetError(
                 f"{where}: the {split} split needs at least one image, found none; add images, or give each class two "
-                f"so that {split} can be split off"
+                f"so that {split} can be split off" + (f". The {odd}" if odd else "")
             )
 
 

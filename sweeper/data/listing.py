@@ -45,7 +45,8 @@ class Listing:
     `classes` holds every class in its order, including those without an image. `others` counts files that
     are no images by their kind, `skipped` rows without a label by what stood there. `columns` says which columns of
     a CSV file were taken for what, `further` holds those of the others that might group images, and `files` are the
-    lists that were read. `merged` are classes that were written in several ways and made one.
+    lists that were read. `merged` are classes that were written in several ways and made one, `absent` the names in a
+    CSV file of files that are not there.
     """
 
     root: Path
@@ -59,6 +60,7 @@ class Listing:
     further: tuple[Column, ...] = ()
     files: tuple[Path, ...] = ()
     merged: tuple[tuple[str, ...], ...] = ()
+    absent: tuple[str, ...] = ()
 
     def in_path_order(self) -> Listing:
         """Return the same images in the order of their paths."""

@@ -14,6 +14,8 @@ from sweeper.safeguards.quantity import quantity
 
 COPY = ("image is an exact copy of another", "images are exact copies of others")
 LEFT_OUT = ("image left out, which is", "images left out, which are")
+MUCH = 0.1
+"""The share of a split from which on it matters that it was left out."""
 
 GIVEN = "given"
 """The origin of a split that was not drawn."""
@@ -42,8 +44,16 @@ class Notes:
     groups: str = ""
     """What images belong together by."""
     leaks: tuple[Leak, ...] = ()
-    dropped: int = 0
-    """Images left out of train and val for being in a later split too."""
+    dropped: Mapping[Split, int] = field(default_factory=dict)
+    """How many images of a split were left out for being in a later split too."""
+    sizes: Mapping[Split, int] = field(default_factory=dict)
+    """How many images each split had before."""
+    excluded: int = 0
+    """Images left out by a list."""
+    absent: tuple[str, ...] = ()
+    """Files that a list names and that are not there, left out."""
+    odd_labels: str = ""
+    """What makes labels look like no classes."""
     suspicions: tuple[Suspicion, ...] = ()
     folds: int = 0
     """Parts for cross-validation, in place of a validation split."""
@@ -70,13 +80,26 @@ class Notes:
             lines.append(f"{quantity(self.copies, *COPY)}{together}")
         if self.merged:
             lines.append(f"classes made one (dataset.labels: normalize):\n{enumerated([*map(written, self.merged)])}")
+        if self.excluded:
+            lines.append(f"{quantity(self.excluded, 'image')} left out by a list (dataset.exclude)")
         if self.dropped:
-            lines.append(f"{quantity(self.dropped, *LEFT_OUT)} in a later split too (dataset.on_leak: drop)")
+            many = quantity(sum(self.dropped.values()), *LEFT_OUT)
+            lines.append(f"{many} in a later split too (dataset.on_leak: drop)")
         return lines
 
     def warnings(self) -> list[str]:
         """Return what may make a score worth less than it seems, with the remedy."""
         lines = [] if self.dropped else [f"{leak}; {_remedy(leak)}" for leak in self.leaks]
+        lines += [
+            _much_left_out(split, many, self.sizes[split])
+            for split, many in self.dropped.items()
+            if many > MUCH * self.sizes[split]
+        ]
+        lines += [self.odd_labels] if self.odd_labels else []
+        if self.absent:
+            lines.append(
+                f"rows whose file does not exist left out (dataset.on_bad_image: skip):\n{enumerated(self.absent)}"
+            )
         if self.look_alikes:
             alike = enumerated([*map(written, self.look_alikes)])
             lines.append(f"classes look alike; dataset.labels: normalize makes each line one class:\n{alike}")
@@ -93,6 +116,14 @@ class Notes:
                 "dataset.group_from"
             )
         return lines + [_question(suspicion, self.parts) for suspicion in self.suspicions]
+
+
+def _much_left_out(split: Split, many: int, of: int) -> str:
+    return (
+        f"dataset.on_leak: drop leaves out {many:,} of {of:,} {split} images; to keep them, let what belongs together "
+        "be in one split: leave the split column unused (dataset.csv.split_column: false), or write new splits with "
+        "sweeper data split"
+    )
 
 
 def _remedy(leak: Leak) -> str:

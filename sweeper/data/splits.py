@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from sweeper.data.labels import look_alikes
 from sweeper.data.leaks import Leak, leaks, without_leaks
 from sweeper.data.listing import Listing, Split, enumerated
 from sweeper.data.notes import GIVEN, Notes
+from sweeper.data.odd_labels import odd_labels
 from sweeper.data.splitting import Drawing, Rows, Splits, draw_splits, joined
 from sweeper.errors import DatasetError
 
@@ -26,21 +27,29 @@ class Drawn(NamedTuple):
     folds: Folds = ()
 
 
-def drawn_splits(listing: Listing, labels: Rows, same: Rows, dataset: DatasetConfig) -> Drawn:
+def drawn_splits(
+    listing: Listing,
+    labels: Rows,
+    same: Rows,
+    dataset: DatasetConfig,
+    exclude: Callable[[Splits], Splits] = lambda splits: splits,
+) -> Drawn:
     """Draw splits or folds; `same` [N] has the first row of equal bytes of each file. With folds there is no val.
 
+    `exclude` leaves images out of splits that are drawn, which are then the same with and without it.
     Raises `DatasetError` for images in several of the given splits where `on_leak` says so.
     """
     groups, folds = grouping(listing, dataset), dataset.folds
     drawing = Drawing(0.0 if folds else dataset.val_fraction, dataset.test_fraction, dataset.split_seed)
     units = joined(same, groups.numbers if groups else None)
     splits = draw_splits(listing.split_names, labels, units, drawing)
-    found = _leaks(listing, splits, same, groups)
+    found = _leaks(listing, exclude(splits), same, groups)
     if found and dataset.on_leak == "error":
         raise DatasetError(_leaked(listing, found))
     kept = without_leaks(splits, units.first) if found and dataset.on_leak == "drop" else splits
     parts = draw_folds(labels, kept["train"], units, folds, dataset.split_seed) if folds else ()
-    judged = (*parts, kept["test"]) if "test" in kept else parts
+    whole, used = exclude(splits), exclude(kept)
+    judged = (*parts, *(rows for split, rows in used.items() if not folds or split == "test"))
     notes = Notes(
         origin=_origin(listing.split_names, splits, drawing),
         columns=listing.columns,
@@ -52,12 +61,16 @@ def drawn_splits(listing: Listing, labels: Rows, same: Rows, dataset: DatasetCon
         two_labels=pictures_in_two_classes(listing, labels, same),
         groups=str(groups) if groups else "",
         leaks=found,
-        dropped=sum(len(splits[split]) - len(kept[split]) for split in splits),
-        suspicions=suspicions(listing, labels, judged or tuple(kept.values()), groups),
+        dropped={split: lost for split in splits if (lost := len(whole[split]) - len(used[split]))},
+        sizes={split: len(rows) for split, rows in whole.items()},
+        excluded=sum(len(splits[split]) - len(whole[split]) for split in splits),
+        absent=listing.absent,
+        odd_labels=odd_labels(listing.classes),
+        suspicions=suspicions(listing, labels, judged, groups),
         folds=len(parts),
         pooled=listing.split_names.count("val") if folds else 0,
     )
-    return Drawn(kept, notes, parts)
+    return Drawn(used, notes, parts)
 
 
 def _leaks(listing: Listing, splits: Splits, same: Rows, groups: Grouping | None) -> tuple[Leak, ...]:

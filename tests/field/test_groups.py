@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
+from sweeper.curation.image_list import read_image_list
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.splitting import draw_groups, joined
 from sweeper.errors import DatasetError
@@ -77,6 +78,52 @@ def test_a_column_that_looks_like_groups_is_asked_about_with_the_key(tmp_path: P
     assert "do images with the same patient_id belong together? 1" in warning
     assert "of its 20 values are in several splits" in warning
     assert "dataset.group_column: patient_id" in warning
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_test_split_beside_does_not_silence_the_question(tmp_path: Path, given: bool) -> None:
+    write_patients(tmp_path)
+    if given:
+        header, *rows = (tmp_path / "d.csv").read_text().splitlines()
+        parts = ("train", "train", "val", "test")
+        split = [f"{row},{parts[place % 4]}" for place, row in enumerate(rows)]
+        (tmp_path / "d.csv").write_text("\n".join([f"{header},split", *split]))
+    index = index_of(tmp_path) if given else index_of(tmp_path, test_fraction=0.2)
+    assert set(index.splits) == {"train", "val", "test"}
+    (found,) = index.notes.suspicions
+    assert (found.name, found.crossing) == ("patient_id", 20)
+
+
+def test_a_check_of_a_list_alone_asks_as_the_start_of_a_study_does(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    images = read_image_list(tmp_path / "d.csv", CsvConfig(), Workspace(tmp_path))
+    assert images.notes.suspicions == index_of(tmp_path).notes.suspicions
+    assert len(images.notes.suspicions) == 1
+
+
+def test_leaving_out_groups_says_how_much_of_a_split_it_takes(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    header, *rows = (tmp_path / "d.csv").read_text().splitlines()
+    split = [f"{row},{'val' if place % 8 == 7 and place < 120 else 'train'}" for place, row in enumerate(rows)]
+    (tmp_path / "d.csv").write_text("\n".join([f"{header},split", *split]))
+    notes = index_of(tmp_path, group_column="patient_id", on_leak="drop").notes
+    assert notes.dropped == {"train": 105}
+    (warning,) = notes.warnings()
+    assert "dataset.on_leak: drop leaves out 105 of 145 train images" in warning
+    assert "sweeper data split" in warning
+
+
+def test_images_that_a_list_leaves_out_are_no_leaks_and_are_counted(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    header, *rows = (tmp_path / "d.csv").read_text().splitlines()
+    split = [f"{row},{'val' if place >= 152 else 'train'}" for place, row in enumerate(rows)]
+    leaking = "im/p19_0.png,b,p19,train"
+    (tmp_path / "d.csv").write_text("\n".join([f"{header},split", leaking, *split[:152], *split[153:]]))
+    (tmp_path / "bad.txt").write_text("im/p19_0.png\n")
+    assert len(index_of(tmp_path, group_column="patient_id").notes.leaks) == 1
+    notes = index_of(tmp_path, group_column="patient_id", on_leak="error", exclude="bad.txt").notes
+    assert not notes.leaks
+    assert "1 image left out by a list (dataset.exclude)" in notes.facts()
 
 
 @pytest.mark.parametrize("name", ["subject", "SubjectId", "video", "case no", "xyz"])
