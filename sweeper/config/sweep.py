@@ -47,7 +47,11 @@ CudaGraphs = Literal[False, True, "auto"]
 class ObjectiveConfig(Frozen):
     """The number by which trials are compared: its best epoch counts."""
 
-    metric: Metric = Field("val/accuracy", description="Of a reconstruction val/psnr, unless named.")
+    metric: Metric = Field(
+        "val/accuracy",
+        description="Of a reconstruction val/psnr, unless named. Metrics of train/ are refused: by them the most "
+        "overfitted trial would win.",
+    )
     direction: Literal["maximize", "minimize"] = Field(
         "maximize", description="Follows from the metric: minimize for a loss. Any other is refused."
     )
@@ -79,7 +83,7 @@ class GoalConfig(Frozen):
 
     metric: Literal[Metric, "parameters", "latency_ms", "train_seconds"] = Field(
         description="parameters: of the whole network; latency_ms: one image at a time, on the trial's device; "
-        "train_seconds: all epochs of the trial."
+        "train_seconds: all epochs of the trial. Metrics of train/ are refused."
     )
     direction: Literal["maximize", "minimize"] = Field(
         "maximize", description="Follows from the metric: minimize for a loss or a cost. Any other is refused."
@@ -315,9 +319,10 @@ class SweepConfig(Frozen):
         return queue
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what must not change while a study is continued."""
+        """Return what must not change while a study is continued. Its images may be moved: they are compared."""
         kept = {"search", "dataset", "objective", "objectives", "sampler", "pruner", "features", "seed", "model_files"}
         fixed = self.model_dump(mode="json", by_alias=True, include=kept)
+        del fixed["dataset"]["path"], fixed["dataset"]["csv"]["images"]
         fixed["task"] = self.task.name
         fixed["epochs"] = self.budget.epochs
         fixed["patience"] = self.budget.patience

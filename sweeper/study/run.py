@@ -33,6 +33,7 @@ from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import Pinned, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
+from sweeper.study.same_images import require_same_images
 from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
 from sweeper.study.time_limit import Clock
@@ -79,6 +80,9 @@ def run_sweep(
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         material = _material(sweep, pinned.teachers, workspace, workers, observer)
+        if stored is not None:  # before the storage learns where the images are now
+            then = str(stored.dataset["digest"])
+            require_same_images(material.card.name, f"the study {sweep.study}", now=material.card.digest, then=then)
         with file_lock(workspace.database_lock, blocking=True):
             store = StudyStore.create_or_load(storage_url, sweep)
         with leased(store, claim.identity):

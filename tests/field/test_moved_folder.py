@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from sweeper.errors import ForeignStudy
+from sweeper.errors import ForeignStudy, StudyChanged
 from sweeper.files import write_whole
 from sweeper.study.card import read_card
 from sweeper.study.continue_from import fetch_start
@@ -18,6 +18,7 @@ from sweeper.tracking.relocation import old_places, relocate
 from sweeper.upkeep.machine_check import examine_machine
 from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, content, runs
+from tests.pictures import write_split_folders
 
 
 @pytest.fixture
@@ -39,6 +40,17 @@ def test_every_command_finds_what_it_needs_in_the_new_place_and_leaves_the_old_o
     assert moved.workspace.study("t").start.weights.read_bytes() == b"here"
     assert moved.wrong() == []
     assert not here.root.exists()
+
+
+def test_a_study_goes_on_when_its_images_alone_were_moved_and_not_on_others(here: Here) -> None:
+    here.run(1)
+    (here.root / "images").rename(here.root / "moved")
+    write_split_folders(here.root / "others", train=2, val=1)
+    with pytest.raises(StudyChanged, match="the images of others have changed since the study s began"):
+        here.run(2, dataset={"path": "others"})
+    assert here.store.sweep.dataset.path == "images"
+    assert len(here.run(2, dataset={"path": "moved"}).rows) == 2
+    assert here.store.sweep.dataset.path == "moved"
 
 
 def test_nothing_that_a_study_keeps_names_the_folder_it_lies_in(here: Here) -> None:
