@@ -160,10 +160,16 @@ def expected(config: ExportConfig) -> str:
     found = config.expected
     if found is None:
         return ""
+    told = f"{found.accuracy:.4f} (95 % interval {found.low:.4f} to {found.high:.4f})"
+    if not found.by_accuracy:
+        return (
+            f"**Expected accuracy on new images of the same kind: {told}, if the most accurate epoch of "
+            f"{found.trials:,} trials is chosen.** This model was chosen by {found.chosen_by}, and may be less "
+            f"accurate: its own accuracy on {judging_images(config)} is below.\n\n"
+        )
     return (
-        f"**Expected accuracy on new images of the same kind: {found.accuracy:.4f} (95 % interval "
-        f"{found.low:.4f} to {found.high:.4f}).** On {judging_images(config)} it is higher, since they chose the model "
-        f"among the epochs of {found.trials:,} trials.\n\n"
+        f"**Expected accuracy on new images of the same kind: {told}.** On {judging_images(config)} it is higher, "
+        f"since they chose the model among the epochs of {found.trials:,} trials.\n\n"
     )
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sweeper.config.document import read_document
 from sweeper.config.loading import validated
 from sweeper.config.sweep import AS_MANY_AS_FIT, SweepConfig
-from sweeper.errors import ConfigError, Problem, StudyError
+from sweeper.errors import ConfigError, DatasetError, Problem, StudyError
 from sweeper.library.events import Callback
 from sweeper.library.exported import Export, Picture
 from sweeper.library.run import Workers, run
@@ -82,6 +82,11 @@ class ImageClassifierSweep:
             ConfigError, DatasetError, StudyError: as of `run`.
             NoWinner: no trial has finished.
         """
+        if not isinstance(folder, str | os.PathLike):
+            raise DatasetError(
+                "fit takes one path, of a folder with a folder for each class or of a CSV file with the columns image "
+                f"and label, got a {type(folder).__name__}; write lists of files and labels into such a CSV file"
+            )
         study = run(self._space_for(Path(folder)), callbacks=self.callbacks, workers=self.workers, device=self.device)
         best, destination = study.best, Workspace(Path.cwd()).export(study.name)
         exported = best.export(destination)

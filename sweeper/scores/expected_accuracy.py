@@ -23,6 +23,7 @@ from pydantic import Field, PositiveInt
 from sweeper.config.bounds import Probability
 from sweeper.config.frozen import Frozen
 
+ACCURACY = "val/accuracy"
 DRAWS = 1000
 CONFIDENCE = 0.95
 FEWEST = 20
@@ -49,11 +50,23 @@ class ExpectedAccuracy(Frozen):
     measured: Probability = Field(description="The best of any epoch of any trial, on the images that chose it.")
     trials: PositiveInt
     images: PositiveInt = Field(description="How many images chose it.")
+    chosen_by: str = Field(
+        ACCURACY, description="The objective: by another than the accuracy the winner may be less accurate."
+    )
+
+    @property
+    def by_accuracy(self) -> bool:
+        """Whether the winner is the one that the estimate is of."""
+        return self.chosen_by == ACCURACY
 
     def __str__(self) -> str:
+        told = f"expected accuracy on new images: {self.accuracy:.4f} (95% interval {self.low:.4f} to {self.high:.4f})"
+        on = f"{self.measured:.4f} on the {self.images:,} images"
+        if self.by_accuracy:
+            return f"{told}; the best of {self.trials:,} trials had {on} that chose it"
         return (
-            f"expected accuracy on new images: {self.accuracy:.4f} (95% interval {self.low:.4f} to {self.high:.4f}); "
-            f"the best of {self.trials:,} trials had {self.measured:.4f} on the {self.images:,} images that chose it"
+            f"{told}, if the most accurate epoch of {self.trials:,} trials is chosen, which had {on}; this study "
+            f"chooses by {self.chosen_by}, and its winner may be less accurate"
         )
 
 

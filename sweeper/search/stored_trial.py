@@ -106,10 +106,13 @@ def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
 
 
 def _seconds_so_far(trial: FrozenTrial) -> float | None:
-    """Return how long a trial that has not ended has been trained, without the time for which it paused."""
+    """Return how long a trial that has not ended has been trained, without the time for which it paused.
+
+    None where that is not known: of one that has not begun, or was interrupted and waits to go on.
+    """
     if stored := stored_json(trial, PAUSED):
         return TrialOutcome.model_validate_json(stored).seconds
-    if trial.datetime_start is None:
+    if trial.datetime_start is None or trial.state is OptunaState.WAITING:
         return None
     went_on = trial.user_attrs.get(WENT_ON) or {"at": 0.0, "seconds": 0.0}
     since = max(float(went_on["at"]), trial.datetime_start.timestamp())  # the latter where it was interrupted later

@@ -41,9 +41,8 @@ def expected_of_study(
 
     None where they do not say which validation images they have right: of another task, without names of the images,
     or trained by an earlier version. A trial whose file is damaged is left out. Where another metric than the accuracy
-    chooses, the choice is taken to be by accuracy, which makes the estimate cautious. `runs` are those of its trials,
-    where they are known already. Raises TrackingError when MLflow
-    cannot be reached.
+    chooses, the estimate is of the most accurate epoch all the same, and says so. `runs` are those of its trials,
+    where they are known already. Raises TrackingError when MLflow cannot be reached.
     """
     if store.sweep.task.name != CLASSIFICATION.name:
         return None
@@ -65,7 +64,8 @@ def expected_of_study(
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="right") as threads:
         found = [one for one in threads.map(read, rows) if one is not None]
     expected = expected_accuracy(list(_of_the_same_images(found)))
-    return expected.model_copy(update={"trials": len(complete)}) if expected is not None else None
+    chosen_by = store.sweep.objective.metric
+    return expected.model_copy(update={"trials": len(complete), "chosen_by": chosen_by}) if expected else None
 
 
 def _of_run(tracking: MlflowStore, run: RunSummary, name: str) -> tuple[Ids, Right] | None:

@@ -242,6 +242,13 @@ def test_a_classifier_has_scikit_learns_manners() -> None:
 
 
 @pytest.mark.slow
+def test_lists_of_files_and_labels_are_refused_with_what_to_pass() -> None:
+    with pytest.raises(
+        sweeper.SweeperError, match=r"fit takes one path, .* got a list; write lists of files and labels into"
+    ):
+        sweeper.ImageClassifierSweep(trials=1).fit(["a.png"], ["x"])  # type: ignore[arg-type]
+
+
 def test_a_file_without_the_guard_is_told_so(tmp_path: Path) -> None:
     space = {**SPACE, "engine": "local", "dataset": {"builtin": "digits"}}
     (tmp_path / "program.py").write_text(f"import sweeper\nsweeper.run({space!r})\n")

@@ -67,3 +67,12 @@ def test_a_trial_that_has_everything_right_is_no_error() -> None:
     found = expected_accuracy([np.ones((3, 50), bool)])
     assert found is not None
     assert (found.accuracy, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+def test_another_objective_than_the_accuracy_is_named_beside_the_estimate() -> None:
+    found = expected_accuracy([np.ones((3, 50), bool)])
+    assert found is not None
+    assert "on the 50 images that chose it" in str(found)
+    by_f1 = str(found.model_copy(update={"chosen_by": "val/f1"}))
+    assert "that chose it" not in by_f1
+    assert by_f1.endswith("this study chooses by val/f1, and its winner may be less accurate")
