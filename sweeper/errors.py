@@ -23,9 +23,10 @@ SweeperError
     ├── DoesNotFit          too large for the memory: no failure, the sampler learns to avoid it
     └── ModelError          the backbone or its weights cannot be built as configured
 
-Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor`
-or `sweeper data check`, or that `sweeper reproduce` got other metrics, 130 an interruption by the user, 75 an
-end by SIGTERM, after which the same command goes on.
+Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor` or `sweeper data check`, or that
+`sweeper plan` found a branch that cannot work, `sweeper reproduce` got other metrics, or the question of
+`sweeper delete` was answered by no, 130 an interruption by the user, 75 an end by SIGTERM, after which the
+same command goes on.
 """
 
 from __future__ import annotations

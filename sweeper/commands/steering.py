@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import StudyArgument, studies_here
+from sweeper.commands.options import studies_here
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say
 from sweeper.safeguards.quantity import quantity
@@ -18,23 +18,30 @@ PATIENCE_S = 10.0
 """A driver looks twice a second, unless its storage keeps it waiting."""
 
 RunningStudy = Annotated[str, typer.Argument(help="Name of the study.", autocompletion=studies_here)]
+OnlyRunningStudy = Annotated[
+    str | None,
+    typer.Argument(
+        help="Name of the study; by default the one that runs in this folder, if it is the only one.",
+        autocompletion=studies_here,
+    ),
+]
 
 
-def stop(study: StudyArgument = None) -> None:
+def stop(study: OnlyRunningStudy = None) -> None:
     """Start no more trials; those that run are finished. The same `sweeper run` goes on later."""
     from sweeper.study.requests import Stop
 
     _ask(study, Stop(), "no more trials are started; those that run are finished")
 
 
-def pause(study: StudyArgument = None) -> None:
+def pause(study: OnlyRunningStudy = None) -> None:
     """Let each trial wait at the end of its epoch, and start none; workers keep their memory."""
     from sweeper.study.requests import Pause
 
     _ask(study, Pause(), "each trial waits at the end of its epoch; `sweeper resume` lets them go on")
 
 
-def resume(study: StudyArgument = None) -> None:
+def resume(study: OnlyRunningStudy = None) -> None:
     """Let the trials of a paused study go on."""
     from sweeper.study.requests import Resume
 

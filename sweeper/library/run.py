@@ -76,7 +76,7 @@ def run(
     watching = Watching(callbacks, NotebookView() if shown else None)
     deadline = _deadline(sweep, clock, started)
     if sweep.notify.command or sweep.notify.webhook:
-        logger.warning("`notify` works with the command `sweeper run` alone: here nobody is notified")
+        logger.warning("`notify` works with the commands `sweeper run`, `extend` and `train`: here nobody is notified")
     quiet = Watching((), None)  # whose trials have numbers of their own
     ranked = rank_backbones(sweep, runner.storage_url, partial(runner.run, observer=quiet))
     for name, why in left_out(ranked):

@@ -35,7 +35,7 @@ def check(
     """Find copies within and across splits and classes, unreadable files, odd sizes, imbalance, missing classes.
 
     Exit code 1 when something spoils training or judging: unreadable files, copies across splits, one picture
-    with two labels, a class that a split lacks.
+    with two labels, a class that a split lacks, classes that look alike, rows without a label.
     """
     from sweeper.config.dataset import CsvConfig
     from sweeper.curation.check import check as check_images
