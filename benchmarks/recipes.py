@@ -5,13 +5,15 @@
 Each set of images is made of real ones. `sweeper init` writes the search space for it, as for a user with plenty of
 time. Trained alike, to their end and without a pruner, are its recipe, the recipe with one setting changed at a time,
 and settings drawn at random from the space. What counts is the objective on the validation images, of the best epoch.
-Sets that are fine-tuned need pretrained weights in the model hub's cache (HF_HOME); they are left out without.
+Sets that are fine-tuned need pretrained weights in the model hub's cache (HF_HOME); they are left out without. The
+others begin from scratch, whatever lies there.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -55,8 +57,10 @@ def main() -> None:
     options = parser.parse_args()
     result = Result("recipes", "parts of CIFAR-10 and of Tiny ImageNet")
     with tempfile.TemporaryDirectory() as name:
+        hub = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
         for chosen in options.sets:
             home = Path(name) / chosen
+            os.environ["HF_HOME"] = hub if SETS[chosen].needs_weights else str(home / "no-weights")
             SETS[chosen].write(options, home / "images")
             space = proposed(home)
             if SETS[chosen].needs_weights and space["search"]["pretrained"] is False:

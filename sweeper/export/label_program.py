@@ -11,6 +11,8 @@ from sweeper.files import write_whole
 LABEL_PROGRAM = """\
 import json, pathlib, sys, numpy, onnxruntime
 from picture import prepared  # the folder beside this file: images are prepared as in training
+usage = "usage: python label.py IMAGE ..."
+if sys.argv[1:] in (["-h"], ["--help"]): sys.exit(print(usage))
 folder = pathlib.Path(__file__).parent
 config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
 session = onnxruntime.InferenceSession(folder / "model.onnx")
@@ -25,7 +27,7 @@ for name in sys.argv[1:]:
     logits = session.run(["logits"], {"images": images})[0][0]
     powers = numpy.exp((logits - logits.max()) / config["calibration"]["temperature"])
     print(shown(name), shown(config["classes"][logits.argmax()]), f"{powers.max() / powers.sum():.4f}", sep="\\t")
-if bad or not sys.argv[1:]: sys.exit("\\n".join(bad) or "usage: python label.py IMAGE ...")
+if bad or not sys.argv[1:]: sys.exit("\\n".join(bad) or usage)
 """
 """Prints path, class and probability of each image, with tabs between; names what cannot be read, with exit code 1."""
 

@@ -10,7 +10,7 @@
   function headline() {
     const { test } = data;
     if (!test) { byId("headline").textContent = `Not compared image by image: ${data.whyNot}.`; return; }
-    const sure = test.p < 0.05 ? "more than chance would explain" : "no more than chance may explain";
+    const sure = test.p < 0.05 ? "unlikely to be chance" : "may well be chance";
     byId("headline").textContent = `Of ${data.images.count} images B gets ${test.gained} right that A does not, and ${test.lost} wrong that A gets right: ${sure} (McNemar's exact test, p = ${test.p < 0.001 ? test.p.toExponential(1) : test.p.toFixed(3)}).`;
     byId("tiles").append(tile(test.gained, "newly right"), tile(test.lost, "newly wrong"), tile(test.bothRight, "right in both"), tile(test.bothWrong, "wrong in both"), tile(test.p < 0.001 ? test.p.toExponential(1) : test.p.toFixed(3), "p-value, McNemar"));
   }

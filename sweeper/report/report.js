@@ -239,7 +239,7 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
     const used = counts.map((count, bin) => [count, confidence[bin], accuracy[bin]]).filter(([count]) => count);
     const reliability = el("div", { class: "chart", "data-alt": "Share of right predictions by confidence" });
     const spread = el("div", { class: "chart", "data-alt": "Number of images by confidence" });
-    const part = el("div", {}, el("h3", {}, "Calibration"), el("p", { class: "hint" }, `Expected calibration error ${percent(told.error, 2)}. Below the diagonal the model is surer than it may be.`),
+    const part = el("div", {}, el("h3", {}, "Calibration"), el("p", { class: "hint" }, `Expected calibration error ${percent(told.error, 2)}. Below the diagonal the model is surer than it may be. An export is calibrated: its card has the error before and after.`),
       el("div", { class: "pair" }, el("div", {}, reliability), el("div", {}, spread)));
     chart(reliability, () => ({ data: [
       { type: "scatter", mode: "lines", name: "perfect", x: [0, 1], y: [0, 1], line: { color: color("faint"), dash: "dash", width: 1 }, hoverinfo: "skip" },

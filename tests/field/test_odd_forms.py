@@ -111,6 +111,8 @@ def test_the_program_in_the_export_without_an_image_says_how_it_is_called(folder
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "usage: python label.py IMAGE ...\n"
+    asked = subprocess.run([*command, "--help"], cwd=folder, capture_output=True, text=True, check=False)
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, done.stderr, "")
 
 
 @pytest.fixture(scope="module")
