@@ -73,10 +73,14 @@ class Machines:
 OURS = ("SWEEPER_TEST_OF", uuid.uuid4().hex)
 """In the environment of every process that is started here; no other is ever looked at."""
 
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+"""By which glibc gives back at once what is freed, so that a process can be capped at what it holds between steps, and
+lets no new thread reserve addresses."""
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    os.environ.update([OURS])
+    os.environ.update([OURS, *GIVE_BACK.items()])
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="Ray is not installed: make chaos-cluster does it")
     head = {"num_cpus": 0, "_system_config": FAST, "include_dashboard": False, "object_store_memory": 100_000_000}
     made = cluster_utils.Cluster(initialize_head=True, head_node_args=head)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 from sweeper.engines.rank import PROCESS_NAME
 from tests.cluster.conftest import PATIENCE_S, Machines, actors, await_that, named, sandbox_on, workers
 from tests.cluster.test_cluster import after_epoch, ended_well
-from tests.functional.chaos import Sandbox, check, recorded
+from tests.functional.chaos import SPACE, Sandbox, check, recorded
+from tests.functional.test_memory import cap
 from tests.functional.test_several_devices import TOLERANCE
 
 pytestmark = pytest.mark.slow
@@ -159,6 +161,23 @@ def test_a_fault_in_a_trial_on_two_nodes_costs_an_epoch_at_most(
     ended_well(process, sandbox)
     check(sandbox, undisturbed, seen)
     assert not ranks()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux caps the address space of another process")
+def test_memory_that_runs_out_on_two_nodes_cuts_the_batch_into_parts(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    large = {**SPACE["search"], "image_size": 160, "batch_size": 48}
+    machines.add()
+    machines.add()
+    sandbox = spread_on(machines, tmp_path, node_folder, search=large, budget={"trials": 1, "epochs": 10})
+    process = sandbox.start()
+    after_epoch(sandbox, 1)
+    cap([*workers(), *ranks()], headroom_mb=40)
+    ended_well(process, sandbox)
+    assert "1 complete" in sandbox.said()
+    sizes = [value for _, value, _ in recorded(sandbox)["trial-0000"]["micro_batch_size"]]
+    assert sizes[0] == 24 > sizes[-1]
 
 
 PAUSING: dict[str, Any] = {
