@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sweeper.commands.exported_model import is_export
-from sweeper.commands.options import DeviceOption, ForceOption, StorageOption, TrackingOption, device_named
+from sweeper.commands.exported_model import is_export, study_of_export
+from sweeper.commands.options import DeviceOption, StorageOption, TrackingOption, device_named
 from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
     from sweeper.finished.evaluate_autoencoder import QualityReport
     from sweeper.finished.evaluate_classifier import SplitReport
+    from sweeper.finished.evaluated_images import EvaluatedImages, Labels
     from sweeper.paths import EvaluationFolder, Workspace
+
+NOT_LOGGED = "not logged to MLflow: these are not the study's own test images"
 
 
 def evaluate(
@@ -27,8 +30,21 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Folder of the files, by default evaluations/MODEL/SPLIT.")] = None,
-    force: ForceOption = False,
+    labels: Annotated[
+        Literal["as_written", "normalize"] | None,
+        typer.Option(
+            help="normalize: labels of --data that look like a class of the model count as it. By default as in the "
+            "study's dataset.labels, for an export as_written."
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the files, by default evaluations/MODEL/SPLIT, on other images DATA-SPLIT there."),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Replace earlier files even if they were edited since, or are of other images."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON instead of tables.")] = False,
     device: DeviceOption = "auto",
     storage: StorageOption = None,
@@ -38,32 +54,102 @@ def evaluate(
 
     An autoencoder is scored by its squared error, PSNR and SSIM.
 
-    For a study's test split, the metrics and files go to the trial's MLflow run, with a count of the looks.
+    For a study's own test split, the metrics and files go to the trial's MLflow run, with a count of the looks. Scores
+    on other images are in their files alone.
     """
-    from sweeper.finished.evaluate import evaluate_trial, evaluation_folder, record_look
-    from sweeper.finished.tasks import finished_task
     from sweeper.paths import EvaluationFolder
 
-    workspace = this_workspace()
+    _require_labels_of_something(labels, data)
+    workspace, folder = this_workspace(), EvaluationFolder(to) if to else None
     if is_export(model):
-        folder = EvaluationFolder(to) if to else workspace.evaluation(Path(model).resolve().name, split)
-        _require_free(folder, force=force)
-        _evaluate_export(workspace, Path(model), split, data, folder, device, as_json=as_json, force=force)
+        if data is None:
+            raise _without_images(model)
+        folder = folder or workspace.evaluation(Path(model).resolve().name, split, data=data)
+        report = _of_export(workspace, Path(model), split, data, labels, folder, device, storage, force=force)
+        report.write(folder, force=force)
+        _show(report, model, folder.path, as_json=as_json)
         return
+    _evaluate_trial(
+        workspace, model, split, data, labels, folder, device, storage, tracking_uri, as_json=as_json, force=force
+    )
+
+
+def _evaluate_trial(
+    workspace: Workspace,
+    model: str,
+    split: Literal["val", "test"],
+    data: Path | None,
+    labels: Labels | None,
+    to: EvaluationFolder | None,
+    device: str,
+    storage: str | None,
+    tracking_uri: str | None,
+    *,
+    as_json: bool,
+    force: bool,
+) -> None:
+    from sweeper.finished.evaluate import evaluate_on, evaluation_folder, images_for_trial, record_look
+    from sweeper.finished.tasks import finished_task
+
     store, row = open_trial(workspace, storage, model, tracking_uri)
     on = device_named(store.sweep.device if device == "auto" else device)
-    folder = EvaluationFolder(to) if to else evaluation_folder(workspace, store, row, split)
-    _require_free(folder, force=force)
+    if to or data is None:
+        _require_free(to or evaluation_folder(workspace, store, row, split), force=force)
     task = finished_task(store.sweep)
     with progress_bar("decoding") as progress:
-        report = evaluate_trial(
-            workspace, store, row, split, task, data=data, device=on, tracking_uri=tracking_uri, progress=progress
+        judged = images_for_trial(
+            workspace, store, row, split, task, data=data, labels=labels, tracking_uri=tracking_uri, progress=progress
         )
+    folder = to or evaluation_folder(workspace, store, row, split, None if judged.own else data)
+    _tell_of(judged, folder, force=force)
+    report = evaluate_on(workspace, store, row, judged, task, device=on, tracking_uri=tracking_uri)
     files = report.write(folder, force=force)
     _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json)
-    if split == "test":
+    if split == "test" and judged.own:
         looks = record_look(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
         warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
+    elif split == "test":
+        warn(NOT_LOGGED)
+
+
+def _of_export(
+    workspace: Workspace,
+    export: Path,
+    split: Literal["val", "test"],
+    data: Path,
+    labels: Labels | None,
+    folder: EvaluationFolder,
+    device: str,
+    storage: str | None,
+    *,
+    force: bool,
+) -> SplitReport:
+    from sweeper.export.load import load_export
+    from sweeper.finished.evaluate_classifier import evaluate_export
+    from sweeper.finished.evaluated_images import images_for_export
+
+    _require_free(folder, force=force)
+    loaded = load_export(export)
+    store = study_of_export(workspace, storage, loaded.config)
+    with progress_bar("decoding") as progress:
+        judged = images_for_export(workspace, loaded.config, store, split, data, labels, progress)
+    _tell_of(judged, folder, force=force)
+    return evaluate_export(loaded, str(export), judged, device=device_named(device))
+
+
+def _require_labels_of_something(labels: Labels | None, data: Path | None) -> None:
+    """Raise ConfigError for an option that would have no effect: a study's own labels are read as in its training."""
+    from sweeper.errors import ConfigError, Problem
+
+    if labels is not None and data is None:
+        rule = f"says how the labels of other images are read, got {labels} without --data; name these, or leave it out"
+        raise ConfigError([Problem("--labels", "", rule)])
+
+
+def _without_images(export: str) -> Exception:
+    from sweeper.errors import DatasetError
+
+    return DatasetError(f"the export {export} does not know where its images are; name them with --data")
 
 
 def _require_free(folder: EvaluationFolder, *, force: bool) -> None:
@@ -74,34 +160,24 @@ def _require_free(folder: EvaluationFolder, *, force: bool) -> None:
     require_free(outputs_of(folder, force=force))
 
 
-def _evaluate_export(
-    workspace: Workspace,
-    export: Path,
-    split: Literal["val", "test"],
-    data: Path | None,
-    folder: EvaluationFolder,
-    device: str,
-    *,
-    as_json: bool,
-    force: bool,
-) -> None:
-    from sweeper.errors import DatasetError
-    from sweeper.finished.evaluate_classifier import evaluate_export
+def _tell_of(judged: EvaluatedImages, folder: EvaluationFolder, *, force: bool) -> None:
+    """Say what is to be known of the images. Raises ConfigError where their scores would replace those of others."""
+    from sweeper.finished.evaluation_files import require_same_images
 
-    if data is None:
-        raise DatasetError(f"the export {export} does not know where its images are; name them with --data")
-    with progress_bar("decoding") as progress:
-        report = evaluate_export(workspace, export, split, data=data, device=device_named(device), progress=progress)
-    report.write(folder, force=force)
-    _show(report, f"{export}", folder.path, as_json=as_json)
+    _require_free(folder, force=force)
+    require_same_images(folder, judged.split, judged.images.digest, judged.named, force=force)
+    for remark in judged.remarks:
+        warn(remark)
 
 
 def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_json: bool) -> None:
-    from sweeper.display.evaluation import tables_of
+    from sweeper.display.evaluation import interval_lines, tables_of
 
     if as_json:
         write_json(report.as_json())
         return
     for table in tables_of(report):
         show(table)
+    for line in interval_lines(report):
+        say(line)
     say(f"{name}: {report.images:,} {report.split} images of {report.data}; files in {folder}")

@@ -9,6 +9,7 @@ from sweeper.commands.studies import has_studies, open_study, winner_of
 from sweeper.paths import ExportFolder
 
 if TYPE_CHECKING:
+    from sweeper.export.export_config import ExportConfig
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
 
@@ -47,6 +48,16 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
     if name.number is None and has_studies(workspace, storage):
         _require_winner(workspace, storage, name.study, folder)
     return folder
+
+
+def study_of_export(workspace: Workspace, storage: str | None, config: ExportConfig) -> StudyStore | None:
+    """Return the study of this name that an export says it is of; None where it is not stored here."""
+    from sweeper.errors import StudyError
+
+    try:
+        return open_study(workspace, storage, config.lineage.study)
+    except StudyError:  # it ran elsewhere, or is damaged, which is for the doctor to tell
+        return None
 
 
 def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:

@@ -79,8 +79,8 @@ def _told(path: Path, rows: _Rows, options: CsvConfig) -> str:
         f"Correct or remove these rows; names are looked up in {rows.files.folder} (dataset.csv.images){appended}."
     )
     choices = {
-        "the label is": "Rows without a label: dataset.missing_labels: skip leaves them out, keep takes the word for "
-        "a class.",
+        "the label is missing": "Rows without a label: dataset.missing_labels: skip leaves them out, keep takes the "
+        "word for a class.",
         "does not exist": "Rows whose file does not exist: dataset.on_bad_image: skip leaves them out.",
         ANOTHER_LABEL: "An image has one class here; several labels an image are not supported.",
     }

@@ -14,8 +14,9 @@ from sweeper.data.decode import Depth
 from sweeper.data.fingerprint import file_states
 from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, read_listing
-from sweeper.data.labels import plain
+from sweeper.data.labels import look_alikes, plain, written
 from sweeper.data.listing import Listing, Split, enumerated
+from sweeper.data.prepare import Prepared
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
@@ -37,13 +38,27 @@ def other_images(
     Raises:
         DatasetError: it has other splits and not this one, or a class that is not among `classes`.
     """
+    return prepare_other(dataset, split, classes, size, workspace, depth, progress).images
+
+
+def prepare_other(
+    dataset: DatasetConfig,
+    split: Split,
+    classes: Sequence[str],
+    size: int,
+    workspace: Workspace,
+    depth: Depth,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Do as `other_images` does, and return what was noticed of the files. Raises DatasetError likewise."""
     listing = read_listing(dataset, workspace)
     index = _index(listing, split, tuple(classes), str(dataset.path), normalize=dataset.labels == "normalize")
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, depth)
     cached = cache.open(index, skip_bad=False, progress=progress)
     titles = class_titles(index.root, index.classes)
     digest = dataset_digest(index, cached.digest)
-    return ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles, paths=index.paths)
+    images = ImageSet(cached.images, index.labels, index.classes, index.splits, digest, titles, paths=index.paths)
+    return Prepared(images, index, cached.files, cached.digests)
 
 
 def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str, *, normalize: bool) -> ImageIndex:
@@ -54,6 +69,7 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
         raise DatasetError(f"{where}: there is no {split} split: {there}; name another split or folder")
     names = [listing.class_names[row] for row in wanted]
     if normalize:  # as the model's classes were, whose spelling counts
+        _require_distinct(classes, where)
         known = {plain(name): name for name in classes}
         names = [known.get(plain(name), name) for name in names]
     _require_known(set(names), classes, where)
@@ -69,11 +85,24 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
     )
 
 
+def _require_distinct(classes: tuple[str, ...], where: str) -> None:
+    """Raise DatasetError where the model itself tells spellings apart that are to be one."""
+    alike = look_alikes(classes)
+    if alike:
+        raise DatasetError(
+            f"{Path(where)}: labels cannot be normalized, since the model tells such spellings apart:\n"
+            f"{enumerated([written(names) for names in alike])}\nName the labels as in the training."
+        )
+
+
 def _require_known(names: set[str], classes: tuple[str, ...], where: str) -> None:
     unknown = sorted(names - set(classes))
     if unknown:
+        known = {plain(name): name for name in classes}
+        alike = [written((name, known[plain(name)])) for name in unknown if plain(name) in known]
+        advice = f"\nSome look alike; `sweeper evaluate --labels normalize` takes them for one:\n{enumerated(alike)}"
         raise DatasetError(
             f"{Path(where)}: {len(unknown):,} of {len(names):,} classes are unknown to the model:\n"
-            f"{enumerated(unknown)}\nIt knows {len(classes):,}:\n{enumerated(classes)}\n"
+            f"{enumerated(unknown)}\nIt knows {len(classes):,}:\n{enumerated(classes)}{advice * bool(alike)}\n"
             "Name the folders or labels as in the training."
         )

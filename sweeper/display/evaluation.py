@@ -11,6 +11,7 @@ from sweeper.display.tables import score
 from sweeper.finished.evaluate_autoencoder import QualityReport
 from sweeper.finished.evaluate_classifier import SplitReport, class_rows
 from sweeper.finished.evaluation_files import CLASS_COLUMNS
+from sweeper.safeguards.quantity import quantity
 
 
 def tables_of(report: SplitReport | QualityReport) -> list[Table]:
@@ -22,6 +23,14 @@ def tables_of(report: SplitReport | QualityReport) -> list[Table]:
             return [quality_table(report)]
         case _:
             assert_never(report)
+
+
+def interval_lines(report: SplitReport | QualityReport) -> list[str]:
+    """Say how far scores may lie from those on more images of the kind; nothing where that is not known."""
+    if not isinstance(report, SplitReport):
+        return []
+    found = [f"{name} {' to '.join(map(score, ends))}" for name, ends in report.intervals.items()]
+    return [f"95% interval by the {quantity(report.images, 'image')}: {', '.join(found)}"]
 
 
 def scores_table(report: SplitReport) -> Table:

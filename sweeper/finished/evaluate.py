@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.listing import Split
 from sweeper.errors import DatasetError, StudyError
@@ -18,14 +17,13 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import study_winner
 from sweeper.study.artifacts import fetch_artifacts, find_run
 from sweeper.study.model_files import require_same_model_files
-from sweeper.study.preparation import dataset_name, require_images_of
 from sweeper.study.trained import require_trained
 
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.data.image_set import ImageSet
     from sweeper.data.progress import Progress
+    from sweeper.finished.evaluated_images import EvaluatedImages, Labels
 
 Evaluated = TypeVar("Evaluated", bound=Report)
 
@@ -47,8 +45,64 @@ def evaluate_trial(
     Raises DatasetError when the split is missing or has other classes, StudyError when the trial
     has no weights or is of another task.
     """
+    images = images_for_trial(
+        workspace, store, row, split, task, data=data, tracking_uri=tracking_uri, progress=progress
+    )
+    return evaluate_on(workspace, store, row, images, task, device=device, tracking_uri=tracking_uri)
+
+
+def images_for_trial(
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    split: Split,
+    task: FinishedTask[Report, object],
+    *,
+    data: Path | None,
+    labels: Labels | None = None,
+    tracking_uri: str | None,
+    progress: Progress | None = None,
+) -> EvaluatedImages:
+    """Return the images to evaluate a trial on: a split of its study's, or those at `data`. Raises as above."""
+    from sweeper.finished.evaluated_images import named_images, own_images
+
+    config = _require_evaluable(store, row, task, data)
+    if data is None:
+        return own_images(workspace, store, config, split, takes_others=task.takes_other_images, progress=progress)
+    return named_images(workspace, store, row, config, split, data, labels, tracking_uri, progress)
+
+
+def evaluate_on(
+    workspace: Workspace,
+    store: StudyStore,
+    row: TrialRow,
+    judged: EvaluatedImages,
+    task: FinishedTask[Evaluated, object],
+    *,
+    device: torch.device,
+    tracking_uri: str | None,
+) -> Evaluated:
+    """Evaluate a trial's best epoch on images that are there already. Raises StudyError when it has no weights."""
     from sweeper.modeling.registry import load_model_files
 
+    sweep, config = store.sweep, _require_evaluable(store, row, task, None)
+    load_model_files(sweep.model_files)
+    with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
+        weights = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri).weights
+        return task.evaluate(
+            EvaluationJob(
+                sweep.study, sweep.task, row, config, weights, judged.images, judged.split, judged.named, device
+            )
+        )
+
+
+def _require_evaluable(
+    store: StudyStore, row: TrialRow, task: FinishedTask[Report, object], data: Path | None
+) -> TrialConfig:
+    """Return the configuration of a trial. Raises StudyError, and DatasetError for other images where none are taken.
+
+    Before any image is decoded: that may take long.
+    """
     sweep, name = store.sweep, f"{store.sweep.study}/{row.number}"
     if sweep.task.name != task.name:
         raise StudyError(f"{name} is a trial of {sweep.task.name}, not of {task.name}; name a study that is")
@@ -58,56 +112,19 @@ def evaluate_trial(
         raise DatasetError(f"--data names labelled images for a classifier, and {name} is of {task.name}; leave it out")
     require_trained(store)
     require_same_model_files(store)
-    load_model_files(sweep.model_files)
-    images = _images(workspace, store, row.config, split, task, data, progress)
-    with tempfile.TemporaryDirectory(prefix="sweeper-evaluate-") as folder:
-        weights = fetch_artifacts(workspace, store, row, Path(folder), tracking_uri).weights
-        named = str(data or dataset_name(sweep))
-        return task.evaluate(
-            EvaluationJob(sweep.study, sweep.task, row, row.config, weights, images, split, named, device)
-        )
+    return row.config
 
 
-def _images(
-    workspace: Workspace,
-    store: StudyStore,
-    config: TrialConfig,
-    split: Split,
-    task: FinishedTask[Report, object],
-    data: Path | None,
-    progress: Progress | None,
-) -> ImageSet:
-    from sweeper.data.other_images import other_images
-    from sweeper.data.prepare import prepare_images
+def evaluation_folder(
+    workspace: Workspace, store: StudyStore, row: TrialRow, split: Split, data: Path | None = None
+) -> EvaluationFolder:
+    """Return where the files of an evaluation go by default: those of a trial that is not the winner apart.
 
-    sweep = store.sweep
-    images = prepare_images(sweep.dataset, config.image_size, workspace, progress)
-    if data is not None:
-        kept = {"resize", "stored_size", "labels", "missing_labels"}
-        other = DatasetConfig(path=str(data), **sweep.dataset.model_dump(include=kept))
-        return other_images(other, split, images.classes, config.image_size, workspace, images.depth, progress)
-    if split == "val" and sweep.dataset.folds:
-        raise DatasetError(
-            f"{sweep.study} is cross-validated, and its weights have seen all images but the test split; "
-            "`sweeper best` says what networks reach on images not seen. Name --split test, or other labelled images "
-            "with --data"
-        )
-    elsewhere = "name the new ones with --data" if task.takes_other_images else "run a new study on these"
-    require_images_of(workspace, store, images.digest, elsewhere)
-    if split not in images.splits:
-        ways = "name labelled images that it was not trained on with --data, or " if task.takes_other_images else ""
-        raise DatasetError(
-            f"the data set of {sweep.study} has no {split} split, only {', '.join(images.splits)}; {ways}"
-            "set dataset.test_fraction in a new study"
-        )
-    return images
-
-
-def evaluation_folder(workspace: Workspace, store: StudyStore, row: TrialRow, split: Split) -> EvaluationFolder:
-    """Return where the files of an evaluation go by default: those of a trial that is not the winner apart."""
+    Those on other images than the study's own, at `data`, too.
+    """
     winner = study_winner(store)
     number = None if winner and winner.number == row.number else row.number
-    return workspace.evaluation(store.sweep.study, split, number)
+    return workspace.evaluation(store.sweep.study, split, number, data)
 
 
 def record_look(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.listing import Split
 from sweeper.finished.evaluation_files import CLASS_COLUMNS, write_files
-from sweeper.paths import EvaluationFolder, Workspace
+from sweeper.paths import EvaluationFolder
 from sweeper.results import TrialRow
 from sweeper.safeguards.spreadsheet import table
 from sweeper.scores.confusion import confusion_csv
+from sweeper.scores.intervals import Interval, accuracy_interval, f1_interval
 from sweeper.scores.metrics import Scores, scores
 from sweeper.scores.predictions import Predictions
 from sweeper.training.device import place
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from sweeper.data.image_set import ImageSet
-    from sweeper.data.progress import Progress
+    from sweeper.export.load import LoadedExport
+    from sweeper.finished.evaluated_images import EvaluatedImages
     from sweeper.modeling.ensemble import AnyClassifier
     from sweeper.training.evaluate import Evaluation
 
@@ -53,6 +55,12 @@ class SplitReport:
     def values(self) -> dict[str, float]:
         return self.evaluation.values
 
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % intervals of accuracy and macro F1, low and high end."""
+        confusion = self.evaluation.confusion
+        return {"accuracy": accuracy_interval(confusion), "f1": f1_interval(confusion)}
+
     def as_json(self) -> dict[str, Any]:
         return {
             "model": self.model,
@@ -62,6 +70,7 @@ class SplitReport:
             "digest": self.digest,
             "images": self.images,
             "metrics": self.values,
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
             "classes": [dict(zip(("class", *CLASS_COLUMNS), row, strict=True)) for row in class_rows(self)],
         }
 
@@ -89,28 +98,12 @@ def class_rows(report: SplitReport) -> list[tuple[str, float, float, float, int]
     return list(zip(report.classes, *(column.tolist() for column in numbers), strict=True))
 
 
-def evaluate_export(
-    workspace: Workspace,
-    folder: Path,
-    split: Split,
-    *,
-    data: Path,
-    device: torch.device,
-    progress: Progress | None = None,
-) -> SplitReport:
-    """Evaluate an export on a split of a data set. Raises ExportError; DatasetError for a missing split
-    or other classes."""
-    from sweeper.data.decode import Depth
-    from sweeper.data.other_images import other_images
-    from sweeper.export.load import load_export
-
-    export = load_export(folder)
-    config = export.config
-    dataset = DatasetConfig(path=str(data), resize=config.resize, stored_size=config.stored_size)
-    depth = Depth(**config.depth.model_dump())
-    images = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
-    network = config.network().model_copy(update={"batch_size": config.batch_size})
-    return evaluated_classifier(str(folder), None, export.classifier, images, split, str(data), network, device)
+def evaluate_export(export: LoadedExport, name: str, judged: EvaluatedImages, *, device: torch.device) -> SplitReport:
+    """Evaluate an export, which is called `name`, on images that are labelled with its classes."""
+    network = export.config.network().model_copy(update={"batch_size": export.config.batch_size})
+    return evaluated_classifier(
+        name, None, export.classifier, judged.images, judged.split, judged.named, network, device
+    )
 
 
 def evaluated_classifier(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from sweeper.errors import ConfigError, Problem
 from sweeper.paths import EvaluationFolder
 from sweeper.safeguards.outputs import PICTURE, Kind, Output, require_free
+from sweeper.safeguards.printable import one_line
 from sweeper.scores.confusion import CONFUSION
 
 CLASS_COLUMNS = ("precision", "recall", "f1", "images")
@@ -27,6 +30,23 @@ def outputs_of(files: EvaluationFolder, option: str = "--to", *, force: bool | N
         files.scores: SCORES,
     }
     return [Output(path, kind, option, force=force) for path, kind in kinds.items()]
+
+
+def require_same_images(files: EvaluationFolder, split: str, digest: str, data: str, *, force: bool) -> None:
+    """Raise ConfigError, before the long work, where a folder has the scores of other images: they are a result too.
+
+    `split` and `digest` say by which images the files are to be written; `data` is what these are called.
+    """
+    try:
+        earlier = json.loads(files.scores.read_bytes())
+        then, named = (str(earlier["split"]), str(earlier["digest"])), str(earlier["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # nothing is there, or what is refused as not ours
+    if then != (split, digest) and not force:
+        rule = f"{files.scores} has scores on other images: {then[0]} images of {named}, digest {then[1]}, and not"
+        remedy = "name another folder, or replace them with --force"
+        problem = f"{rule} {split} images of {data}, digest {digest}; {remedy}"
+        raise ConfigError([Problem("--to", "", one_line(problem))])
 
 
 def write_files(files: EvaluationFolder, contents: Mapping[Path, bytes | str], *, force: bool | None) -> list[Path]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from sweeper.paths.finished import EvaluationFolder
+from sweeper.paths.finished import EvaluationFolder, folder_of_class
 from sweeper.paths.study import STATE, StudyFolder
 
 MLFLOW_DATABASE = "mlflow.db"
@@ -156,8 +156,12 @@ class Workspace:
     def report(self, study: str) -> Path:
         return self.root / REPORTS / f"{study}.html"
 
-    def evaluation(self, model: str, split: str, trial: int | None = None) -> EvaluationFolder:
-        return EvaluationFolder(self.root / EVALUATIONS / _model_name(model, trial) / split)
+    def evaluation(
+        self, model: str, split: str, trial: int | None = None, data: Path | None = None
+    ) -> EvaluationFolder:
+        """Return the folder of an evaluation; on other images than the model's own, at `data`, it bears their name."""
+        name = split if data is None else f"{folder_of_class(data.resolve().name)}-{split}"
+        return EvaluationFolder(self.root / EVALUATIONS / _model_name(model, trial) / name)
 
 
 def _model_name(study: str, trial: int | None) -> str:

@@ -11,8 +11,10 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.config.flatten import flatten
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.export.export_config import read_config
+from sweeper.export.load import load_export
 from sweeper.finished.evaluate import evaluate_trial
 from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export
+from sweeper.finished.evaluated_images import images_for_export
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
@@ -134,4 +136,6 @@ class SideFinder:
         params = flatten(lineage.hyperparameters.model_dump(mode="json"))
         bare = Side(str(folder), params, {}, {}, config.classes, None, None)
         on = open_device(self.device, 0)
-        return self._on_data(bare, evaluate_export(self.workspace, folder, self.split, data=self.data, device=on))
+        export = load_export(folder)
+        images = images_for_export(self.workspace, export.config, None, self.split, self.data)
+        return self._on_data(bare, evaluate_export(export, str(folder), images, device=on))

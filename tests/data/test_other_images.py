@@ -36,3 +36,19 @@ def test_of_named_splits_only_the_wanted_one_is_taken(tmp_path: Path, workspace:
 def test_classes_that_the_model_does_not_know_are_named(tmp_path: Path, workspace: Workspace) -> None:
     with pytest.raises(DatasetError, match=r"1 of 2 classes are unknown to the model:\n  Cat\nIt knows 3"):
         read(write_class_folders(tmp_path / "d", {"Cat": 1, "dog": 1}), workspace)
+
+
+def test_spellings_that_look_like_a_class_are_named_with_what_makes_them_one(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    root = write_class_folders(tmp_path / "d", {"Cat": 1, "dog": 1, "fish": 1})
+    with pytest.raises(DatasetError, match=r"--labels normalize` takes them for one:\n  'Cat' = 'cat'\nName"):
+        read(root, workspace)
+    with pytest.raises(DatasetError, match=r"  fish\nIt knows 3:\n(  \w+\n){3}Name"):
+        read(write_class_folders(tmp_path / "e", {"fish": 1}), workspace)
+
+
+def test_labels_are_not_normalized_for_a_model_that_tells_spellings_apart(tmp_path: Path, workspace: Workspace) -> None:
+    dataset = DatasetConfig(path=str(write_class_folders(tmp_path / "d", {"CAT": 1})), labels="normalize")
+    with pytest.raises(DatasetError, match=r"cannot be normalized, .*\n  'Cat' = 'cat'\n"):
+        other_images(dataset, "test", ("Cat", "cat"), 8, workspace, FULL_DEPTH)

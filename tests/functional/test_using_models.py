@@ -27,9 +27,9 @@ search: {backbone: test_resnet, image_size: 8, batch_size: 8}
 SPLITS = {"train": 12, "val": 8, "test": 8}  # images a class
 
 
-def write_blots(root: Path, counts: dict[str, int]) -> None:
-    """Write images whose class is the brighter half."""
-    random = np.random.default_rng(0)
+def write_blots(root: Path, counts: dict[str, int], seed: int = 0) -> None:
+    """Write images whose class is the brighter half; other ones for another seed."""
+    random = np.random.default_rng(seed)
     for folder, count in counts.items():
         (root / folder).mkdir(parents=True)
         for number in range(count):
