@@ -137,7 +137,7 @@ def _note_lines(notes: Notes) -> list[Line]:
     )
     return [
         Line("files that do not exist", len(notes.absent), ", ".join(notes.absent[:SHOWN]), serious=True),
-        Line("labels that may be no classes", int(bool(notes.odd_labels)), notes.odd_labels, serious=True),
+        Line("labels that may be no classes", int(bool(notes.odd_labels)), notes.odd_labels),
         Line("classes that look alike", len(notes.look_alikes), alike, serious=True),
         Line("rows without a label", sum(notes.skipped.values()), counted(notes.skipped), serious=True),
         Line("groups in several splits, perhaps", len(notes.suspicions), questions),

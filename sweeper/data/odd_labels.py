@@ -28,9 +28,14 @@ def odd_labels(classes: Sequence[str]) -> str:
 
 
 def _several_in_one(classes: Sequence[str]) -> list[str]:
-    """Return the labels that consist of others, or of parts that other such labels have too."""
+    """Return the labels that consist of others, or of parts that other such labels have too.
+
+    Where all labels have as many parts, as `red, large` and `blue, small` do, they are names.
+    """
     for separator in SEPARATORS:
         parts = {name: [part.strip() for part in name.split(separator)] for name in classes}
+        if len({len(of_one) for of_one in parts.values()}) == 1:
+            continue
         held = Counter(part for of_one in parts.values() for part in set(of_one))
         found = [name for name, those in parts.items() if len(those) > 1 and all(held[part] > 1 for part in those)]
         if found:
