@@ -18,7 +18,7 @@ PATH_COLUMNS = (
 )
 LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name")
 SPLIT_COLUMNS = ("split",)
-ONE_COLUMN = "One column holds the class of each image, by its name; a column for each class is not supported."
+ONE_COLUMN = "One column must hold the class of each image; a column of its own for each class is not supported."
 NEAR = 0.75
 """Likeness from which a name is taken for a slip of another."""
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from sweeper.data.csv_columns import PATH_COLUMNS, pick
 from sweeper.data.listing import Listing, enumerated
-from sweeper.data.splitting import Splits
+from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
 from sweeper.safeguards.spreadsheet import read_table
 
 
-def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: Sequence[str]) -> Splits:
-    """Take the images that a file lists out of some splits; the others are not touched, nor is how they are drawn.
+def excluded_rows(listing: Listing, file: Path) -> Rows:
+    """Return the rows of the images that a file lists, sorted.
 
     Raises:
         DatasetError: the file cannot be read, or lists what is not an image of the data set.
@@ -32,7 +32,11 @@ def without_excluded(splits: Splits, listing: Listing, file: Path, from_splits: 
             f"{file}: {len(unknown):,} of {len(listed):,} rows name no image of the data set in {listing.root}:\n"
             f"{enumerated(unknown)}\nPaths are relative to that folder. Correct or remove these rows (dataset.exclude)."
         )
-    left_out = np.array(sorted({rows_of[path] for path in names if path in rows_of}), dtype=np.int64)
+    return np.array(sorted({rows_of[path] for path in names if path in rows_of}), dtype=np.int64)
+
+
+def without(splits: Splits, left_out: Rows, from_splits: Sequence[str]) -> Splits:
+    """Take rows out of some splits; the others are not touched."""
     return {
         split: np.setdiff1d(rows, left_out, assume_unique=True) if split in from_splits else rows
         for split, rows in splits.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -13,7 +14,7 @@ from sweeper.config.dataset import DatasetConfig, Layout
 from sweeper.data.copies import copies
 from sweeper.data.csv_layout import SPLIT_FILES, is_csv, read_csv
 from sweeper.data.digits import write_digits
-from sweeper.data.exclude import without_excluded
+from sweeper.data.exclude import excluded_rows, without
 from sweeper.data.fetch import fetched, is_address
 from sweeper.data.fingerprint import FileStates, file_states
 from sweeper.data.folder_layout import read_folders, refuse_another_level, split_folders
@@ -71,11 +72,8 @@ def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress
     same = copies(listing.root, listing.paths, states, workspace.cache, progress)
     labels = label_numbers(listing)
     excluded = [workspace.root / Path(dataset.exclude).expanduser()] if dataset.exclude else []
-    of_splits = ("train",) if dataset.folds else dataset.exclude_from
-
-    def exclude(splits: Splits) -> Splits:
-        return without_excluded(splits, listing, excluded[0], of_splits) if excluded else splits
-
+    left_out = excluded_rows(listing, excluded[0]) if excluded else np.empty(0, np.int64)
+    exclude = partial(without, left_out=left_out, from_splits=("train",) if dataset.folds else dataset.exclude_from)
     drawn, notes, folds = drawn_splits(listing, labels, same, dataset, exclude)
     kept = {split: rows[labels[rows] < len(classes)] for split, rows in drawn.items()}
     folds = kept_of(folds, kept["train"], labels, dataset.limit.train_images, dataset.split_seed)

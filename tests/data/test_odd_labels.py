@@ -81,7 +81,7 @@ def test_a_second_label_of_an_image_is_refused_by_what_it_is(tmp_path: Path) -> 
 
 def test_a_column_for_each_class_is_refused_by_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("image,cat,dog\na.png,1,0\n")
-    with pytest.raises(DatasetError, match=r"One column holds the class of each image.*is not supported"):
+    with pytest.raises(DatasetError, match=r"One column must hold the class of each image.*is not supported"):
         build_index(DatasetConfig(path=str(tmp_path / "d.csv")), Workspace(tmp_path))
 
 

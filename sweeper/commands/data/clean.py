@@ -70,8 +70,8 @@ def clean(
         )
     suspects = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
     write_suspects(outputs, images, suspects)
-    if found.bad:
-        warn(f"{quantity(len(found.bad), 'unreadable image')} left out; sweeper data check tells which")
+    if bad := len(found.bad) + len(images.notes.absent):
+        warn(f"{quantity(bad, 'unreadable or missing image')} left out; sweeper data check tells which")
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
 
