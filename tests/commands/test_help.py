@@ -29,6 +29,7 @@ def test_help_names_no_type_of_python_and_a_switch_has_none(command: tuple[str, 
     assert not re.findall(r"<\w[\w\[\] ]*>|\b(?:BOOLEAN|bool|str)\b|list\[", shown)
 
 
+@pytest.mark.sweeps
 @pytest.mark.parametrize("words", [("-v", "run", "space.yaml"), ("run", "space.yaml", "-v")], ids=["before", "after"])
 def test_more_is_said_on_request_and_on_standard_error_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
     space = "study: s\ndataset: {builtin: digits, limit: {train_images: 100, val_images: 50}}\n"

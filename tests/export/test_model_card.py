@@ -126,8 +126,8 @@ def test_the_program_resizes_twice_where_training_did(
     )
 
 
-def test_the_program_is_about_ten_lines_and_stands_in_the_export(report: ExportReport) -> None:
-    assert len(LABEL_PROGRAM.splitlines()) <= 17
+def test_the_program_is_short_and_is_in_the_export(report: ExportReport) -> None:
+    assert len(LABEL_PROGRAM.splitlines()) < 20
     assert (report.folder / "label.py").read_text() == program_in(report.folder / "README.md") == LABEL_PROGRAM
 
 

@@ -155,6 +155,7 @@ def test_the_winner_is_exported_and_every_format_gives_the_logged_accuracy(folde
     assert json.loads((export / "verification.json").read_text())["weights"]["accuracy"] == logged
 
 
+@pytest.mark.sweeps
 def test_a_larger_budget_continues_the_study(folder: Path) -> None:
     more = sweeper("run", "space.yaml", "--set", "budget.trials=5", folder=folder)
     assert more.returncode == 0, more.stderr
@@ -162,6 +163,7 @@ def test_a_larger_budget_continues_the_study(folder: Path) -> None:
     assert "trial 3 started" not in more.stdout
 
 
+@pytest.mark.sweeps
 def test_another_search_space_under_the_same_name_is_refused(folder: Path) -> None:
     refused = sweeper("run", "space.yaml", "--set", "search.batch_size=2", folder=folder)
     assert refused.returncode == 4
@@ -191,6 +193,7 @@ def test_bad_images_stop_the_run_before_any_trial(tmp_path: Path) -> None:
     assert not (tmp_path / "optuna.db").exists()
 
 
+@pytest.mark.sweeps
 def test_trials_of_two_workers_are_all_recorded_once(tmp_path: Path) -> None:
     write_split_folders(tmp_path / "images")
     (tmp_path / "space.yaml").write_text(SPACE)
@@ -209,6 +212,7 @@ def test_help_answers_without_importing_what_is_heavy() -> None:
     assert shown.stdout.strip() == "[]"
 
 
+@pytest.mark.sweeps
 def test_scripts_read_studies_trials_and_the_best_one(folder: Path) -> None:
     listed = sweeper("list", "--json", folder=folder)
     studies = StudiesAnswer.model_validate_json(listed.stdout).studies
@@ -235,6 +239,7 @@ def test_an_answer_in_json_is_alone_on_standard_output_also_beside_an_export(fol
     assert "trial" in done.stderr
 
 
+@pytest.mark.sweeps
 def test_the_shorthands_of_run_are_overrides(folder: Path) -> None:
     done = sweeper(
         "run", "space.yaml", "--set", "study=short", "--trials", "1", "--epochs", "2", "--device", "cpu", folder=folder

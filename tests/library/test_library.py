@@ -249,6 +249,7 @@ def test_lists_of_files_and_labels_are_refused_with_what_to_pass() -> None:
         sweeper.ImageClassifierSweep(trials=1).fit(["a.png"], ["x"])  # type: ignore[arg-type]
 
 
+@pytest.mark.sweeps
 def test_a_file_without_the_guard_is_told_so(tmp_path: Path) -> None:
     space = {**SPACE, "engine": "local", "dataset": {"builtin": "digits"}}
     (tmp_path / "program.py").write_text(f"import sweeper\nsweeper.run({space!r})\n")

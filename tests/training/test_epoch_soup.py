@@ -151,6 +151,7 @@ def test_an_epoch_that_makes_the_average_worse_is_left_out_and_one_alone_is_kept
     assert outcome.reached_in == f"in epoch {outcome.best_epoch}"
 
 
+@pytest.mark.sweeps
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kills=st.lists(st.integers(1, 14), min_size=1, max_size=3),
