@@ -83,8 +83,13 @@ class StudyStore:
         self._asking = Asking(study, sweep)
 
     @classmethod
-    def create_or_load(cls, storage_url: str, sweep: SweepConfig) -> Self:
-        """Open the study of this search space, creating it at first. Raises StudyChanged where it has another one."""
+    def create_or_load(
+        cls, storage_url: str, sweep: SweepConfig, also_require: Callable[[], None] = lambda: None
+    ) -> Self:
+        """Open the study of this search space, creating it at first. Raises StudyChanged where it has another one.
+
+        `also_require` raises what else stands against going on, before the storage learns where the images are now.
+        """
         with storage_errors(storage_url):
             storage = open_storage(storage_url)
             begin_log(storage.engine)
@@ -97,6 +102,7 @@ class StudyStore:
             stored = study.user_attrs.get(SWEEP)
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
+            also_require()
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
             readable.name_metrics(study, sweep)
         return cls(study, sweep, storage_url, storage.engine, keeps_log=True)

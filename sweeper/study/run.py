@@ -80,11 +80,9 @@ def run_sweep(
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         material = _material(sweep, pinned.teachers, workspace, workers, observer)
-        if stored is not None:  # before the storage learns where the images are now
-            then = str(stored.dataset["digest"])
-            require_same_images(material.card.name, f"the study {sweep.study}", now=material.card.digest, then=then)
         with file_lock(workspace.database_lock, blocking=True):
-            store = StudyStore.create_or_load(storage_url, sweep)
+            same = partial(_require_same_images, sweep, stored, material)
+            store = StudyStore.create_or_load(storage_url, sweep, also_require=same)
         with leased(store, claim.identity):
             take_storage(claim, store)
             _put_in_line(store, leaders or {}, observer, retry_failed=retry_failed)
@@ -135,6 +133,13 @@ def _material(
     material = material_of(sweep, workspace, workers, observer.preparing, fits)
     require_unseen_by_exports(KEY, {name: teacher.seen for name, teacher in teachers.items()}, material.card.digest)
     return replace(material, opening=replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts)))
+
+
+def _require_same_images(sweep: SweepConfig, stored: StudyCard | None, material: Material) -> None:
+    """Raise StudyChanged where the images of a study that has begun are others now."""
+    if stored is not None:
+        then = str(stored.dataset["digest"])
+        require_same_images(material.card.name, f"the study {sweep.study}", now=material.card.digest, then=then)
 
 
 def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[str, str]:
