@@ -30,7 +30,7 @@ def other_images(
     workspace: Workspace,
     depth: Depth,
     progress: Progress | None = None,
-) -> ImageSet:
+) -> Prepared:
     """Return one split of a data set, its labels as indices into `classes`, its pixels by the `depth` of the training.
 
     Where the data set names no splits, all of its images are taken. Not every class need occur.
@@ -38,19 +38,6 @@ def other_images(
     Raises:
         DatasetError: it has other splits and not this one, or a class that is not among `classes`.
     """
-    return prepare_other(dataset, split, classes, size, workspace, depth, progress).images
-
-
-def prepare_other(
-    dataset: DatasetConfig,
-    split: Split,
-    classes: Sequence[str],
-    size: int,
-    workspace: Workspace,
-    depth: Depth,
-    progress: Progress | None = None,
-) -> Prepared:
-    """Do as `other_images` does, and return what was noticed of the files. Raises DatasetError likewise."""
     listing = read_listing(dataset, workspace)
     index = _index(listing, split, tuple(classes), str(dataset.path), normalize=dataset.labels == "normalize")
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, depth)

@@ -1,7 +1,7 @@
 """The images by which a finished model is judged: the study's own, or others, and what is to be known of these.
 
 Scores on other images are no result of the study's test split, whatever the split is called. So whether images are the
-study's own is told by their content, and so is whether the model has been trained on them.
+study's own is decided by their content, and so is whether the model has been trained on them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sweeper.data.decode_all import DIGEST_BYTES
 from sweeper.data.image_set import ImageSet
 from sweeper.data.leaks import leaks
 from sweeper.data.listing import Split
-from sweeper.data.other_images import prepare_other
+from sweeper.data.other_images import other_images
 from sweeper.data.prepare import Prepared, prepare
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError, StudyChanged
@@ -106,7 +106,7 @@ def named_images(
         classes = own.images.classes
     else:
         classes = _known_classes(workspace, store, row, tracking_uri, own)
-    other = prepare_other(dataset, split, classes, config.image_size, workspace, depth or FULL_DEPTH, progress)
+    other = other_images(dataset, split, classes, config.image_size, workspace, depth or FULL_DEPTH, progress)
     if depth is None:
         _require_plain_depth(other, data, sweep.study)
     if isinstance(own, Prepared) and _is_same_split(own, other, split):
@@ -130,7 +130,7 @@ def images_for_export(
     chosen = {"resize": config.resize, "stored_size": config.stored_size, "labels": labels or "as_written"}
     depth = Depth(**config.depth.model_dump())
     dataset = DatasetConfig.model_validate({"path": str(data), **chosen})
-    other = prepare_other(dataset, split, config.classes, config.image_size, workspace, depth, progress)
+    other = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
     own: Prepared | Exception = StudyChanged(f"the study {config.lineage.study} is not in this folder")
     if store is not None and _is_of(store, config.lineage):
         own = _as_trained_on(workspace, store, config.lineage.hyperparameters.image_size, progress)

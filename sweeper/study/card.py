@@ -35,6 +35,12 @@ from sweeper.tracking.shared_view import experiment_tags
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG, TEACHER_TAG
 
 
+def require_images_of_card(stored: StudyCard | None, dataset: DatasetCard, study: str) -> None:
+    """Raise StudyChanged where a study has begun on other images: trials on them could not be compared."""
+    if stored is not None:
+        require_same_images(dataset.name, f"the study {study}", now=dataset.digest, then=str(stored.dataset["digest"]))
+
+
 def study_card(
     sweep: SweepConfig,
     dataset: DatasetCard,
@@ -47,12 +53,11 @@ def study_card(
 ) -> StudyCard:
     """Return what all runs of the study record, as it was when the study began; `lineage` are tags of its source.
 
-    Raises StudyChanged when the images are others than then: trials on them could not be compared.
+    Raises StudyChanged when the images are others than then.
     """
     stored = read_card(folder)
+    require_images_of_card(stored, dataset, sweep.study)
     if stored is not None:
-        then = str(stored.dataset["digest"])
-        require_same_images(dataset.name, f"the study {sweep.study}", now=dataset.digest, then=then)
         now = {
             "identity": identity,
             "experiment": sweep.tracking.name or stored.experiment,

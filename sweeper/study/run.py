@@ -17,7 +17,7 @@ from sweeper.results import TrialState
 from sweeper.search.stored_trial import CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.beginning import beginning_of
-from sweeper.study.card import read_card, require_same_kind, stored_form, study_card
+from sweeper.study.card import read_card, require_images_of_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
@@ -33,7 +33,6 @@ from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import Pinned, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
-from sweeper.study.same_images import require_same_images
 from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
 from sweeper.study.time_limit import Clock
@@ -65,9 +64,9 @@ def run_sweep(
     `retry_failed` trains the configurations of failed trials once more. `workers`: how many the engine has, a number,
     `auto`, or None for one on each device. `clock` as of `Driver`. A `deadline` leaves the search its part of the time.
 
-    Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver
-    runs it, ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records,
-    StudyChanged when its search space differs and DatasetError when the images cannot be used.
+    Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver runs it,
+    ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records, StudyChanged
+    when its search space or its images differ and DatasetError when the images cannot be used.
     """
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
@@ -80,9 +79,7 @@ def run_sweep(
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         material = _material(sweep, pinned.teachers, workspace, workers, observer)
-        with file_lock(workspace.database_lock, blocking=True):
-            same = partial(_require_same_images, sweep, stored, material)
-            store = StudyStore.create_or_load(storage_url, sweep, also_require=same)
+        store = _opened(sweep, stored, material, workspace, storage_url)
         with leased(store, claim.identity):
             take_storage(claim, store)
             _put_in_line(store, leaders or {}, observer, retry_failed=retry_failed)
@@ -135,11 +132,13 @@ def _material(
     return replace(material, opening=replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts)))
 
 
-def _require_same_images(sweep: SweepConfig, stored: StudyCard | None, material: Material) -> None:
-    """Raise StudyChanged where the images of a study that has begun are others now."""
-    if stored is not None:
-        then = str(stored.dataset["digest"])
-        require_same_images(material.card.name, f"the study {sweep.study}", now=material.card.digest, then=then)
+def _opened(
+    sweep: SweepConfig, stored: StudyCard | None, material: Material, workspace: Workspace, storage_url: str
+) -> StudyStore:
+    """Open the study, or create it. Raises StudyChanged, for other settings first and then for other images."""
+    same_images = partial(require_images_of_card, stored, material.card, sweep.study)
+    with file_lock(workspace.database_lock, blocking=True):
+        return StudyStore.create_or_load(storage_url, sweep, same_images)
 
 
 def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[str, str]:

@@ -16,7 +16,7 @@ CLASSES = ("bird", "cat", "dog")
 
 
 def read(path: Path, workspace: Workspace, split: str = "test") -> ImageSet:
-    return other_images(DatasetConfig(path=str(path)), split, CLASSES, 8, workspace, FULL_DEPTH)  # type: ignore[arg-type]
+    return other_images(DatasetConfig(path=str(path)), split, CLASSES, 8, workspace, FULL_DEPTH).images  # type: ignore[arg-type]
 
 
 def test_labels_count_in_the_classes_of_the_model(tmp_path: Path, workspace: Workspace) -> None:

@@ -110,7 +110,12 @@ def test_other_images_are_labelled_by_what_the_classes_mean_where_the_study_did_
     with pytest.raises(DatasetError, match="classes are unknown to the model"):
         other_images(DatasetConfig(path=str(root)), "test", classes, 8, workspace, FULL_DEPTH)
     dataset = DatasetConfig(path=str(root), labels="normalize")
-    assert sorted(other_images(dataset, "test", classes, 8, workspace, FULL_DEPTH).labels.tolist()) == [0, 0, 1, 1]
+    assert sorted(other_images(dataset, "test", classes, 8, workspace, FULL_DEPTH).images.labels.tolist()) == [
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_data_check_finds_both(ask: Ask, tmp_path: Path) -> None:

@@ -44,3 +44,10 @@ def _named(driver: int, name: bytes) -> list[psutil.Process]:
         return [process for process in descendants if process.name() == name.decode()]
     except psutil.NoSuchProcess:
         return []
+
+
+def run_and_export(folder: Path, study: str) -> None:
+    """Run the study of space.yaml in a folder, and export its best model."""
+    for command in (["run", "space.yaml", "--no-report"], ["best", study, "--export", "--no-register"]):
+        done = sweeper(*command, folder=folder)
+        assert done.returncode == 0, done.stderr + done.stdout

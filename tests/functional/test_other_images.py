@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from tests.functional.answer import Ask, ask
-from tests.functional.program import sweeper
+from tests.functional.program import run_and_export
 from tests.functional.test_using_models import SPACE, SPLITS, write_blots
 
 pytestmark = pytest.mark.sweeps
@@ -37,9 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (folder / "ward/list.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     (folder / "space.yaml").write_text(SPACE)
-    for command in (["run", "space.yaml", "--no-report"], ["best", "blots", "--export", "--no-register"]):
-        done = sweeper(*command, folder=folder)
-        assert done.returncode == 0, done.stderr + done.stdout
+    run_and_export(folder, "blots")
     return folder
 
 

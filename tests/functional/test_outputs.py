@@ -20,7 +20,7 @@ from sweeper.curation.image_list import ImageList
 from sweeper.safeguards.outputs import PICTURE
 from sweeper.safeguards.written_files import RECORD, WrittenFiles
 from tests.functional.answer import Ask, ask, everything_in
-from tests.functional.program import sweeper
+from tests.functional.program import run_and_export
 from tests.functional.test_using_models import SPACE, SPLITS, write_blots
 
 pytestmark = pytest.mark.sweeps
@@ -77,9 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "images/labels.csv").write_text("\n".join(["path,label", *rows]) + "\n")
     (folder / "space.yaml").write_text(SPACE)
     (folder / "w").write_text("")
-    for command in (["run", "space.yaml", "--no-report"], ["best", "blots", "--export", "--no-register"]):
-        done = sweeper(*command, folder=folder)
-        assert done.returncode == 0, done.stderr + done.stdout
+    run_and_export(folder, "blots")
     return folder
 
 

@@ -73,7 +73,7 @@ def test_an_interrupted_trial_comes_back_first_with_its_number_and_parameters(ur
     store.report(first.number, 1, 0.5)
     again = StudyStore.create_or_load(url, sweep_of())
     assert again.requeue_interrupted() == [0]
-    assert again.rows()[0].seconds is None  # not the time since it began, most of which it was not trained
+    assert again.rows()[0].seconds is None  # not the time since it began
     assert next_trial(again) == first
     assert again.rows()[0].epochs == 1
 
