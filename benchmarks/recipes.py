@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image
 
-from benchmarks.images import copy_some, gather
+from benchmarks.images import gather
+from benchmarks.long_tail import long_tailed, without_colour
 from benchmarks.measurements import Measurement, Result, Section
 from benchmarks.program import environment, run_sweep
 
@@ -78,18 +78,11 @@ def from_scratch(options: argparse.Namespace, into: Path) -> None:
 
 def grey(options: argparse.Namespace, into: Path) -> None:
     from_scratch(options, into)
-    for path in into.rglob("*.jp*g"):
-        Image.open(path).convert("L").save(path, quality=95)
+    without_colour(into)
 
 
-def long_tailed(options: argparse.Namespace, into: Path) -> None:
-    """Leave ever fewer training images from class to class, from 300 to 15."""
-    from_scratch(options, into)
-    source = options.cifar10 / "train"
-    for number, folder in enumerate(sorted((into / "train").iterdir())):
-        for path in folder.iterdir():
-            path.unlink()
-        copy_some(source / folder.name, folder, round(300 * 0.05 ** (number / 9)), from_end=False)
+def unequal(options: argparse.Namespace, into: Path) -> None:
+    long_tailed(options.cifar10, into)
 
 
 def fine_tuned(options: argparse.Namespace, into: Path) -> None:
@@ -103,7 +96,7 @@ def few_images(options: argparse.Namespace, into: Path) -> None:
 SETS = {
     "from_scratch": Set("1,500 images of CIFAR-10, from scratch", from_scratch, epochs=8),
     "grey": Set("the same without colour", grey, epochs=8),
-    "long_tailed": Set("CIFAR-10, 300 to 15 images a class, from scratch", long_tailed, epochs=8),
+    "long_tailed": Set("CIFAR-10, 300 to 15 images a class, from scratch", unequal, epochs=8),
     "fine_tuned": Set("20 classes of Tiny ImageNet, 30 images each, fine-tuned", fine_tuned, 4, needs_weights=True),
     "few_images": Set("20 classes of Tiny ImageNet, 10 images each", few_images, 6, needs_weights=True),
 }
