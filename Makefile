@@ -58,7 +58,7 @@ faketime:  ## install what the slow tests set a clock with
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
-chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine 40 times; takes 25 minutes
+chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine 42 times; takes half an hour
 	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
 
 simulate: export SIMULATE_SEEDS ?= 10000

@@ -63,11 +63,12 @@ class RankLost(SweeperError):
 
     Attributes:
         for_memory: Whether want of memory was the cause.
+        unmet: The ranks on other machines that have not called.
     """
 
-    def __init__(self, message: str, *, for_memory: bool = False):
+    def __init__(self, message: str, *, for_memory: bool = False, unmet: Sequence[int] = ()):
         super().__init__(message)
-        self.for_memory = for_memory
+        self.for_memory, self.unmet = for_memory, tuple(unmet)
 
 
 class ConfigError(SweeperError):

@@ -100,7 +100,8 @@ def await_ranks(spread: Spread, wanted: Collection[int], announce: Callable[[int
         announce(server.getsockname()[1])
         while len(found) < len(wanted):
             if time.monotonic() > deadline:
-                raise RankLost(_not_called(spread, sorted(set(wanted) - set(found))))
+                missing = sorted(set(wanted) - set(found))
+                raise RankLost(_not_called(spread, missing), unmet=missing)
             with suppress(TimeoutError):
                 caller, _ = server.accept()
                 threading.Thread(target=_greet, args=(caller, spread.key, arrived), daemon=True).start()

@@ -30,6 +30,7 @@ from sweeper.engines.protocol import (
     FoldAhead,
     FoldTrained,
     RanksAwaited,
+    RanksUnmet,
     SlotRetired,
     Spread,
     TrialEnded,
@@ -86,7 +87,7 @@ class LocalEngine:
         threads: Threads of each worker, by default its share of the cores.
         oom_kills: The kernel's count of processes it has killed for memory.
         spread: Where the devices of a trial are, if not all on this machine.
-        awaited: Gets the port at which a worker waits for those on other machines.
+        of_ranks: Gets what a worker says of its trials' devices on other machines.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class LocalEngine:
         threads: int | None = None,
         oom_kills: Callable[[], int | None] = count_oom_kills,
         spread: Spread | None = None,
-        awaited: Callable[[int], None] = lambda _: None,
+        of_ranks: Callable[[RanksAwaited | RanksUnmet], None] = lambda _: None,
     ):
         self._sweep = sweep
         self._workspace = workspace
@@ -107,7 +108,7 @@ class LocalEngine:
         most = min(os.cpu_count() or 1, MOST_WORKERS) if workers == "auto" else workers or 1
         self._threads = threads or share_of_cores(most)
         self._workers = workers
-        self._spread, self._awaited = spread, awaited
+        self._spread, self._of_ranks = spread, of_ranks
         self._packing = None
         if not isinstance(workers, int):
             self._packing = Packing(most) if workers == "auto" else Packing(MOST_WORKERS, each=1)
@@ -190,12 +191,12 @@ class LocalEngine:
 
     def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: Event | DevicesSeen | RanksAwaited | FoldTrained
+            event: Event | DevicesSeen | RanksAwaited | RanksUnmet | FoldTrained
             event = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(slot)
-        if isinstance(event, RanksAwaited):
-            self._awaited(event.port)
+        if isinstance(event, RanksAwaited | RanksUnmet):
+            self._of_ranks(event)
             return []
         if isinstance(event, DevicesSeen):
             if self._packing is not None:
@@ -269,17 +270,17 @@ class LocalEngine:
             return died
         failed = 0 if slot.ready else slot.failed_starts + 1
         if failed == MAX_FAILED_STARTS:
-            return [*died, self._retire(slot, reason)]
+            return [*died, self._retire(slot, reason, ranks_lost=blameless)]
         self._slots[self._slots.index(slot)] = self._start(slot.number, slot.device, failed)
         return died
 
-    def _retire(self, slot: Slot, reason: str) -> SlotRetired:
+    def _retire(self, slot: Slot, reason: str, *, ranks_lost: bool) -> SlotRetired:
         """Go on without a slot, and with no more workers on its device than are left there."""
         self._slots.remove(slot)
         if self._packing is not None:
             self._packing.at_most(slot.device, sum(other.device == slot.device for other in self._slots))
             self._fill(self._packing)
-        return SlotRetired(reason, len(self._slots))
+        return SlotRetired(reason, len(self._slots), ranks_lost)
 
     def _kernel_has_killed(self) -> bool:
         """Return whether the kernel has killed for memory once more than we know of; that kill is then counted."""

@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from sweeper.child_process import SIGKILL
 from sweeper.engines.distant_ranks import await_ranks
-from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT, RANK_LOST_EXIT, WorkerSetup
+from sweeper.engines.protocol import (
+    CANNOT_START_EXIT,
+    OUT_OF_MEMORY_EXIT,
+    RANK_LOST_EXIT,
+    RanksAwaited,
+    RanksUnmet,
+    WorkerSetup,
+)
 from sweeper.engines.rank_process import END_S, Meeting, RankFailed, RankProcess, RankSetup
 from sweeper.engines.reason import print_reason
 from sweeper.errors import RankLost
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     import torch
 
     from sweeper.training.ranks import Ranks
+
+OfRanks = RanksAwaited | RanksUnmet
 
 GRACE_S = 5.0
 """After another rank has failed, a worker has this long to end the trial by itself, with its own account of it."""
@@ -59,7 +68,7 @@ class OtherRanks:
         setup: Of this worker.
         count: How many ranks there are; of one alone nothing is started.
         device: Of this worker.
-        announce: Gets the port at which ranks on other machines are awaited.
+        tell: Gets the port at which ranks on other machines are awaited, and which of them have not called.
 
     Attributes:
         ranks: All of them, as the first one sees them.
@@ -67,11 +76,11 @@ class OtherRanks:
 
     ranks: Ranks
 
-    def __init__(self, setup: WorkerSetup, count: int, device: torch.device, announce: Callable[[int], None]):
+    def __init__(self, setup: WorkerSetup, count: int, device: torch.device, tell: Callable[[OfRanks], None]):
         from sweeper.training.ranks import ALONE
 
         self.ranks = ALONE
-        self._setup, self._count, self._device, self._announce = setup, count, device, announce
+        self._setup, self._count, self._device, self._tell = setup, count, device, tell
         self._others: Sequence[OtherRank] = ()
         self._released = threading.Event()
         if count > 1:
@@ -88,6 +97,8 @@ class OtherRanks:
             self._watch()
             self.ranks = join(0, self._count, self._device, store, address)
         except RankLost as error:
+            if error.unmet:
+                self._tell(RanksUnmet(error.unmet, str(error)))
             self._end_with_them(error)
 
     def _started(self, meeting: Meeting) -> list[OtherRank]:
@@ -96,7 +107,7 @@ class OtherRanks:
         here = range(1, spread.here if spread else self._count)
         others: list[OtherRank] = [RankProcess(RankSetup(self._setup, rank, meeting)) for rank in here]
         if spread is not None:
-            distant = await_ranks(spread, range(spread.here, self._count), self._announce)
+            distant = await_ranks(spread, range(spread.here, self._count), lambda port: self._tell(RanksAwaited(port)))
             for other in distant:
                 with suppress(ConnectionError):  # it will be noticed
                     other.connection.send(meeting)

@@ -64,6 +64,14 @@ class RanksAwaited:
 
 
 @dataclass(frozen=True)
+class RanksUnmet:
+    """Ranks of a worker's trials on other machines have not called it in time; the worker ends."""
+
+    ranks: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
 class FoldAhead:
     """A fold, counted from 1, that a free worker trains before the worker of its trial comes to it."""
 
@@ -132,6 +140,8 @@ class SlotRetired:
     reason: str
     left: int
     """How many slots go on."""
+    ranks_lost: bool = False
+    """Each time a device on another machine could not be reached: the fault may lie there, or between the two."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ from sweeper.engines.protocol import (
     FoldAhead,
     FoldTrained,
     ImagesChanged,
-    RanksAwaited,
     TrialEnded,
     WorkerReady,
     WorkerSetup,
@@ -88,9 +87,7 @@ class Worker:
         sweep = SweepConfig.model_validate_json(setup.sweep)
         connection.send(DevicesSeen(places(sweep)))  # before this one proves to be of no use
         self._resources = Resources(sweep, setup)
-        self._others = OtherRanks(
-            setup, sweep.devices_per_trial, self._resources.device, lambda port: connection.send(RanksAwaited(port))
-        )
+        self._others = OtherRanks(setup, sweep.devices_per_trial, self._resources.device, connection.send)
         connection.send(WorkerReady(self._resources.room()))
 
     def run(self, group: Sequence[TrialSpec]) -> None:

@@ -45,9 +45,14 @@ def end_ray() -> None:
                 process.kill()
 
 
-def ray_start(*options: str, inside: bool = False) -> None:
+def in_space(name: str) -> list[str]:
+    """Return what precedes a command that runs in a network space."""
+    return ["ip", "netns", "exec", name]
+
+
+def ray_start(*options: str, inside: str | None = None) -> None:
     program = [str(Path(sys.executable).parent / "ray"), "start", *options]
-    does(*(["ip", "netns", "exec", SPACE] if inside else []), *program)
+    does(*(in_space(inside) if inside else []), *program)
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def divided() -> Iterator[None]:
             "--num-cpus=0",
             f"--system-config={json.dumps(FAST)}",
         )
-        ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={THERE}", "--num-cpus=1", inside=True)
+        ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={THERE}", "--num-cpus=1", inside=SPACE)
         yield
     finally:
         heal()

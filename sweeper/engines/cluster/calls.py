@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sweeper.engines.cluster.nodes import Node
@@ -21,6 +22,14 @@ class Lost(Exception):
     def __init__(self, node: Node, reason: str):
         super().__init__(f"{node.host}: {reason}")
         self.node = node
+
+
+class Unmet(Exception):
+    """Nodes of one slot cannot reach each other, though each of them may be sound."""
+
+    def __init__(self, nodes: Collection[Node], reason: str):
+        super().__init__(f"{' and '.join(node.host for node in nodes)}: {reason}")
+        self.nodes = frozenset(node.id for node in nodes)
 
 
 def require_opened(node: Node, asked: Any) -> None:

@@ -23,7 +23,7 @@ from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, GiveUp, Plan, Submit
 from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
 from sweeper.engines.cluster.places import Place, Share, free_places
-from sweeper.engines.cluster.slot import Slot
+from sweeper.engines.cluster.slot import Ended, Slot
 from sweeper.engines.cluster.versions import Versions
 from sweeper.engines.protocol import Event, FoldAhead, SlotRetired, Spread, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import StudyError
@@ -37,8 +37,10 @@ LEASE = 2 / 3
 """Of the patience with a silent node, after which it ends its worker itself: well before its trials start elsewhere."""
 MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
-Happening = tuple[Slot, Event | None, Node, str, bool]
-"""What a slot reports, or None when it has ended: then of which node, why, and whether that may get another one."""
+MAX_UNMET = 2  # meetings of the devices on some nodes that came to nothing
+
+Happening = tuple[Slot, Event | Ended]
+"""What a slot reports, or that it has ended."""
 
 
 class RayEngine:
@@ -74,6 +76,7 @@ class RayEngine:
         self._slots: list[Slot] = []
         self._refused: dict[str, str] = {}
         self._failed: Counter[str] = Counter()
+        self._unmet: Counter[frozenset[str]] = Counter()
         self._happenings: queue.SimpleQueue[Happening] = queue.SimpleQueue()
         self._sent: dict[str, Shipment] = {}
         self._token = uuid.uuid4().hex[:12]
@@ -111,10 +114,14 @@ class RayEngine:
         if not self._head.answers():  # trials go on meanwhile; a question to it would wait
             return
         nodes = self._usable_nodes()
-        places = free_places(nodes, [slot.place for slot in self._slots], self._share, spread=self._spread)
+        places = self._free_places(nodes, [slot.place for slot in self._slots])
         more = None if self._most is None else max(0, self._most - len(self._slots))
         self._slots += [self._start(place) for place in islice(places, more)]
         self._tell_of_waiting(nodes)
+
+    def _free_places(self, nodes: Sequence[Node], taken: Sequence[Place]) -> Iterator[Place]:
+        apart = [ids for ids, times in self._unmet.items() if times >= MAX_UNMET]
+        return free_places(nodes, taken, self._share, spread=self._spread, apart=apart)
 
     def _usable_nodes(self) -> list[Node]:
         return [node for node in nodes_alive() if node.id not in self._refused]
@@ -182,10 +189,10 @@ class RayEngine:
         return self._sent[path]
 
     def _heard(self, slot: Slot, event: Event) -> None:
-        self._happenings.put((slot, event, slot.place.lead, "", True))
+        self._happenings.put((slot, event))
 
-    def _ended(self, slot: Slot, node: Node, reason: str, again: bool) -> None:
-        self._happenings.put((slot, None, node, reason, again))
+    def _ended(self, slot: Slot, ended: Ended) -> None:
+        self._happenings.put((slot, ended))
 
     @property
     def idle(self) -> int:
@@ -212,12 +219,12 @@ class RayEngine:
             wait_s = 0
             yield from self._taken(*happening)
 
-    def _taken(self, slot: Slot, event: Event | None, node: Node, reason: str, again: bool) -> list[Event]:
+    def _taken(self, slot: Slot, event: Event | Ended) -> list[Event]:
         if slot not in self._slots:  # given up meanwhile: what it says later changes nothing
             return []
         match event:
-            case None:
-                return self._lose(slot, node, reason, again)
+            case Ended():
+                return self._lose(slot, event)
             case WorkerReady(room):
                 slot.ready = True
                 for part in slot.place.parts:
@@ -231,31 +238,45 @@ class RayEngine:
                 if number is not None:
                     slot.numbers.remove(number)
                 return [replace(event, reason=f"{reason} (on {slot.place.hosts})")]
+            case SlotRetired(reason, ranks_lost=True):
+                place = slot.place
+                apart = frozenset(part.node.id for part in place.parts)
+                return self._lose(slot, Ended(place.lead, f"{place.hosts}: {reason}", again=False, apart=apart))
             case SlotRetired(reason):
-                return self._lose(slot, node, f"{node.host}: {reason}", again=False)
+                lead = slot.place.lead
+                return self._lose(slot, Ended(lead, f"{lead.host}: {reason}", again=False))
         return [event]
 
-    def _lose(self, slot: Slot, node: Node, reason: str, again: bool) -> list[Event]:
+    def _lose(self, slot: Slot, ended: Ended) -> list[Event]:
         """Go on without a slot, for the fault of a node. Its trials are given back, and count no attempt."""
         slot.kill()
         self._slots.remove(slot)
-        lost: list[Event] = [WorkerDied(number, reason, blameless=True) for number in slot.numbers]
-        if not slot.ready and again:
-            self._failed[node.id] += 1
-            again = self._failed[node.id] < MAX_FAILED_STARTS
-        if not again:
-            self._refused[node.id] = reason
-            lost.append(SlotRetired(reason, self._going_on()))
+        lost: list[Event] = [WorkerDied(number, ended.reason, blameless=True) for number in slot.numbers]
+        if not self._may_start_again(slot, ended):
+            lost.append(SlotRetired(ended.reason, self._going_on()))
         elif not lost:
-            lost.append(WorkerDied(None, reason, blameless=True))
+            lost.append(WorkerDied(None, ended.reason, blameless=True))
         self._next_look = 0.0
         return lost
+
+    def _may_start_again(self, slot: Slot, ended: Ended) -> bool:
+        """Return whether another slot may start there; else remember the node, or the nodes that are apart."""
+        if ended.apart:
+            self._unmet[ended.apart] += 1 if ended.again else MAX_UNMET
+            return self._unmet[ended.apart] < MAX_UNMET
+        again = ended.again
+        if again and not slot.ready:
+            self._failed[ended.node.id] += 1
+            again = self._failed[ended.node.id] < MAX_FAILED_STARTS
+        if not again:
+            self._refused[ended.node.id] = ended.reason
+        return again
 
     def _going_on(self) -> int:
         """Return how many slots there are, or could be on nodes that were not refused."""
         nodes = self._usable_nodes() if self._head.answers() else []
         whole = sum(self._share.whole(node) > 0 for node in nodes)
-        return len(self._slots) + (whole or len(list(free_places(nodes, (), self._share, spread=self._spread))))
+        return len(self._slots) + (whole or len(list(self._free_places(nodes, ()))))
 
     def answer(self, number: int, *, prune: bool) -> None:
         for slot in self._slots:

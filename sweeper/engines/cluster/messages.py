@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sweeper.engines.cluster.carrier import Shipment
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import Event, RanksAwaited, Spread
+from sweeper.engines.protocol import Event, RanksAwaited, RanksUnmet, Spread
 from sweeper.results import TrialSpec
 
 
@@ -94,7 +94,7 @@ class Report:
     """
 
     sequence: int
-    event: Event | RanksAwaited
+    event: Event | RanksAwaited | RanksUnmet
     changed: Mapping[str, Shipment] = field(default_factory=dict)
     present: frozenset[str] | None = None
     log: str | None = None

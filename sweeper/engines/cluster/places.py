@@ -8,7 +8,7 @@ that a trial is on as few nodes as possible.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeper.engines.cluster.nodes import Node
@@ -56,9 +56,24 @@ class Place:
         """The names of its nodes."""
         return " and ".join(part.node.host for part in self.parts)
 
+    def with_ranks(self, ranks: Collection[int]) -> list[Node]:
+        """Return the node of the worker, and those that have one of some ranks."""
+        others = (part for part in self.parts[1:] if set(ranks) & set(range(part.first, part.first + part.here)))
+        return [self.lead, *(part.node for part in others)]
 
-def free_places(nodes: Sequence[Node], taken: Iterable[Place], share: Share, *, spread: bool) -> Iterator[Place]:
-    """Yield where slots have room beside those that there are: whole ones first, then, with `spread`, over nodes."""
+
+def free_places(
+    nodes: Sequence[Node],
+    taken: Iterable[Place],
+    share: Share,
+    *,
+    spread: bool,
+    apart: Collection[frozenset[str]] = (),
+) -> Iterator[Place]:
+    """Yield where slots have room beside those that there are: whole ones first, then, with `spread`, over nodes.
+
+    Nodes that are `apart`, by their ids, cannot reach each other, and are not put together.
+    """
     slots, devices = Counter[str](), Counter[str]()
     for place in taken:
         for part in place.parts:
@@ -69,18 +84,31 @@ def free_places(nodes: Sequence[Node], taken: Iterable[Place], share: Share, *, 
             yield Place((Part(node, 0, share.devices),))
     if spread and share.devices > 1:
         small = [node for node in nodes if not share.whole(node)]
-        yield from _over_nodes({node: share.parts(node) - devices[node.id] for node in small}, share.devices)
+        yield from _over_nodes({node: share.parts(node) - devices[node.id] for node in small}, share.devices, apart)
 
 
-def _over_nodes(free: dict[Node, int], devices: int) -> Iterator[Place]:
+def _over_nodes(free: dict[Node, int], devices: int, apart: Collection[frozenset[str]]) -> Iterator[Place]:
     """Yield places that take the free devices of several nodes."""
-    while sum(free.values()) >= devices:
+    while together := _together(free, devices, apart):
         parts: list[Part] = []
         first = 0
-        for node in sorted(free, key=lambda node: -free[node]):
+        for node in together:
             here = min(free[node], devices - first)
-            if here > 0:
-                parts.append(Part(node, first, here))
-                first += here
-                free[node] -= here
+            parts.append(Part(node, first, here))
+            first += here
+            free[node] -= here
         yield Place(tuple(parts))
+
+
+def _together(free: Mapping[Node, int], devices: int, apart: Collection[frozenset[str]]) -> list[Node]:
+    """Return nodes that have enough free devices, those with most of them first, none of them apart; else none."""
+    by_room = sorted((node for node, left in free.items() if left > 0), key=lambda node: -free[node])
+    for first in by_room:
+        chosen: list[Node] = []
+        for node in [first, *(node for node in by_room if node is not first)]:
+            ids = {other.id for other in [*chosen, node]}
+            if not any(cut <= ids for cut in apart):
+                chosen.append(node)
+            if sum(free[node] for node in chosen) >= devices:
+                return chosen
+    return []

@@ -18,7 +18,15 @@ from sweeper.engines.cluster.lease import Lease
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
 from sweeper.engines.cluster.on_node import Opened, StudyOnNode
 from sweeper.engines.local import LocalEngine
-from sweeper.engines.protocol import EpochFinished, Event, RanksAwaited, SlotRetired, TrialEnded, WorkerDied
+from sweeper.engines.protocol import (
+    EpochFinished,
+    Event,
+    RanksAwaited,
+    RanksUnmet,
+    SlotRetired,
+    TrialEnded,
+    WorkerDied,
+)
 from sweeper.errors import SweeperError
 
 LONGEST_LOG = 20_000  # characters of it that are sent
@@ -60,7 +68,7 @@ class RemoteSlot:
             folder=study.folder,
             threads=plan.threads,
             spread=plan.spread,
-            awaited=lambda port: self._report(RanksAwaited(port)),
+            of_ranks=self._report,
         )
 
     def exchange(
@@ -122,7 +130,7 @@ class RemoteSlot:
             self._folders[spec.number].take(self._study.carrier, submit.folders.get(spec.number, {}))
         engine.submit(self._study.with_files(submit))
 
-    def _report(self, event: Event | RanksAwaited) -> None:
+    def _report(self, event: Event | RanksAwaited | RanksUnmet) -> None:
         self._reported += 1
         report = Report(self._reported, event)
         if isinstance(event, EpochFinished | TrialEnded):

@@ -8,17 +8,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from sweeper.engines.cluster.actors import Actors
-from sweeper.engines.cluster.calls import Lost, Refused, in_words, require_opened
+from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, require_opened
 from sweeper.engines.cluster.carrier import ArrivedDamaged, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder
 from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, Submit
 from sweeper.engines.cluster.nodes import Node
 from sweeper.engines.cluster.other_part import LISTEN_S, OtherPart
 from sweeper.engines.cluster.places import Place
-from sweeper.engines.protocol import DiskTrouble, EpochFinished, Event, ImagesChanged, RanksAwaited, TrialEnded
+from sweeper.engines.protocol import (
+    DiskTrouble,
+    EpochFinished,
+    Event,
+    ImagesChanged,
+    RanksAwaited,
+    RanksUnmet,
+    TrialEnded,
+)
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
@@ -27,6 +36,23 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 0.5  # until a node that cannot be reached is called again
 CLOSE_S = 3.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why a slot is of no more use.
+
+    Attributes:
+        node: The node at fault, or that of the worker.
+        reason: What happened.
+        again: Whether another slot could start on that node.
+        apart: Nodes, by their ids, that cannot reach each other: then no single node is at fault.
+    """
+
+    node: Node
+    reason: str
+    again: bool
+    apart: frozenset[str] = frozenset()
 
 
 class Slot:
@@ -39,8 +65,7 @@ class Slot:
         folder: Where the folders of the trials lie here.
         patience_s: How long a node may be silent; longer than the lease of the other end.
         tell: Gets each event of the slot in its order, called by the thread of the slot.
-        ended: Called once, after the last event, with the node at fault and the reason why the slot is of no more use,
-            unless it was closed, and whether another could start on that node.
+        ended: Called once, after the last event, when the slot is of no more use, unless it was closed.
     """
 
     def __init__(
@@ -51,7 +76,7 @@ class Slot:
         folder: StudyFolder,
         patience_s: float,
         tell: Callable[[Slot, Event], None],
-        ended: Callable[[Slot, Node, str, bool], None],
+        ended: Callable[[Slot, Ended], None],
     ):
         self.place = place
         self.ready = False
@@ -110,19 +135,23 @@ class Slot:
                         return
                     self._pass_on(report.event)
         except Refused as error:
-            self._ended(self, error.node, str(error), False)
+            self._ended(self, Ended(error.node, str(error), again=False))
         except Lost as error:
-            self._ended(self, error.node, str(error), True)
+            self._ended(self, Ended(error.node, str(error), again=True))
+        except Unmet as error:
+            self._ended(self, Ended(lead, str(error), again=True, apart=error.nodes))
         except ArrivedDamaged as error:
-            self._ended(self, lead, f"{lead.host}: {error}", True)
+            self._ended(self, Ended(lead, f"{lead.host}: {error}", again=True))
         except Exception as error:
             logger.exception("a slot on %s ended", self.place.hosts)
-            self._ended(self, lead, f"{lead.host}: {type(error).__name__}: {error}", True)
+            self._ended(self, Ended(lead, f"{lead.host}: {type(error).__name__}: {error}", again=True))
 
-    def _pass_on(self, event: Event | RanksAwaited) -> None:
-        """Tell of an event whom it concerns. Raises Refused where the node is of no more use."""
+    def _pass_on(self, event: Event | RanksAwaited | RanksUnmet) -> None:
+        """Tell of an event whom it concerns. Raises Refused where the node is of no more use, Unmet."""
         if isinstance(event, DiskTrouble | ImagesChanged):  # of that node; others may go on
             raise Refused(self.place.lead, event.message)
+        if isinstance(event, RanksUnmet):
+            raise Unmet(self.place.with_ranks(event.ranks), event.reason)
         if isinstance(event, RanksAwaited):
             for other in self._others:
                 other.send(Meet(event.port))

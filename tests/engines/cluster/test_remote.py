@@ -20,7 +20,16 @@ from sweeper.engines.cluster.folders import ReceivedFolder, files_of
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import AtWork, EpochFinished, Event, RanksAwaited, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import (
+    AtWork,
+    EpochFinished,
+    Event,
+    RanksAwaited,
+    RanksUnmet,
+    TrialEnded,
+    WorkerDied,
+    WorkerReady,
+)
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from tests.pictures import write_split_folders
@@ -87,7 +96,7 @@ def test_a_trial_is_trained_once_however_often_it_is_sent_and_its_files_arrive(d
     driver.send(Submit((spec_of(epochs=2),), {0: {}}))
     received = ReceivedFolder(TrialFolder(tmp_path / "driver" / "trial-0000"), ())
     carrier = SharedCarrier(f"file://{tmp_path}/shared", "driver")
-    seen: list[Event | RanksAwaited] = []
+    seen: list[Event | RanksAwaited | RanksUnmet] = []
     while not seen or not isinstance(seen[-1], TrialEnded):
         report = driver.next()
         seen.append(report.event)
