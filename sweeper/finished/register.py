@@ -73,8 +73,7 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
         digest=_digest(files),
         classes=len(config.classes),
         image_size=config.stored_size,
-        description=f"{config.architecture}, trial {lineage.trial} of the study {lineage.study}: "
-        f"{config.metrics['val/accuracy']:.2%} of the {judging(config)} images labelled correctly.",
+        description=_description(config),
         tags={
             STUDY_TAG: lineage.study,
             **({ID_TAG: lineage.study_id} if lineage.study_id else {}),
@@ -82,6 +81,21 @@ def servable(folder: Path, config: ExportConfig) -> ServableExport:
             DIGEST_TAG: str(lineage.dataset.get("digest", "")),
             ACCURACY_TAG: f"{config.metrics['val/accuracy']:.6f}",
         },
+    )
+
+
+def _description(config: ExportConfig) -> str:
+    """Return what the registry's page says of a version, as Markdown."""
+    lineage, found = config.lineage, config.expected
+    told = (
+        f"{config.architecture}, trial {lineage.trial} of the study {lineage.study}: "
+        f"{config.metrics['val/accuracy']:.2%} of the {judging(config)} images labelled correctly."
+    )
+    if found is None or not found.by_accuracy:
+        return told
+    return (
+        f"{told} These images chose it among {found.trials:,} trials. Expected accuracy on new images of the same "
+        f"kind: **{found.accuracy:.2%}** (95 % interval {found.low:.2%} to {found.high:.2%})."
     )
 
 

@@ -15,6 +15,11 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+/** Return the parts of a name, between which a line may break. */
+function breakable(name) {
+  return name.split(/(?<=[/._ ])/).flatMap((part) => [part, el("wbr")]);
+}
+
 const byId = (id) => document.getElementById(id);
 const tile = (value, name) => el("div", { class: "tile" }, el("b", {}, value), el("span", {}, name));
 
@@ -41,7 +46,7 @@ function duration(seconds) {
   if (seconds == null) return "–";
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds), minutes = Math.round(seconds / 60);
-  return whole < 3600 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return whole < 3600 ? `${Math.floor(whole / 60)}\u00a0min ${whole % 60}\u00a0s` : `${Math.floor(minutes / 60)}\u00a0h ${minutes % 60}\u00a0min`;
 }
 
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
@@ -77,6 +82,8 @@ function startTheme() {
   });
 }
 
+const SMALLEST = 0.6; // of the size of printed tables
+
 const isPrinting = () => document.documentElement.classList.contains("printing");
 
 /** Lay the page out for paper while it is printed: as wide, and light. Charts do not follow by themselves. */
@@ -85,12 +92,22 @@ function fitToPaper() {
   addEventListener("beforeprint", () => {
     theme = document.documentElement.dataset.theme;
     document.documentElement.classList.add("printing");
+    document.querySelectorAll(".scroll > table").forEach(fitTable);
     setTheme("light");
   });
   addEventListener("afterprint", () => {
     document.documentElement.classList.remove("printing");
+    document.querySelectorAll(".scroll > table").forEach((table) => { table.style.zoom = ""; table.classList.remove("crowded"); });
     setTheme(theme);
   });
+}
+
+/** Shrink a table that is wider than the page, as far as it can be read; beyond that its cells break anywhere. */
+function fitTable(table) {
+  const fits = table.parentElement.clientWidth / table.scrollWidth;
+  if (fits >= 1) return;
+  table.style.zoom = Math.max(fits, SMALLEST);
+  table.classList.toggle("crowded", fits < SMALLEST);
 }
 
 /** Draw a node when it first comes near the screen; the function returned draws it again, when it is there. */

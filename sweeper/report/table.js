@@ -7,7 +7,7 @@ const FIRST_ROWS = 60;
 function sortableTable(table, columns, rows, { by = 0, down = false, mark = () => false, more = null } = {}) {
   let all = false;
   const heads = columns.map((column, place) => el("th", { scope: "col", class: column.number && "number", "aria-sort": "none" },
-    el("button", { type: "button", onclick: () => sort(place) }, column.title)));
+    el("button", { type: "button", onclick: () => sort(place) }, column.title), el("span", {}, ...breakable(column.title))));
   const body = el("tbody");
   table.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), body);
   const view = { rows, show };

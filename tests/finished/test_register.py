@@ -36,6 +36,7 @@ from sweeper.export.export_config import read_config, write_config
 from sweeper.export.load import load_export
 from sweeper.finished.register import register_export, servable
 from sweeper.paths import Workspace
+from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from sweeper.study.place import read_identity
 from sweeper.tracking import served_model
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -107,6 +108,17 @@ def test_a_copy_of_a_study_s_folder_does_not_move_the_alias(tmp_path: Path, crea
     assert not register_export(copy.workspace, export, server).new
     with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
         register_export(here.workspace, export, server)
+
+
+def test_a_version_says_what_to_expect_on_new_images(workspace: Workspace, export: Path) -> None:
+    config = read_config(export / "config.json")
+    expected = ExpectedAccuracy(accuracy=0.912, low=0.88, high=0.94, measured=0.93, trials=24, images=1000)
+    assert "new images" not in servable(export, config).description
+    chosen = servable(export, config.model_copy(update={"expected": expected})).description
+    assert "chose it among 24 trials" in chosen
+    assert "**91.20%** (95 % interval 88.00% to 94.00%)" in chosen
+    otherwise = expected.model_copy(update={"chosen_by": "val/f1"})
+    assert "new images" not in servable(export, config.model_copy(update={"expected": otherwise})).description
 
 
 def test_a_winner_is_registered_with_alias_signature_and_example(

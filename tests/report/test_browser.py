@@ -166,6 +166,30 @@ def test_a_page_that_is_printed_unread_has_the_best_trial_and_headings_where_the
     assert page.locator("#trial-body img[loading=lazy]").count() == 0
 
 
+def test_a_printed_table_fits_the_paper_and_breaks_no_number(report: Path, open_page: Open) -> None:
+    page = open_page(report, width=1100)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    measured = page.evaluate("""[...document.querySelectorAll('.scroll > table')]
+        .filter((table) => table.rows.length > 1)
+        .map((table) => {
+            const box = table.getBoundingClientRect(), paper = table.parentElement.getBoundingClientRect();
+            const lines = [...table.querySelectorAll('td.number')].map((cell) => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return range.getClientRects().length;
+            });
+            return [box.width - paper.width, Math.max(0, ...lines)];
+        })""")
+    assert measured
+    for too_wide, lines in measured:
+        assert too_wide <= 1
+        assert lines <= 1
+    assert page.locator("#table th span").first.is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#table th button").first.is_visible()
+    assert not page.locator("#table th span").first.is_visible()
+
+
 def test_small_numbers_are_written_short_and_counts_have_whole_ticks(report: Path, open_page: Open) -> None:
     page = open_page(report)
     assert page.evaluate("[short(0.000001614), short(0.00002), short(0.01234567), short(64)]") == [
