@@ -118,26 +118,32 @@ UntilOption = Annotated[
 
 
 def seconds_until(moment: str, now: datetime) -> float:
-    """Return how many seconds it is from now to a time of day or a date with a time; both are local.
+    """Return how many seconds it is from now to a time of day or a date with a time; both are of this place.
 
     Raises ConfigError where it is neither, or has passed. A time of day that has passed is tomorrow's.
     """
     from sweeper.errors import ConfigError, Problem
 
     try:
-        found = datetime.combine(now.date(), time.fromisoformat(moment), now.tzinfo)
-        found += timedelta(days=1) * (found <= now)
+        found = _of_this_place(datetime.combine(now.date(), time.fromisoformat(moment)))
+        if found <= now:
+            found = _of_this_place(datetime.combine(now.date() + timedelta(days=1), time.fromisoformat(moment)))
     except ValueError:
         try:
             found = datetime.fromisoformat(moment)
         except ValueError:
             rule = f"should be a time such as 18:00, or a date with a time such as 2030-01-31T18:00, got {moment}"
             raise ConfigError([Problem("--until", "", rule)]) from None
-        found = found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+        found = _of_this_place(found)
     if found <= now:
         rule = f"{moment} has passed: it is {now:%Y-%m-%dT%H:%M}; name a moment to come"
         raise ConfigError([Problem("--until", "", rule)])
-    return (found - now).total_seconds()
+    return found.timestamp() - now.timestamp()
+
+
+def _of_this_place(moment: datetime) -> datetime:
+    """Return a moment with the offset that this place has then: clocks may change before it."""
+    return moment if moment.tzinfo else moment.astimezone()
 
 
 def with_deadline(overrides: list[str] | None, duration: str | None, until: str | None) -> list[str]:

@@ -71,7 +71,7 @@ def run_and_tell(
         sweep = chosen.sweep
         refuse_single_images(sweep)
         leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
-        result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed)
+        result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed, ranked=chosen)
         if any(row.value is not None for row in result.rows):
             stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
             show_ranked(result.rows, stored, limit=20, with_best=True)

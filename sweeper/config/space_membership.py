@@ -91,6 +91,13 @@ def _fit_choice(options: Sequence[Any], name: str, given: Any, key: Key) -> Fit:
         _fit(option, inside_option(option, label, index, name), given, key)
         for index, (option, label) in enumerate(zip(options, labels, strict=True))
     ]
+    fitting = [str(label) for label, found in zip(labels, tried, strict=True) if not found.misfits]
+    open_ = isinstance(given, Mapping) and "name" not in given and all(map(_is_named, options))
+    if open_ and not given:
+        return Fit()
+    if open_ and len(fitting) > 1:
+        which = dotted((*key, "name"))
+        return _misfit(key, f"{', '.join(map(str, given))} fits {' and '.join(fitting)}; say which one, by {which}")
     best = min(
         range(len(options)), key=lambda index: (not _named_like(options[index], given), len(tried[index].misfits))
     )
@@ -98,6 +105,10 @@ def _fit_choice(options: Sequence[Any], name: str, given: Any, key: Key) -> Fit:
         shown = given.get("name", given) if isinstance(given, Mapping) else given
         return _misfit(key, f"{shown!r} is not among the options {', '.join(map(str, labels))}")
     return Fit({name: labels[best]}, {name: tuple(labels)}).take_in(tried[best])
+
+
+def _is_named(option: Any) -> bool:
+    return isinstance(option, BaseModel) and hasattr(option, "name")
 
 
 def _named_like(option: Any, given: Any) -> bool:

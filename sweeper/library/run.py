@@ -86,7 +86,7 @@ def run(
     sweep = ranked.sweep
     refuse_single_images(sweep)
     refuse_weights_out_of_reach(sweep)
-    result = runner.run(sweep, watching, deadline=deadline)
+    result = runner.run(sweep, watching, deadline=deadline, ranked=ranked)
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)
     if deadline is not None and clock is None:

@@ -22,12 +22,15 @@ from pydantic import Field, PositiveInt
 
 from sweeper.config.bounds import Probability
 from sweeper.config.frozen import Frozen
+from sweeper.scores.intervals import share_interval
 
 ACCURACY = "val/accuracy"
 DRAWS = 1000
 CONFIDENCE = 0.95
 FEWEST = 20
 """Images; fewer say nothing."""
+FEW_ERRORS = 5
+"""Images with a wrong label, or with the right one, below which the interval is at least that of a share (Wilson)."""
 AT_ONCE = 2**24
 """Numbers of drawn images that are held at the same time."""
 OUT_OF_REACH = 6.0
@@ -85,10 +88,14 @@ def expected_accuracy(trials: Sequence[Right], seed: int = 0) -> ExpectedAccurac
     # Images not drawn are a part of all, whose mean varies less than that of as many new ones.
     deviation = float(left.std()) / math.sqrt((1 - NOT_DRAWN) / NOT_DRAWN)
     half = float(norm.ppf((1 + CONFIDENCE) / 2)) * deviation
+    low, high = max(0.0, value - half), min(1.0, value + half)
+    if images * min(value, 1 - value) < FEW_ERRORS:  # of which draws know too little
+        widest = share_interval(value, images)
+        low, high = min(low, widest[0]), max(high, widest[1])
     return ExpectedAccuracy(
         accuracy=value,
-        low=max(0.0, value - half),
-        high=min(1.0, value + half),
+        low=low,
+        high=high,
         measured=measured,
         trials=len(trials),
         images=images,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sweeper.scores.confusion import Confusion
 from sweeper.scores.metrics import quotient
@@ -22,9 +24,14 @@ SEED = 0
 
 
 def accuracy_interval(confusion: Confusion) -> Interval:
-    """Return the 95 % interval of an accuracy after Wilson (1927), which holds for few images and near 0 and 1 too."""
-    right, images = int(np.diag(confusion).sum()), int(confusion.sum())
-    z, share = NormalDist().inv_cdf((1 + CONFIDENCE) / 2), right / images
+    """Return the 95 % interval of an accuracy."""
+    images = int(confusion.sum())
+    return share_interval(int(np.diag(confusion).sum()) / images, images)
+
+
+def share_interval(share: float, images: int) -> Interval:
+    """Return the 95 % interval of a share after Wilson (1927), which holds for few images and near 0 and 1 too."""
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     centre = share + z**2 / (2 * images)
     half = z * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
     shrunk = 1 + z**2 / images
@@ -32,19 +39,27 @@ def accuracy_interval(confusion: Confusion) -> Interval:
 
 
 def f1_interval(confusion: Confusion) -> Interval:
-    """Return the 95 % interval of the macro F1: percentiles over 1,000 draws of as many images with replacement.
+    """Return the 95 % interval of the macro F1: percentiles over 1,000 draws (the Bayesian bootstrap, Rubin 1981).
 
-    Images of one cell of the matrix are all the same to the score, so it is the cells that are drawn.
+    Images of one cell of the matrix are all the same to the score, so it is the share of each cell that is drawn. One
+    image with a wrong label, any, is added: where none of a few images has one, others may.
     """
     true, predicted = np.nonzero(confusion)
-    counts, images, classes = confusion[true, predicted], int(confusion.sum()), len(confusion)
+    counts, classes = confusion[true, predicted], len(confusion)
     dice, drawn = np.random.default_rng(SEED), np.empty(DRAWS)
     for draw in range(DRAWS):
-        cells = dice.multinomial(images, counts / images)
-        support = np.bincount(true, cells, classes)
-        both = support + np.bincount(predicted, cells, classes)
-        hits = np.bincount(true, cells * (true == predicted), classes)
-        drawn[draw] = quotient(2 * hits, both)[both > 0].mean()
-    tail = 50 * (1 - CONFIDENCE)
+        shares = dice.dirichlet([*counts, 1.0])
+        at = dice.integers(classes)
+        wrongly = (at + dice.integers(1, max(2, classes))) % classes
+        drawn[draw] = _macro_f1([*true, at], [*predicted, wrongly], shares, classes)
+    tail, found = 50 * (1 - CONFIDENCE), _macro_f1(true, predicted, counts, classes)
     low, high = np.percentile(drawn, [tail, 100 - tail]).tolist()
-    return low, high
+    return min(low, found), max(high, found)
+
+
+def _macro_f1(true: npt.ArrayLike, predicted: npt.ArrayLike, shares: npt.NDArray[Any], classes: int) -> float:
+    """Return the mean F1 of the classes that occur, by how many images or which share each pair of labels has."""
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    both = np.bincount(true, shares, classes) + np.bincount(predicted, shares, classes)
+    hits = np.bincount(true, shares * (true == predicted), classes)
+    return float(quotient(2 * hits, both)[both > 0].mean())

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Connection, text
 
+from sweeper.config.pruner import PromoteConfig
 from sweeper.config.space_membership import Fit, fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
@@ -29,6 +30,7 @@ from sweeper.search.distributions import distribution_of
 from sweeper.search.lease import ATTRIBUTE as LEASE
 from sweeper.search.lease import LeaseRecord, require_number
 from sweeper.search.ownership import ATTRIBUTE as IDENTITY
+from sweeper.search.promotion import rungs
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
 from sweeper.search.stored_sweep import changed_keys
@@ -46,6 +48,7 @@ from sweeper.search.stored_trial import (
     SECONDS_USED,
     SWEEP,
     UNTIL,
+    paused_after,
     stored_json,
 )
 from sweeper.search.study_store import StudyStore
@@ -136,16 +139,22 @@ def _moved(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTr
     fitted = fit(sweep.search, json.loads(config))
     if not fitted.misfits:
         found.carried.append(trial.number)
-        return _carried(trial, fitted)
+        return _carried(trial, fitted, sweep)
     found.outside[trial.number] = "; ".join(map(str, fitted.misfits))
     return _kept(trial, found)
 
 
-def _carried(trial: FrozenTrial, fitted: Fit) -> FrozenTrial:
-    finished = trial.state in FINISHED
-    dropped = {OUTSIDE} if finished else {OUTSIDE, PAUSED, UNTIL}  # the new space says anew where trials pause
+def _stays_paused(trial: FrozenTrial, sweep: SweepConfig) -> bool:
+    """Return whether a trial is paused at an epoch at which those of the new search space pause too."""
+    pruner = sweep.pruner
+    return isinstance(pruner, PromoteConfig) and paused_after(trial) in rungs(pruner, sweep.budget.epochs)
+
+
+def _carried(trial: FrozenTrial, fitted: Fit, sweep: SweepConfig) -> FrozenTrial:
+    finished, paused = trial.state in FINISHED, _stays_paused(trial, sweep)
+    dropped = {OUTSIDE} if finished or paused else {OUTSIDE, PAUSED, UNTIL}  # the new space says anew where they pause
     attributes = {key: value for key, value in trial.user_attrs.items() if key not in dropped}
-    state = trial.state if finished else OptunaState.WAITING
+    state = trial.state if finished or paused else OptunaState.WAITING
     if OUTSIDE in trial.user_attrs:  # an earlier extension had left it out, and it has its place again
         return _with_times(trial, _again_inside(trial, fitted, attributes))
     moved = create_trial(

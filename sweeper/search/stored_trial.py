@@ -31,6 +31,7 @@ CARD, MODEL_FILES = "card", "model_files"  # what its runs record; the content o
 CONFIG, OUTCOME, PRUNED_AT, ATTEMPTS = "config", "outcome", "pruned_at", "attempts"
 ENQUEUED, GIVEN = "enqueued", "given"  # the name of a configuration that was put in line, and what it names
 RETRY_OF = "retry_of"  # the number of the failed trial whose configuration it has
+REPEATS = "repeats"  # of a trial that was asked for by name, and has the parameters of another
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import Any, Self
 
 import optuna
@@ -50,7 +49,7 @@ from sweeper.search.stored_trial import (
     values_of,
 )
 from sweeper.search.trial_rows import TrialRows
-from sweeper.search.untried import trials_of
+from sweeper.search.untried import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +69,7 @@ class StudyStore:
         self._live: dict[int, optuna.Trial] = {}
         self._rows = TrialRows(sweep.objective.direction)
         self._queue = Queue(study, sweep)
+        self._plan = Plan(study, sweep)
         self._regret = RegretBound(study)
         self._use(sweep, study.user_attrs.get(EPOCHS))
 
@@ -189,11 +189,7 @@ class StudyStore:
     def budget(self) -> int:
         """Trials this study will have: the budget's, or all of a smaller search space, and one for each retried."""
         with storage_errors(self._url):
-            return self._planned + self._queue.retries()
-
-    @cached_property
-    def _planned(self) -> int:
-        return trials_of(self._sweep)
+            return self._plan.trials() + self._queue.retries()
 
     @property
     def seconds_used(self) -> float:
@@ -248,7 +244,9 @@ class StudyStore:
         trial, config = self._asking.ask(number)
         self._live[number] = trial
         self._pausing.begin(trial)
-        return spec_of(self._sweep, number, trial.user_attrs, config)
+        attributes = trial.user_attrs
+        self._plan.take_in(number, attributes)
+        return spec_of(self._sweep, number, attributes, config)
 
     def paused_to_finish(self) -> int | None:
         """Return which paused trial goes on though no more are to start: one, where no trial is complete."""
@@ -258,7 +256,8 @@ class StudyStore:
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused trial go on."""
         trial = self._live[number] = self._pausing.take_up(number)
-        return spec_of(self._sweep, number, trial.user_attrs, self._pausing.go_on(trial))
+        config = self._pausing.go_on(trial)  # which changes what is stored of it
+        return spec_of(self._sweep, number, trial.user_attrs, config)
 
     @guarded
     def pause(self, number: int, outcome: TrialOutcome) -> None:
@@ -338,12 +337,13 @@ class StudyStore:
     def set_trials(self, trials: int) -> None:
         """Have this number of trials in all. Raises StudyError where there are more already."""
         known = self._study._storage.get_n_trials(self._study._study_id)
+        known -= self._queue.retries()
         if trials < known:
             raise StudyError(f"the study {self._sweep.study} has {known} trials already; set {known} or more")
         self._sweep = with_trials(self._sweep, trials)
         stored = with_trials(stored_sweep(self._study.user_attrs[SWEEP], self._sweep.study), trials)
         self._study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
-        self.__dict__.pop("_planned", None)
+        self._plan = Plan(self._study, self._sweep)
 
     @guarded
     def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:

@@ -20,7 +20,7 @@ from sweeper.errors import ConfigError
 from sweeper.search.grid import combinations, grid
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.samplers import trial_seed
-from sweeper.search.stored_trial import CONFIG
+from sweeper.search.stored_trial import CONFIG, OUTSIDE, REPEATS, RETRY_OF
 
 Key = frozenset[tuple[str, Any]]
 
@@ -36,11 +36,11 @@ class Untried:
     def in_place_of(self, trial: optuna.Trial) -> optuna.Trial | None:
         """Return a new trial with other parameters, where those that were drawn for it have been tried; None otherwise.
 
-        What was asked for by name, or has been begun before, stays as it is.
+        What was asked for by name, or has been begun before, stays as it is; what was left open there may be another.
         """
-        if may_repeat(self._sweep) or CONFIG in trial.user_attrs or trial._fixed_params:
+        if may_repeat(self._sweep) or CONFIG in trial.user_attrs or RETRY_OF in trial.user_attrs:
             return None
-        params = self._nearest(trial)
+        params = self._nearest(trial, dict(trial._fixed_params or {}))
         if params is None:
             return None
         storage: Any = self._study._storage
@@ -48,10 +48,11 @@ class Untried:
         storage.set_trial_system_attr(trial._trial_id, FIXED_PARAMS, params)
         return optuna.Trial(self._study, trial._trial_id)
 
-    def _nearest(self, trial: optuna.Trial) -> dict[str, Any] | None:
+    def _nearest(self, trial: optuna.Trial, given: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the parameters that no trial has, with most in common with those of a trial that repeats another.
 
-        None where it repeats none, none is left, or the space is infinite.
+        None where it repeats none, none is left with what was `given`, or the space is infinite. That it does repeat
+        another though some are left is noted: they are tried by further trials.
         """
         for other in self._study.get_trials(deepcopy=False):
             if other.number not in self._tried and other.number != trial.number and other.params:
@@ -59,7 +60,11 @@ class Untried:
         tried, wanted = set(self._tried.values()), key_of(trial.params)
         if wanted not in tried:
             return None
-        left = [(len(wanted & key), params) for key, params in self._all.items() if key not in tried]
+        untried = [(key, params) for key, params in self._all.items() if key not in tried]
+        fixed = key_of(given)
+        left = [(len(wanted & key), params) for key, params in untried if fixed <= key]
+        if untried and not left:
+            trial.set_user_attr(REPEATS, True)
         most = max((shared for shared, _ in left), default=0)
         nearest = [params for shared, params in left if shared == most]
         return nearest[trial_seed(self._sweep.seed, trial.number) % len(nearest)] if nearest else None
@@ -89,6 +94,35 @@ def trials_of(sweep: SweepConfig) -> int:
     if may_repeat(sweep) and not isinstance(sweep.sampler, GridConfig):
         return sweep.budget.trials
     return min(sweep.budget.trials, count_up_to(sweep.search, sweep.budget.trials))
+
+
+class Plan:
+    """How many trials a study will have, less those that are retried.
+
+    Trials that take no combination of a finite search space do not keep it from being tried whole: those that were
+    made before an extension and lie outside it, and those that repeat another because they were asked for by name.
+    """
+
+    def __init__(self, study: optuna.Study, sweep: SweepConfig):
+        self._study = study
+        self._most = sweep.budget.trials
+        self._combinations = trials_of(sweep)
+
+    def trials(self) -> int:
+        """Return their number."""
+        if self._combinations == self._most:
+            return self._most
+        return min(self._most, self._combinations + len(self._beside))
+
+    def take_in(self, number: int, attributes: Mapping[str, Any]) -> None:
+        """Take in what is stored of a trial that begins."""
+        if self._combinations < self._most and REPEATS in attributes:
+            self._beside.add(number)
+
+    @cached_property
+    def _beside(self) -> set[int]:
+        known = ((trial.number, trial.user_attrs) for trial in self._study.get_trials(deepcopy=False))
+        return {number for number, each in known if RETRY_OF not in each and (OUTSIDE in each or REPEATS in each)}
 
 
 def count_up_to(space: BaseModel, most: int) -> int:

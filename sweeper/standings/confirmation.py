@@ -45,7 +45,7 @@ class Leader(Frozen):
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% confidence interval of the mean, by Student's t with n - 1 degrees of freedom."""
-        if self.mean is None or self.deviation is None:
+        if self.mean is None or not self.deviation:  # values without any say nothing of how far others may lie
             return None
         from scipy import stats
 
@@ -80,6 +80,8 @@ class Confirmation(Frozen):
         second = self.leaders[1]
         gap = f"the gap of {abs(self.winner.mean - self.leaders[1].mean):.4f} between trial {self.winner.trial} and "
         gap += f"trial {second.trial} "
+        if second.p is None and min(len(self.winner.values), len(second.values)) >= FEWEST:
+            return gap + "cannot be judged: all seeds of each gave the same value; ask for more --seeds"
         if second.p is None:
             return gap + "cannot be judged: too few repetitions ended well"
         if second.p >= 1 - CONFIDENCE:
@@ -131,12 +133,13 @@ def welch(first: Sequence[float], other: Sequence[float]) -> float | None:
 
     Not paired by seed: the leaders differ in batch size, network or rate, so that one seed is another order
     of images and other weights for each of them, and pairing would halve the degrees of freedom for nothing.
-    None where a sample has fewer than two values.
+    None where a sample has fewer than two values, or neither of two different ones varies: an accuracy has steps, and
+    two seeds may be on the same one by chance.
     """
     if min(len(first), len(other)) < FEWEST:
         return None
     if stdev(first) == stdev(other) == 0.0:
-        return 1.0 if fmean(first) == fmean(other) else 0.0
+        return 1.0 if fmean(first) == fmean(other) else None
     from scipy import stats
 
     samples = [part for values in (first, other) for part in (fmean(values), stdev(values), len(values))]

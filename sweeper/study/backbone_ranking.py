@@ -39,12 +39,16 @@ class Ranked:
             begun before.
         result: How the study that ranks them ended.
         ranking: Its search space.
+        seconds: What that study has used of the time in all.
+        earlier_s: What earlier runs of the command have.
     """
 
     sweep: SweepConfig
     order: tuple[tuple[str, float], ...] = ()
     result: SweepResult | None = None
     ranking: SweepConfig | None = None
+    seconds: float = 0.0
+    earlier_s: float = 0.0
 
 
 def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
@@ -55,9 +59,9 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., Swee
     """
     if sweep.backbone_ranking is None:
         return Ranked(sweep)
+    first, earlier_s = ranking_sweep(sweep, sweep.backbone_ranking), _seconds_used(storage_url, sweep)
     if (begun := begun_with(storage_url, sweep)) is not None:
-        return Ranked(begun)
-    first = ranking_sweep(sweep, sweep.backbone_ranking)
+        return Ranked(begun, seconds=earlier_s, earlier_s=earlier_s)
     try:
         result = run(first, retry_failed=_has_failed(storage_url, first.study))
     except StudyChanged as error:
@@ -66,7 +70,16 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., Swee
     if result.interrupted:
         return Ranked(sweep, result=result, ranking=first)
     order = tuple(in_rank_order(result.rows, sweep.objective.direction))
-    return Ranked(narrowed(sweep, [name for name, _ in order], sweep.backbone_ranking.keep), order, result, first)
+    best = narrowed(sweep, [name for name, _ in order], sweep.backbone_ranking.keep)
+    return Ranked(best, order, result, first, _seconds_used(storage_url, sweep), earlier_s)
+
+
+def _seconds_used(storage_url: str, sweep: SweepConfig) -> float:
+    """Return how long the study that ranks the backbones of another one has run."""
+    try:
+        return StudyStore.load(storage_url, ranking_study(sweep.study)).seconds_used
+    except StudyNotFound:
+        return 0.0
 
 
 def _has_failed(storage_url: str, study: str) -> bool:
@@ -120,7 +133,10 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
 
 
 def _time(sweep: SweepConfig) -> float | None:
-    """Return the seconds after which no further backbone is judged: a part of those that there are in all."""
+    """Return the seconds after which no further backbone is judged: a part of those that there are in all.
+
+    What the ranking has used is no longer there for the search (`study/run.py`).
+    """
     whole = sweep.budget.time or sweep.budget.timeout
     return None if whole is None else whole / TIME_PART
 

@@ -8,8 +8,9 @@ machine has trained so far, and is worked out anew whenever it is asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+import time
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
@@ -77,7 +78,7 @@ class Deadline:
     def told(self) -> str:
         """Say by when the model is to be there, and what comes before."""
         now = datetime.now()
-        when = now + timedelta(seconds=self.left_s)
+        when = datetime.fromtimestamp(time.time() + self.left_s)  # by the clock on the wall, over a change of it too
         moment = f"{when:%H:%M:%S}" if when.date() == now.date() else f"{when:%Y-%m-%d %H:%M}"
         return f"{moment}; the search, then the best trials again with fresh seeds, then the export"
 
@@ -184,11 +185,14 @@ class SearchLimit(TimeLimit):
         fitting = self._deadline.search_left_s(self._epochs) / LEAST_TRIALS / epoch_s
         return max(1, min(self._epochs, math.floor(fitting)))
 
+    def waited(self, trials: Collection[int]) -> None:
+        self._pace.waited(trials)
+
     def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:
-        if metrics.epoch == spec.until:
+        if metrics.epoch == spec.epochs:
             return None
         next_s = RESERVE * self._pace.last_epoch_s(spec.number)
-        if next_s > self._deadline.search_left_s(self._epochs):
+        if metrics.epoch != spec.until and next_s > self._deadline.search_left_s(self._epochs):
             why = f"ended after epoch {metrics.epoch} of {spec.epochs}: the time for the search is used up"
             return Cut(why=why, complete=True)
         if spec.epochs > self._epochs:

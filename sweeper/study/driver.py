@@ -40,7 +40,7 @@ from sweeper.study.silence import Silence
 from sweeper.study.steering import Reach, Steering
 from sweeper.study.stopping import StopRequest
 from sweeper.study.summary import SummaryClock, write_summary
-from sweeper.study.time_limit import Clock, TimeLimit, Timeout
+from sweeper.study.time_limit import Clock, TimeLimit, Timeout, TimeUsed
 from sweeper.tracking.outbox import DeliveryPhase, Outbox
 from sweeper.tracking.tensorboard import EventFiles
 
@@ -53,6 +53,7 @@ DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last
 LEAVING_S = 5.0  # for all of them after SIGTERM, after which a scheduler waits for seconds only
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
 POLL_S = 0.5
+COUNT_S = 10.0  # between two notes of how long the study has run; a kill loses no more
 
 EngineFactory = Callable[[], Engine]
 Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
@@ -102,7 +103,6 @@ class Driver:
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
         self._steering = Steering(folder, store)
-        self._held: dict[int, bool] = {}  # answers that wait while the study is paused
         self._folds_ahead = FoldsAhead(store.sweep.dataset.folds, folder)
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
@@ -134,7 +134,8 @@ class Driver:
                 self._outbox.notify(folder.number, DeliveryPhase.ENDED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
-        started, time_is_up = self._clock(), False
+        time_is_up = False
+        used = TimeUsed(self._store.add_seconds_used, self._clock)
         engine = engine_factory()
         self._stop_request.hear()
         self._steering.begin()
@@ -154,6 +155,7 @@ class Driver:
                     if engine.idle:
                         self._begin(engine, [self._store.go_on(number)])
                 self._summarize()  # when the workers are busy again
+                used.count(COUNT_S)
                 for reports, events in groupby(engine.events(POLL_S), lambda event: isinstance(event, EpochFinished)):
                     if reports:
                         self._take_reports(engine, [event for event in events if isinstance(event, EpochFinished)])
@@ -164,7 +166,11 @@ class Driver:
                 self._observer.tracking_trouble(self._outbox.trouble)
             if time_is_up and not self._stop_request:
                 self._end_paused()
-            self._store.add_seconds_used(self._clock() - started)
+            used.count()
+        except Exception:
+            with suppress(StudyError):  # of which there is one already
+                used.count()
+            raise
         finally:
             engine.close()
             if self._events is not None:
@@ -174,11 +180,11 @@ class Driver:
         """Do what commands have asked for, and give the answers that waited if the study goes on."""
         reach = Reach(self._live.__contains__, self._stop, engine.resize)
         self._steering.heed(reach, lambda what: self._observer.steered(what, self._store.budget))
-        if self._held and not self._steering.paused:
+        if answers := self._steering.answers():
             self._silence.begin_again()
-            for number, prune in self._held.items():
+            self._limit.waited(answers)
+            for number, prune in answers.items():
                 engine.answer(number, prune=prune)
-            self._held.clear()
 
     def _look_after_silent_trials(self, engine: Engine) -> None:
         """Tell of trials from which nothing has come for long, and give up those for which it has been too long."""
@@ -231,7 +237,7 @@ class Driver:
             cuts = [self._cut(number, metrics, prune) for (number, metrics), prune in zip(told, prunes, strict=True)]
         for (number, metrics), prune in zip(told, cuts, strict=True):
             if self._steering.paused:
-                self._held[number] = prune
+                self._steering.hold(number, metrics.epoch, prune=prune)
             else:
                 engine.answer(number, prune=prune)
             self._silence.epoch_finished(number)
@@ -293,7 +299,7 @@ class Driver:
     def _off_worker(self, number: int, *, complete: bool = False) -> None:
         """Note that a trial is no longer on a worker, and whether it is complete."""
         self._live.pop(number, None)
-        self._held.pop(number, None)
+        self._steering.trial_ended(number)
         self._limit.trial_ended(number, complete=complete)
         self._silence.trial_ended(number)
 

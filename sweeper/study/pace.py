@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
@@ -54,6 +54,14 @@ class Pace:
         trial.epochs_s.append(seconds if trial.heard is None else max(seconds, now - trial.heard - features_s))
         trial.features_s += features_s
         trial.heard = now
+
+    def waited(self, trials: Collection[int]) -> None:
+        """Take no account of the time that these trials have waited since their last epoch."""
+        now = self._clock()
+        for trial in (self._running[number] for number in trials if number in self._running):
+            if trial.heard is not None:
+                trial.started += now - trial.heard
+                trial.heard = now
 
     def trial_ended(self, number: int) -> None:
         """Take in that a trial is no longer on its worker."""

@@ -16,6 +16,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
 from sweeper.search.stored_trial import CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
+from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_images_of_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
@@ -35,7 +36,7 @@ from sweeper.study.recorded import recorded_by
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
-from sweeper.study.time_limit import Clock
+from sweeper.study.time_limit import Clock, TimeLimit, Timeout
 from sweeper.study.unseen_images import require_unseen_by_exports
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.delivery import StudyCard
@@ -56,6 +57,7 @@ def run_sweep(
     workers: str | None = None,
     clock: Clock | None = None,
     deadline: Deadline | None = None,
+    ranked: Ranked | None = None,
 ) -> SweepResult:
     """Run a study up to its budget, continuing where an earlier run ended.
 
@@ -63,6 +65,7 @@ def run_sweep(
     that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
     `retry_failed` trains the configurations of failed trials once more. `workers`: how many the engine has, a number,
     `auto`, or None for one on each device. `clock` as of `Driver`. A `deadline` leaves the search its part of the time.
+    How its backbones were `ranked` has used a part of the time too.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver runs it,
     ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records, StudyChanged
@@ -86,7 +89,7 @@ def run_sweep(
             tags = _tags(store, folder, material)
             card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            limit, opening = _limited(deadline, store, material.opening)
+            limit, opening = _limited(deadline, ranked, store, material.opening, clock or time.monotonic)
             observer.opening(opening)
             driver = Driver(
                 store,
@@ -147,14 +150,17 @@ def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[st
     return {**(source.tags() if source else {}), **tags_of(pin_model_files(store)), **material.tags}
 
 
-def _limited(deadline: Deadline | None, store: StudyStore, opening: Opening) -> tuple[SearchLimit | None, Opening]:
-    """Return the part of the time that is for the search, and the opening with the deadline; without one nothing new.
+def _limited(
+    deadline: Deadline | None, ranked: Ranked | None, store: StudyStore, opening: Opening, clock: Clock
+) -> tuple[TimeLimit, Opening]:
+    """Return what the time allows to the search, and the opening with the deadline, if there is one.
 
     A grid keeps its epochs, and so does a study that has trials.
     """
     if deadline is None:
-        return None, opening
-    deadline.count_earlier(store.seconds_used)
+        used_s = store.seconds_used + (ranked.seconds if ranked else 0.0)
+        return Timeout(store.sweep.budget.timeout, used_s, clock), opening
+    deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0))
     rows, planned = store.rows(), store.noted(EPOCHS) is not None
     settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
     complete = any(row.state is TrialState.COMPLETE for row in rows)

@@ -43,6 +43,7 @@ class Steering:
         self._inbox = Inbox.of(folder)
         self._store = store
         self._skipped: set[int] = set()
+        self._held: dict[int, tuple[int, bool]] = {}  # of each trial that waits: its epoch, and whether it is pruned
         self.paused = False
 
     def begin(self) -> None:
@@ -80,7 +81,9 @@ class Steering:
                 return f"enqueue: {name} is in line"
             case SetTrials(trials=trials):
                 self._store.set_trials(trials)
-                return f"set: {quantity(trials, 'trial')} in all"
+                planned = self._store.budget
+                why = "; the search space holds no more combinations" if planned < trials else ""
+                return f"set: {quantity(planned, 'trial')} in all{why}"
             case SetWorkers(workers=workers):
                 reach.resize(workers)
                 return f"set: {request.meaning}"
@@ -105,6 +108,28 @@ class Steering:
                 f"no trial is left of the {sweep.budget.trials} of {sweep.study}, or {name} was in line before; "
                 f"first: sweeper set {sweep.study} trials=N, or choose another --name"
             )
+
+    def hold(self, number: int, epoch: int, *, prune: bool) -> None:
+        """Keep the answer to an epoch until the study goes on."""
+        self._held[number] = epoch, prune
+
+    def answers(self) -> dict[int, bool]:
+        """Return what waiting trials are answered now, whether each is pruned; nothing while the study is paused."""
+        if self.paused:
+            return {}
+        held, self._held = self._held, {}
+        return {number: prune or self._is_cut(number, epoch) for number, (epoch, prune) in held.items()}
+
+    def _is_cut(self, number: int, epoch: int) -> bool:
+        """Return whether a trial was to be skipped while its answer waited, and note that it ends."""
+        cut = self.cut(number)
+        if cut is not None:
+            self._store.cut(number, epoch, cut)
+        return cut is not None
+
+    def trial_ended(self, number: int) -> None:
+        """Take in that a trial is no longer on its worker."""
+        self._held.pop(number, None)
 
     def cut(self, number: int) -> Cut | None:
         """Return why a trial ends with the epoch that it has finished, if it was asked to."""

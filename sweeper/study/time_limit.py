@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Protocol
 
@@ -37,6 +37,10 @@ class TimeLimit(Protocol):
         """Take in an epoch; return how many each trial has from now on, where that changes."""
         return None
 
+    def waited(self, trials: Collection[int]) -> None:  # noqa: ARG002
+        """Take in that these trials go on after they have waited since their last epoch, for no fault of theirs."""
+        return
+
     def cut(self, spec: TrialSpec, metrics: EpochMetrics) -> Cut | None:  # noqa: ARG002
         """Return why a trial that could go on ends with this epoch, or None where it goes on."""
         return None
@@ -57,3 +61,18 @@ class Timeout(TimeLimit):
     def used_up(self) -> str | None:
         over = self._end is not None and self._clock() >= self._end
         return f"the time of {self._seconds:g} s is used up" if over else None
+
+
+class TimeUsed:
+    """Counts how long a driver has run, by `clock`; `add` stores seconds beside those that are known."""
+
+    def __init__(self, add: Callable[[float], None], clock: Clock):
+        self._add, self._clock = add, clock
+        self._counted = clock()
+
+    def count(self, at_least: float = 0.0) -> None:
+        """Store what has passed since the last time, if that is this much."""
+        now = self._clock()
+        if now - self._counted >= at_least:
+            self._add(now - self._counted)
+            self._counted = now

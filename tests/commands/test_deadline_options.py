@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import datetime
 
 import pytest
 
@@ -10,7 +11,7 @@ from sweeper.commands.options import seconds_until, with_deadline
 from sweeper.config.sweep import AS_MANY_AS_FIT, BudgetConfig
 from sweeper.errors import ConfigError
 
-NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NOON = datetime(2026, 3, 1, 12, 0).astimezone()
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,23 @@ def test_a_moment_is_the_next_of_its_name(moment: str, hours: float) -> None:
 def test_what_is_no_moment_is_refused_with_an_example(moment: str) -> None:
     with pytest.raises(ConfigError, match=r"--until: should be a time such as 18:00, .* got "):
         seconds_until(moment, NOON)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system has one place for all processes")
+@pytest.mark.parametrize(("evening", "hours"), [("2026-03-28T22:00", 9), ("2026-10-24T22:00", 11)])
+@pytest.mark.parametrize("dated", [False, True])
+def test_a_moment_after_the_clocks_change_is_that_of_the_clock_on_the_wall(
+    monkeypatch: pytest.MonkeyPatch, evening: str, hours: float, dated: bool
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        now = datetime.fromisoformat(evening).astimezone()
+        next_day = f"{now.date().replace(day=now.day + 1)}T" if dated else ""
+        assert seconds_until(f"{next_day}08:00", now) == hours * 3600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_date_that_has_passed_is_refused() -> None:

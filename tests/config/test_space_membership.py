@@ -49,6 +49,8 @@ def test_what_is_not_given_stays_open() -> None:
     found = fit(SPACE, {"optimizer": "sgd", "batch_size": 16})
     assert found.params == {"optimizer": "sgd", "batch_size": 16}
     assert found.misfits == []
+    assert fit(SPACE, {"optimizer": {}}).params == {}
+    assert fit(SPACE, {"optimizer": {"lr": 0.2}}).params == {"optimizer": "sgd", "optimizer.sgd.lr": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,7 @@ def test_what_is_not_given_stays_open() -> None:
         ({"optimizer": {"name": "adam"}}, "optimizer: 'adam' is not among the options"),
         ({"optimizer": {"name": "sgd", "rate": 9}}, "optimizer.rate: unknown key; there are name, lr"),
         ({"scheduler": "constant"}, "scheduler.name: 'constant' is not 'cosine', which the search space has fixed"),
+        ({"optimizer": {"lr": 0.01}}, "optimizer: lr fits adamw and sgd; say which one, by optimizer.name"),
         ({"head": 3}, "head: 3 is not among the options"),
         ({"bogus": 3}, "bogus: unknown key"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from sweeper.scores import expected_accuracy as module_under_test
 from sweeper.scores.expected_accuracy import FEWEST, expected_accuracy
@@ -66,7 +67,8 @@ def test_too_few_images_and_no_trials_say_nothing() -> None:
 def test_a_trial_that_has_everything_right_is_no_error() -> None:
     found = expected_accuracy([np.ones((3, 50), bool)])
     assert found is not None
-    assert (found.accuracy, found.low, found.high) == (1.0, 1.0, 1.0)
+    assert (found.accuracy, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(binomtest(50, 50).proportion_ci(0.95, method="wilson").low)
 
 
 def test_another_objective_than_the_accuracy_is_named_beside_the_estimate() -> None:

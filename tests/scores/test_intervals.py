@@ -28,4 +28,11 @@ def test_the_interval_of_macro_f1_is_always_the_same_and_around_the_score() -> N
     low, high = f1_interval(confusion)
     assert (low, high) == f1_interval(confusion)
     assert low < scores(confusion).f1 < high
-    assert f1_interval(np.diag([3, 2])) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("images", [20, 60, 200])
+def test_where_no_image_has_a_wrong_label_others_still_may(images: int) -> None:
+    confusion = np.diag([images // 2, images // 2])
+    low, high = f1_interval(confusion)
+    assert high == 1.0
+    assert low == pytest.approx(accuracy_interval(confusion)[0], abs=0.03)

@@ -126,6 +126,49 @@ def test_an_interrupted_trial_goes_on_where_it_fits_and_has_ended_where_not(
         assert again.rows()[0].epochs == 1
 
 
+def finite(*rates: float) -> dict[str, Any]:
+    return {"backbone": "a", "optimizer": {"name": "adamw", "lr": {"choice": list(rates)}}}
+
+
+@pytest.mark.parametrize(("rates", "further"), [((3e-3, 4e-3), 2), ((1e-3, 3e-3), 1), ((1e-3, 2e-3, 3e-3, 4e-3), 2)])
+def test_another_finite_space_is_tried_whole_beside_what_lies_outside_it(
+    tmp_path: Path, rates: tuple[float, ...], further: int
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    run_to_end(StudyStore.create_or_load(url, space(finite(1e-3, 2e-3), trials=20)))
+    extended(url, space(finite(*rates), trials=20))
+    store = StudyStore.create_or_load(url, space(finite(*rates), trials=20))
+    assert store.remaining() == further
+    run_to_end(store)
+    inside = [row.config.optimizer.lr for row in store.rows() if row.config and row.outside is None]
+    assert sorted(inside) == sorted(rates)
+
+
+@pytest.mark.parametrize(("rungs", "goes_to"), [([1], None), ([2], 2)])
+def test_paused_trials_stay_where_those_of_the_new_space_pause_too(
+    tmp_path: Path, rungs: list[int], goes_to: int | None
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    store = StudyStore.create_or_load(url, space(NARROW, pruner={"name": "promote", "rungs": [1], "keep": 0.3}))
+    for value in (0.9, 0.5):
+        spec = next_trial(store)
+        assert spec is not None
+        assert spec.until == 1
+        store.report(spec.number, 1, value)
+        outcome = TrialOutcome(state=TrialState.PAUSED, epochs=1, best_epoch=1, best_value=value)
+        store.pause(spec.number, outcome)
+    sweep = space(WIDE, pruner={"name": "promote", "rungs": rungs, "keep": 0.3})
+    assert extended(url, sweep).carried == [0, 1]
+    store = StudyStore.create_or_load(url, sweep)
+    spec = next_trial(store)
+    assert spec is not None
+    if goes_to is None:
+        assert [row.state for row in store.rows()[:2]] == [TrialState.PAUSED] * 2
+        assert (spec.number, spec.until) == (2, 1)
+    else:
+        assert (spec.number, spec.until) == (0, goes_to)
+
+
 def test_a_kill_before_the_names_change_leaves_the_old_study_and_the_next_try_succeeds(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ def test_what_is_in_memory_is_what_the_database_holds(tmp_path: Path, pruner: st
     store = StudyStore.create_or_load(url, sweep_of("tpe", pruner))
     run_to_end(store)
     for _ in range(2):
-        store.__dict__["_planned"] = 9
+        store.set_trials(9)
         assert next_trial(store)
     store.requeue(8)
     assert isinstance(store._study._storage, Mirror)

@@ -309,6 +309,33 @@ def test_where_trials_pause_the_first_that_was_put_in_line_is_trained_whole(url:
     assert until == [20 if enqueued else 2, 2, 2]
 
 
+def test_a_trial_that_goes_on_is_told_to_train_until_the_next_rung(url: str) -> None:
+    pruner = {"name": "promote", "rungs": [1, 3]}
+    store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner=pruner, budget={"trials": 2, "epochs": 9}))
+    spec = next_trial(store)
+    for rung, following in ((1, 3), (3, 9)):
+        assert spec is not None
+        assert spec.until == rung
+        store.report(spec.number, rung, 0.5)
+        store.pause(spec.number, TrialOutcome(state=TrialState.PAUSED, epochs=rung, best_epoch=rung, best_value=0.5))
+        spec = store.go_on(spec.number)
+        assert spec.until == following
+
+
+def test_parameters_are_ranked_by_the_first_of_several_objectives(url: str) -> None:
+    objectives = ["val/accuracy", "parameters"]
+    sweep = sweep_of(sampler="random", pruner="none", objectives=objectives, budget={"trials": 12})
+    store = StudyStore.create_or_load(url, sweep)
+    while (spec := next_trial(store)) is not None:
+        value = spec.config.drop_rate
+        metrics, costs = {"val/accuracy": value}, {"parameters": 100.0 - spec.number}
+        done = {"epochs": 1, "best_epoch": 1, "best_value": value, "best_metrics": metrics, "costs": costs}
+        store.finish(spec.number, TrialOutcome(state=TrialState.COMPLETE, **done))
+    found = store.importances()
+    assert next(iter(found)) == "drop_rate"
+    assert sum(found.values()) == pytest.approx(1)
+
+
 def test_the_time_of_a_paused_trial_is_that_of_its_training(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner="promote", budget={"trials": 2}))
     first = next_trial(store)

@@ -82,6 +82,27 @@ def test_what_was_asked_for_by_name_is_tried_though_it_comes_again(tmp_path: Pat
     assert len(set(found[1:])) == 5
 
 
+def test_what_a_name_leaves_open_is_something_that_has_not_been_tried(tmp_path: Path) -> None:
+    store = StudyStore.create_or_load(url_of(tmp_path), sweep_of())
+    store.enqueue({f"n{number}": {"backbone": "b", "drop_rate": 0.2} for number in range(3)})
+    found = searched(store)
+    assert len(found) == len(set(found)) == 24
+    assert {row.params["batch_size"] for row in store.rows()[:3]} == {16, 32, 64}
+
+
+def test_what_comes_again_by_name_takes_the_place_of_nothing_that_is_untried(tmp_path: Path) -> None:
+    sweep, same = sweep_of(), {"backbone": "a", "batch_size": 32, "drop_rate": 0.1}
+    store = StudyStore.create_or_load(url_of(tmp_path), sweep)
+    store.enqueue({"mine": same, "again": same, "once more": same})
+    found = searched(store, at_most=20)
+    store.close()
+    again = StudyStore.create_or_load(url_of(tmp_path), sweep)
+    assert again.budget == 26
+    found += searched(again)
+    assert (len(found), len(set(found))) == (26, 24)
+    assert again.remaining() == 0
+
+
 def test_a_driver_that_dies_gets_the_same_trials(tmp_path: Path) -> None:
     sweep = sweep_of(sampler={"name": "tpe", "startup_trials": 3})
     whole = searched(StudyStore.create_or_load(url_of(tmp_path), sweep))

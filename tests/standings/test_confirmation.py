@@ -39,9 +39,12 @@ def test_welch_agrees_with_scipy_on_the_samples_themselves(first: list[float], o
         assert found == pytest.approx(stats.ttest_ind(first, other, equal_var=False).pvalue, abs=1e-9)
 
 
-def test_samples_without_any_spread_are_distinguished_by_their_values() -> None:
+def test_nothing_is_said_of_different_samples_without_any_spread() -> None:
     assert welch([0.5, 0.5], [0.5, 0.5]) == 1.0
-    assert welch([0.5, 0.5], [0.4, 0.4]) == 0.0
+    assert welch([0.5, 0.5], [0.4, 0.4]) is None
+    found = judged({0: [358 / 359] * 2, 1: [357 / 359] * 2})
+    assert "cannot be judged: all seeds of each gave the same value; ask for more --seeds" in found.verdict()
+    assert found.winner.interval is None
     assert welch([0.5], [0.4, 0.4]) is None
 
 

@@ -112,6 +112,25 @@ def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> No
     ]
 
 
+def test_the_time_of_the_ranking_is_told_to_the_search(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+
+    def run(first: SweepConfig, **_: object) -> SweepResult:
+        store = StudyStore.create_or_load(url, first)
+        store.add_seconds_used(100.0)
+        store.close()
+        rows = [judged(0, "resnet18", 0.5)]
+        return SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
+
+    first = rank_backbones(sweep_of(), url, run)
+    assert (first.seconds, first.earlier_s) == (100.0, 0.0)
+    again = rank_backbones(sweep_of(), url, run)
+    assert (again.seconds, again.earlier_s) == (200.0, 100.0)
+    StudyStore.create_or_load(url, again.sweep).close()
+    later = rank_backbones(sweep_of(), url, run)
+    assert (later.seconds, later.earlier_s) == (200.0, 200.0)
+
+
 def test_a_ranking_made_otherwise_says_how_to_make_it_again(tmp_path: Path) -> None:
     def changed(first: SweepConfig, **_: object) -> SweepResult:
         raise StudyChanged(f"the study {first.study} was started with other settings of: epochs. Something else")

@@ -249,6 +249,31 @@ def test_a_study_goes_on_with_the_epochs_that_were_planned(workspace: Workspace)
     assert epochs == {StudyStore.load(f"sqlite:///{workspace.optuna_database}", "s").sweep.budget.epochs}
 
 
+def test_time_in_which_the_study_is_paused_makes_no_epoch_long() -> None:
+    search = Search(7200, 10, settled=True)
+    search.limit.group_started([spec_of(0, 10)])
+    for epoch in (1, 2, 3):
+        search.clock.advance_to(search.clock() + 20)
+        search.limit.epoch_finished(0, metrics_of(epoch, 20))
+        if epoch == 2:
+            search.clock.advance_to(search.clock() + 1200)
+            search.limit.waited([0])
+    assert search.deadline.pace.last_epoch_s(0) == 20
+    search.limit.trial_ended(0, complete=True)
+    assert search.deadline.pace.trial_s(10) == pytest.approx(200)
+
+
+def test_a_trial_that_would_pause_is_trained_again_where_it_has_too_many_epochs() -> None:
+    search = Search(1000, 10)
+    spec = spec_of(0, 10).model_copy(update={"pause_after": 1})
+    search.limit.group_started([spec])
+    search.clock.advance_to(40)
+    assert search.limit.epoch_finished(0, metrics_of(1, 40)) == 2
+    cut = search.limit.cut(spec, metrics_of(1, 40))
+    assert cut is not None
+    assert cut.again
+
+
 def test_a_server_that_takes_nothing_does_not_use_up_the_time() -> None:
     search = Search(1000, 10)
     assert search.limit.delivery_s() == pytest.approx(1000 - 2 * 50 - 5 - 250)

@@ -21,6 +21,7 @@ from sweeper.errors import DiskError, StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, write_history
 from sweeper.search.study_store import StudyStore
+from sweeper.study import driver
 from sweeper.study.driver import MAX_ATTEMPTS, Driver
 from sweeper.study.opening import Opening
 from sweeper.study.result import SweepResult
@@ -267,6 +268,23 @@ def test_a_timeout_starts_no_more_trials_and_counts_over_restarts(tmp_path: Path
     assert "used up" in (result.stopped_because or "")
     more, _ = drive(tmp_path, ScriptedEngine(completes), sweep_of(timeout=600))
     assert len(more.rows) == 4
+
+
+def test_the_time_used_is_stored_while_a_study_runs_and_where_it_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "COUNT_S", 0.0)
+    known: list[float] = []
+
+    def breaks(spec: TrialSpec) -> Iterator[Event]:
+        for number in (1, 2, 3):
+            known.append(stored(tmp_path).seconds_used)
+            yield epoch(spec, number, 0.5)
+        raise DiskError("the disk is full")
+
+    with pytest.raises(DiskError):
+        drive(tmp_path, ScriptedEngine(breaks), sweep_of())
+    assert 0.0 < known[-1] < stored(tmp_path).seconds_used
 
 
 def test_a_search_ends_where_no_gain_is_likely_and_says_so_and_starts_no_more_later(tmp_path: Path) -> None:

@@ -173,6 +173,19 @@ def test_a_paused_study_waits_and_then_trains_as_if_nothing_had_been(workspace: 
     assert [(row.value, row.params) for row in paused] == [(row.value, row.params) for row in plain]
 
 
+def test_a_trial_that_is_skipped_while_it_waits_trains_no_further_epoch(workspace: Workspace) -> None:
+    def act(inbox: Inbox, number: int, epoch: int) -> None:
+        if (number, epoch) == (1, 1):
+            inbox.put(Pause())
+        if (number, epoch) == (1, 2):  # the pause has come between the two
+            inbox.put(Skip(number=1))
+            inbox.put(Resume())
+
+    rows, _ = run(workspace, act, trials=3)
+    assert (rows[1].state, rows[1].epochs, rows[1].reason) == (TrialState.PRUNED, 2, "skipped on request")
+    assert [row.epochs for row in rows] == [3, 2, 3]
+
+
 def test_what_nobody_can_read_is_thrown_away(workspace: Workspace) -> None:
     def act(inbox: Inbox, number: int, epoch: int) -> None:
         if (number, epoch) == (0, 1):
