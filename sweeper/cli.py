@@ -31,7 +31,7 @@ from sweeper.commands.run import run
 from sweeper.commands.schema import schema
 from sweeper.commands.status import status
 from sweeper.commands.steering import enqueue, pause, resume, set_budget, skip, stop
-from sweeper.commands.streams import outlast_the_reader
+from sweeper.commands.streams import outlast_the_reader, written_whole
 from sweeper.commands.sync import sync
 from sweeper.commands.talkative import DebugOption, VerboseOption, talk, talkative
 from sweeper.commands.terminal import refuse, say
@@ -58,7 +58,8 @@ def main() -> None:
     outlast_the_reader()
     log_without_credentials(logging.WARNING, "%(message)s")
     try:
-        app()
+        with written_whole():
+            app()
     except SweeperError as error:
         logger.debug("raised here", exc_info=error)
         refuse(f"error: {error}")

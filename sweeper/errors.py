@@ -80,6 +80,9 @@ class ConfigError(SweeperError):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in problems))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[tuple[Problem, ...]]]:
+        return ConfigError, (self.problems,)  # whole, from another process too
+
 
 class DatasetError(SweeperError):
     """The data set cannot be read as described."""

@@ -61,14 +61,14 @@ def study_of_export(workspace: Workspace, storage: str | None, config: ExportCon
 
 
 def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
-    """Raise NoWinner where this is a study without a finished trial."""
+    """Raise NoWinner where this is a study without a finished trial, StudyNotFound where it is none."""
     from sweeper.errors import StudyNotFound
     from sweeper.standings.winner import winner_of
 
     try:
         store = open_study(workspace, storage, study)
-    except StudyNotFound:
-        return
+    except StudyNotFound as error:
+        raise StudyNotFound(f"{study} is neither the folder of an export nor a study: {error}") from error
     winner_of(store)
 
 

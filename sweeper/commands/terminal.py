@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sweeper.commands.streams import LastingStream
 from sweeper.display.cells import message
 from sweeper.display.pace import BETWEEN_S, Pace
 
@@ -66,8 +67,12 @@ def write(text: str) -> None:
     if out.is_terminal:
         out.print(message(text), end="", soft_wrap=True)
     else:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode(errors="surrogateescape"))
+        content = text.encode(errors="surrogateescape")
+        if isinstance(sys.stdout, LastingStream):
+            sys.stdout.write_bytes(content)
+        else:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(content)
 
 
 def write_json(content: Any) -> None:

@@ -12,7 +12,9 @@ from sweeper.config.trial_name import STUDY
 
 def is_a_plain_name(value: str) -> str:
     if not re.fullmatch(STUDY, value):
-        raise ValueError("should be 1 to 100 letters, digits, dots, dashes and underscores, since it names folders")
+        raise ValueError(
+            "should be 1 to 100 letters from a to z, digits, dots, dashes and underscores, since it names folders"
+        )
     return value
 
 

@@ -292,6 +292,10 @@ class SweepConfig(Frozen):
             raise ValueError("the sampler cmaes knows one objective only; use tpe, nsga2, gp, qmc, random or grid")
         return goals
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Be pickled as its content: the classes of a search space are made at run time, in each process."""
+        return _reduced, (self.model_dump(mode="json", by_alias=True), self.notify)
+
     @property
     def goals(self) -> tuple[GoalConfig, ...]:
         """All objectives; mostly there is one."""
@@ -334,3 +338,8 @@ def json_schema() -> dict[str, Any]:
     schema = SweepConfig.model_json_schema(by_alias=True)
     schema["title"] = "sweeper search space"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _reduced(content: dict[str, Any], notify: NotifyConfig) -> SweepConfig:
+    """Return a search space that was pickled."""
+    return SweepConfig.model_validate(content).model_copy(update={"notify": notify})

@@ -66,6 +66,7 @@ def _require_known(architectures: Sequence[str], files: ExportFolder) -> None:
 def _require_sizes(config: ExportConfig, files: ExportFolder) -> None:
     """Raise ExportError, before memory is taken for them, for sizes of layers that the weights do not have."""
     try:
+        files.weights.open("rb").close()  # whose error says why, which that of safetensors does not
         with safe_open(files.weights, framework="np") as tensors:
             sizes = {size for name in tensors.keys() for size in tensors.get_slice(name).get_shape()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:

@@ -43,7 +43,10 @@ def write_weights(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     """Copy weights into a safetensors file that has `facts` as its metadata."""
     with safe_open(source, framework="pt") as tensors:
         weights = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    target.touch()
+    readers = target.stat().st_mode  # as of the other files: safetensors would let nobody else read it
     save_file(weights, target, metadata={"format": "pt", **facts})
+    target.chmod(readers)
 
 
 def describe_onnx(path: Path, facts: Mapping[str, str]) -> None:

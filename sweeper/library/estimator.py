@@ -142,8 +142,8 @@ class ImageClassifierSweep:
                 read_document(_proposed(folder, self.hours or 2.0, self.device), "proposal"), self._limits(), None
             )
         given = self.space
-        if isinstance(given, Mapping):
-            dataset = {key: value for key, value in dict(given.get("dataset", {})).items() if key != "builtin"}
+        if isinstance(given, Mapping) and isinstance(given.get("dataset", {}), Mapping):
+            dataset = {key: value for key, value in given.get("dataset", {}).items() if key != "builtin"}
             given = {"study": study_name(str(folder)), **given, "dataset": {**dataset, "path": folder}}
             return load_space(given, self._limits())
         return load_space(given, [f"dataset.path={_quoted(folder)}", *self._limits()])

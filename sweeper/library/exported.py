@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from PIL import Image
 from sweeper.config.dataset import CsvConfig
 from sweeper.data.decode import BadImage, Depth, Pixels, decode
 from sweeper.data.decoded_batches import DecodedBatch, decoded_batches
-from sweeper.errors import DatasetError
+from sweeper.errors import ConfigError, DatasetError, Problem
 from sweeper.export.export_config import ExportConfig
 from sweeper.export.load import load_export as load
 from sweeper.predict.inputs import find_inputs
@@ -32,8 +32,13 @@ if TYPE_CHECKING:
 Picture = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 """A file, a Pillow image, or an array: uint8 [H, W], [H, W, 3] or [H, W, 4], values from 0 to 255."""
 
-WRITTEN_AS_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-"""Modes of Pillow that a PNG file keeps."""
+WRITTEN_AS = {
+    **dict.fromkeys(("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "PNG"),
+    **dict.fromkeys(("I", "I;16B", "F"), "TIFF"),
+}
+"""Modes of Pillow, and a format that keeps each as it is."""
+PLAIN = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA", "I;16L": "I"}
+"""What other modes become without a loss; the rest has no transparency and 8 bits, and becomes RGB."""
 
 
 def load_export(folder: str | Path) -> Export:
@@ -89,12 +94,14 @@ class Export:
             probability_2 and so on with `top` above 1; reason, why a file could not be read, else empty.
 
         Raises:
-            DatasetError: a path stands for nothing, or an array is no image.
+            DatasetError: a path stands for nothing, or what is given is no image.
+            ConfigError: `top` or `batch_size` is less than 1.
         """
         import pandas as pd
 
+        top = _counted("top", top)
         names, probabilities, reasons = self._labelled(images, batch_size, device)
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(1, min(top, len(self.classes)))]
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : min(top, len(self.classes))]
         shares = np.take_along_axis(probabilities, order, 1)
         columns: dict[str, Any] = {"image": names}
         for place in range(order.shape[1]):
@@ -127,11 +134,12 @@ class Export:
     ) -> tuple[list[str], npt.NDArray[np.float32], dict[int, str]]:
         """Return what images are called, their probabilities [N, C], and why some of them cannot be read."""
         labelling = Labelling(self._loaded, open_device(device, 0))
-        size, given = batch_size or self.config.batch_size, _several(images)
+        size = self.config.batch_size if batch_size is None else _counted("batch_size", batch_size)
+        given = _several(images)
         named = [os.fspath(image) for image in given if isinstance(image, str | os.PathLike)]
         reasons: dict[int, str] = {}
         if len(named) == len(given):
-            found = find_inputs(named, CsvConfig()).images
+            found = find_inputs(named, CsvConfig(), once=False).images
             names = [image.name for image in found]
             readable = [row for row, image in enumerate(found) if not image.reason]
             reasons = {row: image.reason for row, image in enumerate(found) if image.reason}
@@ -154,9 +162,26 @@ class Export:
 
 
 def _several(images: Picture | Sequence[Picture]) -> list[Picture]:
+    """Return one image or several as a list. Raises DatasetError where there is none."""
     if isinstance(images, np.ndarray):
-        return [images] if images.ndim in (2, 3) else list(images)
-    return [images] if isinstance(images, str | os.PathLike | Image.Image) else list(images)
+        found: list[Picture] = [images] if images.ndim in (2, 3) else list(images)
+    elif isinstance(images, str | os.PathLike | Image.Image):
+        found = [images]
+    elif isinstance(images, Iterable) and not isinstance(images, bytes | Mapping):
+        found = list(images)
+    else:
+        what = "an image or a list of images, each a path, a Pillow image or an array of NumPy"
+        raise DatasetError(f"should be {what}, got {type(images).__name__}")
+    if not found:
+        raise DatasetError("no images were given: the list is empty")
+    return found
+
+
+def _counted(name: str, value: int) -> int:
+    """Return a number of things. Raises ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ConfigError([Problem(name, "", f"should be a whole number of at least 1, got {value!r}")])
+    return int(value)
 
 
 def _in_memory(images: Sequence[Picture], config: ExportConfig, size: int) -> Iterator[DecodedBatch]:
@@ -177,10 +202,12 @@ def _as_file(image: Picture) -> bytes:
     if isinstance(image, str | os.PathLike):
         return Path(image).read_bytes()
     picture = Image.fromarray(_checked(image)) if isinstance(image, np.ndarray) else image
-    if picture.mode not in WRITTEN_AS_PNG:
-        picture = picture.convert("RGB")
+    if not isinstance(picture, Image.Image):
+        raise DatasetError(f"should be a path, a Pillow image or an array of NumPy, got {type(picture).__name__}")
+    if picture.mode not in WRITTEN_AS:
+        picture = picture.convert(PLAIN.get(picture.mode, "RGB"))
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=1, exif=picture.getexif())
+    picture.save(file, WRITTEN_AS[picture.mode], compress_level=1, exif=picture.getexif())
     return file.getvalue()
 
 

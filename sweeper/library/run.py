@@ -67,6 +67,7 @@ def run(
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
     _require_main()
+    _require_callbacks(callbacks)
     started = time.monotonic()
     sweep = load_space(space, [] if device is None else [f"device={device}"])
     workspace, clock = Workspace(Path.cwd()), clock_of(sweep)
@@ -106,6 +107,12 @@ def _named(workers: Workers) -> str | None:
     if workers is None or workers == "auto" or (isinstance(workers, int) and workers >= 1):
         return None if workers is None else str(workers)
     raise ConfigError([Problem("workers", "", f'should be a number of at least 1, "auto" or None, got {workers!r}')])
+
+
+def _require_callbacks(callbacks: Sequence[Callback]) -> None:
+    """Raise ConfigError for what cannot be called, before anything is trained."""
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise ConfigError([Problem("callbacks", "", f"should be a list of functions, got {callbacks!r}")])
 
 
 def _require_main() -> None:

@@ -27,6 +27,9 @@ def load_space(space: Space, overrides: Sequence[str] = ()) -> SweepConfig:
     Raises:
         ConfigError: it holds mistakes; all of them are told at once.
     """
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        rule = f'should be a list of texts such as ["search.batch_size=64"], got {overrides!r}'
+        raise ConfigError([Problem("overrides", "", rule)])
     if isinstance(space, str | os.PathLike):
         return load_sweep(Path(space), overrides, _check_names)
     if isinstance(space, SweepConfig):

@@ -56,6 +56,11 @@ def open_study(name: str | None = None, *, storage: str | None = None, tracking_
     return Study(workspace, open_store(workspace, storage, name), tracking_uri)
 
 
+def _reopened(workspace: Workspace, storage: str, name: str, tracking_uri: str | None) -> Study:
+    """Return a study that was pickled, as it is now."""
+    return Study(workspace, StudyStore.load(storage, name), tracking_uri)
+
+
 class Study:
     """A study and its trials. `sweeper.run` and `sweeper.open_study` return one; it is read anew at each question."""
 
@@ -63,6 +68,9 @@ class Study:
         self.workspace = workspace
         self.store = store
         self.tracking_uri = tracking_uri
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.workspace, self.store.url, self.name, self.tracking_uri)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.trial_names import require_weights
+from sweeper.standings.trial_names import require_weights, trial_of
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.recorded import records_of
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
     from sweeper.config.hyperparameters import TrialConfig
     from sweeper.library.exported import Export
+
+
+def _reopened(workspace: Workspace, storage: str, study: str, number: int, tracking_uri: str | None) -> Trial:
+    """Return a trial that was pickled, as it is now."""
+    store = StudyStore.load(storage, study)
+    return Trial(workspace, store, trial_of(store, number), tracking_uri)
 
 
 class Trial:
@@ -89,7 +95,6 @@ class Trial:
             TrackingError: MLflow, which keeps the weights, cannot be reached.
         """
         from sweeper.config.task import CLASSIFICATION
-        from sweeper.data.index import build_index
         from sweeper.export.load import load_autoencoder, load_classifier
         from sweeper.modeling.registry import load_model_files
 
@@ -101,8 +106,19 @@ class Trial:
             found = fetch_artifacts(self._workspace, self._store, self._row, Path(folder), self._tracking_uri)
             if self._store.sweep.task.name != CLASSIFICATION.name:
                 return load_autoencoder(config, found.weights)
-            classes = len(build_index(self._store.sweep.dataset, self._workspace).classes)
-            return load_classifier(config, classes, found.weights)
+            return load_classifier(config, len(self._classes()), found.weights)
+
+    def _classes(self) -> tuple[str, ...]:
+        """Return the names of the classes as the trial recorded them, else as the images have them now."""
+        from sweeper.data.index import build_index
+        from sweeper.report.records import class_names, read_record
+
+        records = records_of(self._workspace, self._store, self._tracking_uri)
+        record = read_record(self._workspace, self._store, records, self._row)
+        return class_names([record], records.store) or build_index(self._store.sweep.dataset, self._workspace).classes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self._workspace, self._store.url, self._store.sweep.study, self.number, self._tracking_uri)
 
     def predictions(self) -> pd.DataFrame:
         """Return what the best epoch says about each validation image, a row each.

@@ -34,8 +34,8 @@ class Inputs:
     others: Mapping[str, int] = field(default_factory=dict)
 
 
-def find_inputs(named: Sequence[str], csv: CsvConfig) -> Inputs:
-    """Return every image that is named, in the order of the arguments, files of a folder sorted; none twice.
+def find_inputs(named: Sequence[str], csv: CsvConfig, *, once: bool = True) -> Inputs:
+    """Return every image that is named, in the order of the arguments, files of a folder sorted; each `once`, or not.
 
     A folder stands for the images in it and below it, a pattern for the images it matches, a CSV file for
     those of its image column, relative to `csv.images`.
@@ -55,10 +55,12 @@ def find_inputs(named: Sequence[str], csv: CsvConfig) -> Inputs:
             f"no images in {', '.join(named)}{beside_them}; name a folder, a pattern, a CSV file or files of "
             f"the formats {', '.join(FORMATS)}"
         )
-    return Inputs(list({image.path or image.name: image for image in found}.values()), others)
+    return Inputs(list({image.path or image.name: image for image in found}.values()) if once else found, others)
 
 
 def _behind(name: str, csv: CsvConfig) -> tuple[list[InputImage], Counter[str]]:
+    if not name:
+        raise DatasetError("the name of an image or folder is empty; the current folder is named by a dot")
     path = Path(name)
     if path.is_dir():
         within = find_files(path)

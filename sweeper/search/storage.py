@@ -26,6 +26,7 @@ OF_A_SERVER = (
     "Check that the server runs, and that user name, password, database and certificate in OPTUNA_STORAGE or --storage "
     "are right"
 )
+OF_A_NAME = "A storage is named by an address: sqlite:///NAME.db for a file, or postgresql://USER@HOST/NAME. Correct it"
 LOCK_PATIENCE_S = 60  # how long another program may keep SQLite's file locked
 
 
@@ -38,7 +39,7 @@ def storage_errors(url: str) -> Iterator[None]:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StudyError(
             hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
-            + (OF_A_FILE if url.startswith(SQLITE) else OF_A_SERVER)
+            + (OF_A_FILE if url.startswith(SQLITE) else OF_A_SERVER if "://" in url else OF_A_NAME)
             + ", then run the same command again to go on; --storage names another"
         ) from error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -206,6 +208,49 @@ def test_the_figures_are_of_the_trials(in_folder: Path) -> None:
         "val/accuracy",
     ]
     assert not study.plot_importances().data[0].x
+
+
+def through_pickle(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))  # noqa: S301  # its own
+
+
+def test_a_study_its_trials_and_its_space_are_pickled_and_found_again(in_folder: Path) -> None:
+    space = {**SPACE, "notify": {"command": "true"}}
+    study = run(space, workers=2)
+    for again in (through_pickle(study), copy.deepcopy(study)):
+        assert again.trials.equals(study.trials)
+    trial = through_pickle(study.best)
+    assert (trial.number, trial.value) == (study.best.number, study.best.value)
+    loaded = sweeper.load_space(space)
+    assert through_pickle(loaded) == loaded
+    assert loaded.notify.command == "true"
+    estimator = sweeper.ImageClassifierSweep(loaded)
+    estimator.study_ = study
+    assert through_pickle(estimator).study_.name == "s"
+
+
+def test_errors_of_a_search_space_come_whole_from_another_process() -> None:
+    with pytest.raises(sweeper.ConfigError) as found:
+        sweeper.load_space({**SPACE, "budget": {"trails": 2}})
+    again = through_pickle(found.value)
+    assert (str(again), again.problems) == (str(found.value), found.value.problems)
+
+
+@pytest.mark.parametrize("callbacks", [print, [3], "x"])
+def test_callbacks_that_cannot_be_called_are_refused_before_anything_runs(in_folder: Path, callbacks: Any) -> None:
+    with pytest.raises(sweeper.ConfigError, match="callbacks: should be a list of functions, got"):
+        run(SPACE, callbacks=callbacks)
+    assert not (in_folder / "optuna.db").exists()
+
+
+def test_one_override_in_place_of_a_list_is_refused() -> None:
+    with pytest.raises(sweeper.ConfigError, match=r"overrides: should be a list of texts such as .*, got 'seed=1'"):
+        sweeper.load_space(SPACE, "seed=1")
+
+
+def test_a_file_name_in_place_of_a_storage_is_told_how_to_write_it(in_folder: Path) -> None:
+    with pytest.raises(sweeper.StudyError, match=r"named by an address: sqlite:///NAME\.db for a file"):
+        sweeper.open_study(storage="other.db")
 
 
 def test_a_study_shows_itself_in_a_notebook_with_names_escaped(in_folder: Path) -> None:
