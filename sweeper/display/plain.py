@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 
@@ -28,6 +29,7 @@ class PlainLines:
         self._paces: dict[str, Pace] = {}
         self._trouble: str | None = None
         self._told_of_delivery: float | None = None
+        self._left_s: Callable[[], float] | None = None
         self._devices: set[str] = set()
         self._paused: set[int] = set()
         self._steps: dict[int, int] = {}
@@ -45,6 +47,7 @@ class PlainLines:
         self._paces.setdefault(what, Pace(what, self._say))(done, total)
 
     def opening(self, opening: Opening) -> None:
+        self._left_s = opening.left_s
         for line in opening_lines(opening):
             self._say(line)
 
@@ -90,9 +93,16 @@ class PlainLines:
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         self._forecast.trial_ended(number, outcome)
         result = one_line(outcome.reason or "") or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
-        left = "" if self._sweep.budget.open_ended else f", {duration(self._forecast.seconds_left)} left"
+        left = f", {self._left}" if self._left else ""
         done = f"{self._done} done, best {score(self._forecast.best)}"
         self._say(f"{self._noun} {number} {outcome.state}: {result} ({duration(outcome.seconds)}); {done}{left}")
+
+    @property
+    def _left(self) -> str:
+        """How much time is left, where that is known."""
+        if self._left_s is not None:
+            return f"{duration(max(0.0, self._left_s()))} to the deadline"
+        return "" if self._sweep.budget.open_ended else f"{duration(self._forecast.seconds_left)} left"
 
     @property
     def _done(self) -> str:

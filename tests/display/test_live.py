@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sweeper.config.sweep import BudgetConfig, SweepConfig
 from sweeper.display.live import LiveTable
+from sweeper.display.plain import PlainLines
 from sweeper.display.tables import ranked_table
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.study.opening import Opening
@@ -143,6 +144,17 @@ def test_with_a_deadline_the_time_until_then_is_shown(width: int) -> None:
     headline = drawn(table, width)[0]
     assert "0 trials" in headline
     assert "1m30s to the deadline" in headline
+
+
+@pytest.mark.parametrize(("left_s", "told"), [(90.0, "best 0.7500, 1m30s to the deadline"), (None, "10m00s left")])
+def test_in_a_pipe_each_ended_trial_says_how_much_time_is_left(left_s: float | None, told: str) -> None:
+    lines = PlainLines(Console(file=io.StringIO(), width=200))
+    lines.opening(Opening((), (), left_s=None if left_s is None else lambda: left_s))
+    lines.study_opened(SWEEP, [], 4)
+    lines.trial_started(spec_of(0))
+    outcome = TrialOutcome(state=TrialState.COMPLETE, epochs=3, best_epoch=3, best_value=0.75, seconds=200.0)
+    lines.trial_ended(0, outcome)
+    assert told in lines._console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_in_a_terminal_each_ranked_trial_has_one_line() -> None:
