@@ -214,7 +214,8 @@ class SweepConfig(Frozen):
     keep_optimizer: bool = Field(
         False,
         description="Keep the optimizer's state beside the best weights of each trial, for `sweeper train "
-        "--with-optimizer`; Adam's takes twice the space of the weights.",
+        "--with-optimizer`; Adam's takes twice the space of the weights. With `ema` it is "
+        "that of the weights before they were averaged.",
     )
     enqueue: dict[PlainName, dict[str, Any]] = Field(
         {},

@@ -6,7 +6,7 @@ arXiv 1803.05407, section 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -25,15 +25,25 @@ STEPS = 10
 
 
 @contextmanager
-def measured_anew(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Give layers the plain mean over all batches that go through them in the block; they are left in training mode."""
-    momenta = [norm.momentum for norm in norms]
+def measured_anew(norms: Sequence[_BatchNorm]) -> Iterator[Callable[[int], None]]:
+    """Give layers the mean over all batches that go through them in the block, by their numbers of images.
+
+    Gives a function that is told how many images the next batch has: those of a short one count no more than others.
+    The layers are left in training mode.
+    """
+    momenta, seen = [norm.momentum for norm in norms], 0
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain mean
         norm.train()
+
+    def next_batch(images: int) -> None:
+        nonlocal seen
+        seen += images
+        for norm in norms:
+            norm.momentum = images / max(1, seen)
+
     try:
-        yield
+        yield next_batch
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -56,7 +66,9 @@ def measure_statistics(
     norms = [norm for norm in norms if norm.training and norm.track_running_stats]
     if not norms:
         return
-    with measured_anew(norms), autocast(device):
+    with measured_anew(norms) as next_batch, autocast(device):
         for batch in islice(batches, STEPS):
             mine = part_of(batch, ranks.share(len(batch.labels)))
-            network(mine.inputs[: micro_batches.size(len(mine.labels))])
+            inputs = mine.inputs[: micro_batches.size(len(mine.labels))]
+            next_batch(len(inputs))
+            network(inputs)

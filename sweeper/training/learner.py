@@ -102,6 +102,7 @@ class Learner:
         """
         network = self.inputs.network
         network.load_state_dict(state)
+        let_learn(self.optimizer, epoch - self.epochs_before)  # no epoch has begun where a trial that ended is resumed
         measure_statistics(network.train(), self.inputs.train(epoch), self.micro_batches, device, self.ranks)
         self.ranks.average_buffers(network)
         return network

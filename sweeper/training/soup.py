@@ -59,7 +59,10 @@ def recompute_statistics(classifier: Classifier, batches: Iterable[Batch]) -> No
     norms = [m for m in classifier.modules() if isinstance(m, _BatchNorm) and m not in fixed]
     classifier.eval()
     if norms:
-        with measured_anew(norms):
-            for batch in batches:
+        with measured_anew(norms) as next_batch:
+            for number, batch in enumerate(batches):
+                if number and len(batch.inputs) == 1:  # which alone has no variance
+                    continue
+                next_batch(len(batch.inputs))
                 classifier(batch.inputs)
     classifier.eval()

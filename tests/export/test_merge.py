@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sweeper.config.hyperparameters import HeadConfig, TrialConfig
-from sweeper.data.batches import DeviceImages
+from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.errors import ModelError
 from sweeper.export.export import export_model
@@ -136,6 +137,20 @@ def test_batch_statistics_of_a_soup_are_those_of_its_own_activations(study: Stud
     torch.testing.assert_close(
         here, there, rtol=0.05, atol=0.05
     )  # running variance is unbiased, that of a batch is not
+
+
+def test_an_image_counts_the_same_in_a_short_batch_and_one_alone_in_the_last_is_no_error(study: Study) -> None:
+    classifier = build_classifier(CONFIG, 5)
+    (batch,) = study.train.eval_batches(IMAGES, 8, classifier.mean, classifier.std)
+    first = next(module for module in classifier.modules() if isinstance(module, _BatchNorm))
+    recompute_statistics(classifier, [batch])
+    assert first.running_mean is not None
+    whole = first.running_mean.clone()
+    for short in (1, 2, 7):
+        parts = [slice(0, IMAGES - short), slice(IMAGES - short, IMAGES)]
+        recompute_statistics(classifier, [Batch(batch.inputs[part], batch.labels[part]) for part in parts])
+        if short > 1:  # one alone has no variance, and is left out
+            torch.testing.assert_close(first.running_mean, whole)
 
 
 def test_statistics_of_a_frozen_backbone_stay(study: Study) -> None:

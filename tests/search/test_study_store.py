@@ -324,7 +324,7 @@ def test_a_trial_that_goes_on_is_told_to_train_until_the_next_rung(url: str) -> 
 
 def test_parameters_are_ranked_by_the_first_of_several_objectives(url: str) -> None:
     objectives = ["val/accuracy", "parameters"]
-    sweep = sweep_of(sampler="random", pruner="none", objectives=objectives, budget={"trials": 12})
+    sweep = sweep_of(sampler="random", pruner="none", objectives=objectives, budget={"trials": 30})
     store = StudyStore.create_or_load(url, sweep)
     while (spec := next_trial(store)) is not None:
         value = spec.config.drop_rate

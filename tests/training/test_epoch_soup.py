@@ -179,8 +179,13 @@ def test_a_trial_killed_anywhere_makes_the_same_average(
 
 
 @pytest.mark.parametrize("passes", [9, 10, 11, 12])
-def test_a_trial_killed_while_it_averages_makes_the_same_average(tmp_path: Path, passes: int) -> None:
-    spec = spec_of(epochs=4, head={"hidden": [4], "norm": "batch", "dropout": 0.2}, **NOISY)
+@pytest.mark.parametrize("unfreezing", [None, {"head_epochs": 3, "stage_epochs": 1}])
+def test_a_trial_killed_while_it_averages_makes_the_same_average(
+    tmp_path: Path, passes: int, unfreezing: dict[str, int] | None
+) -> None:
+    head = {"hidden": [4], "norm": "batch", "dropout": 0.2}
+    late: dict[str, Any] = {"unfreezing": unfreezing} if unfreezing else {}
+    spec = spec_of(epochs=4, head=head, **NOISY, **late)
     outcome, _ = run(spec, tmp_path / "whole", noisy())
     assert outcome.averaged_epochs
     Mortal.dies_in = passes
