@@ -42,8 +42,7 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
         raise StudyError(f"an export is named by its folder, STUDY or STUDY/NUMBER, got the MLflow run {model}")
     folder = workspace.export(name.study, name.number)
     if not ExportFolder(folder).config.is_file():
-        if name.number is None:
-            _require_a_winner(workspace, storage, name.study)
+        _require_study(workspace, storage, name.study, winner=name.number is None)
         raise StudyError(f"{model} has not been exported, {folder} is missing: sweeper best {model} --export")
     if name.number is None and has_studies(workspace, storage):
         _require_winner(workspace, storage, name.study, folder)
@@ -60,8 +59,8 @@ def study_of_export(workspace: Workspace, storage: str | None, config: ExportCon
         return None
 
 
-def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> None:
-    """Raise NoWinner where this is a study without a finished trial, StudyNotFound where it is none."""
+def _require_study(workspace: Workspace, storage: str | None, study: str, *, winner: bool) -> None:
+    """Raise StudyNotFound where there is no such study, NoWinner where it is to have one and has not."""
     from sweeper.errors import StudyNotFound
     from sweeper.standings.winner import winner_of
 
@@ -69,7 +68,8 @@ def _require_a_winner(workspace: Workspace, storage: str | None, study: str) -> 
         store = open_study(workspace, storage, study)
     except StudyNotFound as error:
         raise StudyNotFound(f"{study} is neither the folder of an export nor a study: {error}") from error
-    winner_of(store)
+    if winner:
+        winner_of(store)
 
 
 def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:

@@ -66,9 +66,19 @@ def test_predictions_on_the_validation_files_have_the_exported_accuracy(folder: 
 
 
 def test_a_model_that_is_not_there_is_answered_with_the_command_that_makes_it(folder: Path) -> None:
-    refused = sweeper("predict", "other", "images/val", folder=folder)
+    refused = sweeper("predict", "blots/0", "images/val", folder=folder)
     assert refused.returncode == 4
-    assert "sweeper best other --export" in refused.stderr
+    assert "sweeper best blots/0 --export" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["other", "other/0"])
+def test_a_model_of_no_study_is_answered_with_those_that_there_are(folder: Path, name: str) -> None:
+    refused = sweeper("predict", name, "images/val", folder=folder)
+    assert refused.returncode == 4
+    assert "other is neither the folder of an export nor a study: no study is called other; there are blots" in (
+        " ".join(refused.stderr.split())
+    )
+    assert "--export" not in refused.stderr
 
 
 def test_a_study_on_its_validation_split_has_the_logged_scores(folder: Path) -> None:
