@@ -89,7 +89,7 @@ def expected_accuracy(trials: Sequence[Right], seed: int = 0) -> ExpectedAccurac
     deviation = float(left.std()) / math.sqrt((1 - NOT_DRAWN) / NOT_DRAWN)
     half = float(norm.ppf((1 + CONFIDENCE) / 2)) * deviation
     low, high = max(0.0, value - half), min(1.0, value + half)
-    if images * min(value, 1 - value) < FEW_ERRORS:  # of which draws know too little
+    if images * min(value, 1 - value) < FEW_ERRORS:  # draws alone would give too narrow an interval
         widest = share_interval(value, images)
         low, high = min(low, widest[0]), max(high, widest[1])
     return ExpectedAccuracy(

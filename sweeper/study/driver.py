@@ -168,7 +168,7 @@ class Driver:
                 self._end_paused()
             used.count()
         except Exception:
-            with suppress(StudyError):  # of which there is one already
+            with suppress(StudyError):  # the first error is the one to raise
                 used.count()
             raise
         finally:

@@ -62,10 +62,9 @@ def run_sweep(
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
-    that. `leaders` are named configurations that a new study begins with, after those of its own `enqueue`.
-    `retry_failed` trains the configurations of failed trials once more. `workers`: how many the engine has, a number,
-    `auto`, or None for one on each device. `clock` as of `Driver`. A `deadline` leaves the search its part of the time.
-    How its backbones were `ranked` has used a part of the time too.
+    that. `leaders` are named configurations that a new study begins with, after its own `enqueue`. With `retry_failed`
+    failed ones are trained again. `workers`: how many the engine has, a number, `auto`, or None for one on each device.
+    `clock` as of `Driver`. A `deadline` leaves the search a part of the time, of which `ranked` has used some.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver runs it,
     ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records, StudyChanged
