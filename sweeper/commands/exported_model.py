@@ -60,7 +60,7 @@ def study_of_export(workspace: Workspace, storage: str | None, config: ExportCon
 
 
 def _require_study(workspace: Workspace, storage: str | None, study: str, *, winner: bool) -> None:
-    """Raise StudyNotFound where there is no such study, NoWinner where it has none and `winner` asks for one."""
+    """Raise StudyNotFound where there is no such study. With `winner`, raise NoWinner where no trial has finished."""
     from sweeper.errors import StudyNotFound
     from sweeper.standings.winner import winner_of
 

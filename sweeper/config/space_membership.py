@@ -92,10 +92,10 @@ def _fit_choice(options: Sequence[Any], name: str, given: Any, key: Key) -> Fit:
         for index, (option, label) in enumerate(zip(options, labels, strict=True))
     ]
     fitting = [str(label) for label, found in zip(labels, tried, strict=True) if not found.misfits]
-    open_ = isinstance(given, Mapping) and "name" not in given and all(map(_is_named, options))
-    if open_ and not given:
+    unnamed = isinstance(given, Mapping) and "name" not in given and all(map(_is_named, options))
+    if unnamed and not given:
         return Fit()
-    if open_ and len(fitting) > 1:
+    if unnamed and len(fitting) > 1:
         which = dotted((*key, "name"))
         return _misfit(key, f"{', '.join(map(str, given))} fits {' and '.join(fitting)}; say which one, by {which}")
     best = min(

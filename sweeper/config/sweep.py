@@ -294,7 +294,7 @@ class SweepConfig(Frozen):
         return goals
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Be pickled as its content: the classes of a search space are made at run time, in each process."""
+        """Pickle the content alone: each process makes the classes of a search space anew, at run time."""
         return _reduced, (self.model_dump(mode="json", by_alias=True), self.notify)
 
     @property

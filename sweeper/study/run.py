@@ -64,7 +64,7 @@ def run_sweep(
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
     that. `leaders` are named configurations that a new study begins with, after its own `enqueue`. With `retry_failed`
     failed ones are trained again. `workers`: how many the engine has, a number, `auto`, or None for one on each device.
-    `clock` as of `Driver`. A `deadline` leaves the search a part of the time, of which `ranked` has used some.
+    `clock` as of `Driver`. A `deadline` leaves the search a part of the time, as the ranking `ranked` does.
 
     Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver runs it,
     ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records, StudyChanged

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import FAST, PATIENCE_S, await_that
-from tests.cluster.test_partition import ENVIRONMENT, does, end_ray, in_space, ray_start
+from tests.cluster.conftest import await_that
+from tests.cluster.test_partition import does, end_ray, in_space, ray_start, sandbox_on, start_head
 from tests.functional.chaos import Sandbox, check, end_group
 
 pytestmark = [
@@ -67,14 +67,7 @@ def nodes() -> Iterator[None]:
             for command in (f"addr add {address(number)}/24 dev {inner}", f"link set {inner} up", "link set lo up"):
                 does("ip", "-n", space(number), *command.split())
         part(2, 3)
-        ray_start(
-            "--head",
-            "--include-dashboard=false",
-            f"--port={PORT}",
-            f"--node-ip-address={HEAD}",
-            "--num-cpus=0",
-            f"--system-config={json.dumps(FAST)}",
-        )
+        start_head(HEAD, PORT)
         join(2)
         join(3)
         yield
@@ -85,14 +78,16 @@ def nodes() -> Iterator[None]:
             subprocess.run(["ip", *what.split()], capture_output=True, check=False)
 
 
-SHORT = {"budget": {"trials": 2, "epochs": 4}, "sampler": "random", "pruner": "none", "devices_per_trial": 2}
+SHORT: dict[str, Any] = {
+    "budget": {"trials": 2, "epochs": 4},
+    "sampler": "random",
+    "pruner": "none",
+    "devices_per_trial": 2,
+}
 
 
-def sandbox_on(root: Path, node_folder: Path) -> Sandbox:
-    engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HEAD}:{PORT}"}
-    sandbox = Sandbox.make(root, **SHORT, engine={**engine, "cpus_per_trial": 2})
-    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HEAD, **ENVIRONMENT}
-    return sandbox
+def study_on(root: Path, node_folder: Path) -> Sandbox:
+    return sandbox_on(root, node_folder, head=HEAD, port=PORT, **SHORT, engine={"cpus_per_trial": 2})
 
 
 def test_each_of_two_nodes_that_are_apart_is_put_together_with_a_third(
@@ -100,7 +95,7 @@ def test_each_of_two_nodes_that_are_apart_is_put_together_with_a_third(
 ) -> None:
     whole = Sandbox.make(tmp_path / "whole", **SHORT)
     assert whole.run() == 0, whole.said()
-    sandbox = sandbox_on(tmp_path / "apart", node_folder)
+    sandbox = study_on(tmp_path / "apart", node_folder)
     process = sandbox.start()
     try:
         await_that(lambda: "did not reach" in sandbox.said(), sandbox)
@@ -115,7 +110,7 @@ def test_each_of_two_nodes_that_are_apart_is_put_together_with_a_third(
 def test_where_no_others_are_left_the_study_ends_and_says_what_machines_must_be_able_to_do(
     nodes: None, tmp_path: Path, node_folder: Path
 ) -> None:
-    sandbox = sandbox_on(tmp_path / "apart", node_folder)
+    sandbox = study_on(tmp_path / "apart", node_folder)
     process = sandbox.start()
     try:
         assert process.wait(MEETINGS_S) == 4, sandbox.said()

@@ -55,6 +55,18 @@ def ray_start(*options: str, inside: str | None = None) -> None:
     does(*(in_space(inside) if inside else []), *program)
 
 
+def start_head(address: str, port: int) -> None:
+    """Start a cluster whose first node has no room for trials."""
+    ray_start(
+        "--head",
+        "--include-dashboard=false",
+        f"--port={port}",
+        f"--node-ip-address={address}",
+        "--num-cpus=0",
+        f"--system-config={json.dumps(FAST)}",
+    )
+
+
 @pytest.fixture
 def divided() -> Iterator[None]:
     """A cluster whose one node with room is behind a network of its own."""
@@ -66,14 +78,7 @@ def divided() -> Iterator[None]:
     for command in (f"addr add {THERE}/24 dev {INNER}", f"link set {INNER} up", "link set lo up"):
         does("ip", "-n", SPACE, *command.split())
     try:
-        ray_start(
-            "--head",
-            "--include-dashboard=false",
-            f"--port={PORT}",
-            f"--node-ip-address={HERE}",
-            "--num-cpus=0",
-            f"--system-config={json.dumps(FAST)}",
-        )
+        start_head(HERE, PORT)
         ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={THERE}", "--num-cpus=1", inside=SPACE)
         yield
     finally:
@@ -99,10 +104,10 @@ def join_here() -> None:
     ray_start(f"--address={HERE}:{PORT}", f"--node-ip-address={HERE}", "--num-cpus=1")
 
 
-def sandbox_on(root: Path, node_folder: Path, **changes: Any) -> Sandbox:
-    engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{HERE}:{PORT}"}
+def sandbox_on(root: Path, node_folder: Path, *, head: str = HERE, port: int = PORT, **changes: Any) -> Sandbox:
+    engine = {"name": "ray", "node_folder": str(node_folder), "patience": PATIENCE_S, "address": f"{head}:{port}"}
     sandbox = Sandbox.make(root, **{**LONG, **changes, "engine": {**engine, **changes.get("engine", {})}})
-    sandbox.environment = {"RAY_NODE_IP_ADDRESS": HERE, **ENVIRONMENT}
+    sandbox.environment = {"RAY_NODE_IP_ADDRESS": head, **ENVIRONMENT}
     return sandbox
 
 
@@ -136,7 +141,7 @@ def test_a_trial_on_both_sides_of_a_cut_ends_on_both_and_goes_on_on_one(
     divided: None, tmp_path: Path, node_folder: Path
 ) -> None:
     """The two nodes have networks of their own: gradients and calls go from one address to the other."""
-    many = {"devices_per_trial": 2}
+    many: dict[str, Any] = {"devices_per_trial": 2}
     whole = Sandbox.make(tmp_path / "whole", **LONG, **many)
     assert whole.run() == 0, whole.said()
     join_here()
