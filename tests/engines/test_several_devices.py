@@ -199,6 +199,7 @@ def test_groups_of_devices_are_counted_not_devices(sweep: SweepConfig, monkeypat
 
 
 def test_an_ensemble_teaches_on_several_devices_what_it_teaches_on_one(sweep: SweepConfig, tmp_path: Path) -> None:
+    torch.manual_seed(5)
     member = TrialConfig(backbone="test_resnet", image_size=12)
     whole = Ensemble([build_classifier(member, 2), build_classifier(member, 2)])
     save_file(whole.state_dict(), tmp_path / "teacher.safetensors")
@@ -208,7 +209,7 @@ def test_an_ensemble_teaches_on_several_devices_what_it_teaches_on_one(sweep: Sw
         "backbone": "test_vit",
         "image_size": 16,
         "batch_size": 7,
-        "optimizer": {"name": "adam", "lr": 1e-3},
+        "optimizer": {"name": "sgd", "lr": 0.02},  # Adam makes rounding errors of small gradients as large as its step
     }
     taught = spec_of(**still, teacher={"name": "study:big/ensemble", "weight": 0.8})  # no batch normalisation
     losses = []
