@@ -297,7 +297,11 @@ class TrialConfig(Frozen):
         description="Each layer of the backbone learns at this times the rate of the layer after it, the head at the "
         "full rate; 1 for all alike, 0.65 to 0.9 are usual for fine-tuning (arXiv 2003.10555).",
     )
-    batch_size: BatchSize = Field(128, description="Images in one optimizer step.")
+    batch_size: BatchSize = Field(
+        128,
+        description="Images in one optimizer step. The last batch of an epoch takes the images left over; if these are "
+        "fewer than half a batch, the last two batches share what they have equally.",
+    )
     image_size: ImageSide = Field(64, description="Side of the square training images, in pixels.")
     progressive_resizing: Fraction = Field(
         1.0,

@@ -83,9 +83,8 @@ class DeviceImages:
 
         Every image comes once, or with `sampling` as `epoch_order` draws them. All chance comes from
         (seed, epoch) and the kind of device alone, so that an epoch of a resumed trial equals that of an
-        uninterrupted one. An incomplete last batch is kept; if it had one image only, on which batch
-        normalisation fails, that image joins the batch before. `mean` and `std` are per channel, of
-        values from 0 to 1.
+        uninterrupted one. An incomplete last batch is kept; if it would have less than half its images, it
+        shares equally with the batch before. `mean` and `std` are per channel, of values from 0 to 1.
         """
         host, generator = chance(seed, epoch, self.device)
         order = epoch_order(self.host_labels, sampling, host)

@@ -36,10 +36,18 @@ def epoch_order(labels: Rows, sampling: float, rng: np.random.Generator) -> Rows
 
 
 def training_bounds(count: int, batch_size: int) -> list[tuple[int, int]]:
-    """Return where each training batch starts and ends; none of a larger batch size has one image only."""
+    """Return where each training batch starts and ends.
+
+    Images left over that are fewer than half a batch share equally with the batch before. A batch of a few
+    images would take a step as long as that of a whole one, in a direction that is chance, and its batch statistics
+    are chance too. With batches of 2 a single image joins the last one, since batch normalisation cannot learn from it.
+    """
     starts = list(range(0, count, batch_size))
-    if len(starts) > 1 and batch_size > 1 and count % batch_size == 1:
+    left_over = count % batch_size
+    if len(starts) > 1 and (batch_size, left_over) == (2, 1):
         starts.pop()
+    elif len(starts) > 1 and 0 < 2 * left_over < batch_size:
+        starts[-1] = (starts[-2] + count) // 2
     return list(zip(starts, [*starts[1:], count], strict=True))
 
 

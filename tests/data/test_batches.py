@@ -157,12 +157,36 @@ def test_images_in_the_cache_are_never_changed() -> None:
 
 
 @given(st.integers(1, 400), st.integers(1, 64))
-def test_training_batches_cover_all_and_none_has_one_image_by_accident(count: int, batch_size: int) -> None:
+def test_training_batches_cover_all_images_and_none_is_short(count: int, batch_size: int) -> None:
     bounds = training_bounds(count, batch_size)
     assert [place for start, end in bounds for place in range(start, end)] == list(range(count))
-    assert all(end - start <= batch_size + 1 for start, end in bounds)
+    sizes = [end - start for start, end in bounds]
+    if batch_size != 2:
+        assert max(sizes) <= batch_size
+        assert len(sizes) == -(-count // batch_size)
+    assert set(sizes[:-2]) <= {batch_size}
+    if count >= batch_size:
+        assert 2 * min(sizes) >= batch_size - 1
     if count > 1 and batch_size > 1:
-        assert min(end - start for start, end in bounds) > 1
+        assert min(sizes) > 1
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "sizes"),
+    [
+        (258, 128, [128, 65, 65]),
+        (319, 128, [128, 95, 96]),
+        (320, 128, [128, 128, 64]),
+        (129, 128, [64, 65]),
+        (20, 128, [20]),
+        (256, 128, [128, 128]),
+        (5, 2, [2, 3]),
+        (4, 3, [2, 2]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_a_few_images_left_over_share_with_the_batch_before(count: int, batch_size: int, sizes: list[int]) -> None:
+    assert [end - start for start, end in training_bounds(count, batch_size)] == sizes
 
 
 def test_steps_counts_the_training_batches() -> None:
