@@ -122,8 +122,9 @@ class Driver:
         except StudyTakenOver:  # the trials and their runs are another driver's now
             self._outbox.abandon()
             raise
-        except Exception:
-            self._abandon()
+        except BaseException as error:
+            if isinstance(error, Exception) or not self._stop_request:  # a second Ctrl-C ends it at once
+                self._abandon("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
@@ -167,7 +168,7 @@ class Driver:
             if time_is_up and not self._stop_request:
                 self._end_paused()
             used.count()
-        except Exception:
+        except BaseException:
             with suppress(StudyError):  # the first error is the one to raise
                 used.count()
             raise
@@ -386,7 +387,7 @@ class Driver:
         ended = rows, interrupted, self._stop_reason
         return SweepResult(*ended, undelivered, self._outbox.experiment, refused, trouble, told_to_leave=to_leave)
 
-    def _abandon(self) -> None:
+    def _abandon(self, status: str) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""
         for number in sorted(self._live):
             with suppress(StudyError):
@@ -394,5 +395,5 @@ class Driver:
             self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         with suppress(StudyError):
             self._store.close()
-        self._outbox.notify_sweep("FAILED")
+        self._outbox.notify_sweep(status)
         self._outbox.close(GIVE_UP_TIMEOUT_S, GIVE_UP_TIMEOUT_S)

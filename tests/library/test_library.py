@@ -147,13 +147,17 @@ def test_a_study_runs_in_a_thread_and_leaves_the_signals_alone(in_folder: Path) 
     assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(in_folder: Path) -> None:
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt])
+def test_what_a_callback_raises_ends_the_run_and_the_same_call_goes_on(
+    in_folder: Path, raised: type[BaseException]
+) -> None:
     def fail(event: object) -> None:
-        if isinstance(event, sweeper.TrialFinished):
-            raise ValueError("enough")
+        if isinstance(event, sweeper.EpochFinished):
+            raise raised("enough")
 
-    with pytest.raises(ValueError, match="enough"):
+    with pytest.raises(raised, match="enough"):
         run(SPACE, callbacks=[fail])
+    assert "running" not in set(sweeper.open_study(SPACE["study"]).trials["state"])
     assert set(run(SPACE).trials["state"]) <= {"complete", "pruned"}
 
 
