@@ -1,8 +1,8 @@
-"""The end of a run with a deadline: the best trial is exported, the best few are trained again, and what leads then."""
+"""What `sweeper run` says and does after the search of a study with a deadline."""
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sweeper.commands.terminal import say, warn
@@ -11,13 +11,11 @@ if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
-    from sweeper.study.deadline import Deadline
-    from sweeper.study.result import SweepResult
+    from sweeper.study.deadline import Confirming, Deadline
 
 
-def finish_by(
+def finish_and_tell(
     deadline: Deadline,
-    result: SweepResult,
     workspace: Workspace,
     sweep: SweepConfig,
     *,
@@ -25,35 +23,29 @@ def finish_by(
     tracking_uri: str,
     workers: str | None,
 ) -> bool:
-    """Use what is left of the time after the search, and return whether the best model is exported.
+    """Export and confirm in what is left of the time, and return whether the best model is exported.
 
     What goes wrong is told: the search is not lost by it.
     """
     from sweeper.commands.exporting import register_if_possible
     from sweeper.commands.studies import open_study
     from sweeper.config.engine import SimulateConfig
+    from sweeper.confirm.finishing import finish_by
     from sweeper.display.tables import duration
     from sweeper.errors import SweeperError
     from sweeper.finished.tasks import finished_task
-    from sweeper.standings.winner import study_winner
 
     if isinstance(sweep.engine, SimulateConfig):
         return False
     store = open_study(workspace, storage, sweep.study)
-    winner = study_winner(store)
-    if winner is None:
-        return False
-    folder, exported = workspace.export(sweep.study), False
+    export = partial(_export, workspace, store, tracking_uri)
+    confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
+    exported = False
     try:
-        began = time.monotonic()
-        _export(workspace, store, winner.number, tracking_uri)
-        deadline.exported(time.monotonic() - began)
-        _confirm(deadline, result, workspace, store, workers, tracking_uri)
-        confirmed = study_winner(store)
-        if confirmed is not None and confirmed.number != winner.number:
-            _export(workspace, store, confirmed.number, tracking_uri)
+        if not finish_by(deadline, store, export, confirm):
+            return False
         if finished_task(sweep).registered:
-            register_if_possible(workspace, folder, tracking_uri)
+            register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
         exported = True
     except SweeperError as error:
         later = f"sweeper confirm {sweep.study}, then sweeper best {sweep.study} --export"
@@ -63,7 +55,7 @@ def finish_by(
     return exported
 
 
-def _export(workspace: Workspace, store: StudyStore, number: int, tracking_uri: str) -> None:
+def _export(workspace: Workspace, store: StudyStore, tracking_uri: str, number: int) -> None:
     from sweeper.commands import exporting
 
     row = store.rows()[number]
@@ -74,21 +66,17 @@ def _export(workspace: Workspace, store: StudyStore, number: int, tracking_uri: 
 
 def _confirm(
     deadline: Deadline,
-    result: SweepResult,
     workspace: Workspace,
     store: StudyStore,
     workers: str | None,
     tracking_uri: str,
+    plan: Confirming | None,
 ) -> None:
     """Train the best trials again, as many as there is time for."""
     from sweeper.commands.confirm import confirm_and_tell
     from sweeper.display.tables import duration
-    from sweeper.results import TrialState
     from sweeper.study.deadline import ConfirmingLimit
 
-    epochs = store.sweep.budget.epochs
-    complete = sum(row.state is TrialState.COMPLETE for row in result.rows)
-    plan = deadline.confirming(epochs, complete)
     if plan is None:
         say("not confirmed: no time is left to train the best trials again; the best trial may be the best by luck")
         return
@@ -101,7 +89,7 @@ def _confirm(
         seeds=plan.seeds,
         workers=workers,
         tracking_uri=tracking_uri,
-        limit=ConfirmingLimit(deadline, epochs),
+        limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
     )
     if judged is None:
         say("not confirmed: the time was too short for two fresh seeds of each; the best trial may be the best by luck")

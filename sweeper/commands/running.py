@@ -53,7 +53,7 @@ def run_and_tell(
     command have used a part of it.
     """
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
-    from sweeper.commands.finishing import finish_by
+    from sweeper.commands.finishing import finish_and_tell
     from sweeper.engines.starting import clock_of
     from sweeper.standings.ranking import ranked
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
@@ -78,7 +78,7 @@ def run_and_tell(
             say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
         exported = False
         if deadline is not None and not result.interrupted:
-            exported = finish_by(deadline, result, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
+            exported = finish_and_tell(deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):
             write_page_after_run(workspace, runner.storage_url, sweep.study, uri)
@@ -107,7 +107,7 @@ def _deadline(
     if sweep.budget.time is None:
         return None
     passed = 0.0 if clock or started is None else time.monotonic() - started
-    return Deadline(clock or time.monotonic, sweep.budget.time - passed, of_study=of_study)
+    return Deadline(clock, sweep.budget.time - passed, of_study=of_study)
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:

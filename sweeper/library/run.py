@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.confirm.finishing import finish_by
+from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.simulated.clock import VirtualClock
-from sweeper.engines.starting import clock_of
+from sweeper.engines.starting import clock_of, start_engine
 from sweeper.errors import ConfigError, Problem, StudyError, TrackingRefused
 from sweeper.library.events import Callback
-from sweeper.library.finishing import finish_by
 from sweeper.library.notebook import NotebookView, in_notebook
 from sweeper.library.space import Space, load_space
 from sweeper.library.study import Study, open_study
@@ -24,8 +25,10 @@ from sweeper.paths import Workspace
 from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_studies import storage_url
 from sweeper.study.backbone_ranking import left_out, rank_backbones
-from sweeper.study.deadline import Deadline
+from sweeper.study.card import tracking_uri_of
+from sweeper.study.deadline import Confirming, ConfirmingLimit, Deadline
 from sweeper.study.hub_weights import refuse_weights_out_of_reach
+from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.runner import Runner
 from sweeper.study.single_images import refuse_single_images
@@ -91,8 +94,30 @@ def run(
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)
     if deadline is not None and clock is None:
-        finish_by(deadline, study, runner.workers, quiet)
+        _finish(deadline, study, runner.workers, quiet)
     return study
+
+
+def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Observer) -> None:
+    """Export the best model, and train the best trials again, in what is left of the time."""
+    store, workspace = study.store, study.workspace
+    folder = workspace.study(study.name).confirmation
+
+    def confirm(plan: Confirming | None) -> None:
+        if plan is None:
+            return
+        confirm_leaders(
+            store,
+            top=plan.leaders,
+            seeds=plan.seeds,
+            workspace=workspace,
+            tracking_uri=tracking_uri_of(workspace, study.name, study.tracking_uri),
+            engine=lambda: start_engine(store.sweep, workspace, workers, folder),
+            observer=observer,
+            limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
+        )
+
+    finish_by(deadline, store, lambda number: study.trial(number).export(workspace.export(study.name)), confirm)
 
 
 def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) -> Deadline | None:
@@ -100,7 +125,7 @@ def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) ->
     if sweep.budget.time is None:
         return None
     spent = 0.0 if clock else time.monotonic() - started
-    return Deadline(clock or time.monotonic, sweep.budget.time - spent)
+    return Deadline(clock, sweep.budget.time - spent)
 
 
 def _named(workers: Workers) -> str | None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
 from sweeper.study.pace import Pace
-from sweeper.study.time_limit import Clock, TimeLimit
+from sweeper.study.time_limit import Clock, TimeLimit, seconds_awake_or_asleep
 
 CONFIRMING = 0.25
 """The most of the whole time that is kept for training the best trials again."""
@@ -50,21 +50,21 @@ class Confirming(NamedTuple):
 
 
 class Deadline:
-    """When a model is to be there, in seconds of `clock`.
+    """When a model is to be there.
 
     Args:
-        clock: Gives seconds.
+        clock: Gives seconds; by default those that pass, also while the machine sleeps.
         seconds: How long it is from now.
         of_study: Whether it counts the time that earlier runs of the command have spent; otherwise it is a moment.
     """
 
-    def __init__(self, clock: Clock, seconds: float, *, of_study: bool = True):
-        self._clock = clock
-        self._end = clock() + seconds
+    def __init__(self, clock: Clock | None, seconds: float, *, of_study: bool = True):
+        self._clock = clock or seconds_awake_or_asleep
+        self._end = self._clock() + seconds
         self._seconds = seconds
         self._of_study = of_study
         self._export_s = min(max(seconds / 20, EXPORT_S[0]), EXPORT_S[1])
-        self.pace = Pace(clock)
+        self.pace = Pace(clock or time.monotonic)  # no trial is slow because the machine slept
 
     def count_earlier(self, seconds: float) -> None:
         """Subtract the time that earlier runs of the command have spent on the study."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from math import inf
 from typing import Protocol
@@ -10,6 +12,15 @@ from sweeper.results import Cut, EpochMetrics, TrialSpec
 
 Clock = Callable[[], float]
 """Gives seconds, as `time.monotonic` does; of a simulation those in which its trials run."""
+
+
+def seconds_awake_or_asleep() -> float:
+    """Return seconds that count on while the machine sleeps, as those of `time.monotonic` do on Windows alone."""
+    if sys.platform == "win32":
+        now = time.monotonic()
+    else:
+        now = time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))  # macOS has the latter alone
+    return now
 
 
 class TimeLimit(Protocol):

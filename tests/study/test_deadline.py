@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.study import deadline as deadline_module
 from sweeper.study.deadline import LEADERS, LEAST_TRIALS, ConfirmingLimit, Deadline, SearchLimit
 from sweeper.study.pace import Pace
 from sweeper.study.result import SweepResult
-from sweeper.study.time_limit import Timeout
+from sweeper.study.time_limit import Timeout, seconds_awake_or_asleep
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import REASON_TAG, STATE_TAG
 from tests.study.test_driver import Silent
@@ -152,6 +154,26 @@ def test_what_earlier_runs_have_spent_counts_for_a_time_and_not_for_a_moment() -
     for deadline in (of_study, moment):
         deadline.count_earlier(40)
     assert (of_study.left_s, moment.left_s) == (60, 100)
+
+
+def test_the_deadline_comes_nearer_while_the_machine_sleeps_and_no_trial_is_slow_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    awake, slept = 1000.0, 0.0
+    monkeypatch.setattr(deadline_module, "seconds_awake_or_asleep", lambda: awake + slept)
+    monkeypatch.setattr(time, "monotonic", lambda: awake)
+    deadline = Deadline(None, 36_000)
+    deadline.pace.group_started([spec_of(0, 2)])
+    awake, slept = awake + 60, slept + 28_800
+    deadline.pace.epoch_finished(0, metrics_of(1, 60))
+    assert deadline.left_s == 36_000 - 28_800 - 60
+    assert deadline.pace.epoch_s == pytest.approx(60)
+
+
+def test_the_clock_of_a_deadline_counts_seconds() -> None:
+    first = seconds_awake_or_asleep()
+    time.sleep(0.05)
+    assert seconds_awake_or_asleep() - first >= 0.04
 
 
 def sweep_of(seconds: float, *, epoch: float = 10, epochs: int = 9, **others: Any) -> SweepConfig:
