@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sweeper.commands.options import ForceOption, StorageOption, TrackingOption
+from sweeper.commands.options import (
+    ForceOption,
+    LabelsOption,
+    StorageOption,
+    TrackingOption,
+    require_labels_of_something,
+)
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, show, waiting, warn
 
@@ -30,6 +36,7 @@ def diff(
     split: Annotated[Literal["val", "test"], typer.Option(help="The split of these images, where they have any.")] = (
         "val"
     ),
+    labels: LabelsOption = None,
     device: Annotated[str, typer.Option(help="Where to evaluate: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -41,17 +48,23 @@ def diff(
     from sweeper.report.difference_page import difference_page
     from sweeper.safeguards.outputs import PAGE, Output
 
+    require_labels_of_something(labels, data)
     workspace = this_workspace()
     output = Output(page, PAGE, "--page", force=force) if page else None
     if output:
         output.require_free()
-    finder = SideFinder(workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device)
+    finder = SideFinder(
+        workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device, labels
+    )
     with waiting("reading both"):
         sides = finder.find(a), finder.find(b)
         for side in sides:
             side.require_results()
         found = difference(*sides)
     say(f"A: {found.a.name}\nB: {found.b.name}")
+    for letter, side in (("A", found.a), ("B", found.b)):
+        for remark in side.remarks:
+            warn(f"{letter}: {remark}")
     for table in difference_tables(found):
         show(table)
     if found.paired is None:

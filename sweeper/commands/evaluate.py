@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sweeper.commands.exported_model import is_export, study_of_export
-from sweeper.commands.options import DeviceOption, StorageOption, TrackingOption, device_named
+from sweeper.commands.options import (
+    DeviceOption,
+    LabelsOption,
+    StorageOption,
+    TrackingOption,
+    device_named,
+    require_labels_of_something,
+)
 from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
@@ -30,13 +37,7 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
     ] = None,
-    labels: Annotated[
-        Literal["as_written", "normalize"] | None,
-        typer.Option(
-            help="normalize: labels of --data that look like a class of the model count as it. By default as in the "
-            "study's dataset.labels, for an export as_written."
-        ),
-    ] = None,
+    labels: LabelsOption = None,
     to: Annotated[
         Path | None,
         typer.Option(help="Folder of the files, by default evaluations/MODEL/SPLIT, on other images DATA-SPLIT there."),
@@ -59,7 +60,7 @@ def evaluate(
     """
     from sweeper.paths import EvaluationFolder
 
-    _require_labels_of_something(labels, data)
+    require_labels_of_something(labels, data)
     workspace, folder = this_workspace(), EvaluationFolder(to) if to else None
     if is_export(model):
         if data is None:
@@ -135,15 +136,6 @@ def _of_export(
         judged = images_for_export(workspace, loaded.config, store, split, data, labels, progress)
     _tell_of(judged, folder, force=force)
     return evaluate_export(loaded, str(export), judged, device=device_named(device))
-
-
-def _require_labels_of_something(labels: Labels | None, data: Path | None) -> None:
-    """Raise ConfigError for an option that would have no effect: a study's own labels are read as in its training."""
-    from sweeper.errors import ConfigError, Problem
-
-    if labels is not None and data is None:
-        rule = f"says how the labels of other images are read, got {labels} without --data; name these, or leave it out"
-        raise ConfigError([Problem("--labels", "", rule)])
 
 
 def _without_images(export: str) -> Exception:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,13 @@ TrackingNameOption = Annotated[
     typer.Option(
         metavar="NAME",
         help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
+    ),
+]
+LabelsOption = Annotated[
+    Literal["as_written", "normalize"] | None,
+    typer.Option(
+        help="normalize: labels of --data that look like a class of the model count as it. By default as in the "
+        "study's dataset.labels, for an export as_written."
     ),
 ]
 JsonOption = Annotated[
@@ -210,3 +217,12 @@ def device_named(name: str) -> torch.device:
         return open_device(name, 0)
     except DeviceError as error:
         raise ConfigError([Problem("--device", "", str(error))]) from error
+
+
+def require_labels_of_something(labels: str | None, data: Path | None) -> None:
+    """Raise ConfigError for `--labels` without `--data`: a study's own labels are read as in its training."""
+    from sweeper.errors import ConfigError, Problem
+
+    if labels is not None and data is None:
+        rule = f"says how the labels of other images are read, got {labels} without --data; name these, or leave it out"
+        raise ConfigError([Problem("--labels", "", rule)])

@@ -12,9 +12,9 @@ from sweeper.config.flatten import flatten
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.export.export_config import read_config
 from sweeper.export.load import load_export
-from sweeper.finished.evaluate import evaluate_trial
+from sweeper.finished.evaluate import evaluate_on, images_for_trial
 from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export
-from sweeper.finished.evaluated_images import images_for_export
+from sweeper.finished.evaluated_images import Labels, images_for_export
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
@@ -37,6 +37,8 @@ class Side:
     classes: tuple[str, ...]
     predictions: Predictions | None
     dataset: DatasetConfig | None
+    remarks: tuple[str, ...] = ()
+    """What is to be known of the images it was evaluated on: that it was trained on some of them."""
 
     def require_results(self) -> None:
         """Raise StudyError where there is nothing to compare: the trial has finished no epoch."""
@@ -49,8 +51,8 @@ class Side:
 class SideFinder:
     """Finds what a name on the command line means.
 
-    `open_store` opens a study by name. With `data` both sides are evaluated on these images, else what
-    was kept of the validation images is compared.
+    `open_store` opens a study by name. With `data` both sides are evaluated on these images, their labels read as
+    `labels` says, else what was kept of the validation images is compared.
     """
 
     workspace: Workspace
@@ -59,6 +61,7 @@ class SideFinder:
     data: Path | None = None
     split: Literal["val", "test"] = "val"
     device: str = "auto"
+    labels: Labels | None = None
     _stores: dict[str, StudyStore] = field(default_factory=dict)
 
     def find(self, name: str) -> Side:
@@ -94,19 +97,20 @@ class SideFinder:
     def _evaluated(self, side: Side, row: TrialRow) -> Side:
         store = self._store(side.name.rpartition("/")[0])
         on = open_device(store.sweep.device if self.device == "auto" else self.device, 0)
-        report = evaluate_trial(
+        images = images_for_trial(
             self.workspace,
             store,
             row,
             self.split,
             CLASSIFIERS,
             data=self.data,
-            device=on,
+            labels=self.labels,
             tracking_uri=self.tracking_uri,
         )
-        return self._on_data(side, report)
+        report = evaluate_on(self.workspace, store, row, images, CLASSIFIERS, device=on, tracking_uri=self.tracking_uri)
+        return self._on_data(side, report, images.remarks)
 
-    def _on_data(self, side: Side, report: SplitReport) -> Side:
+    def _on_data(self, side: Side, report: SplitReport, remarks: tuple[str, ...]) -> Side:
         """Replace what is known of the validation images by what was just evaluated."""
         scores = {f"{self.split}/{name}": value for name, value in report.evaluation.values.items()}
         return Side(
@@ -117,6 +121,7 @@ class SideFinder:
             classes=report.titles,
             predictions=report.predictions,
             dataset=DatasetConfig(path=str(self.data)),
+            remarks=remarks,
         )
 
     def _export(self, folder: Path) -> Side:
@@ -137,5 +142,13 @@ class SideFinder:
         bare = Side(str(folder), params, {}, {}, config.classes, None, None)
         on = open_device(self.device, 0)
         export = load_export(folder)
-        images = images_for_export(self.workspace, export.config, None, self.split, self.data)
-        return self._on_data(bare, evaluate_export(export, str(folder), images, device=on))
+        own = self._store_of(lineage.study)
+        images = images_for_export(self.workspace, export.config, own, self.split, self.data, self.labels)
+        return self._on_data(bare, evaluate_export(export, str(folder), images, device=on), images.remarks)
+
+    def _store_of(self, study: str) -> StudyStore | None:
+        """Return the study of an export; None where it is not stored here, or is damaged."""
+        try:
+            return self._store(study)
+        except StudyError:
+            return None

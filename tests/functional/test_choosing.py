@@ -271,3 +271,16 @@ def test_every_command_refuses_other_images_in_the_same_words_and_names_a_way_on
             assert refused.value.exit_code == 4
     finally:
         changed.write_bytes(before)
+
+
+def test_a_difference_on_other_images_says_what_was_trained_on_and_reads_labels_alike(folder: Path) -> None:
+    write_blots(folder / "others", {"LEFT": 6, "right ": 6})
+    shutil.copyfile(next((folder / "images/train/left").glob("*")), folder / "others/LEFT/seen.png")
+    command("best", "blots", "--export", "--to", "out-of-blots", "--no-register")
+    with pytest.raises(SweeperError):  # LEFT is no class of the model
+        command("diff", "blots/0", "out-of-blots", "--data", "others")
+    shown = command("diff", "blots/0", "out-of-blots", "--data", "others", "--labels", "normalize")
+    for side in ("A", "B"):
+        assert f"{side}: the model was trained on some of these images" in shown
+    with pytest.raises(ConfigError, match="without --data"):
+        command("diff", "blots/0", "blots/1", "--labels", "normalize")
