@@ -16,6 +16,13 @@ from sweeper.seal import with_seal, without_seal
 
 T = TypeVar("T")
 
+LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder is none of the user's own making, by its name."""
+    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
+
 
 class AlreadyLocked(Exception):
     """Another process holds the lock; `owner` is what it wrote about itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -125,6 +126,12 @@ class Document:
         for known in [known for known in self.places if known[: len(key)] == key]:
             del self.places[known]
         self.places[key] = place
+
+
+def written(text: str) -> str:
+    """Return a text as it stands in a search space, quoted where YAML would read something else."""
+    plain = re.fullmatch(r"[A-Za-z0-9_./-]+", text) and yaml.load(text, Loader) == text  # noqa: S506  # a safe one
+    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 def read_document(text: str, source: str) -> Document:

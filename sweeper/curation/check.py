@@ -141,7 +141,7 @@ def _note_lines(notes: Notes) -> list[Line]:
         Line("classes that look alike", len(notes.look_alikes), alike, serious=True),
         Line("rows without a label", sum(notes.skipped.values()), counted(notes.skipped), serious=True),
         Line("groups in several splits, perhaps", len(notes.suspicions), questions),
-        Line("files of other kinds", sum(notes.others.values()), counted(notes.others)),
+        Line("files left out", sum(notes.others.values()), counted(notes.others)),
     ]
 
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from sweeper.data.listing import enumerated
 from sweeper.errors import DatasetError
 
 
-def read_class_codes(file: Path) -> dict[str, str]:
+def read_class_codes(file: Path, labels: Collection[str]) -> dict[str, str]:
     """Return the name of every class by its code, whichever way round the file has them.
 
+    Where all names are numbers too, the codes are those that hold all of `labels`.
+
     Raises:
-        DatasetError: the file is not a flat JSON object of names and whole numbers, or two classes share a code.
+        DatasetError: the file is not a flat JSON object of names and whole numbers, two classes share a code, or
+            the file can be read either way.
     """
     pairs = _pairs(file)
-    if all(_is_code(value) for value in pairs.values()) and not all(_is_code(key) for key in pairs):
-        pairs = _inverted(pairs, file)
-    elif not all(_is_code(key) for key in pairs):
+    coded_values, coded_keys = all(map(_is_code, pairs.values())), all(map(_is_code, pairs))
+    if not (coded_values or coded_keys):
         raise DatasetError(f'{file}: needs classes and whole numbers, {{"cat": 0}} or {{"0": "cat"}}; correct it')
+    if coded_values and (not coded_keys or _values_are_codes(pairs, set(labels), file)):
+        pairs = _inverted(pairs, file)
     repeated = sorted({name for name in pairs.values() if list(pairs.values()).count(name) > 1})
     if repeated:
         raise DatasetError(f"{file}: every class has one code, {enumerated(repeated).strip()} has several; correct it")
@@ -40,6 +44,19 @@ def _pairs(file: Path) -> dict[str, str]:
     return {key.strip(): str(value).strip() for key, value in content.items()}
 
 
+def _values_are_codes(pairs: Mapping[str, str], labels: set[str], file: Path) -> bool:
+    """Return whether it is the values that are the codes of labels, where names are numbers as well."""
+    by_key, by_value = labels <= set(pairs), labels <= set(pairs.values())
+    if by_key and by_value and any(key != value for key, value in pairs.items()):
+        key, value = next((key, value) for key, value in pairs.items() if key != value)
+        raise DatasetError(
+            f"{file}: names and codes are both numbers, so that {json.dumps({key: value})} may give class {key} the "
+            f"code {value}, or the code {key} to class {value}; give the classes names that are not numbers, "
+            f'such as "class-{key}"'
+        )
+    return by_value and not by_key
+
+
 def _is_code(text: str) -> bool:
     return text.removeprefix("-").isdecimal()
 
@@ -54,12 +71,14 @@ def _inverted(pairs: Mapping[str, str], file: Path) -> dict[str, str]:
 
 
 def decoded_labels(labels: Sequence[str], codes: Mapping[str, str], file: Path) -> list[str]:
-    """Return the names of labels that are codes; names that the file knows stay.
+    """Return the names of labels that are codes; names that the file knows stay, unless some name is also a code.
 
     Raises:
         DatasetError: a label is neither.
     """
     names = set(codes.values())
+    if names & set(codes):
+        names = set()
     unknown = sorted({label for label in labels if label not in codes and label not in names})
     if unknown:
         raise DatasetError(f"{file}: {len(unknown):,} labels are not in it:\n{enumerated(unknown)}\nAdd them.")

@@ -76,6 +76,8 @@ def read_image_list(path: Path, csv: CsvConfig, workspace: Workspace) -> ImageLi
     listing = read_listing(dataset, workspace)
     if not listing.paths:
         beside = f", but {counted(listing.others)}" if listing.others else ""
+        if listing.skipped:
+            beside = f": all rows are without a label ({counted(listing.skipped)})"
         raise DatasetError(f"{path}: no images found{beside}; name class folders, a CSV file or a search space")
     splits = [split or WHOLE for split in listing.split_names]
     return ImageList(

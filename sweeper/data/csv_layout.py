@@ -140,7 +140,7 @@ def _read_file(file: Path, split: Split | None, dataset: DatasetConfig, rows: _R
     header = next(lines, (0, []))[1]
     columns = find_columns(file, header, dataset.csv, split_is_known=split is not None)
     rows.columns |= columns.named()
-    further = rows.further.of_file(columns, len(rows.paths))
+    further = rows.further.of_file(file, columns, len(rows.paths))
     for number, values in lines:
         if _read_row((file.name, number), values, columns, split, dataset, rows):
             further.add(values)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,19 +77,19 @@ def _signs(files: Any, path: str) -> list[list[str]]:
 
 def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) -> None:
     """Fetch everything beside what there is, and then take its place."""
-    folder.signs.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.lock.parent, prefix="fetching-") as name:
         into = Path(name) / "content"
         if files.isfile(path):
             into.mkdir()
             file = into / Path(path).name
             files.get_file(path, str(file), callback=_telling(tell, "fetching the images, megabytes", MEGABYTE))
-            if file.name.endswith(ARCHIVES):
+            if file.name.lower().endswith(ARCHIVES):
                 _unpack(file, into)
         else:
             files.get(
                 path, str(into), recursive=True, callback=_telling(tell, "fetching the images, files and folders", 1)
             )
+        folder.signs.unlink(missing_ok=True)
         shutil.rmtree(folder.content, ignore_errors=True)
         folder.content.parent.mkdir(parents=True, exist_ok=True)
         into.replace(folder.content)
@@ -107,8 +108,9 @@ def _telling(tell: Tell | None, what: str, unit: int) -> Any:
 
 def _unpack(archive: Path, into: Path) -> None:
     """Unpack an archive, which may be a stranger's: nothing leads out of the folder."""
-    if archive.name.endswith(".zip"):
-        shutil.unpack_archive(archive, into)
+    if archive.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(archive) as opened:
+            opened.extractall(into)
     else:
         shutil.unpack_archive(archive, into, filter="data")
     archive.unlink()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
-from sweeper.data.scan import find_files, holds_images, subfolders
+from sweeper.data.scan import count_images, find_files, holds_images, subfolders
 from sweeper.errors import DatasetError
+
+IN_NO_CLASS = "images in no class folder"
+WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 
 @dataclass
@@ -26,6 +31,12 @@ class _Images:
         self.class_names += [name] * len(found.images)
         self.split_names += [split] * len(found.images)
         self.others += found.others
+
+    def leave_out(self, folders: Iterable[Path]) -> None:
+        """Count images that lie in folders of class folders, and so in no class."""
+        loose = sum(map(count_images, folders))
+        if loose:
+            self.others[IN_NO_CLASS] += loose
 
     def listing(self, root: Path, classes: tuple[str, ...]) -> Listing:
         return Listing(root, self.paths, self.class_names, self.split_names, classes, others=self.others)
@@ -69,6 +80,7 @@ def _refuse_two_of_a_kind(root: Path, named: dict[Split, list[str]]) -> None:
 def _read_splits(root: Path, splits: dict[Split, str]) -> Listing:
     classes = in_class_order(set(subfolders(root / splits["train"])))
     images = _Images()
+    images.leave_out([root, *(root / name for name in subfolders(root) if name.lower() in SPLIT_NAMES)])
     for split, folder in splits.items():
         names = subfolders(root / folder)
         refuse_unknown_classes(root / folder, set(names) - set(classes))
@@ -87,10 +99,27 @@ def _read_tree(root: Path) -> Listing:
             f"{root}: no class folders: {found}; {advice}put the images of each class into a folder of its own, "
             "or list them with their classes in a CSV file"
         )
+    _refuse_splits_of_other_names(root, classes)
     images = _Images()
+    images.leave_out([root])
     for name in classes:
         images.add_class(root, name, name, None)
     return images.listing(root, classes)
+
+
+def _refuse_splits_of_other_names(root: Path, names: Iterable[str]) -> None:
+    """Raise `DatasetError` where folders of folders are called like splits, as `seg_train` and `seg_test` are."""
+    splits: dict[str, Split] = {}
+    for name in names:
+        said = {SPLIT_NAMES[word.lower()] for word in WORD.findall(name) if word.lower() in SPLIT_NAMES}
+        if len(said) == 1 and subfolders(root / name) and not holds_images(root / name):
+            splits[name] = said.pop()
+    if "train" in splits.values() and len(set(splits.values())) > 1:
+        advice = ", ".join(f"{name} {split}" for name, split in splits.items())
+        raise DatasetError(
+            f"{root}: {', '.join(splits)} hold folders and look like splits, not classes; call {advice}, "
+            "with the class folders directly in them"
+        )
 
 
 def class_folders(root: Path) -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from sweeper.data.csv_columns import Columns, plain_name
 from sweeper.data.listing import Column
+from sweeper.errors import DatasetError
 
 MOST_COLUMNS = 64
 MOST_DIFFERENT = 0.75
@@ -40,9 +42,20 @@ class FurtherColumns:
     _columns: dict[str, _Growing] = field(default_factory=dict)
     _rows: int = 0
 
-    def of_file(self, columns: Columns, rows: int) -> _OfFile:
-        """Return what takes the rows of a file; `rows` is how many there are already."""
-        places = sorted(columns.others, key=lambda place: not self._wanted(columns.header[place]))[:MOST_COLUMNS]
+    def of_file(self, file: Path, columns: Columns, rows: int) -> _OfFile:
+        """Return what takes the rows of a file; `rows` is how many there are already.
+
+        Of columns of one name the first is read. Raises DatasetError where it is the one that is asked for.
+        """
+        first: dict[str, int] = {}
+        for place in columns.others:
+            first.setdefault(columns.header[place], place)
+        wanted = [columns.header[place] for place in columns.others if self._wanted(columns.header[place])]
+        if len(wanted) > 1 and wanted.count(self.keep or "") != 1:
+            raise DatasetError(
+                f"{file}: {len(wanted)} columns may be the {self.keep} that is asked for: {wanted}; rename one"
+            )
+        places = sorted(first.values(), key=lambda place: not self._wanted(columns.header[place]))[:MOST_COLUMNS]
         growing = [self._columns.setdefault(columns.header[place], _Growing()) for place in places]
         for column in growing:
             column.fill(rows)

@@ -17,7 +17,7 @@ from sweeper.data.digits import write_digits
 from sweeper.data.exclude import excluded_rows, without
 from sweeper.data.fetch import fetched, is_address
 from sweeper.data.fingerprint import FileStates, file_states
-from sweeper.data.folder_layout import read_folders, refuse_another_level, split_folders
+from sweeper.data.folder_layout import class_folders, read_folders, refuse_another_level, split_folders
 from sweeper.data.folds import Folds, check_folds, first_of, kept_of
 from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
@@ -175,11 +175,13 @@ def _recognised(path: Path) -> Layout:
 
 
 def _refuse_stray_classes(path: Path) -> None:
-    stray = [name for name in subfolders(path) if name.lower() not in SPLIT_NAMES and holds_images(path / name)]
+    others = [name for name in subfolders(path) if name.lower() not in SPLIT_NAMES]
+    stray = [name for name in others if holds_images(path / name) or class_folders(path / name)]
     if stray:
         raise DatasetError(
             f"{path}: beside the split folders there are folders of images:\n{enumerated(stray)}\n"
-            "Move them into train/ if they are classes, or say dataset.layout: folder to leave them out."
+            "Move them into train/ if they are classes, call one val or test if it is a split, or say dataset.layout: "
+            "folder to leave them out."
         )
 
 

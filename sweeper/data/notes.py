@@ -70,7 +70,7 @@ class Notes:
         columns = ", ".join(f"{what} = {name}" for what, name in self.columns.items())
         lines = [f"columns: {columns}"] if columns else []
         if self.others:
-            lines.append(f"files of other kinds, and left out: {counted(self.others)}")
+            lines.append(f"left out: {counted(self.others)}")
         if self.groups:
             lines.append(f"{self.groups} stay in one {self.parts}")
         if self.copies:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sweeper.data.picture.formats import HEAD_BYTES, foreign_kind, is_image
 from sweeper.errors import DatasetError
+from sweeper.files import is_hidden
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
@@ -21,8 +22,6 @@ IMAGE_SUFFIXES = (
 )
 RAW_SUFFIXES = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw")
 """Raw images of cameras begin like TIFF, and hold one: a thumbnail."""
-
-LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")
 
 
 @dataclass
@@ -68,9 +67,18 @@ def subfolders(folder: Path) -> list[str]:
 
 def holds_images(folder: Path) -> bool:
     """Return whether image files lie directly in a folder."""
-    with _opened(folder) as entries:
-        files = [entry for entry in entries if not is_hidden(entry.name) and not _is_folder(entry)]
+    files = _files_in(folder)
     return any(is_image_name(entry.name) for entry in files) or any(not kind_of_other(entry.path) for entry in files)
+
+
+def count_images(folder: Path) -> int:
+    """Return how many image files lie directly in a folder."""
+    return sum(is_image_name(entry.name) or not kind_of_other(entry.path) for entry in _files_in(folder))
+
+
+def _files_in(folder: Path) -> list[os.DirEntry[str]]:
+    with _opened(folder) as entries:
+        return [entry for entry in entries if not is_hidden(entry.name) and not _is_folder(entry)]
 
 
 def find_images(folder: Path) -> list[str]:
@@ -126,10 +134,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a symbolic link to itself
         return False
-
-
-def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 
 def _identity(folder: Path) -> tuple[int, int]:

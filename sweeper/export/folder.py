@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -98,9 +99,10 @@ def _clear_leftovers(destination: Path) -> None:
 
 def _leftovers(destination: Path, kind: str) -> list[Path]:
     """Return the folders of exports whose process is gone, or was an earlier one of the same number."""
-    found = [(path, path.name.split(".")[-2]) for path in destination.parent.glob(f".{destination.name}.*.{kind}")]
-    living = [pid for _, pid in found if pid.isdigit() and int(pid) != os.getpid() and psutil.pid_exists(int(pid))]
-    return [path for path, pid in found if pid.isdigit() and pid not in living]
+    name = re.compile(rf"\.{re.escape(destination.name)}\.(\d+)\.{kind}")
+    found = [(path, name.fullmatch(path.name)) for path in destination.parent.glob(f".*.{kind}")]
+    mine = [(path, int(match[1])) for path, match in found if match]
+    return [path for path, pid in mine if pid == os.getpid() or not psutil.pid_exists(pid)]
 
 
 def _put_in_place(staging: Path, destination: Path) -> None:

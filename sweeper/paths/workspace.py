@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from sweeper.files import is_hidden
 from sweeper.paths.finished import EvaluationFolder, folder_of_class
 from sweeper.paths.study import STATE, StudyFolder
 
@@ -17,6 +18,10 @@ EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
 SPLITS = ("train", "val", "test")
+
+
+def _seen(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if not is_hidden(path.name)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class FetchedFolder:
     def images(self) -> Path:
         """The folder or the CSV file: what a single folder around everything, or a single file, leads to."""
         path = self.content
-        while len(inside := list(path.iterdir())) == 1 and inside[0].name not in SPLITS:
+        while len(inside := _seen(path)) == 1 and inside[0].name not in SPLITS:
             path = inside[0]
             if path.is_file():
                 break

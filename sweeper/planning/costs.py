@@ -88,9 +88,20 @@ class Images:
 
 
 def costs_of(
-    sweep: SweepConfig, measured: Sequence[Measured], images: Images, workers: int, free_bytes: int, gpus: int = 0
+    sweep: SweepConfig,
+    measured: Sequence[Measured],
+    images: Images,
+    workers: int,
+    free_bytes: int,
+    *,
+    gpus: int = 0,
+    at_speed: int | None = None,
 ) -> Costs:
-    """Foretell what a study costs; `measured` is not empty, and workers share as many `gpus`."""
+    """Foretell what a study costs; `measured` is not empty, and workers share as many `gpus`.
+
+    `at_speed` of the workers train at once as fast as was measured, by default all.
+    """
+    at_once = at_speed or workers
     watts = _watts(measured, min(workers, gpus))
     epoch_s = mean(_epoch_s(sweep, one, images) for one in measured)
     once_s = sum(_features(one, images) / one.images_per_s for one in _largest_batches(measured))
@@ -100,7 +111,7 @@ def costs_of(
     limit_s = sweep.budget.time or sweep.budget.timeout
     trials = trials_of(sweep)
     if limit_s is not None:
-        trials = min(trials, max(1, int(limit_s * workers / (trial_s * (share or 1)))))
+        trials = min(trials, max(1, int(limit_s * at_once / (trial_s * (share or 1)))))
     averaged = largest(sweep.search.epoch_soup)
     leading = averaged + 1 if averaged > 1 else 0  # one more, of the checkpoint before
     weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
@@ -108,8 +119,8 @@ def costs_of(
         epoch_s=epoch_s,
         features_s=once_s,
         trials=trials,
-        whole_s=once_s + trials * trial_s / workers,
-        pruned_s=None if share is None else once_s + share * trials * trial_s / workers,
+        whole_s=once_s + trials * trial_s / at_once,
+        pruned_s=None if share is None else once_s + share * trials * trial_s / at_once,
         limit_s=limit_s,
         images_bytes=images.all * 3 * sum(size**2 for size in decoded_sizes(sweep)),
         features_bytes=sum(_features(one, images) * one.feature_bytes for one in _largest_batches(measured)),

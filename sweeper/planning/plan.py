@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -17,6 +19,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address, refresh
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.progress import Progress
+from sweeper.engines.local import share_of_cores
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, first_line
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import Workspace
@@ -79,18 +82,20 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
     trial = _Trial(sweep, index, device)
     ways, networks = branches(sweep.search), list(_networks(sweep, len(index.splits["train"])))
     failures, measured = list[Failure](), list[Measured]()
+    devices = devices_like(sweep.device)
+    number = int(workers) if workers and workers.isdecimal() else devices
     for done, (taken, config) in enumerate(ways):
         progress(done, len(ways) + len(networks))
         failures += trial.try_branch(taken, config)
-    for done, config in enumerate(networks, len(ways)):
-        progress(done, len(ways) + len(networks))
-        found = trial.measure(config)
-        if isinstance(found, Measured):
-            measured.append(found)
-        else:
-            failures.append(found)
-    devices = devices_like(sweep.device)
-    number = int(workers) if workers and workers.isdecimal() else devices
+    with _threads(share_of_cores(number)):
+        for done, config in enumerate(networks, len(ways)):
+            progress(done, len(ways) + len(networks))
+            found = trial.measure(config)
+            if isinstance(found, Measured):
+                measured.append(found)
+            else:
+                failures.append(found)
+    at_speed = min(number, (os.cpu_count() or 1) if device.type == "cpu" else devices)
     counts = Images(len(index.paths), len(index.splits["train"]), len(index.splits["val"]))
     free = shutil.disk_usage(workspace.root).free
     return Plan(
@@ -101,8 +106,19 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
         branches=len(ways),
         failures=tuple(dict.fromkeys(failures)),
         measured=tuple(measured),
-        costs=costs_of(sweep, measured, counts, number, free, devices) if measured else None,
+        costs=costs_of(sweep, measured, counts, number, free, gpus=devices, at_speed=at_speed) if measured else None,
     )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute with so many threads as a worker has, 0 for as many as torch chooses."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

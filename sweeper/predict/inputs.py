@@ -12,8 +12,9 @@ from pathlib import Path
 from sweeper.config.dataset import CsvConfig
 from sweeper.data.csv_layout import read_names
 from sweeper.data.picture.formats import FORMATS
-from sweeper.data.scan import Found, counted, find_files, is_hidden, is_image_name, kind_of_other
+from sweeper.data.scan import Found, counted, find_files, is_image_name, kind_of_other
 from sweeper.errors import DatasetError
+from sweeper.files import is_hidden
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from sweeper.config.document import written
 from sweeper.errors import ModelError
 from sweeper.proposal import choices, heads
 from sweeper.proposal.choices import Budget, Reasoned, Speed
@@ -18,6 +19,7 @@ from sweeper.proposal.machine import MachineFacts
 from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, can_mirror, head_recipe, recipes
 from sweeper.safeguards.printable import one_line
 
+LONGEST_STUDY = 100
 COMMENT_AT = 58
 """Column of the reasons, where a line leaves room for one."""
 
@@ -48,7 +50,7 @@ def space_text(
     goal = choices.objective(data)
     whole = [
         *_head(data, machine),
-        (f"study: {study_name(data.path)}", ""),
+        (f"study: {written(study_name(data.path))}", ""),
         ("dataset:", ""),
         (f"  path: {json.dumps(data.path, ensure_ascii=False)}", ""),
         *_splits(data),
@@ -125,8 +127,8 @@ def _takes(speed: Speed, size: int, batch: int, name: str) -> bool:
 
 def study_name(path: str) -> str:
     """Return a name for the study of the images at a path."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).absolute().stem).strip("-")
-    return name or "first"
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).absolute().stem).strip("-_")
+    return name[:LONGEST_STUDY] or "first"
 
 
 def _head(data: DataFacts, machine: MachineFacts) -> Iterator[tuple[str, str]]:

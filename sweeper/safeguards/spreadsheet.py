@@ -49,15 +49,21 @@ def read_cell(text: str) -> str:
 
 
 def read_table(lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and texts of every row that is not empty. Raises ValueError for what is not CSV."""
-    reader = csv.reader(lines, delimiter=delimiter)
+    """Yield line number and texts of every row that is not empty. Raises ValueError for what is not CSV.
+
+    A quote that is never closed would swallow all rows after it.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    begins = 1
     try:
         for cells in reader:
+            begins = reader.line_num + 1
             texts = read_row(cells)
             if any(texts):
                 yield reader.line_num, texts
     except csv.Error as error:
-        raise ValueError(str(error)) from error
+        lines_of = f"line {begins}" if reader.line_num <= begins else f"lines {begins} to {reader.line_num}"
+        raise ValueError(f"{lines_of}: {error}; is a quote not closed?") from error
 
 
 def read_row(cells: list[str]) -> list[str]:

@@ -115,7 +115,7 @@ def test_a_data_set_with_splits_is_not_split_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ['{"cat": 0, "dog": 1}', '{"0": "cat", "1": "dog"}'])
 def test_class_codes_are_read_either_way_round(tmp_path: Path, text: str) -> None:
     (tmp_path / "c.json").write_text(text)
-    codes = read_class_codes(tmp_path / "c.json")
+    codes = read_class_codes(tmp_path / "c.json", {"0", "1", "dog"})
     assert decoded_labels(["1", "0", "dog"], codes, tmp_path) == ["dog", "cat", "dog"]
 
 
@@ -133,7 +133,26 @@ def test_class_codes_are_read_either_way_round(tmp_path: Path, text: str) -> Non
 def test_a_file_that_encodes_no_classes_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(DatasetError, match=message):
-        read_class_codes(tmp_path / "c.json")
+        read_class_codes(tmp_path / "c.json", {"0"})
+
+
+def test_names_that_are_numbers_are_told_from_codes_by_the_labels(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text('{"1": 0, "2": 1, "3": 2}')
+    codes = read_class_codes(file, {"0", "1", "2"})
+    assert decoded_labels(["0", "1", "2"], codes, file) == ["1", "2", "3"]
+    with pytest.raises(DatasetError, match="1 labels are not in it:\n  3"):
+        decoded_labels(["0", "3"], codes, file)
+    assert decoded_labels(["1", "3"], read_class_codes(file, {"1", "3"}), file) == ["0", "2"]
+
+
+def test_codes_that_can_be_read_either_way_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text('{"0": 0, "1": 2, "2": 1, "3": 3}')
+    with pytest.raises(DatasetError, match=r'\{"1": "2"\} may give class 1 the code 2, or the code 1 to class 2'):
+        read_class_codes(file, {"0", "1", "2", "3"})
+    file.write_text('{"0": 0, "1": 1}')
+    assert read_class_codes(file, {"0", "1"}) == {"0": "0", "1": "1"}
 
 
 def test_a_label_without_a_class_is_named(tmp_path: Path) -> None:

@@ -52,6 +52,29 @@ def test_an_archive_is_read_as_the_folder_in_it(photos: Path, workspace: Workspa
     assert paths_of(f"file://{packed(photos, name)}", workspace) == paths_of(str(photos), workspace)
 
 
+@pytest.mark.parametrize("beside", ["__MACOSX/photos/._a.png", ".DS_Store"])
+def test_an_archive_made_on_a_mac_or_with_dots_in_its_names_is_read_whole(
+    photos: Path, workspace: Workspace, beside: str
+) -> None:
+    next((photos / "train/a").iterdir()).rename(photos / "train/a/IMG_4..png")
+    (photos / "train/b").rename(photos / "train/b...")
+    (photos / "val/b").rename(photos / "val/b...")
+    path = packed(photos, "PHOTOS.zip").rename(photos.parent / "PHOTOS.ZIP")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(beside, b"of a system")
+    assert paths_of(f"file://{path}", workspace) == paths_of(str(photos), workspace)
+
+
+def test_a_fetch_that_fails_leaves_what_was_fetched_before(photos: Path, workspace: Workspace) -> None:
+    path = packed(photos, "photos.zip")
+    address = f"file://{path}"
+    before = paths_of(address, workspace)
+    path.write_bytes(b"PK, and no archive")
+    with pytest.raises(DatasetError, match="cannot be fetched"):
+        refresh(address, workspace)
+    assert paths_of(address, workspace) == before
+
+
 def test_a_folder_at_an_address_is_read_as_one_here(photos: Path, workspace: Workspace) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(photos), "/bucket/photos", recursive=True)

@@ -133,6 +133,9 @@ def test_class_missing_from_val_only_is_fine(tmp_path: Path, workspace: Workspac
         ({"train/a": 2, "train/b": 2, "val/a": 1, "valid/a": 1}, "keep one of them"),
         ({"val/a": 2, "val/b": 2}, "no folder train"),
         ({"train/a": 2, "train/b": 2, "val/a": 1, "stray": 2}, "stray"),
+        ({"training/a": 2, "training/b": 2, "evaluation/a": 2, "evaluation/b": 2}, "call one val or test"),
+        ({"seg_train/a": 2, "seg_train/b": 2, "seg_test/a": 2, "seg_test/b": 2}, "call seg_test test, seg_train train"),
+        ({"TrainSet/a/x": 2, "ValSet/a/x": 2, "TrainSet/b": 2}, "call TrainSet train, ValSet val"),
     ],
 )
 def test_unusable_folders_are_refused_with_a_remedy(
@@ -140,6 +143,18 @@ def test_unusable_folders_are_refused_with_a_remedy(
 ) -> None:
     (tmp_path / "d").mkdir()
     assert expected in message_of(write_class_folders(tmp_path / "d", folders), workspace)
+
+
+def test_classes_that_are_called_like_splits_are_classes(tmp_path: Path, workspace: Workspace) -> None:
+    write_class_folders(tmp_path / "d", {"bullet train": 8, "test tube": 8})
+    assert index_of(tmp_path / "d", workspace).classes == ("bullet train", "test tube")
+
+
+def test_images_in_no_class_folder_are_counted(tmp_path: Path, workspace: Workspace) -> None:
+    write_class_folders(tmp_path / "d", {"train/a": 2, "train/b": 2, "val/a": 1, "test": 3, "train": 2, ".": 1})
+    assert index_of(tmp_path / "d", workspace).notes.facts() == ["left out: 6 images in no class folder"]
+    write_class_folders(tmp_path / "tree", {"a": 8, "b": 8, ".": 2})
+    assert "left out: 2 images in no class folder" in index_of(tmp_path / "tree", workspace).notes.facts()
 
 
 def test_missing_path_and_wrong_file_are_refused(tmp_path: Path, workspace: Workspace) -> None:
@@ -294,6 +309,23 @@ def test_named_csv_columns_must_exist(tmp_path: Path, workspace: Workspace) -> N
     options = CsvConfig(path_column="p", label_column="l", split_column="s")
     message = message_of(file, workspace, csv=options)
     assert all(f"no column {name!r}" in message for name in "pls")
+
+
+def test_of_two_columns_of_one_name_the_one_that_groups_is_refused(tmp_path: Path, workspace: Workspace) -> None:
+    write_class_folders(tmp_path, {"a": 4, "b": 4})
+    rows = [
+        f"{kind}/{file.name},{kind},p{n % 2},{n}"
+        for kind in "ab"
+        for n, file in enumerate(sorted((tmp_path / kind).iterdir()))
+    ]
+    for header, wanted in (("patient,patient", "patient"), ("Patient,PATIENT", "patient")):
+        (tmp_path / "d.csv").write_text("\n".join([f"path,label,{header}", *rows]))
+        assert "2 columns may be the patient" in message_of(tmp_path / "d.csv", workspace, group_column=wanted)
+    (tmp_path / "d.csv").write_text("\n".join(["path,label,note,note", *rows]))
+    assert len(index_of(tmp_path / "d.csv", workspace).paths) == 8
+    (tmp_path / "d.csv").write_text("\n".join(["path,label,patient,Patient", *rows]))
+    grouped = index_of(tmp_path / "d.csv", workspace, group_column="patient").notes.groups
+    assert grouped.startswith("2 groups by 'patient'")
 
 
 def test_csv_that_is_not_text_is_refused(tmp_path: Path, workspace: Workspace) -> None:

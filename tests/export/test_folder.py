@@ -130,3 +130,11 @@ def test_an_unwritable_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ExportError, match="cannot be written"), staged(tmp_path / "file" / "mine"):
         pass
+
+
+def test_what_is_left_of_an_export_of_a_longer_name_is_not_taken(tmp_path: Path) -> None:
+    killed = make_export(tmp_path / ".a.b.999999999.earlier")
+    with staged(tmp_path / "a") as files:
+        files.path.joinpath("README.md").write_text("new")
+    assert killed.is_dir()
+    assert (tmp_path / "a/README.md").read_text() == "new"

@@ -147,7 +147,7 @@ def test_a_program_with_an_images_name_stops_the_start_by_name(ask: Ask, tmp_pat
 def test_data_check_counts_the_files_that_are_no_images(ask: Ask, tmp_path: Path) -> None:
     write_zoo(tmp_path / "d")
     answer = ask("data", "check", "d")
-    assert "files of other kinds" in answer.out
+    assert "files left out" in answer.out
     assert "2 .xml" in answer.out
 
 

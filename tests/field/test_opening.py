@@ -176,7 +176,7 @@ def test_a_piped_run_says_it_before_the_first_trial_and_says_its_device(ask: Ask
     assert answer.code == 0, answer.err
     before, _, after = answer.out.partition("trial 0 started")
     assert "images    train 12 of 2 classes, 6 each: given" in before
-    assert "files     files of other kinds, and left out: 1 .txt" in before
+    assert "files     left out: 1 .txt" in before
     assert "warning: 1 of 4 val images are copies of images in train (val/a/copy.png and train/a/0000.png)" in before
     assert "warning: no val image for 1 of 2 classes" in before
     assert "b\\x1b[2J" in before

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.plan import cost_lines, energy_line
@@ -126,6 +128,33 @@ def test_of_a_budget_of_time_it_is_told_how_many_trials_fit() -> None:
     long = sweep(budget={"for": 100, "epochs": 10}, pruner="none")
     assert costs_of(long, [measured(image_size=16)], images, workers=1, free_bytes=1).trials == 1
     assert costs_of(long, [measured(image_size=16, images_per_s=1000.0)], images, workers=1, free_bytes=1).trials == 9
+
+
+def test_workers_that_share_the_cores_save_no_time_that_was_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = Images(all=1300, train=1000, val=300)
+    one, many = (
+        costs_of(sweep(), [measured()], images, workers, free_bytes=1, at_speed=at_speed)
+        for workers, at_speed in ((2, 2), (16, 2))
+    )
+    assert one.whole_s == many.whole_s
+    assert many.checkpoint_bytes == 8 * one.checkpoint_bytes
+    threads: list[int] = []
+    before = torch.get_num_threads()
+
+    def measure(*_: object) -> Measured:
+        threads.append(torch.get_num_threads())
+        return measured()
+
+    monkeypatch.setattr("sweeper.planning.plan.measure", measure)
+    cores = os.cpu_count() or 1
+    plan = make_plan(sweep(), Workspace(tmp_path), str(8 * cores), lambda done, total: None)
+    assert plan.costs is not None
+    assert threads[-1] == 1
+    assert torch.get_num_threads() == before
+    alone = costs_of(sweep(), plan.measured, Images(1797, 100, 50), 1, free_bytes=1)
+    assert plan.costs.whole_s == pytest.approx(alone.whole_s / cores)
 
 
 def test_energy_is_the_power_of_all_gpus_and_the_processors_over_the_time() -> None:

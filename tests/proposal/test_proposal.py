@@ -135,6 +135,13 @@ def test_what_is_written_can_be_read_and_says_why(tmp_path: Path, data: DataFact
     assert file.read_text().count("  # ") >= 10
 
 
+@pytest.mark.parametrize("folder", ["2024", "2024_01", "null", "No", "1e5", "0x1F", "1.5", "_a", "-", "x" * 130, "on"])
+def test_a_folder_of_any_name_gives_a_space_that_can_be_read(tmp_path: Path, folder: str) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(space_text(facts(path=folder), CPU, 2.0, lambda *_: 100.0))
+    assert load_sweep(file).study == study_name(folder)
+
+
 SHAPES = st.builds(
     facts,
     train=st.integers(4, 100_000),

@@ -102,6 +102,14 @@ def test_a_table_is_read_row_by_row_with_the_lines_of_the_file() -> None:
         list(read_table(["a\rb\n"]))
 
 
+@pytest.mark.parametrize("later", ["", 'c,"x"\n'])
+def test_a_quote_that_is_not_closed_swallows_no_rows(later: str) -> None:
+    text = 'path,note\na,x\n"b,blurry\n' + "d,x\n" * 20 + later
+    with pytest.raises(ValueError, match="lines 3 to"):
+        list(read_table(text.splitlines(keepends=True)))
+    assert list(read_table(['a,5" pipe\n', 'b,"5"" pipe"\n'])) == [(1, ["a", '5" pipe']), (2, ["b", '5" pipe'])]
+
+
 def test_names_come_back_from_every_table_that_we_read(tmp_path: Path) -> None:
     write_confusion(tmp_path / "confusion.csv", np.eye(len(HOSTILE), dtype=np.int64), HOSTILE)
     assert read_confusion(tmp_path / "confusion.csv")[1] == HOSTILE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +13,8 @@ from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say, warn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sweeper.config.dataset import DatasetConfig
     from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
@@ -72,7 +73,7 @@ def split(
         warn(line)
     counts = ", ".join(f"{len(rows):,} {name}" for name, rows in drawn.splits.items())
     say(f"{counts} images of {len(listing.classes):,} classes listed in {folder}")
-    say(f"next, in a search space: dataset: {_dataset_section(folder, base, drawn.groups)}")
+    say(f"next, in a search space: dataset: {_dataset_section(folder, base, drawn.groups, listing.classes)}")
 
 
 def _dataset(**options: Any) -> DatasetConfig:
@@ -113,13 +114,18 @@ def _listing(dataset: DatasetConfig, class_codes: Path | None) -> Listing:
     listing = read_listing(dataset, this_workspace())
     if class_codes is None:
         return listing
-    names = decoded_labels(listing.class_names, read_class_codes(class_codes), class_codes)
+    codes = read_class_codes(class_codes, set(listing.class_names))
+    names = decoded_labels(listing.class_names, codes, class_codes)
     return replace(listing, class_names=names, classes=in_class_order(set(names)))
 
 
-def _dataset_section(folder: Path, base: Path, groups: Grouping | None) -> str:
+def _dataset_section(folder: Path, base: Path, groups: Grouping | None, classes: Sequence[str]) -> str:
     """Return what stands under `dataset:` in a search space that uses the lists."""
+    from sweeper.config.document import written
+    from sweeper.data.labels import is_missing
+
     images = os.path.relpath(base, folder.resolve())
-    where = "" if images == "." else f", csv: {{images: {shlex.quote(images)}}}"
-    column = f", group_column: {groups.column or 'group'}" if groups else ""
-    return f"{{path: {shlex.quote(str(folder))}{where}{column}}}"
+    where = "" if images == "." else f", csv: {{images: {written(images)}}}"
+    column = f", group_column: {written(groups.column or 'group')}" if groups else ""
+    words = ", missing_labels: keep" if any(map(is_missing, classes)) else ""
+    return f"{{path: {written(str(folder))}{where}{column}{words}}}"
