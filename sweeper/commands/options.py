@@ -17,9 +17,21 @@ StorageOption = Annotated[
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
+
+
+def _plain_name(value: str | None) -> str | None:
+    from sweeper.config.plain_name import is_a_plain_name
+
+    try:
+        return None if value is None else is_a_plain_name(value)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, got {value}") from None
+
+
 TrackingNameOption = Annotated[
     str | None,
     typer.Option(
+        callback=_plain_name,
         metavar="NAME",
         help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
     ),

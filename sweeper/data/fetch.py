@@ -15,7 +15,7 @@ from typing import Any
 
 from sweeper.credentials import hide_credentials
 from sweeper.data.progress import Tell
-from sweeper.errors import DatasetError
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DatasetError, Problem
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import FetchedFolder, Workspace
 
@@ -30,6 +30,18 @@ MEGABYTE = 1_000_000
 def is_address(name: str) -> bool:
     """Return whether a data set's path is an address and not a path of this machine."""
     return ADDRESS.match(name) is not None
+
+
+def refuse_secrets(address: str) -> None:
+    """Raise ConfigError for an address with a password or a signature: it is stored with the study and its runs."""
+    shown = hide_credentials(address)
+    if shown != address:
+        rule = (
+            "is stored with the study and its runs, and holds no password and no signature: put a password into "
+            "~/.netrc or into the variables that the file system reads (AWS_ACCESS_KEY_ID), or fetch the data yourself "
+            f"and name the folder, got {shown}"
+        )
+        raise ConfigError([Problem(IN_SEARCH_SPACE, "dataset.path", rule)])
 
 
 def fetched(address: str, workspace: Workspace) -> Path:
@@ -62,7 +74,8 @@ def _key(address: str) -> str:
 def _opened(address: str) -> tuple[Any, str]:
     import fsspec
 
-    files, path = fsspec.core.url_to_fs(address)
+    web = {"client_kwargs": {"trust_env": True}} if address.lower().startswith(("http://", "https://")) else {}
+    files, path = fsspec.core.url_to_fs(address, **web)  # with what ~/.netrc says
     return files, path.rstrip("/")
 
 

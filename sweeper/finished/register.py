@@ -48,7 +48,8 @@ def _run_of(workspace: Workspace, store: MlflowStore, config: ExportConfig) -> s
     lineage = config.lineage
     recorded = Recorded(lineage.study, lineage.study_id, lineage.model_name, adopted=True)
     records = StudyRecords(store, recorded)
-    run = lineage.run_id or records.find_run(TRIAL_TAG, str(lineage.trial))
+    known = lineage.run_id if lineage.run_id and store.status(lineage.run_id) is not None else None
+    run = known or records.find_run(TRIAL_TAG, str(lineage.trial))
     if run is None:
         records.require_not_deleted()
         waits = workspace.study(lineage.study).trial(lineage.trial).path.is_dir()

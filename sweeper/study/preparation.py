@@ -14,7 +14,7 @@ from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
-from sweeper.data.fetch import is_address, refresh
+from sweeper.data.fetch import is_address, refresh, refuse_secrets
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.prepare import Prepared, prepare
@@ -90,8 +90,13 @@ def refuse_constant_metrics(sweep: SweepConfig, classes: int) -> None:
 
 
 def refuse_impossible(sweep: SweepConfig) -> None:
-    """Raise ConfigError for too many image sizes and for a grid without end, before anything is made on disk."""
+    """Raise ConfigError for what cannot be, before anything is made on disk.
+
+    That is: too many image sizes, a grid without end, and an address with secrets, which would be in all records.
+    """
     decoded_sizes(sweep)
+    if sweep.dataset.path and is_address(sweep.dataset.path):
+        refuse_secrets(sweep.dataset.path)
     if isinstance(sweep.sampler, GridConfig):
         grid(sweep.search, sweep.seed)
 

@@ -61,7 +61,7 @@ def trash_runs(records: StudyRecords) -> RecordedRuns | None:
             for run in found.runs:
                 client.delete_run(run.id)
             _forget_owner(client, experiment)
-        elif experiment.lifecycle_stage != "deleted":
+        else:
             _trash_experiment(client, found, experiment, records)
     return found
 
@@ -69,6 +69,11 @@ def trash_runs(records: StudyRecords) -> RecordedRuns | None:
 def _trash_experiment(client: MlflowClient, found: RecordedRuns, experiment: Experiment, records: StudyRecords) -> None:
     """Delete an experiment with its runs, under another name, so that a new study may have the old one."""
     aside = f"{found.name}~{records.recorded.id or found.experiment}"
+    deleted = experiment.lifecycle_stage == "deleted"
+    if deleted and experiment.name == aside:
+        return
+    if deleted:  # by somebody else; MLflow renames none in its trash
+        client.restore_experiment(found.experiment)
     if experiment.name != aside:
         client.rename_experiment(found.experiment, aside)
     client.delete_experiment(found.experiment)

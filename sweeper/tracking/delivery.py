@@ -18,7 +18,7 @@ from pydantic import Field
 
 from sweeper.config.flatten import flatten
 from sweeper.config.frozen import Frozen
-from sweeper.errors import TrackingError
+from sweeper.errors import DamagedFile, TrackingError
 from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import BEST_CONFUSION, StudyFolder, TrialFolder
@@ -34,11 +34,11 @@ from sweeper.results import (
     read_outcome,
     read_spec,
 )
-from sweeper.safeguards.quantity import quantity
 from sweeper.scores.confusion import read_confusion
 from sweeper.tracking.image_grid import IMAGES_TAG, add_to_grid
 from sweeper.tracking.mean_history import mean_history
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.run_description import note, repeated, run_name
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
     AVERAGED_TAG,
@@ -48,7 +48,6 @@ from sweeper.tracking.tags import (
     PARENT_TAG,
     PRUNED_TAG,
     REASON_TAG,
-    REPEATED_TAG,
     REPETITION_TAG,
     STATE_TAG,
     STATUS,
@@ -117,6 +116,7 @@ class Delivery:
         self.experiment = StudyRecords(store, self._recorded).begin()
         self._parent: str | None = None
         self._shown = False
+        self._seen: set[str] = set()  # runs that are in MLflow, as far as this delivery has looked
         self._before = read_history(folder.start.history)
         self._curves: dict[str, CurvesPicture] = {}
         for leftover in folder.delivered():
@@ -136,7 +136,7 @@ class Delivery:
             self._store.log_dataset(record.run_id, self._card.dataset)
         history = _lasting_history(self._folder.history, record)
         self._store.log_epochs(record.run_id, history[record.epochs :])
-        for file in sorted(self._folder.artifacts.glob("*")):
+        for file in sorted(path for path in self._folder.artifacts.glob("*") if path.suffix != ".part"):
             self._store.log_artifact(record.run_id, file, "")
         record = record.model_copy(update={"described": True, "epochs": len(history)})
         self._set_status(path, record, status)
@@ -154,6 +154,8 @@ class Delivery:
         if not folder.spec.exists():
             return None  # a folder that no driver has begun: there is nothing to record
         spec = read_spec(folder.spec)
+        if ended and not folder.outcome.exists():
+            raise DamagedFile(f"{folder.outcome} is missing: sweeper doctor {self._card.study} --fix makes it anew")
         outcome = read_outcome(folder.outcome) if ended else None
         record = self._described(folder, spec)
         record, history = self._with_epochs(folder, record)
@@ -185,22 +187,32 @@ class Delivery:
     def _record(
         self, path: Path, identity: dict[str, str], name: str, start_ms: int, tags: dict[str, str]
     ) -> RunRecord:
-        """Return the folder's run: the one noted there, else the one with its tags, else a new one."""
+        """Return the folder's run: the noted one, if it is in MLflow, else the one with its tags, else a new one.
+
+        Its status is MLflow's, where others may have changed it. What was below a run that is gone goes below the new.
+        """
         known = read_record(path)
-        if known is not None:
+        if known is not None and known.run_id in self._seen:
             return known
+        if known is not None and (status := self._store.status(known.run_id)):
+            self._seen.add(known.run_id)
+            return known.model_copy(update={"status": status})
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
             self.experiment, name, {STUDY_TAG: self._card.study, **identity, **self._card.tags, **tags}, start_ms
         )
         record = RunRecord(run_id=run)
         self._write_record(path, record)
+        self._seen.add(run)
+        while known is not None and (below := self._store.find_runs(self.experiment, {PARENT_TAG: known.run_id})):
+            for one in below:
+                self._store.set_tags(one, {PARENT_TAG: run})
         return record
 
     def _described(self, folder: TrialFolder, spec: TrialSpec) -> RunRecord:
         parent = self._parent or self.deliver_sweep("RUNNING")
-        start = int(folder.spec.stat().st_mtime * 1000)
-        tags = {PARENT_TAG: parent, STATE_TAG: TrialState.RUNNING.value, **_repeated(spec)}
-        record = self._record(folder.run, self._identity(str(spec.number)), _run_name(spec), start, tags)
+        start = _start_ms(folder)
+        tags = {PARENT_TAG: parent, STATE_TAG: TrialState.RUNNING.value, **repeated(spec)}
+        record = self._record(folder.run, self._identity(str(spec.number)), run_name(spec), start, tags)
         if record.described:
             return record
         params = {"seed": spec.seed, "epochs": spec.epochs, **flatten(spec.config.model_dump(mode="json"))}
@@ -223,7 +235,7 @@ class Delivery:
             return
         stage = "" if self._card.stage == "search" else "repetition "
         identity = self._recorded.tags(FOLD_TAG, f"{stage}{spec.number}/{number}")
-        start, name = int(fold.spec.stat().st_mtime * 1000), f"{_run_name(spec)}-fold-{number}"
+        start, name = int(fold.spec.stat().st_mtime * 1000), f"{run_name(spec)}-fold-{number}"
         record = self._record(fold.run, identity, name, start, {PARENT_TAG: above})
         if record.status == "FINISHED":
             return
@@ -337,7 +349,7 @@ class Delivery:
             tags[REASON_TAG] = outcome.reason
         if has_images:
             tags[IMAGES_TAG] = "True"
-        tags[NOTE_TAG] = "\n\n".join(filter(None, (_note(outcome), self._card.tags.get(NOTE_TAG))))
+        tags[NOTE_TAG] = "\n\n".join(filter(None, (note(outcome), self._card.tags.get(NOTE_TAG))))
         self._store.set_tags(record.run_id, tags)
         self._store.end(record.run_id, STATUS[outcome.state], outcome.timestamp_ms)
 
@@ -368,22 +380,13 @@ def _lasting_history(file: Path, record: RunRecord) -> list[EpochMetrics]:
     return history
 
 
-def _run_name(spec: TrialSpec) -> str:
-    again = spec.repeats
-    return f"confirm-{again.trial:04d}-seed-{again.seed_number}" if again else f"trial-{spec.number:04d}"
-
-
-def _note(outcome: TrialOutcome) -> str:
-    """Return what MLflow's page shows as the description of a trial."""
-    reached = "" if outcome.best_value is None else f", {outcome.best_value:.4f} {outcome.reached_in}"
-    trained = "" if outcome.folds or not outcome.epochs else f" of {quantity(outcome.epochs, 'epoch')}"
-    took = f", {outcome.seconds:.0f} s" if outcome.seconds else ""
-    reason = f": {outcome.reason}" if outcome.reason else ""
-    return f"**{outcome.state}**{reached}{trained}{took}{reason}"
-
-
-def _repeated(spec: TrialSpec) -> dict[str, str]:
-    return {REPEATED_TAG: str(spec.repeats.trial)} if spec.repeats else {}
+def _start_ms(folder: TrialFolder) -> int:
+    """Return when a trial began; where its files were made anew since, or copied, as long before its end as it took."""
+    made_ms = int(folder.spec.stat().st_mtime * 1000)
+    if not folder.outcome.exists():
+        return made_ms
+    outcome = read_outcome(folder.outcome)
+    return min(made_ms, int(outcome.timestamp_ms - outcome.seconds * 1000))
 
 
 def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:

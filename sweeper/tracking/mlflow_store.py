@@ -135,6 +135,19 @@ class MlflowStore:
             runs = self._client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"])
         return [str(run.info.run_id) for run in runs]
 
+    def status(self, run: str) -> str | None:
+        """Return the status of a run; None where it is deleted, or not there at all."""
+        from mlflow.exceptions import MlflowException
+
+        with self._errors(reading=True):
+            try:
+                info = self._client.get_run(run).info
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+        return str(info.status) if info.lifecycle_stage == "active" else None
+
     def require_answer(self) -> None:
         """Raise TrackingError unless there is a server, or a database, that answers."""
         with self._errors():

@@ -74,7 +74,8 @@ class ModelRegistry:
     def register(self, name: str, run: str, export: ServableExport, study: str | None = None) -> RegisteredVersion:
         """Store an export as a model of its run, register it under `name` and let the alias `best` point to it.
 
-        An export that the alias points to already is left as it is. `study` is the id of the study that it is of.
+        An export that has a version already gets no other one; the alias points to that. `study` is the id of the
+        study that it is of.
 
         Raises:
             TrackingError: the store has no registry, cannot be reached, or refuses the model.
@@ -83,8 +84,9 @@ class ModelRegistry:
         with self._store.client() as client:
             self._require_registry(client)
             self._require_own_model(client, name, study)
-            there = _aliased(client, name)
-            if there is not None and there.tags.get(EXPORT_DIGEST_TAG) == export.digest:
+            there = _version_of(client, name, export.digest)
+            if there is not None:
+                client.set_registered_model_alias(name, ALIAS, there.version)
                 return RegisteredVersion(name, str(there.version), new=False)
             model = _log_model(client, run, export)
             _ensure_model(client, name, study)
@@ -140,14 +142,11 @@ def models_of(client: MlflowClient, study: str | None) -> tuple[str, ...]:
     return tuple(str(model.name) for model in found)
 
 
-def _aliased(client: MlflowClient, name: str) -> Any:
-    """Return the version that the alias points to, or None.
-
-    The model is asked for its aliases: of a model that is not there a server with a log-in forbids to ask for an alias.
-    """
-    model = _registered(client, name)
-    there = model.aliases.get(ALIAS) if model is not None else None
-    return client.get_model_version(name, there) if there is not None else None
+def _version_of(client: MlflowClient, name: str, digest: str) -> Any:
+    """Return the newest version that holds an export, by the export's digest, or None."""
+    found = client.search_model_versions(f"name = '{name}'") if _registered(client, name) is not None else []
+    mine = [version for version in found if version.tags.get(EXPORT_DIGEST_TAG) == digest]
+    return max(mine, key=lambda version: int(version.version), default=None)
 
 
 def _registered(client: MlflowClient, name: str) -> Any:
@@ -200,11 +199,11 @@ def _log_model(client: MlflowClient, run: str, export: ServableExport) -> Any:
             card = Model(logged.artifact_location, run, model_uuid=logged.model_id, model_id=logged.model_id)
             save_served(export, folder, card)
             client.log_model_artifacts(logged.model_id, str(folder))
+            client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
     client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
     return logged
 
 

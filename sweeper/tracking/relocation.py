@@ -56,9 +56,9 @@ def old_places(database: Path) -> list[Path]:
     """
     here = database.parent / MLFLOW_ARTIFACTS
     with _reading(database), closing(_opened(database)) as connection:
-        found = [location for row in connection.execute(LOCATIONS) if (location := _located(*row))]
-    others = [location for location in found if location.base != here]
-    stale = {location.base for location in others if _is_here_now(location, here)}
+        rows = connection.execute(LOCATIONS).fetchall()
+    found = [location for address, ours in rows if (location := _located(address, ours, here))]
+    stale = {location.base for location in found if location.base != here and _is_here_now(location, here)}
     return sorted(stale)
 
 
@@ -95,10 +95,15 @@ def _opened(database: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{database.absolute().as_uri()}?mode=rw", uri=True, timeout=20)
 
 
-def _located(address: str, ours: int) -> Location | None:
-    """Take the path of an experiment's files apart, at the folder that MLflow keeps all of them in."""
+def _located(address: str, ours: int, here: Path) -> Location | None:
+    """Take the path of an experiment's files apart, at the folder that MLflow keeps all of them in.
+
+    None for what lies in the folder `here` already, and for what is no such path.
+    """
     path = _path(address)
     if not path.is_absolute() or MLFLOW_ARTIFACTS not in path.parts:
+        return None
+    if here in path.parents:
         return None
     base = next(folder for folder in [path, *path.parents] if folder.name == MLFLOW_ARTIFACTS)
     return Location(base, path.relative_to(base), bool(ours))
@@ -111,7 +116,10 @@ def _path(address: str) -> Path:
 
 def _is_here_now(location: Location, here: Path) -> bool:
     """Return whether files are in this folder, or in none any more, so that the next ones should come here."""
-    return (here / location.rest).exists() or (location.ours and not location.base.exists())
+    there = (location.base / location.rest).exists()
+    return ((here / location.rest).exists() and (location.ours or not there)) or (
+        location.ours and not location.base.exists()
+    )
 
 
 def _renamings(old: list[Path], here: Path) -> Iterator[tuple[str, str]]:

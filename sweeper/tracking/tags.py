@@ -22,6 +22,7 @@ REPETITION_TAG, REPEATED_TAG = (
 )  # of a leader's trainings with fresh seeds
 FOLD_TAG = "sweeper.fold"  # of a run below that of a cross-validated trial: TRIAL/FOLD, or REPETITION/FOLD of a leader
 AVERAGED_TAG = "sweeper.averaged_epochs"  # whose weights a trial was to average, as far as it has
+WEIGHTS_TAG = "sweeper.weights"  # `lost` in a run that the doctor has made anew without them
 DEVICE_TAG, REASON_TAG = "sweeper.device", "sweeper.reason"
 LOOKS_TAG, LOOKED_AT_TAG, LOOK_DIGEST_TAG = "sweeper.test_looks", "sweeper.test_looked_at", "sweeper.test_digest"
 LOOK_FORCED_TAG, CONFIRMED_TAG = "sweeper.test_look_forced", "sweeper.confirmed"

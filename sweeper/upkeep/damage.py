@@ -87,6 +87,8 @@ def _of_trial(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
     yield from _if_damaged(
         partial(read_record, trial.run), "--fix removes it: the run is found by its tags", trial.run.unlink
     )
+    for _, fold in trial.folds():
+        yield from _of_trial(fold, ended=ended)
 
 
 def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
@@ -105,5 +107,9 @@ def _of_confirmation(folder: StudyFolder) -> Iterator[Finding]:
         "--fix removes it: how often the test split was looked at is recorded in the winner's run",
         confirmation.test_looks.unlink,
     )
+    written = "--fix removes it: `sweeper confirm` writes it anew"
+    yield from _if_damaged(partial(read_card, confirmation), written, confirmation.card.unlink)
+    yield from _if_damaged(partial(read_record, confirmation.parent_run), FOUND_BY_TAGS, confirmation.parent_run.unlink)
+    yield from _if_damaged(partial(read_history, confirmation.history), written, confirmation.history.unlink)
     for trial in confirmation.trials():
         yield from _of_trial(trial, ended=False)

@@ -25,7 +25,7 @@ from sweeper.study.claim import identity_here
 from sweeper.study.holding import held_study
 from sweeper.study.recorded import own_folder
 from sweeper.tracking.deletion import RecordedRuns, recorded_runs, trash_runs
-from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.upkeep.disk import bytes_in
 
@@ -67,9 +67,13 @@ class Deletion:
 def plan_deletion(workspace: Workspace, store: StudyStore, tracking_uri: str | None, *, keep_runs: bool) -> Deletion:
     """Return what deleting a study means; nothing is changed. Raises TrackingError, TrackingRefused."""
     study = store.sweep.study
-    uri = tracking_uri_of(workspace, study, tracking_uri)
     identity = identity_here(workspace, study) or store.identity
-    runs = None if keep_runs else recorded_runs(_records(workspace, store, uri, identity))
+    if keep_runs:  # wherever they are: no credentials are needed to leave them
+        card = read_card(workspace.study(study))
+        uri, runs = card.tracking_uri if card else default_tracking_uri(workspace), None
+    else:
+        uri = tracking_uri_of(workspace, study, tracking_uri)
+        runs = recorded_runs(_records(workspace, store, uri, identity))
     local = (local_path(run.artifacts) for run in runs.runs) if runs else ()
     return Deletion(
         study=study,

@@ -12,6 +12,7 @@ from sweeper.files import write_sealed
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialRow, TrialSpec, TrialState
+from sweeper.safeguards.quantity import quantity
 from sweeper.search.samplers import trial_seed
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
@@ -20,8 +21,9 @@ from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.relocation import old_places, relocate
 from sweeper.tracking.run_listing import ListedRun
 from sweeper.tracking.study_records import StudyRecords
-from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG
+from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG, WEIGHTS_TAG
 from sweeper.upkeep.finding import Finding
+from sweeper.upkeep.sync import ended_repetitions, sync_confirmation
 
 SUBJECT = "MLflow"
 
@@ -41,7 +43,7 @@ def examine_runs(
         elsewhere = old_places(workspace.mlflow_database) if mlflow.is_ours else []
         records = StudyRecords(mlflow, card.recorded(workspace.study(study)))
         records.examine()
-        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG))
+        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG, WEIGHTS_TAG))
     except TrackingRefused as error:
         yield Finding(SUBJECT, str(error), f"do what it says, then sweeper sync {study}")
         return
@@ -89,8 +91,10 @@ class _Check:
         return marked or [run for run in self.runs if ID_TAG not in run.tags]
 
     def missing(self) -> Iterator[Finding]:
-        """Find ended trials whose run is missing or incomplete."""
+        """Find ended trials whose run is missing or incomplete, the parent run, and what a confirmation has left."""
         recorded = {run.tags.get(TRIAL_TAG) for run in self.own}
+        if SWEEP not in recorded:
+            yield Finding(SUBJECT, "the study has no parent run", "--fix makes it", self._deliver_sweep)
         for row in self.rows.values():
             if row.ended_ms is None:
                 continue
@@ -103,36 +107,56 @@ class _Check:
                 yield Finding(
                     SUBJECT, what, "--fix makes one of what Optuna knows, without curves and weights", deliver
                 )
+        waiting = ended_repetitions(self.folder.confirmation)
+        if waiting:
+            what = quantity(len(waiting), "repetition of the confirmation has", "repetitions of the confirmation have")
+            deliver = partial(sync_confirmation, self.mlflow, self.folder.confirmation)
+            yield Finding(
+                SUBJECT, f"{what} not been delivered completely", "--fix or `sweeper sync` delivers it", deliver
+            )
 
     def _deliver(self, row: TrialRow) -> None:
         """Deliver a trial's folder; what is lacking in it comes from Optuna."""
         trial = self.folder.trial(row.number)
         _complete(trial, row, self.store)
-        delivery = Delivery(MlflowStore(self.mlflow.uri, self.workspace), self.folder, self.card)
-        delivery.deliver_trial(trial, ended=True, running=False)
-        delivery.deliver_sweep("KILLED" if self.store.remaining() else "FINISHED")
+        lost = not trial.weights.is_dir()
+        run = self._delivery().deliver_trial(trial, ended=True, running=False)
+        if run is not None and lost:
+            self.mlflow.set_tags(run, {WEIGHTS_TAG: "lost"})
+        self._deliver_sweep()
+
+    def _deliver_sweep(self) -> None:
+        self._delivery().deliver_sweep("KILLED" if self.store.remaining() else "FINISHED")
+
+    def _delivery(self) -> Delivery:
+        return Delivery(MlflowStore(self.mlflow.uri, self.workspace), self.folder, self.card)
+
+    @cached_property
+    def strays(self) -> list[ListedRun]:
+        """The runs of a trial that has a better one: it has ended, or is the older one."""
+        best: dict[str, ListedRun] = {}
+        for run in sorted(self.own, key=lambda run: run.status == "RUNNING"):
+            best.setdefault(run.tags.get(TRIAL_TAG, ""), run)
+        return [run for run in self.own if TRIAL_TAG in run.tags and run is not best[run.tags[TRIAL_TAG]]]
 
     def twice(self) -> Iterator[Finding]:
-        """Find runs of a trial that has an earlier one."""
-        seen: set[str] = set()
-        for run in self.own:
-            trial = run.tags.get(TRIAL_TAG)
-            if trial in seen:
-                what = f"the run {run.name} is there twice"
-                yield Finding(SUBJECT, what, "--fix deletes the later one", partial(self.mlflow.delete_run, run.id))
-            elif trial:
-                seen.add(trial)
+        """Find runs of a trial that has another one."""
+        for run in self.strays:
+            what = f"the run {run.name} is there twice"
+            remedy = "--fix deletes the one that has not ended, or the later one"
+            yield Finding(SUBJECT, what, remedy, partial(self.mlflow.delete_run, run.id))
 
     def left_open(self) -> Iterator[Finding]:
-        """Find runs that are marked as running, by a driver that died or by another tool."""
+        """Find runs that are marked as running, by a driver that died or, in a database of ours, by another tool."""
         for run in self.runs:
-            if run.status == "RUNNING":
+            ours = run in self.own or (self.mlflow.is_ours and ID_TAG not in run.tags)
+            if run.status == "RUNNING" and ours and run not in self.strays:
                 what = f"{run.name} is marked as running"
                 yield Finding(SUBJECT, what, "--fix closes it", self._closing(run))
 
     def _closing(self, run: ListedRun) -> Callable[[], None]:
         """Return what closes a run: as its trial ended, else as interrupted."""
-        trial = run.tags.get(TRIAL_TAG, "")
+        trial = run.tags.get(TRIAL_TAG, "") if run in self.own else ""
         row = self.rows.get(int(trial)) if trial.isdigit() else None
         ended = row.state if row is not None and row.state in STATUS else None
         whole = trial == SWEEP and all(row.ended_ms is not None for row in self.rows.values())
@@ -147,14 +171,17 @@ class _Check:
 
     def without_files(self) -> Iterator[Finding]:
         """Find finished trials whose run says that its weights lie on this machine, where they do not."""
-        first = {run.tags.get(TRIAL_TAG, ""): run for run in reversed(self.own)}
+        first = {run.tags.get(TRIAL_TAG, ""): run for run in reversed(self.own) if run not in self.strays}
         for trial, run in reversed(first.items()):
             files = local_path(run.artifacts)
             row = self.rows.get(int(trial)) if trial.isdigit() else None
             if row is None or files is None or row.state is not TrialState.COMPLETE or row.best_epoch is None:
                 continue
-            if not files.exists():
-                what = f"the files of trial {trial} are not in {files}, where its run says that they are"
+            none = WEIGHTS_TAG in run.tags or row.outcome is None or not row.outcome.has_weights
+            weights = none or any((files / "weights").glob("*"))
+            if not weights or not files.exists():
+                what, where = ("weights", files / "weights") if files.exists() else ("files", files)
+                what = f"the {what} of trial {trial} are not in {where}, where its run says that they are"
                 yield Finding(SUBJECT, what, "bring them back there; without its weights it can only be trained again")
 
 

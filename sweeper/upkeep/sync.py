@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from sweeper.confirm.repetitions import stored_repetitions
-from sweeper.errors import DamagedFile, StudyNotFound
-from sweeper.paths import StudyFolder, Workspace
+from sweeper.errors import DamagedFile, StudyNotFound, TrackingRefused
+from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of, write_card
 from sweeper.study.holding import held_study
@@ -17,7 +18,7 @@ from sweeper.tracking.mlflow_store import MlflowStore
 def sync_study(
     workspace: Workspace, storage_url: str, study: str, tracking_uri: str | None, tracking_name: str | None = None
 ) -> int:
-    """Deliver the folders of a study that nobody runs; return how many trials were waiting.
+    """Deliver the folders of a study that nobody runs; return to how many trials that added something.
 
     `tracking_name` is what its experiment is to be called, if it is still to be made. Raises StudyLocked while a driver
     runs it, TrackingError when MLflow cannot be reached, TrackingRefused when it does not take the records, DamagedFile
@@ -28,39 +29,78 @@ def sync_study(
         card = read_card(folder)
         if card is None:
             raise StudyNotFound(f"the study {study} was not run in this folder; there is nothing to deliver")
-        uri = tracking_uri_of(workspace, study, tracking_uri)
+        mlflow = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
         if tracking_name is not None:
             card = card.model_copy(update={"experiment": tracking_name})
+        delivery = Delivery(mlflow, folder, card)
+        if tracking_name is not None:
             write_card(folder, card)
-        rows = {row.number: row for row in store.rows()}
-        delivery = Delivery(MlflowStore(uri, workspace), folder, card)
-        count = _deliver(delivery, folder, lambda number: number in rows and rows[number].state.ended)
+        ended = {row.number for row in store.rows() if row.state.ended}
+        sent = _deliver(delivery, folder, ended)
         delivery.deliver_sweep("KILLED" if store.remaining() else "FINISHED")
-        return count + _sync_confirmation(MlflowStore(uri, workspace), folder.confirmation, tracking_name)
+        sent += _of_confirmation(mlflow, folder.confirmation, tracking_name)
+        sent.require_whole()
+        return sent.trials
 
 
-def _deliver(delivery: Delivery, folder: StudyFolder, ended: Callable[[int], bool]) -> int:
-    """Deliver the folders of trials and return how many there were."""
-    waiting, damaged = folder.trials(), list[str]()
-    for trial in waiting:
+def sync_confirmation(store: MlflowStore, folder: StudyFolder) -> None:
+    """Deliver what a confirmation has left. Raises as `sync_study`."""
+    _of_confirmation(store, folder, None).require_whole()
+
+
+def ended_repetitions(folder: StudyFolder) -> list[TrialFolder]:
+    """Return the folders of a confirmation's repetitions that have ended, and have not been delivered completely."""
+    unfinished = _unfinished(folder)
+    return [trial for trial in folder.trials() if trial.number not in unfinished]
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """How many trials got something new in MLflow, and what was wrong with others."""
+
+    trials: int = 0
+    problems: tuple[DamagedFile | TrackingRefused, ...] = ()
+
+    def __add__(self, other: _Sent) -> _Sent:
+        return _Sent(self.trials + other.trials, self.problems + other.problems)
+
+    def require_whole(self) -> None:
+        """Raise what was wrong, of one kind at a time."""
+        if self.problems:
+            kind = type(self.problems[0])
+            raise kind("; ".join(dict.fromkeys(str(problem) for problem in self.problems if isinstance(problem, kind))))
+
+
+def _deliver(delivery: Delivery, folder: StudyFolder, ended: Collection[int]) -> _Sent:
+    """Deliver the folders of trials, whatever is wrong with one of them."""
+    sent = _Sent()
+    for trial in folder.trials():
+        before = _noted(trial)
         try:
-            delivery.deliver_trial(trial, ended=ended(trial.number), running=False)
-        except DamagedFile as error:
-            damaged.append(str(error))
-    if damaged:
-        raise DamagedFile("; ".join(damaged))
-    return len(waiting)
+            delivery.deliver_trial(trial, ended=trial.number in ended, running=False)
+        except (DamagedFile, TrackingRefused) as error:
+            sent += _Sent(problems=(error,))
+        else:
+            sent += _Sent(trials=int(not trial.path.exists() or _noted(trial) != before))
+    return sent
 
 
-def _sync_confirmation(store: MlflowStore, folder: StudyFolder, tracking_name: str | None) -> int:
-    """Deliver what a confirmation of the study has left."""
+def _noted(trial: TrialFolder) -> bytes | None:
+    """Return what is noted of the run of a folder, if there is one."""
+    return trial.run.read_bytes() if trial.run.exists() else None
+
+
+def _of_confirmation(store: MlflowStore, folder: StudyFolder, tracking_name: str | None) -> _Sent:
     card = read_card(folder)
     if card is None:
-        return 0
+        return _Sent()
     if tracking_name is not None:
         card = card.model_copy(update={"experiment": tracking_name})
-    delivery = Delivery(store, folder, card)
-    unfinished = {one.number for one in stored_repetitions(folder) if one.outcome is None}
-    count = _deliver(delivery, folder, lambda number: number not in unfinished)
+    delivery, unfinished = Delivery(store, folder, card), _unfinished(folder)
+    sent = _deliver(delivery, folder, {trial.number for trial in folder.trials()} - unfinished)
     delivery.deliver_sweep("KILLED" if unfinished else "FINISHED")
-    return count
+    return sent
+
+
+def _unfinished(folder: StudyFolder) -> set[int]:
+    return {one.number for one in stored_repetitions(folder) if one.outcome is None}

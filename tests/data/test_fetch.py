@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import tarfile
+import threading
 import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 from sweeper.config.dataset import DatasetConfig
-from sweeper.data.fetch import fetched, is_address, refresh
+from sweeper.data.fetch import fetched, is_address, refresh, refuse_secrets
 from sweeper.data.index import read_listing
-from sweeper.errors import DatasetError
+from sweeper.errors import ConfigError, DatasetError
 from sweeper.paths import Workspace
 from tests.pictures import write_class_folders
 
@@ -134,3 +138,43 @@ def test_how_much_has_come_is_told(photos: Path, workspace: Workspace, archive: 
     whole = 3 if archive else 10 + len(["photos", "train", "val", "a", "b", "a", "b"])
     assert told[-1] == (f"fetching the images, {'megabytes' if archive else 'files and folders'}", whole, whole)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://ann:hidden@host/photos.zip", "https://host/photos.zip?X-Amz-Signature=hidden", "s3://key:hidden@bucket/x"],
+)
+def test_an_address_with_a_secret_is_refused_since_it_would_be_stored(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.path.*~/\.netrc") as refused:
+        refuse_secrets(address)
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_password_for_a_web_server_comes_from_netrc(
+    photos: Path, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+
+    class Locked(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(photos.parent))
+
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Authorization"))
+            if asked[-1] is None:
+                self.send_error(401)
+            else:
+                super().do_GET()
+
+        def log_message(self, *_: object) -> None: ...
+
+    packed(photos, "photos.zip")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password word\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = paths_of(f"http://127.0.0.1:{server.server_address[1]}/photos.zip", workspace)
+        server.shutdown()
+    assert found == paths_of(str(photos), workspace)
+    assert set(asked) == {"Basic " + base64.b64encode(b"ann:word").decode()}

@@ -149,6 +149,30 @@ def test_the_same_export_again_makes_no_second_version_and_another_one_does(work
     assert client.get_model_version_by_alias("colours", "best").version == 2  # type: ignore[comparison-overlap]  # MLflow says it is text
 
 
+def test_an_export_that_has_a_version_gets_the_alias_back_and_no_other_version(
+    workspace: Workspace, export: Path
+) -> None:
+    client, _ = finished_run(workspace)
+    register_export(workspace, export, None)
+    config = read_config(export / "config.json")
+    write_config(export / "config.json", config.model_copy(update={"classes": tuple("abcde")}))
+    register_export(workspace, export, None)
+    client.set_registered_model_alias("colours", "best", "1")
+    again = register_export(workspace, export, None)
+    assert (again.version, again.new) == ("2", False)
+    assert str(client.get_model_version_by_alias("colours", "best").version) == "2"
+    assert len(client.search_model_versions("name = 'colours'")) == 2
+
+
+def test_an_export_whose_run_was_recorded_anew_is_a_model_of_the_new_run(workspace: Workspace, export: Path) -> None:
+    client, run = finished_run(workspace)
+    config = read_config(export / "config.json")
+    lineage = config.lineage.model_copy(update={"run_id": "0" * 32})
+    write_config(export / "config.json", config.model_copy(update={"lineage": lineage}))
+    register_export(workspace, export, None)
+    assert client.get_model_version_by_alias("colours", "best").run_id == run
+
+
 def test_an_export_whose_trial_has_no_run_is_not_registered(workspace: Workspace, export: Path) -> None:
     MlflowStore(f"sqlite:///{workspace.mlflow_database}", workspace)
     with pytest.raises(StudyError, match="sweeper doctor colours --fix"):

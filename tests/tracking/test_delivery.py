@@ -321,3 +321,47 @@ def test_errors_of_the_server_are_tracking_errors(workspace: Workspace) -> None:
     store = MlflowStore("http://127.0.0.1:9", workspace)
     with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
         StudyRecords(store, Recorded("s")).begin()
+
+
+def test_a_run_that_somebody_deleted_is_made_anew_and_holds_up_no_other(
+    workspace: Workspace, delivery: Delivery, folder: StudyFolder, card: StudyCard, client: mlflow.MlflowClient
+) -> None:
+    for number in range(3):
+        write_trial(folder.trial(number), 2)
+        delivery.deliver_trial(folder.trial(number), ended=False, running=True)
+        write_trial(folder.trial(number), 3, TrialState.COMPLETE)
+    delivery.deliver_sweep("RUNNING")
+    for name in ("s", "trial-0001"):
+        client.delete_run(runs(client)[name].info.run_id)
+    later = Delivery(MlflowStore(card.tracking_uri, workspace), folder, card)
+    for number in range(3):
+        later.deliver_trial(folder.trial(number), ended=True, running=False)
+    later.deliver_sweep("FINISHED")
+    found = runs(client)
+    assert not folder.trials()
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    parents = {found[f"trial-{number:04d}"].data.tags["mlflow.parentRunId"] for number in range(3)}
+    assert parents == {found["s"].info.run_id}
+    assert steps(client, found["trial-0001"].info.run_id) == [(epoch, epoch / 10) for epoch in range(1, 4)]
+
+
+def test_another_server_gets_all_of_a_study_that_waits(
+    workspace: Workspace, delivery: Delivery, folder: StudyFolder, card: StudyCard
+) -> None:
+    write_trial(folder.trial(0), 2)
+    delivery.deliver_trial(folder.trial(0), ended=False, running=True)
+    write_trial(folder.trial(0), 3, TrialState.COMPLETE)
+    uri = f"sqlite:///{workspace.root / 'other.db'}"
+    other = Delivery(MlflowStore(uri, workspace), folder, card)
+    other.deliver_trial(folder.trial(0), ended=True, running=False)
+    found = runs(mlflow.MlflowClient(uri))
+    assert found["trial-0000"].data.tags["mlflow.parentRunId"] == found["s"].info.run_id
+
+
+def test_a_file_that_is_being_written_is_not_uploaded(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient
+) -> None:
+    for name in ("trials.csv", "trials.csv.part"):
+        write_whole(folder.artifacts / name, b"x")
+    run = delivery.deliver_sweep("RUNNING")
+    assert [file.path for file in client.list_artifacts(run)] == ["trials.csv"]

@@ -204,3 +204,29 @@ def test_a_study_of_another_folder_is_not_deleted(
     with pytest.raises(ForeignStudy):
         delete_study(elsewhere, store, default_tracking_uri(workspace), keep_runs=False)
     assert len(store.rows()) == 2
+
+
+def test_after_an_experiment_was_deleted_in_mlflow_a_study_of_the_name_may_begin_anew(
+    workspace: Workspace, store: StudyStore, client: MlflowClient
+) -> None:
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    delete_study(workspace, store, None, keep_runs=False)
+    begun(workspace, "s")
+    assert client.get_experiment(experiment.experiment_id).lifecycle_stage == "deleted"
+    made = client.get_experiment_by_name("s")
+    assert made is not None
+    assert made.experiment_id != experiment.experiment_id
+
+
+def test_runs_that_may_stay_need_no_credentials(workspace: Workspace, store: StudyStore) -> None:
+    folder = workspace.study("s")
+    card = StudyCard.model_validate_json(folder.card.read_bytes())
+    write_whole(folder.card, card.model_copy(update={"tracking_uri": "http://***@127.0.0.1:9"}).model_dump_json())
+    plan = plan_deletion(workspace, store, None, keep_runs=True)
+    assert plan.tracking_uri == "http://***@127.0.0.1:9"
+    with pytest.raises(TrackingError, match="credentials"):
+        plan_deletion(workspace, store, None, keep_runs=False)
+    delete_study(workspace, store, None, keep_runs=True)
+    assert not folder.path.exists()

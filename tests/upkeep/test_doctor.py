@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -13,7 +16,7 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.lock import study_lock
+from sweeper.study.lock import is_running, study_lock
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
 from sweeper.upkeep.doctor import examine_study
@@ -210,3 +213,108 @@ def test_a_server_that_refuses_is_not_to_be_started_but_given_what_it_asks_for(w
         found = {finding.subject: finding for finding in examine_machine(workspace, url, uri)}["tracking"]
     assert "MLFLOW_TRACKING_USERNAME" in found.what
     assert str(found.remedy).startswith("do what it says")
+
+
+def test_of_two_runs_of_a_trial_the_one_that_ended_stays(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    whole = runs(client)["trial-0000"]
+    tags = {key: value for key, value in whole.data.tags.items() if key.startswith("sweeper.")}
+    begun = {"start_time": whole.info.start_time, "run_name": "trial-0000"}
+    for _ in range(4):  # the ids of runs are chance, and so is the order of those that began at the same time
+        client.create_run(whole.info.experiment_id, tags=tags, **begun)
+    require_mended(workspace, url, "the run trial-0000 is there twice")
+    left = [run for run in client.search_runs([whole.info.experiment_id]) if run.info.run_name == "trial-0000"]
+    assert [run.info.run_id for run in left] == [whole.info.run_id]
+
+
+def test_a_parent_run_that_was_deleted_is_made_anew_above_its_trials(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    client.delete_run(runs(client)["s"].info.run_id)
+    require_mended(workspace, url, "the study has no parent run")
+    found = runs(client)
+    parents = {found[f"trial-{number:04d}"].data.tags["mlflow.parentRunId"] for number in range(TRIALS)}
+    assert parents == {found["s"].info.run_id}
+
+
+def test_a_run_of_another_study_is_left_open(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    experiment = client.get_experiment_by_name("s")
+    assert experiment is not None
+    tags = {"sweeper.study_id": "another", "sweeper.trial": "0"}
+    run = client.create_run(experiment.experiment_id, run_name="neighbour", tags=tags)
+    assert wrong(workspace, url, fix=True) == []
+    assert client.get_run(run.info.run_id).info.status == "RUNNING"
+
+
+def test_weights_that_are_gone_are_reported(
+    workspace: Workspace, url: str, finished: StudyStore, client: mlflow.MlflowClient
+) -> None:
+    files = Path(runs(client)["trial-0001"].info.artifact_uri.removeprefix("file://"))
+    shutil.rmtree(files / "weights")
+    assert any("the weights of trial 1 are not in" in what for what in wrong(workspace, url))
+
+
+def test_a_run_that_was_closed_is_open_again_when_its_trial_goes_on(
+    workspace: Workspace, url: str, finished: StudyStore, delivery: Delivery, client: mlflow.MlflowClient
+) -> None:
+    folder = workspace.study("s")
+    spec = next_trial(finished)
+    assert spec is not None
+    write_trial(folder.trial(spec.number), 2)
+    delivery.deliver_trial(folder.trial(spec.number), ended=False, running=True)
+    delivery.deliver_sweep("RUNNING")
+    assert wrong(workspace, url, fix=True) == []
+    assert {runs(client)[name].info.status for name in ("s", "trial-0002")} == {"KILLED"}
+    card = StudyCard.model_validate_json(folder.card.read_bytes())
+    again = Delivery(MlflowStore(card.tracking_uri, workspace), folder, card)
+    again.deliver_trial(folder.trial(spec.number), ended=False, running=True)
+    assert {runs(client)[name].info.status for name in ("s", "trial-0002")} == {"RUNNING"}
+
+
+def test_a_run_that_is_made_late_has_the_time_of_its_trial(
+    workspace: Workspace, url: str, store: StudyStore, delivery: Delivery, client: mlflow.MlflowClient
+) -> None:
+    folder = workspace.study("s")
+    number = end_trial(store, folder)
+    outcome = TrialOutcome.model_validate_json(folder.trial(number).outcome.read_bytes())
+    write_whole(folder.trial(number).outcome, outcome.model_copy(update={"seconds": 7.0}).model_dump_json())
+    delivery.deliver_trial(folder.trial(number), ended=True, running=False)
+    info = runs(client)["trial-0000"].info
+    assert info.end_time - info.start_time == 7000
+
+
+def test_files_of_a_confirmation_and_of_folds_are_looked_at(
+    workspace: Workspace, url: str, finished: StudyStore
+) -> None:
+    folder = workspace.study("s")
+    for path in (folder.confirmation.card, folder.confirmation.parent_run):
+        write_whole(path, b"{")
+        require_mended(workspace, url, path.name)
+    spec = next_trial(finished)
+    assert spec is not None
+    write_trial(folder.trial(spec.number), 2)
+    write_whole(folder.trial(spec.number).fold(1).history, b"[{")
+    require_mended(workspace, url, "history.json")
+
+
+def test_who_asks_whether_a_study_runs_keeps_nobody_from_running_it(workspace: Workspace) -> None:
+    folder, stop = workspace.study("s"), threading.Event()
+    with study_lock(folder, "s"):
+        pass
+
+    def ask() -> None:
+        while not stop.is_set():
+            is_running(folder)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(200):
+            with study_lock(folder, "s"):
+                pass
+    finally:
+        stop.set()
+        asking.join()
