@@ -20,6 +20,7 @@ from sweeper.files import file_lock, write_whole
 from sweeper.paths import FetchedFolder, Workspace
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+WEB = ("http://", "https://")
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
 SIGNS = ("size", "ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified", "updated", "created")
 """What file systems say of a file that changes with its content."""
@@ -30,6 +31,12 @@ MEGABYTE = 1_000_000
 def is_address(name: str) -> bool:
     """Return whether a data set's path is an address and not a path of this machine."""
     return ADDRESS.match(name) is not None
+
+
+def name_at(address: str) -> str:
+    """Return the name of the file or folder at an address, of the web without what is asked of it (`?download=1`)."""
+    path = address.partition("?")[0] if address.lower().startswith(WEB) else address
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def refuse_secrets(address: str) -> None:
@@ -74,7 +81,7 @@ def _key(address: str) -> str:
 def _opened(address: str) -> tuple[Any, str]:
     import fsspec
 
-    web = {"client_kwargs": {"trust_env": True}} if address.lower().startswith(("http://", "https://")) else {}
+    web = {"client_kwargs": {"trust_env": True}} if address.lower().startswith(WEB) else {}
     files, path = fsspec.core.url_to_fs(address, **web)  # with what ~/.netrc says
     return files, path.rstrip("/")
 
@@ -94,7 +101,7 @@ def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) ->
         into = Path(name) / "content"
         if files.isfile(path):
             into.mkdir()
-            file = into / Path(path).name
+            file = into / name_at(path)
             files.get_file(path, str(file), callback=_telling(tell, "fetching the images, megabytes", MEGABYTE))
             if file.name.lower().endswith(ARCHIVES):
                 _unpack(file, into)

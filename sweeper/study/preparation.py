@@ -14,7 +14,7 @@ from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.card import DatasetCard, describe
-from sweeper.data.fetch import is_address, refresh, refuse_secrets
+from sweeper.data.fetch import is_address, name_at, refresh, refuse_secrets
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.prepare import Prepared, prepare
@@ -115,7 +115,7 @@ def decoded_sizes(sweep: SweepConfig) -> list[int]:
 
 def dataset_name(sweep: SweepConfig) -> str:
     path = str(sweep.dataset.path)
-    name = path.rstrip("/").rpartition("/")[2] if is_address(path) else Path(path).resolve().name
+    name = name_at(path) if is_address(path) else Path(path).resolve().name
     return sweep.dataset.builtin or name
 
 

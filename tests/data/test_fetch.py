@@ -174,7 +174,7 @@ def test_a_password_for_a_web_server_comes_from_netrc(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        found = paths_of(f"http://127.0.0.1:{server.server_address[1]}/photos.zip", workspace)
+        found = paths_of(f"http://127.0.0.1:{server.server_address[1]}/photos.zip?download=1", workspace)
         server.shutdown()
     assert found == paths_of(str(photos), workspace)
     assert set(asked) == {"Basic " + base64.b64encode(b"ann:word").decode()}
