@@ -67,6 +67,11 @@ def fetch_artifacts(
     mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
     for kind in kinds:
+        if not mlflow.has_files(run, kind):
+            raise StudyError(
+                f"trial {row.number} of {store.sweep.study} has no {kind} in its MLflow run at {mlflow.shown_uri}: its "
+                "files are gone; bring them back, or name another trial"
+            )
         mlflow.download(run, kind, into)
     return TrialArtifacts(into, run)
 

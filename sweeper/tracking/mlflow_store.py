@@ -298,6 +298,11 @@ class MlflowStore:
 
         return get_artifact_repository(run.artifacts, tracking_uri=self.uri)
 
+    def has_files(self, run: str, folder: str) -> bool:
+        """Return whether there are files in a folder of the run's artifacts."""
+        with self._file_errors(run, reading=True):
+            return bool(self._client.list_artifacts(run, folder))
+
     def download(self, run: str, artifact: str, into: Path) -> Path:
         """Download one artifact, a file or a folder, and return its local path."""
         with self._file_errors(run, reading=True):

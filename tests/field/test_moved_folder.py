@@ -8,7 +8,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from sweeper.errors import ForeignStudy, StudyChanged
+from sweeper.errors import ForeignStudy, StudyChanged, StudyError
 from sweeper.files import write_whole
 from sweeper.study.card import read_card
 from sweeper.study.continue_from import fetch_start
@@ -85,6 +85,8 @@ def test_files_that_are_gone_are_reported(here: Here, tmp_path: Path) -> None:
     (here.root / "mlruns").rename(tmp_path / "elsewhere")
     (what,) = here.wrong()
     assert "the files of trial 0 are not in" in what
+    with pytest.raises(StudyError, match=r"trial 0 of s has no weights in its MLflow run .* bring them back"):
+        here.weights_of(0, tmp_path / "fetched")
 
 
 def test_a_folder_copied_to_another_machine_is_a_working_folder(
