@@ -148,9 +148,9 @@ class _Check:
 
     def left_open(self) -> Iterator[Finding]:
         """Find runs that are marked as running, by a driver that died or, in a database of ours, by another tool."""
-        for run in self.runs:
+        for run in (run for run in self.runs if run.status == "RUNNING"):
             ours = run in self.own or (self.mlflow.is_ours and ID_TAG not in run.tags)
-            if run.status == "RUNNING" and ours and run not in self.strays:
+            if ours and run not in self.strays:
                 what = f"{run.name} is marked as running"
                 yield Finding(SUBJECT, what, "--fix closes it", self._closing(run))
 
