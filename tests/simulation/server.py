@@ -66,6 +66,10 @@ class Server:
         return self.tagged(tags)
 
     @_asked
+    def status(self, run: str) -> str | None:
+        return self.runs[run].status if run in self.runs else None
+
+    @_asked
     def create_run(self, experiment: str, name: str, tags: Mapping[str, str], start_ms: int) -> str:
         self.made += 1
         self.runs[f"run-{self.made}"] = Run(dict(tags))
