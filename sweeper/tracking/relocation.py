@@ -98,7 +98,7 @@ def _opened(database: Path) -> sqlite3.Connection:
 def _located(address: str, ours: int, here: Path) -> Location | None:
     """Take the path of an experiment's files apart, at the folder that MLflow keeps all of them in.
 
-    None for what lies in the folder `here` already, and for what is no such path.
+    Return None where they are in the folder `here` already, or the address is not such a path.
     """
     path = _path(address)
     if not path.is_absolute() or MLFLOW_ARTIFACTS not in path.parts:
