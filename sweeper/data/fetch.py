@@ -44,9 +44,9 @@ def refuse_secrets(address: str) -> None:
     shown = hide_credentials(address)
     if shown != address:
         rule = (
-            "is stored with the study and its runs, and holds no password and no signature: put a password into "
-            "~/.netrc or into the variables that the file system reads (AWS_ACCESS_KEY_ID), or fetch the data yourself "
-            f"and name the folder, got {shown}"
+            "should hold no password and no signature, since it is stored with the study and its runs: put a password "
+            "into ~/.netrc or into the variables that the file system reads (AWS_ACCESS_KEY_ID), or fetch the data "
+            f"yourself and name the folder, got {shown}"
         )
         raise ConfigError([Problem(IN_SEARCH_SPACE, "dataset.path", rule)])
 

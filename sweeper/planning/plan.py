@@ -112,7 +112,7 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Compute with so many threads as a worker has, 0 for as many as torch chooses."""
+    """Compute with this number of threads, as a worker does; with 0 the number is torch's own choice."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -15,7 +15,7 @@ Clock = Callable[[], float]
 
 
 def seconds_awake_or_asleep() -> float:
-    """Return seconds that count on while the machine sleeps, as those of `time.monotonic` do on Windows alone."""
+    """Return seconds that pass while the machine sleeps too; those of `time.monotonic` do so on Windows alone."""
     if sys.platform == "win32":
         now = time.monotonic()
     else:

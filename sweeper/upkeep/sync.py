@@ -18,7 +18,7 @@ from sweeper.tracking.mlflow_store import MlflowStore
 def sync_study(
     workspace: Workspace, storage_url: str, study: str, tracking_uri: str | None, tracking_name: str | None = None
 ) -> int:
-    """Deliver the folders of a study that nobody runs; return to how many trials that added something.
+    """Deliver the folders of a study that nobody runs; return how many trials have something new in MLflow.
 
     `tracking_name` is what its experiment is to be called, if it is still to be made. Raises StudyLocked while a driver
     runs it, TrackingError when MLflow cannot be reached, TrackingRefused when it does not take the records, DamagedFile
