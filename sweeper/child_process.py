@@ -37,6 +37,9 @@ SIGKILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 PATIENCE, PAUSE_S = 100, 0.05
 """How often, and how long, it is waited for a process that forks to be gone after it was killed."""
 
+DEATHS = 3
+"""How many processes that fork may end while one start waits for their answer: more were not killed by chance."""
+
 OOM_SCORE = "500"  # of 1000: like a process that holds half the machine's memory more than it does
 
 FOR_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
@@ -85,11 +88,19 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
 
 
 def _start_forked(process: BaseProcess) -> None:
-    """Start a process by the one that forks; when that has just died, its end shows once all its threads are gone."""
+    """Start a process by the one that forks; when that has just died, its end shows once all its threads are gone.
+
+    While they end, its socket may still take the request and close without an answer. Nothing has run then: a
+    process begins with what it is sent after the answer.
+    """
+    deaths = 0
     for _ in range(PATIENCE):
         try:
             process.start()
-        except ConnectionRefusedError:
+        except (ConnectionError, EOFError) as error:
+            deaths += not isinstance(error, ConnectionRefusedError)
+            if deaths > DEATHS:
+                raise
             time.sleep(PAUSE_S)
             _ensure_server()
         else:

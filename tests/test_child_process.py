@@ -7,11 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import psutil
 import pytest
 
 from sweeper import child_process
@@ -66,9 +64,7 @@ def test_a_process_has_all_imports_the_current_folder_and_no_ear_for_signals_to_
 def test_when_the_process_they_are_forked_from_dies_the_next_is_forked_from_a_new_one() -> None:
     process, connection = start()
     origin = connection.recv()[2]
-    os.kill(origin, signal.SIGKILL)
-    while psutil.Process(origin).status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
+    os.kill(origin, signal.SIGKILL)  # and do not wait for its end: the next start may come while its threads end
     process.kill()
     process.join(PATIENCE_S)
     again, connection = start()
@@ -80,18 +76,31 @@ def test_when_the_process_they_are_forked_from_dies_the_next_is_forked_from_a_ne
     again.join(PATIENCE_S)
 
 
-def test_a_start_is_repeated_while_the_dead_process_is_not_quite_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[int] = []
+class Refused:
+    """A process whose starts end with `errors`, one after the other, before one succeeds."""
 
-    class Refused:
-        def start(self) -> None:
-            tried.append(1)
-            if len(tried) < 3:
-                raise ConnectionRefusedError
+    def __init__(self, errors: list[type[Exception]]) -> None:
+        self.errors = errors
 
+    def start(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError, ConnectionResetError, BrokenPipeError, EOFError])
+def test_a_start_is_repeated_while_the_dead_process_is_not_quite_gone(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
     monkeypatch.setattr(child_process, "_ensure_server", lambda: None)
-    child_process._start_forked(Refused())  # type: ignore[arg-type]
-    assert len(tried) == 3
+    process = Refused([error, error])
+    child_process._start_forked(process)  # type: ignore[arg-type]
+    assert not process.errors
+
+
+def test_a_start_fails_when_every_process_that_forks_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "_ensure_server", lambda: None)
+    with pytest.raises(EOFError):
+        child_process._start_forked(Refused([EOFError] * 50))  # type: ignore[arg-type]
 
 
 @linux
