@@ -65,7 +65,7 @@ def run_and_tell(
     uri = tracking_uri or default_tracking_uri(workspace)
     runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
     with telling_of_errors(sweep, workspace):
-        refuse_weights_out_of_reach(sweep)
+        refuse_weights_out_of_reach(sweep, runner.storage_url, retry_failed=retry_failed)
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
         chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
         sweep = chosen.sweep

@@ -89,7 +89,7 @@ def run(
         raise KeyboardInterrupt
     sweep = ranked.sweep
     refuse_single_images(sweep)
-    refuse_weights_out_of_reach(sweep)
+    refuse_weights_out_of_reach(sweep, runner.storage_url)
     result = runner.run(sweep, watching, deadline=deadline, ranked=ranked)
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)

@@ -69,6 +69,26 @@ def test_weights_that_are_not_here_and_cannot_come_are_refused_before_anything_i
 
 
 @pytest.mark.usefixtures("hub")
+def test_a_finished_study_needs_no_weights_any_more_and_one_with_more_trials_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space: dict[str, Any] = {**SPACE, "search": {**SPACE["search"], "backbone": "test_resnet"}}  # type: ignore[dict-item]
+    del space["backbone_ranking"]
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
+    arguments = ("run", "space.yaml", "--no-report", "--trials")
+    first = sweeper(*arguments, "1", folder=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "elsewhere"))
+    again = sweeper(*arguments, "1", folder=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "study shapes: 1 of 1 trials done" in again.stdout
+    for more in (["2"], ["1", "--retry-failed"]):
+        refused = sweeper(*arguments, *more, folder=tmp_path)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert "search.pretrained: the pretrained weights of test_resnet" in refused.stderr
+
+
+@pytest.mark.usefixtures("hub")
 def test_the_best_backbone_is_searched_and_the_study_goes_on_with_it(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE, sort_keys=False))
     first = sweeper("run", "space.yaml", "--no-report", folder=tmp_path)
