@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from sweeper.data.augment import Normalize, evaluation_images
-from sweeper.data.decode import Resize
+from sweeper.data.decode import OWN_DEPTH, Depth, Resize
 from sweeper.data.decoded_batches import decoded_batches
 from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.formats import Predict
@@ -36,6 +36,7 @@ def image_features(
     pretrained: bool | str,
     image_size: int,
     resize: Resize = "crop",
+    depth: Depth = OWN_DEPTH,
     batch_size: int = 64,
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
@@ -46,6 +47,7 @@ def image_features(
         files: Paths of image files.
         backbone, pretrained: As in a search space; without weights features say little.
         image_size: Side in pixels that images are decoded to, by the rule `resize`.
+        depth: How values of more than 8 bits become 8.
         batch_size: Images at once.
         device: Where the backbone runs.
         progress: Called with the images done and all.
@@ -58,7 +60,7 @@ def image_features(
     forward = quick_forward(network.module, image_size, device, len(files))
     normalize = Normalize(network.mean, network.std, image_size, device)
     values, rows, bad = [np.empty((0, network.features), np.float32)], list[int](), dict[int, str]()
-    for batch in decoded_batches(files, image_size, resize, batch_size):
+    for batch in decoded_batches(files, image_size, resize, batch_size, depth):
         if batch.rows:
             values.append(_features(forward, batch.pixels, image_size, normalize, device))
         rows += batch.rows

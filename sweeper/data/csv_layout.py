@@ -16,7 +16,7 @@ from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_cla
 from sweeper.data.named_files import NamedFiles
 from sweeper.errors import DatasetError
 from sweeper.safeguards.quantity import quantity
-from sweeper.safeguards.spreadsheet import read_table
+from sweeper.safeguards.spreadsheet import delimiter_of, read_table
 
 LONGEST_NAME = 255  # characters of a name that a message shows, as many as a file system allows
 ANOTHER_LABEL = "there with the label"
@@ -166,7 +166,7 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         with file.open(newline="", encoding="utf-8-sig") as stream:
             first = stream.readline()
             stream.seek(0)
-            yield from read_table(stream, max(",;\t", key=first.count))
+            yield from read_table(stream, delimiter_of(first))
     except (OSError, ValueError) as error:  # of text that is not UTF-8 too
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); save it as UTF-8 text with commas") from error
 

@@ -12,7 +12,7 @@ from sweeper.data.csv_columns import PATH_COLUMNS, pick
 from sweeper.data.listing import Listing, enumerated
 from sweeper.data.splitting import Rows, Splits
 from sweeper.errors import DatasetError
-from sweeper.safeguards.spreadsheet import read_table
+from sweeper.safeguards.spreadsheet import delimiter_of, read_table
 
 
 def excluded_rows(listing: Listing, file: Path) -> Rows:
@@ -52,7 +52,8 @@ def _listed_paths(file: Path) -> list[str]:
     if file.suffix.lower() != ".csv":
         return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     try:
-        header, *rows = [cells for _, cells in read_table(text.splitlines(keepends=True))] or [[]]
+        lines = text.splitlines(keepends=True) or [""]
+        header, *rows = [cells for _, cells in read_table(lines, delimiter_of(lines[0]))] or [[]]
     except ValueError as error:
         raise DatasetError(f"{file}: cannot be read as CSV ({error}); correct it (dataset.exclude)") from error
     problems: list[str] = []

@@ -34,6 +34,11 @@ class Prepared:
     """16 bytes a file of the index."""
 
 
+def given_depth(dataset: DatasetConfig) -> Depth | None:
+    """Return how values of more than 8 bits become 8, where the data set says so."""
+    return Depth(dataset.bits, tags_first=False) if dataset.bits else None
+
+
 def prepare_images(
     dataset: DatasetConfig, size: int, workspace: Workspace, progress: Progress | None = None
 ) -> ImageSet:
@@ -59,7 +64,7 @@ def prepare(
     """
     require_guarded_script()
     index = index or build_index(dataset, workspace)
-    given = Depth(dataset.bits, tags_first=False) if dataset.bits else None
+    given = given_depth(dataset)
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, given)
     cached = cache.open(index, skip_bad=dataset.on_bad_image == "skip", progress=progress)
     if cached.bad:

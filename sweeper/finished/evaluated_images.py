@@ -22,7 +22,7 @@ from sweeper.data.image_set import ImageSet
 from sweeper.data.leaks import leaks
 from sweeper.data.listing import Split
 from sweeper.data.other_images import other_images
-from sweeper.data.prepare import Prepared, prepare
+from sweeper.data.prepare import Prepared, given_depth, prepare
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError, StudyChanged
 from sweeper.export.export_config import ExportConfig, Lineage
@@ -101,7 +101,7 @@ def named_images(
     own = _as_trained_on(workspace, store, config.image_size, progress)
     chosen = sweep.dataset.model_dump(include={"resize", "stored_size", "labels", "missing_labels"})
     dataset = DatasetConfig(path=str(data), **{**chosen, **({"labels": labels} if labels else {})})
-    depth = own.images.depth if isinstance(own, Prepared) else _known_depth(sweep.dataset)
+    depth = own.images.depth if isinstance(own, Prepared) else given_depth(sweep.dataset)
     if isinstance(own, Prepared):
         classes = own.images.classes
     else:
@@ -164,10 +164,6 @@ def _known_classes(
             return tuple(read_confusion(file)[1])
         except ValueError:
             raise why from None
-
-
-def _known_depth(dataset: DatasetConfig) -> Depth | None:
-    return Depth(dataset.bits, tags_first=False) if dataset.bits else None
 
 
 def _require_plain_depth(other: Prepared, data: Path, study: str) -> None:

@@ -66,6 +66,11 @@ def read_table(lines: Iterable[str], delimiter: str = ",") -> Iterator[tuple[int
         raise ValueError(f"{lines_of}: {error}; is a quote not closed?") from error
 
 
+def delimiter_of(header: str) -> str:
+    """Return what parts the cells of a table, by its first line: a comma, a semicolon or a tab."""
+    return max(",;\t", key=header.count)
+
+
 def read_row(cells: list[str]) -> list[str]:
     """Return the texts of a row, without the blanks around them."""
     bare = [cell.strip() for cell in cells]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 from typing import get_args
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sweeper.curation.contact_sheet import COLUMNS, contact_sheet
 from sweeper.curation.features import image_features
 from sweeper.curation.image_list import ImageList
 from sweeper.curation.outliers import Method, compact, outlier_scores, suggested_labels
+from sweeper.data.decode import Depth
 from sweeper.data.decoded_batches import decoded_batches
 from sweeper.errors import DatasetError
 from tests.functional.answer import Ask, ask, everything_in
@@ -129,6 +131,24 @@ def test_the_command_lists_and_draws_and_leaves_the_data_as_it_was(ask: Ask, tmp
         assert sheet.width > 500
     assert everything_in(root) == before
     assert "exclude: look.csv" in answer.out
+
+
+def test_rows_without_a_label_are_counted_and_a_search_space_says_how_images_are_read(ask: Ask, tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "d", {"cat": 6, "dog": 6})
+    rows = [f"{name}/{number:04d}.png,{name}" for name in ("cat", "dog") for number in range(6)]
+    rows[0], rows[7] = rows[0].replace(",cat", ","), rows[7].replace(",dog", ",NA")
+    (tmp_path / "d" / "list.csv").write_text("\n".join(["path,class", *rows]) + "\n")
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), tmp_path / "w.safetensors")
+    options = ("--backbone", "test_resnet", "--weights", "w.safetensors", "--image-size", "16")
+    answer = ask("data", "clean", "d/list.csv", *options)
+    assert answer.code == 0, answer.err
+    assert "rows without a label left out: 1 NA, 1 empty" in answer.err
+    dataset = "study: s\ndataset: {path: d, resize: pad, bits: 12}"
+    (tmp_path / "space.yaml").write_text(f"{dataset}\nbudget: {{trials: 1}}\nsearch: {{backbone: test_resnet}}\n")
+    with patch("sweeper.curation.features.decoded_batches", wraps=decoded_batches) as reading:
+        answer = ask("data", "clean", "space.yaml", *options, "--force")
+    assert answer.code == 0, answer.err
+    assert reading.call_args.args[2:] == ("pad", 64, Depth(12, tags_first=False))
 
 
 def test_a_list_that_was_edited_by_hand_is_replaced_by_force_alone(ask: Ask, tmp_path: Path) -> None:

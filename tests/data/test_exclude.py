@@ -47,6 +47,9 @@ def test_paths_may_be_relative_or_absolute_in_a_table_or_a_text(root: Path, quot
     assert counts(index_of(root, f"# mine\n{path}\n\n")) == {"train": 7, "val": 8, "test": 8}
     table = f'rank,path,class\n1,"{path}",dog\n'
     assert counts(index_of(root, table, "list.csv")) == {"train": 7, "val": 8, "test": 8}
+    for delimiter in ";\t":  # as a spreadsheet saves the list that it was opened with
+        again = f'rank{delimiter}path{delimiter}class\n1{delimiter}"{path}"{delimiter}dog\n'
+        assert counts(index_of(root, again, "list.csv")) == {"train": 7, "val": 8, "test": 8}
 
 
 def test_rows_that_match_no_image_are_named(root: Path) -> None:

@@ -52,9 +52,13 @@ def clean(
     from sweeper.curation.clean import find_suspects
     from sweeper.curation.features import image_features
     from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
+    from sweeper.data.decode import OWN_DEPTH
+    from sweeper.data.prepare import given_depth
+    from sweeper.data.scan import counted
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
-    outputs = suspect_outputs(csv, sheet, dataset_of(data, options), data, force=force)
+    dataset = dataset_of(data, options)
+    outputs = suspect_outputs(csv, sheet, dataset, data, force=force)
     known = _known_weights(backbone, weights, pretrained)
     images = read_image_list(data, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
@@ -64,12 +68,16 @@ def clean(
             backbone=backbone,
             pretrained=known,
             image_size=image_size,
+            resize=dataset.resize,
+            depth=given_depth(dataset) or OWN_DEPTH,
             batch_size=batch_size,
             device=device_named(device),
             progress=progress,
         )
     suspects = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
     write_suspects(outputs, images, suspects)
+    if skipped := images.notes.skipped:
+        warn(f"rows without a label left out: {counted(skipped)}")
     if bad := len(found.bad) + len(images.notes.absent):
         warn(f"{quantity(bad, 'unreadable or missing image')} left out; sweeper data check tells which")
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
