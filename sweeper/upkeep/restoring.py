@@ -14,8 +14,10 @@ from sweeper.tracking.tags import (
     ENVIRONMENT_TAG,
     MODEL_FILES_TAG,
     PRETRAINED_TAG,
+    SIMULATED_TAG,
     SOURCE_TAGS,
     SWEEP,
+    TEACHER_TAG,
     TRIAL_TAG,
 )
 
@@ -23,6 +25,7 @@ OF_THE_CARD = (
     DIGEST_TAG,
     ENVIRONMENT_TAG,
     MODEL_FILES_TAG,
+    SIMULATED_TAG,
     "mlflow.user",
     "mlflow.source.name",
     "mlflow.source.type",
@@ -42,7 +45,7 @@ def card_from_mlflow(workspace: Workspace, store: StudyStore, tracking_uri: str 
     if run is None:
         return None
     logged, dataset = mlflow.run(run), mlflow.dataset(run)
-    if dataset is None or PRETRAINED_TAG in logged.tags:
+    if dataset is None or {PRETRAINED_TAG, TEACHER_TAG} & logged.tags.keys():
         return None
     return StudyCard(
         study=study,
