@@ -15,6 +15,10 @@ from sweeper.results import TrialRow, TrialState
 from sweeper.standings.ranking import ranked
 
 
+ROUNDING = 1e-9
+"""By how much a difference of two scores may miss its figure: 0.91 - 0.90 is a little more than 0.01."""
+
+
 def pareto_front(rows: Iterable[TrialRow], goals: Sequence[GoalConfig]) -> frozenset[int]:
     """Return the numbers of the finished trials than which no other is better in one objective and worse in none."""
     points: dict[tuple[float, ...], list[int]] = {}
@@ -81,7 +85,7 @@ def choose(
         return next(iter(finished), None)
     goal = _goal(sweep, prefer)
     best = finished[0].value or 0.0
-    near = [row for row in finished if within is None or abs((row.value or 0.0) - best) <= within]
+    near = [row for row in finished if within is None or abs((row.value or 0.0) - best) <= within + ROUNDING]
     points = {row.number: point[0] for row in near if (point := _point(row, [goal])) is not None}
     if not points:
         rule = f"no trial of {sweep.study} has a {prefer}; only objectives are measured at a cost"

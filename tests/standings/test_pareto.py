@@ -66,6 +66,8 @@ def test_the_best_objective_on_the_front_is_taken_unless_another_metric_is_prefe
     assert taken() == 1
     assert taken(prefer="parameters") == 3
     assert taken(prefer="parameters", within=0.02) == 2
+    assert taken(prefer="parameters", within=0.01) == 2, "0.90 - 0.89 is a little more than 0.01"
+    assert taken(prefer="parameters", within=0.009) == 1
     assert taken(sweep_of(), "parameters", 0.02) == 2
     assert choose([ROWS[4]], SEVERAL) is None
     with pytest.raises(ConfigError, match=r"known are .*latency_ms"):
