@@ -14,7 +14,6 @@ from sweeper.errors import ConfigError, Problem
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.ranking import ranked
 
-
 ROUNDING = 1e-9
 """By how much a difference of two scores may miss its figure: 0.91 - 0.90 is a little more than 0.01."""
 
