@@ -1,4 +1,8 @@
-"""How processes that compute for their parent are started, and how they behave."""
+"""How processes that compute for their parent are started, and how they behave.
+
+They need nothing of the program that the parent runs. So they do not import it, as those of `multiprocessing` do by
+themselves: a script without `if __name__ == "__main__":` would run again in each.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -63,6 +68,50 @@ def deaf() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+MAIN = ("init_main_from_name", "init_main_from_path")
+"""By which `multiprocessing` tells a process what program its parent runs."""
+
+_of_python = spawn.get_preparation_data
+_own = threading.local()
+
+
+def _preparation_data(name: str) -> dict[str, Any]:
+    """Return what a process is told of its parent; those of other libraries are told of its program too."""
+    data: dict[str, Any] = _of_python(name)
+    if getattr(_own, "starting", False):
+        for key in MAIN:
+            data.pop(key, None)
+    return data
+
+
+spawn.get_preparation_data = _preparation_data
+
+
+@contextmanager
+def without_main() -> Iterator[None]:
+    """Start processes from this thread that do not import the program which this one runs."""
+    _own.starting = True
+    try:
+        yield
+    finally:
+        _own.starting = False
+
+
+class _Spawned(SpawnProcess):
+    def start(self) -> None:
+        with without_main():
+            super().start()
+
+
+class _Spawning(SpawnContext):
+    Process = _Spawned
+
+
+def spawning() -> SpawnContext:
+    """Return how processes are spawned that do not import the program which this one runs."""
+    return _Spawning()
+
+
 def prepare_processes() -> None:
     """Begin to import, in a process of its own, what trials need; those of `start_prepared` are forked from it."""
     if _is_forked(_context()):
@@ -78,11 +127,12 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
     context = _context()
     process: BaseProcess = context.Process(target=target, args=arguments, name=name, daemon=True)
     prepare_processes()
-    if _is_forked(context):
-        _start_forked(process)
-    else:
-        with deaf():
-            process.start()
+    with without_main():
+        if _is_forked(context):
+            _start_forked(process)
+        else:
+            with deaf():
+                process.start()
     atexit.register(process.kill)  # multiprocessing asks by SIGTERM, and waits
     return process
 

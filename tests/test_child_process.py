@@ -31,6 +31,29 @@ if not os.fork():
 sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
+PROGRAM = """
+import multiprocessing
+from sweeper.child_process import spawning, start_prepared
+from tests.test_child_process import tell_main
+
+def ask(start):
+    ours, theirs = multiprocessing.Pipe()
+    process = start(theirs)
+    found = ours.recv()
+    process.join()
+    return found
+
+def spawn(context, pipe):
+    process = context.Process(target=tell_main, args=(pipe,))
+    process.start()
+    return process
+
+if __name__ == "__main__":
+    forked = ask(lambda pipe: start_prepared(tell_main, (pipe,), "test"))
+    print("ours", forked or ask(lambda pipe: spawn(spawning(), pipe)))
+    print("theirs", ask(lambda pipe: spawn(multiprocessing.get_context("spawn"), pipe)))
+"""
+
 
 def answer(connection: Connection) -> None:
     """Tell what this process has imported, where it stands, its parent, and whether signals are held back."""
@@ -38,6 +61,24 @@ def answer(connection: Connection) -> None:
     blocked = {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
     connection.send((imported, str(Path.cwd()), os.getppid(), blocked))
     connection.recv()
+
+
+def tell_main(connection: Connection) -> None:
+    """Tell whether this process has imported the program that started it."""
+    connection.send(getattr(sys.modules["__main__"], "__file__", "").endswith("program.py"))
+
+
+def test_only_processes_of_others_import_the_program_that_starts_them(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["ours False", "theirs True"]
 
 
 def start() -> tuple[multiprocessing.process.BaseProcess, Connection]:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, Resize, bits_of, decode_square
-from sweeper.data.decoding_pool import UNGUARDED, decoding_pool
+from sweeper.data.decoding_pool import decoding_pool
 from sweeper.data.fingerprint import FileStates
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
@@ -183,8 +183,8 @@ def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
             yield future.result()
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a process that decodes images was killed, perhaps for want of memory; "
-            f"run again, with a smaller stored_size or image_size if it happens again; {UNGUARDED}"
+            "a process that decodes images was killed, perhaps for want of memory; run again, with a smaller "
+            "stored_size or image_size if it happens again"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

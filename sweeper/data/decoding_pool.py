@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Lock
 
-from sweeper.child_process import live_with_parent
+from sweeper.child_process import live_with_parent, spawning
 from sweeper.data.decode import take_turns
-from sweeper.errors import DatasetError
 
 PROCESS_BYTES = 330 << 20
 """What a process takes that decodes images of up to LARGE_PIXELS, of the same format."""
-
-UNGUARDED = 'in a script, put what calls sweeper below `if __name__ == "__main__":`, as multiprocessing asks'
-"""Processes for decoding import the script that they were started from."""
 
 LARGE_BYTES = 1700 << 20
 """What the one takes that decodes an image of MAX_PIXELS, of the format that needs most: WebP, 16 bytes a pixel."""
@@ -27,18 +22,9 @@ def decoding_pool(at_most: int) -> ProcessPoolExecutor:
 
     They are spawned, since a forked child of a process with threads (torch, MLflow) may deadlock.
     """
-    spawn = multiprocessing.get_context("spawn")
+    spawn = spawning()
     count = max(1, min(decoding_processes(), at_most))
     return ProcessPoolExecutor(count, spawn, initializer=_begin, initargs=(spawn.Lock(),))
-
-
-def require_guarded_script() -> None:
-    """Raise DatasetError in a process for decoding that is still importing the script which started it.
-
-    Such a process runs the script anew, down to the call that started it, and would wait for itself for ever.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise DatasetError(UNGUARDED)
 
 
 def decoding_processes() -> int:

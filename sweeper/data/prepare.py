@@ -11,7 +11,6 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.data.cache import ImageCache
 from sweeper.data.class_titles import class_titles
 from sweeper.data.decode import Depth
-from sweeper.data.decoding_pool import require_guarded_script
 from sweeper.data.file_facts import FileFacts
 from sweeper.data.folds import without
 from sweeper.data.image_set import ImageSet, dataset_digest
@@ -62,7 +61,6 @@ def prepare(
 
     Raises `DatasetError` likewise.
     """
-    require_guarded_script()
     index = index or build_index(dataset, workspace)
     given = given_depth(dataset)
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, given)

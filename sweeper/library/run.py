@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +14,7 @@ from sweeper.confirm.finishing import finish_by
 from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.engines.starting import clock_of, start_engine
-from sweeper.errors import ConfigError, Problem, StudyError, TrackingRefused
+from sweeper.errors import ConfigError, Problem, TrackingRefused
 from sweeper.library.events import Callback
 from sweeper.library.notebook import NotebookView, in_notebook
 from sweeper.library.space import Space, load_space
@@ -69,7 +68,6 @@ def run(
         TrackingError: MLflow cannot be used.
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
-    _require_main()
     _require_callbacks(callbacks)
     started = time.monotonic()
     sweep = load_space(space, [] if device is None else [f"device={device}"])
@@ -138,15 +136,6 @@ def _require_callbacks(callbacks: Sequence[Callback]) -> None:
     """Raise ConfigError for what cannot be called, before anything is trained."""
     if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
         raise ConfigError([Problem("callbacks", "", f"should be a list of functions, got {callbacks!r}")])
-
-
-def _require_main() -> None:
-    """Raise StudyError in a worker that imports the program it belongs to, which would start a study of its own."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise StudyError(
-            "a worker imports the file that calls sweeper.run, and would run it again: put the call under "
-            '`if __name__ == "__main__":`'
-        )
 
 
 def _require_undisturbed(result: SweepResult, sweep: SweepConfig) -> None:
