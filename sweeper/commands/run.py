@@ -74,11 +74,11 @@ def run(
     from sweeper.config.loading import load_sweep, naming_lines
 
     started = time.monotonic()
-    if _is_folder(space):
-        space = _space_for(space, for_, device)
-    given = with_deadline(
+    given = with_deadline(  # at once, since --until counts from now
         with_shorthands(overrides, trials=trials, epochs=epochs, folds=folds, device=device), for_, until
     )
+    if _is_folder(space):
+        space = _space_for(space, for_, device)
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
@@ -121,7 +121,7 @@ def _space_for(images: Path, duration: str | None, device: str | None) -> Path:
     try:
         hours = HOURS if duration is None else float(seconds_of(duration)) / SECONDS["h"]
     except ValueError as error:
-        raise ConfigError([Problem("--for", "", f"{error}, got {duration}")]) from None
+        raise ConfigError([Problem("--for", "", str(error))]) from None
     write_proposal(str(images), path, hours, device or "auto")
     say(f"written to {path}, with a reason for each choice; edit it and run it again for others")
     return path

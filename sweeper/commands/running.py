@@ -180,6 +180,7 @@ def _say_what_next(
     """
     from sweeper.config.document import shown_assignment
     from sweeper.config.engine import SimulateConfig
+    from sweeper.config.task import CLASSIFICATION
     from sweeper.errors import TrackingRefused
     from sweeper.standings.no_winner import require_finished
     from sweeper.tracking.shared_view import address_query
@@ -205,7 +206,8 @@ def _say_what_next(
     if isinstance(sweep.engine, SimulateConfig):
         say(f"simulated: nothing was trained.   next: sweeper status {study}{where}")
     elif exported:
-        say(f"next: sweeper predict {study} PHOTOS   sweeper best {study}{where}")
+        labels = f"sweeper predict {study} PHOTOS   " if sweep.task.name == CLASSIFICATION.name else ""
+        say(f"next: {labels}sweeper best {study}{where}")
     else:
         say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:

@@ -64,6 +64,8 @@ def duration(value: Any) -> Any:
     """Turn `90`, `"45m"`, `"8h"` or `"1d12h"` into seconds."""
     if not isinstance(value, str):
         return value
+    if re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        return float(value)
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", value.strip()):
-        raise ValueError("should be seconds or a duration like 45m, 8h or 1d12h")
+        raise ValueError(f"should be seconds or a duration like 45m, 8h or 1d12h, got {value!r}")
     return sum(float(number) * SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", value))

@@ -21,7 +21,12 @@ PLAIN_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$")
 # Far above any search space; a file of a few hundred bytes can otherwise stand for billions of values.
 DEEPEST, MOST_VALUES, LARGEST_INT = 50, 20_000, 2**63
 
-TIMESTAMP = "tag:yaml.org,2002:timestamp"
+INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
+
+# YAML 1.1 reads 020 as 16 and 1:30 as 90; nobody who writes them means that. Here they are text, and so refused.
+DECIMAL_INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
+DECIMAL_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$")
+NO_NUMBER = re.compile(r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
 
 
 class Loader(yaml.SafeLoader):
@@ -57,10 +62,11 @@ class Loader(yaml.SafeLoader):
 
 
 Loader.yaml_implicit_resolvers = {  # without dates, which are text here
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != TIMESTAMP]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (INT, FLOAT, TIMESTAMP)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-Loader.add_implicit_resolver("tag:yaml.org,2002:float", PLAIN_FLOAT, list("-+.0123456789"))
+for tag, pattern in ((INT, DECIMAL_INT), *((FLOAT, form) for form in (DECIMAL_FLOAT, PLAIN_FLOAT, NO_NUMBER))):
+    Loader.add_implicit_resolver(tag, pattern, list("-+.0123456789"))
 Loader.add_constructor(None, Loader.construct_undefined)
 
 
@@ -167,7 +173,14 @@ def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
     if _count(node, {}) > MOST_VALUES:
         rule = f"its aliases stand for more than {MOST_VALUES:,} values; write out what is needed"
         raise _refused(rule, node.start_mark)
-    return node, loader.construct_document(node)
+    return node, _written_out(loader.construct_document(node))
+
+
+def _written_out(value: Any) -> Any:
+    """Return data in which every alias stands for values of its own, so that one can be changed without the others."""
+    if isinstance(value, dict):
+        return {key: _written_out(inner) for key, inner in value.items()}
+    return [_written_out(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _count(node: yaml.Node, counted: dict[int, int | None]) -> int:

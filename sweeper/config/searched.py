@@ -25,8 +25,10 @@ def _in_words(drawn: Drawn) -> str:
     if isinstance(drawn, tuple):
         text = " | ".join(map(str, drawn))
         return text if len(text) <= LONGEST_CHOICE else f"{len(drawn)} options"
-    low, high = drawn.bounds
-    return f"{low:g} to {high:g}{', log' if drawn.log else ''}"
+    low, high = drawn.ends
+    steps = f" in steps of {drawn.step:g}" if drawn.step not in (None, 1) else ""
+    beyond = f", which do not lead to {drawn.bounds[1]:g}" if high < drawn.bounds[1] else ""
+    return f"{low:g} to {high:g}{', log' if drawn.log else ''}{steps}{beyond}"
 
 
 def parameters(node: Any, name: str = "", *, of_all: bool = False) -> Iterator[tuple[str, Drawn]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from decimal import Decimal
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, Union, get_args, get_origin
@@ -34,11 +35,20 @@ T = TypeVar("T")
 
 
 class FloatRange(Frozen):
-    """A real number between two bounds, both included."""
+    """A real number between two bounds, both included where steps lead to them."""
 
     bounds: tuple[Real, Real] = Field(alias="float", description="Lowest and highest value.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
     step: Annotated[Real, Field(gt=0)] | None = Field(None, description="Distance between two values.")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lowest and the highest value that is drawn: steps may not lead to the upper bound."""
+        low, high = self.bounds
+        if self.step is None:
+            return low, high
+        first, step = Decimal(str(low)), Decimal(str(self.step))  # as written: 0.3 is no sum of three 0.1 otherwise
+        return low, float(first + (Decimal(str(high)) - first) // step * step)
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> Self:
@@ -47,11 +57,17 @@ class FloatRange(Frozen):
 
 
 class IntRange(Frozen):
-    """A whole number between two bounds, both included."""
+    """A whole number between two bounds, both included where steps lead to them."""
 
     bounds: tuple[Whole, Whole] = Field(alias="int", description="Lowest and highest value.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
     step: Annotated[Whole, Field(gt=0)] = Field(1, description="Distance between two values.")
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest value that is drawn: steps may not lead to the upper bound."""
+        low, high = self.bounds
+        return low, low + (high - low) // self.step * self.step
 
     @model_validator(mode="after")
     def _bounds_make_sense(self) -> Self:
@@ -81,7 +97,8 @@ def check_range(distribution: FloatRange | IntRange) -> None:
         raise ValueError(f"the lowest value must come first, got [{low:g}, {high:g}]")
     if distribution.log and low <= 0:
         raise ValueError(f"a logarithmic scale needs a lowest value above 0, got {low:g}")
-    if distribution.log and distribution.step not in (None, 1):
+    stepped = distribution.step is not None if isinstance(distribution, FloatRange) else distribution.step != 1
+    if distribution.log and stepped:
         raise ValueError("log and step exclude each other; remove one of them")
 
 

@@ -164,22 +164,22 @@ def verify_autoencoder(
     """
     encode, rebuild = (read_onnx(files.path / name, output) for name, (_, output) in PARTS.items())
     sums = torch.zeros(2, dtype=torch.float64)
-    feature_error, largest_feature, pixel_error = 0.0, 1e-12, 0.0
+    feature_error, largest_feature, pixel_error = torch.tensor([0.0, 1e-12, 0.0])
     config = source.config
     for batch in val.eval_batches(config.batch_size, config.image_size, model.mean, model.std):
         with full_precision():
             features, pairs = model.backbone(batch.inputs).cpu(), model(batch.inputs).cpu()
         images, restored, again = pairs[:, 0], pairs[:, 1].clamp(0, 1), rebuild(batch.inputs)
         sums += torch.stack([psnr(mean_squared_error(images, made)).double().sum() for made in (restored, again)])
-        feature_error = max(feature_error, float((encode(batch.inputs) - features).abs().max()))
-        largest_feature = max(largest_feature, float(features.abs().max()))
-        pixel_error = max(pixel_error, float((again - restored).abs().max()))
+        feature_error = torch.maximum(feature_error, (encode(batch.inputs) - features).abs().max())  # which keeps NaN
+        largest_feature = torch.maximum(largest_feature, features.abs().max())
+        pixel_error = torch.maximum(pixel_error, (again - restored).abs().max())
     weights, onnx = (sums / len(val)).tolist()
     logged = source.metrics[PSNR]
     checks = (
         QualityCheck(files.weights.name, weights, logged, abs(weights - logged), _allowed(source.training, val)),
-        QualityCheck(ENCODER, None, None, feature_error / largest_feature, LARGEST_DIFFERENCE),
-        QualityCheck(WHOLE, onnx, weights, pixel_error, LARGEST_DIFFERENCE),
+        QualityCheck(ENCODER, None, None, float(feature_error / largest_feature), LARGEST_DIFFERENCE),
+        QualityCheck(WHOLE, onnx, weights, float(pixel_error), LARGEST_DIFFERENCE),
     )
     wrong = [check for check in checks if not check.difference <= check.allowed]
     if wrong:

@@ -64,8 +64,8 @@ def export_trial(
     if row.config is None:
         raise _unfinished(row, sweep.study)
     require_trained(store)
-    require_same_model_files(store)
-    load_model_files(sweep.model_files)
+    require_same_model_files(store, workspace.root)
+    load_model_files([workspace.root / file for file in sweep.model_files])
     images = prepare_images(sweep.dataset, row.config.image_size, workspace)
     require_images_of(workspace, store, images.digest, "run a new study on these")
     with tempfile.TemporaryDirectory(prefix="sweeper-export-") as temporary:
@@ -110,7 +110,7 @@ def _source(
         stored_size=images.image_size,
         resize=sweep.dataset.resize,
         training=Training(device=outcome.device, precision=outcome.precision, on_features=outcome.on_features),
-        model_files=tuple(Path(file) for file in sweep.model_files),
+        model_files=tuple(workspace.root / file for file in sweep.model_files),
         run_id=artifacts.run_id,
         depth=images.depth,
         expected=_expected(workspace, store, row, tracking_uri),

@@ -34,7 +34,7 @@ class ImageClassifierSweep:
         space: A search space, as `load_space` takes it; a dictionary may leave out `study` and `dataset`. Without one
             it is proposed from the images and this machine, as `sweeper init` does.
         hours: How long it may take; without it as the search space says, and 2 hours without one.
-        trials: Trials in all, in place of what the search space says.
+        trials: Trials in all, in place of what the search space says and, without `hours`, of its time too.
         epochs: Epochs of a trial, likewise.
         workers: Trials at the same time, as of `run`.
         device: auto, cpu, cuda, cuda:1, mps.
@@ -146,7 +146,8 @@ class ImageClassifierSweep:
             dataset = {key: value for key, value in given.get("dataset", {}).items() if key != "builtin"}
             given = {"study": study_name(str(folder)), **given, "dataset": {**dataset, "path": folder}}
             return load_space(given, self._limits())
-        return load_space(given, [f"dataset.path={_quoted(folder)}", *self._limits()])
+        own_images = ["dataset.builtin=null", f"dataset.path={_quoted(folder)}"]
+        return load_space(given, [*own_images, *self._limits()])
 
     def _limits(self) -> list[str]:
         """Return the overrides that limit the search."""

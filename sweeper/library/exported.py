@@ -81,7 +81,8 @@ class Export:
     ) -> pd.DataFrame:
         """Label images: a row each.
 
-        A path may be a folder, a pattern or a CSV file too, as for `sweeper predict`.
+        A path may be a folder, a pattern or a CSV file too, as for `sweeper predict`. An image of 10, 12 or 14 bits in
+        16 is read right by its path alone: Pillow does not keep the tag that tells how many are used.
 
         Args:
             images: One image or several; an array [N, H, W, 3] is N images.
@@ -133,7 +134,7 @@ class Export:
         self, images: Picture | Sequence[Picture], batch_size: int | None, device: str
     ) -> tuple[list[str], npt.NDArray[np.float32], dict[int, str]]:
         """Return what images are called, their probabilities [N, C], and why some of them cannot be read."""
-        labelling = Labelling(self._loaded, open_device(device, 0))
+        labelling = Labelling(self._loaded, open_device(str(device), 0))
         size = self.config.batch_size if batch_size is None else _counted("batch_size", batch_size)
         given = _several(images)
         named = [os.fspath(image) for image in given if isinstance(image, str | os.PathLike)]
@@ -164,7 +165,7 @@ class Export:
 def _several(images: Picture | Sequence[Picture]) -> list[Picture]:
     """Return one image or several as a list. Raises DatasetError where there is none."""
     if isinstance(images, np.ndarray):
-        found: list[Picture] = [images] if images.ndim in (2, 3) else list(images)
+        found: list[Picture] = list(images) if images.ndim > 3 or images.ndim == 1 else [images]
     elif isinstance(images, str | os.PathLike | Image.Image):
         found = [images]
     elif isinstance(images, Iterable) and not isinstance(images, bytes | Mapping):
@@ -192,7 +193,7 @@ def _in_memory(images: Sequence[Picture], config: ExportConfig, size: int) -> It
         for row, image in enumerate(images[start : start + size], start):
             try:
                 pixels.append(decode(_as_file(image), config.stored_size, config.resize, depth))
-            except (BadImage, DatasetError, OSError) as error:
+            except (BadImage, DatasetError, OSError, ValueError) as error:
                 raise DatasetError(f"image {row} cannot be used: {error}") from error
         yield DecodedBatch(np.stack(pixels), tuple(range(start, start + len(pixels))), {})
 

@@ -134,13 +134,14 @@ def _layout(x: str, y: str, most: int) -> dict[str, Any]:
 
 def _value(row: TrialRow, param: Mapping[str, Any]) -> Any:
     value = row.params[param["name"]]
-    return value if param["kind"] == "number" else _fitted(str(value), LABEL)
+    return value if param["kind"] == "number" else str(value)
 
 
 def _axis(param: Mapping[str, Any]) -> dict[str, Any]:
     if param["kind"] == "category":
-        names = [_fitted(str(value), LABEL) for value in param["values"]]
-        return {"type": "category", "categoryorder": "array", "categoryarray": names}
+        names = [str(value) for value in param["values"]]
+        ticks = {"tickvals": names, "ticktext": _told_apart(names)}
+        return {"type": "category", "categoryorder": "array", "categoryarray": names, **ticks}
     if param["log"]:
         return {"type": "log", "exponentformat": "e", "dtick": "D2"}
     return {"nticks": 6, **({"tickformat": ",d"} if param["whole"] else {})}
@@ -154,7 +155,7 @@ def _dimension(param: Mapping[str, Any], rows: Sequence[TrialRow]) -> dict[str, 
     if param["kind"] == "category":
         told = ["none" if value is None else str(value) for value in given]
         order = [text for text in ("none", *map(str, param["values"])) if text in told]
-        values, marks = [order.index(text) for text in told], dict(enumerate(_fitted(text, LABEL) for text in order))
+        values, marks = [order.index(text) for text in told], dict(enumerate(_told_apart(order)))
     else:
         scale = math.log10 if param["log"] else float
         known = [scale(value) for value in given if value is not None]
@@ -169,6 +170,14 @@ def _dimension(param: Mapping[str, Any], rows: Sequence[TrialRow]) -> dict[str, 
         "tickvals": list(marks),
         "ticktext": [*marks.values()],
     }
+
+
+def _told_apart(texts: Sequence[str]) -> list[str]:
+    """Shorten texts, but not so far that two of them look alike."""
+    longest = max(map(len, texts), default=0)
+    lengths = (most for most in range(LABEL, longest + 1) if len({_fitted(text, most) for text in texts}) == len(texts))
+    most = next(lengths, longest)
+    return [_fitted(text, most) for text in texts]
 
 
 def _fitted(text: str, most: int) -> str:

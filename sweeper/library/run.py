@@ -15,6 +15,7 @@ from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.engines.starting import clock_of, start_engine
 from sweeper.errors import ConfigError, Problem, TrackingRefused
+from sweeper.finished.export_trial import export_trial
 from sweeper.library.events import Callback
 from sweeper.library.notebook import NotebookView, in_notebook
 from sweeper.library.space import Space, load_space
@@ -23,6 +24,7 @@ from sweeper.library.watching import Watching
 from sweeper.paths import Workspace
 from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_studies import storage_url
+from sweeper.standings.trial_names import trial_of
 from sweeper.study.backbone_ranking import left_out, rank_backbones
 from sweeper.study.card import tracking_uri_of
 from sweeper.study.deadline import Confirming, ConfirmingLimit, Deadline
@@ -115,7 +117,10 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
             limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
         )
 
-    finish_by(deadline, store, lambda number: study.trial(number).export(workspace.export(study.name)), confirm)
+    def export(number: int) -> None:
+        export_trial(workspace, store, trial_of(store, number), workspace.export(study.name), study.tracking_uri)
+
+    finish_by(deadline, store, export, confirm)
 
 
 def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) -> Deadline | None:
@@ -127,7 +132,8 @@ def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) ->
 
 
 def _named(workers: Workers) -> str | None:
-    if workers is None or workers == "auto" or (isinstance(workers, int) and workers >= 1):
+    number = isinstance(workers, int) and not isinstance(workers, bool) and workers >= 1
+    if workers is None or workers == "auto" or number:
         return None if workers is None else str(workers)
     raise ConfigError([Problem("workers", "", f'should be a number of at least 1, "auto" or None, got {workers!r}')])
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sweeper.config.document import Document
 from sweeper.config.loading import load_sweep, validated
 from sweeper.config.names_to_check import NamesUsed
@@ -27,7 +29,7 @@ def load_space(space: Space, overrides: Sequence[str] = ()) -> SweepConfig:
     Raises:
         ConfigError: it holds mistakes; all of them are told at once.
     """
-    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence) or not all(map(_is_text, overrides)):
         rule = f'should be a list of texts such as ["search.batch_size=64"], got {overrides!r}'
         raise ConfigError([Problem("overrides", "", rule)])
     if isinstance(space, str | os.PathLike):
@@ -42,7 +44,10 @@ def load_space(space: Space, overrides: Sequence[str] = ()) -> SweepConfig:
 
 
 def _changed(space: SweepConfig, overrides: Sequence[str]) -> SweepConfig:
-    return validated(Document(IN_SEARCH_SPACE, space.model_dump(mode="json", by_alias=True)), overrides, None)
+    """Set keys of a loaded search space anew; what nobody has written in it follows from the others again."""
+    written = space.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    changed = validated(Document(IN_SEARCH_SPACE, written), overrides, _check_names)
+    return changed if "notify" in changed.model_fields_set else changed.model_copy(update={"notify": space.notify})
 
 
 def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
@@ -51,10 +56,18 @@ def _check_names(used: NamesUsed) -> list[tuple[str, str]]:
     return check_apart(used, meanwhile=lambda: None)
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _plain(value: Any) -> Any:
-    """Return a copy in the types that a YAML file gives: paths as text, tuples as lists."""
+    """Return a copy in the types that a YAML file gives: paths as text; tuples, sets and arrays of NumPy as lists."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
+    if isinstance(value, set | frozenset):  # in one order in every process
+        return sorted(map(_plain, value), key=str)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
     return os.fspath(value) if isinstance(value, os.PathLike) else value

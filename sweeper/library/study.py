@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sweeper.config.sweep import SweepConfig
+from sweeper.errors import ConfigError, Problem
 from sweeper.library.notebook import template
-from sweeper.library.trial import Trial
+from sweeper.library.trial import Trial, best_epoch
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.safeguards.printable import one_line
@@ -86,9 +89,9 @@ class Study:
     def trials(self) -> pd.DataFrame:
         """All trials, a row each, by number.
 
-        Columns: number; state; value, the objective in the best epoch; epoch, the best one, counted from 1;
-        duration, seconds of training; then one for each parameter that was searched, empty where a trial has no such
-        parameter.
+        Columns: number; state; value, the objective in the best epoch; epoch, the best one, counted from 1, empty where
+        trials are cross-validated; duration, seconds of training; then one for each parameter that was searched, empty
+        where a trial has no such parameter.
         """
         import pandas as pd
 
@@ -99,7 +102,7 @@ class Study:
             "number": pd.Series([row.number for row in rows], dtype="int64"),
             "state": pd.Series([row.state.value for row in rows], dtype="str"),
             "value": pd.Series([row.value for row in rows], dtype="float64"),
-            "epoch": pd.Series([row.best_epoch for row in rows], dtype="Int64"),
+            "epoch": pd.Series([best_epoch(row) for row in rows], dtype="Int64"),
             "duration": pd.Series([row.seconds for row in rows], dtype="float64"),
         }
         return pd.DataFrame({**own, **table})
@@ -110,7 +113,9 @@ class Study:
         return self._trial(winner_of(self.store))
 
     def trial(self, number: int) -> Trial:
-        """Return a trial by its number. Raises StudyNotFound."""
+        """Return a trial by its number. Raises StudyNotFound, and ConfigError for what is no number."""
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise ConfigError([Problem("number", "", f"should be a whole number, got {number!r}")])
         return self._trial(trial_of(self.store, number))
 
     def _trial(self, row: TrialRow) -> Trial:
@@ -191,7 +196,7 @@ class Study:
 
 
 def _cells(row: TrialRow, names: Sequence[str]) -> list[str]:
-    own = [row.number, row.state.value, row.value, row.best_epoch, row.seconds and round(row.seconds, 1)]
+    own = [row.number, row.state.value, row.value, best_epoch(row), row.seconds and round(row.seconds, 1)]
     return [_shown(value) for value in (*own, *(row.params.get(name) for name in names))]
 
 

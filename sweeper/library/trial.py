@@ -30,6 +30,11 @@ def _reopened(workspace: Workspace, storage: str, study: str, number: int, track
     return Trial(workspace, store, trial_of(store, number), tracking_uri)
 
 
+def best_epoch(row: TrialRow) -> int | None:
+    """Return the best epoch of a trial; None of a cross-validated one, each of whose folds has one."""
+    return None if row.outcome and row.outcome.folds else row.best_epoch
+
+
 class Trial:
     """One trial of a study, as it was when it was asked for."""
 
@@ -56,8 +61,8 @@ class Trial:
 
     @property
     def epoch(self) -> int | None:
-        """The best epoch, counted from 1."""
-        return self._row.best_epoch
+        """The best epoch, counted from 1; None where there is none, and of a cross-validated trial."""
+        return best_epoch(self._row)
 
     @property
     def duration(self) -> float | None:
@@ -100,8 +105,9 @@ class Trial:
 
         config, _ = require_weights(self._store, self._row)
         require_trained(self._store)
-        require_same_model_files(self._store)
-        load_model_files(self._store.sweep.model_files)
+        root = self._workspace.root
+        require_same_model_files(self._store, root)
+        load_model_files([root / file for file in self._store.sweep.model_files])
         with tempfile.TemporaryDirectory(prefix="sweeper-model-") as folder:
             found = fetch_artifacts(self._workspace, self._store, self._row, Path(folder), self._tracking_uri)
             if self._store.sweep.task.name != CLASSIFICATION.name:
@@ -159,13 +165,20 @@ class Trial:
 
         Raises:
             ExportError: a format does not give what was logged, or the folder holds something else.
-            StudyError: the trial has no weights, or the images have changed since.
+            StudyError: the trial has no weights or is no classifier, or the images have changed since.
         """
+        from sweeper.config.task import CLASSIFICATION
         from sweeper.finished.export_trial import export_trial
         from sweeper.library.exported import load_export
 
         folder = Path(to) if to is not None else self._workspace.export(self._store.sweep.study, self.number)
         require_weights(self._store, self._row)
+        study = self._store.sweep.study
+        if self._store.sweep.task.name != CLASSIFICATION.name:
+            raise StudyError(
+                f"trial {self.number} of {study} is no classifier, and Export labels images; `model()` gives its "
+                f"network, and `sweeper best {study} --trial {self.number} --export` writes the files"
+            )
         export_trial(self._workspace, self._store, self._row, folder, self._tracking_uri)
         return load_export(folder)
 

@@ -61,9 +61,9 @@ def load_model_file(path: Path) -> list[Problem]:
 
 
 def module_name(path: Path) -> str:
-    """Return a module name that is the same in every process and for every copy of the file."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return f"sweeper_model_file_{digest}_{path.stem}"
+    """Return a module name that is the same in every process and for every copy of the file, whatever it is called."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return f"sweeper_model_file_{digest}"
 
 
 def defined_in(name: str, model_files: Sequence[str]) -> str | None:
@@ -113,14 +113,21 @@ def entrypoints() -> dict[str, Entrypoint]:
 
 
 def taken_names(name: str, path: Path, before: dict[str, Entrypoint]) -> list[Problem]:
-    """Refuse names that others had registered before, and give them back to their owners."""
+    """Refuse names that others had registered before, and give them back to their owners.
+
+    A file that was edited since this process loaded it takes the place of what it was.
+    """
     after = entrypoints()
     owned = {key: old for key, old in before.items() if old.__module__ in sys.modules}  # not by a file that failed
-    taken = [key for key, old in owned.items() if after[key] is not old and old.__module__ != name]
+    changed = {key: old for key, old in owned.items() if after[key] is not old and old.__module__ != name}
+    former = {old.__module__ for old in changed.values() if _file_of(old) == str(path)}
+    taken = [key for key, old in changed.items() if old.__module__ not in former]
     for key in taken:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the one that `execute` silences too
             register_model(before[key])
+    for module in former if not taken else ():
+        del sys.modules[module]
     return [Problem(f"{path}:{first_line(after[key])}", "", taken_message(key, before[key])) for key in taken]
 
 
@@ -130,8 +137,13 @@ def first_line(function: Entrypoint) -> int:
 
 
 def taken_message(name: str, owner: Entrypoint) -> str:
-    file = getattr(sys.modules.get(owner.__module__), "__file__", owner.__module__)
+    file = _file_of(owner) or owner.__module__
     return f"the architecture name {name!r} is taken by {file}; rename the function"
+
+
+def _file_of(owner: Entrypoint) -> str | None:
+    file: str | None = getattr(sys.modules.get(owner.__module__), "__file__", None)
+    return file
 
 
 def check_names(

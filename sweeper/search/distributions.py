@@ -10,9 +10,9 @@ from sweeper.config.space_membership import Node
 
 def distribution_of(node: Node) -> BaseDistribution:
     match node:
-        case FloatRange(bounds=(low, high)):
+        case FloatRange(ends=(low, high)):
             return FloatDistribution(low, high, log=node.log, step=node.step)
-        case IntRange(bounds=(low, high)):
+        case IntRange(ends=(low, high)):
             return IntDistribution(low, high, log=node.log, step=node.step)
         case _:
             return CategoricalDistribution(node)

@@ -74,9 +74,9 @@ def _keys(value: Any, name: str, key: str, params: Mapping[str, Any]) -> Iterato
 
 def _resolve(value: Any, name: str, trial: Suggester) -> Any:
     match value:
-        case FloatRange(bounds=(low, high)):
+        case FloatRange(ends=(low, high)):
             return trial.suggest_float(name, low, high, step=value.step, log=value.log)
-        case IntRange(bounds=(low, high)):
+        case IntRange(ends=(low, high)):
             return trial.suggest_int(name, low, high, step=value.step, log=value.log)
         case Choice():
             return _resolve(*_choose(value.choice, name, trial), trial)

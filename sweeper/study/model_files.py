@@ -17,9 +17,13 @@ from sweeper.study.pretrained import file_digest
 from sweeper.tracking.tags import MODEL_FILES_TAG
 
 
-def require_same_model_files(store: StudyStore) -> None:
-    """Raise StudyChanged where a model file is no longer what the study has been run with."""
-    _require_same(store.sweep.study, store.noted(MODEL_FILES) or {}, model_file_digests(store.sweep.model_files))
+def require_same_model_files(store: StudyStore, folder: Path | None = None) -> None:
+    """Raise StudyChanged where a model file is no longer what the study has been run with.
+
+    `folder` is where relative paths begin, by default the current one.
+    """
+    now = model_file_digests(store.sweep.model_files, folder or Path())
+    _require_same(store.sweep.study, store.noted(MODEL_FILES) or {}, now)
 
 
 def pin_model_files(store: StudyStore) -> dict[str, str]:
@@ -31,10 +35,10 @@ def pin_model_files(store: StudyStore) -> dict[str, str]:
     return now
 
 
-def model_file_digests(files: Sequence[str]) -> dict[str, str]:
+def model_file_digests(files: Sequence[str], folder: Path = Path()) -> dict[str, str]:
     """Return a digest of the content of each file that is there. Raises StudyError where one cannot be read."""
     try:
-        return {file: file_digest(Path(file)) for file in files if Path(file).is_file()}
+        return {file: file_digest(folder / file) for file in files if (folder / file).is_file()}
     except OSError as error:
         raise StudyError(f"a model file of the study cannot be read: {error}; bring it back") from error
 

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeper.config.bounds import duration
 from sweeper.config.loading import load_sweep
 from sweeper.config.names_to_check import NamesUsed
 from sweeper.config.sweep import SweepConfig
@@ -103,6 +104,30 @@ def test_a_logarithmic_range_from_zero_is_refused(tmp_path: Path) -> None:
 def test_scientific_notation_without_a_dot_is_a_number(tmp_path: Path) -> None:
     sweep = load(tmp_path, MINIMAL.replace("resnet18", "r, optimizer: {name: adam, lr: 1e-4}"))
     assert sweep.search.optimizer.lr == 1e-4
+
+
+@pytest.mark.parametrize(
+    "override", ["search.batch_size=1:30", "budget.timeout=1:30", "budget.for=2:00", "seed=0b11", "seed=1_0:30"]
+)
+def test_what_only_old_yaml_takes_for_a_number_is_refused(tmp_path: Path, override: str) -> None:
+    (problem,) = problems_of(tmp_path, MINIMAL, [override])
+    assert f"got '{override.partition('=')[2]}'" in problem.message
+
+
+def test_a_leading_zero_means_nothing(tmp_path: Path) -> None:
+    assert load(tmp_path, MINIMAL, ["search.batch_size=020"]).search.batch_size == 20
+
+
+def test_an_override_changes_one_of_two_values_that_were_written_as_one(tmp_path: Path) -> None:
+    text = "search:\n  backbone: r\n  weight_decay: &range {float: [0.001, 0.1]}\n  label_smoothing: *range\n"
+    text = f"study: s\ndataset: {{path: d}}\n{text}"
+    search = load(tmp_path, text, ["search.weight_decay.float=[0.5, 0.9]"]).search
+    assert search.weight_decay.bounds == (0.5, 0.9)
+    assert search.label_smoothing.bounds == (0.001, 0.1)
+
+
+def test_a_time_is_a_number_of_seconds_in_text_too() -> None:
+    assert duration("90") == duration(90) == duration("90s") == duration("1.5m") == 90
 
 
 def test_duplicate_keys_are_reported_with_both_lines(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 import sweeper
+from sweeper.library import figures
 from sweeper.library.notebook import NotebookView
 from sweeper.library.run import run
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
@@ -188,7 +189,37 @@ def test_a_space_takes_paths_and_tuples_and_is_not_changed(tmp_path: Path) -> No
     assert sweeper.load_space(loaded, ["device=cpu"]).device == "cpu"
 
 
-@pytest.mark.parametrize("workers", [0, -1, "many", 1.5])
+@pytest.mark.parametrize(
+    "override", ["budget.for=2h", "objective.metric=val/loss", "search.optimizer.name=sgd", "search.batch_size=16"]
+)
+def test_a_loaded_space_takes_an_override_as_the_dictionary_does(override: str) -> None:
+    given = {**SPACE, "budget": {"epochs": 3}, "notify": {"command": "true"}}
+    given["search"] = {"backbone": "test_resnet", "optimizer": {"name": "adamw"}}
+    changed = sweeper.load_space(sweeper.load_space(given), [override])
+    assert changed == sweeper.load_space(given, [override])
+    assert changed.notify.command == "true"
+
+
+def test_a_loaded_space_of_another_task_takes_an_override() -> None:
+    loaded = sweeper.load_space(REPOSITORY / "search_spaces" / "cifar10_autoencoder.yaml")
+    assert sweeper.load_space(loaded, ["device=cpu"]).device == "cpu"
+
+
+@pytest.mark.parametrize("names", [np.array(["test_resnet", "nope123"]), {"test_resnet", "nope123"}])
+def test_names_in_an_array_or_a_set_are_checked_too(names: Any) -> None:
+    with pytest.raises(sweeper.ConfigError, match="nope123"):
+        sweeper.load_space({**SPACE, "search": {"backbone": {"choice": names}}})
+
+
+def test_images_of_the_data_are_replaced_by_the_folder_that_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text("study: s\ndataset: {builtin: digits}\nsearch: {backbone: test_resnet}\n")
+    for space in (file, sweeper.load_space(file)):
+        found = sweeper.ImageClassifierSweep(space)._space_for(tmp_path / "photos")
+        assert (found.dataset.builtin, found.dataset.path) == (None, str(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("workers", [0, -1, "many", 1.5, True])
 def test_a_number_of_workers_that_cannot_be_is_refused(workers: Any, in_folder: Path) -> None:
     with pytest.raises(sweeper.ConfigError, match="workers"):
         run(SPACE, workers=workers)
@@ -212,6 +243,22 @@ def test_the_figures_are_of_the_trials(in_folder: Path) -> None:
         "val/accuracy",
     ]
     assert not study.plot_importances().data[0].x
+
+
+def test_options_that_end_alike_stay_apart_in_figures() -> None:
+    names = [f"runs/{name}/checkpoints/best_model.safetensors" for name in "ab"]
+    told = figures._told_apart(["none", *names])
+    assert len(set(told)) == 3
+    axis = figures._axis({"kind": "category", "values": names})
+    assert list(axis["categoryarray"]) == names
+    assert list(axis["ticktext"]) == told[1:]
+
+
+def test_a_trial_is_asked_for_by_a_whole_number(in_folder: Path) -> None:
+    study = run({**SPACE, "budget": {"trials": 1, "epochs": 1}})
+    assert study.trial(np.int64(0)).number == 0  # type: ignore[arg-type]
+    with pytest.raises(sweeper.ConfigError, match="whole number"):
+        study.trial("0")  # type: ignore[arg-type]
 
 
 def through_pickle(value: Any) -> Any:

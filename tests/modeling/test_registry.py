@@ -10,7 +10,7 @@ import timm
 from timm.models import model_entrypoint
 
 from sweeper.errors import ConfigError
-from sweeper.modeling.registry import check_names, load_model_files
+from sweeper.modeling.registry import check_names, load_model_files, module_name
 
 NETWORK = """
 import torch
@@ -72,7 +72,21 @@ def test_a_name_of_timm_is_refused_and_stays_timms(write):
 def test_a_name_of_another_file_is_refused(write):
     owner = write("owner", NETWORK.format(name="wanted_twice"))
     load_model_files([owner])
-    assert f"is taken by {owner}" in problem_of(write("second", NETWORK.format(name="wanted_twice")))
+    assert f"is taken by {owner}" in problem_of(write("second", NETWORK.format(name="wanted_twice") + "# another\n"))
+
+
+def test_an_edited_file_takes_the_place_of_what_it_was_and_may_be_brought_back(write):
+    first, second = NETWORK.format(name="edited_net"), NETWORK.format(name="edited_net") + "# edited\n"
+    for content in (first, second, first):
+        path = write("edited", content)
+        load_model_files([path])
+        assert model_entrypoint("edited_net").__module__ == module_name(path)
+
+
+def test_a_copy_of_a_file_under_another_name_is_the_same_module(write):
+    content = NETWORK.format(name="copied_net")
+    load_model_files([write("original", content), write("1_original", content)])
+    assert timm.is_model("copied_net")
 
 
 def test_an_error_in_a_file_is_reported_with_its_line(write):
