@@ -9,7 +9,6 @@ import typer
 from sweeper.commands.options import studies_here
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say
-from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
     from sweeper.study.requests import Request
@@ -31,21 +30,21 @@ def stop(study: OnlyRunningStudy = None) -> None:
     """Start no more trials; those that run are finished. The same `sweeper run` goes on later."""
     from sweeper.study.requests import Stop
 
-    _ask(study, Stop(), "no more trials are started; those that run are finished")
+    _ask(study, Stop())
 
 
 def pause(study: OnlyRunningStudy = None) -> None:
     """Let each trial wait at the end of its epoch, and start none; workers keep their memory."""
     from sweeper.study.requests import Pause
 
-    _ask(study, Pause(), "each trial waits at the end of its epoch; `sweeper resume` lets them go on")
+    _ask(study, Pause())
 
 
 def resume(study: OnlyRunningStudy = None) -> None:
     """Let the trials of a paused study go on."""
     from sweeper.study.requests import Resume
 
-    _ask(study, Resume(), "the trials go on")
+    _ask(study, Resume())
 
 
 def skip(trial: Annotated[str, typer.Argument(metavar="STUDY/NUMBER", help="The trial that is to end.")]) -> None:
@@ -56,7 +55,7 @@ def skip(trial: Annotated[str, typer.Argument(metavar="STUDY/NUMBER", help="The 
     study, _, number = trial.rpartition("/")
     if not study or not number.isdecimal():
         raise ConfigError([Problem("STUDY/NUMBER", "", f"should name a trial, such as mushrooms/7, got {trial}")])
-    _ask(study, Skip(number=int(number)), f"trial {number} ends with the epoch that it is in")
+    _ask(study, Skip(number=int(number)))
 
 
 def enqueue(
@@ -80,7 +79,7 @@ def enqueue(
     if document.problems:
         raise ConfigError(document.problems)
     called = name or " ".join(settings)
-    _ask(study, Enqueue(name=called, settings=document.data), f"{called} is in line")
+    _ask(study, Enqueue(name=called, settings=document.data))
 
 
 def set_budget(
@@ -91,12 +90,12 @@ def set_budget(
 
     The next `sweeper run` goes by its search space and its --workers again.
     """
-    for request, done in [_change(setting) for setting in settings]:
-        _ask(study, request, done)
+    for request in [_change(setting) for setting in settings]:
+        _ask(study, request)
 
 
-def _change(setting: str) -> tuple[Request, str]:
-    """Return what a setting asks for, and what to say when it is done. Raises ConfigError."""
+def _change(setting: str) -> Request:
+    """Return what a setting asks for. Raises ConfigError."""
     from pydantic import ValidationError
 
     from sweeper.errors import ConfigError, Problem
@@ -111,15 +110,13 @@ def _change(setting: str) -> tuple[Request, str]:
         raise ConfigError([Problem("KEY=N", "", rule)])
     try:
         if key == "workers":
-            workers = SetWorkers.model_validate({"workers": int(value)})
-            return workers, workers.meaning
-        trials = SetTrials.model_validate({"trials": int(value)})
+            return SetWorkers.model_validate({"workers": int(value)})
+        return SetTrials.model_validate({"trials": int(value)})
     except (ValueError, ValidationError):
         raise ConfigError([Problem(key, "", f"should be a whole number from 1 to {most:,}, got {value}")]) from None
-    return trials, f"{quantity(trials.trials, 'trial')} in all"
 
 
-def _ask(study: str | None, request: Request, done: str) -> None:
+def _ask(study: str | None, request: Request) -> None:
     """Leave a request to a running study and wait for its driver. Raises StudyError where none runs or it refuses."""
     from sweeper.errors import StudyError
     from sweeper.study.lock import is_running
@@ -131,9 +128,10 @@ def _ask(study: str | None, request: Request, done: str) -> None:
     if name is None:
         several = f"name the study: {', '.join(running)} run here"
         raise StudyError(several if running else "no study runs in this folder")
-    if name not in running:
+    if not is_running(workspace.study(name)):
         raise StudyError(f"the study {name} does not run in this folder; `sweeper run` starts it")
     path = Inbox.of(workspace.study(name)).put(request)
-    if not wait_for_answer(path, PATIENCE_S):
+    done = wait_for_answer(path, PATIENCE_S)
+    if done is None:
         raise StudyError(f"the study {name} has not answered in {PATIENCE_S:g} s, and nothing was done; try again")
     say(f"study {name}: {done}")

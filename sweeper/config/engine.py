@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, field_validator, model_validator
 
 from sweeper.config.bounds import LONGEST_S, Probability, Real, Seconds, Seed, Whole, duration
 from sweeper.config.frozen import Frozen, named
@@ -49,6 +49,13 @@ class RayConfig(Frozen):
         description="Seconds, or a duration like 2m, for which a node may be silent before its trials go on elsewhere. "
         "A node that hears nothing of the driver for two thirds of it ends its workers itself.",
     )
+
+    @field_validator("gpus_per_trial")
+    @classmethod
+    def _whole_above_one(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ValueError(f"several GPUs are a whole number: Ray parts a single one alone, got {gpus:g}")
+        return gpus
 
 
 class FaultsConfig(Frozen):

@@ -139,7 +139,6 @@ class Driver:
         used = TimeUsed(self._store.add_seconds_used, self._clock)
         engine = engine_factory()
         self._stop_request.hear()
-        self._steering.begin()
         try:
             while True:
                 self._heed_requests(engine)

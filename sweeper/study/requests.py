@@ -1,7 +1,8 @@
 """What a running study is asked for from outside: files that commands leave in its folder and its driver reads.
 
-A request is written whole or not at all, read in the order in which requests came, and gone once it has been carried
-out. One that cannot be is answered by a file beside it. There is no server: who can write the folder can ask.
+A request is written whole or not at all. Its driver takes it, in the order in which requests came, by giving it another
+name; until then who asked may withdraw it. A file beside it then says what was done, or why it cannot be. There is no
+server: who can write the folder can ask.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from sweeper.errors import NOT_AS_WRITTEN, StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 
+ASKED, TAKEN, DONE, REFUSED = ".json", ".taken", ".done", ".refused"
 LOOK_S = 0.1
+LONGEST_S = 60.0
+"""For how long it is waited for a request that has been taken: to end many workers takes a while."""
+
 MOST_WORKERS = 10_000
 
 
@@ -92,50 +97,94 @@ class Inbox:
         return cls(study.requests)
 
     def put(self, request: Request) -> Path:
-        """Leave a request, and return the file that is gone once the driver has carried it out."""
+        """Leave a request, and return its file."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+        path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{ASKED}"
         write_whole(path, request.model_dump_json())
         return path
 
-    def waiting(self) -> Iterator[tuple[Path, Request]]:
-        """Yield what was asked for, oldest first; what nobody can read is removed."""
-        for path in sorted(self.folder.glob("*.json")) if self.folder.exists() else ():
-            try:
-                yield path, REQUEST.validate_json(path.read_bytes())
-            except NOT_AS_WRITTEN:
-                path.unlink(missing_ok=True)
+    def take(self) -> Iterator[tuple[Path, Request]]:
+        """Take what was asked for, oldest first; `done` or `refuse` is to follow. What is no request is removed."""
+        for path in self._files(ASKED):
+            request = self._read(path)
+            if request is None:
+                continue
+            with suppress(FileNotFoundError):  # it is withdrawn in this moment
+                path.rename(path.with_suffix(TAKEN))
+                yield path, request
+
+    def _read(self, path: Path) -> Request | None:
+        try:
+            return REQUEST.validate_json(path.read_bytes())
+        except FileNotFoundError:  # withdrawn, or a link to nothing
+            path.unlink(missing_ok=True)
+        except NOT_AS_WRITTEN:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            self.refuse(path, f"who runs the study cannot read the request ({error.strerror}); ask as the same user")
+        return None
+
+    def done(self, path: Path, what: str) -> None:
+        """Answer a request that was carried out."""
+        self._answer(path, DONE, what)
 
     def refuse(self, path: Path, why: str) -> None:
         """Answer a request that cannot be carried out."""
-        write_whole(path.with_suffix(".refused"), why)
-        path.unlink(missing_ok=True)
+        self._answer(path, REFUSED, why)
 
-    def forget_old(self) -> None:
-        """Remove requests to stop, pause or go on that came before this driver started, and old answers."""
-        for path, request in self.waiting():
-            if isinstance(request, Stop | Pause | Resume):
+    def _answer(self, path: Path, kind: str, text: str) -> None:
+        write_whole(path.with_suffix(kind), text)
+        for file in (path, path.with_suffix(TAKEN)):
+            file.unlink(missing_ok=True)
+
+    def forget_old(self, before_ns: int) -> None:
+        """Remove requests to stop, pause or go on that were asked of an earlier driver, before a time, and old answers.
+
+        What that one had taken and not done is asked for again.
+        """
+        for path in self._files(TAKEN):
+            path.rename(path.with_suffix(ASKED))
+        for path in self._files(ASKED, DONE, REFUSED):
+            if path.name < f"{before_ns:020d}" and (
+                path.suffix != ASKED or isinstance(self._read(path), Stop | Pause | Resume)
+            ):
                 path.unlink(missing_ok=True)
-        for path in self.folder.glob("*.refused") if self.folder.exists() else ():
-            path.unlink(missing_ok=True)
+
+    def _files(self, *kinds: str) -> list[Path]:
+        return sorted(path for kind in kinds for path in self.folder.glob(f"*{kind}"))
 
 
-def wait_for_answer(path: Path, patience_s: float) -> bool:
-    """Return whether a request has been carried out in this time; if not it is withdrawn.
+def wait_for_answer(path: Path, patience_s: float) -> str | None:
+    """Return what was done about a request; None where it is not taken in this time, and so withdrawn.
 
-    Raises StudyError where it was refused.
+    Raises StudyError where it was refused, or takes long.
     """
-    until = time.monotonic() + patience_s
-    refused = path.with_suffix(".refused")
-    while path.exists() and not refused.exists() and time.monotonic() < until:
+    asked = time.monotonic()
+    while not (found := _answer_to(path)):
+        waited = time.monotonic() - asked
+        if waited >= patience_s and _withdrawn(path):
+            return None
+        if waited >= max(patience_s, LONGEST_S):
+            raise StudyError("the study is still at it; `sweeper watch` shows what comes of it")
         time.sleep(LOOK_S)
-    if refused.exists():
+    kind, text = found
+    if kind == REFUSED:
+        raise StudyError(text)
+    return text
+
+
+def _answer_to(path: Path) -> tuple[str, str] | None:
+    """Return whether a request was done or refused, and what is said of it, once; None while there is no answer."""
+    for kind in (DONE, REFUSED):
+        file = path.with_suffix(kind)
         with suppress(FileNotFoundError):
-            why = refused.read_text(encoding="utf-8")
-            refused.unlink()
-            raise StudyError(why)
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return True
-    return False
+            text = file.read_text(encoding="utf-8")
+            file.unlink()
+            return kind, text
+    return None
+
+
+def _withdrawn(path: Path) -> bool:
+    """Withdraw a request, and return whether nobody carries it out: it was not taken before."""
+    path.unlink(missing_ok=True)
+    return not (path.with_suffix(TAKEN).exists() or path.with_suffix(DONE).exists())

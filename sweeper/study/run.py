@@ -33,6 +33,7 @@ from sweeper.study.opening import Opening
 from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import Pinned, pin_weights
 from sweeper.study.recorded import recorded_by
+from sweeper.study.requests import Inbox
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
@@ -73,7 +74,9 @@ def run_sweep(
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
+    asked_before = time.time_ns()
     with study_lock(folder, sweep.study):
+        Inbox.of(folder).forget_old(asked_before)
         claim = claim_study(workspace, storage_url, sweep.study)
         require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
         settle(claim, workspace)

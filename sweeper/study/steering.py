@@ -14,6 +14,9 @@ from sweeper.safeguards.quantity import quantity
 from sweeper.study.ledger import Ledger
 from sweeper.study.requests import Enqueue, Inbox, Pause, Request, Resume, SetTrials, SetWorkers, Skip, Stop
 
+SHOWN = {"workers": "set"}
+"""The command by which something is asked for, where it is called otherwise than the request."""
+
 SKIPPED = Cut(why="skipped on request")
 
 
@@ -43,52 +46,58 @@ class Steering:
         self._inbox = Inbox.of(folder)
         self._store = store
         self._skipped: set[int] = set()
+        self._stopped = False
         self._held: dict[int, tuple[int, bool]] = {}  # of each trial that waits: its epoch, and whether it is pruned
         self.paused = False
 
-    def begin(self) -> None:
-        """Forget what an earlier driver was asked for and this one is not."""
-        self._inbox.forget_old()
-
     def heed(self, reach: Reach, tell: Callable[[str], None]) -> None:
         """Carry out what has been asked for, and tell what was done."""
-        for path, request in self._inbox.waiting():
+        for path, request in self._inbox.take():
             try:
-                tell(self._do(request, reach))
+                done = self._do(request, reach)
             except StudyError as error:
                 self._inbox.refuse(path, str(error))
             else:
-                path.unlink(missing_ok=True)
+                tell(f"{SHOWN.get(request.kind, request.kind)}: {done}")
+                self._inbox.done(path, done)
 
     def _do(self, request: Request, reach: Reach) -> str:
         """Carry a request out, and say what it means. Raises StudyError where that cannot be."""
         match request:
             case Stop():
-                self.paused = False
+                self.paused, self._stopped = False, True
                 reach.stop("`sweeper stop` asked for it")
-                return "stop: trials that run are finished"
+                return "no more trials are started; those that run are finished"
             case Pause():
                 self.paused = True
-                return "pause: each trial waits at the end of its epoch; `sweeper resume` lets them go on"
+                return "each trial waits at the end of its epoch; `sweeper resume` lets them go on"
             case Resume():
                 self.paused = False
-                return "resume: the trials go on"
+                return "the trials go on"
             case Skip(number=number):
                 self._skip(number, reach.live)
-                return f"skip: trial {number} ends with the epoch that it is in"
+                return f"trial {number} ends with the epoch that it is in"
             case Enqueue(name=name, settings=settings):
                 self._enqueue(name, settings)
-                return f"enqueue: {name} is in line"
+                return f"{name} is in line"
             case SetTrials(trials=trials):
+                self._require_going_on()
                 self._store.set_trials(trials)
                 planned = self._store.budget
                 why = "; the search space holds no more combinations" if planned < trials else ""
-                return f"set: {quantity(planned, 'trial')} in all{why}"
+                return f"{quantity(planned, 'trial')} in all{why}"
             case SetWorkers(workers=workers):
+                self._require_going_on()
                 reach.resize(workers)
-                return f"set: {request.meaning}"
+                return request.meaning
             case _:
                 assert_never(request)
+
+    def _require_going_on(self) -> None:
+        """Raise StudyError for what would change nothing, since no more trials are started."""
+        if self._stopped:
+            study = self._store.sweep.study
+            raise StudyError(f"{study} has been stopped and starts no more trials; `sweeper run` goes on with it later")
 
     def _skip(self, number: int, live: Callable[[int], bool]) -> None:
         if not live(number):
@@ -104,10 +113,15 @@ class Steering:
         if misfits:
             raise StudyError(f"not in the search space of {sweep.study}: {'; '.join(map(str, misfits))}")
         if not self._store.enqueue({name: settings}):
-            raise StudyError(
-                f"no trial is left of the {sweep.budget.trials} of {sweep.study}, or {name} was in line before; "
-                f"first: sweeper set {sweep.study} trials=N, or choose another --name"
-            )
+            raise StudyError(self._why_not_in_line(name))
+
+    def _why_not_in_line(self, name: str) -> str:
+        sweep, budget = self._store.sweep, self._store.budget
+        if len(self._store.rows()) < budget:
+            return f"{name} was in line before; choose another --name"
+        if budget < sweep.budget.trials:
+            return f"all {budget} combinations that the search space of {sweep.study} holds are tried or in line"
+        return f"no trial is left of the {budget} of {sweep.study}; first: sweeper set {sweep.study} trials=N"
 
     def hold(self, number: int, epoch: int, *, prune: bool) -> None:
         """Keep the answer to an epoch until the study goes on."""

@@ -155,6 +155,7 @@ def test_what_does_not_go_with_trials_that_pause_is_refused(tmp_path: Path, over
         ("features.fuse=4", "use fuse: 1 with devices_per_trial: 2, got 4"),
         ("device=cuda:1", "names one device, and devices_per_trial: 2 needs more"),
         ("engine={name: ray, gpus_per_trial: 0.5}", "should be devices_per_trial, 2, or left out; got 0.5"),
+        ("engine={name: ray, gpus_per_trial: 1.5}", "several GPUs are a whole number"),
     ],
 )
 def test_what_does_not_go_with_trials_on_several_devices_is_refused(tmp_path: Path, override: str, rule: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,20 +62,23 @@ class Acting(Silent):
         self._running.discard(number)
 
 
+CONTENT: dict[str, Any] = {
+    "study": "s",
+    "dataset": {"path": "nowhere"},
+    "budget": {"trials": 5, "epochs": 3},
+    "pruner": "none",
+    "search": {"backbone": "r", "weight_decay": {"float": [0, 1]}},
+    "engine": {"name": "simulate"},
+}
+SPACE = SweepConfig.model_validate(CONTENT)
+
+
 def run(workspace: Workspace, act: Callable[[Inbox, int, int], None], trials: int = 5) -> tuple[list[TrialRow], Acting]:
-    content: dict[str, Any] = {
-        "study": "s",
-        "dataset": {"path": "nowhere"},
-        "budget": {"trials": trials, "epochs": 3},
-        "pruner": "none",
-        "search": {"backbone": "r", "weight_decay": {"float": [0, 1]}},
-        "engine": {"name": "simulate"},
-    }
-    sweep = SweepConfig.model_validate(content)
+    sweep = SweepConfig.model_validate({**CONTENT, "budget": {"trials": trials, "epochs": 3}})
     inbox = Inbox.of(workspace.study("s"))
     observer = Acting(lambda number, metrics: act(inbox, number, metrics.epoch))
     result = simulated(workspace, sweep, observer, workers="1")
-    assert list(inbox.folder.glob("*.json")) == []
+    assert list(inbox.folder.glob("*.json")) == list(inbox.folder.glob("*.taken")) == []
     return result.rows, observer
 
 
@@ -200,8 +204,101 @@ def test_what_nobody_can_read_is_thrown_away(workspace: Workspace) -> None:
 
 def test_an_unanswered_request_is_withdrawn(tmp_path: Path) -> None:
     path = Inbox.of(StudyFolder(tmp_path)).put(Stop())
-    assert not wait_for_answer(path, 0)
+    assert wait_for_answer(path, 0) is None
     assert not path.exists()
+
+
+def test_a_request_that_is_taken_is_waited_for_and_its_answer_is_given_once(tmp_path: Path) -> None:
+    inbox = Inbox.of(StudyFolder(tmp_path))
+    path = inbox.put(SetWorkers(workers=1))
+    assert [request for _, request in inbox.take()] == [SetWorkers(workers=1)]
+    later = threading.Timer(0.3, inbox.done, (path, "one trial at a time"))
+    later.start()
+    assert wait_for_answer(path, 0) == "one trial at a time"
+    later.join()
+    assert list(inbox.folder.iterdir()) == []
+
+
+def test_requests_that_vanish_or_cannot_be_read_hold_up_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox.of(StudyFolder(tmp_path))
+    withdrawn, foreign, last = inbox.put(Pause()), inbox.put(Resume()), inbox.put(Stop())
+    (inbox.folder / "0.json").symlink_to("nowhere")
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path == withdrawn:
+            path.unlink()
+        if path == foreign:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert [path for path, _ in inbox.take()] == [last]
+    with pytest.raises(StudyError, match=r"cannot read the request \(Permission denied\)"):
+        wait_for_answer(foreign, 0)
+    assert [file.name for file in inbox.folder.iterdir()] == [last.with_suffix(".taken").name]
+
+
+def test_of_old_requests_only_those_that_concern_the_trials_to_come_are_kept(tmp_path: Path) -> None:
+    inbox = Inbox.of(StudyFolder(tmp_path))
+    inbox.put(Stop())
+    kept, taken = inbox.put(SetTrials(trials=9)), inbox.put(Enqueue(name="mine", settings={}))
+    taken.rename(taken.with_suffix(".taken"))  # by a driver that has died with it
+    inbox.refuse(inbox.put(Pause()), "no")
+    now = time.time_ns()
+    later = inbox.put(Stop())
+    inbox.forget_old(now)
+    assert [path for path, _ in inbox.take()] == [kept, taken, later]
+
+
+def test_a_stop_that_comes_while_the_study_gets_ready_is_obeyed(workspace: Workspace) -> None:
+    class Early(Acting):
+        def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
+            Inbox.of(workspace.study("s")).put(Stop())
+
+    observer = Early(lambda *_: None)
+    result = simulated(workspace, SPACE, observer, workers="1")
+    assert result.rows == []
+    assert observer.stopped_because == "`sweeper stop` asked for it"
+
+
+def test_nothing_is_set_for_trials_that_no_longer_start(workspace: Workspace) -> None:
+    left: list[Path] = []
+
+    def act(inbox: Inbox, number: int, epoch: int) -> None:
+        if (number, epoch) == (1, 1):
+            requests: tuple[Request, ...] = (Stop(), SetTrials(trials=7), SetWorkers(workers=2))
+            left.extend(inbox.put(request) for request in requests)
+
+    rows, watching = run(workspace, act)
+    assert len(rows) == 2
+    assert watching.heard == ["stop: no more trials are started; those that run are finished"]
+    for path in left[1:]:
+        with pytest.raises(StudyError, match="s has been stopped and starts no more trials"):
+            wait_for_answer(path, 0)
+
+
+def test_what_finds_no_place_in_line_is_told_why(workspace: Workspace) -> None:
+    content = {"study": "s", "dataset": {"path": "nowhere"}, "budget": {"trials": 5}}
+    search = {"backbone": "r", "weight_decay": {"choice": [0.0, 0.1]}}
+    sweep = SweepConfig.model_validate({**content, "search": search})
+    store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
+    inbox, reach = Inbox.of(workspace.study("s")), Reach(lambda _: False, lambda _: None, lambda _: None)
+    for name, told in (
+        ("first", None),
+        ("first", "first was in line before; choose another --name"),
+        ("second", None),
+        ("third", "all 2 combinations that the search space of s holds are tried or in line"),
+    ):
+        path = inbox.put(Enqueue(name=name, settings={"weight_decay": 0.1}))
+        Steering(workspace.study("s"), store).heed(reach, lambda _: None)
+        if told is None:
+            assert wait_for_answer(path, 0) == f"{name} is in line"
+        else:
+            with pytest.raises(StudyError, match=told):
+                wait_for_answer(path, 0)
 
 
 def test_a_grid_takes_nothing_into_its_line(workspace: Workspace) -> None:

@@ -23,6 +23,10 @@ class ArrivedDamaged(SweeperError):
     """A file is not what was sent."""
 
 
+class NotArrived(SweeperError):
+    """A piece of a file cannot be had from where the other side has left it."""
+
+
 @dataclass(frozen=True)
 class Shipment:
     """A file on its way: its pieces in order, and the digest of all of it."""
@@ -114,11 +118,21 @@ def receive(carrier: Carrier, shipment: Shipment, into: Path) -> None:
     digest = hashlib.blake2b(digest_size=16)
     with whole_file(into) as file:
         for piece in shipment.pieces:
-            content = carrier.get(piece)
+            content = _fetched(carrier, piece, into.name)
             digest.update(content)
             file.write(content)
         if digest.hexdigest() != shipment.digest:
             raise ArrivedDamaged(f"{into.name} arrived with another content than it was sent with")
+
+
+def _fetched(carrier: Carrier, piece: Piece, name: str) -> bytes:
+    """Return a piece. Raises NotArrived, so that no one takes that for trouble with the disk here."""
+    try:
+        return carrier.get(piece)
+    except OSError as error:
+        raise NotArrived(
+            f"{name} did not arrive: {error}; engine.shared must name a folder that all nodes see, or an address"
+        ) from error
 
 
 def _read_in_pieces(file: Path) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, GiveUp, Plan, Submit
 from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
 from sweeper.engines.cluster.places import Place, Share, free_places
-from sweeper.engines.cluster.slot import Ended, Slot
+from sweeper.engines.cluster.slot import Ended, Slot, close_all
 from sweeper.engines.cluster.versions import Versions
 from sweeper.engines.protocol import Event, FoldAhead, SlotRetired, Spread, TrialEnded, WorkerDied, WorkerReady
 from sweeper.errors import StudyError
@@ -82,7 +82,8 @@ class RayEngine:
         self._token = uuid.uuid4().hex[:12]
         self._started = 0
         self._next_look = 0.0
-        self._carrier = carrier(config.shared, self._token)
+        self._shared = _absolute(workspace.root, config.shared)  # a node has another current folder
+        self._carrier = carrier(self._shared, self._token)
         nodes = nodes_alive()
         gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
         self._share = Share(config.cpus_per_trial, gpus, sweep.devices_per_trial)
@@ -179,7 +180,7 @@ class RayEngine:
             images=self._file(str(images)) if images.exists() else None,
             files={path: self._file(path) for path in self._sweep.model_files},
             versions=Versions.here(),
-            shared=self._config.shared,
+            shared=self._shared,
         )
 
     def _file(self, path: str) -> Shipment:
@@ -298,13 +299,12 @@ class RayEngine:
     def _end_surplus(self) -> None:
         """End slots that are on no trial while there are more than were asked for."""
         surplus = 0 if self._most is None else max(0, len(self._slots) - self._most)
-        for slot in [slot for slot in reversed(self._slots) if not slot.numbers][:surplus]:
-            self._slots.remove(slot)
-            slot.close()
+        ending = [slot for slot in reversed(self._slots) if not slot.numbers][:surplus]
+        self._slots = [slot for slot in self._slots if slot not in ending]
+        close_all(ending)
 
     def close(self) -> None:
-        for slot in self._slots:
-            slot.close()
+        close_all(self._slots)
         self._slots = []
         if hasattr(self._carrier, "close"):
             self._carrier.close()

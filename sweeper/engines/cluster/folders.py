@@ -24,7 +24,8 @@ class SentFolder:
         """Write what the driver has of the trial, from which its worker goes on."""
         for name, shipment in files.items():
             receive(carrier, shipment, self._folder.path / name)
-        self._known = {name: state_of(path) for name, path in files_of(self._folder)}
+        here = dict(files_of(self._folder))  # with what an earlier attempt has left here and could not report
+        self._known = {name: state_of(here[name]) for name in files if name in here}
 
     def changes(self, carrier: Carrier) -> tuple[dict[str, Shipment], frozenset[str]]:
         """Send what is new; return it, and the names of all files that are there."""

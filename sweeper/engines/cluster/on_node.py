@@ -15,6 +15,7 @@ from sweeper.engines.cluster.carrier import Shipment, carrier, receive
 from sweeper.engines.cluster.messages import Plan, Submit
 from sweeper.engines.cluster.versions import Versions
 from sweeper.errors import OtherImages, SweeperError
+from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialSpec
 
@@ -56,8 +57,9 @@ class StudyOnNode:
     def _kept(self, path: str, shipment: Shipment) -> Path:
         """Return where a file of the driver's machine lies here, by its content."""
         file = self.workspace.shipped(shipment.digest, Path(path).name)
-        if not file.exists():
-            receive(self.carrier, shipment, file)
+        with file_lock(file.with_name(f"{file.name}.lock"), blocking=True):  # other slots of this node want it too
+            if not file.exists():
+                receive(self.carrier, shipment, file)
         return file
 
     def trial(self, number: int) -> TrialFolder:

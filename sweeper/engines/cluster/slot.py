@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeper.engines.cluster.actors import Actors
 from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, require_opened
-from sweeper.engines.cluster.carrier import ArrivedDamaged, carrier
+from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder
 from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, Submit
 from sweeper.engines.cluster.nodes import Node
@@ -36,6 +36,21 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 0.5  # until a node that cannot be reached is called again
 CLOSE_S = 3.0
+
+
+def close_all(slots: Sequence[Slot]) -> None:
+    """End slots: the other ends are asked to tidy up and, where they do not, killed. Their trials can be continued."""
+    import ray
+
+    asked: list[Any] = []
+    for slot in slots:
+        with suppress(Exception):  # whatever it is, it is killed next
+            asked += slot.ask_to_end()
+    if asked:
+        with suppress(Exception):
+            ray.wait(asked, num_returns=len(asked), timeout=CLOSE_S)
+    for slot in slots:
+        slot.kill()
 
 
 @dataclass(frozen=True)
@@ -140,7 +155,7 @@ class Slot:
             self._ended(self, Ended(error.node, str(error), again=True))
         except Unmet as error:
             self._ended(self, Ended(lead, str(error), again=True, apart=error.nodes))
-        except ArrivedDamaged as error:
+        except (ArrivedDamaged, NotArrived) as error:
             self._ended(self, Ended(lead, f"{lead.host}: {error}", again=True))
         except Exception as error:
             logger.exception("a slot on %s ended", self.place.hosts)
@@ -229,14 +244,10 @@ class Slot:
                 raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
         self._acknowledged = report.sequence
 
-    def close(self) -> None:
-        """End the other end: it is asked to tidy up and, where it does not, killed. Its trials can be continued."""
-        import ray
-
+    def ask_to_end(self) -> list[Any]:
+        """Ask the other ends to tidy up, and return their answers to come."""
         self._closed.set()
-        with suppress(Exception):  # whatever it is, it is killed next
-            ray.get([actor.close.remote() for actor in (self._actor, *self._actors.others)], timeout=CLOSE_S)
-        self.kill()
+        return [actor.close.remote() for actor in (self._actor, *self._actors.others)]
 
     def kill(self) -> None:
         """End the other ends at once, where they can be reached; elsewhere their leases end them."""

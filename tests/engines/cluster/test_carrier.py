@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.engines.cluster import carrier as carriers
-from sweeper.engines.cluster.carrier import ArrivedDamaged, SharedCarrier, receive, send
+from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, receive, send
 from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of
 from sweeper.paths import TrialFolder
 
@@ -40,6 +40,25 @@ def test_a_file_that_arrives_damaged_does_not_replace_the_one_before(shared: Sha
         receive(shared, sent, tmp_path / "arrived")
     assert (tmp_path / "arrived").read_bytes() == b"old"
     assert not (tmp_path / "arrived.part").exists()
+
+
+def test_a_piece_that_is_not_there_is_no_trouble_of_the_disk_here(shared: SharedCarrier, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"new")
+    sent = send(shared, tmp_path / "file")
+    shared.close()
+    with pytest.raises(NotArrived, match=r"arrived did not arrive: .*engine\.shared must name a folder that all nodes"):
+        receive(shared, sent, tmp_path / "arrived")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["file"]
+
+
+def test_what_an_earlier_attempt_left_on_the_node_reaches_the_driver_too(shared: SharedCarrier, tmp_path: Path) -> None:
+    node, driver = TrialFolder(tmp_path / "node" / "trial-0001"), TrialFolder(tmp_path / "driver" / "trial-0001")
+    node.predictions_of(1).parent.mkdir(parents=True)
+    node.predictions_of(1).write_text("of an epoch that was not reported")
+    sent = SentFolder(node)
+    sent.take(shared, {})
+    ReceivedFolder(driver, ()).bring(shared, *sent.changes(shared))
+    assert driver.predictions_of(1).read_text() == "of an epoch that was not reported"
 
 
 names = st.sampled_from(

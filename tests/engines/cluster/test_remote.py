@@ -18,6 +18,7 @@ from sweeper.engines.cluster import lease
 from sweeper.engines.cluster.carrier import SharedCarrier, send
 from sweeper.engines.cluster.folders import ReceivedFolder, files_of
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
+from sweeper.engines.cluster.on_node import StudyOnNode
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
 from sweeper.engines.protocol import (
@@ -36,6 +37,14 @@ from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
 
 WITHIN_S = 120.0
+
+
+class Slow(SharedCarrier):
+    """Takes a while for each piece."""
+
+    def get(self, piece: Any) -> bytes:
+        time.sleep(0.02)
+        return super().get(piece)
 
 
 @pytest.fixture
@@ -90,6 +99,27 @@ def driver(plan: Plan) -> Iterator[Driver]:
         driver = Driver(slot)
         assert isinstance(driver.next().event, WorkerReady)
         yield driver
+
+
+def test_slots_of_one_node_that_want_the_same_file_at_once_both_get_it_whole(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.engines.cluster.carrier.PIECE_BYTES", 10)
+    monkeypatch.setattr("sweeper.engines.cluster.on_node.carrier", Slow)
+    (tmp_path / "weights").write_bytes(bytes(range(200)))
+    shipment = send(SharedCarrier(f"file://{tmp_path}/shared", "driver"), tmp_path / "weights")
+    found: list[bytes] = []
+
+    def fetch(slot: str) -> None:
+        found.append(StudyOnNode(replace(plan, slot_id=slot))._kept("weights", shipment).read_bytes())
+
+    threads = [threading.Thread(target=fetch, args=(slot,)) for slot in ("one", "two")]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.1)  # while the first is at it
+    for thread in threads:
+        thread.join()
+    assert found == [bytes(range(200))] * 2
 
 
 def test_a_trial_is_trained_once_however_often_it_is_sent_and_its_files_arrive(driver: Driver, tmp_path: Path) -> None:
