@@ -50,7 +50,7 @@ TEXTS = {
     "foreign tag": (MINIMAL + "seed: !secret x\n", [":4", "!secret", "remove it"]),
     "tag on the wrong value": (MINIMAL + "seed: !!bool perhaps\n", [":4", "'perhaps' is not a valid bool; quote it"]),
     "date tag": (MINIMAL + "seed: !!timestamp soon\n", [":4", "'soon' is not a valid timestamp"]),
-    "half a binary number": (MINIMAL + "seed: 0b_\n", [":4", "'0b_' is not a valid int"]),
+    "half a binary number": (MINIMAL + "seed: 0b_\n", [":4", "should be a whole number, got '0b_'"]),
     "impossible date": (MINIMAL + "seed: 2001-99-99\n", [":4", "seed", "should be a whole number, got '2001-99-99'"]),
     "thousands of digits": (MINIMAL + f"seed: {'9' * 5000}\n", [":4", "5,002 characters"]),
     "thousands of hexadecimal digits": (MINIMAL + f"seed: 0x{'f' * 50000}\n", [":4", "at most 63 bits"]),

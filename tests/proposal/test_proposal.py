@@ -249,5 +249,5 @@ def test_a_folder_with_a_time_that_is_none_is_refused_before_it_is_looked_at(tmp
     (tmp_path / "photos").mkdir()
     ran = sweeper("run", "photos", "--for", "soon", folder=tmp_path)
     assert ran.returncode == 2
-    assert "--for: should be seconds or a duration like 45m, 8h or 1d12h, got soon" in ran.stderr
+    assert "--for: should be seconds or a duration like 45m, 8h or 1d12h, got 'soon'" in ran.stderr
     assert not (tmp_path / "photos.yaml").exists()
