@@ -1,11 +1,12 @@
 """How processes that compute for their parent are started, and how they behave.
 
-They need nothing of the program that the parent runs. So they do not import it, as those of `multiprocessing` do by
-themselves: a script without `if __name__ == "__main__":` would run again in each.
+Those of `multiprocessing` import the program that the parent runs, so that a script without the line
+`if __name__ == "__main__":` runs again in each. Ours need nothing of it, and leave such a script alone.
 """
 
 from __future__ import annotations
 
+import ast
 import atexit
 import ctypes
 import multiprocessing
@@ -76,9 +77,9 @@ _own = threading.local()
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
-    """Return what a process is told of its parent; those of other libraries are told of its program too."""
+    """Return what a process is told of its parent; ours are not told of a program that would run again."""
     data: dict[str, Any] = _of_python(name)
-    if getattr(_own, "starting", False):
+    if getattr(_own, "starting", False) and not _is_guarded(getattr(sys.modules["__main__"], "__file__", "")):
         for key in MAIN:
             data.pop(key, None)
     return data
@@ -87,9 +88,20 @@ def _preparation_data(name: str) -> dict[str, Any]:
 spawn.get_preparation_data = _preparation_data
 
 
+@cache
+def _is_guarded(program: str) -> bool:
+    """Return whether a program may be imported. It may register architectures, or set up Pillow, for our processes."""
+    try:
+        tree = ast.parse(Path(program).read_bytes())
+    except (OSError, ValueError, SyntaxError):
+        return False
+    tests = [node.test for node in tree.body if isinstance(node, ast.If)]
+    return any(isinstance(part, ast.Name) and part.id == "__name__" for test in tests for part in ast.walk(test))
+
+
 @contextmanager
 def without_main() -> Iterator[None]:
-    """Start processes from this thread that do not import the program which this one runs."""
+    """Start processes from this thread that import the program which this one runs only where it may be imported."""
     _own.starting = True
     try:
         yield
@@ -108,7 +120,7 @@ class _Spawning(SpawnContext):
 
 
 def spawning() -> SpawnContext:
-    """Return how processes are spawned that do not import the program which this one runs."""
+    """Return how processes are spawned that import the program which this one runs only where it may be imported."""
     return _Spawning()
 
 
@@ -140,8 +152,8 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
 def _start_forked(process: BaseProcess) -> None:
     """Start a process by the one that forks; when that has just died, its end shows once all its threads are gone.
 
-    While they end, its socket may still take the request and close without an answer. Nothing has run then: a
-    process begins with what it is sent after the answer.
+    While they end, its socket may still take the request and close without an answer. Should it have forked a process
+    by then, that one ends at once: what ties it to this one is closed.
     """
     deaths = 0
     for _ in range(PATIENCE):

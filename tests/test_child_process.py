@@ -47,12 +47,12 @@ def spawn(context, pipe):
     process = context.Process(target=tell_main, args=(pipe,))
     process.start()
     return process
-
-if __name__ == "__main__":
-    forked = ask(lambda pipe: start_prepared(tell_main, (pipe,), "test"))
-    print("ours", forked or ask(lambda pipe: spawn(spawning(), pipe)))
-    print("theirs", ask(lambda pipe: spawn(multiprocessing.get_context("spawn"), pipe)))
 """
+CALLS = [
+    'print("ours", ask(lambda pipe: start_prepared(tell_main, (pipe,), "test")))',
+    'print("ours", ask(lambda pipe: spawn(spawning(), pipe)))',
+    'print("theirs", ask(lambda pipe: spawn(multiprocessing.get_context("spawn"), pipe)))',
+]
 
 
 def answer(connection: Connection) -> None:
@@ -68,8 +68,15 @@ def tell_main(connection: Connection) -> None:
     connection.send(getattr(sys.modules["__main__"], "__file__", "").endswith("program.py"))
 
 
-def test_only_processes_of_others_import_the_program_that_starts_them(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
+@pytest.mark.parametrize("guarded", [True, False])
+def test_our_processes_import_the_program_that_starts_them_only_where_it_is_guarded(
+    tmp_path: Path, guarded: bool
+) -> None:
+    calls = CALLS if guarded else [line for line in CALLS if "theirs" not in line]  # which would run it for ever
+    lines = (
+        [PROGRAM, 'if __name__ == "__main__":', *(f"    {line}" for line in calls)] if guarded else [PROGRAM, *calls]
+    )
+    (tmp_path / "program.py").write_text("\n".join(lines))
     done = subprocess.run(
         [sys.executable, "program.py"],
         cwd=tmp_path,
@@ -78,7 +85,8 @@ def test_only_processes_of_others_import_the_program_that_starts_them(tmp_path: 
         text=True,
         check=True,
     )
-    assert done.stdout.splitlines() == ["ours False", "theirs True"]
+    expected = ["ours True", "ours True", "theirs True"] if guarded else ["ours False", "ours False"]
+    assert done.stdout.splitlines() == expected
 
 
 def start() -> tuple[multiprocessing.process.BaseProcess, Connection]:

@@ -23,7 +23,8 @@ DEEPEST, MOST_VALUES, LARGEST_INT = 50, 20_000, 2**63
 
 INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))
 
-# YAML 1.1 reads 020 as 16 and 1:30 as 90; nobody who writes them means that. Here they are text, and so refused.
+# YAML 1.1 reads 020 as 16 and 1:30 as 90; nobody who writes them means that. Here they are
+# text: the first is 20 where a number is asked for, the second is refused.
 DECIMAL_INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
 DECIMAL_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$")
 NO_NUMBER = re.compile(r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")

@@ -26,7 +26,7 @@ def _in_words(drawn: Drawn) -> str:
         text = " | ".join(map(str, drawn))
         return text if len(text) <= LONGEST_CHOICE else f"{len(drawn)} options"
     low, high = drawn.ends
-    steps = f" in steps of {drawn.step:g}" if drawn.step not in (None, 1) else ""
+    steps = f" in steps of {drawn.step:g}" if drawn.stepped else ""
     beyond = f", which do not lead to {drawn.bounds[1]:g}" if high < drawn.bounds[1] else ""
     return f"{low:g} to {high:g}{', log' if drawn.log else ''}{steps}{beyond}"
 

@@ -34,12 +34,19 @@ from sweeper.config.wording import rule_of
 T = TypeVar("T")
 
 
+MOST_STEPS = 1e9
+
+
 class FloatRange(Frozen):
     """A real number between two bounds, both included where steps lead to them."""
 
     bounds: tuple[Real, Real] = Field(alias="float", description="Lowest and highest value.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
     step: Annotated[Real, Field(gt=0)] | None = Field(None, description="Distance between two values.")
+
+    @property
+    def stepped(self) -> bool:
+        return self.step is not None
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -62,6 +69,11 @@ class IntRange(Frozen):
     bounds: tuple[Whole, Whole] = Field(alias="int", description="Lowest and highest value.")
     log: bool = Field(False, description="Search on a logarithmic scale.")
     step: Annotated[Whole, Field(gt=0)] = Field(1, description="Distance between two values.")
+
+    @property
+    def stepped(self) -> bool:
+        """Whether some whole numbers between the bounds are left out."""
+        return self.step > 1
 
     @property
     def ends(self) -> tuple[int, int]:
@@ -97,9 +109,10 @@ def check_range(distribution: FloatRange | IntRange) -> None:
         raise ValueError(f"the lowest value must come first, got [{low:g}, {high:g}]")
     if distribution.log and low <= 0:
         raise ValueError(f"a logarithmic scale needs a lowest value above 0, got {low:g}")
-    stepped = distribution.step is not None if isinstance(distribution, FloatRange) else distribution.step != 1
-    if distribution.log and stepped:
+    if distribution.log and distribution.stepped:
         raise ValueError("log and step exclude each other; remove one of them")
+    if isinstance(distribution, FloatRange) and distribution.step and (high - low) / distribution.step > MOST_STEPS:
+        raise ValueError(f"more than {MOST_STEPS:,.0f} steps from {low:g} to {high:g}; take a larger step, or none")
 
 
 def kind_of(value: Any) -> str:

@@ -76,9 +76,11 @@ def _fit_range(node: FloatRange | IntRange, name: str, given: Any, key: Key) -> 
     if isinstance(given, bool) or not isinstance(given, int if whole else int | float):
         return _misfit(key, f"{given!r} is not a {'whole ' if whole else ''}number")
     steps = 0.0 if node.step is None else (given - low) / node.step
-    if not low <= given <= high or abs(steps - round(steps)) > 1e-8:
-        by = "" if node.step in (None, 1) else f" in steps of {node.step:g}"
-        return _misfit(key, f"{given:g} is outside the search space, [{low:g}, {high:g}]{by}")
+    off = abs(steps - round(steps)) > 1e-8
+    if not low <= given <= high or off:
+        by = f" in steps of {node.step:g}" if node.stepped else ""
+        where = "between two values of" if off and low <= given <= high else "outside"
+        return _misfit(key, f"{given:g} is {where} the search space, [{low:g}, {high:g}]{by}")
     return Fit({name: given if whole else float(given)}, {name: node})
 
 

@@ -56,6 +56,7 @@ def load_model_file(path: Path) -> list[Problem]:
     before = entrypoints()
     problems = execute(name, path) or taken_names(name, path, before)
     if problems:
+        give_back(before)
         del sys.modules[name]
     return problems
 
@@ -91,7 +92,7 @@ def new_module(name: str, path: Path) -> ModuleType:
     if spec is None:
         raise ImportError(f"cannot make a module of {path}")
     module = importlib.util.module_from_spec(spec)
-    module.__file__ = str(path)
+    module.__file__ = str(path.resolve())
     return module
 
 
@@ -113,22 +114,28 @@ def entrypoints() -> dict[str, Entrypoint]:
 
 
 def taken_names(name: str, path: Path, before: dict[str, Entrypoint]) -> list[Problem]:
-    """Refuse names that others had registered before, and give them back to their owners.
+    """Refuse names that others had registered before.
 
     A file that was edited since this process loaded it takes the place of what it was.
     """
     after = entrypoints()
     owned = {key: old for key, old in before.items() if old.__module__ in sys.modules}  # not by a file that failed
     changed = {key: old for key, old in owned.items() if after[key] is not old and old.__module__ != name}
-    former = {old.__module__ for old in changed.values() if _file_of(old) == str(path)}
+    former = {old.__module__ for old in changed.values() if _file_of(old) == str(path.resolve())}
     taken = [key for key, old in changed.items() if old.__module__ not in former]
-    for key in taken:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the one that `execute` silences too
-            register_model(before[key])
     for module in former if not taken else ():
         del sys.modules[module]
     return [Problem(f"{path}:{first_line(after[key])}", "", taken_message(key, before[key])) for key in taken]
+
+
+def give_back(before: dict[str, Entrypoint]) -> None:
+    """Give every name that a refused file has registered back to its owner."""
+    after = entrypoints()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the one that `execute` silences too
+        for key, owner in before.items():
+            if after[key] is not owner and owner.__module__ in sys.modules:
+                register_model(owner)
 
 
 def first_line(function: Entrypoint) -> int:

@@ -178,7 +178,7 @@ class Driver:
 
     def _heed_requests(self, engine: Engine) -> None:
         """Do what commands have asked for, and give the answers that waited if the study goes on."""
-        reach = Reach(self._live.__contains__, self._stop, engine.resize)
+        reach = Reach(self._live.__contains__, self._stop, engine.resize, lambda: self._stop_reason)
         self._steering.heed(reach, lambda what: self._observer.steered(what, self._store.budget))
         if answers := self._steering.answers():
             self._silence.begin_again()

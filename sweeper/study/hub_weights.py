@@ -32,9 +32,12 @@ def refuse_weights_out_of_reach(sweep: SweepConfig, storage_url: str, *, retry_f
 
 
 def _is_finished(sweep: SweepConfig, storage_url: str) -> bool:
-    """Return whether a study has begun, and has all the trials of its search space as it is now."""
+    """Return whether a study has begun, and has all the trials, or all the time, of its search space as it is now."""
     try:
         store = StudyStore.load(storage_url, sweep.study)
+        timeout = sweep.budget.timeout
+        if timeout is not None and store.seconds_used >= timeout:
+            return True
         return sweep.budget.trials <= store.sweep.budget.trials and not store.remaining()
     except StudyError:  # there is none, or what is wrong with it is said when it is opened
         return False

@@ -135,7 +135,8 @@ class Inbox:
     def _answer(self, path: Path, kind: str, text: str) -> None:
         write_whole(path.with_suffix(kind), text)
         for file in (path, path.with_suffix(TAKEN)):
-            file.unlink(missing_ok=True)
+            with suppress(OSError):  # whatever somebody has put there
+                file.unlink()
 
     def forget_old(self, before_ns: int) -> None:
         """Remove requests to stop, pause or go on that were asked of an earlier driver, before a time, and old answers.
@@ -143,7 +144,10 @@ class Inbox:
         What that one had taken and not done is asked for again.
         """
         for path in self._files(TAKEN):
-            path.rename(path.with_suffix(ASKED))
+            if path.with_suffix(DONE).exists() or path.with_suffix(REFUSED).exists():
+                path.unlink()
+            else:
+                path.rename(path.with_suffix(ASKED))
         for path in self._files(ASKED, DONE, REFUSED):
             if path.name < f"{before_ns:020d}" and (
                 path.suffix != ASKED or isinstance(self._read(path), Stop | Pause | Resume)
@@ -165,7 +169,10 @@ def wait_for_answer(path: Path, patience_s: float) -> str | None:
         if waited >= patience_s and _withdrawn(path):
             return None
         if waited >= max(patience_s, LONGEST_S):
-            raise StudyError("the study is still at it; `sweeper watch` shows what comes of it")
+            raise StudyError(
+                f"the study took the request and has not answered in {waited:.0f} s; `sweeper watch` shows whether it "
+                "still runs"
+            )
         time.sleep(LOOK_S)
     kind, text = found
     if kind == REFUSED:
@@ -185,6 +192,9 @@ def _answer_to(path: Path) -> tuple[str, str] | None:
 
 
 def _withdrawn(path: Path) -> bool:
-    """Withdraw a request, and return whether nobody carries it out: it was not taken before."""
-    path.unlink(missing_ok=True)
-    return not (path.with_suffix(TAKEN).exists() or path.with_suffix(DONE).exists())
+    """Withdraw a request, and return whether that could be: it was not taken before."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -28,11 +28,13 @@ class Reach:
         live: Whether a trial runs.
         stop: Ends the search for a reason.
         resize: Changes how many workers the engine has. Raises StudyError where it cannot.
+        stopped: Why no more trials are started, if that is so.
     """
 
     live: Callable[[int], bool]
     stop: Callable[[str], None]
     resize: Callable[[int], None]
+    stopped: Callable[[], str | None] = lambda: None
 
 
 class Steering:
@@ -46,7 +48,6 @@ class Steering:
         self._inbox = Inbox.of(folder)
         self._store = store
         self._skipped: set[int] = set()
-        self._stopped = False
         self._held: dict[int, tuple[int, bool]] = {}  # of each trial that waits: its epoch, and whether it is pruned
         self.paused = False
 
@@ -55,7 +56,7 @@ class Steering:
         for path, request in self._inbox.take():
             try:
                 done = self._do(request, reach)
-            except StudyError as error:
+            except (StudyError, OverflowError) as error:  # of a number that nobody has room for
                 self._inbox.refuse(path, str(error))
             else:
                 tell(f"{SHOWN.get(request.kind, request.kind)}: {done}")
@@ -65,7 +66,7 @@ class Steering:
         """Carry a request out, and say what it means. Raises StudyError where that cannot be."""
         match request:
             case Stop():
-                self.paused, self._stopped = False, True
+                self.paused = False
                 reach.stop("`sweeper stop` asked for it")
                 return "no more trials are started; those that run are finished"
             case Pause():
@@ -81,23 +82,23 @@ class Steering:
                 self._enqueue(name, settings)
                 return f"{name} is in line"
             case SetTrials(trials=trials):
-                self._require_going_on()
+                self._require_going_on(reach)
                 self._store.set_trials(trials)
                 planned = self._store.budget
                 why = "; the search space holds no more combinations" if planned < trials else ""
                 return f"{quantity(planned, 'trial')} in all{why}"
             case SetWorkers(workers=workers):
-                self._require_going_on()
+                self._require_going_on(reach)
                 reach.resize(workers)
                 return request.meaning
             case _:
                 assert_never(request)
 
-    def _require_going_on(self) -> None:
+    def _require_going_on(self, reach: Reach) -> None:
         """Raise StudyError for what would change nothing, since no more trials are started."""
-        if self._stopped:
+        if why := reach.stopped():
             study = self._store.sweep.study
-            raise StudyError(f"{study} has been stopped and starts no more trials; `sweeper run` goes on with it later")
+            raise StudyError(f"{study} starts no more trials ({why}); `sweeper run` goes on with it later")
 
     def _skip(self, number: int, live: Callable[[int], bool]) -> None:
         if not live(number):

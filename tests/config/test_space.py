@@ -67,6 +67,14 @@ def test_the_upper_end_of_a_range_is_what_its_steps_lead_to() -> None:
         assert found.high == node.ends[1]
 
 
+def test_steps_of_one_between_real_numbers_are_steps_and_too_many_are_refused() -> None:
+    spaces = searchable(TrialConfig)
+    search: Any = spaces.model_validate({"backbone": "r", "weight_decay": {"float": [0, 2.5], "step": 1}})
+    assert dict(searched(search)) == {"weight_decay": "0 to 2 in steps of 1, which do not lead to 2.5"}
+    with pytest.raises(ValidationError, match="more than 1,000,000,000 steps"):
+        spaces.model_validate({"backbone": "r", "weight_decay": {"float": [0, 1e30], "step": 0.1}})
+
+
 def test_a_logarithmic_range_has_no_steps() -> None:
     with pytest.raises(ValidationError, match="log and step"):
         searchable(TrialConfig).model_validate(

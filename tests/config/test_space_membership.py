@@ -56,7 +56,7 @@ def test_what_is_not_given_stays_open() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"batch_size": 12}, r"batch_size: 12 is outside the search space, \[8, 64\] in steps of 8"),
+        ({"batch_size": 12}, r"batch_size: 12 is between two values of the search space, \[8, 64\] in steps of 8"),
         ({"weight_decay": 1.0}, r"weight_decay: 1 is outside the search space, \[1e-05, 0.01\]"),
         ({"weight_decay": "much"}, "weight_decay: 'much' is not a number"),
         ({"backbone": "c"}, "backbone: 'c' is not among the options a, b"),

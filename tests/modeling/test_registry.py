@@ -83,6 +83,26 @@ def test_an_edited_file_takes_the_place_of_what_it_was_and_may_be_brought_back(w
         assert model_entrypoint("edited_net").__module__ == module_name(path)
 
 
+@pytest.mark.parametrize("mistake", ["raise RuntimeError\n", NETWORK.format(name="resnet18")])
+def test_a_mistake_that_is_taken_back_leaves_what_was_before(write, mistake):
+    first = NETWORK.format(name="kept_net")
+    load_model_files([write("kept", first)])
+    owner = model_entrypoint("kept_net")
+    problem_of(write("kept", first + mistake))
+    assert model_entrypoint("kept_net") is owner
+    load_model_files([write("kept", first)])
+    assert model_entrypoint("kept_net") is owner
+
+
+def test_an_edited_file_is_known_again_by_a_relative_path(write, monkeypatch):
+    path = write("moved", NETWORK.format(name="moved_net"))
+    load_model_files([path])
+    write("moved", NETWORK.format(name="moved_net") + "# edited\n")
+    monkeypatch.chdir(path.parent)
+    load_model_files([path.name])
+    assert model_entrypoint("moved_net").__module__ == module_name(path)
+
+
 def test_a_copy_of_a_file_under_another_name_is_the_same_module(write):
     content = NETWORK.format(name="copied_net")
     load_model_files([write("original", content), write("1_original", content)])

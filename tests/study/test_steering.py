@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -247,10 +248,30 @@ def test_of_old_requests_only_those_that_concern_the_trials_to_come_are_kept(tmp
     kept, taken = inbox.put(SetTrials(trials=9)), inbox.put(Enqueue(name="mine", settings={}))
     taken.rename(taken.with_suffix(".taken"))  # by a driver that has died with it
     inbox.refuse(inbox.put(Pause()), "no")
+    answered = inbox.put(Skip(number=1))
+    inbox.done(answered, "ends")
+    answered.with_suffix(".taken").touch()  # the driver died between the two
     now = time.time_ns()
     later = inbox.put(Stop())
     inbox.forget_old(now)
     assert [path for path, _ in inbox.take()] == [kept, taken, later]
+
+
+def test_a_refusal_in_the_last_moment_is_no_withdrawal(tmp_path: Path) -> None:
+    inbox = Inbox.of(StudyFolder(tmp_path))
+    path = inbox.put(Stop())
+    with patch("sweeper.study.requests._answer_to", side_effect=[None, ("refused", "why")]) as looking:
+        looking.side_effect = [None, (".refused", "why")]
+        inbox.refuse(path, "why")
+        with pytest.raises(StudyError, match="why"):
+            wait_for_answer(path, 0)
+
+
+def test_a_folder_among_the_requests_ends_nothing(tmp_path: Path) -> None:
+    inbox = Inbox.of(StudyFolder(tmp_path))
+    (inbox.folder / "0.json").mkdir(parents=True)
+    path = inbox.put(Stop())
+    assert [found for found, _ in inbox.take()] == [path]
 
 
 def test_a_stop_that_comes_while_the_study_gets_ready_is_obeyed(workspace: Workspace) -> None:
@@ -276,7 +297,7 @@ def test_nothing_is_set_for_trials_that_no_longer_start(workspace: Workspace) ->
     assert len(rows) == 2
     assert watching.heard == ["stop: no more trials are started; those that run are finished"]
     for path in left[1:]:
-        with pytest.raises(StudyError, match="s has been stopped and starts no more trials"):
+        with pytest.raises(StudyError, match=r"s starts no more trials \(`sweeper stop` asked for it\)"):
             wait_for_answer(path, 0)
 
 

@@ -114,7 +114,7 @@ def send(carrier: Carrier, file: Path) -> Shipment:
 
 
 def receive(carrier: Carrier, shipment: Shipment, into: Path) -> None:
-    """Write a file that was sent, whole or not at all. Raises ArrivedDamaged, and DiskError."""
+    """Write a file that was sent, whole or not at all. Raises ArrivedDamaged, NotArrived, and DiskError."""
     digest = hashlib.blake2b(digest_size=16)
     with whole_file(into) as file:
         for piece in shipment.pieces:
@@ -131,7 +131,7 @@ def _fetched(carrier: Carrier, piece: Piece, name: str) -> bytes:
         return carrier.get(piece)
     except OSError as error:
         raise NotArrived(
-            f"{name} did not arrive: {error}; engine.shared must name a folder that all nodes see, or an address"
+            f"{name} did not arrive: {error}; all machines must be able to read and write engine.shared"
         ) from error
 
 

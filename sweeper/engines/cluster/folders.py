@@ -43,7 +43,7 @@ class ReceivedFolder:
         self._known = set(known)
 
     def bring(self, carrier: Carrier, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
-        """Write the changed files and remove those that the worker has removed. Raises ArrivedDamaged, DiskError."""
+        """Write the changed files and remove those that the worker has removed. Raises what `receive` does."""
         for name in sorted(changed, key=self._turn()):
             receive(carrier, changed[name], self._folder.path / name)
             carrier.drop(changed[name].pieces)

@@ -155,7 +155,9 @@ class Slot:
             self._ended(self, Ended(error.node, str(error), again=True))
         except Unmet as error:
             self._ended(self, Ended(lead, str(error), again=True, apart=error.nodes))
-        except (ArrivedDamaged, NotArrived) as error:
+        except NotArrived as error:
+            self._ended(self, Ended(lead, f"{lead.host}: {error}", again=False))
+        except ArrivedDamaged as error:
             self._ended(self, Ended(lead, f"{lead.host}: {error}", again=True))
         except Exception as error:
             logger.exception("a slot on %s ended", self.place.hosts)
@@ -227,7 +229,7 @@ class Slot:
         return []
 
     def _bring(self, report: Report) -> None:
-        """Write what a report has brought along, and acknowledge it. Raises Lost, ArrivedDamaged."""
+        """Write what a report has brought along, and acknowledge it. Raises Lost, ArrivedDamaged, NotArrived."""
         import ray
 
         event = report.event

@@ -46,7 +46,7 @@ def test_a_piece_that_is_not_there_is_no_trouble_of_the_disk_here(shared: Shared
     (tmp_path / "file").write_bytes(b"new")
     sent = send(shared, tmp_path / "file")
     shared.close()
-    with pytest.raises(NotArrived, match=r"arrived did not arrive: .*engine\.shared must name a folder that all nodes"):
+    with pytest.raises(NotArrived, match=r"arrived did not arrive: .*read and write engine\.shared"):
         receive(shared, sent, tmp_path / "arrived")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["file"]
 
