@@ -77,7 +77,7 @@ _own = threading.local()
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
-    """Return what a process is told of its parent; ours are not told of a program that would run again."""
+    """Return what a process is told of its parent: ours do not hear of a program that they would run again."""
     data: dict[str, Any] = _of_python(name)
     if getattr(_own, "starting", False) and not _is_guarded(getattr(sys.modules["__main__"], "__file__", "")):
         for key in MAIN:

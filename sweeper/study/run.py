@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -74,9 +75,7 @@ def run_sweep(
     refuse_impossible(sweep)
     events = event_files(sweep, workspace)
     folder = workspace.study(sweep.study)
-    asked_before = time.time_ns()
-    with study_lock(folder, sweep.study):
-        Inbox.of(folder).forget_old(asked_before)
+    with _held(folder, sweep.study):
         claim = claim_study(workspace, storage_url, sweep.study)
         require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
         settle(claim, workspace)
@@ -107,6 +106,15 @@ def run_sweep(
             )
             with images_guarded(folder, material.images):
                 return driver.run(engine)
+
+
+@contextmanager
+def _held(folder: StudyFolder, study: str) -> Iterator[None]:
+    """Hold a study, and forget what an earlier driver was asked for. Raises StudyLocked."""
+    asked_before = time.time_ns()
+    with study_lock(folder, study):
+        Inbox.of(folder).forget_old(asked_before)
+        yield
 
 
 class Pins(NamedTuple):

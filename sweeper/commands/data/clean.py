@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +18,9 @@ from sweeper.commands.options import (
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, warn
 from sweeper.safeguards.quantity import quantity
+
+if TYPE_CHECKING:
+    from sweeper.data.notes import Notes
 
 
 def clean(
@@ -54,7 +57,6 @@ def clean(
     from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
     from sweeper.data.decode import OWN_DEPTH
     from sweeper.data.prepare import given_depth
-    from sweeper.data.scan import counted
 
     options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
     dataset = dataset_of(data, options)
@@ -76,12 +78,19 @@ def clean(
         )
     suspects = find_suspects(images, found.rows.tolist(), found.values, method, share, seed)
     write_suspects(outputs, images, suspects)
-    if skipped := images.notes.skipped:
-        warn(f"rows without a label left out: {counted(skipped)}")
-    if bad := len(found.bad) + len(images.notes.absent):
-        warn(f"{quantity(bad, 'unreadable or missing image')} left out; sweeper data check tells which")
+    _say_left_out(images.notes, len(found.bad))
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+
+
+def _say_left_out(notes: Notes, unreadable: int) -> None:
+    """Say what the list says nothing of."""
+    from sweeper.data.scan import counted
+
+    if notes.skipped:
+        warn(f"rows without a label left out: {counted(notes.skipped)}")
+    if bad := unreadable + len(notes.absent):
+        warn(f"{quantity(bad, 'unreadable or missing image')} left out; sweeper data check tells which")
 
 
 def _known_weights(backbone: str, weights: Path | None, pretrained: bool) -> bool | str:
