@@ -34,7 +34,7 @@ from sweeper.config.wording import rule_of
 T = TypeVar("T")
 
 
-MOST_STEPS = 1e15
+MOST_STEPS = 1e18
 
 
 class FloatRange(Frozen):
