@@ -212,7 +212,7 @@ def _write_runs(workspace: Workspace, store: StudyStore, identity: Identity) -> 
         study=store.sweep.study,
         identity=identity,
         tracking_uri=uri,
-        start_ms=int(BEGAN.timestamp() * 1000),
+        start_ms=int(BEGAN.timestamp() * 1000) - 1,
         params={"seed": 0},
         tags={"sweeper.dataset_digest": "abc", "sweeper.environment": "a machine"},
         dataset={

@@ -33,7 +33,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Path) -> None:
     ran = sweeper("run", "space.yaml", "--for", "10m", "--trials", "3", "--no-report", folder=folder)
     assert ran.returncode == 0, ran.stderr
-    assert re.search(r"deadline  \d\d:\d\d:\d\d; the search, then the best trials again", ran.stdout)
+    moment = r"(\d{4}-\d\d-\d\d \d\d:\d\d|\d\d:\d\d:\d\d)"  # with the date where it is after midnight
+    assert re.search(rf"deadline  {moment}; the search, then the best trials again", ran.stdout)
     assert "next: sweeper predict s PHOTOS" in ran.stdout
     confirmed = re.search(r"trial (\d) is confirmed", ran.stdout)
     assert confirmed, ran.stdout
