@@ -77,7 +77,7 @@ _own = threading.local()
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
-    """Return what a process is told of its parent: ours do not hear of a program that they would run again."""
+    """Return what a process learns about its parent; a program that it would run again is left out for ours."""
     data: dict[str, Any] = _of_python(name)
     if getattr(_own, "starting", False) and not _is_guarded(getattr(sys.modules["__main__"], "__file__", "")):
         for key in MAIN:
@@ -90,7 +90,10 @@ spawn.get_preparation_data = _preparation_data
 
 @cache
 def _is_guarded(program: str) -> bool:
-    """Return whether a program may be imported. It may register architectures, or set up Pillow, for our processes."""
+    """Return whether a program has the line `if __name__ == "__main__":`.
+
+    One that has is imported as ever: it may register architectures, or set up Pillow, for our processes.
+    """
     try:
         tree = ast.parse(Path(program).read_bytes())
     except (OSError, ValueError, SyntaxError):
@@ -100,8 +103,8 @@ def _is_guarded(program: str) -> bool:
 
 
 @contextmanager
-def without_main() -> Iterator[None]:
-    """Start processes from this thread that import the program which this one runs only where it may be imported."""
+def without_unguarded_main() -> Iterator[None]:
+    """Start processes from this thread; they import the program that this one runs only if it is guarded."""
     _own.starting = True
     try:
         yield
@@ -111,7 +114,7 @@ def without_main() -> Iterator[None]:
 
 class _Spawned(SpawnProcess):
     def start(self) -> None:
-        with without_main():
+        with without_unguarded_main():
             super().start()
 
 
@@ -120,7 +123,7 @@ class _Spawning(SpawnContext):
 
 
 def spawning() -> SpawnContext:
-    """Return how processes are spawned that import the program which this one runs only where it may be imported."""
+    """Return a way to spawn processes that import the program which this one runs only if it is guarded."""
     return _Spawning()
 
 
@@ -139,7 +142,7 @@ def start_prepared(target: Callable[..., object], arguments: tuple[Any, ...], na
     context = _context()
     process: BaseProcess = context.Process(target=target, args=arguments, name=name, daemon=True)
     prepare_processes()
-    with without_main():
+    with without_unguarded_main():
         if _is_forked(context):
             _start_forked(process)
         else:

@@ -50,6 +50,17 @@ def test_numbers_that_are_no_brightness_are_refused_from_memory_as_from_a_file(
             loaded.predict_proba(image)
 
 
+@pytest.mark.parametrize("empty", [Image.new("RGB", (4, 4)).crop((2, 2, 2, 2)), np.zeros((0, 4, 3), np.uint8)])
+def test_an_empty_picture_is_refused_with_its_place(loaded: sweeper.Export, empty: Any) -> None:
+    with pytest.raises(sweeper.DatasetError, match="image 1 cannot be used"):
+        loaded.predict([Image.new("RGB", (4, 4)), empty])
+
+
+def test_a_single_number_is_no_picture(loaded: sweeper.Export) -> None:
+    with pytest.raises(sweeper.DatasetError, match="image 0 cannot be used"):
+        loaded.predict(np.array(5, np.uint8))
+
+
 def test_transparency_of_a_palette_is_kept(loaded: sweeper.Export) -> None:
     picture = PICTURES["P"][0].convert("PA")
     picture.putalpha(Image.fromarray(COLOUR[:, :, 3]))

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+import torch
 import yaml
 
+from sweeper import open_study
+from sweeper.errors import StudyError
+from sweeper.modeling.formats import read_onnx
 from tests.export.test_self_description import of_onnx, of_weights
 from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY, sweeper
@@ -109,6 +114,33 @@ def test_both_are_evaluated_and_an_autoencoder_is_exported_and_says_what_it_is_n
     refused = ask("data", "label-errors", "cifar10_autoencoder")
     assert refused.code == 4
     assert "the study cifar10_autoencoder reconstructs images and names no classes" in refused.err
+
+
+def test_an_export_that_gives_no_numbers_is_refused(folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_broken(path: Path, output: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        read = read_onnx(path, output)
+        return lambda images: torch.full_like(read(images), torch.nan)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sweeper.export.autoencoder_export.read_onnx", read_broken)
+    refused = ask("best", "cifar10_autoencoder", "--export", "--to", "broken")
+    assert refused.code == 6
+    assert "encoder.onnx differs by nan" in refused.err
+    assert "autoencoder.onnx differs by nan" in refused.err
+    assert not (folder / "broken").exists()
+
+
+def test_a_program_gets_the_network_from_any_folder_and_is_told_how_it_is_exported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    best = open_study("cifar10_autoencoder").best
+    monkeypatch.chdir(tmp_path)
+    assert not best.model().training
+    told = "is no classifier, and Export labels images; .* `sweeper best cifar10_autoencoder --trial 0 --export`"
+    with pytest.raises(StudyError, match=told):
+        best.export(tmp_path / "export")
+    assert not (tmp_path / "export").exists()
 
 
 def test_what_only_classifiers_have_is_refused_for_an_autoencoder_before_the_work(

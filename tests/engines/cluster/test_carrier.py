@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sweeper.engines.cluster import carrier as carriers
 from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, receive, send
+from sweeper.engines.cluster.engine import _absolute
 from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of
 from sweeper.paths import TrialFolder
 
@@ -40,6 +41,20 @@ def test_a_file_that_arrives_damaged_does_not_replace_the_one_before(shared: Sha
         receive(shared, sent, tmp_path / "arrived")
     assert (tmp_path / "arrived").read_bytes() == b"old"
     assert not (tmp_path / "arrived.part").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("shared", "/work/shared"),
+        ("/mnt/shared", "/mnt/shared"),
+        ("file:///mnt/shared", "file:///mnt/shared"),
+        ("s3://bucket/folder", "s3://bucket/folder"),
+        (None, None),
+    ],
+)
+def test_a_relative_folder_is_the_drivers_on_every_node(named: str | None, meant: str | None) -> None:
+    assert _absolute(Path("/work"), named) == meant
 
 
 def test_a_piece_that_is_not_there_is_no_trouble_of_the_disk_here(shared: SharedCarrier, tmp_path: Path) -> None:
