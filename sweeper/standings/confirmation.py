@@ -142,8 +142,13 @@ def welch(first: Sequence[float], other: Sequence[float]) -> float | None:
         return 1.0 if fmean(first) == fmean(other) else None
     from scipy import stats
 
-    samples = [part for values in (first, other) for part in (fmean(values), stdev(values), len(values))]
-    return float(stats.ttest_ind_from_stats(*samples, equal_var=False).pvalue)
+    spreads = [stdev(first), stdev(other)]
+    unit = max(spreads)  # the squares of very small spreads are 0: both are measured in the larger one
+    apart = (fmean(first) - fmean(other)) / unit
+    test = stats.ttest_ind_from_stats(
+        apart, spreads[0] / unit, len(first), 0.0, spreads[1] / unit, len(other), equal_var=False
+    )
+    return float(test.pvalue)
 
 
 def corrected(chances: Sequence[float | None]) -> list[float | None]:

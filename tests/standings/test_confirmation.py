@@ -31,6 +31,9 @@ samples = st.lists(st.floats(0, 1), min_size=2, max_size=6)
 
 @given(samples, samples)
 @example([0.0, 0.0], [1.0, 1.0])
+@example([0.0, 2.4e-196], [0.0, 2.4e-196])
+@example([0.0, 2.4e-196], [1.0, 1.0])
+@example([0.0, 5e-324], [0.0, 1.0])
 def test_welch_agrees_with_scipy_on_the_samples_themselves(first: list[float], other: list[float]) -> None:
     found = welch(first, other)
     if len(set(first)) == len(set(other)) == 1 and first[0] != other[0]:
