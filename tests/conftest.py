@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,17 @@ def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 # The same examples in every run: a change is judged by what it changes. HYPOTHESIS_PROFILE=search looks for new ones.
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "repeat")
 settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("search", deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+settings.load_profile(PROFILE)
+
+if PROFILE == "repeat":
+    # Hypothesis also draws constants of the modules that happen to be imported, which depend on the tests run before.
+    # Old versions do not, and have no such module.
+    with suppress(ImportError):
+        from hypothesis.internal import constants_ast
+        from hypothesis.internal.conjecture import providers
+
+        NO_CONSTANTS = constants_ast.Constants()
+        providers._get_local_constants = lambda: NO_CONSTANTS
