@@ -28,7 +28,7 @@ from sweeper.engines.protocol import (
     EpochFinished,
     Event,
     FoldAhead,
-    FoldTrained,
+    FoldLeft,
     RanksAwaited,
     RanksUnmet,
     SlotRetired,
@@ -44,6 +44,9 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
 logger = logging.getLogger(__name__)
+
+Aside = RanksAwaited | RanksUnmet | FoldLeft
+"""What a worker says that is no event of the engine."""
 
 MOST_WORKERS = 32
 CRASHES = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"}
@@ -65,11 +68,11 @@ class Slot:
     ready: bool = False
     given_up: str = ""
     numbers: list[int] = field(default_factory=list)
-    ahead_of: int | None = None  # the trial of another worker, of which it trains a fold
+    ahead: FoldAhead | None = None  # a fold of another worker's trial, which it trains
 
     @property
     def busy(self) -> bool:
-        return bool(self.numbers) or self.ahead_of is not None
+        return bool(self.numbers) or self.ahead is not None
 
     @property
     def idle(self) -> bool:
@@ -87,7 +90,7 @@ class LocalEngine:
         threads: Threads of each worker, by default its share of the cores.
         oom_kills: The kernel's count of processes it has killed for memory.
         spread: Where the devices of a trial are, if not all on this machine.
-        of_ranks: Gets what a worker says of its trials' devices on other machines.
+        aside: Gets what is no event of the engine: on trials' devices on other machines, and on folds trained ahead.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class LocalEngine:
         threads: int | None = None,
         oom_kills: Callable[[], int | None] = count_oom_kills,
         spread: Spread | None = None,
-        of_ranks: Callable[[RanksAwaited | RanksUnmet], None] = lambda _: None,
+        aside: Callable[[Aside], None] = lambda _: None,
     ):
         self._sweep = sweep
         self._workspace = workspace
@@ -108,7 +111,7 @@ class LocalEngine:
         most = min(os.cpu_count() or 1, MOST_WORKERS) if workers == "auto" else workers or 1
         self._threads = threads or share_of_cores(most)
         self._workers = workers
-        self._spread, self._of_ranks = spread, of_ranks
+        self._spread, self._aside = spread, aside
         self._packing = None
         if not isinstance(workers, int):
             self._packing = Packing(most) if workers == "auto" else Packing(MOST_WORKERS, each=1)
@@ -161,15 +164,15 @@ class LocalEngine:
 
     def train_ahead(self, part: FoldAhead) -> bool:
         slot = self._open_slots()[0]
-        slot.ahead_of = part.trial.number
+        slot.ahead = part
         with contextlib.suppress(ConnectionError):  # it died while idle
             slot.connection.send(part)
         return True
 
-    def _stop_ahead_of(self, number: int) -> None:
+    def stop_ahead(self, number: int) -> None:
         """End the workers that train folds of a trial that has ended or has lost its worker."""
         for slot in self._slots:
-            if slot.ahead_of == number:
+            if slot.ahead is not None and slot.ahead.trial.number == number:
                 slot.given_up = "the trial of its fold is no longer trained"
                 slot.process.kill()
                 slot.process.join()  # from now on nothing is written into the trial's folder
@@ -191,12 +194,11 @@ class LocalEngine:
 
     def _receive(self, slot: Slot) -> list[Event]:
         try:
-            event: Event | DevicesSeen | RanksAwaited | RanksUnmet | FoldTrained
-            event = slot.connection.recv()
+            event: Event | DevicesSeen | Aside = slot.connection.recv()
         except (EOFError, ConnectionError):
             return self._replace(slot)
         if isinstance(event, RanksAwaited | RanksUnmet):
-            self._of_ranks(event)
+            self._aside(event)
             return []
         if isinstance(event, DevicesSeen):
             if self._packing is not None:
@@ -204,16 +206,22 @@ class LocalEngine:
                 self._fill(self._packing)
             return []
         slot.ready, slot.failed_starts = True, 0
-        if isinstance(event, FoldTrained):
-            slot.ahead_of = slot.ahead_of if slot.given_up else None  # one that is given up takes nothing more
+        if isinstance(event, FoldLeft):
+            if not slot.given_up:  # else it takes nothing more, and its end tells of the fold
+                self._leave_fold(slot)
         elif isinstance(event, TrialEnded):
             slot.numbers.remove(event.number)
-            self._stop_ahead_of(event.number)
-        if self._packing is not None and not isinstance(event, FoldTrained):
+            self.stop_ahead(event.number)
+        if self._packing is not None and not isinstance(event, FoldLeft):
             self._pack(self._packing, slot, event)
         if slot.idle and slot.workers != self._workers:
             self._let_go(slot)
-        return [] if isinstance(event, FoldTrained) else [event]
+        return [] if isinstance(event, FoldLeft) else [event]
+
+    def _leave_fold(self, slot: Slot) -> None:
+        if slot.ahead is not None:
+            self._aside(FoldLeft(slot.ahead.trial.number, slot.ahead.fold))
+        slot.ahead = None
 
     def resize(self, workers: int) -> None:
         self._workers, self._packing = workers, None
@@ -255,16 +263,17 @@ class LocalEngine:
         slot.process.join()
         slot.connection.close()
         for number in slot.numbers:
-            self._stop_ahead_of(number)
+            self.stop_ahead(number)
         exitcode = slot.process.exitcode
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -SIGKILL and self._kernel_has_killed())
         for_memory = for_memory and not slot.given_up
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         blameless = exitcode == RANK_LOST_EXIT and not slot.given_up
-        numbers = () if slot.ahead_of is not None else slot.numbers or (None,)
+        numbers = () if slot.ahead is not None else slot.numbers or (None,)
         died: list[Event] = [WorkerDied(number, reason, for_memory, blameless) for number in numbers]
-        if slot.ahead_of is not None and not slot.given_up:
-            logger.warning("a fold of trial %d is not trained ahead: %s", slot.ahead_of, reason)
+        if slot.ahead is not None and not slot.given_up:
+            logger.warning("a fold of trial %d is not trained ahead: %s", slot.ahead.trial.number, reason)
+        self._leave_fold(slot)
         if self._too_many:
             self._slots.remove(slot)
             return died
@@ -294,7 +303,7 @@ class LocalEngine:
             slot.connection.send(prune)
 
     def give_up(self, number: int, reason: str) -> None:
-        self._stop_ahead_of(number)  # it may be these that the trial waits for
+        self.stop_ahead(number)  # it may be these that the trial waits for
         slot = next(slot for slot in self._slots if number in slot.numbers)
         slot.given_up = reason
         slot.process.kill()  # which reaches a stopped process too

@@ -80,8 +80,11 @@ class FoldAhead:
 
 
 @dataclass(frozen=True)
-class FoldTrained:
-    """A worker is done with a fold; how it ended is on disk, unless it failed."""
+class FoldLeft:
+    """A worker no longer trains a fold ahead; if it has trained it, how that ended is on disk."""
+
+    number: int
+    fold: int
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ class Engine(Protocol):
     def train_ahead(self, part: FoldAhead) -> bool:
         """Train a fold of a running trial in an idle slot; it is stopped where the trial ends or loses its worker.
 
-        Return whether the engine does that: not every engine can.
+        Return whether it does: some engines cannot, and others only while a slot has the trial.
         """
 
     def give_up(self, number: int, reason: str) -> None:

@@ -24,7 +24,7 @@ from sweeper.engines.protocol import (
     DiskTrouble,
     EpochFinished,
     FoldAhead,
-    FoldTrained,
+    FoldLeft,
     ImagesChanged,
     TrialEnded,
     WorkerReady,
@@ -186,7 +186,7 @@ class Worker:
             )
         if outcome is not None and outcome.best_epoch is None:
             self._resources.require_working(outcome)
-        self._connection.send(FoldTrained())
+        self._connection.send(FoldLeft(part.trial.number, part.fold))
 
     def close(self) -> None:
         """End the processes that trials have beside this one."""

@@ -77,7 +77,7 @@ def scores(outcome: TrialOutcome | None) -> list[tuple[float, int]]:
 
 
 def other_worker(engine: LocalEngine) -> int:
-    return next(slot.process.pid or 0 for slot in engine._slots if slot.ahead_of is not None)
+    return next(slot.process.pid or 0 for slot in engine._slots if slot.ahead is not None)
 
 
 def epochs_of(folder: TrialFolder) -> int:

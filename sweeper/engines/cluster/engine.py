@@ -20,12 +20,21 @@ from sweeper.engines.cluster.actors import start_actors
 from sweeper.engines.cluster.carrier import Shipment, carrier, send
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
-from sweeper.engines.cluster.messages import Answer, GiveUp, Plan, Submit
+from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Reserve, Settle, Submit, TrainAhead
 from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
 from sweeper.engines.cluster.places import Place, Share, free_places
 from sweeper.engines.cluster.slot import Ended, Slot, close_all
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import Event, FoldAhead, SlotRetired, Spread, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import (
+    Event,
+    FoldAhead,
+    FoldLeft,
+    SlotRetired,
+    Spread,
+    TrialEnded,
+    WorkerDied,
+    WorkerReady,
+)
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
@@ -39,7 +48,7 @@ MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
 MAX_UNMET = 2  # meetings of the devices on some nodes that came to nothing
 
-Happening = tuple[Slot, Event | Ended]
+Happening = tuple[Slot, Event | FoldLeft | Ended]
 """What a slot reports, or that it has ended."""
 
 
@@ -189,7 +198,7 @@ class RayEngine:
             self._sent[path] = send(self._carrier, Path(path))
         return self._sent[path]
 
-    def _heard(self, slot: Slot, event: Event) -> None:
+    def _heard(self, slot: Slot, event: Event | FoldLeft) -> None:
         self._happenings.put((slot, event))
 
     def _ended(self, slot: Slot, ended: Ended) -> None:
@@ -220,7 +229,7 @@ class RayEngine:
             wait_s = 0
             yield from self._taken(*happening)
 
-    def _taken(self, slot: Slot, event: Event | Ended) -> list[Event]:
+    def _taken(self, slot: Slot, event: Event | FoldLeft | Ended) -> list[Event]:
         if slot not in self._slots:  # given up meanwhile: what it says later changes nothing
             return []
         match event:
@@ -233,11 +242,17 @@ class RayEngine:
                 return [WorkerReady(replace(room, device=f"{room.device} of {slot.place.hosts}"))]
             case TrialEnded(number):
                 slot.numbers.remove(number)
+                self._stop_ahead(number)
                 self._end_surplus()
+            case FoldLeft():
+                self._settle(slot)
+                self._end_surplus()
+                return []
             case WorkerDied(number, reason):
                 slot.ready = False
                 if number is not None:
                     slot.numbers.remove(number)
+                    self._stop_ahead(number)
                 return [replace(event, reason=f"{reason} (on {slot.place.hosts})")]
             case SlotRetired(reason, ranks_lost=True):
                 place = slot.place
@@ -252,6 +267,9 @@ class RayEngine:
         """Go on without a slot, for the fault of a node. Its trials are given back, and count no attempt."""
         slot.kill()
         self._slots.remove(slot)
+        self._settle(slot)
+        for number in slot.numbers:
+            self._stop_ahead(number)
         lost: list[Event] = [WorkerDied(number, ended.reason, blameless=True) for number in slot.numbers]
         if not self._may_start_again(slot, ended):
             lost.append(SlotRetired(ended.reason, self._going_on()))
@@ -280,17 +298,43 @@ class RayEngine:
         return len(self._slots) + (whole or len(list(self._free_places(nodes, ()))))
 
     def answer(self, number: int, *, prune: bool) -> None:
+        self._tell(number, Answer(number, prune))
+
+    def _tell(self, number: int, command: Command) -> bool:
+        """Tell the slot of a trial something, if there is one."""
         for slot in self._slots:
             if number in slot.numbers:
-                slot.send(Answer(number, prune))
+                slot.send(command)
+                return True
+        return False
 
-    def train_ahead(self, part: FoldAhead) -> bool:  # noqa: ARG002
-        return False  # what a fold leaves would have to reach the node of its trial
+    def train_ahead(self, part: FoldAhead) -> bool:
+        spec = part.trial
+        if not self._tell(spec.number, Reserve(spec.number, part.fold)):
+            return False
+        slot = next(slot for slot in self._slots if slot.idle)
+        slot.train_ahead(TrainAhead(part, {path: self._file(path) for path in _files_named_by(spec)}))
+        return True
+
+    def _settle(self, slot: Slot) -> None:
+        """Bring the fold that a slot no longer trains to the node of its trial, or let that train it."""
+        part, slot.ahead = slot.ahead, None
+        if part is None:
+            return
+        number, trial = part.trial.number, self._folder.trial(part.trial.number)
+        fold = trial.fold(part.fold)
+        there = files_of(trial) if fold.outcome.exists() else []
+        files = {name: send(self._carrier, path) for name, path in there if path.is_relative_to(fold.path)}
+        self._tell(number, Settle(number, part.fold, files))
+
+    def _stop_ahead(self, number: int) -> None:
+        """Stop what trains folds of a trial that has ended or has lost its worker."""
+        for slot in self._slots:
+            slot.stop_ahead(number)
 
     def give_up(self, number: int, reason: str) -> None:
-        for slot in self._slots:
-            if number in slot.numbers:
-                slot.send(GiveUp(number, reason))
+        self._stop_ahead(number)  # it may be this that the trial waits for
+        self._tell(number, GiveUp(number, reason))
 
     def resize(self, workers: int) -> None:
         self._most, self._next_look = workers, 0.0
@@ -299,7 +343,7 @@ class RayEngine:
     def _end_surplus(self) -> None:
         """End slots that are on no trial while there are more than were asked for."""
         surplus = 0 if self._most is None else max(0, len(self._slots) - self._most)
-        ending = [slot for slot in reversed(self._slots) if not slot.numbers][:surplus]
+        ending = [slot for slot in reversed(self._slots) if not slot.busy][:surplus]
         self._slots = [slot for slot in self._slots if slot not in ending]
         close_all(ending)
 

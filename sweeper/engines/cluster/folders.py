@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sweeper.engines.cluster.carrier import Carrier, Shipment, receive, send
@@ -22,10 +22,10 @@ class SentFolder:
 
     def take(self, carrier: Carrier, files: Mapping[str, Shipment]) -> None:
         """Write what the driver has of the trial, from which its worker goes on."""
-        for name, shipment in files.items():
-            receive(carrier, shipment, self._folder.path / name)
+        for name in in_order(self._folder, files):
+            receive(carrier, files[name], self._folder.path / name)
         here = dict(files_of(self._folder))  # with what an earlier attempt has left here and could not report
-        self._known = {name: state_of(here[name]) for name in files if name in here}
+        self._known |= {name: state_of(here[name]) for name in files if name in here}
 
     def changes(self, carrier: Carrier) -> tuple[dict[str, Shipment], frozenset[str]]:
         """Send what is new; return it, and the names of all files that are there."""
@@ -44,19 +44,22 @@ class ReceivedFolder:
 
     def bring(self, carrier: Carrier, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
         """Write the changed files and remove those that the worker has removed. Raises what `receive` does."""
-        for name in sorted(changed, key=self._turn()):
+        for name in in_order(self._folder, changed):
             receive(carrier, changed[name], self._folder.path / name)
             carrier.drop(changed[name].pieces)
         for name in self._known - present:
             (self._folder.path / name).unlink(missing_ok=True)
         self._known = set(present)
 
-    def _turn(self) -> Callable[[str], tuple[int, str]]:
-        """Return by what files are ordered: what a checkpoint refers to before it, and what says 'ended' last."""
-        folder = self._folder
-        last = [folder.checkpoint_before, folder.checkpoint, folder.history, folder.outcome]
-        places = {path.relative_to(folder.path).as_posix(): place for place, path in enumerate(last, 1)}
-        return lambda name: (places.get(name, 0), name)
+
+def in_order(folder: TrialFolder, names: Iterable[str]) -> list[str]:
+    """Return files of a trial, by their path in its folder, in the order in which they are to be written.
+
+    What a checkpoint refers to comes before it and what says 'ended' last, first in the folds and then in the trial.
+    """
+    last = [folder.checkpoint_before, folder.checkpoint, folder.history, folder.outcome]
+    places = {path.name: place for place, path in enumerate(last, 1)}
+    return sorted(names, key=lambda name: ("/" not in name, places.get(name.rpartition("/")[2], 0), name))
 
 
 def files_of(folder: TrialFolder) -> list[tuple[str, Path]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from sweeper.engines.cluster.carrier import Shipment
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.protocol import Event, RanksAwaited, RanksUnmet, Spread
+from sweeper.engines.local import Aside
+from sweeper.engines.protocol import Event, FoldAhead, Spread
 from sweeper.results import TrialSpec
 
 
@@ -78,7 +79,39 @@ class Meet:
     port: int
 
 
-Command = Submit | Answer | GiveUp | Meet
+@dataclass(frozen=True)
+class TrainAhead:
+    """Train a fold of a trial that another slot has; `files` as for `Submit`."""
+
+    part: FoldAhead
+    files: Mapping[str, Shipment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StopAhead:
+    """Train no fold of this trial any more; a `FoldLeft` is reported in any case."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Another slot trains this fold of a trial: its worker, when it comes to it, waits for a `Settle`."""
+
+    number: int
+    fold: int
+
+
+@dataclass(frozen=True)
+class Settle:
+    """The other slot is done with a fold; without files, the worker of its trial has to train it."""
+
+    number: int
+    fold: int
+    files: Mapping[str, Shipment]
+
+
+Command = Submit | Answer | GiveUp | Meet | TrainAhead | StopAhead | Reserve | Settle
 
 
 @dataclass(frozen=True)
@@ -94,7 +127,7 @@ class Report:
     """
 
     sequence: int
-    event: Event | RanksAwaited | RanksUnmet
+    event: Event | Aside
     changed: Mapping[str, Shipment] = field(default_factory=dict)
     present: frozenset[str] | None = None
     log: str | None = None

@@ -6,13 +6,14 @@ import getpass
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster.carrier import Shipment, carrier, receive
-from sweeper.engines.cluster.messages import Plan, Submit
+from sweeper.engines.cluster.messages import Plan
 from sweeper.engines.cluster.versions import Versions
 from sweeper.errors import OtherImages, SweeperError
 from sweeper.files import file_lock
@@ -65,10 +66,10 @@ class StudyOnNode:
     def trial(self, number: int) -> TrialFolder:
         return self.folder.trial(number)
 
-    def with_files(self, submit: Submit) -> list[TrialSpec]:
+    def with_files(self, group: Sequence[TrialSpec], files: Mapping[str, Shipment]) -> list[TrialSpec]:
         """Return trials with the paths of this node in place of the driver's."""
-        here = {path: str(self._kept(path, shipment)) for path, shipment in submit.files.items()}
-        return [_with_paths(spec, here) for spec in submit.group]
+        here = {path: str(self._kept(path, shipment)) for path, shipment in files.items()}
+        return [_with_paths(spec, here) for spec in group]
 
     def check_images(self) -> None:
         """Raise OtherImages where this node no longer sees the images that the study began with."""

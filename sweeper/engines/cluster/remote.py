@@ -10,24 +10,39 @@ from __future__ import annotations
 import platform
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from typing import TypeGuard
 
+from sweeper.engines.cluster.carrier import Shipment
 from sweeper.engines.cluster.folders import SentFolder
 from sweeper.engines.cluster.lease import Lease
-from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Report, Submit
+from sweeper.engines.cluster.messages import (
+    Answer,
+    Command,
+    GiveUp,
+    Plan,
+    Report,
+    Reserve,
+    Settle,
+    StopAhead,
+    Submit,
+    TrainAhead,
+)
 from sweeper.engines.cluster.on_node import Opened, StudyOnNode
-from sweeper.engines.local import LocalEngine
+from sweeper.engines.local import Aside, LocalEngine
 from sweeper.engines.protocol import (
     EpochFinished,
     Event,
-    RanksAwaited,
-    RanksUnmet,
+    FoldAhead,
+    FoldLeft,
     SlotRetired,
     TrialEnded,
     WorkerDied,
 )
-from sweeper.errors import SweeperError
+from sweeper.errors import DiskError, SweeperError
+from sweeper.files import AlreadyLocked, file_lock
 
 LONGEST_LOG = 20_000  # characters of it that are sent
 
@@ -41,8 +56,9 @@ class RemoteSlot:
         self._reports: deque[Report] = deque()
         self._reported = 0
         self._applied = 0
-        self._waiting: Submit | None = None
+        self._waiting: Submit | TrainAhead | None = None
         self._folders: dict[int, SentFolder] = {}
+        self._reserved: dict[tuple[int, int], ExitStack] = {}
         self._anew = False
         self._lease = Lease(lease_s, self._lock, self.close)
 
@@ -68,7 +84,7 @@ class RemoteSlot:
             folder=study.folder,
             threads=plan.threads,
             spread=plan.spread,
-            of_ranks=self._report,
+            aside=self._report,
         )
 
     def exchange(
@@ -108,9 +124,16 @@ class RemoteSlot:
 
     def _apply(self, engine: LocalEngine, command: Command) -> None:
         match command:
-            case Submit():
+            case Submit() | TrainAhead():
                 self._waiting = command
                 self._hand_over(engine)
+            case StopAhead(number):
+                self._stop_ahead(engine, number)
+            case Reserve(number, fold):
+                if number in engine.busy:
+                    self._reserve(number, fold)
+            case Settle(number, fold, files):
+                self._settle(number, fold, files)
             case Answer(number, prune):
                 if number in engine.busy:
                     engine.answer(number, prune=prune)
@@ -123,25 +146,67 @@ class RemoteSlot:
         if self._waiting is None or not engine.idle:
             return
         submit, self._waiting = self._waiting, None
+        if isinstance(submit, TrainAhead):
+            self._train_ahead(engine, submit)
+            return
         for spec in submit.group:
             if self._anew:
                 self._study.drop_trial(spec.number)
             self._folders[spec.number] = SentFolder(self._study.trial(spec.number))
             self._folders[spec.number].take(self._study.carrier, submit.folders.get(spec.number, {}))
-        engine.submit(self._study.with_files(submit))
+        engine.submit(self._study.with_files(submit.group, submit.files))
 
-    def _report(self, event: Event | RanksAwaited | RanksUnmet) -> None:
+    def _train_ahead(self, engine: LocalEngine, command: TrainAhead) -> None:
+        """Give the worker a fold of a trial of another slot; what a trial has left here before is of no use to it."""
+        number = command.part.trial.number
+        self._study.drop_trial(number)
+        self._folders[number] = SentFolder(self._study.trial(number))
+        (spec,) = self._study.with_files([command.part.trial], command.files)
+        engine.train_ahead(FoldAhead(spec, command.part.fold))
+
+    def _stop_ahead(self, engine: LocalEngine, number: int) -> None:
+        waiting = self._waiting
+        if isinstance(waiting, TrainAhead) and waiting.part.trial.number == number:
+            self._waiting = None
+            self._report(FoldLeft(number, waiting.part.fold))
+        engine.stop_ahead(number)
+
+    def _reserve(self, number: int, fold: int) -> None:
+        """Let the worker of a trial wait when it comes to a fold, unless it is at it already."""
+        kept = ExitStack()
+        with suppress(AlreadyLocked, DiskError):
+            kept.enter_context(file_lock(self._study.trial(number).fold(fold).lock, blocking=False))
+            self._reserved[number, fold] = kept
+
+    def _settle(self, number: int, fold: int, files: Mapping[str, Shipment]) -> None:
+        """Let the worker of a trial go on with what another slot has trained, if that was reserved."""
+        kept = self._reserved.pop((number, fold), None)
+        if kept is not None:
+            with kept:
+                self._folders[number].take(self._study.carrier, files)
+
+    def _free(self, number: int) -> None:
+        """Forget what was reserved for a trial whose worker is no longer at it."""
+        for key in [key for key in self._reserved if key[0] == number]:
+            self._reserved.pop(key).close()
+
+    def _report(self, event: Event | Aside) -> None:
         self._reported += 1
         report = Report(self._reported, event)
-        if isinstance(event, EpochFinished | TrialEnded):
+        if isinstance(event, EpochFinished | TrialEnded) or self._is_trained(event):
             changed, present = self._folders[event.number].changes(self._study.carrier)
             report = replace(report, changed=changed, present=present)
         if isinstance(event, WorkerDied | SlotRetired):
             report = replace(report, log=self._printed())
         self._reports.append(report)
-        if isinstance(event, TrialEnded):
-            del self._folders[event.number]
+        if isinstance(event, TrialEnded | WorkerDied) and event.number is not None:
+            self._free(event.number)
+        if isinstance(event, TrialEnded | FoldLeft):
+            self._folders.pop(event.number, None)
             self._study.drop_trial(event.number)
+
+    def _is_trained(self, event: Event | Aside) -> TypeGuard[FoldLeft]:
+        return isinstance(event, FoldLeft) and self._study.trial(event.number).fold(event.fold).outcome.exists()
 
     def _printed(self) -> str:
         """Return the end of what the worker has printed."""

@@ -120,7 +120,7 @@ class RemoteRanks:
         for number in self._trials:  # a slot has one trial at a time
             self._study.drop_trial(number)
         self._trials.clear()
-        for spec in self._study.with_files(submit):
+        for spec in self._study.with_files(submit.group, submit.files):
             self._study.drop_trial(spec.number)
             folder = SentFolder(self._study.trial(spec.number))
             folder.take(self._study.carrier, submit.folders.get(spec.number, {}))

@@ -6,23 +6,26 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sweeper.engines.cluster.actors import Actors
 from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, require_opened
-from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, carrier
+from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, Shipment, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder
-from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, Submit
+from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, StopAhead, Submit, TrainAhead
 from sweeper.engines.cluster.nodes import Node
 from sweeper.engines.cluster.other_part import LISTEN_S, OtherPart
 from sweeper.engines.cluster.places import Place
+from sweeper.engines.local import Aside
 from sweeper.engines.protocol import (
     DiskTrouble,
     EpochFinished,
     Event,
+    FoldAhead,
+    FoldLeft,
     ImagesChanged,
     RanksAwaited,
     RanksUnmet,
@@ -90,12 +93,13 @@ class Slot:
         plans: Sequence[Plan],
         folder: StudyFolder,
         patience_s: float,
-        tell: Callable[[Slot, Event], None],
+        tell: Callable[[Slot, Event | FoldLeft], None],
         ended: Callable[[Slot, Ended], None],
     ):
         self.place = place
         self.ready = False
         self.numbers: list[int] = []
+        self.ahead: FoldAhead | None = None
         self._actors, self._actor = actors, actors.lead
         self._plan = plan = plans[0]
         self._others = [
@@ -111,6 +115,8 @@ class Slot:
         self._sent = 0
         self._acknowledged = 0
         self._received: dict[int, ReceivedFolder] = {}
+        self._of_fold: ReceivedFolder | None = None  # where the fold goes that is trained ahead
+        self._writing = threading.Lock()  # held while its files are written
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, daemon=True, name=f"slot-{plan.slot_id}")
@@ -120,7 +126,24 @@ class Slot:
 
     @property
     def idle(self) -> bool:
-        return self.ready and not self.numbers
+        return self.ready and not self.busy
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.numbers) or self.ahead is not None
+
+    def train_ahead(self, command: TrainAhead) -> None:
+        """Train a fold of a trial of another slot; a `FoldLeft` says when it is done."""
+        self.ahead = command.part
+        self._of_fold = ReceivedFolder(self._folder.trial(command.part.trial.number), ())
+        self.send(command)
+
+    def stop_ahead(self, number: int) -> None:
+        """Train no fold of this trial any more: from now on nothing of it is written here."""
+        if self.ahead is not None and self.ahead.trial.number == number:
+            with self._writing:
+                self._of_fold = None
+            self.send(StopAhead(number))
 
     def send(self, command: Command) -> None:
         """Send a command at once; it is sent again with each call until the node has taken it."""
@@ -163,7 +186,7 @@ class Slot:
             logger.exception("a slot on %s ended", self.place.hosts)
             self._ended(self, Ended(lead, f"{lead.host}: {type(error).__name__}: {error}", again=True))
 
-    def _pass_on(self, event: Event | RanksAwaited | RanksUnmet) -> None:
+    def _pass_on(self, event: Event | Aside) -> None:
         """Tell of an event whom it concerns. Raises Refused where the node is of no more use, Unmet."""
         if isinstance(event, DiskTrouble | ImagesChanged):  # of that node; others may go on
             raise Refused(self.place.lead, event.message)
@@ -232,12 +255,15 @@ class Slot:
         """Write what a report has brought along, and acknowledge it. Raises Lost, ArrivedDamaged, NotArrived."""
         import ray
 
-        event = report.event
+        event, changed, present = report.event, report.changed, report.present
         if report.log:
             write_whole(self._folder.worker_logs / f"{self.place.lead.host}-{self._plan.slot_id}.log", report.log)
-        if report.present is not None and isinstance(event, EpochFinished | TrialEnded):
+        if present is not None and isinstance(event, EpochFinished | TrialEnded | FoldLeft):
             try:
-                self._received[event.number].bring(self._carrier, report.changed, report.present)
+                if isinstance(event, FoldLeft):
+                    self._bring_fold(changed, present)
+                else:
+                    self._received[event.number].bring(self._carrier, changed, present)
             except DiskError as error:
                 self._tell(self, DiskTrouble(event.number, str(error)))
                 self._closed.set()
@@ -245,6 +271,13 @@ class Slot:
             except ray.exceptions.RayError as error:
                 raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
         self._acknowledged = report.sequence
+
+    def _bring_fold(self, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
+        with self._writing:
+            if self._of_fold is not None:
+                self._of_fold.bring(self._carrier, changed, present)
+            else:
+                self._carrier.drop([piece for shipment in changed.values() for piece in shipment.pieces])
 
     def ask_to_end(self) -> list[Any]:
         """Ask the other ends to tidy up, and return their answers to come."""

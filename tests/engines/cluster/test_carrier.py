@@ -122,16 +122,20 @@ def test_an_outcome_is_written_after_all_that_it_speaks_of(
     shared: SharedCarrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, driver = TrialFolder(tmp_path / "node" / "trial-0001"), TrialFolder(tmp_path / "driver" / "trial-0001")
-    for path in (node.outcome, node.checkpoint, node.history, node.curves, node.leading_of(2)):
+    fold = node.fold(2)
+    of_fold = (fold.outcome, fold.history, fold.checkpoint)
+    for path in (node.outcome, node.checkpoint, node.history, node.curves, node.leading_of(2), *of_fold):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
     written: list[str] = []
     original = receive
 
     def note(*arguments: object) -> None:
-        written.append(Path(str(arguments[2])).name)
+        written.append(Path(str(arguments[2])).relative_to(driver.path).as_posix())
         original(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr("sweeper.engines.cluster.folders.receive", note)
     ReceivedFolder(driver, ()).bring(shared, *SentFolder(node).changes(shared))
-    assert written == ["curves.png", "epoch-0002.weights", "checkpoint.pt", "history.json", "outcome.json"]
+    ended = ["checkpoint.pt", "history.json", "outcome.json"]
+    assert sorted(written[:2]) == ["artifacts/curves.png", "leading/epoch-0002.weights"]
+    assert written[2:] == [*(f"fold-2/{name}" for name in ended), *ended]
