@@ -312,3 +312,21 @@ def test_a_head_that_is_gone_ends_the_sweep_and_another_cluster_goes_on(
         machines.add()
         assert sandbox.run() == 0, sandbox.said()
     check(sandbox, undisturbed_at_random, seen)
+
+
+def test_a_second_study_says_that_it_waits_for_room_and_goes_on_when_the_first_has_ended(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    machines.add()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = sandbox_on(machines, tmp_path / "first", node_folder, budget={"trials": 1, "epochs": 2000})
+    second = sandbox_on(machines, tmp_path / "second", node_folder, **SHORT)
+    begun = first.start()
+    await_that(lambda: "trial 0 epoch" in first.said(), first)
+    waiting = second.start()
+    await_that(lambda: "the Ray cluster has no room for a trial now" in " ".join(second.said().split()), second)
+    assert "trial 0 started" not in second.said()
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(60) == 75
+    ended_well(waiting, second)

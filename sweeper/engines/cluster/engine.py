@@ -46,6 +46,7 @@ LEASE = 2 / 3
 """Of the patience with a silent node, after which it ends its worker itself: well before its trials start elsewhere."""
 MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
+TOLD_AFTER_S = 15.0  # without room for a trial
 MAX_UNMET = 2  # meetings of the devices on some nodes that came to nothing
 
 Happening = tuple[Slot, Event | FoldLeft | Ended]
@@ -137,10 +138,20 @@ class RayEngine:
         return [node for node in nodes_alive() if node.id not in self._refused]
 
     def _tell_of_waiting(self, nodes: Sequence[Node]) -> None:
-        """Say, once, that nothing is trained before more nodes join."""
+        """Say, once, that nothing is trained before more nodes join, or others free what they have."""
         share = self._share
         waits = self._spread and not self._slots
-        if waits and not self._told_of_waiting:
+        full = bool(self._slots) and not any(slot.reached for slot in self._slots)
+        full = full and time.monotonic() - self._slots[0].begun_s > TOLD_AFTER_S
+        if full and not self._told_of_waiting:
+            logger.warning(
+                "the Ray cluster has no room for a trial now, which wants %g CPUs and %g GPUs: others use it (%s). "
+                "Waiting until there is room; `ray status` says what is in use",
+                share.cpus,
+                share.gpus,
+                described(nodes),
+            )
+        elif waits and not self._told_of_waiting:
             logger.warning(
                 "a trial wants %d devices, and the Ray cluster has room for %d of them (%s): waiting for nodes to "
                 "join; to go on without, end this and set devices_per_trial to fewer",
@@ -148,7 +159,7 @@ class RayEngine:
                 sum(share.parts(node) for node in nodes),
                 described(nodes),
             )
-        self._told_of_waiting = waits
+        self._told_of_waiting = waits or full
 
     def _start(self, place: Place) -> Slot:
         self._started += 1

@@ -62,6 +62,9 @@ class RemoteSlot:
         self._anew = False
         self._lease = Lease(lease_s, self._lock, self.close)
 
+    def here(self) -> None:
+        """Answer as soon as the node has room for this slot; preparing it takes longer."""
+
     def open(self, plan: Plan) -> Opened:
         """Prepare this node for a study and start a worker, or say why that cannot be."""
         with self._lock:

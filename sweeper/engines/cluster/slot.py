@@ -97,6 +97,9 @@ class Slot:
         ended: Callable[[Slot, Ended], None],
     ):
         self.place = place
+        self.begun_s = time.monotonic()
+        self.reached = False
+        """There is room on its node, where its other end runs."""
         self.ready = False
         self.numbers: list[int] = []
         self.ahead: FoldAhead | None = None
@@ -210,9 +213,11 @@ class Slot:
             if noticed is None or ray.wait([noticed], timeout=0)[0]:
                 noticed = self._actor.tell.remote([])  # so that its lease holds
             self._look(LISTEN_S)
+        reaching = self._actor.here.remote()
         opening = self._actor.open.remote(self._plan)
         while not self._closed.is_set():
             done, _ = ray.wait([opening], timeout=LISTEN_S)
+            self.reached = self.reached or bool(ray.wait([reaching], timeout=0)[0])
             self._look(0)
             if done:
                 require_opened(self.place.lead, opening)
