@@ -60,15 +60,17 @@ def best(
     store, row = open_trial(workspace, storage, trial, tracking_uri)
     require_weights(store, row)
     winner = study_winner(store)
-    another = winner is None or row.number != winner.number
-    _require_a_choice(prefer, within, trial if another else None)
+    _require_a_choice(prefer, within, trial if winner is None or row.number != winner.number else None)
     if prefer:
         row = winner_of(store, prefer, within)
+    best_by_all = winner is not None and row.number == winner.number
+    another = not best_by_all and not (prefer and store.sweep.objectives)  # of which each on the front may be the best
     if export or to:
         require_trained(store)
     with beside_json(as_json):
         _say_which(store, row, winner if another else None, preferred=bool(prefer))
-        expected = None if another or is_simulated(store) else _say_what_to_expect(workspace, store, tracking_uri)
+        told = best_by_all and not is_simulated(store)
+        expected = _say_what_to_expect(workspace, store, tracking_uri) if told else None
         show(params_table(row, store.rows()))
         show_ranked(store.rows(), store.sweep, limit=5)
         folder = (to or workspace.export(store.sweep.study, row.number if another else None)) if export or to else None

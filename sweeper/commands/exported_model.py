@@ -40,13 +40,23 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
     name = named_trial(model)
     if name.run:
         raise StudyError(f"an export is named by its folder, STUDY or STUDY/NUMBER, got the MLflow run {model}")
-    folder = workspace.export(name.study, name.number)
+    folder = _folder_of(workspace, name.study, name.number)
     if not ExportFolder(folder).config.is_file():
         _require_study(workspace, storage, name.study, winner=name.number is None)
         raise StudyError(f"{model} has not been exported, {folder} is missing: sweeper best {model} --export")
     if name.number is None and has_studies(workspace, storage):
         _require_winner(workspace, storage, name.study, folder)
     return folder
+
+
+def _folder_of(workspace: Workspace, study: str, number: int | None) -> Path:
+    """Return where the export of a trial is: its own folder, or that of its study where this holds the trial."""
+    from sweeper.export.export_config import read_config
+
+    own, of_study = workspace.export(study, number), workspace.export(study)
+    if number is None or ExportFolder(own).config.is_file() or not ExportFolder(of_study).config.is_file():
+        return own
+    return of_study if read_config(ExportFolder(of_study).config).lineage.trial == number else own
 
 
 def study_of_export(workspace: Workspace, storage: str | None, config: ExportConfig) -> StudyStore | None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
 
+from sweeper.commands.leaving import INTERRUPTED, TOLD_TO_LEAVE, ToldToLeave, reason
+from sweeper.commands.studies import open_study
 from sweeper.commands.terminal import warn
 from sweeper.credentials import hide_credentials
 from sweeper.safeguards.printable import one_line
@@ -16,6 +19,7 @@ from sweeper.safeguards.printable import one_line
 if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
     from sweeper.paths import Workspace
+    from sweeper.search.study_store import StudyStore
     from sweeper.study.notice import Notice
     from sweeper.study.result import SweepResult
 
@@ -23,56 +27,84 @@ LEAVING_S = 3.0
 """After SIGTERM, when whoever sent it waits for seconds only."""
 
 
+@dataclass
+class Underway:
+    """What is known of a run before it has ended: how its search did."""
+
+    result: SweepResult | None = None
+
+
 @contextmanager
-def telling_of_errors(sweep: SweepConfig, workspace: Workspace) -> Iterator[None]:
-    """Send word of an error that ends the block."""
+def telling_of_errors(sweep: SweepConfig, workspace: Workspace, storage: str | None) -> Iterator[Underway]:
+    """Send word of an error that ends the block, and of Ctrl-C and SIGTERM before the search and after it."""
+    underway = Underway()
     try:
-        yield
-    except typer.Exit:  # whose reason was told
+        yield underway
+    except (typer.Exit, KeyboardInterrupt, ToldToLeave) as end:
+        if (ended := _interrupted(end, underway.result)) is not None:
+            tell_of_end(ended, sweep, workspace, storage, exported=False)
         raise
     except Exception as error:
         from sweeper.study.notice import Notice
 
-        reason = _plain(str(error) or type(error).__name__)
-        text = f"study {sweep.study} failed: {reason}"
+        why = _plain(str(error) or type(error).__name__)
+        text = f"study {sweep.study} failed: {why}"
+        folder = str(workspace.root)
         _send(
-            Notice(
-                study=sweep.study,
-                state="failed",
-                text=text,
-                reason=reason,
-                trials={},
-                best=None,
-                folder=str(workspace.root),
-            ),
-            sweep,
+            Notice(study=sweep.study, state="failed", text=text, reason=why, trials={}, best=None, folder=folder), sweep
         )
         raise
 
 
-def tell_of_end(result: SweepResult, sweep: SweepConfig, workspace: Workspace, *, exported: bool) -> None:
+def _interrupted(end: typer.Exit | KeyboardInterrupt | ToldToLeave, known: SweepResult | None) -> SweepResult | None:
+    """Return how a run was interrupted; None for an exit of another reason, which was told."""
+    from sweeper.study.result import SweepResult
+
+    code = end.exit_code if isinstance(end, typer.Exit) else INTERRUPTED
+    if code not in (INTERRUPTED, TOLD_TO_LEAVE) or (known is None and isinstance(end, typer.Exit)):
+        return None
+    leaving = isinstance(end, ToldToLeave) or code == TOLD_TO_LEAVE
+    begun = known or SweepResult([], interrupted=True, stopped_because=None, undelivered=0, experiment=None)
+    return replace(begun, interrupted=True, told_to_leave=leaving)
+
+
+def tell_of_end(
+    result: SweepResult, sweep: SweepConfig, workspace: Workspace, storage: str | None, *, exported: bool
+) -> None:
     """Send word of how a run ended."""
     if sweep.notify.command or sweep.notify.webhook:
-        _send(_notice(result, sweep, workspace, exported=exported), sweep, leaving=result.told_to_leave)
+        notice = _notice(result, sweep, workspace, _store(workspace, storage, sweep.study), exported=exported)
+        _send(notice, sweep, leaving=result.told_to_leave)
 
 
-def _notice(result: SweepResult, sweep: SweepConfig, workspace: Workspace, *, exported: bool) -> Notice:
-    from sweeper.commands.leaving import reason
-    from sweeper.results import TrialState
-    from sweeper.standings.ranking import ranked
+def _store(workspace: Workspace, storage: str | None, study: str) -> StudyStore | None:
+    """Open a study; None where it has not begun."""
+    from sweeper.errors import SweeperError
+
+    try:
+        return open_study(workspace, storage, study)
+    except SweeperError:
+        return None
+
+
+def _notice(
+    result: SweepResult, sweep: SweepConfig, workspace: Workspace, store: StudyStore | None, *, exported: bool
+) -> Notice:
+    from sweeper.standings.winner import study_winner
     from sweeper.study.notice import Notice
 
-    complete = [row for row in ranked(result.rows, sweep.objective.direction) if row.state is TrialState.COMPLETE]
-    best = complete[0] if complete else None
+    best = study_winner(store) if store else None
     why = result.stopped_because
     state = "interrupted" if result.interrupted else "failed" if best is None else "stopped" if why else "finished"
     why = reason(result) if result.interrupted else why or (None if best else "no trial has finished")
-    counts = dict(Counter(row.state.value for row in result.rows))
+    rows = result.rows or (store.rows() if store else [])
+    counts = dict(Counter(row.state.value for row in rows))
     told = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no trials"
-    reached = f"; best {sweep.objective.metric} {best.value:.4f} (trial {best.number})" if best and best.value else ""
+    metric = sweep.objective.metric
+    reached = f"; best {metric} {best.value:.4f} (trial {best.number})" if best and best.value is not None else ""
     export = f"; exported to {workspace.export(sweep.study)}" if exported else ""
     text = f"study {sweep.study} {state}{f' ({why})' if why and why != state else ''}: {told}{reached}{export}"
-    found = {"trial": best.number, "metric": sweep.objective.metric, "value": best.value} if best else None
+    found = {"trial": best.number, "metric": metric, "value": best.value} if best else None
     return Notice.model_validate(
         {
             "study": sweep.study,

@@ -38,7 +38,7 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
         say_known_backbones(found.sweep)
         return found
     if found.result.interrupted:
-        tell_of_end(found.result, found.ranking, this_workspace(), exported=False)
+        tell_of_end(found.result, found.ranking, this_workspace(), storage_url, exported=False)
         say(f"{reason(found.result)}; the same command goes on with the ranking of backbones")
         leave(found.result)
     show_ranked(found.result.rows, found.ranking, limit=20)

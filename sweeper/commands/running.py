@@ -64,7 +64,7 @@ def run_and_tell(
     workspace = this_workspace()
     uri = tracking_uri or default_tracking_uri(workspace)
     runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
-    with telling_of_errors(sweep, workspace):
+    with telling_of_errors(sweep, workspace, storage) as underway:
         refuse_weights_out_of_reach(sweep, runner.storage_url, retry_failed=retry_failed)
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
         chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
@@ -72,6 +72,7 @@ def run_and_tell(
         refuse_single_images(sweep)
         leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed, ranked=chosen)
+        underway.result = result
         if any(row.value is not None for row in result.rows):
             stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
             show_ranked(result.rows, stored, limit=20, with_best=True)
@@ -82,7 +83,7 @@ def run_and_tell(
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):
             write_page_after_run(workspace, runner.storage_url, sweep.study, uri)
-    tell_of_end(result, sweep, workspace, exported=exported)
+    tell_of_end(result, sweep, workspace, storage, exported=exported)
     _say_what_next(result, sweep, uri, storage, exported=exported)
     return result
 

@@ -31,7 +31,9 @@ def finish_by(
     began = time.monotonic()
     export(winner.number)
     deadline.exported(time.monotonic() - began)
-    complete = sum(row.state is TrialState.COMPLETE for row in store.rows())
+    rows = store.rows()
+    deadline.pace.count_earlier(rows)
+    complete = sum(row.state is TrialState.COMPLETE for row in rows)
     confirm(deadline.confirming(store.sweep.budget.epochs, complete))
     confirmed = study_winner(store)
     if confirmed is not None and confirmed.number != winner.number:

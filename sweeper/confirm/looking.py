@@ -41,7 +41,6 @@ def look_at_test_split(
         store.rows()[winner],
         "test",
         finished_task(sweep),
-        data=None,
         device=device,
         tracking_uri=tracking_uri,
         progress=progress,

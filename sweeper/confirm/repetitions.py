@@ -74,7 +74,9 @@ class Repetitions:
 
     @property
     def budget(self) -> int:
-        return len(self._wanted)
+        """What is planned, and what has ended of earlier, larger plans."""
+        wanted = set(self._wanted)
+        return sum(one.number in wanted or one.outcome is not None for one in self._all)
 
     @property
     def seconds_used(self) -> float:

@@ -12,6 +12,9 @@ from sweeper.display.tables import duration, score
 from sweeper.safeguards.quantity import quantity
 from sweeper.standings.confirmation import Confirmation, Leader
 
+SHARES = ("accuracy", "top5_accuracy", "precision", "recall", "f1")
+"""Metrics between 0 and 1."""
+
 
 def confirmation_table(found: Confirmation) -> Table:
     """Return the leaders by their mean over fresh seeds."""
@@ -31,14 +34,21 @@ def confirmation_table(found: Confirmation) -> Table:
         add_column(table, heading, right=True)
     for rank, leader in enumerate(found.leaders, 1):
         seeds = f"{len(leader.values)}" + (f", {leader.failed} failed" if leader.failed else "")
-        cells = [str(rank), str(leader.trial), score(leader.mean), score(leader.deviation), _interval(leader), seeds]
+        spread = score(leader.deviation), _interval(leader, found.metric)
+        cells = [str(rank), str(leader.trial), score(leader.mean), *spread, seeds]
         p = "-" if leader.p is None else f"{leader.p:.2g}"
         add_row(table, *cells, score(leader.searched), p, duration(leader.seconds))
     return table
 
 
-def _interval(leader: Leader) -> str:
-    return "-" if leader.interval is None else " to ".join(score(end) for end in leader.interval)
+def _interval(leader: Leader, metric: str) -> str:
+    """Return the interval of a mean, of a share within 0 and 1: few seeds that differ much say no more."""
+    if leader.interval is None:
+        return "-"
+    low, high = leader.interval
+    if metric.rpartition("/")[2] in SHARES:
+        low, high = max(0.0, low), min(1.0, high)
+    return f"{score(low)} to {score(high)}"
 
 
 def confirmed_lines(found: Confirmation, ended: int) -> Iterator[str]:
@@ -47,12 +57,20 @@ def confirmed_lines(found: Confirmation, ended: int) -> Iterator[str]:
     spread = f" ± {winner.deviation:.4f}" if winner.deviation is not None else ""
     yield (
         f"trial {winner.trial} is confirmed: {found.metric} {score(winner.mean)}{spread} over {len(winner.values)} "
-        f"fresh seeds; the search had {score(winner.searched)}, the best of many"
+        f"fresh seeds; the search had {score(winner.searched)}{_of_many(found)}"
     )
     yield found.verdict()
     if ended > found.known_trials:
         since = quantity(ended - found.known_trials, "trial has", "trials have")
         yield f"{since} ended since; run `sweeper confirm` again to include them"
+
+
+def _of_many(found: Confirmation) -> str:
+    """Say so where the search has chosen its best value among others, which is too high."""
+    others = [leader for leader in found.leaders if leader.trial != found.winner.trial]
+    sign = -1 if found.direction == "minimize" else 1
+    best = all(sign * found.winner.searched >= sign * leader.searched for leader in others)
+    return ", the best of many" if best and found.known_trials > 1 else ""
 
 
 def look_lines(seen: Sequence[Look], winner: int) -> Iterator[str]:

@@ -62,4 +62,5 @@ class Forecast:
         """
         if not self._timed:
             return None
-        return (self.budget - self.ended - len(self._paused)) * self._seconds / self._timed / self._at_once
+        left = max(0, self.budget - self.ended - len(self._paused))
+        return left * self._seconds / self._timed / self._at_once

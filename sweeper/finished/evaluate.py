@@ -35,19 +35,18 @@ def evaluate_trial(
     split: Split,
     task: FinishedTask[Evaluated, object],
     *,
-    data: Path | None,
     device: torch.device,
     tracking_uri: str | None,
     progress: Progress | None = None,
 ) -> Evaluated:
-    """Evaluate a trial's best epoch on a split of its study's data set, or of another one.
+    """Evaluate a trial's best epoch on a split of its study's data set.
 
-    Raises DatasetError when the split is missing or has other classes, StudyError when the trial
-    has no weights or is of another task.
+    Raises DatasetError when the split is missing, StudyError when the trial has no weights or is of another task.
     """
-    images = images_for_trial(
-        workspace, store, row, split, task, data=data, tracking_uri=tracking_uri, progress=progress
-    )
+    from sweeper.finished.evaluated_images import own_images
+
+    config = _require_evaluable(store, row, task, None)
+    images = own_images(workspace, store, config, split, takes_others=False, progress=progress)
     return evaluate_on(workspace, store, row, images, task, device=device, tracking_uri=tracking_uri)
 
 
@@ -63,7 +62,10 @@ def images_for_trial(
     tracking_uri: str | None,
     progress: Progress | None = None,
 ) -> EvaluatedImages:
-    """Return the images to evaluate a trial on: a split of its study's, or those at `data`. Raises as above."""
+    """Return the images to evaluate a trial on: a split of its study's, or those at `data`.
+
+    Raises DatasetError when the split is missing or has other classes, StudyError for a trial of another task.
+    """
     from sweeper.finished.evaluated_images import named_images, own_images
 
     config = _require_evaluable(store, row, task, data)

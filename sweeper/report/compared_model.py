@@ -22,7 +22,8 @@ from sweeper.results import TrialRow
 from sweeper.scores.predictions import Predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.trial_names import TrialFinder, trial_of
-from sweeper.study.recorded import records_of
+from sweeper.study.card import read_card
+from sweeper.study.recorded import own_folder, records_of
 from sweeper.training.device import open_device
 
 
@@ -37,6 +38,8 @@ class Side:
     classes: tuple[str, ...]
     predictions: Predictions | None
     dataset: DatasetConfig | None
+    judged_on: str = ""
+    """Digest of the data set whose validation images the predictions are of; empty where that is not known."""
     remarks: tuple[str, ...] = ()
     """What is to be known of the images it was evaluated on: that it was trained on some of them."""
 
@@ -82,6 +85,7 @@ class SideFinder:
     def _trial(self, store: StudyStore, row: TrialRow) -> Side:
         logged = records_of(self.workspace, store, self.tracking_uri)
         record = read_record(self.workspace, store, logged, row)
+        card = read_card(own_folder(self.workspace, store))
         classes = record.classes or (confusion_of_run(logged.store, record.run)[1] if record.run else ())
         side = Side(
             name=f"{store.sweep.study}/{row.number}",
@@ -91,6 +95,7 @@ class SideFinder:
             classes=classes,
             predictions=record.predictions,
             dataset=store.sweep.dataset,
+            judged_on=str(card.dataset["digest"]) if card is not None else "",
         )
         return side if self.data is None else self._evaluated(side, row)
 

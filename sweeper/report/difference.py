@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sweeper.config.dataset import DatasetConfig
 from sweeper.report.compared_model import Side
 from sweeper.scores.mcnemar import mcnemar
 from sweeper.scores.metrics import scores
@@ -78,7 +80,9 @@ def difference(a: Side, b: Side) -> Difference:
     params = {name: (a.params.get(name), b.params.get(name)) for name in names}
     differing = {name: both for name, both in params.items() if both[0] != both[1]}
     why_not = _why_not(a, b)
-    paired = None if why_not or a.predictions is None or b.predictions is None else pair(a.predictions, b.predictions)
+    paired = None
+    if not why_not and a.predictions is not None and b.predictions is not None:
+        paired = pair(a.predictions, b.predictions)
     if paired is not None and not len(paired.a):
         paired, why_not = None, "they have no image in common; name images for both with --data"
     return Difference(a, b, differing, paired, why_not, _class_changes(paired, a.classes) if paired else ())
@@ -90,7 +94,23 @@ def _why_not(a: Side, b: Side) -> str:
         return f"no predictions are kept of {' and '.join(without)}; name images for both with --data"
     if a.classes != b.classes:
         return f"they know other classes: {len(a.classes)} and {len(b.classes)}"
+    if _judged_elsewhere(a, b):
+        return "they were judged on other data sets, where one name may be two images; name images for both with --data"
     return ""
+
+
+def _judged_elsewhere(a: Side, b: Side) -> bool:
+    """Return whether both are known to be of other data sets: in one place a name stays the name of its image."""
+    known = bool(a.judged_on and b.judged_on)
+    return known and a.judged_on != b.judged_on and _place(a.dataset) != _place(b.dataset)
+
+
+def _place(dataset: DatasetConfig | None) -> Path | None:
+    """Return the folder below which the names of a data set's images lie."""
+    if dataset is None or dataset.path is None:
+        return None
+    path = Path(dataset.path)
+    return path.parent / dataset.csv.images if path.suffix.lower() == ".csv" else path
 
 
 def pair(a: Predictions, b: Predictions) -> PairedPredictions:

@@ -116,7 +116,7 @@ class Deadline:
 
         `complete`: how many trials are complete; the best of them are trained again.
         """
-        trial_s = self.pace.trial_s(epochs)
+        trial_s = self.pace.trial_s(epochs) or self.pace.earlier_trial_s(epochs)
         if trial_s is None:
             return None
         left_s = self.left_s - self.finish_s - WORKER_START_S

@@ -19,6 +19,7 @@ from sweeper.scores.predictions import Ids
 from sweeper.scores.right import read_right
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
+from sweeper.standings.winner import study_winner
 from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.runs import RunSummary
@@ -41,12 +42,16 @@ def expected_of_study(
 
     None where they do not say which validation images they have right: of another task, without names of the images,
     or trained by an earlier version. A trial whose file is damaged is left out. Where another metric than the accuracy
-    chooses, the estimate is of the most accurate epoch all the same, and says so. `runs` are those of its trials,
+    chooses, the estimate is of the most accurate epoch all the same, and says so. None, too, where a confirmation has
+    chosen another trial than the search: the estimate is of choosing by the search. `runs` are those of its trials,
     where they are known already. Raises TrackingError when MLflow cannot be reached.
     """
     if store.sweep.task.name != CLASSIFICATION.name:
         return None
     complete = [row for row in in_order(store.rows(), store.sweep) if row.state is TrialState.COMPLETE]
+    winner = study_winner(store)
+    if winner is not None and complete and winner.number != complete[0].number:
+        return None
     rows, own = complete[:MOST_TRIALS], own_folder(workspace, store)
     if runs is None:
         runs = logged.of_trials({row.number for row in rows}, store.sweep.objective)

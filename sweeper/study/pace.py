@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from sweeper.results import EpochMetrics, TrialSpec
+from sweeper.results import EpochMetrics, TrialRow, TrialSpec, TrialState
 
 RECENT = 8
 """Trials that count: a machine becomes slower or faster while a study runs."""
@@ -34,8 +34,15 @@ class Pace:
         self._running: dict[int, Running] = {}
         self._epochs_s: deque[float] = deque(maxlen=RECENT)
         self._overheads_s: deque[float] = deque(maxlen=RECENT)
+        self._earlier_s: deque[float] = deque(maxlen=RECENT)
         self.at_once = 1
         """Most trials that have run at the same time."""
+
+    def count_earlier(self, rows: Iterable[TrialRow]) -> None:
+        """Take in how fast trials of an earlier run were: of use while none of this run has ended."""
+        for row in rows:
+            if row.state is TrialState.COMPLETE and row.seconds and row.epochs:
+                self._earlier_s.append(row.seconds / row.epochs)
 
     def group_started(self, group: Sequence[TrialSpec]) -> None:
         now = self._clock()
@@ -80,6 +87,10 @@ class Pace:
         """Seconds of an epoch, the median over trials; None before the first one."""
         known = list(self._epochs_s) or [fmean(trial.epochs_s) for trial in self._running.values() if trial.epochs_s]
         return median(known) if known else None
+
+    def earlier_trial_s(self, epochs: int) -> float | None:
+        """Seconds of a whole trial as they were in earlier runs; None where there were none."""
+        return epochs * median(self._earlier_s) if self._earlier_s else None
 
     def trial_s(self, epochs: int) -> float | None:
         """Seconds of a whole trial of this number of epochs, from its start on a worker to the next one's."""

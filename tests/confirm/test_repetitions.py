@@ -51,6 +51,15 @@ def test_leaders_are_finished_trials_and_each_configuration_once() -> None:
     assert [leader.number for leader in leaders_of([*LEADERS[:1], twin, pruned, *LEADERS[1:]], 2)] == [3, 8]
 
 
+def test_what_has_ended_of_a_larger_plan_is_counted_as_a_part_of_the_new_one(tmp_path: Path) -> None:
+    larger = Repetitions.begin(SWEEP, StudyFolder(tmp_path), LEADERS, 2)
+    for spec in larger.next_group(3):
+        larger.finish(spec.number, DONE)
+    smaller = Repetitions.begin(SWEEP, StudyFolder(tmp_path), LEADERS[:1], 3)
+    ended = sum(row.state.ended for row in smaller.rows())
+    assert (ended, smaller.remaining(), smaller.budget) == (3, 1, 4)
+
+
 def test_an_early_end_counts_the_seeds_that_all_have(tmp_path: Path) -> None:
     ledger = Repetitions.begin(SWEEP, StudyFolder(tmp_path), LEADERS, 3)
     ended = 0

@@ -10,7 +10,7 @@ import torch
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DatasetError
-from sweeper.finished.evaluate import evaluate_trial
+from sweeper.finished.evaluate import evaluate_trial, images_for_trial
 from sweeper.finished.evaluate_classifier import SplitReport
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import EvaluationFolder, Workspace
@@ -39,16 +39,12 @@ def test_a_study_without_a_test_split_is_answered_with_what_to_do(tmp_path: Path
     write_split_folders(tmp_path / "d")
     space = {"study": "s", "dataset": {"path": str(tmp_path / "d")}, "search": {"backbone": "test_resnet"}}
     store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", SweepConfig.model_validate(space))
-    with pytest.raises(DatasetError, match=r"no test split, only train, val; name labelled images .* --data"):
+    space_says = r"no test split, only train, val; "
+    with pytest.raises(DatasetError, match=space_says + r"name labelled images .* --data"):
+        images_for_trial(Workspace(tmp_path), store, ROW, "test", CLASSIFIERS, data=None, tracking_uri=None)
+    with pytest.raises(DatasetError, match=space_says + "set dataset.test_fraction in a new study"):
         evaluate_trial(
-            Workspace(tmp_path),
-            store,
-            ROW,
-            "test",
-            CLASSIFIERS,
-            data=None,
-            device=torch.device("cpu"),
-            tracking_uri=None,
+            Workspace(tmp_path), store, ROW, "test", CLASSIFIERS, device=torch.device("cpu"), tracking_uri=None
         )
 
 

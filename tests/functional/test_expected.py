@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.commands.exported_model import exported_model
 from sweeper.display.answers import BestAnswer
+from sweeper.errors import StudyError
+from sweeper.paths import Workspace
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
+from sweeper.search.stored_trial import CONFIRMATION
+from sweeper.search.study_store import StudyStore
+from sweeper.standings.confirmation import Confirmation, Leader
+from sweeper.standings.winner import study_winner
 from tests.functional.program import sweeper
 
 pytestmark = pytest.mark.sweeps
@@ -69,6 +76,45 @@ def test_of_another_trial_nothing_is_expected(folder: Path) -> None:
     other = f"s/{(best.trial.number + 1) % 3}"
     named = BestAnswer.model_validate_json(sweeper("best", other, "--json", folder=folder).stdout)
     assert named.expected is None
+
+
+def test_a_trial_that_is_preferred_is_not_the_best_and_nothing_is_expected_of_it(folder: Path) -> None:
+    best = BestAnswer.model_validate_json(sweeper("best", "s", "--json", folder=folder).stdout)
+    told = {best.trial.number}
+    for metric in ("train/loss", "val/loss", "val/recall", "train/accuracy"):
+        done = sweeper("best", "s", "--prefer", metric, "--within", "1", "--json", folder=folder)
+        answer = BestAnswer.model_validate_json(done.stdout)
+        told.add(answer.trial.number)
+        assert answer.winner is (answer.trial.number == best.trial.number)
+        assert (answer.expected is not None) is answer.winner
+        assert ("is best" in done.stderr) is answer.winner
+    assert len(told) > 1, "every metric has the same best trial: nothing was shown"
+
+
+def test_the_winner_may_be_named_by_its_number_too(folder: Path, expected: ExpectedAccuracy) -> None:
+    best = BestAnswer.model_validate_json(sweeper("best", "s", "--json", folder=folder).stdout)
+    sweeper("best", "s", "--export", "--no-register", folder=folder)
+    assert exported_model(Workspace(folder), None, f"s/{best.trial.number}") == folder / "exports" / "s"
+    with pytest.raises(StudyError, match=r"has not been exported, .*exports/s@\d is missing"):
+        exported_model(Workspace(folder), None, f"s/{(best.trial.number + 1) % 3}")
+    assert best.expected == expected
+
+
+def test_of_a_trial_that_a_confirmation_chose_instead_nothing_is_expected(folder: Path) -> None:
+    store = StudyStore.load(f"sqlite:///{Workspace(folder).optuna_database}", "s")
+    before = study_winner(store)
+    assert before is not None
+    other = next(row for row in store.rows() if row.number != before.number and row.value is not None)
+    leader = Leader(trial=other.number, searched=other.value or 0.0, values=(0.5, 0.6))
+    found = Confirmation(metric="val/accuracy", direction="maximize", seeds=2, known_trials=3, leaders=(leader,))
+    store.note(CONFIRMATION, found.model_dump(mode="json"))
+    try:
+        done = sweeper("best", "s", "--json", folder=folder)
+        answer = BestAnswer.model_validate_json(done.stdout)
+        assert (answer.trial.number, answer.winner, answer.expected) == (other.number, True, None)
+        assert "expected accuracy" not in done.stderr
+    finally:
+        store.note(CONFIRMATION, {})
 
 
 def test_damaged_files_cost_what_they_say_and_nothing_else(folder: Path, expected: ExpectedAccuracy) -> None:

@@ -66,7 +66,11 @@ def test_predictions_on_the_validation_files_have_the_exported_accuracy(folder: 
 
 
 def test_a_model_that_is_not_there_is_answered_with_the_command_that_makes_it(folder: Path) -> None:
-    refused = sweeper("predict", "blots/0", "images/val", folder=folder)
+    kept = (folder / "exports").rename(folder / "kept")
+    try:
+        refused = sweeper("predict", "blots/0", "images/val", folder=folder)
+    finally:
+        kept.rename(folder / "exports")
     assert refused.returncode == 4
     assert "sweeper best blots/0 --export" in refused.stderr
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sweeper.cli import app
+from sweeper.config.dataset import DatasetConfig
 from sweeper.paths import Workspace
-from sweeper.report.difference import pair
+from sweeper.report.compared_model import Side
+from sweeper.report.difference import difference, pair
 from sweeper.scores.calibration_error import BINS, reliability
 from sweeper.scores.mcnemar import mcnemar
 from sweeper.scores.predictions import Predictions, image_ids, read_predictions
@@ -107,3 +109,29 @@ def test_a_study_stands_for_its_winner_and_a_model_differs_not_from_itself(ran: 
 def test_a_trial_that_is_not_there_is_refused_with_where_to_look(ran: CliRunner) -> None:
     done = ran.invoke(app, ["diff", "s/0", "s/99"])
     assert "s has no trial 99; see sweeper status s" in str(done.exception)
+
+
+def side(told: Predictions, path: str, digest: str) -> Side:
+    data = DatasetConfig.model_validate({"path": path})
+    return Side("s/0", {}, {}, {}, ("a", "b", "c", "d"), told, data, judged_on=digest)
+
+
+@pytest.mark.parametrize(
+    ("path", "digest", "compared"),
+    [
+        ("here", "x", True),
+        ("there", "x", True),
+        ("here", "y", True),
+        ("here/some.csv", "y", True),
+        ("there", "", True),
+        ("there", "y", False),
+    ],
+    ids=["itself", "a copy", "grown since", "a part of it", "not known", "another"],
+)
+def test_images_of_another_data_set_are_not_taken_for_those_of_the_same_name(
+    path: str, digest: str, compared: bool
+) -> None:
+    told = predictions(1, [f"val/{number}" for number in range(9)])
+    found = difference(side(told, "here", "x"), side(told, path, digest))
+    assert (found.paired is not None) is compared
+    assert ("where one name may be two images; name images for both with --data" in found.why_not) is not compared

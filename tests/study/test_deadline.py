@@ -19,12 +19,13 @@ from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study import deadline as deadline_module
-from sweeper.study.deadline import LEADERS, LEAST_TRIALS, ConfirmingLimit, Deadline, SearchLimit
+from sweeper.study.deadline import LEADERS, LEAST_TRIALS, MOST_SEEDS, ConfirmingLimit, Deadline, SearchLimit
 from sweeper.study.pace import Pace
 from sweeper.study.result import SweepResult
 from sweeper.study.time_limit import Timeout, seconds_awake_or_asleep
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import REASON_TAG, STATE_TAG
+from tests.standings.test_ranking import row as row_of
 from tests.study.test_driver import Silent
 from tests.study.test_simulated_study import run as simulated
 
@@ -146,6 +147,15 @@ def test_the_best_are_trained_again_as_far_as_the_time_reaches(seconds: float, t
         assert plan.leaders * 2 * trial_s <= left_s
     limit = ConfirmingLimit(search.deadline, 1)
     assert (limit.used_up() is None) == (trial_s <= left_s)
+
+
+def test_a_run_without_a_trial_of_its_own_confirms_at_the_speed_of_earlier_ones() -> None:
+    deadline = Deadline(VirtualClock(0), 600)
+    assert deadline.confirming(2, complete=5) is None
+    deadline.pace.count_earlier([row_of(number, 0.5) for number in range(5)])  # a second an epoch
+    plan = deadline.confirming(2, complete=5)
+    assert plan is not None
+    assert (plan.leaders, plan.seeds) == (LEADERS[0][0], MOST_SEEDS)
 
 
 def test_what_earlier_runs_have_spent_counts_for_a_time_and_not_for_a_moment() -> None:
