@@ -61,9 +61,11 @@ def record_looks(workspace: Workspace, store: StudyStore, tracking_uri: str | No
     """Record in MLflow the looks that it does not know of yet. Raises StudyError and TrackingError."""
     folder, rows = workspace.study(store.sweep.study), store.rows()
     outputs = outputs_of(workspace.evaluation(store.sweep.study, "test"), force=None)
-    files = sorted(output.path for output in outputs if output.path.is_file())
-    for look in looks(folder):
+    of_latest = sorted(output.path for output in outputs if output.path.is_file())
+    seen = looks(folder)
+    for look in seen:
         if not look.recorded:
+            files = of_latest if look == seen[-1] else []  # each look replaces the files of the one before
             mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)
             epoch = rows[look.trial].best_epoch or 0
             record_test_look(mlflow, run, look.metrics, epoch, files, look.digest, look.when_ms)

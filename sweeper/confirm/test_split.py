@@ -46,4 +46,5 @@ def looks(folder: StudyFolder) -> list[Look]:
 def keep_look(folder: StudyFolder, look: Look) -> None:
     """Keep a look, in place of one at the same time."""
     others = [other for other in looks(folder) if other.when_ms != look.when_ms]
-    write_sealed(folder.confirmation.test_looks, LOOKS.dump_json([*others, look]))
+    ordered = sorted([*others, look], key=lambda kept: kept.when_ms)
+    write_sealed(folder.confirmation.test_looks, LOOKS.dump_json(ordered))
