@@ -38,7 +38,7 @@ def _described(workspace: Workspace, url: str, name: str) -> StudyAnswer:
     from sweeper.study.lock import is_running
 
     store = StudyStore.load(url, name)
-    ended, _ = store.count_ended()
+    ended = store.counts().ended
     state: StudyState = "finished" if ended >= store.budget else "unfinished"
     if is_running(workspace.study(name)):
         state = "running"

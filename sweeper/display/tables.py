@@ -68,7 +68,8 @@ def studies_table(studies: Sequence[StudyAnswer]) -> Table:
     add_column(table, "objective")
     for study in studies:
         best = study.best
-        trials = str(study.ended) if study.budget >= AS_MANY_AS_FIT else f"{study.ended}/{study.budget}"
+        whole = study.ended <= study.budget < AS_MANY_AS_FIT
+        trials = f"{study.ended}/{study.budget}" if whole else str(study.ended)
         number, value = (str(best.number), score(best.value)) if best else ("", "")
         add_row(table, study.study, study.state, trials, number, value, study.objective)
     return table

@@ -22,7 +22,7 @@ from sweeper.seal import sealed_text
 from sweeper.search import readable
 from sweeper.search.as_written import read_as_written
 from sweeper.search.asking import Asking, spec_of
-from sweeper.search.bulk_storage import BulkStorage
+from sweeper.search.bulk_storage import BulkStorage, Counts
 from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
@@ -381,9 +381,9 @@ class StudyStore:
         return self._rows.read(self._bulk, self._study._study_id)
 
     @guarded
-    def count_ended(self) -> tuple[int, int]:
-        """Return how many trials have ended, and how many there are, without reading them."""
-        return self._bulk.count_ended(self._study._study_id)
+    def counts(self) -> Counts:
+        """Return how many trials there are, without reading them."""
+        return self._bulk.counts(self._study._study_id)
 
     @guarded
     def latest_rows(self, most: int) -> list[TrialRow]:
