@@ -171,11 +171,12 @@ class BulkStorage(RDBStorage):
                     curves |= {number: reported.get(trial, {}) for trial, number in part}
         return curves
 
-    def study_names(self) -> list[str]:
-        """Return the names of all studies, the one whose first trial began last before the others."""
-        study, trial = models.StudyModel, models.TrialModel
+    def study_names(self, having: str) -> list[str]:
+        """Return the names of the studies that have a user attribute, the one whose first trial began last first."""
+        study, trial, kept = models.StudyModel, models.TrialModel, models.StudyUserAttributeModel
         began = func.min(trial._datetime_start_utc)
         query = select(study.study_name, began).outerjoin(trial, trial.study_id == study.study_id)
+        query = query.where(study.study_id.in_(select(kept.study_id).where(kept.key == having)))
         with self._reading() as connection:
             found = connection.execute(query.group_by(study.study_id, study.study_name).order_by(study.study_id)).all()
         return [name for name, _ in sorted(found, key=lambda row: (row[1] is not None, row[1]), reverse=True)]
