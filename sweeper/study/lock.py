@@ -20,9 +20,11 @@ BETWEEN_S = 0.03
 
 def is_running(folder: StudyFolder) -> bool:
     """Return whether a driver holds the study now."""
-    if not folder.lock.exists():
+    try:
+        file = folder.lock.open()
+    except FileNotFoundError:
         return False
-    with folder.lock.open() as file:
+    with file:
         try:
             lock(file.fileno(), blocking=False, shared=True)
         except OSError:
