@@ -14,16 +14,18 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.lock import study_lock
 
+CONFIRMS = "trains its best trials again"
+
 
 @contextmanager
-def held_study(workspace: Workspace, store: StudyStore) -> Iterator[Identity]:
-    """Hold a study that is stored, and give its identity.
+def held_study(workspace: Workspace, store: StudyStore, *, which: str = CONFIRMS) -> Iterator[Identity]:
+    """Hold a study that is stored, and give its identity; `which` says what this process does, as of `study_lock`.
 
     Raises StudyLocked while another process runs it, here or elsewhere, StudyNotFound where it was deleted meanwhile,
     ForeignStudy where it belongs to another folder, DamagedFile.
     """
     study = store.sweep.study
-    with study_lock(workspace.study(study), study):
+    with study_lock(workspace.study(study), study, which=which):
         _require_stored(store, workspace.study(study))
         claim = claim_study(workspace, store.url, study)
         with leased(store, claim.identity):

@@ -96,7 +96,7 @@ def delete_study(workspace: Workspace, store: StudyStore, tracking_uri: str | No
     to another folder, TrackingError where MLflow cannot be reached; nothing is then removed from disk or storage.
     """
     study = store.sweep.study
-    with held_study(workspace, store) as identity:
+    with held_study(workspace, store, which="deletes it") as identity:
         if not keep_runs:
             uri = tracking_uri_of(workspace, study, tracking_uri)
             trash_runs(_records(workspace, store, uri, identity))
