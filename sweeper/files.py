@@ -59,6 +59,20 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a lock on a file; the file need not be there."""
+    try:
+        file = path.open()
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            lock(file.fileno(), blocking=False, shared=True)
+        except OSError:
+            return True
+    return False
+
+
 def read_parsed(path: Path, parse: Callable[[bytes], T]) -> T:
     """Return what `write_sealed` wrote. Raises DamagedFile where a file no longer holds that."""
     try:

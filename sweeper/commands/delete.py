@@ -52,10 +52,14 @@ def delete(
 
 
 def _require_idle(workspace: Workspace, study: str) -> None:
-    """Raise StudyLocked while a driver is on the study."""
+    """Raise StudyLocked while a process is on the study."""
     from sweeper.errors import StudyLocked
-    from sweeper.study.lock import is_running
+    from sweeper.study.lock import is_running, other_work
 
+    if other := other_work(workspace.study(study)):
+        raise StudyLocked(
+            f"the study {study} is held by {other}, and is not deleted; wait for it, or press Ctrl-C where it runs"
+        )
     if is_running(workspace.study(study)):
         raise StudyLocked(f"the study {study} is running, and is not deleted; first: sweeper stop {study}")
 

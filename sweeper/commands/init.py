@@ -18,6 +18,7 @@ from sweeper.safeguards.quantity import quantity
 
 SPACE = Path("space.yaml")
 HOURS = 2.0
+LEAST_HOURS, MOST_HOURS = 0.01, 10_000
 
 
 class NameMayLack(Command):
@@ -43,7 +44,10 @@ def init(
     hours: Annotated[
         float | None,
         typer.Option(
-            min=0.01, max=10_000, help=f"How long the study may take, by default {HOURS:g}.", show_default=False
+            min=LEAST_HOURS,
+            max=MOST_HOURS,
+            help=f"How long the study may take, by default {HOURS:g}.",
+            show_default=False,
         ),
     ] = None,
     force: ForceOption = False,
@@ -99,9 +103,12 @@ def _hours(answer: str) -> float:
     from sweeper.config.bounds import SECONDS, duration
 
     try:
-        return float(answer)
+        hours = float(answer)
     except ValueError:
-        return float(duration(answer)) / SECONDS["h"]
+        hours = float(duration(answer)) / SECONDS["h"]
+    if not LEAST_HOURS <= hours <= MOST_HOURS:
+        raise ValueError(f"should be from {LEAST_HOURS:g} to {MOST_HOURS:,} hours, got {answer}")
+    return hours
 
 
 def write_proposal(

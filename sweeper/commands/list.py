@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sweeper.commands.options import JsonOption, StorageOption
 from sweeper.commands.studies import require_storage, storage_url, this_workspace
-from sweeper.commands.terminal import say, show, write_json
+from sweeper.commands.terminal import say, show, warn, write_json
 
 if TYPE_CHECKING:
     from sweeper.display.answers import StudyAnswer, StudyState
@@ -22,13 +23,28 @@ def list_studies(as_json: JsonOption = False, storage: StorageOption = None) -> 
     workspace = this_workspace()
     require_storage(workspace, storage)
     url = storage_url(workspace, storage)
-    studies = [_described(workspace, url, name) for name in StudyStore.names(url)]
+    studies = list(_readable(workspace, url, StudyStore.names(url)))
     if as_json:
         write_json(StudiesAnswer(studies=tuple(studies)).model_dump(mode="json"))
     elif studies:
         show(studies_table(studies))
     else:
         say("no study yet; `sweeper run` creates one")
+
+
+def _readable(workspace: Workspace, url: str, names: Sequence[str]) -> Iterator[StudyAnswer]:
+    """Describe the studies that can be read, and warn of the others. Raises StudyError where none can be."""
+    from sweeper.errors import StudyError
+
+    troubles = []
+    for name in names:
+        try:
+            yield _described(workspace, url, name)
+        except StudyError as error:
+            troubles.append(error)
+            if len(troubles) == len(names):
+                raise
+            warn(f"the study {name} is left out: {error}")
 
 
 def _described(workspace: Workspace, url: str, name: str) -> StudyAnswer:
@@ -38,7 +54,7 @@ def _described(workspace: Workspace, url: str, name: str) -> StudyAnswer:
     from sweeper.study.lock import is_running
 
     store = StudyStore.load(url, name)
-    ended, _ = store.count_ended()
+    ended = store.counts().ended
     state: StudyState = "finished" if ended >= store.budget else "unfinished"
     if is_running(workspace.study(name)):
         state = "running"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -26,6 +27,13 @@ def _plain_name(value: str | None) -> str | None:
         return None if value is None else is_a_plain_name(value)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, got {value}") from None
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse infinity, which a range of numbers without an upper end lets pass."""
+    if value is not None and not isfinite(value):
+        raise typer.BadParameter(f"should be a number such as 1.5, and neither infinity nor nan, got {value}")
+    return value
 
 
 TrackingNameOption = Annotated[
@@ -137,16 +145,14 @@ UntilOption = Annotated[
 
 
 def seconds_until(moment: str, now: datetime) -> float:
-    """Return how many seconds it is from now to a time of day or a date with a time; both are of this place.
+    """Return how many seconds it is from now to a time of day or a date with a time, of this place or a named zone.
 
     Raises ConfigError where it is neither, or has passed. A time of day that has passed is tomorrow's.
     """
     from sweeper.errors import ConfigError, Problem
 
     try:
-        found = _of_this_place(datetime.combine(now.date(), time.fromisoformat(moment)))
-        if found <= now:
-            found = _of_this_place(datetime.combine(now.date() + timedelta(days=1), time.fromisoformat(moment)))
+        found = _next_of_day(time.fromisoformat(moment), now)
     except ValueError:
         try:
             found = datetime.fromisoformat(moment)
@@ -158,6 +164,16 @@ def seconds_until(moment: str, now: datetime) -> float:
         rule = f"{moment} has passed: it is {now:%Y-%m-%dT%H:%M}; name a moment to come"
         raise ConfigError([Problem("--until", "", rule)])
     return found.timestamp() - now.timestamp()
+
+
+def _next_of_day(clock: time, now: datetime) -> datetime:
+    """Return the next moment after now at which the clock of this place, or of the zone that it names, shows a time."""
+    day = now.astimezone(clock.tzinfo).date() if clock.tzinfo else now.date()
+    found = _of_this_place(datetime.combine(day, clock))
+    while found <= now:
+        day += timedelta(days=1)
+        found = _of_this_place(datetime.combine(day, clock))
+    return found
 
 
 def _of_this_place(moment: datetime) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import ForceOption, StorageOption, StudyArgument, TrackingOption
+from sweeper.commands.options import ForceOption, StorageOption, StudyArgument, TrackingOption, finite
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, waiting, warn
 
@@ -25,7 +25,8 @@ def report(
     to: Annotated[Path | None, typer.Option(help="The HTML file, by default reports/STUDY.html.")] = None,
     force: ForceOption = False,
     hourly_price: Annotated[
-        float | None, typer.Option(min=0, help="What an hour of training costs, in any currency.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="What an hour of training costs, in any currency."),
     ] = None,
     log: Annotated[bool, typer.Option("--log/--no-log", help="Log the page to the parent run in MLflow too.")] = True,
     storage: StorageOption = None,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import StorageOption, TrackingOption
-from sweeper.commands.studies import open_study, this_workspace, winner_of
+from sweeper.commands.options import StorageOption, TrackingOption, finite
+from sweeper.commands.studies import open_study, require_records, this_workspace, winner_of
 from sweeper.commands.terminal import say, show
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def reproduce(
     trial: Annotated[str, typer.Argument(help="STUDY/NUMBER, STUDY/best, or the id of an MLflow run.")],
     tolerance: Annotated[
-        float, typer.Option(min=0, help="What may differ where not every digit can be the same.")
+        float, typer.Option(min=0, callback=finite, help="What may differ where not every digit can be the same.")
     ] = 0.01,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -34,18 +34,17 @@ def reproduce(
     from sweeper.confirm.reproduction import compare, read_logged, require_same_beginning, train_again, with_beginning
     from sweeper.display.reproduction import reproduction_lines, reproduction_table
     from sweeper.engines.local import LocalEngine
-    from sweeper.paths import StudyFolder
     from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+    from sweeper.upkeep.reproductions import reproduction_folder
 
     workspace = this_workspace()
-    workspace.state.mkdir(exist_ok=True)
+    require_records(workspace, tracking_uri)
     store = MlflowStore(tracking_uri or default_tracking_uri(workspace), workspace)
-    with tempfile.TemporaryDirectory(prefix="reproduce-", dir=workspace.state) as temporary:
-        logged = with_beginning(
-            read_logged(store, _run_id(workspace, store, trial, storage), Path(temporary)), workspace
-        )
-        require_same_beginning(logged, workspace)
-        folder = StudyFolder(Path(temporary) / "study")
+    with tempfile.TemporaryDirectory(prefix="sweeper-reproduce-") as read:
+        logged = read_logged(store, _run_id(workspace, store, trial, storage), Path(read))
+    logged = with_beginning(logged, workspace)
+    require_same_beginning(logged, workspace)
+    with reproduction_folder(workspace) as folder:
         engine = LocalEngine(logged.sweep, workspace, 1, folder=folder, threads=logged.threads)
         try:
             found = compare(logged, *train_again(logged, engine))

@@ -24,24 +24,26 @@ def status(
     """List the trials of a study: state, best value, epoch, duration and reason."""
     from sweeper.display.answers import StatusAnswer, TrialAnswer
     from sweeper.display.tables import status_table
-    from sweeper.standings.no_winner import has_finished, without_winner
+    from sweeper.safeguards.quantity import portion
+    from sweeper.standings.no_winner import without_winner
     from sweeper.study.trained import is_simulated
 
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     rows = store.rows() if every else store.latest_rows(LISTED_TRIALS)
-    ended, known = store.count_ended()
+    counts = store.counts()
     if as_json:
         trials = tuple(TrialAnswer.of(row) for row in rows)
-        answer = StatusAnswer(study=store.sweep.study, ended=ended, budget=store.budget, trials=trials)
+        answer = StatusAnswer(study=store.sweep.study, ended=counts.ended, budget=store.budget, trials=trials)
         write_json(answer.model_dump(mode="json"))
         return
     simulated = ", simulated: nothing was trained" if is_simulated(store) else ""
-    of_all = "" if store.sweep.budget.open_ended else f" of {store.budget}"
-    say(f"study {store.sweep.study}: {ended}{of_all} trials ended{simulated}")
-    if len(rows) < known:
-        say(f"listed: {len(rows)} of {known} trials, the latest and those that have not ended; --all lists every one")
+    planned = None if store.sweep.budget.open_ended else store.budget
+    say(f"study {store.sweep.study}: {portion(counts.ended, planned, 'trial')} ended{simulated}")
+    if len(rows) < counts.known:
+        listed = portion(len(rows), counts.known, "trial")
+        say(f"listed: {listed}, the latest and those that have not ended; --all lists every one")
     show(status_table(rows, store.sweep))
-    if any(row.state.ended for row in rows) and not has_finished(rows):
-        warn(without_winner(store.sweep.study, rows, listed=True))
+    if counts.ended and not counts.complete:
+        warn(without_winner(store.sweep.study, store.rows(), listed=True))
     say_disk_use(workspace)

@@ -119,7 +119,7 @@ def _change(setting: str) -> Request:
 def _ask(study: str | None, request: Request) -> None:
     """Leave a request to a running study and wait for its driver. Raises StudyError where none runs or it refuses."""
     from sweeper.errors import StudyError
-    from sweeper.study.lock import is_running
+    from sweeper.study.lock import is_running, other_work
     from sweeper.study.requests import Inbox, wait_for_answer
 
     workspace = this_workspace()
@@ -130,6 +130,11 @@ def _ask(study: str | None, request: Request) -> None:
         raise StudyError(several if running else "no study runs in this folder")
     if not is_running(workspace.study(name)):
         raise StudyError(f"the study {name} does not run in this folder; `sweeper run` starts it")
+    if other := other_work(workspace.study(name)):
+        raise StudyError(
+            f"the study {name} is held by {other} and takes no requests meanwhile; wait for it, or press Ctrl-C where "
+            "it runs"
+        )
     path = Inbox.of(workspace.study(name)).put(request)
     done = wait_for_answer(path, PATIENCE_S)
     if done is None:

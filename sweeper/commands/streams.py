@@ -1,7 +1,7 @@
 """Standard output and error that may go away while a command runs: a pager that ends, a terminal that is closed.
 
-What is shown is then lost, and nothing else: a sweep goes on to its end. Where it was to be kept and could not be, on a
-full disk, the command says so at its end (`written_whole`).
+What is shown is then lost, and nothing else: a sweep goes on to its end. So it does where they cannot hold a character.
+Where it was to be kept and could not be, on a full disk, the command says so at its end (`written_whole`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from typing import Any, TextIO, cast
 
 from sweeper.errors import DiskError
@@ -67,6 +68,8 @@ def outlast_the_reader() -> None:
         stream = getattr(sys, name)
         if stream is None:  # it was closed when the process began
             stream = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  # for as long as the process lives
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")  # not every encoding has a bar or a tick
         if not isinstance(stream, LastingStream):
             setattr(sys, name, cast(TextIO, LastingStream(stream)))
 

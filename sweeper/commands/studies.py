@@ -37,6 +37,21 @@ def require_storage(workspace: Workspace, storage: str | None) -> None:
     require_storage(workspace, storage)
 
 
+def require_records(workspace: Workspace, tracking_uri: str | None) -> None:
+    """Raise StudyError where runs are to be read from this folder's own MLflow database, and there is none."""
+    from sweeper.addresses import sqlite_file
+    from sweeper.errors import StudyError
+    from sweeper.tracking.mlflow_store import default_tracking_uri
+
+    database = workspace.mlflow_database
+    uri = tracking_uri or default_tracking_uri(workspace)
+    if sqlite_file(uri, workspace.root) == database and not database.exists():
+        raise StudyError(
+            f"{workspace.root} has no {database.name}, which holds the runs of trials: go to the folder of the study, "
+            "or name its MLflow with --tracking-uri"
+        )
+
+
 def has_studies(workspace: Workspace, storage: str | None) -> bool:
     from sweeper.search.study_store import StudyStore
 
@@ -51,12 +66,22 @@ def open_trial(
 
     Raises StudyError, StudyNotFound and NoWinner, for a run's id TrackingError too.
     """
-    from sweeper.standings.trial_names import TrialFinder
+    from sweeper.standings.trial_names import TrialFinder, named_trial
 
     if name is None:
         store = open_study(workspace, storage, None)
         return store, winner_of(store)
-    return TrialFinder(workspace, lambda study: open_study(workspace, storage, study), tracking_uri).find(name)
+    if named_trial(without_slash(name)).run:
+        require_records(workspace, tracking_uri)
+    finder = TrialFinder(workspace, lambda study: open_study(workspace, storage, study), tracking_uri)
+    return finder.find(without_slash(name))
+
+
+def without_slash(name: str) -> str:
+    """Return a name without the slash that a shell adds where a folder is called so, unless an export is in it."""
+    from sweeper.paths import ExportFolder
+
+    return name if ExportFolder(Path(name)).config.is_file() else name.rstrip("/") or name
 
 
 def winner_of(store: StudyStore, prefer: str | None = None, within: float | None = None) -> TrialRow:

@@ -42,10 +42,16 @@ def new_table(title: str | None = None, *, header: bool = True) -> Table:
     return Table(box=SIMPLE_HEAD, title=shown, title_justify="left", show_header=header)
 
 
-def add_column(table: Table, heading: str, *, right: bool = False, fold: bool = False) -> None:
-    """Add a column, whose cells go on in further lines where it folds, and else end in an ellipsis."""
+def add_column(
+    table: Table, heading: str, *, right: bool = False, fold: bool = False, least: int | None = None
+) -> None:
+    """Add a column, whose cells go on in further lines where it folds, and else end in an ellipsis.
+
+    `least`: of how many characters it has room in any terminal.
+    """
     justify: Literal["left", "right"] = "right" if right else "left"
-    table.add_column(cell(heading), justify=justify, no_wrap=not fold, overflow="fold" if fold else "ellipsis")
+    overflow: Literal["fold", "ellipsis"] = "fold" if fold else "ellipsis"
+    table.add_column(cell(heading), justify=justify, no_wrap=not fold, overflow=overflow, min_width=least)
 
 
 def add_row(table: Table, *cells: Cell, style: str | None = None) -> None:

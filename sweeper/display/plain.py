@@ -15,6 +15,7 @@ from sweeper.display.pace import Pace
 from sweeper.display.tables import duration, planned, retrying, score, sending, silent_for
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.printable import one_line
+from sweeper.safeguards.quantity import portion
 from sweeper.study.opening import Opening
 
 BETWEEN_DELIVERY_NEWS_S = 5.0
@@ -107,8 +108,8 @@ class PlainLines:
     @property
     def _done(self) -> str:
         """How many trials have ended, and of how many, where that is known."""
-        of_all = "" if self._sweep.budget.open_ended else f" of {self._forecast.budget}"
-        return f"{self._forecast.ended}{of_all} {self._noun}s"
+        planned = None if self._sweep.budget.open_ended else self._forecast.budget
+        return portion(self._forecast.ended, planned, self._noun)
 
     def worker_died(self, number: int | None, reason: str) -> None:
         who = f"{self._noun} {number}" if number is not None else "idle worker"

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from sweeper.export.export_input import MergeTry
     from sweeper.upkeep.finding import Finding
 
+SHORTEST_NAME = 10
+"""Columns that the names of studies have in the narrowest terminal; they go on in further lines."""
+
 COLORS = {
     TrialState.COMPLETE: "green",
     TrialState.PRUNED: "yellow",
@@ -61,14 +64,15 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
 def studies_table(studies: Sequence[StudyAnswer]) -> Table:
     """Return one study a row."""
     table = new_table()
-    for heading in ("study", "state"):
-        add_column(table, heading)
+    add_column(table, "study", fold=True, least=SHORTEST_NAME)
+    add_column(table, "state", fold=True)
     for heading in ("trials", "best trial", "value"):
-        add_column(table, heading, right=True)
-    add_column(table, "objective")
+        add_column(table, heading, right=True, fold=heading == "best trial")
+    add_column(table, "objective", fold=True)
     for study in studies:
         best = study.best
-        trials = str(study.ended) if study.budget >= AS_MANY_AS_FIT else f"{study.ended}/{study.budget}"
+        whole = study.ended <= study.budget < AS_MANY_AS_FIT
+        trials = f"{study.ended}/{study.budget}" if whole else str(study.ended)
         number, value = (str(best.number), score(best.value)) if best else ("", "")
         add_row(table, study.study, study.state, trials, number, value, study.objective)
     return table

@@ -13,6 +13,7 @@ from sweeper.display.cells import add_column, add_row, bar, cell, clipped, new_t
 from sweeper.display.forecast import Forecast
 from sweeper.display.tables import COLORS, duration, score
 from sweeper.results import TrialState
+from sweeper.safeguards.quantity import portion
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 CURVE = 12
@@ -53,8 +54,8 @@ def headline(
 ) -> Table:
     """Return the study, how many trials have ended, the best value and the time left: `deadline_s` of a deadline."""
     open_ended = sweep.budget.open_ended
-    of_all = "" if open_ended else f"/{forecast.budget}"
-    facts = [f"{forecast.ended}{of_all} {noun}s", f"best {score(forecast.best)}"]
+    ended = portion(forecast.ended, None if open_ended else forecast.budget, noun, between="/")
+    facts = [ended, f"best {score(forecast.best)}"]
     done, total = float(forecast.ended), float(max(1, forecast.budget))
     if running and deadline_s is not None:
         facts.append(f"{duration(max(0.0, deadline_s))} to the deadline")

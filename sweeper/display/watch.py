@@ -45,13 +45,19 @@ def watch_view(
     at_work = [row.number for row in rows if row.state is TrialState.RUNNING]
     for number in at_work:
         forecast.trial_started(number)
-    state = f"{len(at_work)} at work" if running else "not running: `sweeper run` goes on"
+    state = f"{len(at_work)} at work" if running else _at_rest(forecast)
     lines = _lines(rows, chosen, curves, sweep)
     return Group(
         headline(forecast, sweep, running=running, deadline_s=deadline_s),
         message(work_line(sweep.objective, state, work), "dim"),
         trial_table(lines, sweep.reported),
     )
+
+
+def _at_rest(forecast: Forecast) -> str:
+    """Say of a study that does not run whether anything is left to run."""
+    finished = forecast.ended >= forecast.budget
+    return "finished: all its trials have ended" if finished else "not running: `sweeper run` goes on"
 
 
 def _lines(

@@ -27,7 +27,7 @@ from sweeper.data.index import build_index
 from sweeper.data.prepare import prepare_images
 from sweeper.data.progress import Progress
 from sweeper.data.splitting import Splits
-from sweeper.errors import StudyError, StudyLocked
+from sweeper.errors import ConfigError, Problem, StudyError, StudyLocked
 from sweeper.files import AlreadyLocked, file_lock, write_whole
 from sweeper.finished.classifiers import require_classifiers
 from sweeper.modeling.classifier import Classifier, build_classifier
@@ -79,6 +79,7 @@ def find_label_errors(
     done stands on disk until all is: after an interruption it goes on from the last epoch.
 
     Raises:
+        ConfigError: there are more folds than images.
         StudyLocked: it is being done already.
         StudyError: the trial has no configuration, or a training did not end well.
     """
@@ -100,6 +101,7 @@ def find_label_errors(
     images = prepare_images(sweep.dataset, config.image_size, workspace)
     features = FrozenFeatures(FeatureCache(workspace.features), sweep.features, device)
     rows = images.splits["train"]
+    _require_images_for(folds, len(rows), sweep.study)
     order = np.random.default_rng(sweep.seed).permutation(len(rows))
     probabilities = np.zeros((len(rows), len(images.classes)))
     with _folder(workspace, sweep, config, images, folds) as files:
@@ -138,6 +140,13 @@ def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) ->
     listed, labels = _listed(workspace, sweep, images), images.labels[rows]
     candidates = _candidates(listed, rows, found.shares(len(images.classes)), labels)
     return LabelErrors(listed, candidates, len(rows), float(found.right.mean()))
+
+
+def _require_images_for(folds: int, images: int, study: str) -> None:
+    """Raise ConfigError where a fold would have no image."""
+    if folds > images:
+        rule = f"should be at most {images:,}, one for each training image of {study}, got {folds:,}; take fewer"
+        raise ConfigError([Problem("--folds", "", rule)])
 
 
 def _known(judged: Path, shape: tuple[int, int]) -> Probabilities | None:

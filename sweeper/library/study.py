@@ -15,6 +15,7 @@ from sweeper.library.trial import Trial, best_epoch
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.safeguards.printable import one_line
+from sweeper.safeguards.quantity import portion
 from sweeper.search.stored_studies import open_study as open_store
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import has_finished, without_winner
@@ -30,7 +31,7 @@ MOST_ROWS = 30  # of the table in a notebook
 
 PAGE = """\
 <div>
-<p><b>{{ study }}</b>: {{ ended }} of {{ budget }} trials ended; {{ metric }}, {{ direction }}d</p>
+<p><b>{{ study }}</b>: {{ trials }} ended; {{ metric }}, {{ direction }}d</p>
 <p>{{ headline }}</p>
 <table>
 <thead><tr>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
@@ -167,8 +168,8 @@ class Study:
         return importances(self.store.importances())
 
     def __repr__(self) -> str:
-        ended, trials = self.store.count_ended()
-        return f"<Study {self.name}: {ended} of {trials} trials ended>"
+        counts = self.store.counts()
+        return f"<Study {self.name}: {portion(counts.ended, counts.known, 'trial')} ended>"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the headline and the trials, best first."""
@@ -182,10 +183,10 @@ class Study:
         sign = -1 if self.space.objective.direction == "maximize" else 1
         ordered = sorted(rows, key=lambda row: (row.value is None, sign * (row.value or 0), row.number))
         names = list(dict.fromkeys(name for row in rows for name in row.params))
+        planned = None if self.space.budget.open_ended else self.store.budget
         return template(PAGE).render(
             study=self.name,
-            ended=sum(row.state.ended for row in rows),
-            budget=self.store.budget,
+            trials=portion(sum(row.state.ended for row in rows), planned, "trial"),
             metric=self.space.objective.metric,
             direction=self.space.objective.direction,
             headline=headline,

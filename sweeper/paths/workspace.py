@@ -17,6 +17,7 @@ EXPORTS = "exports"
 EVALUATIONS = "evaluations"
 TENSORBOARD = "tensorboard"
 REPORTS = "reports"
+REPRODUCTION = "reproduce-"
 SPLITS = ("train", "val", "test")
 
 
@@ -149,6 +150,14 @@ class Workspace:
     def earlier_study(self, name: str, identity: str) -> Path:
         """Where what an earlier study of the same name has left is put aside; no study can be called so."""
         return self.studies / f"{name}~{identity}"
+
+    def reproduction(self, key: str) -> Path:
+        """Return where `sweeper reproduce` trains a trial again; it is gone at its end."""
+        return self.state / f"{REPRODUCTION}{key}"
+
+    def reproductions(self) -> list[Path]:
+        """Return all such folders, those of processes that were killed among them."""
+        return sorted(path for path in self.state.glob(f"{REPRODUCTION}*") if path.is_dir())
 
     def tensorboard(self, study: str) -> Path:
         """Event files, a folder for each trial."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
+from sweeper.safeguards.quantity import portion
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import without_winner
 from sweeper.standings.winner import study_winner
@@ -46,7 +47,8 @@ def note(store: StudyStore, page: str) -> str:
     sweep, rows = store.sweep, store.rows()
     best = study_winner(store)
     ended = sum(row.state.ended for row in rows)
-    lines = [f"**{sweep.study}**: {ended} of {store.budget} trials ended; objective `{sweep.objective.metric}`."]
+    trials = portion(ended, None if sweep.budget.open_ended else store.budget, "trial")
+    lines = [f"**{sweep.study}**: {trials} ended; objective `{sweep.objective.metric}`."]
     if best is not None:
         name = f"trial-{best.number:04d}"
         lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} {best.reached_in}.")

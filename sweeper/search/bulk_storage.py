@@ -60,6 +60,14 @@ class Reported(NamedTuple):
     value: float
 
 
+class Counts(NamedTuple):
+    """How many trials of a study have ended, how many there are, and how many could be its best one."""
+
+    ended: int
+    known: int
+    complete: int
+
+
 @cache
 def _put_reported(dialect: str) -> Any:
     put = UPSERTS[dialect](models.TrialIntermediateValueModel)
@@ -163,23 +171,26 @@ class BulkStorage(RDBStorage):
                     curves |= {number: reported.get(trial, {}) for trial, number in part}
         return curves
 
-    def study_names(self) -> list[str]:
-        """Return the names of all studies, the one whose first trial began last before the others."""
-        study, trial = models.StudyModel, models.TrialModel
+    def study_names(self, having: str) -> list[str]:
+        """Return the names of the studies that have a user attribute, the one whose first trial began last first."""
+        study, trial, kept = models.StudyModel, models.TrialModel, models.StudyUserAttributeModel
         began = func.min(trial._datetime_start_utc)
         query = select(study.study_name, began).outerjoin(trial, trial.study_id == study.study_id)
+        query = query.where(study.study_id.in_(select(kept.study_id).where(kept.key == having)))
         with self._reading() as connection:
             found = connection.execute(query.group_by(study.study_id, study.study_name).order_by(study.study_id)).all()
         return [name for name, _ in sorted(found, key=lambda row: (row[1] is not None, row[1]), reverse=True)]
 
-    def count_ended(self, study_id: int) -> tuple[int, int]:
-        """Return how many trials of a study have ended, and how many there are."""
+    def counts(self, study_id: int) -> Counts:
+        """Return how many trials of a study there are."""
         table = models.TrialModel
         with self._reading() as connection:
             counts = connection.execute(
                 select(table.state, func.count()).where(table.study_id == study_id).group_by(table.state)
             ).all()
-        return sum(count for state, count in counts if state.is_finished()), sum(count for _, count in counts)
+        by_state = {state: int(count) for state, count in counts}
+        ended = sum(count for state, count in by_state.items() if state.is_finished())
+        return Counts(ended, sum(by_state.values()), by_state.get(TrialState.COMPLETE, 0))
 
     def count_with(self, study_id: int, attribute: str) -> int:
         """Return how many trials of a study have a user attribute."""

@@ -8,7 +8,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import Connection, delete, or_, select
 
 from sweeper.search.lease import require_number
-from sweeper.search.storage import open_storage, storage_errors
+from sweeper.search.storage import open_storage, storage_errors, study_not_found
 from sweeper.search.stored_trial import ASIDE
 
 OF_TRIALS: tuple[Any, ...] = (
@@ -37,7 +37,10 @@ def remove_study(storage_url: str, name: str, lease: int | None) -> None:
     with storage_errors(storage_url):
         storage = open_storage(storage_url)
         try:
-            study = storage.get_study_id_from_name(name)
+            try:
+                study = storage.get_study_id_from_name(name)
+            except KeyError:
+                raise study_not_found(storage, name) from None
             with storage.engine.begin() as connection:
                 require_number(connection, study, name, lease)
                 _remove(connection, name)

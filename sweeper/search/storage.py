@@ -17,6 +17,7 @@ from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
+from sweeper.search.stored_trial import ASIDE, SWEEP
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -103,8 +104,8 @@ def open_storage(url: str) -> BulkStorage:
         return BulkStorage(url, engine_kwargs=arguments)
 
 
-def study_not_found(storage: optuna.storages.BaseStorage, name: str) -> StudyNotFound:
+def study_not_found(storage: BulkStorage, name: str) -> StudyNotFound:
     """Return the error for a name that no study has; it names those that there are."""
-    known = [study.study_name for study in storage.get_all_studies()]
+    known = [study for study in storage.study_names(SWEEP) if ASIDE not in study]
     there = f"there are {', '.join(known)}" if known else "it does not exist yet; `sweeper run` creates it"
     return StudyNotFound(f"no study is called {name}; {there}")

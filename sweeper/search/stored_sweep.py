@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError
 
 
@@ -20,6 +21,14 @@ def stored_sweep(stored: Any, name: str) -> SweepConfig:
             f"the search space stored with the study {name} cannot be read by this version of sweeper "
             f"({'.'.join(map(str, first['loc']))}: {first['msg']}); use the version that ran it"
         ) from None
+
+
+def not_made_here(url: str, name: str) -> StudyError:
+    """Return the error for a study of another program."""
+    return StudyError(
+        f"the study {name} in {hide_credentials(url)} was not made by sweeper; take another `study:` name, or another "
+        "storage with --storage"
+    )
 
 
 def with_epochs(sweep: SweepConfig, epochs: int) -> SweepConfig:

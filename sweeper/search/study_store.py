@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.sampler import CmaEsConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError
 from sweeper.identity import Identity
 from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState
@@ -22,7 +21,7 @@ from sweeper.seal import sealed_text
 from sweeper.search import readable
 from sweeper.search.as_written import read_as_written
 from sweeper.search.asking import Asking, spec_of
-from sweeper.search.bulk_storage import BulkStorage
+from sweeper.search.bulk_storage import BulkStorage, Counts
 from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
@@ -34,7 +33,7 @@ from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import guarded, open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import refuse_changes, stored_sweep, with_epochs, with_trials
+from sweeper.search.stored_sweep import not_made_here, refuse_changes, stored_sweep, with_epochs, with_trials
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
@@ -100,6 +99,8 @@ class StudyStore:
                 load_if_exists=True,
             )
             stored = study.user_attrs.get(SWEEP)
+            if stored is None and storage.get_n_trials(study._study_id):
+                raise not_made_here(storage_url, sweep.study)
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
             also_require()
@@ -120,15 +121,15 @@ class StudyStore:
                     raise study_not_found(storage, name) from None
                 stored = study.user_attrs.get(SWEEP)
         if stored is None:
-            raise StudyError(f"the study {name} in {hide_credentials(storage_url)} was not made by sweeper")
+            raise not_made_here(storage_url, name)
         return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
 
     @staticmethod
     def names(storage_url: str) -> list[str]:
-        """Return the names of all studies, the latest first."""
+        """Return the names of all studies that sweeper has made, the latest first."""
         require_database(storage_url)
         with storage_errors(storage_url):
-            names = open_storage(storage_url).study_names()
+            names = open_storage(storage_url).study_names(SWEEP)
         return [name for name in names if ASIDE not in name]
 
     @property
@@ -381,9 +382,9 @@ class StudyStore:
         return self._rows.read(self._bulk, self._study._study_id)
 
     @guarded
-    def count_ended(self) -> tuple[int, int]:
-        """Return how many trials have ended, and how many there are, without reading them."""
-        return self._bulk.count_ended(self._study._study_id)
+    def counts(self) -> Counts:
+        """Return how many trials there are, without reading them."""
+        return self._bulk.counts(self._study._study_id)
 
     @guarded
     def latest_rows(self, most: int) -> list[TrialRow]:

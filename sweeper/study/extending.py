@@ -21,7 +21,7 @@ def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> 
     """
     refuse_impossible(sweep)
     folder, store = workspace.study(sweep.study), StudyStore.load(storage_url, sweep.study)
-    with held_study(workspace, store), file_lock(workspace.database_lock, blocking=True):
+    with held_study(workspace, store, which="extends it"), file_lock(workspace.database_lock, blocking=True):
         require_same_model_files(store)
         found = extend(store, sweep)
         for number, outcome in found.left.items():

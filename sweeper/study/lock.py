@@ -9,31 +9,37 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from sweeper.errors import StudyLocked
-from sweeper.files import AlreadyLocked, file_lock
-from sweeper.locks import lock
+from sweeper.files import AlreadyLocked, file_lock, is_held
 from sweeper.paths import StudyFolder
 
 TRIES = 5
 BETWEEN_S = 0.03
 """Who asks whether a study is running holds its lock for a moment."""
 
+WHICH = ", which "
+"""In what the lock says of its owner: what follows is done in place of running trials."""
+
 
 def is_running(folder: StudyFolder) -> bool:
     """Return whether a driver holds the study now."""
-    if not folder.lock.exists():
-        return False
-    with folder.lock.open() as file:
-        try:
-            lock(file.fileno(), blocking=False, shared=True)
-        except OSError:
-            return True
-    return False
+    return is_held(folder.lock)
+
+
+def other_work(folder: StudyFolder) -> str | None:
+    """Return who holds the study for other work than to run its trials, and so heeds no requests; None for nobody."""
+    if not is_running(folder):
+        return None
+    owner = folder.lock.read_text(encoding="utf-8").strip()
+    return owner if WHICH in owner else None
 
 
 @contextmanager
-def study_lock(folder: StudyFolder, study: str) -> Iterator[None]:
-    """Hold a study. Raises StudyLocked, naming the process that does, when it is held already."""
-    owner = f"process {os.getpid()} on {socket.gethostname()}"
+def study_lock(folder: StudyFolder, study: str, *, which: str = "") -> Iterator[None]:
+    """Hold a study. Raises StudyLocked, naming the process that does, when it is held already.
+
+    `which` says of the process what it does, where it does not run the trials.
+    """
+    owner = f"process {os.getpid()} on {socket.gethostname()}{WHICH if which else ''}{which}"
     with ExitStack() as held:
         for left in reversed(range(TRIES)):
             try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,11 +92,11 @@ def plan_deletion(workspace: Workspace, store: StudyStore, tracking_uri: str | N
 def delete_study(workspace: Workspace, store: StudyStore, tracking_uri: str | None, *, keep_runs: bool) -> None:
     """Delete a study; may be repeated after it was cut.
 
-    Raises StudyLocked while a driver runs it, ForeignStudy where it belongs to another folder, TrackingError where
-    MLflow cannot be reached; nothing is removed from the disk or the storage then.
+    Raises StudyLocked while a driver runs it, StudyNotFound where it is deleted already, ForeignStudy where it belongs
+    to another folder, TrackingError where MLflow cannot be reached; nothing is then removed from disk or storage.
     """
     study = store.sweep.study
-    with held_study(workspace, store) as identity:
+    with held_study(workspace, store, which="deletes it") as identity:
         if not keep_runs:
             uri = tracking_uri_of(workspace, study, tracking_uri)
             trash_runs(_records(workspace, store, uri, identity))
@@ -105,7 +106,8 @@ def delete_study(workspace: Workspace, store: StudyStore, tracking_uri: str | No
         remove_study(store.url, study, store.lease_number)
         folder.identity.unlink(missing_ok=True)
         folder.lock.unlink(missing_ok=True)
-        folder.path.rmdir()
+        with suppress(OSError):  # another process waits for the study, and will find that it is gone
+            folder.path.rmdir()
 
 
 def _records(workspace: Workspace, store: StudyStore, uri: str, identity: Identity | None) -> StudyRecords:

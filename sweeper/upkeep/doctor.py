@@ -20,6 +20,7 @@ from sweeper.study.holding import leased
 from sweeper.study.lock import study_lock
 from sweeper.upkeep.damage import damaged_files, damaged_identity
 from sweeper.upkeep.finding import Finding
+from sweeper.upkeep.reproductions import abandoned, remove_abandoned
 from sweeper.upkeep.run_check import examine_runs
 
 
@@ -32,7 +33,7 @@ def examine_study(
     runs it and StudyNotFound when the study is missing.
     """
     store = StudyStore.load(storage_url, study)
-    with study_lock(workspace.study(study), study), ExitStack() as held:
+    with study_lock(workspace.study(study), study, which="checks it"), ExitStack() as held:
         findings = _repaired_all(damaged_identity(workspace.study(study)), fix=fix)
         if not all(finding.sound for finding in findings):
             return findings
@@ -98,6 +99,9 @@ def _on_disk(store: StudyStore, workspace: Workspace) -> Iterator[Finding]:
     if running:
         what = f"{_trials(running)} marked as running, and no driver is"
         yield Finding("Optuna", what, "--fix puts them back in line for `sweeper run`", partial(_requeue, store))
+    for left in abandoned(workspace):
+        what = f"{left} is left of a `sweeper reproduce` that was killed"
+        yield Finding("disk", what, "--fix removes it", partial(remove_abandoned, left))
     folder = workspace.study(store.sweep.study)
     for leftover in folder.delivered():
         yield Finding("disk", f"{leftover} is half removed", "--fix removes it", partial(shutil.rmtree, leftover))

@@ -25,7 +25,7 @@ def sync_study(
     when a folder cannot be read; all others are delivered then.
     """
     folder, store = workspace.study(study), StudyStore.load(storage_url, study)
-    with held_study(workspace, store):
+    with held_study(workspace, store, which="sends its runs to MLflow"):
         card = read_card(folder)
         if card is None:
             raise StudyNotFound(f"the study {study} was not run in this folder; there is nothing to deliver")

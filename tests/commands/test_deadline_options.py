@@ -21,6 +21,15 @@ def test_a_moment_is_the_next_of_its_name(moment: str, hours: float) -> None:
     assert seconds_until(moment, NOON) == pytest.approx(hours * 3600)
 
 
+@pytest.mark.parametrize(
+    ("moment", "hours"),
+    [("01:00+02:00", 23.5), ("02:00+02:00", 0.5), ("23:45Z", 0.25), ("18:00-07:00", 1.5), ("16:00-07:00", 23.5)],
+)
+def test_a_time_of_day_of_another_zone_is_the_next_there(moment: str, hours: float) -> None:
+    late = datetime.fromisoformat("2026-03-01T23:30+00:00")
+    assert seconds_until(moment, late) == pytest.approx(hours * 3600)
+
+
 @pytest.mark.parametrize("moment", ["25:00", "soon", "", "2h", "2026-02-30T10:00"])
 def test_what_is_no_moment_is_refused_with_an_example(moment: str) -> None:
     with pytest.raises(ConfigError, match=r"--until: should be a time such as 18:00, .* got "):

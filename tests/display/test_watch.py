@@ -130,6 +130,15 @@ def test_a_study_that_does_not_run_says_how_to_go_on() -> None:
     assert " left" not in text
 
 
+def test_a_study_whose_trials_have_all_ended_is_finished() -> None:
+    rows = [row for row in ROWS if row.state.ended]
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    console.print(watch_view(rows, rows[:1], {}, SWEEP, len(rows), running=False, work=WORK))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "finished: all its trials have ended" in text
+    assert "goes on" not in text
+
+
 def test_with_a_deadline_the_time_until_then_is_shown() -> None:
     timed = SWEEP.model_copy(update={"budget": BudgetConfig.model_validate({"for": "10m"})})
     console = Console(file=io.StringIO(), width=80, force_terminal=False)

@@ -9,11 +9,24 @@ from PIL import Image
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.errors import ConfigError
 from sweeper.finished.label_errors import find_label_errors
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
 
 SEARCH = {"backbone": "test_resnet", "image_size": 8, "batch_size": 16, "optimizer": {"name": "adam", "lr": 0.01}}
+ROW = TrialRow(
+    number=0,
+    state=TrialState.COMPLETE,
+    value=1.0,
+    best_epoch=1,
+    epochs=6,
+    seconds=1,
+    ended_ms=1,
+    params={},
+    config_json=TrialConfig.model_validate(SEARCH).model_dump_json(),
+    reason=None,
+)
 PLANTED = ("train/red/0005.png", "train/blue/0009.png")
 
 
@@ -37,18 +50,6 @@ def sweep(tmp_path: Path) -> SweepConfig:
 def test_planted_label_errors_are_found_by_training_without_them_interrupted_or_not(
     tmp_path: Path, sweep: SweepConfig
 ) -> None:
-    row = TrialRow(
-        number=0,
-        state=TrialState.COMPLETE,
-        value=1.0,
-        best_epoch=1,
-        epochs=6,
-        seconds=1,
-        ended_ms=1,
-        params={},
-        config_json=TrialConfig.model_validate(SEARCH).model_dump_json(),
-        reason=None,
-    )
     workspace, cpu = Workspace(tmp_path), torch.device("cpu")
 
     def interrupt(done: int, total: int) -> None:
@@ -56,13 +57,20 @@ def test_planted_label_errors_are_found_by_training_without_them_interrupted_or_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        find_label_errors(workspace, sweep, row, folds=3, device=cpu, progress=interrupt)
+        find_label_errors(workspace, sweep, ROW, folds=3, device=cpu, progress=interrupt)
     told: list[tuple[int, int]] = []
     found = find_label_errors(
-        workspace, sweep, row, folds=3, device=cpu, progress=lambda done, total: told.append((done, total))
+        workspace, sweep, ROW, folds=3, device=cpu, progress=lambda done, total: told.append((done, total))
     )
     assert told == [(done, 18) for done in range(7, 19)]  # the first fold is not trained again
     assert not list(workspace.study("s").path.glob("folds-*/"))
     assert {candidate.path for candidate in found.candidates[:2]} == set(PLANTED)
     assert [candidate.suggested for candidate in found.candidates[:2]] == ["green", "green"]
     assert found.accuracy > 0.9
+
+
+def test_more_folds_than_images_are_refused_before_anything_is_trained(tmp_path: Path, sweep: SweepConfig) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(ConfigError, match=r"--folds: should be at most 120, one for each .*, got 121; take fewer"):
+        find_label_errors(workspace, sweep, ROW, folds=121, device=torch.device("cpu"))
+    assert not workspace.study("s").path.exists()

@@ -81,7 +81,7 @@ def test_a_finished_study_needs_no_weights_any_more_and_one_with_more_trials_doe
     monkeypatch.setenv("HF_HOME", str(tmp_path / "elsewhere"))
     again = sweeper(*arguments, "1", folder=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "study shapes: 1 of 1 trials done" in again.stdout
+    assert "study shapes: 1 of 1 trial done" in again.stdout
     for more in (["2"], ["1", "--retry-failed"]):
         refused = sweeper(*arguments, *more, folder=tmp_path)
         assert refused.returncode == 2, refused.stdout + refused.stderr

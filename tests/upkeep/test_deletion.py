@@ -16,6 +16,7 @@ from sweeper.display.deletion import deletion_lines, trash_lines
 from sweeper.errors import ForeignStudy, StudyLocked, StudyNotFound, TrackingError, TrackingRefused
 from sweeper.files import write_whole
 from sweeper.paths import Workspace
+from sweeper.search.deletion import remove_study
 from sweeper.search.study_store import StudyStore
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.lock import study_lock
@@ -166,6 +167,20 @@ def test_a_study_that_runs_is_not_deleted(workspace: Workspace, store: StudyStor
     with study_lock(workspace.study("s"), "s"), pytest.raises(StudyLocked):
         delete_study(workspace, store, None, keep_runs=False)
     assert len(store.rows()) == 2
+
+
+def test_a_study_that_somebody_else_has_just_deleted_is_not_found(workspace: Workspace, store: StudyStore) -> None:
+    delete_study(workspace, StudyStore.load(store.url, "s"), None, keep_runs=False)
+    with pytest.raises(StudyNotFound, match="no study is called s"):
+        delete_study(workspace, store, None, keep_runs=False)
+    assert not workspace.study("s").path.exists()
+    assert rows_in(workspace.optuna_database) == {}
+
+
+def test_a_study_that_goes_while_it_is_removed_is_not_found(store: StudyStore) -> None:
+    remove_study(store.url, "s", store.lease_number)
+    with pytest.raises(StudyNotFound, match="no study is called s"):
+        remove_study(store.url, "s", None)
 
 
 def test_without_its_server_a_study_keeps_everything_unless_its_runs_may_stay(

@@ -176,6 +176,13 @@ def test_folders_and_checkpoints_that_belong_to_nothing_are_removed(
     assert folder.delivered() == []
 
 
+def test_what_a_killed_reproduction_has_left_is_removed(workspace: Workspace, url: str, finished: StudyStore) -> None:
+    left = workspace.reproduction("killed")
+    left.mkdir()
+    require_mended(workspace, url, "left of a `sweeper reproduce` that was killed")
+    assert not left.exists()
+
+
 def test_a_checkpoint_of_an_ended_trial_is_found(
     workspace: Workspace, url: str, finished: StudyStore, folder: StudyFolder
 ) -> None:
