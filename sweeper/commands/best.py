@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeper.commands import exporting
-from sweeper.commands.options import JsonOption, StorageOption, TrackingOption, TrialArgument
+from sweeper.commands.options import JsonOption, StorageOption, TrackingOption, TrialArgument, finite
 from sweeper.commands.ranked import show_ranked
 from sweeper.commands.studies import open_trial, this_workspace, winner_of
 from sweeper.commands.terminal import beside_json, say, show, write_json
@@ -32,7 +32,7 @@ def best(
         str | None, typer.Option(metavar="METRIC", help="Take the best in this metric or cost, such as parameters.")
     ] = None,
     within: Annotated[
-        float | None, typer.Option(min=0, help="With --prefer: how much worse the objective may be.")
+        float | None, typer.Option(min=0, callback=finite, help="With --prefer: how much worse the objective may be.")
     ] = None,
     register: exporting.RegisterOption = True,
     fp16: exporting.Fp16Option = False,

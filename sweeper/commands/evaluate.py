@@ -17,7 +17,7 @@ from sweeper.commands.options import (
     device_named,
     require_labels_of_something,
 )
-from sweeper.commands.studies import open_trial, this_workspace, without_slash
+from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def evaluate(
 
     require_labels_of_something(labels, data)
     workspace, folder = this_workspace(), EvaluationFolder(to) if to else None
-    model = without_slash(model)
     if is_export(model) and Path(model).is_dir():
         if data is None:
             raise _without_images(model)

@@ -64,13 +64,14 @@ def _run_id(workspace: Workspace, store: MlflowStore, trial: str, storage: str |
     The storage is asked only which trial is best. Raises StudyError where MLflow has no such run.
     """
     from sweeper.errors import StudyError
-    from sweeper.standings.trial_names import named_trial
+    from sweeper.standings.trial_names import named_trial, require_run
     from sweeper.study.place import read_identity
     from sweeper.tracking.study_records import Recorded, StudyRecords, named
     from sweeper.tracking.tags import TRIAL_TAG
 
     name = named_trial(trial)
     if name.run:
+        require_run(store, name.run)
         return name.run
     study, number = name.study, name.number
     if number is None:

@@ -71,17 +71,10 @@ def open_trial(
     if name is None:
         store = open_study(workspace, storage, None)
         return store, winner_of(store)
-    if named_trial(without_slash(name)).run:
+    if named_trial(name).run:
         require_records(workspace, tracking_uri)
     finder = TrialFinder(workspace, lambda study: open_study(workspace, storage, study), tracking_uri)
-    return finder.find(without_slash(name))
-
-
-def without_slash(name: str) -> str:
-    """Return a name without the slash that a shell adds where a folder is called so, unless an export is in it."""
-    from sweeper.paths import ExportFolder
-
-    return name if ExportFolder(Path(name)).config.is_file() else name.rstrip("/") or name
+    return finder.find(name)
 
 
 def winner_of(store: StudyStore, prefer: str | None = None, within: float | None = None) -> TrialRow:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 STUDY = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 BEST = "best"
-NAME = re.compile(rf"(?P<study>{STUDY})(/(?P<trial>{BEST}|\d{{1,9}}))?")
+NAME = re.compile(rf"(?P<study>{STUDY})(/(?P<trial>{BEST}|\d{{1,9}}))?/?")
+"""A slash at the end is what a shell adds where a folder has the name."""
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 FORMS = "STUDY, STUDY/best, STUDY/NUMBER, or the id of an MLflow run"
 

@@ -64,7 +64,7 @@ def confirm_leaders(
     and StudyChanged when its images or model files have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
-    with held_study(workspace, store) as identity:
+    with held_study(workspace, store, which="trains its best trials again") as identity:
         rows = store.rows()
         require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)

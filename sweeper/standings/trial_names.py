@@ -88,8 +88,15 @@ class TrialOfRun:
             )
 
 
+def require_run(tracking: MlflowStore, run: str) -> None:
+    """Raise StudyNotFound where MLflow has no such run, or only a deleted one."""
+    if tracking.status(run) is None:
+        raise StudyNotFound(f"MLflow at {tracking.shown_uri} has no run {run}; its page of a trial shows the run's id")
+
+
 def trial_of_run(tracking: MlflowStore, run: str) -> TrialOfRun:
-    """Return the trial that a run records. Raises StudyError, TrackingError."""
+    """Return the trial that a run records. Raises StudyNotFound, StudyError, TrackingError."""
+    require_run(tracking, run)
     tags = tracking.tags(run)
     study, trial = tags.get(STUDY_TAG, ""), tags.get(TRIAL_TAG, "")
     if not study or not trial.isdecimal():

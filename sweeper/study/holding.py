@@ -14,11 +14,9 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.lock import study_lock
 
-CONFIRMS = "trains its best trials again"
-
 
 @contextmanager
-def held_study(workspace: Workspace, store: StudyStore, *, which: str = CONFIRMS) -> Iterator[Identity]:
+def held_study(workspace: Workspace, store: StudyStore, *, which: str) -> Iterator[Identity]:
     """Hold a study that is stored, and give its identity; `which` says what this process does, as of `study_lock`.
 
     Raises StudyLocked while another process runs it, here or elsewhere, StudyNotFound where it was deleted meanwhile,

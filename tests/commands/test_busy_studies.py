@@ -25,7 +25,7 @@ def confirmed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.chdir(workspace.root)
     store = StudyStore.create_or_load(sqlite_address(workspace.optuna_database), sweep_of())
     write_whole(workspace.study("s").card, "{}")
-    with held_study(workspace, store):
+    with held_study(workspace, store, which="trains its best trials again"):
         yield workspace
     store.close()
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from sweeper.addresses import sqlite_address
 from sweeper.cli import app
-from sweeper.commands.studies import open_trial, without_slash
-from sweeper.errors import DatasetError, NoWinner, StudyError
+from sweeper.commands.studies import open_trial
+from sweeper.errors import DatasetError, NoWinner, StudyError, StudyNotFound
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from tests.search.test_study_store import run_to_end, sweep_of
@@ -46,5 +46,15 @@ def test_what_is_neither_a_folder_nor_the_name_of_a_trial_is_no_export() -> None
 
 def test_the_folder_of_an_export_is_one_with_a_slash_too(folder: Path) -> None:
     (folder / "d1" / "config.json").write_text("{}")
-    assert without_slash("d1/") == "d1/"
     assert isinstance(failure("d1/"), DatasetError)
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("best",), ("reproduce",), ("diff", "d1")])
+def test_a_run_that_mlflow_does_not_have_is_a_result_that_is_not_there(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(workspace.root)
+    run_to_end(StudyStore.create_or_load(sqlite_address(workspace.optuna_database), sweep_of(study="d1")))
+    error = CliRunner().invoke(app, [*command, "0" * 32]).exception
+    assert isinstance(error, StudyNotFound), error
+    assert f"has no run {'0' * 32}" in str(error)
