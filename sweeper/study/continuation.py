@@ -17,6 +17,9 @@ from sweeper.errors import ConfigError, Problem
 from sweeper.study.source import SourceTrial
 
 KEPT = ("dataset", "objective", "seed", "device", "compile", "model_files", "features", "keep_optimizer")
+UNFREEZING, RESIZING = "unfreezing", "progressive_resizing"
+"""Settings that follow a trial's epochs: what is inherited does not begin again, what is set anew does."""
+
 LONGEST_ORIGIN = 80  # characters of the source's name in that of the continuation
 
 
@@ -41,7 +44,18 @@ def continued_sweep(
         raise ConfigError([Problem(document.where(tuple(key.split("."))), key, rule) for key, rule in problems])
     if sweep.study != source.sweep.study:
         return sweep
-    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer)})
+    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer, set_anew(overrides))})
+
+
+def set_anew(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return which settings that follow a trial's epochs begin with the first epoch to come."""
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    return tuple(name for name in (UNFREEZING, RESIZING) if any(_sets(key, f"search.{name}") for key in keys))
+
+
+def _sets(key: str, setting: str) -> bool:
+    """Return whether an override of a key sets a setting, or a part of it."""
+    return f"{setting}.".startswith(f"{key}.") or key.startswith(f"{setting}.")
 
 
 def _space(source: SourceTrial, epochs: int | None) -> dict[str, Any]:
@@ -91,7 +105,7 @@ def _optimizer_problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tup
             yield key, f"the optimizer's state of {source.name} goes with {old}; keep that, or go without it, got {new}"
 
 
-def _name(source: SourceTrial, sweep: SweepConfig, with_optimizer: bool) -> str:
-    described = json.dumps([sweep.fingerprint(), sweep.budget.trials, with_optimizer], sort_keys=True)
+def _name(source: SourceTrial, sweep: SweepConfig, with_optimizer: bool, anew: Sequence[str]) -> str:
+    described = json.dumps([sweep.fingerprint(), sweep.budget.trials, with_optimizer, *anew], sort_keys=True)
     digest = hashlib.blake2b(described.encode(), digest_size=4).hexdigest()
     return f"{source.sweep.study[:LONGEST_ORIGIN]}-{source.row.number:04d}-{digest}"

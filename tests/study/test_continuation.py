@@ -10,7 +10,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError
 from sweeper.results import TrialOutcome, TrialRow, TrialState
-from sweeper.study.continuation import continued_sweep
+from sweeper.study.continuation import continued_sweep, set_anew
 from sweeper.study.source import SourceTrial
 
 SEARCH = {
@@ -81,6 +81,27 @@ def test_the_same_command_has_the_same_name_and_another_one_another() -> None:
     assert len(set(names)) == 3
     assert all(name.startswith("tiny-0003-") for name in names)
     assert continued().study == names[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("search.unfreezing={head_epochs: 2}", ("unfreezing",)),
+        ("search.unfreezing.head_epochs=2", ("unfreezing",)),
+        (" search.progressive_resizing =0.5", ("progressive_resizing",)),
+        ("search={backbone: r}", ("unfreezing", "progressive_resizing")),
+        ("search.unfreezing_like=2", ()),
+        ("search.augment={}", ()),
+    ],
+)
+def test_settings_that_follow_the_epochs_begin_again_where_they_are_named(
+    override: str, names: tuple[str, ...]
+) -> None:
+    assert set_anew([override, "study=more"]) == names
+
+
+def test_a_setting_that_begins_again_at_its_old_value_makes_another_study() -> None:
+    assert continued("search.unfreezing.head_epochs=0").study != continued().study
 
 
 @pytest.mark.parametrize(
