@@ -10,8 +10,10 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sweeper.config.contradictions import of_epochs
 from sweeper.config.document import Document
 from sweeper.config.loading import NameCheck, validated
+from sweeper.config.names_to_check import dotted
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, Problem
 from sweeper.study.source import SourceTrial
@@ -39,12 +41,14 @@ def continued_sweep(
     """
     document = Document(f"--from {source.name}", _space(source, epochs))
     sweep = validated(document, overrides, check_names)
-    problems = [*_problems(source, sweep), *(_optimizer_problems(source, sweep) if with_optimizer else ())]
+    anew = set_anew(overrides)
+    problems = [*_problems(source, sweep), *_epoch_problems(source, sweep, anew)]
+    problems += _optimizer_problems(source, sweep) if with_optimizer else ()
     if problems:
         raise ConfigError([Problem(document.where(tuple(key.split("."))), key, rule) for key, rule in problems])
     if sweep.study != source.sweep.study:
         return sweep
-    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer, set_anew(overrides))})
+    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer, anew)})
 
 
 def set_anew(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -89,6 +93,14 @@ def _problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, st
     if sweep.budget.epochs <= source.row.epochs:
         rule = f"counts from the first epoch of {source.name}, which has {source.row.epochs}; set a higher one"
         yield "budget.epochs", f"{rule}, or say with --epochs how many are to come; got {sweep.budget.epochs}"
+
+
+def _epoch_problems(source: SourceTrial, sweep: SweepConfig, anew: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Tell which settings count more epochs than are to come."""
+    before = source.row.epochs
+    if sweep.budget.epochs > before:
+        after = before if UNFREEZING in anew else source.unfreezing_after
+        yield from ((dotted(key), rule) for key, rule in of_epochs(sweep, before, after))
 
 
 def _optimizer_problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
