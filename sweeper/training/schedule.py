@@ -107,6 +107,7 @@ def build_plateau(config: SchedulerConfig, base: list[float]) -> ReduceLROnPlate
         threshold=config.threshold,
         cooldown=config.cooldown,
         min_lr=config.min_lr,
+        eps=0.0,  # a rate is reduced however small it is
     )
 
 
