@@ -184,15 +184,25 @@ def _goals(sweep: SweepConfig) -> list[tuple[Key, Any]]:
 
 
 def _of_reconstruction(search: Any) -> Iterator[tuple[Key, str]]:
-    for key in WITHOUT_EFFECT:
-        if key in search.model_fields_set:
-            yield ("search", key), "has no effect on the task reconstruction; remove it"
+    without = [(key,) for key in WITHOUT_EFFECT if key in search.model_fields_set]
+    for key in (*without, *dict.fromkeys(_inner_without_effect(search))):
+        yield ("search", *key), "has no effect on the task reconstruction; remove it"
     if set(options(search.trainable)) != {"all"}:
         yield ("search", "trainable"), "should be all for the task reconstruction, which has no head"
     side = smallest(search.image_size)
     if side < SSIM_WINDOW:
         rule = f"SSIM looks through a window of {SSIM_WINDOW} pixels; the task reconstruction needs images of that size"
         yield ("search", "image_size"), f"{rule}, got {side}"
+
+
+def _inner_without_effect(search: Any) -> Iterator[Key]:
+    """Yield what is set in search spaces of a classifier alone, where other settings beside it serve both tasks."""
+    for balance in options(search.class_balance):
+        for key, plain in (("weights", "none"), ("loss", "cross_entropy")):
+            if any(option.name != plain for option in options(getattr(balance, key))):
+                yield "class_balance", key
+    if any(options(optimizer.head_lr_factor) != (1.0,) for optimizer in options(search.optimizer)):
+        yield "optimizer", "head_lr_factor"
 
 
 def plateau_metrics(scheduler: Any) -> list[Any]:
