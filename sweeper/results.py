@@ -24,6 +24,10 @@ class TrialStart(Frozen):
     epochs: int
     weights: str
     optimizer: str | None = None
+    unfreezing_after: int = 0
+    """The epoch after which `unfreezing` counts its own, from 1: the last of that one where it was set anew."""
+    resizing: bool = False
+    """Whether training images grow again, since `progressive_resizing` was set anew."""
 
 
 class Repeats(Frozen):
@@ -74,6 +78,16 @@ class TrialSpec(Frozen):
     def epochs_before(self) -> int:
         """Epochs of the trial that this one goes on from; its own are numbered from there, up to `epochs`."""
         return self.start.epochs if self.start else 0
+
+    @property
+    def unfreezing_after(self) -> int:
+        """The epoch after which `config.unfreezing` counts its own, from 1."""
+        return self.start.unfreezing_after if self.start else 0
+
+    @property
+    def first_size(self) -> float:
+        """The side of its first training images as a part of image_size: whole ones after a trial that had grown."""
+        return self.config.progressive_resizing if self.start is None or self.start.resizing else 1.0
 
     @property
     def until(self) -> int:

@@ -38,10 +38,10 @@ def train(
     """Go on from a trial's best weights with other settings, as a study of its own; again, after an interruption.
 
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
-    names it.
+    names it. `unfreezing` and `progressive_resizing` of the source do not begin again unless they are set anew.
     """
     from sweeper.config.loading import naming_lines
-    from sweeper.study.continuation import continued_sweep
+    from sweeper.study.continuation import continued_sweep, set_anew
     from sweeper.study.continue_from import fetch_start, started_from
     from sweeper.study.source import find_source
 
@@ -58,7 +58,15 @@ def train(
         check_names=check_names,
     )
     say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
-    fetch_start(workspace, url, found, sweep.study, with_optimizer=with_optimizer, tracking_uri=tracking_uri)
+    fetch_start(
+        workspace,
+        url,
+        found,
+        sweep.study,
+        with_optimizer=with_optimizer,
+        anew=set_anew(given),
+        tracking_uri=tracking_uri,
+    )
     begun = started_from(workspace, sweep)
     with naming_lines(f"--from {found.name}", given):
         run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

@@ -38,7 +38,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
             yield key, f"{metric} is not measured by the task {name}, only {', '.join(measured)}"
     yield from _directions(sweep)
     yield from _of_training(sweep)
-    yield from _of_epochs(sweep)
+    yield from of_epochs(sweep)
     yield from _of_pauses(sweep)
     yield from _of_devices(sweep)
     yield from _of_epoch_soup(sweep)
@@ -67,22 +67,32 @@ def _of_training(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
             yield (*key, "metric"), f"{rule}; use {goal.metric.replace('train/', 'val/')}"
 
 
-def _of_epochs(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
-    """Yield every number of epochs that a trial never reaches, and by which it would train otherwise than it says."""
-    budget = sweep.budget.epochs
+def of_epochs(sweep: SweepConfig, before: int = 0, unfreezing_after: int = 0) -> Iterator[tuple[Key, str]]:
+    """Yield every number of epochs that a trial never reaches, and by which it would train otherwise than it says.
+
+    Trials that go on from another one have `before` of its epochs, and their own are those to come; `unfreezing` counts
+    those after `unfreezing_after`.
+    """
+    budget = sweep.budget.epochs - before
+    most = f"{budget:,}, the epochs to come" if before else f"budget.epochs, {budget:,}"
     places: list[tuple[Key, Any]] = [(("pruner",), sweep.pruner)]
     places += [(("pruner", "pruner"), sweep.pruner.pruner)] if isinstance(sweep.pruner, PatientConfig) else []
     for place, pruner in places:
-        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > sweep.reports:
-            most = f"should be at most dataset.folds, {sweep.reports}" if sweep.dataset.folds else _at_most(budget)
-            yield (*place, "min_epochs"), f"{most}, got {pruner.min_epochs:,}: nothing would be pruned"
+        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > sweep.reports - before:
+            reports = f"dataset.folds, {sweep.reports}" if sweep.dataset.folds else most
+            rule = f"should be at most {reports}, got {pruner.min_epochs:,}: nothing would be pruned"
+            yield (*place, "min_epochs"), rule
     for scheduler in options(sweep.search.scheduler):
         if (warmup := lowest(scheduler.warmup_epochs)) > budget:
-            rule = f"warmup_epochs {_at_most(budget)}, got {warmup:g}: the learning rate would never be reached"
+            rule = f"warmup_epochs should be at most {most}, got {warmup:g}: the learning rate would never be reached"
             yield ("search", "scheduler"), rule
-    if (alone := min(lowest(option.head_epochs) for option in options(sweep.search.unfreezing))) >= budget:
-        rule = f"should be below budget.epochs, {budget:,}, got {alone:g}: the backbone would never learn"
+    alone = min(lowest(option.head_epochs) for option in options(sweep.search.unfreezing))
+    if alone >= sweep.budget.epochs - unfreezing_after:
+        rule = f"should be below {most}, got {alone:g}: the backbone would never learn"
         yield ("search", "unfreezing", "head_epochs"), f"{rule}; trainable: head says that"
+    rungs = sweep.pruner.rungs if isinstance(sweep.pruner, PromoteConfig) else None
+    if rungs and (first := min(rungs)) >= budget:
+        yield ("pruner", "rungs"), f"should be below {most}, got {first:,}: no trial would pause"
 
 
 def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
@@ -92,9 +102,6 @@ def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if sweep.features.fuse > 1:
         rule = "trials that are trained together cannot pause each at its own time"
         yield ("features", "fuse"), f"{rule}: use fuse: 1 with pruner: promote, got {sweep.features.fuse}"
-    if sweep.pruner.rungs and (first := min(sweep.pruner.rungs)) >= sweep.budget.epochs:
-        rule = f"should be below budget.epochs, {sweep.budget.epochs:,}"
-        yield ("pruner", "rungs"), f"{rule}, got {first:,}: no trial would pause"
 
 
 def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
@@ -170,10 +177,6 @@ def _of_ranking(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
         yield ("backbone_ranking",), "is for the task classification; remove it"
 
 
-def _at_most(budget: int) -> str:
-    return f"should be at most budget.epochs, {budget:,}"
-
-
 def _goals(sweep: SweepConfig) -> list[tuple[Key, Any]]:
     """Return where each objective stands, and what it says."""
     named: list[tuple[Key, Any]] = [(("objectives", index), goal) for index, goal in enumerate(sweep.objectives)]
@@ -181,15 +184,25 @@ def _goals(sweep: SweepConfig) -> list[tuple[Key, Any]]:
 
 
 def _of_reconstruction(search: Any) -> Iterator[tuple[Key, str]]:
-    for key in WITHOUT_EFFECT:
-        if key in search.model_fields_set:
-            yield ("search", key), "has no effect on the task reconstruction; remove it"
+    without = [(key,) for key in WITHOUT_EFFECT if key in search.model_fields_set]
+    for key in (*without, *dict.fromkeys(_inner_without_effect(search))):
+        yield ("search", *key), "has no effect on the task reconstruction; remove it"
     if set(options(search.trainable)) != {"all"}:
         yield ("search", "trainable"), "should be all for the task reconstruction, which has no head"
     side = smallest(search.image_size)
     if side < SSIM_WINDOW:
         rule = f"SSIM looks through a window of {SSIM_WINDOW} pixels; the task reconstruction needs images of that size"
         yield ("search", "image_size"), f"{rule}, got {side}"
+
+
+def _inner_without_effect(search: Any) -> Iterator[Key]:
+    """Yield what is set in search spaces of a classifier alone, where other settings beside it serve both tasks."""
+    for balance in options(search.class_balance):
+        for key, plain in (("weights", "none"), ("loss", "cross_entropy")):
+            if any(option.name != plain for option in options(getattr(balance, key))):
+                yield "class_balance", key
+    if any(options(optimizer.head_lr_factor) != (1.0,) for optimizer in options(search.optimizer)):
+        yield "optimizer", "head_lr_factor"
 
 
 def plateau_metrics(scheduler: Any) -> list[Any]:

@@ -47,7 +47,7 @@ class Logged:
     spec: TrialSpec
     curves: Curves
     stopped_at: int | None
-    """The epoch after which it was pruned."""
+    """The epoch after which it was pruned, or else ended before its last one."""
     threads: int | None
     digest: str
     environment: str
@@ -114,6 +114,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         why = logged.tags.get(REASON_TAG, "it has not finished an epoch")
         raise StudyError(f"{logged.name} has no metrics that could come out again: {why}; name a trial that has some")
     pruned, threads = logged.tags.get(PRUNED_TAG), logged.tags.get(THREADS_TAG)
+    curves = store.curves([run], [name for name in logged.metrics if name.startswith(JUDGING)])[run]
     return Logged(
         run=run,
         name=logged.name,
@@ -121,12 +122,21 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         tags=logged.tags,
         sweep=sweep,
         spec=spec,
-        curves=store.curves([run], [name for name in logged.metrics if name.startswith(JUDGING)])[run],
-        stopped_at=int(pruned) if pruned else None,
+        curves=curves,
+        stopped_at=int(pruned) if pruned else _ended_early(curves, sweep.dataset.folds or spec.epochs),
         threads=int(threads) if threads else None,
         digest=logged.tags.get(DIGEST_TAG, ""),
         environment=logged.tags.get(ENVIRONMENT_TAG, ""),
     )
+
+
+def _ended_early(curves: Curves, planned: int) -> int | None:
+    """Return the last epoch of a trial that ended before the planned one: by its patience, a request or a deadline.
+
+    Of a cross-validated trial these are folds.
+    """
+    last = max((epoch for curve in curves.values() for epoch in curve), default=planned)
+    return last if last < planned else None
 
 
 def _sweep_of(store: MlflowStore, parent: str, into: Path) -> SweepConfig:
@@ -164,7 +174,7 @@ def with_beginning(logged: Logged, workspace: Workspace) -> Logged:
 
 
 def train_again(logged: Logged, engine: Engine) -> tuple[TrialOutcome, list[EpochMetrics]]:
-    """Train a run's trial in a slot of an engine, and end it where it was pruned. Raises StudyError."""
+    """Train a run's trial in a slot of an engine, and end it where it ended then. Raises StudyError."""
     history: list[EpochMetrics] = []
     submitted = False
     while True:
@@ -187,11 +197,12 @@ def train_again(logged: Logged, engine: Engine) -> tuple[TrialOutcome, list[Epoc
 
 
 def compare(logged: Logged, outcome: TrialOutcome, history: Sequence[EpochMetrics]) -> Reproduction:
-    """Hold what came out against what was logged, every metric at every epoch."""
+    """Hold what came out against what was logged, every metric at every epoch that the trial itself has trained."""
     deviations = []
     for metric, curve in sorted(logged.curves.items()):
         again = {point.epoch: point.values[metric] for point in history if metric in point.values}
-        found = [Deviation(metric, epoch, value, again.get(epoch)) for epoch, value in curve.items()]
+        own = {epoch: value for epoch, value in curve.items() if epoch > logged.spec.epochs_before}
+        found = [Deviation(metric, epoch, value, again.get(epoch)) for epoch, value in own.items()]
         off = [deviation for deviation in found if deviation.again != deviation.logged]
         if off:
             deviations.append(max(off, key=_distance))

@@ -27,7 +27,8 @@ def reproduction_lines(found: Reproduction, tolerance: float) -> Iterator[str]:
     """Say in words what came out."""
     name, count, step = found.logged.name, len(found.logged.curves), found.logged.sweep.reported
     if not found.deviations:
-        yield f"{name} is reproduced: {count} metrics are the same to the last digit in all {found.epochs} {step}s"
+        compared = f"its only {step}" if found.epochs == 1 else f"all {found.epochs} {step}s"
+        yield f"{name} is reproduced: {count} metrics are the same to the last digit in {compared}"
         return
     verdict = "is reproduced within the tolerance" if found.matches(tolerance) else "is not reproduced"
     yield f"{name} {verdict}: {len(found.deviations)} of {count} metrics differ"

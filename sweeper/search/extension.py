@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ from sweeper.search.storage import open_storage, storage_errors
 from sweeper.search.stored_sweep import changed_keys
 from sweeper.search.stored_trial import (
     ASIDE,
+    BEFORE,
     CARD,
     CONFIG,
     EPOCHS,
@@ -55,7 +56,7 @@ from sweeper.search.study_store import StudyStore
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"
-KEPT = {SECONDS_USED, EPOCHS, IDENTITY, CARD, MODEL_FILES}
+KEPT = {SECONDS_USED, EPOCHS, BEFORE, IDENTITY, CARD, MODEL_FILES}
 """What the new study has from the old one, beside the trials."""
 
 
@@ -103,7 +104,8 @@ def _rebuild(
     )
     found = Extension()
     with read_as_written(storage.engine):
-        moved = [_moved(trial, sweep, found) for trial in old.get_trials(deepcopy=False)]
+        pauses = _pauses(sweep, old.user_attrs.get(BEFORE, 0))
+        moved = [_moved(trial, sweep, pauses, found) for trial in old.get_trials(deepcopy=False)]
     add_trials(storage, new._study_id, moved)
     for name in KEPT & old.user_attrs.keys():
         new.set_user_attr(name, old.user_attrs[name])
@@ -131,7 +133,7 @@ def _swap(
             )
 
 
-def _moved(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTrial:
+def _moved(trial: FrozenTrial, sweep: SweepConfig, pauses: Collection[int], found: Extension) -> FrozenTrial:
     """Return a trial as the new study holds it."""
     config = stored_json(trial, CONFIG)
     if config is None:
@@ -139,19 +141,19 @@ def _moved(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTr
     fitted = fit(sweep.search, json.loads(config))
     if not fitted.misfits:
         found.carried.append(trial.number)
-        return _carried(trial, fitted, sweep)
+        return _carried(trial, fitted, pauses)
     found.outside[trial.number] = "; ".join(map(str, fitted.misfits))
     return _kept(trial, found)
 
 
-def _stays_paused(trial: FrozenTrial, sweep: SweepConfig) -> bool:
-    """Return whether a trial is paused at an epoch at which those of the new search space pause too."""
+def _pauses(sweep: SweepConfig, before: int) -> Collection[int]:
+    """Return the epochs after which the trials of a search space pause."""
     pruner = sweep.pruner
-    return isinstance(pruner, PromoteConfig) and paused_after(trial) in rungs(pruner, sweep.budget.epochs)
+    return rungs(pruner, sweep.budget.epochs, before) if isinstance(pruner, PromoteConfig) else ()
 
 
-def _carried(trial: FrozenTrial, fitted: Fit, sweep: SweepConfig) -> FrozenTrial:
-    finished, paused = trial.state in FINISHED, _stays_paused(trial, sweep)
+def _carried(trial: FrozenTrial, fitted: Fit, pauses: Collection[int]) -> FrozenTrial:
+    finished, paused = trial.state in FINISHED, paused_after(trial) in pauses
     dropped = {OUTSIDE} if finished or paused else {OUTSIDE, PAUSED, UNTIL}  # the new space says anew where they pause
     attributes = {key: value for key, value in trial.user_attrs.items() if key not in dropped}
     state = trial.state if finished or paused else OptunaState.WAITING

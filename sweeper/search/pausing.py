@@ -15,7 +15,7 @@ from sweeper.errors import StudyError
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.promotion import Promotion, standings
-from sweeper.search.stored_trial import CONFIG, ENQUEUED, GOALS, PAUSED, UNTIL, WENT_ON, losses_of, stored_json
+from sweeper.search.stored_trial import BEFORE, CONFIG, ENQUEUED, GOALS, PAUSED, UNTIL, WENT_ON, losses_of, stored_json
 
 
 class Pausing:
@@ -25,8 +25,8 @@ class Pausing:
         self._study = study
         self._sweep = sweep
         self._maximize = sweep.objective.direction == "maximize"
-        pruner = sweep.pruner
-        self._promotion = Promotion(pruner, sweep.budget.epochs) if isinstance(pruner, PromoteConfig) else None
+        pruner, ends = sweep.pruner, (sweep.budget.epochs, study.user_attrs.get(BEFORE, 0))
+        self._promotion = Promotion(pruner, *ends) if isinstance(pruner, PromoteConfig) else None
 
     def next(self, *, last: bool) -> int | None:
         """Return the number of the paused trial that is to go on; `last` as of `Promotion.next`."""

@@ -56,11 +56,11 @@ class Standing:
 
 
 class Promotion:
-    """The rungs of a study, and who goes on from them."""
+    """The rungs of a study, and who goes on from them; arguments as of `rungs`."""
 
-    def __init__(self, config: PromoteConfig, epochs: int):
+    def __init__(self, config: PromoteConfig, epochs: int, before: int = 0):
         self._keep = config.keep
-        self._rungs = rungs(config, epochs)
+        self._rungs = rungs(config, epochs, before)
         self._epochs = epochs
 
     def after(self, epoch: int) -> int:
@@ -130,10 +130,13 @@ def spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return found
 
 
-def rungs(config: PromoteConfig, epochs: int) -> tuple[int, ...]:
-    """Return after which epochs trials pause, before the last one."""
-    found = config.rungs if config.rungs is not None else (max(1, epochs // FIRST),)
-    return tuple(sorted({rung for rung in found if rung < epochs}))
+def rungs(config: PromoteConfig, epochs: int, before: int = 0) -> tuple[int, ...]:
+    """Return after which epochs trials pause, before the last one.
+
+    `before`: epochs of the trial that they go on from, which number theirs; rungs count their own.
+    """
+    found = config.rungs if config.rungs is not None else (max(1, (epochs - before) // FIRST),)
+    return tuple(sorted({before + rung for rung in found if before + rung < epochs}))
 
 
 def standings(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[Standing]:

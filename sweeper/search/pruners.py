@@ -18,14 +18,22 @@ from sweeper.config.pruner import (
     PrunerConfig,
     SuccessiveHalvingConfig,
 )
+from sweeper.search.own_epochs import OwnEpochsPruner
 from sweeper.search.percentile import ColumnPercentilePruner
 from sweeper.search.plateau import Phases, PlateauPruner
 
 MEDIAN = 50.0
 
 
+def build_study_pruner(config: PrunerConfig, epochs: int, before: int) -> optuna.pruners.BasePruner:
+    """Return the pruner of a study whose trials end with `epochs`; `before` of them are those of their source."""
+    if not before:
+        return build_pruner(config, epochs)
+    return OwnEpochsPruner(build_pruner(config, max(1, epochs - before)), before)
+
+
 def build_pruner(config: PrunerConfig, epochs: int, *, settled: bool = True) -> optuna.pruners.BasePruner:
-    """Return the pruner of one study; its steps are epochs, and no trial is longer than `epochs`.
+    """Return a pruner whose steps are epochs, and no trial is longer than `epochs`.
 
     `settled`: trials that it is shown as finished change no more.
     """

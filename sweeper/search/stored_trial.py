@@ -38,6 +38,7 @@ MEMORY_KILLS = "memory_kills"
 CUT = "cut"  # of a trial that the driver has ended for want of time: why
 DEADLINE = "deadline"  # of a study: when the latest run of the command is to end, in seconds since 1970
 EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
+BEFORE = "epochs_before"  # of a study whose trials go on from another one: how many epochs that one had
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
 WENT_ON = "went_on"  # of a trial that has paused: when it went on, and the seconds that it had been trained before
 GOALS = "goals"  # what each of several objectives was when the trial paused, by epoch; lower is better

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Self
@@ -27,7 +26,7 @@ from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
 from sweeper.search.ownership import stored_identity, take_for
 from sweeper.search.pausing import Pausing
-from sweeper.search.pruners import build_pruner
+from sweeper.search.pruners import build_study_pruner
 from sweeper.search.queue import Queue
 from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
@@ -37,6 +36,7 @@ from sweeper.search.stored_sweep import not_made_here, refuse_changes, stored_sw
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
+    BEFORE,
     ENDINGS,
     EPOCHS,
     FINISHED,
@@ -49,8 +49,6 @@ from sweeper.search.stored_trial import (
 )
 from sweeper.search.trial_rows import TrialRows
 from sweeper.search.untried import Plan
-
-logger = logging.getLogger(__name__)
 
 FITS_IN_MEMORY = "fits_in_memory"
 """A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
@@ -76,18 +74,19 @@ class StudyStore:
         """Take up a search space, and the epochs that a deadline leaves to each trial."""
         study = self._study
         self._sweep = sweep = sweep if epochs is None else with_epochs(sweep, epochs)
-        study.pruner = build_pruner(sweep.pruner, sweep.reports)
+        study.pruner = build_study_pruner(sweep.pruner, sweep.reports, study.user_attrs.get(BEFORE, 0))
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
         self._asking = Asking(study, sweep)
 
     @classmethod
     def create_or_load(
-        cls, storage_url: str, sweep: SweepConfig, also_require: Callable[[], None] = lambda: None
+        cls, storage_url: str, sweep: SweepConfig, also_require: Callable[[], None] = lambda: None, before: int = 0
     ) -> Self:
         """Open the study of this search space, creating it at first. Raises StudyChanged where it has another one.
 
         `also_require` raises what else stands against going on, before the storage learns where the images are now.
+        `before`: epochs of the trial that all of them go on from.
         """
         with storage_errors(storage_url):
             storage = open_storage(storage_url)
@@ -104,6 +103,8 @@ class StudyStore:
             if stored is not None:
                 refuse_changes(sweep, stored_sweep(stored, sweep.study))
             also_require()
+            if before:
+                study.set_user_attr(BEFORE, before)
             study.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
             readable.name_metrics(study, sweep)
         return cls(study, sweep, storage_url, storage.engine, keeps_log=True)

@@ -10,13 +10,18 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sweeper.config.contradictions import of_epochs
 from sweeper.config.document import Document
 from sweeper.config.loading import NameCheck, validated
+from sweeper.config.names_to_check import dotted
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, Problem
 from sweeper.study.source import SourceTrial
 
 KEPT = ("dataset", "objective", "seed", "device", "compile", "model_files", "features", "keep_optimizer")
+UNFREEZING, RESIZING = "unfreezing", "progressive_resizing"
+"""Settings that follow a trial's epochs: what is inherited does not begin again, what is set anew does."""
+
 LONGEST_ORIGIN = 80  # characters of the source's name in that of the continuation
 
 
@@ -36,12 +41,25 @@ def continued_sweep(
     """
     document = Document(f"--from {source.name}", _space(source, epochs))
     sweep = validated(document, overrides, check_names)
-    problems = [*_problems(source, sweep), *(_optimizer_problems(source, sweep) if with_optimizer else ())]
+    anew = set_anew(overrides)
+    problems = [*_problems(source, sweep), *_epoch_problems(source, sweep, anew)]
+    problems += _optimizer_problems(source, sweep) if with_optimizer else ()
     if problems:
         raise ConfigError([Problem(document.where(tuple(key.split("."))), key, rule) for key, rule in problems])
     if sweep.study != source.sweep.study:
         return sweep
-    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer)})
+    return sweep.model_copy(update={"study": _name(source, sweep, with_optimizer, anew)})
+
+
+def set_anew(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return which settings that follow a trial's epochs begin with the first epoch to come."""
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    return tuple(name for name in (UNFREEZING, RESIZING) if any(_sets(key, f"search.{name}") for key in keys))
+
+
+def _sets(key: str, setting: str) -> bool:
+    """Return whether an override of a key sets a setting, or a part of it."""
+    return f"{setting}.".startswith(f"{key}.") or key.startswith(f"{setting}.")
 
 
 def _space(source: SourceTrial, epochs: int | None) -> dict[str, Any]:
@@ -77,6 +95,14 @@ def _problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, st
         yield "budget.epochs", f"{rule}, or say with --epochs how many are to come; got {sweep.budget.epochs}"
 
 
+def _epoch_problems(source: SourceTrial, sweep: SweepConfig, anew: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Tell which settings count more epochs than are to come."""
+    before = source.row.epochs
+    if sweep.budget.epochs > before:
+        after = before if UNFREEZING in anew else source.unfreezing_after
+        yield from ((dotted(key), rule) for key, rule in of_epochs(sweep, before, after))
+
+
 def _optimizer_problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
     """Tell which settings do not go with the kept state of an optimizer."""
     search, config = sweep.search, source.config
@@ -91,7 +117,7 @@ def _optimizer_problems(source: SourceTrial, sweep: SweepConfig) -> Iterator[tup
             yield key, f"the optimizer's state of {source.name} goes with {old}; keep that, or go without it, got {new}"
 
 
-def _name(source: SourceTrial, sweep: SweepConfig, with_optimizer: bool) -> str:
-    described = json.dumps([sweep.fingerprint(), sweep.budget.trials, with_optimizer], sort_keys=True)
+def _name(source: SourceTrial, sweep: SweepConfig, with_optimizer: bool, anew: Sequence[str]) -> str:
+    described = json.dumps([sweep.fingerprint(), sweep.budget.trials, with_optimizer, *anew], sort_keys=True)
     digest = hashlib.blake2b(described.encode(), digest_size=4).hexdigest()
     return f"{source.sweep.study[:LONGEST_ORIGIN]}-{source.row.number:04d}-{digest}"

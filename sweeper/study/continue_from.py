@@ -6,6 +6,7 @@ Fetched once into the folder of the new study, so that an interrupted one goes o
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from sweeper.config.sweep import SweepConfig
@@ -15,6 +16,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialStart, write_history
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
+from sweeper.study.continuation import RESIZING, UNFREEZING
 from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.lock import study_lock
 from sweeper.study.source import SourceTrial
@@ -27,9 +29,10 @@ def fetch_start(
     study: str,
     *,
     with_optimizer: bool,
+    anew: Collection[str] = (),
     tracking_uri: str | None,
 ) -> None:
-    """Bring what `study` starts from into its folder, unless it is there.
+    """Bring what `study` starts from into its folder, unless it is there; `anew` as of `set_anew`.
 
     Raises StudyError when the source kept no such state, StudyLocked while the study is being run.
     """
@@ -37,7 +40,7 @@ def fetch_start(
     with study_lock(folder, study):
         if read_lineage(folder) is None:
             store = StudyStore.load(storage_url, source.sweep.study)
-            _fetch(workspace, store, source, folder, with_optimizer, tracking_uri)
+            _fetch(workspace, store, source, folder, with_optimizer, anew, tracking_uri)
 
 
 def _fetch(
@@ -46,6 +49,7 @@ def _fetch(
     source: SourceTrial,
     folder: StudyFolder,
     with_optimizer: bool,
+    anew: Collection[str],
     tracking_uri: str | None,
 ) -> None:
     shutil.rmtree(folder.start.path, ignore_errors=True)  # what an interrupted fetch has left
@@ -67,6 +71,8 @@ def _fetch(
         weights_epoch=source.best_epoch,
         epochs=row.epochs,
         with_optimizer=with_optimizer,
+        unfreezing_after=row.epochs if UNFREEZING in anew else source.unfreezing_after,
+        resizing=RESIZING in anew,
     )
     write_sealed(folder.start.source, start.model_dump_json())  # last: from here on all is there
 
@@ -90,6 +96,8 @@ def kept_start(workspace: Workspace, study: StudyFolder) -> TrialStart | None:
         epochs=start.epochs,
         weights=_written(workspace, files.weights),
         optimizer=_written(workspace, files.optimizer) if start.with_optimizer else None,
+        unfreezing_after=start.unfreezes_after,
+        resizing=start.resizing,
     )
 
 

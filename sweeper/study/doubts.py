@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.pruner import HyperbandConfig, PatientConfig, PlateauConfig, SuccessiveHalvingConfig
 from sweeper.config.sampler import GridConfig
-from sweeper.config.searched import parameters
+from sweeper.config.searched import lowest, options, parameters
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
@@ -22,6 +22,9 @@ from sweeper.search.untried import count_up_to
 
 WIDE = 1e4
 """From this ratio of its ends on a range is searched by decades, if at all: nine tenths of it are the last decade."""
+
+FEW_STAGES = 4
+"""Most backbones have so many stages or more."""
 
 FEW_IMAGES = 2
 MOST_COUNTED = 100_000
@@ -56,6 +59,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _pruner_without_trials(sweep)
     yield from _part_of_a_grid(sweep)
     yield from _end_without_parameters(sweep)
+    yield from _stages_that_never_learn(sweep)
 
 
 def _wide_ranges(node: Any, name: str) -> Iterator[str]:
@@ -133,6 +137,21 @@ def _end_without_parameters(sweep: SweepConfig) -> Iterator[str]:
             f"budget.stop_when judges by {', '.join(known)} alone, the parameters of all trials, and not by "
             f"{', '.join(unknown)}; put these outside of the choice, or remove it"
         )
+
+
+def _stages_that_never_learn(sweep: SweepConfig) -> Iterator[str]:
+    """Tell of stages that begin so late, one after another, that most of a usual backbone never learns."""
+    if "all" not in options(sweep.search.trainable):
+        return
+    for option in options(sweep.search.unfreezing):
+        each, epochs = lowest(option.stage_epochs), sweep.budget.epochs - lowest(option.head_epochs)
+        if each and (learning := ceil(epochs / each)) < FEW_STAGES:
+            stages = "the last stage" if learning == 1 else f"the last {learning} stages"
+            yield (
+                f"unfreezing.stage_epochs: {each:g} lets only {stages} of the backbone begin to learn within "
+                f"budget.epochs, {sweep.budget.epochs:,}; lower it, raise budget.epochs, or freeze the rest with "
+                "trainable: last_stage"
+            )
 
 
 def _small_classes(images: Labelled) -> Iterator[str]:

@@ -18,6 +18,14 @@ class Lineage(Frozen):
     weights_epoch: int
     epochs: int
     with_optimizer: bool
+    unfreezing_after: int | None = None
+    """The epoch after which `unfreezing` counts its own; `epochs` where it is not noted."""
+    resizing: bool = True
+    """Whether `progressive_resizing` begins again with it."""
+
+    @property
+    def unfreezes_after(self) -> int:
+        return self.epochs if self.unfreezing_after is None else self.unfreezing_after
 
     def tags(self) -> dict[str, str]:
         """Return the lineage as MLflow's tags; the note is what its page shows, with a link."""

@@ -151,7 +151,8 @@ def _opened(
     """Open the study, or create it. Raises StudyChanged, for other settings first and then for other images."""
     same_images = partial(require_images_of_card, stored, material.card, sweep.study)
     with file_lock(workspace.database_lock, blocking=True):
-        return StudyStore.create_or_load(storage_url, sweep, same_images)
+        source = read_lineage(workspace.study(sweep.study))
+        return StudyStore.create_or_load(storage_url, sweep, same_images, source.epochs if source else 0)
 
 
 def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[str, str]:

@@ -27,6 +27,8 @@ class SourceTrial:
     best_epoch: int
     before: int
     """Epochs that its own source had, where it was a continuation itself."""
+    unfreezing_after: int = 0
+    """The epoch after which its `unfreezing` counts, from 1."""
 
     @property
     def name(self) -> str:
@@ -55,4 +57,5 @@ def find_source(workspace: Workspace, storage_url: str, named: str, tracking_uri
         )
     config, best_epoch = require_weights(store, row)
     start = read_lineage(own_folder(workspace, store))
-    return SourceTrial(store.sweep, row, config, best_epoch, start.epochs if start else 0)
+    before, unfreezing_after = (start.epochs, start.unfreezes_after) if start else (0, 0)
+    return SourceTrial(store.sweep, row, config, best_epoch, before, unfreezing_after)

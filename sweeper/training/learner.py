@@ -66,7 +66,7 @@ class Learner:
     gradient_clip: float | None = None
     ranks: Ranks = ALONE
     average: WeightAverage | None = None
-    epochs_before: int = 0
+    unfreezing_after: int = 0
     best_head: dict[str, torch.Tensor] | None = None
     average_of_best: dict[str, torch.Tensor] | None = None
     _steps: Steps | None = None
@@ -102,7 +102,7 @@ class Learner:
         """
         network = self.inputs.network
         network.load_state_dict(state)
-        let_learn(self.optimizer, epoch - self.epochs_before)  # no epoch has begun where a trial that ended is resumed
+        let_learn(self.optimizer, epoch - self.unfreezing_after)  # no epoch has begun where an ended trial is resumed
         measure_statistics(network.train(), self.inputs.train(epoch), self.micro_batches, device, self.ranks)
         self.ranks.average_buffers(network)
         return network
@@ -121,7 +121,7 @@ class Learner:
 
     def before_epoch(self, epoch: int) -> None:
         """Let those parts learn, by those weights, that an epoch begins with."""
-        changed = let_learn(self.optimizer, epoch - self.epochs_before)
+        changed = let_learn(self.optimizer, epoch - self.unfreezing_after)
         if changed and self._steps is not None:
             self._steps.restart()
         to_training(self.optimizer)
@@ -197,8 +197,9 @@ def build_learner(
         torch.manual_seed(spec.seed)
         model = task.build(config)
         model = ranks.synchronized(place(model, device), device)
-        inputs = ImageInputs(model, data, config, spec.seed, spec.epochs, spec.epochs_before)
-        require_sizes(model, config, spec.epochs - spec.epochs_before, device)
+        resized = config.model_copy(update={"progressive_resizing": spec.first_size})
+        inputs = ImageInputs(model, data, resized, spec.seed, spec.epochs, spec.epochs_before)
+        require_sizes(model, resized, spec.epochs - spec.epochs_before, device)
         teacher = (teachers or Teachers(device)).of(spec)
     if spec.start is not None and isinstance(model, Classifier):  # an autoencoder is all backbone
         load_head(model.head, Path(spec.start.weights))
@@ -231,7 +232,7 @@ def build_learner(
         config.gradient_clip,
         ranks,
         WeightAverage(inputs.network, config.ema) if config.ema else None,
-        spec.epochs_before,
+        spec.unfreezing_after,
     )
 
 

@@ -64,6 +64,7 @@ class LearningRate:
         Only reduction on a plateau looks at the metrics.
         """
         if self._plateau is not None and isinstance(self._config, ReduceOnPlateauConfig):
+            self._plateau.threshold = threshold_towards_better(self._plateau, self._config.threshold)
             self._plateau.step(metrics[self._config.metric])
         self.before_step(self._step + 1)
 
@@ -107,7 +108,13 @@ def build_plateau(config: SchedulerConfig, base: list[float]) -> ReduceLROnPlate
         threshold=config.threshold,
         cooldown=config.cooldown,
         min_lr=config.min_lr,
+        eps=0.0,  # a rate is reduced however small it is
     )
+
+
+def threshold_towards_better(plateau: ReduceLROnPlateau, threshold: float) -> float:
+    """Return torch's relative threshold: below 0 where the best value is, so that what is better lies above it."""
+    return -threshold if plateau.mode == "max" and -math.inf < plateau.best < 0 else threshold
 
 
 def warmup(step: int, warmup_steps: float) -> float:

@@ -43,8 +43,12 @@ def test_a_reconstruction_is_judged_by_its_psnr_unless_another_metric_is_named(t
             "val/f1 is not measured by the task reconstruction, only train/loss",
         ),
         ("objective: {metric: val/accuracy}\n", "space.yaml:7: objective.metric", "val/accuracy is not measured"),
+        ("  class_balance: {weights: inverse}\n", "space.yaml:7: search.class_balance.weights", "no effect"),
+        ("  class_balance: {loss: {choice: [cross_entropy, focal]}}\n", "search.class_balance.loss", "no effect"),
+        ("  optimizer: {name: adam, head_lr_factor: 10}\n", "space.yaml:7: search.optimizer.head_lr_factor", "no eff"),
+        ("  optimizer: {choice: [sgd, {name: adam, head_lr_factor: {float: [1, 9]}}]}\n", "head_lr_factor", "no eff"),
     ],
-    ids=["head", "smoothing", "frozen", "schedule", "objective"],
+    ids=["head", "smoothing", "frozen", "schedule", "objective", "weights", "loss", "head rate", "a head rate"],
 )
 def test_what_a_reconstruction_has_no_use_for_is_refused(tmp_path: Path, lines: str, where: str, rule: str) -> None:
     file = tmp_path / "space.yaml"
@@ -53,6 +57,12 @@ def test_what_a_reconstruction_has_no_use_for_is_refused(tmp_path: Path, lines: 
         load_sweep(file)
     assert where in str(caught.value)
     assert rule in str(caught.value)
+
+
+def test_a_reconstruction_may_draw_rare_classes_more_often(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE + "  class_balance: {sampling: {float: [0, 1]}}\n  optimizer: {name: sgd, lr: 0.1}\n")
+    assert load_sweep(file).study == "s"
 
 
 def test_images_smaller_than_the_window_of_ssim_and_metrics_of_the_other_task_are_refused(tmp_path: Path) -> None:

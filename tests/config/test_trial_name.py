@@ -32,7 +32,7 @@ def test_a_run_is_known_by_its_32_digits() -> None:
     assert parse_trial_name("0123456789abcdef" * 2) == TrialName(run="0123456789abcdef" * 2)
 
 
-@pytest.mark.parametrize("text", ["", "a/b/1", "a//", "/", "/1", "a/-1", "a/1.5", "a/Best", "../a", "a b", "a/1\n", "-a"])
+@pytest.mark.parametrize("text", ["", "a/b/1", "a//", "/1", "a/-1", "a/1.5", "a/Best", "../a", "a b", "a/1\n", "-a"])
 def test_what_has_no_such_form_is_refused_with_all_forms(text: str) -> None:
     with pytest.raises(ValueError, match="STUDY, STUDY/best, STUDY/NUMBER, or the id of an MLflow run"):
         parse_trial_name(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import optuna
 import pytest
@@ -33,12 +33,12 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def sweep_of(pruner: str, direction: str = "maximize") -> SweepConfig:
+def sweep_of(pruner: str | dict[str, Any], direction: str = "maximize", before: int = 0) -> SweepConfig:
     return SweepConfig.model_validate(
         {
             "study": "s",
             "dataset": {"builtin": "digits"},
-            "budget": {"trials": len(CURVES), "epochs": EPOCHS},
+            "budget": {"trials": len(CURVES), "epochs": before + EPOCHS},
             "sampler": "random",
             "pruner": pruner,
             "objective": {"metric": "val/accuracy" if direction == "maximize" else "val/loss"},
@@ -47,14 +47,19 @@ def sweep_of(pruner: str, direction: str = "maximize") -> SweepConfig:
     )
 
 
-def decisions(url: str, sweep: SweepConfig, curves: list[list[float]], *, reload: bool = False) -> Decisions:
-    """Report curves, one a trial, and return the answers; with `reload` the driver dies once in every trial."""
-    store = StudyStore.create_or_load(url, sweep)
+def decisions(
+    url: str, sweep: SweepConfig, curves: list[list[float]], *, reload: bool = False, before: int = 0
+) -> Decisions:
+    """Report curves, one a trial, and return the answers; with `reload` the driver dies once in every trial.
+
+    `before`: epochs of the trial that all of them go on from.
+    """
+    store = StudyStore.create_or_load(url, sweep, before=before)
     found: Decisions = []
     for number, curve in enumerate(curves):
         assert next_trial(store) is not None
         answers: list[bool] = []
-        for epoch, value in enumerate(curve, 1):
+        for epoch, value in enumerate(curve, before + 1):
             if reload and epoch == 1 + number % 3:
                 store.close()
                 store = StudyStore.create_or_load(url, sweep)
@@ -119,3 +124,20 @@ def test_a_study_that_is_loaded_anew_in_every_trial_has_the_same_decisions(
     name: str, answered: Decisions, url: str
 ) -> None:
     assert decisions(url, sweep_of(name), CURVES, reload=True) == answered
+
+
+WAITING: dict[str, dict[str, Any]] = {
+    "median": {"warmup_epochs": 4, "interval_epochs": 2},
+    "percentile": {"warmup_epochs": 4, "interval_epochs": 2},
+    "successive_halving": {"min_epochs": 2, "reduction_factor": 2},
+    "hyperband": {"min_epochs": 2, "reduction_factor": 2},
+    "patient": {"pruner": {"name": "median", "warmup_epochs": 6}},
+    "plateau": {"first_epochs": 2, "phase_epochs": 3},
+}
+
+
+def test_trials_that_go_on_from_another_one_are_judged_by_their_own_epochs(name: str, tmp_path: Path) -> None:
+    pruner = {"name": name, **WAITING.get(name, {})}
+    alone, going_on = (f"sqlite:///{tmp_path / file}" for file in ("alone.db", "going_on.db"))
+    expected = decisions(alone, sweep_of(pruner), CURVES)
+    assert decisions(going_on, sweep_of(pruner, before=5), CURVES, before=5) == expected

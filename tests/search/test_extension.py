@@ -144,29 +144,31 @@ def test_another_finite_space_is_tried_whole_beside_what_lies_outside_it(
     assert sorted(inside) == sorted(rates)
 
 
+@pytest.mark.parametrize("before", [0, 2])
 @pytest.mark.parametrize(("rungs", "goes_to"), [([1], None), ([2], 2)])
 def test_paused_trials_stay_where_those_of_the_new_space_pause_too(
-    tmp_path: Path, rungs: list[int], goes_to: int | None
+    tmp_path: Path, rungs: list[int], goes_to: int | None, before: int
 ) -> None:
     url = f"sqlite:///{tmp_path / 'optuna.db'}"
-    store = StudyStore.create_or_load(url, space(NARROW, pruner={"name": "promote", "rungs": [1], "keep": 0.3}))
+    narrow = space(NARROW, pruner={"name": "promote", "rungs": [1], "keep": 0.3})
+    store = StudyStore.create_or_load(url, narrow, before=before)
     for value in (0.9, 0.5):
         spec = next_trial(store)
         assert spec is not None
-        assert spec.until == 1
-        store.report(spec.number, 1, value)
-        outcome = TrialOutcome(state=TrialState.PAUSED, epochs=1, best_epoch=1, best_value=value)
+        assert spec.until == before + 1
+        store.report(spec.number, before + 1, value)
+        outcome = TrialOutcome(state=TrialState.PAUSED, epochs=before + 1, best_epoch=before + 1, best_value=value)
         store.pause(spec.number, outcome)
     sweep = space(WIDE, pruner={"name": "promote", "rungs": rungs, "keep": 0.3})
     assert extended(url, sweep).carried == [0, 1]
-    store = StudyStore.create_or_load(url, sweep)
+    store = StudyStore.create_or_load(url, sweep)  # the extended study knows how many epochs came before
     spec = next_trial(store)
     assert spec is not None
     if goes_to is None:
         assert [row.state for row in store.rows()[:2]] == [TrialState.PAUSED] * 2
-        assert (spec.number, spec.until) == (2, 1)
+        assert (spec.number, spec.until) == (2, before + 1)
     else:
-        assert (spec.number, spec.until) == (0, goes_to)
+        assert (spec.number, spec.until) == (0, before + goes_to)
 
 
 def test_a_kill_before_the_names_change_leaves_the_old_study_and_the_next_try_succeeds(

@@ -28,6 +28,13 @@ def test_trials_pause_once_after_a_tenth_of_the_epochs_unless_told_otherwise() -
     assert rungs(config(4, 2, 50), 10) == (2, 4)
 
 
+def test_trials_that_go_on_from_another_one_pause_after_epochs_of_their_own() -> None:
+    default = PromoteConfig(name="promote")
+    assert [rungs(default, 20 + epochs, 20) for epochs in (1, 2, 9, 30, 100)] == [(), (21,), (21,), (23,), (30,)]
+    assert rungs(config(4, 2, 50), 17, 7) == (9, 11)
+    assert Promotion(config(1), 25, 20).after(0) == 21
+
+
 def test_the_best_of_three_goes_on_and_further_ones_as_more_arrive() -> None:
     promotion = Promotion(config(), EPOCHS)
     three = [paused(0, 0.1), paused(1, 0.3), paused(2, 0.2)]

@@ -309,11 +309,13 @@ def test_where_trials_pause_the_first_that_was_put_in_line_is_trained_whole(url:
     assert until == [20 if enqueued else 2, 2, 2]
 
 
-def test_a_trial_that_goes_on_is_told_to_train_until_the_next_rung(url: str) -> None:
-    pruner = {"name": "promote", "rungs": [1, 3]}
-    store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner=pruner, budget={"trials": 2, "epochs": 9}))
+@pytest.mark.parametrize("before", [0, 5])
+def test_a_trial_that_goes_on_is_told_to_train_until_the_next_rung(url: str, before: int) -> None:
+    pruner, budget = {"name": "promote", "rungs": [1, 3]}, {"trials": 2, "epochs": before + 9}
+    sweep = sweep_of(sampler="random", pruner=pruner, budget=budget)
+    store = StudyStore.create_or_load(url, sweep, before=before)
     spec = next_trial(store)
-    for rung, following in ((1, 3), (3, 9)):
+    for rung, following in ((before + 1, before + 3), (before + 3, before + 9)):
         assert spec is not None
         assert spec.until == rung
         store.report(spec.number, rung, 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError
 from sweeper.results import TrialOutcome, TrialRow, TrialState
-from sweeper.study.continuation import continued_sweep
+from sweeper.study.continuation import continued_sweep, set_anew
 from sweeper.study.source import SourceTrial
 
 SEARCH = {
@@ -84,6 +85,27 @@ def test_the_same_command_has_the_same_name_and_another_one_another() -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("search.unfreezing={head_epochs: 2}", ("unfreezing",)),
+        ("search.unfreezing.head_epochs=2", ("unfreezing",)),
+        (" search.progressive_resizing =0.5", ("progressive_resizing",)),
+        ("search={backbone: r}", ("unfreezing", "progressive_resizing")),
+        ("search.unfreezing_like=2", ()),
+        ("search.augment={}", ()),
+    ],
+)
+def test_settings_that_follow_the_epochs_begin_again_where_they_are_named(
+    override: str, names: tuple[str, ...]
+) -> None:
+    assert set_anew([override, "study=more"]) == names
+
+
+def test_a_setting_that_begins_again_at_its_old_value_makes_another_study() -> None:
+    assert continued("search.unfreezing.head_epochs=0").study != continued().study
+
+
+@pytest.mark.parametrize(
     ("override", "rule"),
     [
         ("search.backbone=resnet18", "fit the network that they were trained in"),
@@ -95,6 +117,27 @@ def test_the_same_command_has_the_same_name_and_another_one_another() -> None:
 def test_what_the_weights_do_not_allow_is_refused(override: str, rule: str) -> None:
     assert rule in told(override)
     assert override.partition("=")[0] in told(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("search.scheduler={name: cosine, warmup_epochs: 4}", "should be at most 3, the epochs to come, got 4"),
+        ("search.unfreezing.head_epochs=3", "should be below 3, the epochs to come, got 3"),
+        ("pruner={name: hyperband, min_epochs: 4}", "should be at most 3, the epochs to come, got 4"),
+        ("pruner={name: promote, rungs: [3]}", "should be below 3, the epochs to come, got 3"),
+    ],
+)
+def test_more_epochs_than_are_to_come_are_refused(override: str, rule: str) -> None:
+    assert rule in told(override, epochs=3)
+    continued(override, epochs=5)
+
+
+def test_an_inherited_unfreezing_counts_the_epochs_of_its_source_too() -> None:
+    unfreezing = source().config.unfreezing.model_copy(update={"head_epochs": 3})
+    inherited = replace(source(), config=source().config.model_copy(update={"unfreezing": unfreezing}))
+    sweep = continued_sweep(inherited, (), epochs=1, with_optimizer=False)
+    assert sweep.search.unfreezing.head_epochs == 3
 
 
 def test_dropout_and_the_frozen_part_may_change() -> None:

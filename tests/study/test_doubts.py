@@ -78,3 +78,26 @@ def test_a_class_of_two_images_is_told_by_name() -> None:
     assert "2 training images or fewer in 1 of 2 classes" in told(few=2)
     assert "dog (2)" in told(few=2)
     assert told(few=3) == ""
+
+
+@pytest.mark.parametrize(
+    ("unfreezing", "stages"),
+    [
+        ({"stage_epochs": 10}, "the last stage of"),
+        ({"head_epochs": 5, "stage_epochs": 5}, "the last stage of"),
+        ({"head_epochs": 1, "stage_epochs": 4}, "the last 3 stages of"),
+        ({"choice": [{"head_epochs": 1}, {"stage_epochs": {"int": [6, 8]}}]}, "the last 2 stages of"),
+    ],
+)
+def test_stages_that_would_begin_after_the_last_epoch_are_told(unfreezing: dict[str, Any], stages: str) -> None:
+    budget = {"epochs": 10}
+    assert f"lets only {stages} the backbone begin" in told(
+        search={"backbone": "b", "unfreezing": unfreezing}, budget=budget
+    )
+    frozen = {"backbone": "b", "unfreezing": unfreezing, "trainable": "last_stage"}
+    assert told(search=frozen, budget=budget) == ""
+
+
+def test_stages_that_all_begin_in_time_raise_no_doubt() -> None:
+    unfreezing = {"head_epochs": 1, "stage_epochs": 2}
+    assert told(search={"backbone": "b", "unfreezing": unfreezing}, budget={"epochs": 10}) == ""

@@ -87,12 +87,25 @@ def test_continuing_in_the_middle_equals_going_through(config, warmup_epochs, va
 def test_a_plateau_is_torchs_own(values, config):
     torchs = optimizer(0.1, 1.0)
     options = {key: config[key] for key in ("factor", "patience", "threshold", "cooldown", "min_lr")}
-    reference = ReduceLROnPlateau(torchs, mode="min" if config["metric"] == "val/loss" else "max", **options)
+    reference = ReduceLROnPlateau(torchs, mode="min" if config["metric"] == "val/loss" else "max", eps=0.0, **options)
     expected = []
     for value in values:
         expected += [[group["lr"] for group in torchs.param_groups]] * STEPS
         reference.step(value)
     assert run(schedule(config, len(values), (0.1, 1.0)), values) == expected
+
+
+def test_a_plateau_takes_no_lower_value_for_a_better_one_where_values_are_negative():
+    for value, reduced in ((-0.504, True), (-0.498, True), (-0.49, False), (0.1, False)):
+        subject = schedule({"name": "reduce_on_plateau", "metric": "val/accuracy", "patience": 0, "threshold": 0.01})
+        run(subject, [-0.5, value])
+        assert (subject.lr < 0.1) == reduced
+
+
+def test_a_plateau_reduces_rates_however_small_they_are():
+    subject = schedule({"name": "reduce_on_plateau", "patience": 0, "factor": 0.5}, rates=(1e-8, 1e-12))
+    run(subject, [1.0, 1.0, 1.0])
+    assert rates_of(subject) == pytest.approx([2.5e-9, 2.5e-13], rel=1e-9)
 
 
 def test_a_plateau_of_a_loss_is_minimised_and_of_an_accuracy_maximised():

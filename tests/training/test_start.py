@@ -35,17 +35,33 @@ def start_of(folder: Path, epochs: int, *, optimizer: bool) -> tuple[TrialStart,
     return TrialStart(epochs=epochs, weights=str(weights), optimizer=str(state) if optimizer else None), str(weights)
 
 
-def test_with_the_optimizer_and_nothing_changed_it_is_the_trial_that_never_stopped(tmp_path: Path) -> None:
-    _, whole = run(trial(4), tmp_path / "whole", **LOSS)
-    run(trial(2), tmp_path / "source", **LOSS)
+@pytest.mark.parametrize("head_epochs", [0, 1, 2, 3])
+def test_with_the_optimizer_and_nothing_changed_it_is_the_trial_that_never_stopped(
+    tmp_path: Path, head_epochs: int
+) -> None:
+    unfreezing: dict[str, Any] = {"unfreezing": {"head_epochs": head_epochs}}
+    _, whole = run(trial(4, **unfreezing), tmp_path / "whole", **LOSS)
+    run(trial(2, **unfreezing), tmp_path / "source", **LOSS)
     start, weights = start_of(tmp_path / "source", 2, optimizer=True)
-    outcome, continued = run(trial(4, start, pretrained=weights), tmp_path / "more", **LOSS)
+    outcome, continued = run(trial(4, start, pretrained=weights, **unfreezing), tmp_path / "more", **LOSS)
     assert [point.epoch for point in continued] == [3, 4]
     assert comparable(continued) == comparable(whole[2:])
     assert (outcome.epochs, outcome.best_epoch) == (4, 4)
     bare, weights = start_of(tmp_path / "source", 2, optimizer=False)
-    _, without = run(trial(4, bare, pretrained=weights), tmp_path / "without", **LOSS)
+    _, without = run(trial(4, bare, pretrained=weights, **unfreezing), tmp_path / "without", **LOSS)
     assert comparable(without) != comparable(continued)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_training_images_grow_again_only_where_that_is_set_anew(tmp_path: Path, anew: bool) -> None:
+    data = colored(size=16)
+    small: dict[str, Any] = {"image_size": 16, "progressive_resizing": 0.5}
+    run(trial(2, image_size=16), tmp_path / "source", data, **LOSS)
+    start, weights = start_of(tmp_path / "source", 2, optimizer=False)
+    own = start.model_copy(update={"resizing": anew})
+    _, growing = run(trial(5, own, pretrained=weights, **small), tmp_path / "growing", data, **LOSS)
+    _, whole = run(trial(5, start, pretrained=weights, image_size=16), tmp_path / "whole", data, **LOSS)
+    assert (comparable(growing) == comparable(whole)) is not anew
 
 
 def test_it_begins_with_the_weights_that_it_goes_on_from_whatever_is_set_anew(tmp_path: Path) -> None:

@@ -134,16 +134,19 @@ def test_momenta_that_were_loaded_stay(tmp_path: Path) -> None:
     assert all(state["momentum_buffer"].abs().sum() > 0 for state in optimizer.state.values())
 
 
-def test_a_trial_that_goes_on_from_another_counts_its_own_epochs(tmp_path: Path) -> None:
+def test_what_is_set_anew_in_a_trial_that_goes_on_counts_from_its_own_first_epoch(tmp_path: Path) -> None:
     spec = spec_of(epochs=2, unfreezing={"head_epochs": 1})
     run(spec, tmp_path / "first")
     (weights,) = (tmp_path / "first" / "artifacts" / "weights").glob("*.safetensors")
-    start = TrialStart(epochs=2, weights=str(weights))
+    start = TrialStart(epochs=2, weights=str(weights), unfreezing_after=2)
     on = spec.model_copy(
         update={"epochs": 4, "start": start, "config": spec.config.model_copy(update={"pretrained": str(weights)})}
     )
     _, waiting = run(on, tmp_path / "waiting")
     at_once = on.config.model_copy(update={"unfreezing": UnfreezingConfig()})
     _, all_learn = run(on.model_copy(update={"config": at_once}), tmp_path / "at once")
+    inherits = start.model_copy(update={"unfreezing_after": 0})
+    _, inherited = run(on.model_copy(update={"start": inherits}), tmp_path / "inherited")
     assert [epoch.epoch for epoch in waiting] == [3, 4]
     assert comparable(waiting[:1]) != comparable(all_learn[:1])
+    assert comparable(inherited) == comparable(all_learn)
