@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import CARD, DEADLINE, EPOCHS
+from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
@@ -166,7 +166,7 @@ def _limited(
 ) -> tuple[TimeLimit, Opening]:
     """Return what the time allows to the search, and the opening with the deadline, if there is one.
 
-    A grid keeps its epochs, and so does a study that has trials.
+    A grid keeps its epochs, and so does a study that has trials, or goes on from one: its epochs count that one's too.
     """
     if deadline is None:
         used_s = store.seconds_used + (ranked.seconds if ranked else 0.0)
@@ -174,6 +174,7 @@ def _limited(
     deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0))
     rows, planned = store.rows(), store.noted(EPOCHS) is not None
     settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
+    settled = settled or store.noted(BEFORE) is not None
     complete = any(row.state is TrialState.COMPLETE for row in rows)
     limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled, complete=complete)
     if not isinstance(store.sweep.engine, SimulateConfig):

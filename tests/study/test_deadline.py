@@ -20,8 +20,10 @@ from sweeper.results import EpochMetrics, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study import deadline as deadline_module
 from sweeper.study.deadline import LEADERS, LEAST_TRIALS, MOST_SEEDS, ConfirmingLimit, Deadline, SearchLimit
+from sweeper.study.opening import Opening
 from sweeper.study.pace import Pace
 from sweeper.study.result import SweepResult
+from sweeper.study.run import _limited
 from sweeper.study.time_limit import Timeout, seconds_awake_or_asleep
 from sweeper.tracking.mlflow_store import default_tracking_uri
 from sweeper.tracking.tags import REASON_TAG, STATE_TAG
@@ -359,3 +361,21 @@ def test_times_are_shared_by_a_stack_and_not_by_all_of_its_group() -> None:
         for number in stack:
             pace.trial_ended(number)
     assert (pace.epoch_s, pace.trial_s(3)) == (10.0, 30.0)
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_continuation_keeps_its_epochs_since_those_of_its_source_are_among_them(tmp_path: Path, before: int) -> None:
+    content = {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "search": {"backbone": "r"},
+        "budget": {"for": "1m", "epochs": 9},
+    }
+    store = StudyStore.create_or_load(
+        f"sqlite:///{tmp_path / 'optuna.db'}", SweepConfig.model_validate(content), before=before
+    )
+    clock = VirtualClock(0)
+    limit, _ = _limited(Deadline(clock, 60), None, store, Opening((), ()), clock)
+    spec = spec_of(0, 9)
+    limit.group_started([spec])
+    assert (limit.epoch_finished(0, metrics_of(before + 1, 30)) is None) is (before > 0)
