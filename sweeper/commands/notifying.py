@@ -78,7 +78,7 @@ def tell_of_end(
 
 
 def _store(workspace: Workspace, storage: str | None, study: str) -> StudyStore | None:
-    """Open a study; None where it has not begun."""
+    """Open a study; None where it has not begun or cannot be read now."""
     from sweeper.errors import SweeperError
 
     try:
@@ -90,10 +90,11 @@ def _store(workspace: Workspace, storage: str | None, study: str) -> StudyStore 
 def _notice(
     result: SweepResult, sweep: SweepConfig, workspace: Workspace, store: StudyStore | None, *, exported: bool
 ) -> Notice:
+    from sweeper.standings.pareto import choose
     from sweeper.standings.winner import study_winner
     from sweeper.study.notice import Notice
 
-    best = study_winner(store) if store else None
+    best = study_winner(store) if store else choose(result.rows, sweep)
     why = result.stopped_because
     state = "interrupted" if result.interrupted else "failed" if best is None else "stopped" if why else "finished"
     why = reason(result) if result.interrupted else why or (None if best else "no trial has finished")
