@@ -19,7 +19,7 @@ from sweeper.safeguards.printable import one_line
 if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
     from sweeper.paths import Workspace
-    from sweeper.search.study_store import StudyStore
+    from sweeper.results import TrialRow
     from sweeper.study.notice import Notice
     from sweeper.study.result import SweepResult
 
@@ -29,9 +29,10 @@ LEAVING_S = 3.0
 
 @dataclass
 class Underway:
-    """What is known of a run before it has ended: how its search did."""
+    """What is known of a run before it has ended: how its search did, and whether its best trial is exported."""
 
     result: SweepResult | None = None
+    exported: bool = False
 
 
 @contextmanager
@@ -42,7 +43,7 @@ def telling_of_errors(sweep: SweepConfig, workspace: Workspace, storage: str | N
         yield underway
     except (typer.Exit, KeyboardInterrupt, ToldToLeave) as end:
         if (ended := _interrupted(end, underway.result)) is not None:
-            tell_of_end(ended, sweep, workspace, storage, exported=False)
+            tell_of_end(ended, sweep, workspace, storage, exported=underway.exported)
         raise
     except Exception as error:
         from sweeper.study.notice import Notice
@@ -73,32 +74,34 @@ def tell_of_end(
 ) -> None:
     """Send word of how a run ended."""
     if sweep.notify.command or sweep.notify.webhook:
-        notice = _notice(result, sweep, workspace, _store(workspace, storage, sweep.study), exported=exported)
+        notice = _notice(result, sweep, workspace, storage, exported=exported)
         _send(notice, sweep, leaving=result.told_to_leave)
 
 
-def _store(workspace: Workspace, storage: str | None, study: str) -> StudyStore | None:
-    """Open a study; None where it has not begun or cannot be read now."""
+def _standing(
+    result: SweepResult, sweep: SweepConfig, workspace: Workspace, storage: str | None
+) -> tuple[list[TrialRow], TrialRow | None]:
+    """Return the trials of a study and the one that stands for it, as the run knows them if they cannot be read now."""
     from sweeper.errors import SweeperError
+    from sweeper.standings.pareto import choose
+    from sweeper.standings.winner import study_winner
 
     try:
-        return open_study(workspace, storage, study)
+        store = open_study(workspace, storage, sweep.study)
+        return result.rows or store.rows(), study_winner(store)
     except SweeperError:
-        return None
+        return result.rows, choose(result.rows, sweep)
 
 
 def _notice(
-    result: SweepResult, sweep: SweepConfig, workspace: Workspace, store: StudyStore | None, *, exported: bool
+    result: SweepResult, sweep: SweepConfig, workspace: Workspace, storage: str | None, *, exported: bool
 ) -> Notice:
-    from sweeper.standings.pareto import choose
-    from sweeper.standings.winner import study_winner
     from sweeper.study.notice import Notice
 
-    best = study_winner(store) if store else choose(result.rows, sweep)
+    rows, best = _standing(result, sweep, workspace, storage)
     why = result.stopped_because
     state = "interrupted" if result.interrupted else "failed" if best is None else "stopped" if why else "finished"
     why = reason(result) if result.interrupted else why or (None if best else "no trial has finished")
-    rows = result.rows or (store.rows() if store else [])
     counts = dict(Counter(row.state.value for row in rows))
     told = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no trials"
     metric = sweep.objective.metric

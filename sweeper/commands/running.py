@@ -77,14 +77,15 @@ def run_and_tell(
             stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
             show_ranked(result.rows, stored, limit=20, with_best=True)
             say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
-        exported = False
         if deadline is not None and not result.interrupted:
-            exported = finish_and_tell(deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers)
+            underway.exported = finish_and_tell(
+                deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers
+            )
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):
             write_page_after_run(workspace, runner.storage_url, sweep.study, uri)
-    tell_of_end(result, sweep, workspace, storage, exported=exported)
-    _say_what_next(result, sweep, uri, storage, exported=exported)
+    tell_of_end(result, sweep, workspace, storage, exported=underway.exported)
+    _say_what_next(result, sweep, uri, storage, exported=underway.exported)
     return result
 
 

@@ -111,8 +111,7 @@ def read_logged(store: MlflowStore, run: str, into: Path) -> Logged:
         task=sweep.task,
     )
     if not any(name.startswith(JUDGING) for name in logged.metrics):
-        why = logged.tags.get(REASON_TAG, "it has not finished an epoch")
-        raise StudyError(f"{logged.name} has no metrics that could come out again: {why}; name a trial that has some")
+        raise _nothing_logged(logged.name, logged.tags)
     pruned, threads = logged.tags.get(PRUNED_TAG), logged.tags.get(THREADS_TAG)
     curves = store.curves([run], [name for name in logged.metrics if name.startswith(JUDGING)])[run]
     return Logged(
@@ -169,8 +168,15 @@ def with_beginning(logged: Logged, workspace: Workspace) -> Logged:
         folder = StudyFolder(workspace.earlier_study(logged.sweep.study, logged.study))
     config = with_kept_weights(logged.spec.config, folder, workspace)
     teacher, start = kept_teacher(config, folder, workspace), kept_start(workspace, folder)
-    begun = {"config": config, "teacher": teacher, "start": start}
-    return replace(logged, spec=logged.spec.model_copy(update=begun))
+    spec = logged.spec.model_copy(update={"config": config, "teacher": teacher, "start": start})
+    if not any(epoch > spec.epochs_before for curve in logged.curves.values() for epoch in curve):
+        raise _nothing_logged(logged.name, logged.tags)
+    return replace(logged, spec=spec)
+
+
+def _nothing_logged(name: str, tags: Mapping[str, str]) -> StudyError:
+    why = tags.get(REASON_TAG, "it has not finished an epoch of its own")
+    return StudyError(f"{name} has no metrics that could come out again: {why}; name a trial that has some")
 
 
 def train_again(logged: Logged, engine: Engine) -> tuple[TrialOutcome, list[EpochMetrics]]:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from sweeper.confirm.reproduction import Reproduction
 from sweeper.display.cells import add_column, add_row, new_table
+from sweeper.safeguards.quantity import quantity
 
 
 def reproduction_table(found: Reproduction, tolerance: float) -> Table:
@@ -28,7 +29,8 @@ def reproduction_lines(found: Reproduction, tolerance: float) -> Iterator[str]:
     name, count, step = found.logged.name, len(found.logged.curves), found.logged.sweep.reported
     if not found.deviations:
         compared = f"its only {step}" if found.epochs == 1 else f"all {found.epochs} {step}s"
-        yield f"{name} is reproduced: {count} metrics are the same to the last digit in {compared}"
+        same = quantity(count, "metric is", "metrics are")
+        yield f"{name} is reproduced: {same} the same to the last digit in {compared}"
         return
     verdict = "is reproduced within the tolerance" if found.matches(tolerance) else "is not reproduced"
     yield f"{name} {verdict}: {len(found.deviations)} of {count} metrics differ"

@@ -24,6 +24,7 @@ from sweeper.engines.protocol import (
     CANNOT_START_EXIT,
     OUT_OF_MEMORY_EXIT,
     RANK_LOST_EXIT,
+    Aside,
     DevicesSeen,
     EpochFinished,
     Event,
@@ -44,9 +45,6 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
 logger = logging.getLogger(__name__)
-
-Aside = RanksAwaited | RanksUnmet | FoldLeft
-"""What a worker says that is no event of the engine."""
 
 MOST_WORKERS = 32
 CRASHES = {"SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL"}

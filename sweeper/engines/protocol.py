@@ -166,6 +166,10 @@ class ImagesChanged:
 Event = WorkerReady | EpochFinished | AtWork | TrialEnded | WorkerDied | SlotRetired | DiskTrouble | ImagesChanged
 
 
+Aside = RanksAwaited | RanksUnmet | FoldLeft
+"""What a worker says that is no event of the engine."""
+
+
 class Engine(Protocol):
     """Slots in which trials run."""
 

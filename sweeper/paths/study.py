@@ -84,6 +84,11 @@ class StudyFolder:
         return self.sweep / "card.json"
 
     @property
+    def arriving(self) -> Path:
+        """What is on its way from nodes of a cluster into folders of trials."""
+        return self.path / "arriving"
+
+    @property
     def images(self) -> Path:
         """Which images there were when the study last began or went on, and their state."""
         return self.path / "images.npz"

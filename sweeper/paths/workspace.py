@@ -156,8 +156,8 @@ class Workspace:
         return self.state / f"{REPRODUCTION}{key}"
 
     def reproductions(self) -> list[Path]:
-        """Return all such folders, those of processes that were killed among them."""
-        return sorted(path for path in self.state.glob(f"{REPRODUCTION}*") if path.is_dir())
+        """Return all such folders, those of processes that were killed among them; of some only the lock is left."""
+        return sorted({path.with_suffix("") for path in self.state.glob(f"{REPRODUCTION}*")})
 
     def tensorboard(self, study: str) -> Path:
         """Event files, a folder for each trial."""

@@ -40,6 +40,8 @@ class Side:
     dataset: DatasetConfig | None
     judged_on: str = ""
     """Digest of the data set whose validation images the predictions are of; empty where that is not known."""
+    judged_at: Path | None = None
+    """The folder below which the names of its images lie."""
     remarks: tuple[str, ...] = ()
     """What is to be known of the images it was evaluated on: that it was trained on some of them."""
 
@@ -96,6 +98,7 @@ class SideFinder:
             predictions=record.predictions,
             dataset=store.sweep.dataset,
             judged_on=str(card.dataset["digest"]) if card is not None else "",
+            judged_at=_folder_of_images(self.workspace, store.sweep.dataset),
         )
         return side if self.data is None else self._evaluated(side, row)
 
@@ -157,3 +160,10 @@ class SideFinder:
             return self._store(study)
         except StudyError:
             return None
+
+
+def _folder_of_images(workspace: Workspace, dataset: DatasetConfig) -> Path | None:
+    if dataset.path is None:
+        return None
+    path = workspace.root / Path(dataset.path).expanduser()
+    return (path.parent / dataset.csv.images if path.suffix.lower() == ".csv" else path).resolve()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sweeper.config.dataset import DatasetConfig
 from sweeper.report.compared_model import Side
 from sweeper.scores.mcnemar import mcnemar
 from sweeper.scores.metrics import scores
@@ -102,15 +100,7 @@ def _why_not(a: Side, b: Side) -> str:
 def _judged_elsewhere(a: Side, b: Side) -> bool:
     """Return whether both are known to be of other data sets: in one place a name stays the name of its image."""
     known = bool(a.judged_on and b.judged_on)
-    return known and a.judged_on != b.judged_on and _place(a.dataset) != _place(b.dataset)
-
-
-def _place(dataset: DatasetConfig | None) -> Path | None:
-    """Return the folder below which the names of a data set's images lie."""
-    if dataset is None or dataset.path is None:
-        return None
-    path = Path(dataset.path)
-    return path.parent / dataset.csv.images if path.suffix.lower() == ".csv" else path
+    return known and a.judged_on != b.judged_on and a.judged_at != b.judged_at
 
 
 def pair(a: Predictions, b: Predictions) -> PairedPredictions:

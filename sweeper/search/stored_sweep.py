@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import optuna
 from pydantic import ValidationError
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError
+from sweeper.search.stored_trial import SWEEP
 
 
 def stored_sweep(stored: Any, name: str) -> SweepConfig:
@@ -29,6 +31,17 @@ def not_made_here(url: str, name: str) -> StudyError:
         f"the study {name} in {hide_credentials(url)} was not made by sweeper; take another `study:` name, or another "
         "storage with --storage"
     )
+
+
+def require_same(study: optuna.Study, sweep: SweepConfig, url: str) -> None:
+    """Raise StudyChanged where a study was begun with another search space, StudyError for another program's study."""
+    stored = study.user_attrs.get(SWEEP)
+    if stored is not None:
+        refuse_changes(sweep, stored_sweep(stored, sweep.study))
+        return
+    directions = [direction.name.lower() for direction in study.directions]
+    if study.get_trials(deepcopy=False) or directions != [goal.direction for goal in sweep.goals]:
+        raise not_made_here(url, sweep.study)
 
 
 def with_epochs(sweep: SweepConfig, epochs: int) -> SweepConfig:

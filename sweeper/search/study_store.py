@@ -32,7 +32,7 @@ from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import guarded, open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import not_made_here, refuse_changes, stored_sweep, with_epochs, with_trials
+from sweeper.search.stored_sweep import not_made_here, require_same, stored_sweep, with_epochs, with_trials
 from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
@@ -97,11 +97,7 @@ class StudyStore:
                 directions=[goal.direction for goal in sweep.goals],
                 load_if_exists=True,
             )
-            stored = study.user_attrs.get(SWEEP)
-            if stored is None and storage.get_n_trials(study._study_id):
-                raise not_made_here(storage_url, sweep.study)
-            if stored is not None:
-                refuse_changes(sweep, stored_sweep(stored, sweep.study))
+            require_same(study, sweep, storage_url)
             also_require()
             if before:
                 study.set_user_attr(BEFORE, before)

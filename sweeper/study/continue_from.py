@@ -37,7 +37,7 @@ def fetch_start(
     Raises StudyError when the source kept no such state, StudyLocked while the study is being run.
     """
     folder = workspace.study(study)
-    with study_lock(folder, study):
+    with study_lock(folder, study, which="fetches what it goes on from"):
         if read_lineage(folder) is None:
             store = StudyStore.load(storage_url, source.sweep.study)
             _fetch(workspace, store, source, folder, with_optimizer, anew, tracking_uri)

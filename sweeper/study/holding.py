@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sweeper.errors import StudyNotFound
 from sweeper.identity import Identity
@@ -37,9 +37,10 @@ def _require_stored(store: StudyStore, folder: StudyFolder) -> None:
     try:
         StudyStore.load(store.url, store.sweep.study)
     except StudyNotFound:
-        if list(folder.path.iterdir()) == [folder.lock]:
-            folder.lock.unlink()
-            folder.path.rmdir()
+        with suppress(OSError):  # who deletes it may remove the folder too
+            if list(folder.path.iterdir()) == [folder.lock]:
+                folder.lock.unlink()
+                folder.path.rmdir()
         raise
 
 

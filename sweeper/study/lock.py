@@ -29,7 +29,10 @@ def other_work(folder: StudyFolder) -> str | None:
     """Return who holds the study for other work than to run its trials, and so heeds no requests; None for nobody."""
     if not is_running(folder):
         return None
-    owner = folder.lock.read_text(encoding="utf-8").strip()
+    try:
+        owner = folder.lock.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:  # it has been deleted meanwhile
+        return None
     return owner if WHICH in owner else None
 
 
@@ -47,9 +50,15 @@ def study_lock(folder: StudyFolder, study: str, *, which: str = "") -> Iterator[
                 break
             except AlreadyLocked as error:
                 if not left:
-                    raise StudyLocked(
-                        f"the study {study} is being run by {error.owner}; wait for it or end it, "
-                        "or give this search space another `study:` name"
-                    ) from None
+                    raise _locked(study, error.owner) from None
                 time.sleep(BETWEEN_S)
         yield
+
+
+def _locked(study: str, owner: str) -> StudyLocked:
+    if WHICH in owner:
+        return StudyLocked(f"the study {study} is held by {owner}; wait for it, or press Ctrl-C where it runs")
+    return StudyLocked(
+        f"the study {study} is being run by {owner}; wait for it or end it, or give this search space another `study:` "
+        "name"
+    )

@@ -48,7 +48,7 @@ def both(machines: Machines, root: Path, node_folder: Path, epochs: int, *option
 def test_an_idle_node_trains_a_later_fold(
     machines: Machines, tmp_path: Path, node_folder: Path, options: tuple[str, ...]
 ) -> None:
-    here, there = both(machines, tmp_path, node_folder, 60, *options)
+    here, there = both(machines, tmp_path, node_folder, 150, *options)
     machines.add(2)
     trial = there.workspace.study(there.settings()["study"]).trial(0)
     process = there.start()

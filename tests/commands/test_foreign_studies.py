@@ -53,6 +53,9 @@ def test_a_study_of_another_program_is_refused_where_it_is_named(url: str, tmp_p
         open_study(Workspace(tmp_path), None, "mine")
     with pytest.raises(StudyError, match="was not made by sweeper"):
         StudyStore.create_or_load(url, sweep_of(study="mine"))
+    optuna.create_study(storage=url, study_name="empty", direction="minimize")  # the accuracy is maximized
+    with pytest.raises(StudyError, match="was not made by sweeper"):
+        StudyStore.create_or_load(url, sweep_of(study="empty"))
 
 
 def test_a_name_that_no_study_has_is_answered_with_those_that_can_be_opened(url: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from sweeper.commands.leaving import INTERRUPTED, TOLD_TO_LEAVE, ToldToLeave
 from sweeper.commands.notifying import tell_of_end, telling_of_errors
 from sweeper.config.notify import NotifyConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
@@ -83,6 +84,20 @@ def test_ctrl_c_before_the_search_is_told_with_the_trials_of_earlier_runs(
         raise KeyboardInterrupt
     assert (told(tmp_path)[1]["state"], told(tmp_path)[1]["trials"]) == ("interrupted", {})
     assert store.rows()
+
+
+def test_a_storage_that_fails_at_the_end_changes_neither_the_notice_nor_the_exit(
+    store: StudyStore, sweep: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise StudyError("the storage does not answer")
+
+    result = ended(store)
+    monkeypatch.setattr("sweeper.standings.winner.study_winner", fails)
+    tell_of_end(result, sweep, Workspace(tmp_path), None, exported=False)
+    (notice,) = told(tmp_path)
+    assert (notice["state"], notice["trials"]) == ("finished", {"complete": 4, "pruned": 2})
+    assert notice["best"] is not None
 
 
 @pytest.mark.parametrize("code", [0, 1, INTERRUPTED])

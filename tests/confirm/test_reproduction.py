@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeper.confirm.reproduction import Logged, compare, read_logged, train_again
+from sweeper.confirm.reproduction import Logged, compare, read_logged, train_again, with_beginning
 from sweeper.display.reproduction import reproduction_lines
 from sweeper.engines.protocol import EpochFinished, TrialEnded
-from sweeper.paths import CONFIG, SEARCH_SPACE
+from sweeper.errors import StudyError
+from sweeper.paths import CONFIG, SEARCH_SPACE, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialStart, TrialState
 
 SPACE = {"study": "s", "dataset": {"builtin": "digits"}, "budget": {"epochs": 5}, "search": {"backbone": "r"}}
@@ -83,6 +84,17 @@ def test_a_continuation_is_compared_from_its_own_first_epoch(tmp_path: Path) -> 
     start = TrialStart(epochs=3, weights="w")
     going_on = replace(logged, spec=logged.spec.model_copy(update={"start": start}))
     assert reproduced(going_on).endswith("in all 2 epochs")
+
+
+def test_a_continuation_without_an_epoch_of_its_own_is_not_called_reproduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.confirm.reproduction.with_kept_weights", lambda config, *_: config)
+    monkeypatch.setattr("sweeper.confirm.reproduction.kept_teacher", lambda *_: None)
+    monkeypatch.setattr("sweeper.confirm.reproduction.kept_start", lambda *_: TrialStart(epochs=3, weights="w"))
+    assert with_beginning(logged_as(tmp_path, 4), Workspace(tmp_path)).spec.epochs_before == 3
+    with pytest.raises(StudyError, match="no metrics that could come out again: it has not finished an epoch of its"):
+        with_beginning(logged_as(tmp_path, 3), Workspace(tmp_path))
 
 
 def test_a_cross_validated_trial_with_all_its_folds_is_not_ended_early(tmp_path: Path) -> None:

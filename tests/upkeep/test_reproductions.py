@@ -40,6 +40,14 @@ def test_what_killed_processes_have_left_is_removed_and_what_runs_is_left_alone(
     assert not list(workspace.state.iterdir())
 
 
+def test_a_lock_without_a_folder_is_removed_too(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    write_whole(workspace.reproduction("killed").with_suffix(".lock"), "")
+    with reproduction_folder(workspace):
+        assert len(workspace.reproductions()) == 1
+    assert not list(workspace.state.iterdir())
+
+
 @pytest.mark.parametrize("words", [("reproduce", "x/1"), ("reproduce", "0" * 32), ("best", "0" * 32)], ids=" ".join)
 def test_in_an_empty_folder_nothing_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import secrets
+import shutil
 import time
 import uuid
 from collections import Counter
@@ -100,6 +101,7 @@ class RayEngine:
         self._spread = config.spread and sweep.devices_per_trial > 1
         self._told_of_waiting = False
         self._require_room(nodes)
+        shutil.rmtree(self._folder.arriving, ignore_errors=True)  # of a driver that was killed
         self._follow_cluster()
 
     def _require_room(self, nodes: Sequence[Node]) -> None:
@@ -159,7 +161,8 @@ class RayEngine:
                 sum(share.parts(node) for node in nodes),
                 described(nodes),
             )
-        self._told_of_waiting = waits or full
+        if waits or full or any(slot.reached for slot in self._slots):
+            self._told_of_waiting = waits or full
 
     def _start(self, place: Place) -> Slot:
         self._started += 1
@@ -321,10 +324,11 @@ class RayEngine:
 
     def train_ahead(self, part: FoldAhead) -> bool:
         spec = part.trial
+        files = {path: self._file(path) for path in _files_named_by(spec)}
         if not self._tell(spec.number, Reserve(spec.number, part.fold)):
             return False
         slot = next(slot for slot in self._slots if slot.idle)
-        slot.train_ahead(TrainAhead(part, {path: self._file(path) for path in _files_named_by(spec)}))
+        slot.train_ahead(TrainAhead(part, files))
         return True
 
     def _settle(self, slot: Slot) -> None:
@@ -332,11 +336,19 @@ class RayEngine:
         part, slot.ahead = slot.ahead, None
         if part is None:
             return
-        number, trial = part.trial.number, self._folder.trial(part.trial.number)
-        fold = trial.fold(part.fold)
-        there = files_of(trial) if fold.outcome.exists() else []
-        files = {name: send(self._carrier, path) for name, path in there if path.is_relative_to(fold.path)}
+        number = part.trial.number
+        try:
+            files = self._files_of_fold(number, part.fold)
+        except OSError as error:
+            logger.warning("fold %d of trial %d is trained again: %s", part.fold, number, error)
+            files = {}
         self._tell(number, Settle(number, part.fold, files))
+
+    def _files_of_fold(self, number: int, fold: int) -> dict[str, Shipment]:
+        """Put on its way what a fold has left that has ended."""
+        trial = self._folder.trial(number)
+        there = files_of(trial) if trial.fold(fold).outcome.exists() else []
+        return {name: send(self._carrier, path) for name, path in there if path.is_relative_to(trial.fold(fold).path)}
 
     def _stop_ahead(self, number: int) -> None:
         """Stop what trains folds of a trial that has ended or has lost its worker."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sweeper.engines.cluster.carrier import Carrier, Shipment, receive, send
-from sweeper.files import part_of
+from sweeper.errors import DiskError
+from sweeper.files import part_of, put_in_place
 from sweeper.paths import TrialFolder
 
 State = tuple[int, int]
@@ -60,6 +61,18 @@ def in_order(folder: TrialFolder, names: Iterable[str]) -> list[str]:
     last = [folder.checkpoint_before, folder.checkpoint, folder.history, folder.outcome]
     places = {path.name: place for place, path in enumerate(last, 1)}
     return sorted(names, key=lambda name: ("/" not in name, places.get(name.rpartition("/")[2], 0), name))
+
+
+def move_into(folder: TrialFolder, arrived: TrialFolder) -> None:
+    """Move files that have arrived whole into a trial's folder on the same disk, each at once. Raises DiskError."""
+    files = dict(files_of(arrived))
+    for name in in_order(folder, files):
+        target = folder.path / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            put_in_place(files[name], target)
+        except OSError as error:
+            raise DiskError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
 def files_of(folder: TrialFolder) -> list[tuple[str, Path]]:

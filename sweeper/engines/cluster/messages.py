@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from sweeper.engines.cluster.carrier import Shipment
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.local import Aside
-from sweeper.engines.protocol import Event, FoldAhead, Spread
+from sweeper.engines.protocol import Aside, Event, FoldAhead, Spread
 from sweeper.results import TrialSpec
 
 

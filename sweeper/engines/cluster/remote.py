@@ -31,8 +31,9 @@ from sweeper.engines.cluster.messages import (
     TrainAhead,
 )
 from sweeper.engines.cluster.on_node import Opened, StudyOnNode
-from sweeper.engines.local import Aside, LocalEngine
+from sweeper.engines.local import LocalEngine
 from sweeper.engines.protocol import (
+    Aside,
     EpochFinished,
     Event,
     FoldAhead,
@@ -133,7 +134,7 @@ class RemoteSlot:
             case StopAhead(number):
                 self._stop_ahead(engine, number)
             case Reserve(number, fold):
-                if number in engine.busy:
+                if number in engine.busy | self._waiting_for_a_worker():
                     self._reserve(number, fold)
             case Settle(number, fold, files):
                 self._settle(number, fold, files)
@@ -173,6 +174,10 @@ class RemoteSlot:
             self._waiting = None
             self._report(FoldLeft(number, waiting.part.fold))
         engine.stop_ahead(number)
+
+    def _waiting_for_a_worker(self) -> set[int]:
+        """Return the numbers of the trials that the worker gets when it has started again."""
+        return {spec.number for spec in self._waiting.group} if isinstance(self._waiting, Submit) else set()
 
     def _reserve(self, number: int, fold: int) -> None:
         """Let the worker of a trial wait when it comes to a fold, unless it is at it already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -14,13 +15,13 @@ from typing import Any
 from sweeper.engines.cluster.actors import Actors
 from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, require_opened
 from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, Shipment, carrier
-from sweeper.engines.cluster.folders import ReceivedFolder
+from sweeper.engines.cluster.folders import ReceivedFolder, move_into
 from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, StopAhead, Submit, TrainAhead
 from sweeper.engines.cluster.nodes import Node
 from sweeper.engines.cluster.other_part import LISTEN_S, OtherPart
 from sweeper.engines.cluster.places import Place
-from sweeper.engines.local import Aside
 from sweeper.engines.protocol import (
+    Aside,
     DiskTrouble,
     EpochFinished,
     Event,
@@ -33,7 +34,7 @@ from sweeper.engines.protocol import (
 )
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
-from sweeper.paths import StudyFolder
+from sweeper.paths import StudyFolder, TrialFolder
 
 logger = logging.getLogger(__name__)
 
@@ -118,8 +119,8 @@ class Slot:
         self._sent = 0
         self._acknowledged = 0
         self._received: dict[int, ReceivedFolder] = {}
-        self._of_fold: ReceivedFolder | None = None  # where the fold goes that is trained ahead
-        self._writing = threading.Lock()  # held while its files are written
+        self._wanted = False  # what the fold leaves that is trained ahead
+        self._writing = threading.Lock()  # held while that is put in place
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, daemon=True, name=f"slot-{plan.slot_id}")
@@ -138,14 +139,14 @@ class Slot:
     def train_ahead(self, command: TrainAhead) -> None:
         """Train a fold of a trial of another slot; a `FoldLeft` says when it is done."""
         self.ahead = command.part
-        self._of_fold = ReceivedFolder(self._folder.trial(command.part.trial.number), ())
+        self._wanted = True
         self.send(command)
 
     def stop_ahead(self, number: int) -> None:
         """Train no fold of this trial any more: from now on nothing of it is written here."""
         if self.ahead is not None and self.ahead.trial.number == number:
             with self._writing:
-                self._of_fold = None
+                self._wanted = False
             self.send(StopAhead(number))
 
     def send(self, command: Command) -> None:
@@ -209,11 +210,12 @@ class Slot:
         import ray
 
         noticed: Any = None
+        reaching = self._actor.here.remote()
         while not self._closed.is_set() and not all(other.is_open() for other in self._others):
             if noticed is None or ray.wait([noticed], timeout=0)[0]:
                 noticed = self._actor.tell.remote([])  # so that its lease holds
+            self.reached = self.reached or bool(ray.wait([reaching], timeout=0)[0])
             self._look(LISTEN_S)
-        reaching = self._actor.here.remote()
         opening = self._actor.open.remote(self._plan)
         while not self._closed.is_set():
             done, _ = ray.wait([opening], timeout=LISTEN_S)
@@ -266,7 +268,7 @@ class Slot:
         if present is not None and isinstance(event, EpochFinished | TrialEnded | FoldLeft):
             try:
                 if isinstance(event, FoldLeft):
-                    self._bring_fold(changed, present)
+                    self._bring_fold(event.number, changed, present)
                 else:
                     self._received[event.number].bring(self._carrier, changed, present)
             except DiskError as error:
@@ -277,12 +279,15 @@ class Slot:
                 raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
         self._acknowledged = report.sequence
 
-    def _bring_fold(self, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
+    def _bring_fold(self, number: int, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
+        """Put what a fold has left into its trial's folder, unless it was stopped; that folder has another writer."""
+        arrived = TrialFolder(self._folder.arriving / self._plan.slot_id)
+        shutil.rmtree(arrived.path, ignore_errors=True)
+        ReceivedFolder(arrived, ()).bring(self._carrier, changed, present)
         with self._writing:
-            if self._of_fold is not None:
-                self._of_fold.bring(self._carrier, changed, present)
-            else:
-                self._carrier.drop([piece for shipment in changed.values() for piece in shipment.pieces])
+            if self._wanted:
+                move_into(self._folder.trial(number), arrived)
+        shutil.rmtree(arrived.path, ignore_errors=True)
 
     def ask_to_end(self) -> list[Any]:
         """Ask the other ends to tidy up, and return their answers to come."""

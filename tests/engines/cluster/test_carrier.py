@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sweeper.engines.cluster import carrier as carriers
 from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, receive, send
 from sweeper.engines.cluster.engine import _absolute
-from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of
+from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of, move_into
+from sweeper.errors import DiskError
 from sweeper.paths import TrialFolder
 
 
@@ -116,6 +117,25 @@ def test_what_the_driver_writes_itself_is_neither_sent_nor_removed(shared: Share
     ReceivedFolder(driver, ()).bring(shared, *sent.changes(shared))
     assert sorted(path.name for path in driver.path.iterdir()) == ["history.json", "run.json"]
     assert sent.changes(shared)[0] == {}  # nothing is sent twice
+
+
+def test_what_a_fold_has_left_joins_what_the_trial_has(tmp_path: Path) -> None:
+    arrived, trial = TrialFolder(tmp_path / "arrived"), TrialFolder(tmp_path / "trial-0001")
+    for folder in (arrived, trial):
+        for number in (2, 3) if folder is trial else (3,):
+            folder.fold(number).path.mkdir(parents=True)
+            folder.fold(number).history.write_text(folder.path.name)
+    arrived.fold(3).outcome.write_text("ended")
+    move_into(trial, arrived)
+    assert trial.fold(2).history.read_text() == "trial-0001"
+    assert trial.fold(3).history.read_text() == "arrived"
+    assert trial.fold(3).outcome.exists()
+    assert not files_of(arrived)
+    trial.fold(3).outcome.unlink()
+    trial.fold(3).outcome.mkdir()
+    arrived.fold(3).outcome.write_text("ended")
+    with pytest.raises(DiskError, match=r"outcome\.json cannot be written"):
+        move_into(trial, arrived)
 
 
 def test_an_outcome_is_written_after_all_that_it_speaks_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,8 +33,8 @@ from sweeper.engines.cluster.messages import (
 from sweeper.engines.cluster.on_node import StudyOnNode
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
-from sweeper.engines.local import Aside
 from sweeper.engines.protocol import (
+    Aside,
     AtWork,
     EpochFinished,
     Event,
@@ -236,6 +237,8 @@ class Folded:
         received = ReceivedFolder(self.folder, ())
         while True:
             report = self.of_trial.next()
+            if isinstance(report.event, WorkerDied | WorkerReady):
+                continue
             assert report.present is not None
             received.bring(self.carrier, report.changed, report.present)
             if isinstance(report.event, TrialEnded):
@@ -282,6 +285,8 @@ def test_the_worker_of_a_trial_waits_for_a_fold_that_is_reserved(pair: Folded, t
     pair.of_trial.send(Reserve(0, 2))
     pair.of_trial.next()
     pair.of_trial.send(Answer(0, prune=False))
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells who waits for a lock")
     fold = next((tmp_path / "node-0").rglob("trial-0000")) / "fold-2"
     inode = str((fold / "worker.lock").stat().st_ino)
     deadline = time.monotonic() + WITHIN_S
@@ -291,6 +296,20 @@ def test_the_worker_of_a_trial_waits_for_a_fold_that_is_reserved(pair: Folded, t
     assert not (fold / "history.json").exists()
     pair.of_trial.send(Settle(0, 2, {}))  # the other slot is lost: it has to be trained here
     assert len(scores(pair.end())) == FOLDS
+
+
+def test_a_fold_is_reserved_for_a_trial_that_waits_for_its_worker_to_start_again(pair: Folded) -> None:
+    spec = spec_of(epochs=1)
+    pair.of_trial.send(TrainAhead(FoldAhead(spec_of(epochs=500, number=5), 1)))
+    pair.of_trial.send(StopAhead(5))
+    assert pair.of_trial.next().event == FoldLeft(5, 1)
+    pair.begin(spec)
+    pair.train_ahead(spec, 3)
+    files = pair.bring_fold()
+    ahead = (pair.folder.path / "fold-3/outcome.json").read_bytes()
+    pair.of_trial.send(Settle(0, 3, files))
+    assert len(scores(pair.end())) == FOLDS
+    assert (pair.folder.path / "fold-3/outcome.json").read_bytes() == ahead
 
 
 def await_file(root: Path, pattern: str) -> Path:
