@@ -189,8 +189,14 @@ class RemoteSlot:
     def _settle(self, number: int, fold: int, files: Mapping[str, Shipment]) -> None:
         """Let the worker of a trial go on with what another slot has trained, if that was reserved."""
         kept = self._reserved.pop((number, fold), None)
-        if kept is not None:
-            with kept:
+        if kept is None:
+            return
+        with kept:
+            waiting = self._waiting
+            if isinstance(waiting, Submit) and number in self._waiting_for_a_worker():
+                known = {**waiting.folders.get(number, {}), **files}
+                self._waiting = replace(waiting, folders={**waiting.folders, number: known})
+            else:
                 self._folders[number].take(self._study.carrier, files)
 
     def _free(self, number: int) -> None:
