@@ -53,24 +53,22 @@ def best(
     from sweeper.display.tables import params_table
     from sweeper.standings.trial_names import require_weights
     from sweeper.standings.winner import study_winner
-    from sweeper.study.trained import is_simulated, require_trained
+    from sweeper.study.trained import require_trained
 
     workspace = this_workspace()
     trial = _named(trial, number)
     store, row = open_trial(workspace, storage, trial, tracking_uri)
     require_weights(store, row)
     winner = study_winner(store)
-    _require_a_choice(prefer, within, trial if winner is None or row.number != winner.number else None)
+    _require_a_choice(prefer, within, None if _is_same(row, winner) else trial)
     if prefer:
         row = winner_of(store, prefer, within)
-    best_by_all = winner is not None and row.number == winner.number
-    another = not best_by_all and not (prefer and store.sweep.objectives)  # of which each on the front may be the best
+    another = not _is_same(row, winner) and not (prefer and store.sweep.objectives)  # any of the Pareto front is best
     if export or to:
         require_trained(store)
     with beside_json(as_json):
         _say_which(store, row, winner if another else None, preferred=bool(prefer))
-        told = best_by_all and not is_simulated(store)
-        expected = _say_what_to_expect(workspace, store, tracking_uri) if told else None
+        expected = _say_what_to_expect(workspace, store, tracking_uri) if _is_same(row, winner) else None
         show(params_table(row, store.rows()))
         show_ranked(store.rows(), store.sweep, limit=5)
         folder = (to or workspace.export(store.sweep.study, row.number if another else None)) if export or to else None
@@ -83,6 +81,10 @@ def best(
                 _say_not_registered(store, folder)
     if as_json:
         write_json(_answer(store, row, folder, expected, winner=not another))
+
+
+def _is_same(row: TrialRow, winner: TrialRow | None) -> bool:
+    return winner is not None and row.number == winner.number
 
 
 def _named(trial: str | None, number: int | None) -> str | None:
@@ -102,7 +104,10 @@ def _say_what_to_expect(workspace: Workspace, store: StudyStore, tracking_uri: s
     from sweeper.errors import TrackingError
     from sweeper.study.expected import expected_of_study
     from sweeper.study.recorded import records_of
+    from sweeper.study.trained import is_simulated
 
+    if is_simulated(store):
+        return None
     try:
         found = expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
     except TrackingError as error:
