@@ -205,6 +205,8 @@ def _as_file(image: Picture) -> bytes:
     picture = Image.fromarray(_checked(image)) if isinstance(image, np.ndarray) else image
     if not isinstance(picture, Image.Image):
         raise DatasetError(f"should be a path, a Pillow image or an array of NumPy, got {type(picture).__name__}")
+    if 0 in picture.size:
+        raise DatasetError(f"should have at least one pixel, got {picture.width} x {picture.height}")
     if picture.mode not in WRITTEN_AS:
         picture = picture.convert(PLAIN.get(picture.mode, "RGB"))
     file = io.BytesIO()
