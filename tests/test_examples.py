@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import PROFILE
+
 
 def drawn() -> list[float]:
     values: list[float] = []
@@ -23,6 +25,7 @@ def drawn() -> list[float]:
     return values
 
 
+@pytest.mark.skipif(PROFILE != "repeat", reason="HYPOTHESIS_PROFILE asks for other examples in each run")
 def test_examples_do_not_depend_on_the_modules_that_are_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def best(
 
 
 def _is_same(row: TrialRow, winner: TrialRow | None) -> bool:
+    """Return whether a trial is the winner of its study, if that has one."""
     return winner is not None and row.number == winner.number
 
 

@@ -119,8 +119,8 @@ class Slot:
         self._sent = 0
         self._acknowledged = 0
         self._received: dict[int, ReceivedFolder] = {}
-        self._wanted = False  # what the fold leaves that is trained ahead
-        self._writing = threading.Lock()  # held while that is put in place
+        self._wanted = False  # the fold that is trained ahead: nobody has stopped it
+        self._writing = threading.Lock()  # held while the files of that fold are put in place
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._listen, daemon=True, name=f"slot-{plan.slot_id}")
