@@ -122,10 +122,7 @@ def test_parts_of_a_batch_are_taught_what_the_whole_is(limit: int, members: int)
 
 
 def test_a_teacher_alone_teaches_what_wrong_labels_do_not(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    data = colored(train=240, size=12)
-    shuffled = squares(random.permutation(np.arange(270) % 3), 240, 3, 12)
-    train = replace_labels(data, shuffled)
+    train = replace_labels(colored(train=240, size=12), squares((np.arange(270) + 1) % 3, 240, 3, 12))
     teacher = trained_teacher(tmp_path)
     settings: dict[str, Any] = {"image_size": 12, "epochs": 4}
     alone, _ = run(student(teacher, **settings, teacher={**TAUGHT, "weight": 1.0}), tmp_path / "taught", train)
