@@ -74,11 +74,11 @@ def write_onnx(program: ExportedProgram, path: Path, output: str = "logits") -> 
 
 
 def read_program(path: Path) -> Predict:
-    """Load a torch.export program for the CPU."""
+    """Load a torch.export program for the CPU; it gets images in the memory format in which convolutions are fastest."""
     module = torch.export.load(path).module()
 
     def predict(images: Tensor) -> Tensor:
-        logits: Tensor = module(images.cpu())
+        logits: Tensor = module(images.cpu().contiguous(memory_format=torch.channels_last))
         return logits
 
     return predict

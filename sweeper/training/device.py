@@ -15,6 +15,7 @@ from torch import nn
 
 from sweeper.config.sweep import DEVICE
 from sweeper.errors import DeviceError
+from sweeper.training.host_allocator import keep_freed_memory
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,6 +33,8 @@ def open_device(wanted: str, slot: int) -> torch.device:
     """
     device = _device_of(wanted, slot)
     make_current(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
 
 

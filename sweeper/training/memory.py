@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DeviceError
+from sweeper.training.host_allocator import give_back_freed_memory
 
 _spare: list[Callable[[], bool]] = []
 _widths = itertools.count(9)
@@ -76,6 +77,7 @@ def free_memory(device: torch.device) -> None:
             torch.cuda.empty_cache()
         elif device.type == "mps":
             torch.mps.empty_cache()
+    give_back_freed_memory()
 
 
 def still_works(device: torch.device) -> bool:
