@@ -59,7 +59,8 @@ def main() -> None:
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)  # a process of a round: case and whether kept
     options = parser.parse_args()
     if options.one is not None:
-        return print(json.dumps(measured(Case(*options.one[0]), kept=options.one[1])))
+        print(json.dumps(measured(Case(*options.one[0]), kept=options.one[1])))
+        return
     speeds, peaks = [], []
     for case in CASES:
         pairs = [(in_process(case, kept=False), in_process(case, kept=True)) for _ in range(options.rounds)]
@@ -111,7 +112,7 @@ def training_step(case: Case) -> Callable[[], object]:
 
     def work() -> None:
         optimizer.zero_grad()
-        functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+        functional.cross_entropy(network(images), labels).backward()
         optimizer.step()
 
     return work

@@ -42,7 +42,7 @@ def finish_and_tell(
     confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
     exported = False
     try:
-        if not finish_by(deadline, store, export, confirm):
+        if not finish_by(deadline, store, workspace, export, confirm):
             return False
         if finished_task(sweep).registered:
             register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
+from sweeper.confirm.repetitions import stored_repetitions
+from sweeper.paths import Workspace
 from sweeper.results import TrialState
+from sweeper.search.stored_trial import AT_ONCE, BESIDE
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import study_winner
 from sweeper.study.deadline import Confirming, Deadline
@@ -14,6 +18,7 @@ from sweeper.study.deadline import Confirming, Deadline
 def finish_by(
     deadline: Deadline,
     store: StudyStore,
+    workspace: Workspace,
     export: Callable[[int], object],
     confirm: Callable[[Confirming | None], object],
 ) -> bool:
@@ -22,20 +27,37 @@ def finish_by(
     Args:
         deadline: When the best model is to be there.
         store: The study whose search has ended.
+        workspace: Where it lies.
         export: Exports the trial of a number.
         confirm: Trains the best trials again as planned; None stands for too little time.
     """
     winner = study_winner(store)
     if winner is None:
         return False
+    deadline.count_into(partial(_add_seconds, store))
     began = time.monotonic()
     export(winner.number)
     deadline.exported(time.monotonic() - began)
-    rows = store.rows()
-    deadline.pace.count_earlier(rows)
-    complete = sum(row.state is TrialState.COMPLETE for row in rows)
-    confirm(deadline.confirming(store.sweep.budget.epochs, complete))
+    deadline.count_used()
+    confirm(_plan(deadline, store, workspace))
+    deadline.count_used()
     confirmed = study_winner(store)
     if confirmed is not None and confirmed.number != winner.number:
         export(confirmed.number)
+        deadline.count_used()
     return True
+
+
+def _add_seconds(store: StudyStore, seconds: float) -> None:
+    store.note(BESIDE, {"seconds": (store.noted(BESIDE) or {}).get("seconds", 0.0) + seconds})
+
+
+def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confirming | None:
+    """Plan the confirmation by how fast trials were, of this run or an earlier one, and by what of it is done."""
+    rows, pace = store.rows(), deadline.pace
+    pace.count_earlier(rows, at_once=(store.noted(AT_ONCE) or {}).get("trials", 1))
+    store.note(AT_ONCE, {"trials": pace.at_once})
+    complete = sum(row.state is TrialState.COMPLETE for row in rows)
+    repetitions = stored_repetitions(workspace.study(store.sweep.study).confirmation)
+    done = sum(repetition.outcome is not None for repetition in repetitions)
+    return deadline.confirming(store.sweep.budget.epochs, complete, done)

@@ -25,6 +25,7 @@ from sweeper.paths import ExportFolder
 from sweeper.safeguards.quantity import quantity
 from sweeper.training.device import place
 from sweeper.training.evaluate import Evaluation, evaluate_predictions
+from sweeper.training.host_allocator import keep_freed_memory
 
 OTHER_ARITHMETIC = 0.005
 """Share of the images by which accuracy may differ from that of another device or precision."""
@@ -94,6 +95,7 @@ def verify_export(folder: Path, val: DeviceImages) -> Verification:
     Raises:
         ExportError: naming every format that cannot be loaded or differs by more than it may.
     """
+    keep_freed_memory()  # some formats run on the CPU, whatever the device
     loaded, files = load_export(folder), ExportFolder(folder)
     with full_precision():
         reference = evaluated(classifier_on(loaded.classifier, val.device), val, loaded.config)

@@ -120,7 +120,7 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
     def export(number: int) -> None:
         export_trial(workspace, store, trial_of(store, number), workspace.export(study.name), study.tracking_uri)
 
-    finish_by(deadline, store, export, confirm)
+    finish_by(deadline, store, workspace, export, confirm)
 
 
 def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) -> Deadline | None:

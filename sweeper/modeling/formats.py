@@ -74,7 +74,7 @@ def write_onnx(program: ExportedProgram, path: Path, output: str = "logits") -> 
 
 
 def read_program(path: Path) -> Predict:
-    """Load a torch.export program for the CPU; it gets images in the memory format in which convolutions are fastest."""
+    """Load a torch.export program for the CPU; images are given to it in the fastest memory format."""
     module = torch.export.load(path).module()
 
     def predict(images: Tensor) -> Tensor:

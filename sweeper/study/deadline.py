@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
 from sweeper.study.pace import Pace
-from sweeper.study.time_limit import Clock, TimeLimit, seconds_awake_or_asleep
+from sweeper.study.time_limit import Clock, TimeLimit, TimeUsed, seconds_awake_or_asleep
 
 CONFIRMING = 0.25
 """The most of the whole time that is kept for training the best trials again."""
+
+COUNTED_EVERY_S = 10.0
+"""What a kill can take at most from the count of the time of a confirmation."""
 
 LEADERS = ((5, 15), (4, 12), (3, 6), (2, 4))
 """How many of the best are trained again, and how many repetitions must fit for that."""
@@ -32,11 +35,14 @@ REPORT_S = 5.0
 LEAST_DELIVERY_S = 5.0
 """For MLflow, even where no time is left: without trouble it takes a second or two."""
 
-EXPORT_S = (25.0, 120.0)
-"""An export with all its checks before one has been timed: a twentieth of the time, within these bounds."""
+EXPORT_S = 25.0
+"""An export with all its checks, where neither one has been timed nor its network."""
 
 RESERVE = 1.15
 """How much longer than the last time anything may take."""
+
+ExportTime = Callable[[TrialSpec], float]
+"""Gives the seconds that an export of a trial is expected to take with all its checks."""
 
 LEAST_TRIALS = 8
 """Whole trials that must fit into the search, on each worker; otherwise each has fewer epochs."""
@@ -63,13 +69,31 @@ class Deadline:
         self._end = self._clock() + seconds
         self._seconds = seconds
         self._of_study = of_study
-        self._export_s = min(max(seconds / 20, EXPORT_S[0]), EXPORT_S[1])
+        self._export_s = EXPORT_S
+        self._used: TimeUsed | None = None
         self.pace = Pace(clock or time.monotonic)  # no trial is slow because the machine slept
 
     def count_earlier(self, seconds: float) -> None:
         """Subtract the time that earlier runs of the command have spent on the study."""
         if self._of_study:
             self._end -= seconds
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds of the whole time that are gone, those of earlier runs included."""
+        return self._seconds - self.left_s
+
+    def count_into(self, add: Callable[[float], None]) -> None:
+        """Let `add` store, from now on, the seconds that `count_used` finds to have passed."""
+        self._used = TimeUsed(add, self._clock)
+
+    def count_used(self, at_least: float = 0.0) -> None:
+        if self._used is not None:
+            self._used.count(at_least)
+
+    def expect_export(self, seconds: float) -> None:
+        """Take in how long an export is expected to take."""
+        self._export_s = seconds
 
     def exported(self, seconds: float) -> None:
         """Take in how long the first export has taken."""
@@ -111,16 +135,17 @@ class Deadline:
         )
         return min(share, wanted) if least <= share else 0.0
 
-    def confirming(self, epochs: int, complete: int) -> Confirming | None:
+    def confirming(self, epochs: int, complete: int, done: int = 0) -> Confirming | None:
         """Return which trainings with fresh seeds fit into the time that is left; None where too few do.
 
-        `complete`: how many trials are complete; the best of them are trained again.
+        `complete`: how many trials are complete; the best of them are trained again. `done`: how many such trainings
+        an earlier run has left.
         """
         trial_s = self.pace.trial_s(epochs) or self.pace.earlier_trial_s(epochs)
         if trial_s is None:
             return None
         left_s = self.left_s - self.finish_s - WORKER_START_S
-        fitting = math.floor(left_s / (RESERVE * trial_s)) * self.pace.at_once
+        fitting = done + max(0, math.floor(left_s / (RESERVE * trial_s))) * self.pace.at_once
         for leaders, least in LEADERS:
             if fitting >= least and leaders <= complete:
                 return Confirming(leaders, min(MOST_SEEDS, fitting // leaders + MORE_SEEDS))
@@ -138,14 +163,25 @@ class SearchLimit(TimeLimit):
         epochs: The most that a trial has.
         settled: Whether that number may no longer change.
         complete: Whether an earlier run has left a complete trial.
+        export_time: Gives the seconds that the export of a trial is expected to take.
     """
 
-    def __init__(self, deadline: Deadline, epochs: int, *, settled: bool, complete: bool = False):
+    def __init__(
+        self,
+        deadline: Deadline,
+        epochs: int,
+        *,
+        settled: bool,
+        complete: bool = False,
+        export_time: ExportTime | None = None,
+    ):
         self._deadline = deadline
         self._pace = deadline.pace
         self._epochs = epochs
         self._settled = settled
         self._complete = complete
+        self._export_time = export_time
+        self._slowest_s = 0.0
 
     def used_up(self) -> str | None:
         if not self._complete:
@@ -158,12 +194,16 @@ class SearchLimit(TimeLimit):
         return None
 
     def over(self) -> bool:
-        return self._complete and self._deadline.left_s < RESERVE * self._deadline.finish_s
+        return self._complete and self._deadline.left_s < self._deadline.finish_s
 
     def delivery_s(self) -> float:
         return max(LEAST_DELIVERY_S, self._deadline.search_left_s(self._epochs))
 
     def group_started(self, group: Sequence[TrialSpec]) -> None:
+        """Take in that a worker was given trials; of the networks begun so far the slowest may be the one to export."""
+        if self._export_time is not None:
+            self._slowest_s = max(self._slowest_s, *map(self._export_time, group))
+            self._deadline.expect_export(self._slowest_s)
         self._pace.group_started(group)
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
@@ -213,6 +253,7 @@ class ConfirmingLimit(TimeLimit):
         self._epochs = epochs
 
     def used_up(self) -> str | None:
+        self._deadline.count_used(COUNTED_EVERY_S)
         trial_s = self._deadline.pace.trial_s(self._epochs) or 0.0
         left_s = self._deadline.left_s - self._deadline.finish_s
         return "no further repetition fits before the deadline" if trial_s > left_s else None

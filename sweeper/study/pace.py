@@ -38,8 +38,13 @@ class Pace:
         self.at_once = 1
         """Most trials that have run at the same time."""
 
-    def count_earlier(self, rows: Iterable[TrialRow]) -> None:
-        """Take in how fast trials of an earlier run were: of use while none of this run has ended."""
+    def count_earlier(self, rows: Iterable[TrialRow], at_once: int = 1) -> None:
+        """Take in how fast trials of an earlier run were, and how many ran at once.
+
+        That is of use while none of this run has ended.
+        """
+        if self.trial_s(1) is None:
+            self.at_once = max(self.at_once, at_once)
         for row in rows:
             if row.state is TrialState.COMPLETE and row.seconds and row.epochs:
                 self._earlier_s.append(row.seconds / row.epochs)

@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
+from sweeper.search.stored_trial import BEFORE, BESIDE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
@@ -24,6 +24,7 @@ from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.earlier_study import KEY
+from sweeper.study.export_time import TimedExport
 from sweeper.study.holding import leased
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
@@ -90,7 +91,7 @@ def run_sweep(
             tags = _tags(store, folder, material)
             card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
-            limit, opening = _limited(deadline, ranked, store, material.opening, clock or time.monotonic)
+            limit, opening = _limited(deadline, ranked, store, material, workspace, clock or time.monotonic)
             observer.opening(opening)
             driver = Driver(
                 store,
@@ -162,7 +163,12 @@ def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[st
 
 
 def _limited(
-    deadline: Deadline | None, ranked: Ranked | None, store: StudyStore, opening: Opening, clock: Clock
+    deadline: Deadline | None,
+    ranked: Ranked | None,
+    store: StudyStore,
+    material: Material,
+    workspace: Workspace,
+    clock: Clock,
 ) -> tuple[TimeLimit, Opening]:
     """Return what the time allows to the search, and the opening with the deadline, if there is one.
 
@@ -170,17 +176,23 @@ def _limited(
     """
     if deadline is None:
         used_s = store.seconds_used + (ranked.seconds if ranked else 0.0)
-        return Timeout(store.sweep.budget.timeout, used_s, clock), opening
-    deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0))
+        return Timeout(store.sweep.budget.timeout, used_s, clock), material.opening
+    prepared_s = deadline.spent_s - (ranked.seconds - ranked.earlier_s if ranked else 0.0)
+    beside_s = (store.noted(BESIDE) or {}).get("seconds", 0.0)
+    deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0) + beside_s)
+    store.note(BESIDE, {"seconds": beside_s + prepared_s})
     rows, planned = store.rows(), store.noted(EPOCHS) is not None
     settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
     settled = settled or store.noted(BEFORE) is not None
     complete = any(row.state is TrialState.COMPLETE for row in rows)
-    limit = SearchLimit(deadline, store.sweep.budget.epochs, settled=settled, complete=complete)
+    prepared = material.images
+    export_time = TimedExport(store.sweep, prepared.images, workspace.root) if prepared else None
+    epochs = store.sweep.budget.epochs
+    limit = SearchLimit(deadline, epochs, settled=settled, complete=complete, export_time=export_time)
     if not isinstance(store.sweep.engine, SimulateConfig):
         store.note(DEADLINE, {"at": time.time() + deadline.left_s})
-    facts = (("deadline", deadline.told()), *opening.facts)
-    return limit, replace(opening, facts=facts, left_s=lambda: deadline.left_s)
+    facts = (("deadline", deadline.told()), *material.opening.facts)
+    return limit, replace(material.opening, facts=facts, left_s=lambda: deadline.left_s)
 
 
 def _put_in_line(
