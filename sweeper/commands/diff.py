@@ -26,7 +26,9 @@ NAMED_IMAGES = 8
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="STUDY, STUDY/NUMBER, an MLflow run's id, or an export's folder.")],
+    a: Annotated[
+        str, typer.Argument(help="STUDY or STUDY/best, STUDY/NUMBER, an MLflow run's id, or an export's folder.")
+    ],
     b: Annotated[str, typer.Argument(help="What A is compared with, named in the same way.")],
     page: Annotated[Path | None, typer.Option(help="Write the difference as one HTML file, with pictures.")] = None,
     force: ForceOption = False,

@@ -54,7 +54,7 @@ class DatasetConfig(Frozen):
     )
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
     layout: Literal["auto", Layout] = Field(
-        "auto", description="How images and labels lie there; auto: found out, and told at the start."
+        "auto", description="How images and labels lie there; auto: detected, and reported at the start."
     )
     csv: CsvConfig = CsvConfig()
     val_fraction: Share = Field(
@@ -67,8 +67,8 @@ class DatasetConfig(Frozen):
     split_seed: Seed = Field(0, description="Of the splits and of the images that a limit leaves.")
     folds: Annotated[Whole, Field(ge=2, le=100)] | None = Field(
         None,
-        description="Cross-validation: all images but the test split are parted into this number of folds, and each "
-        "trial is trained once for each fold without it and judged by it; its value is the mean (docs/data.md). "
+        description="Cross-validation: all images but the test split are divided into this number of folds. Each trial "
+        "is trained once for each fold, without it, and validated on it; its value is the mean (docs/data.md). "
         "`val_fraction` then has no effect.",
     )
     group_column: Annotated[str, Field(min_length=1)] | None = Field(

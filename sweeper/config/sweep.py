@@ -117,8 +117,8 @@ class BudgetConfig(Frozen):
     time: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
         None,
         alias="for",
-        description="Seconds, or a duration like 2h, after which the best model is there, exported: the time is parted "
-        "between the search, training the best trials again and the export. Without `trials` as many as fit.",
+        description="Seconds, or a duration like 2h, after which the best model is there, exported: the time is "
+        "divided between the search, training the best trials again and the export. Without `trials` as many as fit.",
     )
     trials: Trials = Field(20, description="Trials in the study, over all runs of the command.")
     epochs: Epochs = Field(10, description="Longest training of one trial.")
@@ -236,8 +236,8 @@ class SweepConfig(Frozen):
     compile: Compile = Field(
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
-        "first long trial of a kind tries it, then those do whose steps repay the time; as it goes by the clock, such "
-        "trials are repeated to within rounding only. Compiling needs a C++ compiler.",
+        "first long trial of a kind tries it, then those do whose steps repay the time; the decision depends on "
+        "measured times, so repeating such a trial may give slightly different digits. Compiling needs a C++ compiler.",
     )
     cuda_graphs: CudaGraphs = Field(
         "auto",

@@ -40,7 +40,8 @@ def split(
         str | None, typer.Option(metavar="REGEX", help="The same, from the path of each image.")
     ] = None,
     labels: Annotated[
-        Literal["as_written", "normalize"], typer.Option(help="normalize: classes that look alike are one.")
+        Literal["as_written", "normalize"],
+        typer.Option(help="normalize: classes that differ only in case, blanks and the like are one."),
     ] = "as_written",
     missing_labels: Annotated[
         Literal["error", "skip", "keep"],
