@@ -33,7 +33,10 @@ def diff(
     page: Annotated[Path | None, typer.Option(help="Write the difference as one HTML file, with pictures.")] = None,
     force: ForceOption = False,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled images to evaluate both on, in place of what was kept of validation.")
+        Path | None,
+        typer.Option(
+            help="Labelled images to evaluate both on, in place of the validation predictions that were kept."
+        ),
     ] = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="The split of these images, where they have any.")] = (
         "val"

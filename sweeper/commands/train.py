@@ -41,7 +41,7 @@ def train(
     After an interruption give the same command again.
 
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
-    names it. `unfreezing` and `progressive_resizing` of the source do not begin again unless they are set anew.
+    names it. `unfreezing` and `progressive_resizing` of the source do not begin again unless you set them.
     """
     from sweeper.config.loading import naming_lines
     from sweeper.study.continuation import continued_sweep, set_anew

@@ -49,7 +49,7 @@ class ObjectiveConfig(Frozen):
 
     metric: Metric = Field(
         "val/accuracy",
-        description="Of a reconstruction val/psnr, unless named. Metrics of train/ are refused: by them the most "
+        description="For a reconstruction val/psnr, unless named. Metrics of train/ are refused: by them the most "
         "overfitted trial would win.",
     )
     direction: Literal["maximize", "minimize"] = Field(
@@ -108,7 +108,9 @@ class StopWhenConfig(Frozen):
         description="In units of the objective: 0.005 is half a point of accuracy. Compared with a bound by a Gaussian "
         "process on the parameters that all trials have (Makarova et al., AutoML 2022)."
     )
-    trials: Annotated[Trials, Field(ge=20)] = Field(20, description="Complete trials that there are at least.")
+    trials: Annotated[Trials, Field(ge=20)] = Field(
+        20, description="Complete trials that there must be before it may end."
+    )
 
 
 class BudgetConfig(Frozen):
@@ -125,7 +127,7 @@ class BudgetConfig(Frozen):
     timeout: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
         None, description="Seconds, or a duration like 8h, after which no new trial starts."
     )
-    stop_when: StopWhenConfig | None = Field(None, description="End the search early when it has come to its end.")
+    stop_when: StopWhenConfig | None = Field(None, description="End the search early when no better trial is likely.")
     patience: Epochs | None = Field(
         None, description="Stop a trial after this number of epochs without a better objective; without it, never."
     )
@@ -223,7 +225,7 @@ class SweepConfig(Frozen):
         "the search space; what one leaves out the sampler chooses.",
     )
     notify: NotifyConfig = Field(NotifyConfig(), exclude=True)
-    seed: Seed = Field(0, description="Of what the sampler suggests and of all training.")
+    seed: Seed = Field(0, description="Seed of what the sampler suggests, and of all training.")
     engine: EngineConfig = Field(LocalConfig(name="local"), description="Where trials run.")
     device: Annotated[str, AfterValidator(is_a_device)] = Field(
         "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra={"pattern": DEVICE}

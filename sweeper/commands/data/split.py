@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def split(
     data: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
     train_fraction: Annotated[
-        float | None, typer.Option(help="Share of the training split, in place of val's.")
+        float | None, typer.Option(help="Share of the training split, in place of --val-fraction.")
     ] = None,
     val_fraction: Annotated[float | None, typer.Option(help="Share of the validation split, by default 0.2.")] = None,
     test_fraction: Annotated[float, typer.Option(help="Share of the test split.")] = 0.0,
