@@ -92,7 +92,7 @@ spawn.get_preparation_data = _preparation_data
 def _is_guarded(program: str) -> bool:
     """Return whether a program has the line `if __name__ == "__main__":`.
 
-    One that has is imported as ever: it may register architectures, or set up Pillow, for our processes.
+    One that has is imported as usual: it may register architectures, or set up Pillow, for our processes.
     """
     try:
         tree = ast.parse(Path(program).read_bytes())

@@ -26,7 +26,10 @@ def best(
     number: Annotated[int | None, typer.Option("--trial", min=0, help="Number of the trial: as STUDY/NUMBER.")] = None,
     export: Annotated[bool, typer.Option("--export", help="Export the trial and check every format.")] = False,
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the export, by default exports/STUDY, or exports/STUDY@NUMBER.")
+        Path | None,
+        typer.Option(
+            help="Export into this folder, by default exports/STUDY, or exports/STUDY@NUMBER; implies --export."
+        ),
     ] = None,
     prefer: Annotated[
         str | None, typer.Option(metavar="METRIC", help="Take the best in this metric or cost, such as parameters.")

@@ -26,12 +26,17 @@ NAMED_IMAGES = 8
 
 
 def diff(
-    a: Annotated[str, typer.Argument(help="STUDY, STUDY/NUMBER, an MLflow run's id, or an export's folder.")],
+    a: Annotated[
+        str, typer.Argument(help="STUDY or STUDY/best, STUDY/NUMBER, an MLflow run's id, or an export's folder.")
+    ],
     b: Annotated[str, typer.Argument(help="What A is compared with, named in the same way.")],
     page: Annotated[Path | None, typer.Option(help="Write the difference as one HTML file, with pictures.")] = None,
     force: ForceOption = False,
     data: Annotated[
-        Path | None, typer.Option(help="Labelled images to evaluate both on, in place of what was kept of validation.")
+        Path | None,
+        typer.Option(
+            help="Labelled images to evaluate both on, in place of the validation predictions that were kept."
+        ),
     ] = None,
     split: Annotated[Literal["val", "test"], typer.Option(help="The split of these images, where they have any.")] = (
         "val"

@@ -33,14 +33,16 @@ def evaluate(
     model: Annotated[
         str, typer.Argument(help="STUDY or STUDY/best, STUDY/NUMBER, an MLflow run's id, or an export's folder.")
     ],
-    split: Annotated[Literal["val", "test"], typer.Option(help="The images to judge it by.")] = "test",
+    split: Annotated[Literal["val", "test"], typer.Option(help="The split to score it on.")] = "test",
     data: Annotated[
         Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
     ] = None,
     labels: LabelsOption = None,
     to: Annotated[
         Path | None,
-        typer.Option(help="Folder of the files, by default evaluations/MODEL/SPLIT, on other images DATA-SPLIT there."),
+        typer.Option(
+            help="Folder of the files, by default evaluations/MODEL/SPLIT, with --data evaluations/MODEL/DATA-SPLIT."
+        ),
     ] = None,
     force: Annotated[
         bool,

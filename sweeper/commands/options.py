@@ -41,14 +41,15 @@ TrackingNameOption = Annotated[
     typer.Option(
         callback=_plain_name,
         metavar="NAME",
-        help="What the experiment and the model are called in MLflow, by default as the study; where they are made.",
+        help="Name of the experiment and the model in MLflow, by default the study's name. It counts only when they "
+        "are first made.",
     ),
 ]
 LabelsOption = Annotated[
     Literal["as_written", "normalize"] | None,
     typer.Option(
-        help="normalize: labels of --data that look like a class of the model count as it. By default as in the "
-        "study's dataset.labels, for an export as_written."
+        help="How the labels of --data are read. normalize: a label that differs from a class only in case, blanks and "
+        "the like is taken for that class. By default as in the study's dataset.labels, for an export as_written."
     ),
 ]
 JsonOption = Annotated[
@@ -71,7 +72,7 @@ WorkersOption = Annotated[
         callback=_workers,
         metavar="N|auto",
         show_default="one on each GPU, or one on the CPU",
-        help="Trials at the same time; auto: as many as fit in memory.",
+        help="Trials at the same time; auto: as many as fit in memory, at most one for each CPU core.",
     ),
 ]
 

@@ -31,7 +31,8 @@ def predict(
     images: Annotated[list[str], typer.Argument(help="Folders, patterns, CSV files or single files.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table here instead of to standard output.")] = None,
     sort_into: Annotated[
-        Path | None, typer.Option(help="Copy every image into a folder of its class in here; overwrites nothing.")
+        Path | None,
+        typer.Option(help="Copy every image into a folder of its class below this one; overwrites nothing."),
     ] = None,
     force: ForceOption = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes are given for an image.")] = 1,
@@ -44,7 +45,7 @@ def predict(
 ) -> None:
     """Label images with an export: a table of path, class and probability; a bad image is a row with its reason.
 
-    Exit 3 where none could be labelled.
+    Exit code 3 where none could be labelled.
     """
     from sweeper.config.dataset import CsvConfig
     from sweeper.errors import DatasetError

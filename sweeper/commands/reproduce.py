@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def reproduce(
     trial: Annotated[str, typer.Argument(help="STUDY/NUMBER, STUDY/best, or the id of an MLflow run.")],
     tolerance: Annotated[
-        float, typer.Option(min=0, callback=finite, help="What may differ where not every digit can be the same.")
+        float,
+        typer.Option(min=0, callback=finite, help="How much metrics may differ where not every digit can be the same."),
     ] = 0.01,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,

@@ -88,7 +88,7 @@ def set_budget(
 ) -> None:
     """Change how many trials a running study has in all, or trains at the same time.
 
-    The next `sweeper run` goes by its search space and its --workers again.
+    The next `sweeper run` uses the numbers of its search space and of its --workers again.
     """
     for request in [_change(setting) for setting in settings]:
         _ask(study, request)

@@ -19,7 +19,9 @@ VerboseOption = Annotated[
 DebugOption = Annotated[
     bool,
     typer.Option(
-        "--debug", help="Say all of that, with what libraries say and where an error comes from.", rich_help_panel=PANEL
+        "--debug",
+        help="Say more: the messages of libraries, too, and where an error comes from.",
+        rich_help_panel=PANEL,
     ),
 ]
 

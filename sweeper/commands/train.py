@@ -21,7 +21,8 @@ from sweeper.commands.terminal import say
 
 def train(
     source: Annotated[
-        str, typer.Option("--from", metavar="TRIAL", help="STUDY, STUDY/NUMBER, or the id of an MLflow run.")
+        str,
+        typer.Option("--from", metavar="TRIAL", help="STUDY or STUDY/best, STUDY/NUMBER, or the id of an MLflow run."),
     ],
     overrides: OverridesOption = None,
     epochs: Annotated[
@@ -35,10 +36,12 @@ def train(
     tracking_uri: TrackingOption = None,
     tracking_name: TrackingNameOption = None,
 ) -> None:
-    """Go on from a trial's best weights with other settings, as a study of its own; again, after an interruption.
+    """Go on from a trial's best weights with other settings, as a study of its own.
+
+    After an interruption give the same command again.
 
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
-    names it. `unfreezing` and `progressive_resizing` of the source do not begin again unless they are set anew.
+    names it. `unfreezing` and `progressive_resizing` of the source do not begin again unless you set them.
     """
     from sweeper.config.loading import naming_lines
     from sweeper.study.continuation import continued_sweep, set_anew

@@ -140,10 +140,10 @@ def _of_folds(sweep: SweepConfig, folds: int) -> Iterator[tuple[Key, str]]:
     if isinstance(sweep.pruner, PromoteConfig | PlateauConfig):
         name = sweep.pruner.name
         rule = f"{name} looks at single epochs, and with {given} trials are compared after each fold"
-        yield ("pruner",), f"{rule}; use median, percentile or hyperband, got {name}"
+        yield ("pruner",), f"{rule}; use median, percentile, successive_halving or hyperband, got {name}"
     if sweep.budget.time is not None:
-        rule = f"parts the time by the length of an epoch, which does not go with {given}"
-        yield ("budget", "for"), f"{rule}; use budget.timeout, after which no trial starts"
+        rule = f"plans the time by the length of an epoch, which does not go with {given}"
+        yield ("budget", "for"), f"{rule}; set it to null and use budget.timeout, after which no trial starts"
     if sweep.features.fuse > 1:
         rule = f"trials that are trained together have one validation split: use fuse: 1 with {given}"
         yield ("features", "fuse"), f"{rule}, got {sweep.features.fuse}"

@@ -54,7 +54,7 @@ class DatasetConfig(Frozen):
     )
     builtin: Literal["digits"] | None = Field(None, description="An embedded data set, in place of a path.")
     layout: Literal["auto", Layout] = Field(
-        "auto", description="How images and labels lie there; auto: found out, and told at the start."
+        "auto", description="How images and labels lie there; auto: detected, and reported at the start."
     )
     csv: CsvConfig = CsvConfig()
     val_fraction: Share = Field(
@@ -64,11 +64,11 @@ class DatasetConfig(Frozen):
     test_fraction: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0, description="Share that becomes the test split, where the images come as one tree."
     )
-    split_seed: Seed = Field(0, description="Of the splits and of the images that a limit leaves.")
+    split_seed: Seed = Field(0, description="Seed of the splits, and of the images that `limit` keeps.")
     folds: Annotated[Whole, Field(ge=2, le=100)] | None = Field(
         None,
-        description="Cross-validation: all images but the test split are parted into this number of folds, and each "
-        "trial is trained once for each fold without it and judged by it; its value is the mean (docs/data.md). "
+        description="Cross-validation: all images but the test split are divided into this number of folds. Each trial "
+        "is trained once for each fold, without it, and validated on it; its value is the mean (docs/data.md). "
         "`val_fraction` then has no effect.",
     )
     group_column: Annotated[str, Field(min_length=1)] | None = Field(
@@ -113,7 +113,9 @@ class DatasetConfig(Frozen):
         description="Bits that images with more than 8 use, such as 12: the largest value of that many bits is "
         "white. Without it a file's own tag says so, else the largest value in the data set.",
     )
-    on_bad_image: Literal["error", "skip"] = Field("error", description="What an unreadable image does.")
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error", description="What is done about an image that cannot be read: refuse to start, or leave it out."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -14,7 +14,7 @@ from sweeper.errors import Problem
 
 Key = tuple[str | int, ...]
 
-# YAML 1.1 reads 1e-4 as text, for want of a dot; everyone who writes it means the number.
+# YAML 1.1 reads 1e-4 as text, since it has no dot; everyone who writes it means the number.
 PLAIN_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)$")
 
 

@@ -17,7 +17,7 @@ class LocalConfig(Frozen):
 
 
 class RayConfig(Frozen):
-    """Workers on the nodes of a Ray cluster; needs the extra `sweeper[ray]`."""
+    """Workers on the nodes of a Ray cluster; needs the extra `ray` (README.md)."""
 
     name: Literal["ray"]
     address: Annotated[str, Field(min_length=1)] = Field(
@@ -62,7 +62,7 @@ class FaultsConfig(Frozen):
     """How likely it is, in each epoch of a simulated trial, that something goes wrong."""
 
     killed: Probability = Field(0.0, description="Its worker is killed.")
-    out_of_memory: Probability = Field(0.0, description="Its worker is killed for want of memory.")
+    out_of_memory: Probability = Field(0.0, description="Its worker is killed because memory ran out.")
     machine_lost: Probability = Field(0.0, description="Its machine is lost, with all workers there.")
     silent: Probability = Field(0.0, description="Its worker says nothing for `silence`, then goes on.")
     failed: Probability = Field(0.0, description="The trial fails.")

@@ -57,7 +57,7 @@ class HeadConfig(Frozen):
         (), description="Sizes of the hidden layers; an empty list means no hidden layer."
     )
     activation: Literal["relu", "gelu", "silu", "leaky_relu", "tanh"] = Field(
-        "relu", description="After every hidden layer."
+        "relu", description="Activation after every hidden layer."
     )
     dropout: Rate = Field(0.0, description="Dropout before every linear layer of the head.")
     norm: Literal["none", "batch", "layer"] = Field("none", description="Normalisation after every hidden layer.")
@@ -71,7 +71,7 @@ class ReduceOnPlateauConfig(SchedulerBase):
     """Multiply the learning rate by `factor` when `metric` has not improved for `patience` epochs."""
 
     name: Literal["reduce_on_plateau"]
-    metric: Metric = Field("val/loss", description="What must improve, each epoch.")
+    metric: Metric = Field("val/loss", description="What must improve in each epoch.")
     factor: Share = Field(0.1, description="The learning rate is multiplied by this.")
     patience: EpochsOrNone = Field(5, description="Epochs without improvement that are tolerated.")
     threshold: Change = Field(1e-4, description="Relative change that counts as an improvement.")
@@ -200,7 +200,7 @@ class CrossEntropyConfig(Frozen):
 
 
 class FocalConfig(Frozen):
-    """Cross-entropy times (1 - p)^gamma: what is known already counts less (Lin et al., arXiv 1708.02002)."""
+    """Cross-entropy times (1 - p)^gamma: images that are predicted well count less (Lin et al., arXiv 1708.02002)."""
 
     name: Literal["focal"]
     gamma: Alpha = Field(2.0, description="0 is cross-entropy.")
@@ -213,7 +213,7 @@ LossConfig = Annotated[CrossEntropyConfig | FocalConfig, Discriminator("name"), 
 
 
 class ClassBalanceConfig(Frozen):
-    """What is done about classes of few images; in training alone, since all trials are validated alike."""
+    """What is done about classes of few images; only in training, since all trials are validated in the same way."""
 
     sampling: Probability = Field(
         0.0,
@@ -222,9 +222,9 @@ class ClassBalanceConfig(Frozen):
     )
     weights: WeightsConfig = Field(
         NoWeightsConfig(name="none"),
-        description="Of the classes in the loss: the part of the way that sampling leaves.",
+        description="Weights of the classes in the loss; they correct what `sampling` leaves.",
     )
-    loss: LossConfig = Field(CrossEntropyConfig(name="cross_entropy"), description="What is made small in training.")
+    loss: LossConfig = Field(CrossEntropyConfig(name="cross_entropy"), description="The loss that training minimizes.")
 
 
 class UnfreezingConfig(Frozen):
@@ -339,5 +339,5 @@ class TrialConfig(Frozen):
         "together (`features.fuse`).",
     )
     scheduler: SchedulerConfig = Field(
-        ReduceOnPlateauConfig(name="reduce_on_plateau"), description="Of the learning rate."
+        ReduceOnPlateauConfig(name="reduce_on_plateau"), description="How the learning rate changes during a trial."
     )

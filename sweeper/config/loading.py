@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
@@ -26,6 +28,9 @@ from sweeper.config.wording import rule_of
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 
 NameCheck = Callable[[NamesUsed], Iterable[tuple[str, str]]]
+DISTRIBUTIONS: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {"choice": Choice, "float": FloatRange, "int": IntRange}
+)
 
 
 def load_sweep(path: Path, overrides: Sequence[str] = (), check_names: NameCheck | None = None) -> SweepConfig:
@@ -124,8 +129,31 @@ def _follows_from_another(item: ErrorDetails, details: list[ErrorDetails]) -> bo
 
 
 def _problem(document: Document, item: ErrorDetails) -> Problem:
+    *outer, last = item["loc"]
+    if item["type"] == "extra_forbidden" and outer and outer[-1] in DISTRIBUTIONS:
+        key, _ = _resolve(document.data, tuple(outer[:-1]))
+        beside, kind = (*key, last), str(outer[-1])
+        return Problem(document.where(beside), dotted(beside), _beside(document.data, beside, kind))
     key, models = _resolve(document.data, item["loc"])
     return Problem(document.where(key), dotted(key), _message(item, key, models))
+
+
+def _beside(data: Any, key: Key, kind: str) -> str:
+    """Say what is wrong with a key beside those of a distribution: in a choice each option has its own keys."""
+    if kind != "choice":
+        return _unknown(key, _fields(DISTRIBUTIONS[kind]))
+    for part in key[:-1]:
+        data = _item(data, part)
+    listed = data["choice"] if isinstance(data["choice"], list) else []
+    name, options = str(key[-1]), [option for option in listed if isinstance(option, dict)]
+    if not options:
+        return "unknown key beside `choice`; remove it"
+    rule = "a key inside a `choice` cannot be set alone; write it into its options, or replace the whole choice"
+    if option := next((option for option in options if name in option), None):
+        given = {"name": option["name"], name: data[name]} if "name" in option else {name: data[name]}
+        written = yaml.safe_dump(given, default_flow_style=True, sort_keys=False, width=float("inf")).strip()
+        rule += f": --set '{dotted(key[:-1])}={written}'"
+    return rule
 
 
 def _resolve(data: Any, loc: tuple[str | int, ...]) -> tuple[Key, list[type[BaseModel]]]:

@@ -39,7 +39,7 @@ class ScheduleFreeConfig(Frozen):
         2.5e-3, description="Learning rate, higher than AdamW's; with `scheduler: constant` and a warm-up."
     )
     head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")
-    betas: tuple[Annotated[Real, Field(gt=0, lt=1)], Beta] = Field((0.9, 0.999), description="As of Adam.")
+    betas: tuple[Annotated[Real, Field(gt=0, lt=1)], Beta] = Field((0.9, 0.999), description="As in Adam.")
     eps: Epsilon = Field(1e-8, description="Added to the denominator.")
 
 
@@ -48,8 +48,8 @@ class TimmOptimizerConfig(Frozen):
 
     name: str = Field(
         min_length=1,
-        description="Of timm's list. On a GPU such steps are not recorded as CUDA graphs; adamp, sgdp, novograd and "
-        "their variants wait for the GPU in each step.",
+        description="A name of timm's list. On a GPU such steps are not recorded as CUDA graphs; adamp, sgdp, novograd "
+        "and their variants wait for the GPU in each step.",
     )
     lr: LearningRate = Field(1e-3, description="Learning rate.")
     head_lr_factor: RateFactor = Field(1.0, description="The head learns at lr times this.")

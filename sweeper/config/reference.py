@@ -29,7 +29,8 @@ Under `search:` a field takes a value or a distribution:
 | `{int: [1, 5]}` | a whole number, likewise |
 | `{choice: [32, 64]}` | one of these; options that are objects may hold distributions of their own |
 
-`--set KEY=VALUE` overrides any key from the command line: `--set search.optimizer.lr=0.01`.
+`--set KEY=VALUE` overrides a key from the command line: `--set search.weight_decay=0.01`. A key inside a `choice`
+cannot be set alone; replace the whole choice: `--set 'search.optimizer={name: adamw, lr: 0.01}'`.
 Paths are relative to the working directory. `name` alone may stand for an object: `scheduler: cosine`.
 """
 

@@ -40,7 +40,7 @@ class QmcConfig(Frozen):
     """Quasi-Monte Carlo: evenly spread points."""
 
     name: Literal["qmc"]
-    sequence: Literal["sobol", "halton"] = Field("sobol", description="Which points.")
+    sequence: Literal["sobol", "halton"] = Field("sobol", description="Which sequence of points.")
 
 
 class NsgaConfig(Frozen):

@@ -49,7 +49,7 @@ class ObjectiveConfig(Frozen):
 
     metric: Metric = Field(
         "val/accuracy",
-        description="Of a reconstruction val/psnr, unless named. Metrics of train/ are refused: by them the most "
+        description="For a reconstruction val/psnr, unless named. Metrics of train/ are refused: by them the most "
         "overfitted trial would win.",
     )
     direction: Literal["maximize", "minimize"] = Field(
@@ -108,7 +108,9 @@ class StopWhenConfig(Frozen):
         description="In units of the objective: 0.005 is half a point of accuracy. Compared with a bound by a Gaussian "
         "process on the parameters that all trials have (Makarova et al., AutoML 2022)."
     )
-    trials: Annotated[Trials, Field(ge=20)] = Field(20, description="Complete trials that there are at least.")
+    trials: Annotated[Trials, Field(ge=20)] = Field(
+        20, description="Complete trials that there must be before it may end."
+    )
 
 
 class BudgetConfig(Frozen):
@@ -117,15 +119,15 @@ class BudgetConfig(Frozen):
     time: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
         None,
         alias="for",
-        description="Seconds, or a duration like 2h, after which the best model is there, exported: the time is parted "
-        "between the search, training the best trials again and the export. Without `trials` as many as fit.",
+        description="Seconds, or a duration like 2h, after which the best model is there, exported: the time is "
+        "divided between the search, training the best trials again and the export. Without `trials` as many as fit.",
     )
     trials: Trials = Field(20, description="Trials in the study, over all runs of the command.")
     epochs: Epochs = Field(10, description="Longest training of one trial.")
     timeout: Annotated[Seconds | None, BeforeValidator(duration)] = Field(
         None, description="Seconds, or a duration like 8h, after which no new trial starts."
     )
-    stop_when: StopWhenConfig | None = Field(None, description="End the search early when it has come to its end.")
+    stop_when: StopWhenConfig | None = Field(None, description="End the search early when no better trial is likely.")
     patience: Epochs | None = Field(
         None, description="Stop a trial after this number of epochs without a better objective; without it, never."
     )
@@ -223,7 +225,7 @@ class SweepConfig(Frozen):
         "the search space; what one leaves out the sampler chooses.",
     )
     notify: NotifyConfig = Field(NotifyConfig(), exclude=True)
-    seed: Seed = Field(0, description="Of what the sampler suggests and of all training.")
+    seed: Seed = Field(0, description="Seed of what the sampler suggests, and of all training.")
     engine: EngineConfig = Field(LocalConfig(name="local"), description="Where trials run.")
     device: Annotated[str, AfterValidator(is_a_device)] = Field(
         "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra={"pattern": DEVICE}
@@ -236,8 +238,8 @@ class SweepConfig(Frozen):
     compile: Compile = Field(
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
-        "first long trial of a kind tries it, then those do whose steps repay the time; as it goes by the clock, such "
-        "trials are repeated to within rounding only. Compiling needs a C++ compiler.",
+        "first long trial of a kind tries it, then those do whose steps repay the time; the decision depends on "
+        "measured times, so repeating such a trial may give slightly different digits. Compiling needs a C++ compiler.",
     )
     cuda_graphs: CudaGraphs = Field(
         "auto",

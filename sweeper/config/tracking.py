@@ -13,12 +13,12 @@ class TrackingConfig(Frozen):
 
     name: PlainName | None = Field(
         None,
-        description="What the experiment and the model are called in MLflow, by default as the study: for a server on "
-        "which another study has that name. Counts where they are made; they are found by the study's id.",
+        description="Name of the experiment and the model in MLflow, by default the study's name: for a server on "
+        "which another study has that name. It counts only when they are first made; later the study's id finds them.",
     )
 
     tensorboard: bool = Field(
         False,
         description="Write the metrics of every trial to event files too, in tensorboard/STUDY/, for "
-        "`tensorboard --logdir tensorboard`; needs the extra `sweeper[tensorboard]`.",
+        "`tensorboard --logdir tensorboard`; needs the extra `tensorboard` (README.md).",
     )

@@ -46,8 +46,8 @@ class Columns:
 def find_columns(file: Path, header: Sequence[str], options: CsvConfig, *, split_is_known: bool) -> Columns:
     """Find the columns of a data set. Raises `DatasetError` with all that is missing, ambiguous or nearly right."""
     problems: list[str] = []
-    path = pick(header, options.path_column, PATH_COLUMNS, "image", "csv.path_column", problems)
-    label = pick(header, options.label_column, LABEL_COLUMNS, "class", "csv.label_column", problems)
+    path = pick(header, options.path_column, PATH_COLUMNS, "image", "dataset.csv.path_column", problems)
+    label = pick(header, options.label_column, LABEL_COLUMNS, "class", "dataset.csv.label_column", problems)
     split = None if options.split_column is False else _split(header, options.split_column, split_is_known, problems)
     if path is None or label is None or problems:
         advice = "" if label is not None else f"\n{ONE_COLUMN}"
@@ -82,15 +82,15 @@ def _only(places: list[int], header: Sequence[str], what: str, key: str, problem
 def _split(header: Sequence[str], named: str | None, known: bool, problems: list[str]) -> int | None:
     """Return the place of the split column; None where there is none. One that is nearly called so is a problem."""
     found: list[str] = []
-    place = pick(header, named, SPLIT_COLUMNS, "split", "csv.split_column", found)
+    place = pick(header, named, SPLIT_COLUMNS, "split", "dataset.csv.split_column", found)
     if place is not None or named is not None:
         problems += found
         return place
     near = _near(header, SPLIT_COLUMNS)
     if near and not known:
         problems.append(
-            f"the column {near!r} is nearly called 'split'; use it by csv.split_column: {near}, or leave it by "
-            "csv.split_column: false"
+            f"the column {near!r} is nearly called 'split'; use it by dataset.csv.split_column: {near}, or "
+            "leave it by dataset.csv.split_column: false"
         )
     return None
 

@@ -82,7 +82,7 @@ def _told(path: Path, rows: _Rows, options: CsvConfig) -> str:
         "the label is missing": "Rows without a label: dataset.missing_labels: skip leaves them out, keep takes the "
         "word for a class.",
         "does not exist": "Rows whose file does not exist: dataset.on_bad_image: skip leaves them out.",
-        ANOTHER_LABEL: "An image has one class here; several labels an image are not supported.",
+        ANOTHER_LABEL: "An image has one class here; several labels per image are not supported.",
     }
     fitting = [choice for said, choice in choices.items() if any(said in problem for problem in rows.problems)]
     return " ".join([told, *fitting])

@@ -183,7 +183,7 @@ def _decoded(chunks: list[Chunk], parallel: bool) -> Iterator[DecodedChunk]:
             yield future.result()
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a process that decodes images was killed, perhaps for want of memory; run again, with a smaller "
+            "a process that decodes images was killed, perhaps because memory ran out; run again, with a smaller "
             "stored_size or image_size if it happens again"
         ) from error
     finally:

@@ -18,6 +18,7 @@ from sweeper.data.progress import Tell
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DatasetError, Problem
 from sweeper.files import file_lock, write_whole
 from sweeper.paths import FetchedFolder, Workspace
+from sweeper.safeguards.extras import how_to_install
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 WEB = ("http://", "https://")
@@ -142,7 +143,8 @@ def _told(address: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise DatasetError(
-            f"{hide_credentials(address)}: {error}. For s3:// install 'sweeper[s3]'; dataset.path may also be a folder"
+            f"{hide_credentials(address)}: {error}. For s3://: {how_to_install('s3')}; dataset.path may "
+            "also be a folder"
         ) from error
     except Exception as error:  # of any of the file systems that there are
         said = (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ def odd_labels(classes: Sequence[str]) -> str:
         shown = ", ".join(map(repr, combined[:SHOWN]))
         return (
             f"labels such as {shown} look like several labels of one image: each of these {len(combined):,} is taken "
-            "for a class of its own, since an image has one class here; several labels an image are not supported"
+            "for a class of its own, since an image has one class here; several labels per image are not supported"
         )
     if measured := _measurements(classes):
         return (

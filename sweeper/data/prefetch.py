@@ -34,7 +34,7 @@ def ahead(function: Callable[[T], R], items: Iterable[T], *, parallel: bool) -> 
         yield from _in_order(pool, function, items, most=2 * count)
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a process that decodes images was killed, perhaps for want of memory; run again, with a smaller "
+            "a process that decodes images was killed, perhaps because memory ran out; run again, with a smaller "
             "batch size if it happens again"
         ) from error
     finally:

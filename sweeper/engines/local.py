@@ -344,7 +344,7 @@ def how_it_ended(exitcode: int | None, log: Path, *, for_memory: bool = False) -
         name = signal.Signals(-exitcode).name
         if name in CRASHES:
             return f"its worker crashed ({name}): a fault in compiled code, of torch or a library below it"
-        hint = ", most likely by the kernel for want of memory" if for_memory else ""
+        hint = ", most likely by the kernel because memory ran out" if for_memory else ""
         return f"its worker was killed by {name}{hint}"
     said = last_line(log)
     return f"its worker ended with exit code {exitcode}{said and ': '}{said}"

@@ -1,4 +1,4 @@
-"""The kernel's own count of processes it has killed for want of memory.
+"""The kernel's own count of processes it has killed because memory ran out.
 
 A worker that died by SIGKILL may have been killed by anyone. That the count has risen since shows
 the kernel from a person; /var/log and dmesg would too, but are closed to most users.

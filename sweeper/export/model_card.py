@@ -68,7 +68,8 @@ def cross_validated(found: CrossValidation, accuracy: float) -> str:
     length = quantity(found.epochs, "epoch")
     return (
         f"{accuracy:.2%} of its images are labelled correctly in {found.folds}-fold cross-validation: the images were "
-        f"parted into {found.folds} folds, and those of each were labelled by a network trained on the others{spread}. "
+        f"divided into {found.folds} folds, and those of each were labelled by a network trained on the others"
+        f"{spread}. "
         f"The weights here are of one more network, trained in the same way on all {found.images:,} images for "
         f"{length}, as many as the others took on average to their best. No image was left to measure it "
         "by; having seen more images, it should be no worse than those."

@@ -90,7 +90,7 @@ def find_label_errors(
     if (start := read_lineage(workspace.study(sweep.study))) is not None:
         raise StudyError(
             f"{sweep.study} goes on from weights of {start.study}, which have seen the labels that are to be judged; "
-            f"choose a study that starts afresh, such as {start.study}"
+            f"choose a study that does not go on from another one, such as {start.study}"
         )
     if config.teacher.name != "none":
         raise StudyError(
@@ -135,7 +135,7 @@ def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) ->
     rows = images.without_validation().splits["train"]
     if found is None or not np.array_equal(found.images, image_ids(images.paths[place] for place in rows)):
         raise StudyError(
-            f"trial {row.number} of {sweep.study} has kept no predictions of all these images; run it anew"
+            f"trial {row.number} of {sweep.study} has kept no predictions of all these images; run it again"
         )
     listed, labels = _listed(workspace, sweep, images), images.labels[rows]
     candidates = _candidates(listed, rows, found.shares(len(images.classes)), labels)

@@ -57,7 +57,8 @@ def run(
     Args:
         space: The path of a search space, a dictionary of its keys, or a loaded one.
         callbacks: Functions that get an `EpochFinished` after each epoch and a `TrialFinished` after each trial.
-        workers: Trials at the same time; "auto": as many as fit in memory; None: one on each GPU, or one on the CPU.
+        workers: Trials at the same time; None: one on each GPU, or one on the CPU; "auto": as many as fit in memory, at
+            most one for each CPU core.
         device: Where trials run, in place of what the search space says: auto, cpu, cuda, cuda:1, mps.
         progress: Show the trials while they run, in a notebook; None: yes in a notebook. Elsewhere nothing is shown.
         storage: Optuna's storage, by default `optuna.db` in the current folder.

@@ -60,10 +60,10 @@ def backbones(machine: MachineFacts, takes: Callable[[str], bool]) -> tuple[tupl
 
 
 def batch_sizes(data: DataFacts) -> tuple[list[int], Reasoned]:
-    """Choose sizes with at least eight steps an epoch."""
+    """Choose sizes with at least eight steps per epoch."""
     fitting = [size for size in (16, 32, 64, 128) if size * 8 <= data.train] or [max(2, data.train // 8)]
     chosen = fitting[-3:]
-    return chosen, Reasoned(one_of(chosen), f"{data.train:,} training images: at least eight steps an epoch")
+    return chosen, Reasoned(one_of(chosen), f"{data.train:,} training images: at least eight steps per epoch")
 
 
 def objective(data: DataFacts) -> Reasoned:
@@ -85,7 +85,9 @@ def most_padding(size: int) -> int:
 
 
 def padding(size: int) -> Reasoned:
-    return Reasoned(f"{{int: [0, {most_padding(size)}]}}", "random crops; the search finds how much the images bear")
+    return Reasoned(
+        f"{{int: [0, {most_padding(size)}]}}", "random crops; the search finds how much cropping still helps"
+    )
 
 
 @dataclass(frozen=True)

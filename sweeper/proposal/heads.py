@@ -79,5 +79,5 @@ def head_lines(
 
 
 def batch_sizes(data: DataFacts) -> list[int]:
-    """Return sizes with at least eight steps an epoch, larger ones than for whole networks."""
+    """Return sizes with at least eight steps per epoch, larger ones than for whole networks."""
     return [size for size in (32, 64, 128, 256) if size * 8 <= data.train][-2:] or [max(2, data.train // 8)]

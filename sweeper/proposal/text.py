@@ -106,7 +106,7 @@ def _with_heads(
     features = f"{max(1, round(heads.features_s(data, size, speeds) / 60)):,} minutes"
     yield from heads.head_lines(data, names, pretrained.why, planned, size, features)
     yield from _of_every_network(data)
-    yield "  augment: {mixup: {float: [0.0, 0.4]}}", "the one augmentation that stored features bear"
+    yield "  augment: {mixup: {float: [0.0, 0.4]}}", "the only augmentation that works on stored features"
     yield "  scheduler: cosine", "falls to the end of the trial"
 
 
@@ -145,7 +145,7 @@ def _head(data: DataFacts, machine: MachineFacts) -> Iterator[tuple[str, str]]:
 
 def _splits(data: DataFacts) -> Iterator[tuple[str, str]]:
     if data.drawn:
-        yield "  val_fraction: 0.2", "no validation split is given: a random fifth judges the trials"
+        yield "  val_fraction: 0.2", "no validation split is given: a random fifth of the images is used for validation"
 
 
 def _of_pretrained(data: DataFacts, names: Iterable[str], pretrained: bool) -> Iterator[tuple[str, str]]:

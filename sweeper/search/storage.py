@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweeper.addresses import SQLITE, sqlite_file
 from sweeper.credentials import hide_credentials, hide_in
 from sweeper.errors import StudyError, StudyNotFound
+from sweeper.safeguards.extras import how_to_install
 from sweeper.search.as_written import read_as_written
 from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.stored_trial import ASIDE, SWEEP
@@ -40,9 +41,15 @@ def storage_errors(url: str) -> Iterator[None]:
         cause = str(error.__cause__ or error).split("\n")[0]
         raise StudyError(
             hide_credentials(f"the study storage {url} cannot be used: {cause}. ")
-            + (OF_A_FILE if url.startswith(SQLITE) else OF_A_SERVER if "://" in url else OF_A_NAME)
+            + _advice(url, error)
             + ", then run the same command again to go on; --storage names another"
         ) from error
+
+
+def _advice(url: str, error: Exception) -> str:
+    if isinstance(error, ImportError) and url.startswith("postgresql"):
+        return f"Install the client of PostgreSQL: {how_to_install('postgres')}"
+    return OF_A_FILE if url.startswith(SQLITE) else OF_A_SERVER if "://" in url else OF_A_NAME
 
 
 class Stored(Protocol):

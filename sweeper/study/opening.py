@@ -202,8 +202,8 @@ def _no_validation_split(sweep: SweepConfig, notes: Notes) -> Iterator[str]:
     origin = notes.origin.get("val", GIVEN)
     if sweep.dataset.path and origin != GIVEN and "val_fraction" not in sweep.dataset.model_fields_set:
         yield (
-            f"no validation split is given: {origin}, judges the trials. Images that are nearly alike, such as those "
-            "of one patient or video, may be on both sides; give a split, name what belongs together "
+            f"no validation split is given: {origin}, is used for validation. Images that are nearly alike, such as "
+            "those of one patient or video, may be on both sides; give a split, name what belongs together "
             "(dataset.group_column, dataset.group_from), or set dataset.val_fraction if a random share is right"
         )
 

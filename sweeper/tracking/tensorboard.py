@@ -18,6 +18,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DiskError, Problem
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec
+from sweeper.safeguards.extras import how_to_install
 
 if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter
@@ -39,7 +40,7 @@ def event_files(sweep: SweepConfig, workspace: Workspace) -> EventFiles | None:
     try:
         import tensorboardX  # noqa: F401
     except ImportError as error:
-        rule = f"event files need a package that is not here ({error}): pip install 'sweeper[tensorboard]'"
+        rule = f"event files need a package that is not here ({error}): {how_to_install('tensorboard')}"
         raise ConfigError([Problem(IN_SEARCH_SPACE, "tracking.tensorboard", rule)]) from error
     searched = frozenset(varied_fields(sweep.search))
     return EventFiles(workspace.tensorboard(sweep.study), f"best/{sweep.objective.metric}", searched)

@@ -112,7 +112,7 @@ def with_average(
         if not (isinstance(error, DoesNotFit) or is_memory(error)):
             raise
         logger.warning(
-            "the best epochs are not averaged for want of memory (%s); the trial keeps its best one, epoch %d",
+            "the best epochs are not averaged because memory ran out (%s); the trial keeps its best one, epoch %d",
             first_line(error),
             progress.best_epoch,
         )

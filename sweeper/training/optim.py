@@ -93,7 +93,7 @@ def parameter_groups(
 ) -> list[Group]:
     """Split what learns into groups: backbone, by its layers where these have rates of their own, and head.
 
-    Each is parted into what weight decay is for and what not, and by the epoch in which it begins to learn.
+    Each is divided into what weight decay is for and what not, and by the epoch in which it begins to learn.
     `layer_scale` is by what a group's rate is multiplied.
     """
     scales = layer_scales(network, layer_decay)

@@ -42,7 +42,11 @@ def examine_machine(workspace: Workspace, storage_url: str, tracking_uri: str) -
 def _versions() -> Finding:
     wrong = list(_unmet_requirements())
     if wrong:
-        return Finding("versions", "; ".join(wrong), "pip install -c constraints.txt -e .")
+        return Finding(
+            "versions",
+            "; ".join(wrong),
+            "pip install -c constraints.txt -e . in the folder of sweeper, or install its wheel again",
+        )
     return Finding("versions", f"sweeper {installed_version('sweeper')} has every package it requires")
 
 

@@ -46,7 +46,7 @@ def percent_busy() -> tuple[float, ...]:
         return ()
     busy = []
     for handle in handles:
-        with suppress(pynvml.NVMLError):  # one that is parted into several does not tell
+        with suppress(pynvml.NVMLError):  # one that is divided into several does not tell
             busy.append(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu))
     return tuple(busy)
 

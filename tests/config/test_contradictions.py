@@ -185,8 +185,8 @@ def test_what_does_not_go_with_trials_on_several_devices_is_refused(tmp_path: Pa
             ["pruner=promote"],
             "promote looks at single epochs, and with dataset.folds: 5 trials are compared after each",
         ),
-        (["pruner=plateau"], "use median, percentile or hyperband, got plateau"),
-        (["budget.for=2h"], "which does not go with dataset.folds: 5; use budget.timeout"),
+        (["pruner=plateau"], "use median, percentile, successive_halving or hyperband, got plateau"),
+        (["budget.for=2h"], "which does not go with dataset.folds: 5; set it to null and use budget.timeout"),
         (["devices_per_trial=2"], "should be 1 with dataset.folds: 5"),
         (["engine=simulate"], "simulates epochs and no folds; remove dataset.folds: 5"),
         (

@@ -86,6 +86,30 @@ def test_the_nearest_valid_name_is_offered(tmp_path: Path, line: str, hint: str)
     assert hint in problem.message
 
 
+def test_a_key_inside_a_choice_cannot_be_set_alone_and_the_answer_says_what_can(tmp_path: Path) -> None:
+    text = MINIMAL.replace("resnet18", "r, optimizer: {choice: [{name: sgd, momentum: 0.9}, {name: adamw, lr: 0.1}]}")
+    (problem,) = problems_of(tmp_path, text, ["search.optimizer.lr=0.01"])
+    assert (problem.where, problem.key) == ("--set search.optimizer.lr=0.01", "search.optimizer.lr")
+    rule, _, remedy = problem.message.partition("--set ")
+    assert "cannot be set alone" in rule
+    assert remedy == "'search.optimizer={name: adamw, lr: 0.01}'"
+    assert load(tmp_path, text, [remedy.strip("'")]).search.optimizer.lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("search", "key", "hint"),
+    [
+        ("weight_decay: {float: [0.1, 0.2], lg: true}", "search.weight_decay.lg", "did you mean log?"),
+        ("batch_size: {choice: [4, 8], log: true}", "search.batch_size.log", "unknown key beside `choice`; remove it"),
+        ("head: {choice: [{hidden: []}], nrom: batch}", "search.head.nrom", "write it into its options"),
+    ],
+)
+def test_a_key_beside_those_of_a_distribution_is_named(tmp_path: Path, search: str, key: str, hint: str) -> None:
+    (problem,) = problems_of(tmp_path, MINIMAL.replace("resnet18", f"r, {search}"))
+    assert problem.key == key
+    assert hint in problem.message
+
+
 def test_bounds_of_a_field_hold_for_both_ends_of_a_range_and_for_choices(tmp_path: Path) -> None:
     text = MINIMAL.replace(
         "{backbone: resnet18}", "{backbone: r, drop_rate: {float: [0, 2]}, batch_size: {choice: [8, 0]}}"

@@ -33,7 +33,7 @@ def write_list(root: Path, labels: list[str]) -> Path:
     ],
 )
 def test_several_labels_in_one_are_told(classes: tuple[str, ...]) -> None:
-    assert "several labels an image are not supported" in odd_labels(classes)
+    assert "several labels per image are not supported" in odd_labels(classes)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_second_label_of_an_image_is_refused_by_what_it_is(tmp_path: Path) -> 
         build_index(DatasetConfig(path=str(file)), Workspace(tmp_path))
     assert "line 10: 'im/0000.png' is a duplicate of d.csv line 2, there with the label 'a'" in str(said.value)
     assert "line 11: 'im/0001.png' is a duplicate of d.csv line 3\n" in str(said.value)
-    assert "several labels an image are not supported" in str(said.value)
+    assert "several labels per image are not supported" in str(said.value)
 
 
 def test_a_column_for_each_class_is_refused_by_what_it_is(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_kill_for_want_of_memory_is_distinguished_from_any_other(engine: Local
         assert isinstance(died, WorkerDied)
         assert "SIGKILL" in died.reason
         assert died.for_memory is kernel_has_killed
-        assert ("for want of memory" in died.reason) is kernel_has_killed
+        assert ("because memory ran out" in died.reason) is kernel_has_killed
         wait_for(engine, WorkerReady)
         engine.submit([spec_of(epochs=50)])
     assert not engine._kernel_has_killed()  # that kill is accounted for

@@ -116,9 +116,10 @@ def test_given_and_drawn_splits_are_distinguished(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no validation split": (
         {"search": SEARCH, "dataset": {}},
-        "no validation split is given: 0.2 of all images, drawn by split_seed 0, judges the trials. Images that are "
-        "nearly alike, such as those of one patient or video, may be on both sides; give a split, name what belongs "
-        "together (dataset.group_column, dataset.group_from), or set dataset.val_fraction if a random share is right",
+        "no validation split is given: 0.2 of all images, drawn by split_seed 0, is used for validation. Images that "
+        "are nearly alike, such as those of one patient or video, may be on both sides; give a split, name what "
+        "belongs together (dataset.group_column, dataset.group_from), or set dataset.val_fraction if a random share "
+        "is right",
     ),
     "a batch larger than the split": ({"search": {**SEARCH, "batch_size": 500}}, "batch_size 500 is more than the 224"),
     "nothing to search": (
@@ -155,7 +156,7 @@ def test_what_looks_wrong_is_warned_of_with_the_remedy(tmp_path: Path, case: str
 
 def test_a_validation_split_drawn_beside_a_given_test_split_is_warned_of_too(tmp_path: Path) -> None:
     found = opened(tmp_path, {"train/a": 300, "train/b": 300, "test/a": 5, "test/b": 5}, SEARCH).warnings
-    expected = "no validation split is given: 0.2 of train, drawn by split_seed 0, judges the trials"
+    expected = "no validation split is given: 0.2 of train, drawn by split_seed 0, is used for validation"
     assert any(line.startswith(expected) for line in found)
 
 

@@ -102,6 +102,26 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     assert len(shown.output) > 200
 
 
+NAMED = re.compile(r"(?:\b[ab]/)?([\w/]*\btest_\w+\.py)(?:::(test_\w+…?))?|\b(test_(?:[a-z0-9]+_){3,}\w*…?)")
+"""A file of tests, perhaps with a test in it, or a test alone: its name is a claim, of four words at least."""
+SHOWN = re.compile(r"^\+?def (test_\w+)|`(tests/\S+\.py)`, new", re.MULTILINE)
+"""A test, or a file of tests, that a page holds as an example."""
+
+
+def test_every_test_that_a_page_names_exists() -> None:
+    tests = {f"/{path}": path.read_text() for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    pages = {page.name: page.read_text() for page in PAGES}
+    shown = {name for text in pages.values() for found in SHOWN.findall(text) for name in found}
+    for page, text in pages.items():
+        for file, in_file, alone in NAMED.findall(text):
+            test = in_file or alone
+            if shown & {file, test} - {""}:
+                continue
+            start = "" if not test else f"def {test[:-1]}" if test.endswith("…") else f"def {test}("
+            named = [source for path, source in tests.items() if path.endswith(f"/{file}" if file else "")]
+            assert any(start in source for source in named), f"{page}: {file} {test}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

@@ -161,7 +161,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_goes_on_in_smaller_parts(
         assert driver.wait(600) == 0, log.read_text()
     assert control_group.kills >= 1
     assert [row.state for row in rows(tmp_path)] == [TrialState.COMPLETE] * 2, log.read_text()
-    assert "killed by SIGKILL, most likely by the kernel for want of memory" in log.read_text()
+    assert "killed by SIGKILL, most likely by the kernel because memory ran out" in log.read_text()
     (remembered,) = (tmp_path / ".sweeper" / "micro-batches").glob("*.json")
     assert (recall_limits(remembered).training or 512) < 512
 

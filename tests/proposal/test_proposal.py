@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from sweeper.proposal.data import DataFacts, look_at_data
 from sweeper.proposal.machine import MachineFacts, images_per_second, look_at_machine
 from sweeper.proposal.recipes import Recipe, recipes
 from sweeper.proposal.text import space_text, study_name
-from tests.functional.program import sweeper
+from tests.functional.program import REPOSITORY, sweeper
 
 CPU = MachineFacts("cpu", gpu=False, cores=2, weights=())
 GPU = MachineFacts("a card", gpu=True, cores=16, weights=())
@@ -133,6 +135,19 @@ def test_what_is_written_can_be_read_and_says_why(tmp_path: Path, data: DataFact
     assert sweep.dataset.path == data.path
     assert sweep.study == study_name(data.path)
     assert file.read_text().count("  # ") >= 10
+
+
+@pytest.mark.parametrize(("command", "trains_heads"), [(0, False), (1, True)])
+def test_the_settings_that_the_page_names_let_a_written_space_be_cross_validated(
+    tmp_path: Path, command: int, trains_heads: bool
+) -> None:
+    weights = ("resnet18.a1_in1k",) if trains_heads else ()
+    file = tmp_path / "space.yaml"
+    file.write_text(space_text(facts(train=100_000), replace(CPU, weights=weights), 1.0, lambda *_: 300.0))
+    assert (load_sweep(file).search.trainable == "head") is trains_heads
+    page = (REPOSITORY / "docs" / "data.md").read_text()
+    shown = re.findall(r"^    sweeper run space.yaml --folds 5 (.*)$", page, re.MULTILINE)[command]
+    assert load_sweep(file, ["dataset.folds=5", *re.findall(r"--set (\S+)", shown)]).dataset.folds == 5
 
 
 @pytest.mark.parametrize("folder", ["2024", "2024_01", "null", "No", "1e5", "0x1F", "1.5", "_a", "-", "x" * 130, "on"])

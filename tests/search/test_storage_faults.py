@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 
@@ -61,3 +62,9 @@ def test_a_server_that_cannot_be_used_names_what_may_be_wrong_with_its_address()
         StudyError, match=r"password, database and certificate in OPTUNA_STORAGE or --storage are right"
     ):
         StudyStore.names(f"postgresql+psycopg://ada:wrong@127.0.0.1:{free_port()}/optuna")
+
+
+def test_a_client_of_postgresql_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StudyError, match=r"pip install -c constraints.txt -e '\.\[postgres\]'"):
+        StudyStore.names("postgresql+psycopg://ada@127.0.0.1/optuna")

@@ -95,5 +95,5 @@ def test_event_files_are_written_only_where_they_are_asked_for(tmp_path: Path, m
     assert event_files(silent, Workspace(tmp_path)) is None
     assert event_files(asking, Workspace(tmp_path)) is not None
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
-    with pytest.raises(ConfigError, match=r"tracking.tensorboard: .*pip install 'sweeper\[tensorboard\]'"):
+    with pytest.raises(ConfigError, match=r"tracking.tensorboard: .*pip install .* '\.\[tensorboard\]'"):
         event_files(asking, Workspace(tmp_path))

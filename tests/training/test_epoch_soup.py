@@ -344,7 +344,7 @@ def test_want_of_memory_costs_the_average_and_not_the_trial(
     data.val.__class__ = Full
     outcome, _ = run(spec_of(epochs=4, **NOISY), tmp_path / "full", data)
     assert (outcome.state, outcome.feasible) == (TrialState.COMPLETE, True)
-    assert "the best epochs are not averaged for want of memory" in caplog.text
+    assert "the best epochs are not averaged because memory ran out" in caplog.text
     plain, _ = run(spec_of(epochs=4, **{**NOISY, "epoch_soup": 1}), tmp_path / "plain", noisy())
     assert without_clock(outcome) | {"soup": None} == without_clock(plain)
     assert outcome.averaged_epochs == ()

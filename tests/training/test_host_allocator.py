@@ -39,7 +39,7 @@ print(again, kept)
 
 
 def pages_and_memory(**variables: str) -> tuple[int, int]:
-    """Return how many pages the system had to fill in five passes after the first ten, and the bytes kept at the end."""
+    """Return how many pages the system had to fill in five passes after ten, and the bytes kept at the end."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(CHOSEN_BY_USER)}
     done = subprocess.run(
         [sys.executable, "-c", LAYERS], env=environment | variables, capture_output=True, text=True, check=True

@@ -34,7 +34,7 @@ def check(
 ) -> None:
     """Find copies within and across splits and classes, unreadable files, odd sizes, imbalance, missing classes.
 
-    Exit code 1 when something spoils training or judging: unreadable files, copies across splits, one picture
+    Exit code 1 when something makes training or scores unreliable: unreadable files, copies across splits, one picture
     with two labels, a class that a split lacks, classes that look alike, rows without a label.
     """
     from sweeper.config.dataset import CsvConfig

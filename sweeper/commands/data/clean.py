@@ -40,7 +40,7 @@ def clean(
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Of the isolation forest and of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the isolation forest and of the folds.")] = 0,
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
     csv_images: CsvImagesOption = ".",
@@ -48,7 +48,8 @@ def clean(
 ) -> None:
     """List training images that do not look like their class, worst first, with a picture of them; deletes nothing.
 
-    Look at them, remove from the list what belongs, and name the list as `dataset.exclude` in a search space.
+    Look at the pictures. Remove from the list the images whose label is right, and name the list as `dataset.exclude`
+    in a search space.
     """
     from sweeper.commands.options import device_named
     from sweeper.config.dataset import CsvConfig
@@ -80,7 +81,8 @@ def clean(
     write_suspects(outputs, images, suspects)
     _say_left_out(images.notes, len(found.bad))
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
-    say(f"next: look, remove from the list what belongs, then in a search space: dataset: {{exclude: {csv}}}")
+    say("next: look at the pictures, and remove from the list the images whose label is right")
+    say(f"then, in a search space: dataset: {{exclude: {csv}}}")
 
 
 def _say_left_out(notes: Notes, unreadable: int) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def split(
     data: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
     train_fraction: Annotated[
-        float | None, typer.Option(help="Share of the training split, in place of val's.")
+        float | None, typer.Option(help="Share of the training split, in place of --val-fraction.")
     ] = None,
     val_fraction: Annotated[float | None, typer.Option(help="Share of the validation split, by default 0.2.")] = None,
     test_fraction: Annotated[float, typer.Option(help="Share of the test split.")] = 0.0,
@@ -40,7 +40,8 @@ def split(
         str | None, typer.Option(metavar="REGEX", help="The same, from the path of each image.")
     ] = None,
     labels: Annotated[
-        Literal["as_written", "normalize"], typer.Option(help="normalize: classes that look alike are one.")
+        Literal["as_written", "normalize"],
+        typer.Option(help="normalize: classes that differ only in case, blanks and the like are one."),
     ] = "as_written",
     missing_labels: Annotated[
         Literal["error", "skip", "keep"],

@@ -147,7 +147,7 @@ class RayEngine:
         full = full and time.monotonic() - self._slots[0].begun_s > TOLD_AFTER_S
         if full and not self._told_of_waiting:
             logger.warning(
-                "the Ray cluster has no room for a trial now, which wants %g CPUs and %g GPUs: others use it (%s). "
+                "the Ray cluster has no room for a trial now, which needs %g CPUs and %g GPUs: others use it (%s). "
                 "Waiting until there is room; `ray status` says what is in use",
                 share.cpus,
                 share.gpus,

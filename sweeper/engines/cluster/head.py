@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from sweeper.errors import StudyError
+from sweeper.safeguards.extras import how_to_install
 
 CONNECT_S = 5.0
 LONGEST_ABSENCE_S = 45.0
@@ -46,7 +47,7 @@ def connect(address: str) -> bool:
     try:
         import ray
     except ImportError:
-        raise StudyError("the engine ray needs Ray: pip install 'sweeper[ray]'") from None
+        raise StudyError(f"the engine ray needs Ray: {how_to_install('ray')}") from None
     if ray.is_initialized():
         return False
     package = Path(__file__).parents[2]

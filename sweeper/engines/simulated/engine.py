@@ -42,7 +42,8 @@ from sweeper.results import SIMULATED, TrialSpec
 MAX_FAILED_STARTS = 3
 REASONS = {
     Fault.KILLED: "its worker was killed by SIGKILL (simulated)",
-    Fault.OUT_OF_MEMORY: "its worker was killed by SIGKILL, most likely by the kernel for want of memory (simulated)",
+    Fault.OUT_OF_MEMORY: "its worker was killed by SIGKILL, most likely by the kernel because memory ran out "
+    "(simulated)",
     Fault.MACHINE_LOST: "its machine was lost (simulated)",
     Fault.FAILED: "training loss became nan (simulated)",
 }
