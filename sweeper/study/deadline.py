@@ -28,7 +28,7 @@ LEADERS = ((5, 15), (4, 12), (3, 6), (2, 4))
 
 MOST_SEEDS = 10
 MORE_SEEDS = 2
-"""Fresh seeds beyond those that fit by what has been measured, since trials may turn out quicker."""
+"""Times as many fresh seeds as fit by what has been measured are planned, since trials may turn out quicker."""
 
 WORKER_START_S = 10.0
 REPORT_S = 5.0
@@ -148,7 +148,7 @@ class Deadline:
         fitting = done + max(0, math.floor(left_s / (RESERVE * trial_s))) * self.pace.at_once
         for leaders, least in LEADERS:
             if fitting >= least and leaders <= complete:
-                return Confirming(leaders, min(MOST_SEEDS, fitting // leaders + MORE_SEEDS))
+                return Confirming(leaders, min(MOST_SEEDS, MORE_SEEDS * fitting // leaders))
         return None
 
 
