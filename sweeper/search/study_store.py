@@ -11,16 +11,15 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.config.sampler import CmaEsConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.identity import Identity
-from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState
-from sweeper.seal import sealed_text
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
 from sweeper.search import readable
 from sweeper.search.as_written import read_as_written
 from sweeper.search.asking import Asking, spec_of
 from sweeper.search.bulk_storage import BulkStorage, Counts
+from sweeper.search.ending import end_trial
 from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
@@ -37,21 +36,15 @@ from sweeper.search.stored_trial import (
     ASIDE,
     ATTEMPTS,
     BEFORE,
-    ENDINGS,
     EPOCHS,
     FINISHED,
     MEMORY_KILLS,
-    OUTCOME,
     SECONDS_USED,
     SWEEP,
     paused_after,
-    values_of,
 )
 from sweeper.search.trial_rows import TrialRows
 from sweeper.search.untried import Plan
-
-FITS_IN_MEMORY = "fits_in_memory"
-"""A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
 
 
 class StudyStore:
@@ -346,14 +339,7 @@ class StudyStore:
     @guarded
     def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:
         """Record how a trial ended, and its run in MLflow; after this it is never run again."""
-        trial = self._live[number]
-        readable.note(trial, self._sweep, outcome, run)
-        trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
-        values = values_of(self._sweep, number, outcome) if outcome.state is TrialState.COMPLETE else None
-        constrained = not isinstance(self._sweep.sampler, CmaEsConfig)  # which has no use for it and warns of each
-        if not outcome.feasible and constrained and FITS_IN_MEMORY not in trial.constraints:
-            trial.set_constraint(FITS_IN_MEMORY, 1.0)
-        self._study.tell(trial, values, state=ENDINGS[outcome.state])
+        end_trial(self._study, self._sweep, self._live[number], outcome, run)
         del self._live[number]
 
     @guarded

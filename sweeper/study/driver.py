@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -29,11 +28,12 @@ from sweeper.engines.protocol import (
 from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, does_not_fit
+from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.beginning import WITHOUT_FILES, Beginning
 from sweeper.study.folds_ahead import FoldsAhead
 from sweeper.study.ledger import Ledger, as_counted, report_what_is_on_disk
+from sweeper.study.losses import Losses
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
@@ -46,9 +46,6 @@ from sweeper.tracking.tensorboard import EventFiles
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3  # how often a trial may lose its worker
-MAX_MACHINES = 10  # how often its machine, without an epoch in between
-MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
 DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last trial
 LEAVING_S = 5.0  # for all of them after SIGTERM, after which a scheduler waits for seconds only
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
@@ -93,13 +90,13 @@ class Driver:
         self._beginning = beginning
         self._events = events
         self._live: dict[int, TrialSpec] = {}
-        self._machines_lost: Counter[int] = Counter()  # since a trial's latest epoch
         self._stop_request = StopRequest()
         self._stop_reason: str | None = None
         self._clock = clock or time.monotonic
         self._limit = limit or Timeout(store.sweep.budget.timeout, store.seconds_used, self._clock)
         self._enough = enough
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
+        self._losses = Losses(store)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
         self._steering = Steering(folder, store)
@@ -241,7 +238,7 @@ class Driver:
             else:
                 engine.answer(number, prune=prune)
             self._silence.epoch_finished(number)
-            self._machines_lost.pop(number, None)
+            self._losses.epoch_finished(number)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
             if self._events is not None:
                 self._events.epoch_finished(number, metrics)
@@ -318,25 +315,27 @@ class Driver:
             self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
-        """Put the trial of a dead worker back in line; after too many deaths it has failed, or does not fit."""
-        self._observer.worker_died(number, reason)
-        if number is None:
-            return
-        most = MAX_MEMORY_KILLS if for_memory else MAX_ATTEMPTS
-        if self._store.count_attempt(number, for_memory=for_memory) < most:
-            self._put_back(number)
-        else:
-            self._give_up(number, f"{reason}, {most} times", for_memory)
-
-    def _lose_machine(self, number: int | None, reason: str) -> None:
-        """Put the trial of a lost machine back in line; it is not at fault."""
+        """Put the trial of a dead worker back in line, or give it up."""
         self._observer.worker_died(number, reason)
         if number is not None:
-            self._machines_lost[number] += 1
-            if self._machines_lost[number] < MAX_MACHINES:
-                self._put_back(number)
-            else:
-                self._give_up(number, f"{reason}, {MAX_MACHINES} times without an epoch", False)
+            self._after_loss(number, self._losses.of_worker(number, reason, for_memory=for_memory))
+
+    def _lose_machine(self, number: int | None, reason: str) -> None:
+        """Put the trial of a lost machine back in line, or give it up."""
+        self._observer.worker_died(number, reason)
+        if number is not None:
+            self._after_loss(number, self._losses.of_machine(number, reason))
+
+    def _after_loss(self, number: int, outcome: TrialOutcome | None) -> None:
+        """Put a trial back in line, or end it, which no worker lived to do."""
+        if outcome is None:
+            self._put_back(number)
+            return
+        folder = self._folder.trial(number)
+        report_what_is_on_disk(self._store, number, folder)
+        write_sealed(folder.outcome, outcome.model_dump_json())
+        folder.remove_to_go_on()
+        self._end_trial(number, outcome)
 
     def _put_back(self, number: int) -> None:
         self._store.requeue(number)
@@ -350,16 +349,6 @@ class Driver:
                 "when that is repaired, run the same command again to go on"
             )
         self._observer.slot_retired(reason, left)
-
-    def _give_up(self, number: int, reason: str, for_memory: bool) -> None:
-        """End a trial that no worker lived to end."""
-        folder, now = self._folder.trial(number), int(time.time() * 1000)
-        report_what_is_on_disk(self._store, number, folder)
-        state, why = (TrialState.PRUNED, does_not_fit(reason)) if for_memory else (TrialState.FAILED, reason)
-        outcome = TrialOutcome(state=state, feasible=not for_memory, reason=why, timestamp_ms=now)
-        write_sealed(folder.outcome, outcome.model_dump_json())
-        folder.remove_to_go_on()
-        self._end_trial(number, outcome)
 
     def _stop(self, reason: str) -> None:
         """Start no more trials; those that run are finished."""
