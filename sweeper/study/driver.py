@@ -31,6 +31,7 @@ from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.beginning import WITHOUT_FILES, Beginning
+from sweeper.study.ending import FAILED, FINISHED, KILLED, RUNNING, note_ending
 from sweeper.study.folds_ahead import FoldsAhead
 from sweeper.study.ledger import Ledger, as_counted, report_what_is_on_disk
 from sweeper.study.losses import Losses
@@ -103,6 +104,7 @@ class Driver:
         self._folds_ahead = FoldsAhead(store.sweep.dataset.folds, folder)
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
+        note_ending(self._folder, RUNNING)
         self._store.requeue_interrupted()
         rows = self._store.rows()
         self._failures.recall(rows)
@@ -121,7 +123,7 @@ class Driver:
             raise
         except BaseException as error:
             if isinstance(error, Exception) or not self._stop_request:  # a second Ctrl-C ends it at once
-                self._abandon("FAILED" if isinstance(error, Exception) else "KILLED")
+                self._abandon(FAILED if isinstance(error, Exception) else KILLED)
             raise
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
@@ -364,7 +366,7 @@ class Driver:
         rows = self._store.rows()
         self._summary(self._folder, self._store.sweep, rows)
         interrupted, to_leave = bool(self._stop_request), self._stop_request.to_leave
-        self._outbox.notify_sweep("KILLED" if interrupted else "FINISHED")
+        self._tell_ending(KILLED if interrupted else FINISHED)
         self._store.close()
         at_most_s = LEAVING_S if to_leave else DELIVERY_PATIENCE_S if interrupted else self._limit.delivery_s()
         try:
@@ -375,6 +377,12 @@ class Driver:
         ended = rows, interrupted, self._stop_reason
         return SweepResult(*ended, undelivered, self._outbox.experiment, refused, trouble, told_to_leave=to_leave)
 
+    def _tell_ending(self, status: str) -> None:
+        """Note how the study ends and tell MLflow, to which `sync` may have to say it later."""
+        with suppress(StudyError):  # a full disk, which is told already
+            note_ending(self._folder, status)
+        self._outbox.notify_sweep(status)
+
     def _abandon(self, status: str) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""
         for number in sorted(self._live):
@@ -383,5 +391,5 @@ class Driver:
             self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         with suppress(StudyError):
             self._store.close()
-        self._outbox.notify_sweep(status)
+        self._tell_ending(status)
         self._outbox.close(GIVE_UP_TIMEOUT_S, GIVE_UP_TIMEOUT_S)
