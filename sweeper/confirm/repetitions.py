@@ -104,6 +104,9 @@ class Repetitions:
         self._change(number, {kind: count})
         return count
 
+    def last_epoch(self, number: int) -> int:  # noqa: ARG002
+        return 0  # only its folder knows
+
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:  # noqa: ARG002
         """A repetition is never pruned: its epochs stand in its own folder."""
         return False

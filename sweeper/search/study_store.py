@@ -300,6 +300,12 @@ class StudyStore:
             yield
 
     @guarded
+    def last_epoch(self, number: int) -> int:
+        """Return the last epoch that is known of a live trial, 0 where none is."""
+        known = self._study._storage.get_trial(self._live[number]._trial_id)
+        return max(known.intermediate_values, default=0)
+
+    @guarded
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Report the objective after an epoch and return whether to prune. Repeating a report is safe.
 

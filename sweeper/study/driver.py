@@ -28,14 +28,16 @@ from sweeper.engines.protocol import (
 from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.beginning import WITHOUT_FILES, Beginning
+from sweeper.study.cuts import Cuts
 from sweeper.study.ending import FAILED, FINISHED, KILLED, RUNNING, note_ending
 from sweeper.study.folds_ahead import FoldsAhead
 from sweeper.study.ledger import Ledger, as_counted, report_what_is_on_disk
 from sweeper.study.losses import Losses
 from sweeper.study.observer import Observer
+from sweeper.study.replays import Replays
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
 from sweeper.study.steering import Reach, Steering
@@ -96,11 +98,13 @@ class Driver:
         self._clock = clock or time.monotonic
         self._limit = limit or Timeout(store.sweep.budget.timeout, store.seconds_used, self._clock)
         self._enough = enough
+        self._replays = Replays(folder, store)
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
         self._losses = Losses(store)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
         self._steering = Steering(folder, store)
+        self._cuts = Cuts(store, observer, self._steering, self._limit, self._replays)
         self._folds_ahead = FoldsAhead(store.sweep.dataset.folds, folder)
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
@@ -217,6 +221,7 @@ class Driver:
         self._limit.group_started(group)
         self._silence.group_started([spec.number for spec in group])
         for spec in group:
+            self._replays.trial_started(spec.number)
             write_sealed(self._folder.trial(spec.number).spec, spec.model_dump_json())
             self._observer.trial_started(spec)
             if self._events is not None:
@@ -233,29 +238,21 @@ class Driver:
                 self._store.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
                 for number, metrics in told
             ]
-            cuts = [self._cut(number, metrics, prune) for (number, metrics), prune in zip(told, prunes, strict=True)]
-        for (number, metrics), prune in zip(told, cuts, strict=True):
-            if self._steering.paused:
+        for (number, metrics), pruned in zip(told, prunes, strict=True):
+            prune = self._cuts.ends(self._live[number], metrics, prune=pruned)
+            if self._steering.paused and not self._replays.was_judged(number, metrics.epoch):
                 self._steering.hold(number, metrics.epoch, prune=prune)
             else:
                 engine.answer(number, prune=prune)
-            self._silence.epoch_finished(number)
+            if self._replays.was_trained(number, metrics.epoch):
+                self._silence.at_work(number)
+            else:
+                self._silence.epoch_finished(number)
             self._losses.epoch_finished(number)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
             if self._events is not None:
                 self._events.epoch_finished(number, metrics)
             self._observer.epoch_finished(number, metrics)
-
-    def _cut(self, number: int, metrics: EpochMetrics, prune: bool) -> bool:
-        """Return whether a trial ends with this epoch: because it is pruned, or for want of time."""
-        epochs = self._limit.epoch_finished(number, metrics)
-        if epochs is not None:
-            self._store.plan_epochs(epochs)
-            self._observer.epochs_planned(epochs, self._live[number].epochs)
-        cut = None if prune else self._steering.cut(number) or self._limit.cut(self._live[number], metrics)
-        if cut is not None:
-            self._store.cut(number, metrics.epoch, cut)
-        return prune or cut is not None
 
     def _handle(self, event: Event) -> None:
         match event:

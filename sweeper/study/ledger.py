@@ -44,6 +44,9 @@ class Ledger(Protocol):
     def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
         """Note that a worker died, and return how often workers of this one have died for memory, or else."""
 
+    def last_epoch(self, number: int) -> int:
+        """Return the last epoch that is known of one that runs, 0 where none is."""
+
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Take in the objective after an epoch and return whether to prune. Repeating a report is safe."""
 
