@@ -63,8 +63,11 @@ class Queue:
         return found
 
     def again(self, number: int) -> None:
-        """Put the configuration of one trial in line once more, beyond the budget."""
-        for trial in self._study.get_trials(deepcopy=False):
+        """Put the configuration of one trial in line once more, beyond the budget, if it is not there yet."""
+        trials = self._study.get_trials(deepcopy=False)
+        if any(trial.user_attrs.get(RETRY_OF) == number for trial in trials):
+            return
+        for trial in trials:
             given = stored_configuration(trial) if trial.number == number else None
             if given is not None:
                 self._put(f"trial {number} again", given, **{RETRY_OF: number})

@@ -311,13 +311,21 @@ class StudyStore:
 
         `learning_rate` is the one that the epoch was trained with; a pruner may look at it.
         """
-        return self._reports.take(self._live[number], epoch, value, learning_rate)
+        ends = self._reports.take(self._live[number], epoch, value, learning_rate)
+        if ends:
+            self._train_again(number)  # which a driver that died may not have come to
+        return ends
 
     @guarded
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that a trial ends with this epoch, and why; `report` says so from now on."""
         self._reports.cut(self._live[number], epoch, cut)
-        if cut.again:
+        self._train_again(number)
+
+    def _train_again(self, number: int) -> None:
+        """Put a trial in line once more, if it was cut short for that."""
+        cut = self.cut_of(number)
+        if cut is not None and cut.again:
             self._queue.again(number)
 
     def cut_of(self, number: int) -> Cut | None:
