@@ -129,6 +129,12 @@ class Repetitions:
     def cut(self, number: int, epoch: int, cut: Cut) -> None:  # noqa: ARG002
         raise ValueError("repetitions are never cut short")
 
+    def skip(self, number: int) -> None:  # noqa: ARG002
+        raise StudyError("repetitions are trained to their end")
+
+    def to_skip(self, number: int) -> bool:  # noqa: ARG002
+        return False
+
     def cut_of(self, number: int) -> Cut | None:  # noqa: ARG002
         return None
 
@@ -137,6 +143,9 @@ class Repetitions:
 
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:  # noqa: ARG002
         return []
+
+    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        return False
 
     def set_trials(self, trials: int) -> None:  # noqa: ARG002
         raise ValueError("the leaders and the seeds say how many repetitions there are")

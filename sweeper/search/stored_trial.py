@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.sweep import SweepConfig
@@ -35,6 +35,7 @@ REPEATS = "repeats"  # of a trial that was asked for by name, and has the parame
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
+SKIP = "skip"  # of a trial that is to end with the epoch that it is in
 CUT = "cut"  # of a trial that the driver has ended for want of time: why
 DEADLINE = "deadline"  # of a study: when the latest run of the command is to end, in seconds since 1970
 EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
@@ -78,6 +79,13 @@ def paused_after(trial: FrozenTrial) -> int | None:
     if trial.state in FINISHED or not trial.user_attrs.get(PAUSED):
         return None
     return max(trial.intermediate_values, default=0)
+
+
+def counted(trial: Trial, attribute: str) -> int:
+    """Count one more in an attribute of a trial, and return the count."""
+    count = int(trial.user_attrs.get(attribute, 0)) + 1
+    trial.set_user_attr(attribute, count)
+    return count
 
 
 def stored_json(trial: FrozenTrial, attribute: str) -> str | None:

@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
 from sweeper.identity import Identity
 from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
 from sweeper.search import readable
@@ -31,16 +30,17 @@ from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import guarded, open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import not_made_here, require_same, stored_sweep, with_epochs, with_trials
+from sweeper.search.stored_sweep import not_made_here, require_same, store_trials, stored_sweep, with_epochs
 from sweeper.search.stored_trial import (
-    ASIDE,
     ATTEMPTS,
     BEFORE,
     EPOCHS,
     FINISHED,
     MEMORY_KILLS,
     SECONDS_USED,
+    SKIP,
     SWEEP,
+    counted,
     paused_after,
 )
 from sweeper.search.trial_rows import TrialRows
@@ -113,14 +113,6 @@ class StudyStore:
         if stored is None:
             raise not_made_here(storage_url, name)
         return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
-
-    @staticmethod
-    def names(storage_url: str) -> list[str]:
-        """Return the names of all studies that sweeper has made, the latest first."""
-        require_database(storage_url)
-        with storage_errors(storage_url):
-            names = open_storage(storage_url).study_names(SWEEP)
-        return [name for name in names if ASIDE not in name]
 
     @property
     def identity(self) -> Identity | None:
@@ -269,6 +261,11 @@ class StudyStore:
         return self._queue.put(configurations, self.budget)
 
     @guarded
+    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:
+        """Return whether just this stands in line under a name, and has not begun."""
+        return self._queue.holds(name, configuration)
+
+    @guarded
     def retry_failed(self) -> list[int]:
         """Put the configurations of failed trials in line once more, beyond the budget; return their numbers."""
         return self._queue.retry_failed()
@@ -287,10 +284,7 @@ class StudyStore:
     @guarded
     def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
         """Note that the trial's worker died, and return how often workers of it have died for memory, or else."""
-        trial, kind = self._live[number], MEMORY_KILLS if for_memory else ATTEMPTS
-        attempts = int(trial.user_attrs.get(kind, 0)) + 1
-        trial.set_user_attr(kind, attempts)
-        return attempts
+        return counted(self._live[number], MEMORY_KILLS if for_memory else ATTEMPTS)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -328,6 +322,20 @@ class StudyStore:
         if cut is not None and cut.again:
             self._queue.again(number)
 
+    @guarded
+    def skip(self, number: int) -> None:
+        """Note that a live trial is to end with the epoch that it is in."""
+        self._live[number].set_user_attr(SKIP, True)
+
+    @guarded
+    def to_skip(self, number: int) -> bool:
+        """Return whether a trial is to end with the epoch that it is in."""
+        storage = self._study._storage
+        with suppress(KeyError):  # there is no such trial
+            trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+            return SKIP in trial.user_attrs and not trial.state.is_finished()
+        return False
+
     def cut_of(self, number: int) -> Cut | None:
         """Return why a live trial was cut short, if it was."""
         return self._reports.cut_of(self._live[number])
@@ -341,13 +349,8 @@ class StudyStore:
     @guarded
     def set_trials(self, trials: int) -> None:
         """Have this number of trials in all. Raises StudyError where there are more already."""
-        known = self._study._storage.get_n_trials(self._study._study_id)
-        known -= self._queue.retries()
-        if trials < known:
-            raise StudyError(f"the study {self._sweep.study} has {known} trials already; set {known} or more")
-        self._sweep = with_trials(self._sweep, trials)
-        stored = with_trials(stored_sweep(self._study.user_attrs[SWEEP], self._sweep.study), trials)
-        self._study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
+        known = self._study._storage.get_n_trials(self._study._study_id) - self._queue.retries()
+        self._sweep = store_trials(self._study, self._sweep, trials, known)
         self._plan = Plan(self._study, self._sweep)
 
     @guarded

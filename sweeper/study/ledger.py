@@ -68,6 +68,12 @@ class Ledger(Protocol):
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that one ends with this epoch, and why; `report` says so from now on."""
 
+    def skip(self, number: int) -> None:
+        """Note that one that runs is to end with the epoch that it is in."""
+
+    def to_skip(self, number: int) -> bool:
+        """Return whether one is to end with the epoch that it is in."""
+
     def cut_of(self, number: int) -> Cut | None:
         """Return why one that runs was cut short, if it was."""
 
@@ -76,6 +82,9 @@ class Ledger(Protocol):
 
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Put named configurations in line; return the names of those that are new and have room."""
+
+    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:
+        """Return whether just this stands in line under a name, and has not begun."""
 
     def set_trials(self, trials: int) -> None:
         """Have this number in all. Raises StudyError."""

@@ -47,7 +47,6 @@ class Steering:
     def __init__(self, folder: StudyFolder, store: Ledger):
         self._inbox = Inbox.of(folder)
         self._store = store
-        self._skipped: set[int] = set()
         self._held: dict[int, tuple[int, bool]] = {}  # of each trial that waits: its epoch, and whether it is pruned
         self.paused = False
 
@@ -101,10 +100,12 @@ class Steering:
             raise StudyError(f"{study} starts no more trials ({why}); `sweeper run` goes on with it later")
 
     def _skip(self, number: int, live: Callable[[int], bool]) -> None:
+        if self._store.to_skip(number):  # asked for again by a driver that went on, before it has begun the trial
+            return
         if not live(number):
             study = self._store.sweep.study
             raise StudyError(f"trial {number} of {study} does not run now; `sweeper status {study}` shows which do")
-        self._skipped.add(number)
+        self._store.skip(number)
 
     def _enqueue(self, name: str, settings: dict[str, object]) -> None:
         sweep = self._store.sweep
@@ -113,7 +114,7 @@ class Steering:
         misfits = fit(sweep.search, settings).misfits
         if misfits:
             raise StudyError(f"not in the search space of {sweep.study}: {'; '.join(map(str, misfits))}")
-        if not self._store.enqueue({name: settings}):
+        if not (self._store.enqueue({name: settings}) or self._store.in_line(name, settings)):
             raise StudyError(self._why_not_in_line(name))
 
     def _why_not_in_line(self, name: str) -> str:
@@ -148,7 +149,4 @@ class Steering:
 
     def cut(self, number: int) -> Cut | None:
         """Return why a trial ends with the epoch that it has finished, if it was asked to."""
-        if number not in self._skipped:
-            return None
-        self._skipped.discard(number)
-        return SKIPPED
+        return SKIPPED if self._store.to_skip(number) else None
