@@ -39,6 +39,7 @@ SKIP = "skip"  # of a trial that is to end with the epoch that it is in
 CUT = "cut"  # of a trial that the driver has ended for want of time: why
 DEADLINE = "deadline"  # of a study: when the latest run of the command is to end, in seconds since 1970
 EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
+OWN_EPOCHS = "own_epochs"  # of a trial that began before its study had fewer: how many it began with
 BEFORE = "epochs_before"  # of a study whose trials go on from another one: how many epochs that one had
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
 WENT_ON = "went_on"  # of a trial that has paused: when it went on, and the seconds that it had been trained before

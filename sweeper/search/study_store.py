@@ -16,7 +16,7 @@ from sweeper.identity import Identity
 from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
 from sweeper.search import readable
 from sweeper.search.as_written import read_as_written
-from sweeper.search.asking import Asking, spec_of
+from sweeper.search.asking import Asking, keep_epochs, spec_of
 from sweeper.search.bulk_storage import BulkStorage, Counts
 from sweeper.search.ending import end_trial
 from sweeper.search.importance import importances
@@ -249,9 +249,9 @@ class StudyStore:
         del self._live[number]
 
     @guarded
-    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
-        """Take up all paused trials and return how they end, since none of them goes on; `finish` is to follow."""
-        ends = self._pausing.ends()
+    def end_paused(self, which: Callable[[int], bool] = lambda _: True) -> list[tuple[int, TrialOutcome]]:
+        """Take up paused trials and return how they end, since none of these goes on; `finish` is to follow."""
+        ends = {number: outcome for number, outcome in self._pausing.ends().items() if which(number)}
         self._live |= {number: self._pausing.take_up(number) for number in ends}
         return list(ends.items())
 
@@ -342,7 +342,8 @@ class StudyStore:
 
     @guarded
     def plan_epochs(self, epochs: int) -> None:
-        """Give every trial from now on this number of epochs."""
+        """Give every trial that is still to begin this number of epochs."""
+        keep_epochs(self._study, self._sweep.budget.epochs)
         self._study.set_user_attr(EPOCHS, epochs)
         self._use(self._sweep, epochs)
 
