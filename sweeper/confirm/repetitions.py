@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -123,7 +123,7 @@ class Repetitions:
     def go_on(self, number: int) -> TrialSpec:  # noqa: ARG002
         raise ValueError("repetitions never pause")
 
-    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
+    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:  # noqa: ARG002
         return []
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:  # noqa: ARG002

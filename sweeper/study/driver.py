@@ -143,6 +143,9 @@ class Driver:
         engine = engine_factory()
         self._stop_request.hear()
         try:
+            self._end_paused(
+                lambda number: self._folder.trial(number).outcome.exists()
+            )  # as a dead driver was about to
             while True:
                 self._heed_requests(engine)
                 if why := self._limit.used_up() or self._enough():
@@ -299,9 +302,9 @@ class Driver:
         self._limit.trial_ended(number, complete=complete)
         self._silence.trial_ended(number)
 
-    def _end_paused(self) -> None:
+    def _end_paused(self, which: Callable[[int], bool] = lambda _: True) -> None:
         """End the trials that are paused, since none of them goes on: their workers have left all that is kept."""
-        for number, outcome in self._store.end_paused():
+        for number, outcome in self._store.end_paused(which):
             folder = self._folder.trial(number)
             write_sealed(folder.outcome, outcome.model_dump_json())
             folder.remove_to_go_on()

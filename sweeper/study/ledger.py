@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
@@ -62,8 +62,8 @@ class Ledger(Protocol):
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused one go on."""
 
-    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
-        """Return how all end that are paused, now that none of them goes on; `finish` is to follow for each."""
+    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:
+        """Return how those of the paused ones end that do not go on; `finish` is to follow for each."""
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that one ends with this epoch, and why; `report` says so from now on."""
