@@ -173,6 +173,14 @@ class Repetitions:
         ]
         return [repetition.outcome for repetition in mine if repetition.outcome is not None]
 
+    def give_up_unwanted(self) -> None:
+        """Remove what unfinished repetitions of an earlier, larger plan would go on from; their records stay."""
+        for repetition in self._all:
+            if repetition.outcome is None and repetition.number not in self._wanted:
+                trial = self._folder.trial(repetition.number)
+                for folder in (trial, trial.refit, *(fold for _, fold in trial.folds())):
+                    folder.remove_to_go_on()
+
     def close(self) -> None: ...
 
     def _unfinished(self) -> list[int]:

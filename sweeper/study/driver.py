@@ -131,11 +131,13 @@ class Driver:
             raise
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
-        """Deliver the folders of trials that ended in an earlier run."""
-        finished = {row.number for row in rows if row.state.ended}
-        for folder in self._folder.trials():
-            if folder.number in finished:
-                self._outbox.notify(folder.number, DeliveryPhase.ENDED)
+        """Deliver the folders of trials that ended in an earlier run, and of others that nobody trains now."""
+        states = {row.number: row.state for row in rows}
+        for number in (folder.number for folder in self._folder.trials()):
+            if number in states and states[number].ended:
+                self._outbox.notify(number, DeliveryPhase.ENDED)
+            elif states.get(number) is TrialState.WAITING:  # a dead driver may have left its run open
+                self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
         time_is_up = False

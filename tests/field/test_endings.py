@@ -9,13 +9,15 @@ import pytest
 
 from sweeper.confirm.repetitions import STORED, Repetition, stored_repetitions
 from sweeper.engines.protocol import Event
-from sweeper.errors import DiskError
-from sweeper.files import write_sealed
+from sweeper.errors import DiskError, StudyError
+from sweeper.files import write_sealed, write_whole
+from sweeper.paths import TrialFolder
 from sweeper.results import Repeats, TrialSpec
 from sweeper.study import ending
 from sweeper.study.ending import KILLED, RUNNING, note_ending
+from sweeper.tracking.delivery import read_record
 from sweeper.upkeep.sync import sync_study
-from tests.field.folders import Here, confirm, runs
+from tests.field.folders import Here, Repeating, confirm, runs
 
 
 def lose_connection(here: Here, name: str) -> None:
@@ -91,3 +93,36 @@ def test_a_confirmation_with_fewer_leaders_than_an_earlier_one_is_finished(here:
     note_ending(folder, KILLED)
     sync_study(here.workspace, here.storage, "s", None)
     assert status(here, "s-confirmation") == "KILLED"
+
+
+def test_what_a_smaller_confirmation_leaves_out_is_closed_and_keeps_no_checkpoint(here: Here) -> None:
+    here.run(2)
+    again = Repeating(here.root)
+    begun: list[TrialFolder] = []
+
+    def breaks_at_the_second(spec: TrialSpec) -> Iterator[Event]:
+        if spec.number == 0:
+            yield from again.trains(spec)
+            return
+        folder = again.folder.trial(spec.number)
+        begun.append(folder)
+        write_whole(folder.checkpoint, b"checkpoint")
+        write_whole(folder.fold(1).checkpoint, b"checkpoint")
+        yield next(again.trains(spec))
+        raise StudyError("the machine is lost")
+
+    with pytest.raises(StudyError, match="lost"):
+        confirm(here, top=2, script=breaks_at_the_second)
+    (left,) = begun
+    record = read_record(left.run)
+    assert record is not None
+    client = mlflow.MlflowClient(here.tracking)
+    client.update_run(record.run_id, status="RUNNING")  # as a driver leaves it that is killed
+    assert not confirm(here, top=1).undelivered
+    assert client.get_run(record.run_id).info.status == "KILLED"
+    assert left.history.exists()
+    assert not left.checkpoint.exists()
+    assert not left.fold(1).checkpoint.exists()
+    assert [one.outcome is None for one in stored_repetitions(again.folder)] == [False, True, False, True]
+    assert not confirm(here, top=2).undelivered
+    assert client.get_run(record.run_id).info.status == "FINISHED"
