@@ -24,6 +24,7 @@ from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.earlier_study import KEY
+from sweeper.study.extending import follow_extension
 from sweeper.study.holding import leased
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
@@ -90,6 +91,7 @@ def run_sweep(
             tags = _tags(store, folder, material)
             card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
+            follow_extension(store, sweep, folder)
             limit, opening = _limited(deadline, ranked, store, material.opening, clock or time.monotonic)
             observer.opening(opening)
             driver = Driver(
