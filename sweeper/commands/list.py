@@ -18,12 +18,12 @@ def list_studies(as_json: JsonOption = False, storage: StorageOption = None) -> 
     """List the studies of this folder, the latest first: state, trials and best value."""
     from sweeper.display.answers import StudiesAnswer
     from sweeper.display.tables import studies_table
-    from sweeper.search.study_store import StudyStore
+    from sweeper.search.stored_studies import study_names
 
     workspace = this_workspace()
     require_storage(workspace, storage)
     url = storage_url(workspace, storage)
-    studies = list(_readable(workspace, url, StudyStore.names(url)))
+    studies = list(_readable(workspace, url, study_names(url)))
     if as_json:
         write_json(StudiesAnswer(studies=tuple(studies)).model_dump(mode="json"))
     elif studies:

@@ -53,10 +53,10 @@ def require_records(workspace: Workspace, tracking_uri: str | None) -> None:
 
 
 def has_studies(workspace: Workspace, storage: str | None) -> bool:
-    from sweeper.search.study_store import StudyStore
+    from sweeper.search.stored_studies import study_names
 
     there = bool(storage) or workspace.optuna_database.exists()
-    return there and bool(StudyStore.names(storage_url(workspace, storage)))
+    return there and bool(study_names(storage_url(workspace, storage)))
 
 
 def open_trial(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
@@ -104,6 +104,9 @@ class Repetitions:
         self._change(number, {kind: count})
         return count
 
+    def last_epoch(self, number: int) -> int:  # noqa: ARG002
+        return 0  # only its folder knows
+
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:  # noqa: ARG002
         """A repetition is never pruned: its epochs stand in its own folder."""
         return False
@@ -120,11 +123,17 @@ class Repetitions:
     def go_on(self, number: int) -> TrialSpec:  # noqa: ARG002
         raise ValueError("repetitions never pause")
 
-    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
+    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:  # noqa: ARG002
         return []
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:  # noqa: ARG002
         raise ValueError("repetitions are never cut short")
+
+    def skip(self, number: int) -> None:  # noqa: ARG002
+        raise StudyError("repetitions are trained to their end")
+
+    def to_skip(self, number: int) -> bool:  # noqa: ARG002
+        return False
 
     def cut_of(self, number: int) -> Cut | None:  # noqa: ARG002
         return None
@@ -134,6 +143,9 @@ class Repetitions:
 
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:  # noqa: ARG002
         return []
+
+    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:  # noqa: ARG002
+        return False
 
     def set_trials(self, trials: int) -> None:  # noqa: ARG002
         raise ValueError("the leaders and the seeds say how many repetitions there are")
@@ -160,6 +172,14 @@ class Repetitions:
             if self._all[number].repeats.trial == trial and self._all[number].repeats.seed_number <= self.full_rounds()
         ]
         return [repetition.outcome for repetition in mine if repetition.outcome is not None]
+
+    def give_up_unwanted(self) -> None:
+        """Remove what unfinished repetitions of an earlier, larger plan would go on from; their records stay."""
+        for repetition in self._all:
+            if repetition.outcome is None and repetition.number not in self._wanted:
+                trial = self._folder.trial(repetition.number)
+                for folder in (trial, trial.refit, *(fold for _, fold in trial.folds())):
+                    folder.remove_to_go_on()
 
     def close(self) -> None: ...
 

@@ -93,6 +93,7 @@ def confirm_leaders(
         judged = judge.judgement() if result.stopped_because or not ledger.remaining() else None
         if judged is not None:
             store.note(CONFIRMATION, judged.model_dump(mode="json"))
+            ledger.give_up_unwanted()
     return Confirmed(result, judged)
 
 

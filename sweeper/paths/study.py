@@ -47,6 +47,11 @@ class StudyFolder:
         return self.sweep / "run.json"
 
     @property
+    def ending(self) -> Path:
+        """How the latest driver has ended, or that it has not."""
+        return self.sweep / "ending.json"
+
+    @property
     def history(self) -> Path:
         """How the best value rose: the metrics of the parent run."""
         return self.sweep / "history.json"

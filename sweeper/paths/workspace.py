@@ -151,6 +151,12 @@ class Workspace:
         """Where what an earlier study of the same name has left is put aside; no study can be called so."""
         return self.studies / f"{name}~{identity}"
 
+    def earlier_studies(self, name: str) -> list[Path]:
+        """Return where what earlier studies of a name have left was put aside."""
+        if not self.studies.exists():
+            return []
+        return sorted(path for path in self.studies.iterdir() if path.name.startswith(f"{name}~") and path.is_dir())
+
     def reproduction(self, key: str) -> Path:
         """Return where `sweeper reproduce` trains a trial again; it is gone at its end."""
         return self.state / f"{REPRODUCTION}{key}"

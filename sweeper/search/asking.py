@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sampler import GridConfig
@@ -17,7 +18,7 @@ from sweeper.seal import sealed_text
 from sweeper.search.grid import grid
 from sweeper.search.replay import Redrawing
 from sweeper.search.samplers import build_sampler, new_common_space, trial_seed
-from sweeper.search.stored_trial import CONFIG, MEMORY_KILLS, UNTIL
+from sweeper.search.stored_trial import CONFIG, MEMORY_KILLS, OWN_EPOCHS, UNTIL
 from sweeper.search.suggest import suggest
 from sweeper.search.untried import Untried
 
@@ -53,12 +54,19 @@ class Asking:
         return trial, config
 
 
+def keep_epochs(study: optuna.Study, epochs: int) -> None:
+    """Let trials that have begun keep their number of epochs, which their runs say, also when they are given anew."""
+    for trial in study.get_trials(deepcopy=False, states=(OptunaState.WAITING, OptunaState.RUNNING)):
+        if CONFIG in trial.user_attrs and OWN_EPOCHS not in trial.user_attrs:
+            study._storage.set_trial_user_attr(trial._trial_id, OWN_EPOCHS, epochs)
+
+
 def spec_of(sweep: SweepConfig, number: int, attributes: Mapping[str, Any], config: TrialConfig) -> TrialSpec:
     """Return a trial as its worker gets it; `attributes` are those stored of it."""
     return TrialSpec(
         number=number,
         seed=trial_seed(sweep.seed, number),
-        epochs=sweep.budget.epochs,
+        epochs=int(attributes.get(OWN_EPOCHS, sweep.budget.epochs)),
         pause_after=attributes.get(UNTIL),
         config=config,
         task=sweep.task,

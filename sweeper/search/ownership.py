@@ -21,6 +21,8 @@ class Stored:
     """A study that a storage holds; without an identity where an earlier version of sweeper began it."""
 
     identity: Identity | None
+    begins: bool = False
+    """Whether it has neither an identity nor trials."""
 
 
 def stored_study(storage_url: str, name: str) -> Stored | None:
@@ -30,7 +32,9 @@ def stored_study(storage_url: str, name: str) -> Stored | None:
     with storage_errors(storage_url):
         storage = open_storage(storage_url)
         try:
-            return Stored(stored_identity(storage.engine, storage.get_study_id_from_name(name)))
+            study = storage.get_study_id_from_name(name)
+            identity = stored_identity(storage.engine, study)
+            return Stored(identity, begins=identity is None and storage.get_n_trials(study) == 0)
         except KeyError:
             return None
         finally:

@@ -11,7 +11,7 @@ from optuna.trial import TrialState as OptunaState
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.search.mirror import Mirror
-from sweeper.search.stored_trial import ENQUEUED, GIVEN, OUTSIDE, RETRY_OF, stored_configuration
+from sweeper.search.stored_trial import CONFIG, ENQUEUED, GIVEN, OUTSIDE, RETRY_OF, stored_configuration
 
 
 class Queue:
@@ -34,6 +34,12 @@ class Queue:
         for name in new:
             self._put(name, configurations[name])
         return new
+
+    def holds(self, name: str, given: Mapping[str, Any]) -> bool:
+        """Return whether a configuration stands in line under a name, and its trial has not begun."""
+        waiting = self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        mine = [trial.user_attrs for trial in waiting if trial.user_attrs.get(ENQUEUED) == name]
+        return any(known.get(GIVEN) == given and CONFIG not in known for known in mine)
 
     def _put(self, name: str, given: Mapping[str, Any], **attributes: Any) -> None:
         params = fit(self._sweep.search, given).params
@@ -63,8 +69,11 @@ class Queue:
         return found
 
     def again(self, number: int) -> None:
-        """Put the configuration of one trial in line once more, beyond the budget."""
-        for trial in self._study.get_trials(deepcopy=False):
+        """Put the configuration of one trial in line once more, beyond the budget, if it is not there yet."""
+        trials = self._study.get_trials(deepcopy=False)
+        if any(trial.user_attrs.get(RETRY_OF) == number for trial in trials):
+            return
+        for trial in trials:
             given = stored_configuration(trial) if trial.number == number else None
             if given is not None:
                 self._put(f"trial {number} again", given, **{RETRY_OF: number})

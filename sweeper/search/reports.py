@@ -12,6 +12,9 @@ from sweeper.search.plateau import LEARNING_RATES, with_rate
 from sweeper.search.replay import decide
 from sweeper.search.stored_trial import CUT, DECISION, PRUNED_AT
 
+CUT_AT = "epoch"
+"""Beside what is stored of a cut: the epoch that it ends its trial with."""
+
 
 class Reports:
     """Takes the reports of one study's trials.
@@ -28,8 +31,12 @@ class Reports:
     def take(self, trial: optuna.Trial, epoch: int, value: float, learning_rate: float | None) -> bool:
         """Store the objective after an epoch and return whether to prune."""
         known = self._study._storage.get_trial(trial._trial_id)
+        ends = known.user_attrs.get(PRUNED_AT) == epoch
         if epoch in known.intermediate_values:
-            return known.user_attrs.get(PRUNED_AT) == epoch
+            return ends
+        if ends and CUT in known.user_attrs:  # an earlier version noted that before the epoch itself
+            self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
+            return True
         if self._sweep.objectives:  # Optuna neither prunes by several nor takes reports of them, but keeps them
             self._study._storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
             return False
@@ -48,13 +55,16 @@ class Reports:
 
     def cut(self, trial: optuna.Trial, epoch: int, cut: Cut) -> None:
         """Note that a trial ends with an epoch that is known, and why; `take` says so from now on."""
-        trial.set_user_attr(CUT, cut.model_dump())
+        trial.set_user_attr(CUT, {**cut.model_dump(), CUT_AT: epoch})
         trial.set_user_attr(PRUNED_AT, epoch)
 
     def cut_of(self, trial: optuna.Trial) -> Cut | None:
-        """Return why a trial was cut short, if it was."""
-        stored = trial.user_attrs.get(CUT)
-        return None if stored is None else Cut.model_validate(stored)
+        """Return why a trial was cut short, if it was; what was noted and not carried out does not count."""
+        known = trial.user_attrs
+        stored, ended_at = dict(known.get(CUT) or {}), known.get(PRUNED_AT)
+        if not stored or stored.pop(CUT_AT, ended_at) != ended_at:
+            return None
+        return Cut.model_validate(stored)
 
     def _with_rate(self, trial: optuna.Trial, known: FrozenTrial, epoch: int, rate: float | None) -> FrozenTrial:
         """Note the learning rate of an epoch, where the pruner asks for it and it has changed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from sweeper.addresses import sqlite_address
 from sweeper.errors import StudyNotFound
 from sweeper.paths import Workspace
+from sweeper.search.storage import open_storage, require_database, storage_errors
+from sweeper.search.stored_trial import ASIDE, SWEEP
 from sweeper.search.study_store import StudyStore
 
 
@@ -12,11 +14,19 @@ def storage_url(workspace: Workspace, storage: str | None) -> str:
     return storage or sqlite_address(workspace.optuna_database)
 
 
+def study_names(url: str) -> list[str]:
+    """Return the names of all studies of a storage that sweeper has made, the latest first."""
+    require_database(url)
+    with storage_errors(url):
+        names = open_storage(url).study_names(SWEEP)
+    return [name for name in names if ASIDE not in name]
+
+
 def open_study(workspace: Workspace, storage: str | None, study: str | None) -> StudyStore:
     """Open the study of this name, or the latest. Raises StudyNotFound."""
     require_storage(workspace, storage)
     url = storage_url(workspace, storage)
-    names = [study] if study else StudyStore.names(url)
+    names = [study] if study else study_names(url)
     if not names:
         raise StudyNotFound("no study yet; `sweeper run` creates one")
     return StudyStore.load(url, names[0])

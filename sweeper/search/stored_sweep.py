@@ -54,6 +54,15 @@ def with_trials(sweep: SweepConfig, trials: int) -> SweepConfig:
     return sweep.model_copy(update={"budget": sweep.budget.model_copy(update={"trials": trials})})
 
 
+def store_trials(study: optuna.Study, sweep: SweepConfig, trials: int, known: int) -> SweepConfig:
+    """Let a study have another number of trials. Raises StudyError where more are known already."""
+    if trials < known:
+        raise StudyError(f"the study {sweep.study} has {known} trials already; set {known} or more")
+    stored = with_trials(stored_sweep(study.user_attrs[SWEEP], sweep.study), trials)
+    study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
+    return with_trials(sweep, trials)
+
+
 def refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
     if changed := changed_keys(sweep, stored):
         raise StudyChanged(

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.sweep import SweepConfig
@@ -35,11 +35,13 @@ REPEATS = "repeats"  # of a trial that was asked for by name, and has the parame
 OUTSIDE = "outside"  # of a trial that an edited search space no longer holds: its state, its values and why
 DECISION = "decision"  # the last one of the pruner that says True or completes a rung
 MEMORY_KILLS = "memory_kills"
+SKIP = "skip"  # of a trial that is to end with the epoch that it is in
 CUT = "cut"  # of a trial that the driver has ended for want of time: why
 DEADLINE = "deadline"  # of a study: when the latest run of the command is to end, in seconds since 1970
 EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline leaves fewer than the budget
 BESIDE = "seconds_beside_trials"  # of a study: what earlier runs with a deadline have spent on preparing and finishing
 AT_ONCE = "at_once"  # of a study: how many trials have run at the same time
+OWN_EPOCHS = "own_epochs"  # of a trial that began before its study had fewer: how many it began with
 BEFORE = "epochs_before"  # of a study whose trials go on from another one: how many epochs that one had
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
 WENT_ON = "went_on"  # of a trial that has paused: when it went on, and the seconds that it had been trained before
@@ -80,6 +82,13 @@ def paused_after(trial: FrozenTrial) -> int | None:
     if trial.state in FINISHED or not trial.user_attrs.get(PAUSED):
         return None
     return max(trial.intermediate_values, default=0)
+
+
+def counted(trial: Trial, attribute: str) -> int:
+    """Count one more in an attribute of a trial, and return the count."""
+    count = int(trial.user_attrs.get(attribute, 0)) + 1
+    trial.set_user_attr(attribute, count)
+    return count
 
 
 def stored_json(trial: FrozenTrial, attribute: str) -> str | None:

@@ -11,16 +11,14 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from sweeper.config.sampler import CmaEsConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
 from sweeper.identity import Identity
-from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState
-from sweeper.seal import sealed_text
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec
 from sweeper.search import readable
 from sweeper.search.as_written import read_as_written
-from sweeper.search.asking import Asking, spec_of
+from sweeper.search.asking import Asking, keep_epochs, spec_of
 from sweeper.search.bulk_storage import BulkStorage, Counts
+from sweeper.search.ending import end_trial
 from sweeper.search.importance import importances
 from sweeper.search.lease import Holder, Lease
 from sweeper.search.mirror import Mirror
@@ -32,26 +30,21 @@ from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import guarded, open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import not_made_here, require_same, stored_sweep, with_epochs, with_trials
+from sweeper.search.stored_sweep import not_made_here, require_same, store_trials, stored_sweep, with_epochs
 from sweeper.search.stored_trial import (
-    ASIDE,
     ATTEMPTS,
     BEFORE,
-    ENDINGS,
     EPOCHS,
     FINISHED,
     MEMORY_KILLS,
-    OUTCOME,
     SECONDS_USED,
+    SKIP,
     SWEEP,
+    counted,
     paused_after,
-    values_of,
 )
 from sweeper.search.trial_rows import TrialRows
 from sweeper.search.untried import Plan
-
-FITS_IN_MEMORY = "fits_in_memory"
-"""A constraint that only a violation is recorded of: without a value a trial counts as feasible."""
 
 
 class StudyStore:
@@ -120,14 +113,6 @@ class StudyStore:
         if stored is None:
             raise not_made_here(storage_url, name)
         return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
-
-    @staticmethod
-    def names(storage_url: str) -> list[str]:
-        """Return the names of all studies that sweeper has made, the latest first."""
-        require_database(storage_url)
-        with storage_errors(storage_url):
-            names = open_storage(storage_url).study_names(SWEEP)
-        return [name for name in names if ASIDE not in name]
 
     @property
     def identity(self) -> Identity | None:
@@ -264,9 +249,9 @@ class StudyStore:
         del self._live[number]
 
     @guarded
-    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
-        """Take up all paused trials and return how they end, since none of them goes on; `finish` is to follow."""
-        ends = self._pausing.ends()
+    def end_paused(self, which: Callable[[int], bool] = lambda _: True) -> list[tuple[int, TrialOutcome]]:
+        """Take up paused trials and return how they end, since none of these goes on; `finish` is to follow."""
+        ends = {number: outcome for number, outcome in self._pausing.ends().items() if which(number)}
         self._live |= {number: self._pausing.take_up(number) for number in ends}
         return list(ends.items())
 
@@ -274,6 +259,11 @@ class StudyStore:
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Put named configurations in line, before what the sampler suggests; return the names of the new ones."""
         return self._queue.put(configurations, self.budget)
+
+    @guarded
+    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:
+        """Return whether just this stands in line under a name, and has not begun."""
+        return self._queue.holds(name, configuration)
 
     @guarded
     def retry_failed(self) -> list[int]:
@@ -294,10 +284,7 @@ class StudyStore:
     @guarded
     def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
         """Note that the trial's worker died, and return how often workers of it have died for memory, or else."""
-        trial, kind = self._live[number], MEMORY_KILLS if for_memory else ATTEMPTS
-        attempts = int(trial.user_attrs.get(kind, 0)) + 1
-        trial.set_user_attr(kind, attempts)
-        return attempts
+        return counted(self._live[number], MEMORY_KILLS if for_memory else ATTEMPTS)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -307,19 +294,47 @@ class StudyStore:
             yield
 
     @guarded
+    def last_epoch(self, number: int) -> int:
+        """Return the last epoch that is known of a live trial, 0 where none is."""
+        known = self._study._storage.get_trial(self._live[number]._trial_id)
+        return max(known.intermediate_values, default=0)
+
+    @guarded
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Report the objective after an epoch and return whether to prune. Repeating a report is safe.
 
         `learning_rate` is the one that the epoch was trained with; a pruner may look at it.
         """
-        return self._reports.take(self._live[number], epoch, value, learning_rate)
+        ends = self._reports.take(self._live[number], epoch, value, learning_rate)
+        if ends:
+            self._train_again(number)  # which a driver that died may not have come to
+        return ends
 
     @guarded
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that a trial ends with this epoch, and why; `report` says so from now on."""
         self._reports.cut(self._live[number], epoch, cut)
-        if cut.again:
+        self._train_again(number)
+
+    def _train_again(self, number: int) -> None:
+        """Put a trial in line once more, if it was cut short for that."""
+        cut = self.cut_of(number)
+        if cut is not None and cut.again:
             self._queue.again(number)
+
+    @guarded
+    def skip(self, number: int) -> None:
+        """Note that a live trial is to end with the epoch that it is in."""
+        self._live[number].set_user_attr(SKIP, True)
+
+    @guarded
+    def to_skip(self, number: int) -> bool:
+        """Return whether a trial is to end with the epoch that it is in."""
+        storage = self._study._storage
+        with suppress(KeyError):  # there is no such trial
+            trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+            return SKIP in trial.user_attrs and not trial.state.is_finished()
+        return False
 
     def cut_of(self, number: int) -> Cut | None:
         """Return why a live trial was cut short, if it was."""
@@ -327,33 +342,22 @@ class StudyStore:
 
     @guarded
     def plan_epochs(self, epochs: int) -> None:
-        """Give every trial from now on this number of epochs."""
+        """Give every trial that is still to begin this number of epochs."""
+        keep_epochs(self._study, self._sweep.budget.epochs)
         self._study.set_user_attr(EPOCHS, epochs)
         self._use(self._sweep, epochs)
 
     @guarded
     def set_trials(self, trials: int) -> None:
         """Have this number of trials in all. Raises StudyError where there are more already."""
-        known = self._study._storage.get_n_trials(self._study._study_id)
-        known -= self._queue.retries()
-        if trials < known:
-            raise StudyError(f"the study {self._sweep.study} has {known} trials already; set {known} or more")
-        self._sweep = with_trials(self._sweep, trials)
-        stored = with_trials(stored_sweep(self._study.user_attrs[SWEEP], self._sweep.study), trials)
-        self._study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
+        known = self._study._storage.get_n_trials(self._study._study_id) - self._queue.retries()
+        self._sweep = store_trials(self._study, self._sweep, trials, known)
         self._plan = Plan(self._study, self._sweep)
 
     @guarded
     def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:
         """Record how a trial ended, and its run in MLflow; after this it is never run again."""
-        trial = self._live[number]
-        readable.note(trial, self._sweep, outcome, run)
-        trial.set_user_attr(OUTCOME, sealed_text(outcome.model_dump_json()))
-        values = values_of(self._sweep, number, outcome) if outcome.state is TrialState.COMPLETE else None
-        constrained = not isinstance(self._sweep.sampler, CmaEsConfig)  # which has no use for it and warns of each
-        if not outcome.feasible and constrained and FITS_IN_MEMORY not in trial.constraints:
-            trial.set_constraint(FITS_IN_MEMORY, 1.0)
-        self._study.tell(trial, values, state=ENDINGS[outcome.state])
+        end_trial(self._study, self._sweep, self._live[number], outcome, run)
         del self._live[number]
 
     @guarded

@@ -94,9 +94,11 @@ def study_card(
 
 
 def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:
-    """Put the search space among the artifacts of the parent run."""
+    """Put the search space among the artifacts of the parent run, unless it is there."""
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    write_whole(folder.search_space, yaml.safe_dump(content, sort_keys=False))
+    text = yaml.safe_dump(content, sort_keys=False).encode()
+    if not folder.search_space.exists() or folder.search_space.read_bytes() != text:
+        write_whole(folder.search_space, text)
 
 
 def require_same_kind(sweep: SweepConfig, stored: StudyCard | None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from sweeper.errors import ForeignStudy
 from sweeper.identity import Identity, Place, new_id
@@ -47,8 +49,8 @@ def claim_study(workspace: Workspace, storage_url: str, study: str, *, adopt: bo
     """
     local, stored = read_identity(workspace.study(study)), stored_study(storage_url, study)
     case = _Case(workspace, study, local, adopt, adopt or lies_inside(storage_url, workspace))
-    if stored is None:
-        return case.new()
+    if stored is None or (stored.begins and local is not None and not case.has_run):
+        return case.new()  # or of a run that died when the storage had the study, and not yet its id
     if stored.identity is None:
         return case.without_id()
     if local is None or not (local.id == stored.identity.id or case.has_run):
@@ -230,13 +232,24 @@ def settle(claim: Claim, workspace: Workspace) -> None:
 
 def _put_aside(workspace: Workspace, folder: StudyFolder, claim: Claim) -> None:
     """Move all but the lock, which is held, and what a continuation starts from, which has just been fetched."""
-    aside = workspace.earlier_study(claim.study, str(claim.earlier))
-    while aside.exists():
+    begun = None if folder.identity.exists() else _without_last_part(workspace.earlier_studies(claim.study))
+    aside = begun or workspace.earlier_study(claim.study, str(claim.earlier))
+    while _is_whole(aside):
         aside = aside.with_name(f"{aside.name}~")
-    aside.mkdir(parents=True)
-    for path in folder.path.iterdir():
-        if path not in (folder.lock, folder.start.path):
-            path.rename(aside / path.name)
+    aside.mkdir(parents=True, exist_ok=True)
+    left = [path for path in folder.path.iterdir() if path not in (folder.lock, folder.start.path)]
+    for path in sorted(left, key=lambda path: (path == folder.sweep, path == folder.identity)):
+        path.rename(aside / path.name)  # last what says that there is something to put aside, and before it whose
+
+
+def _without_last_part(asides: Iterable[Path]) -> Path | None:
+    """Return where a run that died has put all of an earlier study aside but the last part."""
+    return next((path for path in asides if StudyFolder(path).identity.exists() and not _is_whole(path)), None)
+
+
+def _is_whole(aside: Path) -> bool:
+    """Return whether all of an earlier study is here: what says that it has run comes last."""
+    return StudyFolder(aside).sweep.exists()
 
 
 def take_storage(claim: Claim, store: StudyStore) -> None:

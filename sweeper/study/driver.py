@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -29,12 +28,16 @@ from sweeper.engines.protocol import (
 from sweeper.errors import DiskError, StudyChanged, StudyError, StudyTakenOver
 from sweeper.files import write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, does_not_fit
+from sweeper.results import TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.standings.failure_streak import FailureStreak
 from sweeper.study.beginning import WITHOUT_FILES, Beginning
+from sweeper.study.cuts import Cuts
+from sweeper.study.ending import FAILED, FINISHED, KILLED, RUNNING, note_ending
 from sweeper.study.folds_ahead import FoldsAhead
 from sweeper.study.ledger import Ledger, as_counted, report_what_is_on_disk
+from sweeper.study.losses import Losses
 from sweeper.study.observer import Observer
+from sweeper.study.replays import Replays
 from sweeper.study.result import SweepResult
 from sweeper.study.silence import Silence
 from sweeper.study.steering import Reach, Steering
@@ -46,9 +49,6 @@ from sweeper.tracking.tensorboard import EventFiles
 
 logger = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 3  # how often a trial may lose its worker
-MAX_MACHINES = 10  # how often its machine, without an epoch in between
-MAX_MEMORY_KILLS = 5  # ... for memory, which quarters its parts: a batch of 256 has then come down to single images
 DELIVERY_PATIENCE_S = 120.0  # for one folder to arrive in MLflow after the last trial
 LEAVING_S = 5.0  # for all of them after SIGTERM, after which a scheduler waits for seconds only
 GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an error
@@ -93,19 +93,22 @@ class Driver:
         self._beginning = beginning
         self._events = events
         self._live: dict[int, TrialSpec] = {}
-        self._machines_lost: Counter[int] = Counter()  # since a trial's latest epoch
         self._stop_request = StopRequest()
         self._stop_reason: str | None = None
         self._clock = clock or time.monotonic
         self._limit = limit or Timeout(store.sweep.budget.timeout, store.seconds_used, self._clock)
         self._enough = enough
+        self._replays = Replays(folder, store)
         self._silence = Silence(store.sweep.budget.stuck_after, clock)
+        self._losses = Losses(store)
         self._failures = FailureStreak(store.sweep.budget.max_consecutive_failures)
         self._summary_clock = SummaryClock()
         self._steering = Steering(folder, store)
+        self._cuts = Cuts(store, observer, self._steering, self._limit, self._replays)
         self._folds_ahead = FoldsAhead(store.sweep.dataset.folds, folder)
 
     def run(self, engine_factory: EngineFactory) -> SweepResult:
+        note_ending(self._folder, RUNNING)
         self._store.requeue_interrupted()
         rows = self._store.rows()
         self._failures.recall(rows)
@@ -124,15 +127,17 @@ class Driver:
             raise
         except BaseException as error:
             if isinstance(error, Exception) or not self._stop_request:  # a second Ctrl-C ends it at once
-                self._abandon("FAILED" if isinstance(error, Exception) else "KILLED")
+                self._abandon(FAILED if isinstance(error, Exception) else KILLED)
             raise
 
     def _send_leftovers(self, rows: list[TrialRow]) -> None:
-        """Deliver the folders of trials that ended in an earlier run."""
-        finished = {row.number for row in rows if row.state.ended}
-        for folder in self._folder.trials():
-            if folder.number in finished:
-                self._outbox.notify(folder.number, DeliveryPhase.ENDED)
+        """Deliver the folders of trials that ended in an earlier run, and of others that nobody trains now."""
+        states = {row.number: row.state for row in rows}
+        for number in (folder.number for folder in self._folder.trials()):
+            if number in states and states[number].ended:
+                self._outbox.notify(number, DeliveryPhase.ENDED)
+            elif states.get(number) is TrialState.WAITING:  # a dead driver may have left its run open
+                self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
         time_is_up = False
@@ -140,6 +145,9 @@ class Driver:
         engine = engine_factory()
         self._stop_request.hear()
         try:
+            self._end_paused(
+                lambda number: self._folder.trial(number).outcome.exists()
+            )  # as a dead driver was about to
             while True:
                 self._heed_requests(engine)
                 if why := self._limit.used_up() or self._enough():
@@ -218,6 +226,8 @@ class Driver:
         self._limit.group_started(group)
         self._silence.group_started([spec.number for spec in group])
         for spec in group:
+            self._replays.trial_started(spec.number)
+            self._steering.trial_started(spec.number)
             write_sealed(self._folder.trial(spec.number).spec, spec.model_dump_json())
             self._observer.trial_started(spec)
             if self._events is not None:
@@ -234,29 +244,21 @@ class Driver:
                 self._store.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
                 for number, metrics in told
             ]
-            cuts = [self._cut(number, metrics, prune) for (number, metrics), prune in zip(told, prunes, strict=True)]
-        for (number, metrics), prune in zip(told, cuts, strict=True):
-            if self._steering.paused:
+        for (number, metrics), pruned in zip(told, prunes, strict=True):
+            prune = self._cuts.ends(self._live[number], metrics, prune=pruned)
+            if self._steering.paused and not self._replays.was_judged(number, metrics.epoch):
                 self._steering.hold(number, metrics.epoch, prune=prune)
             else:
                 engine.answer(number, prune=prune)
-            self._silence.epoch_finished(number)
-            self._machines_lost.pop(number, None)
+            if self._replays.was_trained(number, metrics.epoch):
+                self._silence.at_work(number)
+            else:
+                self._silence.epoch_finished(number)
+            self._losses.epoch_finished(number)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
             if self._events is not None:
                 self._events.epoch_finished(number, metrics)
             self._observer.epoch_finished(number, metrics)
-
-    def _cut(self, number: int, metrics: EpochMetrics, prune: bool) -> bool:
-        """Return whether a trial ends with this epoch: because it is pruned, or for want of time."""
-        epochs = self._limit.epoch_finished(number, metrics)
-        if epochs is not None:
-            self._store.plan_epochs(epochs)
-            self._observer.epochs_planned(epochs, self._live[number].epochs)
-        cut = None if prune else self._steering.cut(number) or self._limit.cut(self._live[number], metrics)
-        if cut is not None:
-            self._store.cut(number, metrics.epoch, cut)
-        return prune or cut is not None
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -303,9 +305,9 @@ class Driver:
         self._limit.trial_ended(number, complete=complete)
         self._silence.trial_ended(number)
 
-    def _end_paused(self) -> None:
+    def _end_paused(self, which: Callable[[int], bool] = lambda _: True) -> None:
         """End the trials that are paused, since none of them goes on: their workers have left all that is kept."""
-        for number, outcome in self._store.end_paused():
+        for number, outcome in self._store.end_paused(which):
             folder = self._folder.trial(number)
             write_sealed(folder.outcome, outcome.model_dump_json())
             folder.remove_to_go_on()
@@ -318,25 +320,27 @@ class Driver:
             self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
-        """Put the trial of a dead worker back in line; after too many deaths it has failed, or does not fit."""
-        self._observer.worker_died(number, reason)
-        if number is None:
-            return
-        most = MAX_MEMORY_KILLS if for_memory else MAX_ATTEMPTS
-        if self._store.count_attempt(number, for_memory=for_memory) < most:
-            self._put_back(number)
-        else:
-            self._give_up(number, f"{reason}, {most} times", for_memory)
-
-    def _lose_machine(self, number: int | None, reason: str) -> None:
-        """Put the trial of a lost machine back in line; it is not at fault."""
+        """Put the trial of a dead worker back in line, or give it up."""
         self._observer.worker_died(number, reason)
         if number is not None:
-            self._machines_lost[number] += 1
-            if self._machines_lost[number] < MAX_MACHINES:
-                self._put_back(number)
-            else:
-                self._give_up(number, f"{reason}, {MAX_MACHINES} times without an epoch", False)
+            self._after_loss(number, self._losses.of_worker(number, reason, for_memory=for_memory))
+
+    def _lose_machine(self, number: int | None, reason: str) -> None:
+        """Put the trial of a lost machine back in line, or give it up."""
+        self._observer.worker_died(number, reason)
+        if number is not None:
+            self._after_loss(number, self._losses.of_machine(number, reason))
+
+    def _after_loss(self, number: int, outcome: TrialOutcome | None) -> None:
+        """Put a trial back in line, or end it, which no worker lived to do."""
+        if outcome is None:
+            self._put_back(number)
+            return
+        folder = self._folder.trial(number)
+        report_what_is_on_disk(self._store, number, folder)
+        write_sealed(folder.outcome, outcome.model_dump_json())
+        folder.remove_to_go_on()
+        self._end_trial(number, outcome)
 
     def _put_back(self, number: int) -> None:
         self._store.requeue(number)
@@ -350,16 +354,6 @@ class Driver:
                 "when that is repaired, run the same command again to go on"
             )
         self._observer.slot_retired(reason, left)
-
-    def _give_up(self, number: int, reason: str, for_memory: bool) -> None:
-        """End a trial that no worker lived to end."""
-        folder, now = self._folder.trial(number), int(time.time() * 1000)
-        report_what_is_on_disk(self._store, number, folder)
-        state, why = (TrialState.PRUNED, does_not_fit(reason)) if for_memory else (TrialState.FAILED, reason)
-        outcome = TrialOutcome(state=state, feasible=not for_memory, reason=why, timestamp_ms=now)
-        write_sealed(folder.outcome, outcome.model_dump_json())
-        folder.remove_to_go_on()
-        self._end_trial(number, outcome)
 
     def _stop(self, reason: str) -> None:
         """Start no more trials; those that run are finished."""
@@ -375,7 +369,7 @@ class Driver:
         rows = self._store.rows()
         self._summary(self._folder, self._store.sweep, rows)
         interrupted, to_leave = bool(self._stop_request), self._stop_request.to_leave
-        self._outbox.notify_sweep("KILLED" if interrupted else "FINISHED")
+        self._tell_ending(KILLED if interrupted else FINISHED)
         self._store.close()
         at_most_s = LEAVING_S if to_leave else DELIVERY_PATIENCE_S if interrupted else self._limit.delivery_s()
         try:
@@ -386,6 +380,12 @@ class Driver:
         ended = rows, interrupted, self._stop_reason
         return SweepResult(*ended, undelivered, self._outbox.experiment, refused, trouble, told_to_leave=to_leave)
 
+    def _tell_ending(self, status: str) -> None:
+        """Note how the study ends and tell MLflow, to which `sync` may have to say it later."""
+        with suppress(StudyError):  # a full disk, which is told already
+            note_ending(self._folder, status)
+        self._outbox.notify_sweep(status)
+
     def _abandon(self, status: str) -> None:
         """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""
         for number in sorted(self._live):
@@ -394,5 +394,5 @@ class Driver:
             self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
         with suppress(StudyError):
             self._store.close()
-        self._outbox.notify_sweep(status)
+        self._tell_ending(status)
         self._outbox.close(GIVE_UP_TIMEOUT_S, GIVE_UP_TIMEOUT_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock, write_sealed
-from sweeper.paths import Workspace
+from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.extension import Extension, extend
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import write_search_space
@@ -24,8 +24,17 @@ def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> 
     with held_study(workspace, store, which="extends it"), file_lock(workspace.database_lock, blocking=True):
         require_same_model_files(store)
         found = extend(store, sweep)
-        for number, outcome in found.left.items():
-            if folder.trial(number).spec.exists():
-                write_sealed(folder.trial(number).outcome, outcome.model_dump_json())
-        write_search_space(sweep, folder)
+        follow_extension(StudyStore.load(storage_url, sweep.study), sweep, folder)
     return found
+
+
+def follow_extension(store: StudyStore, sweep: SweepConfig, folder: StudyFolder) -> None:
+    """Let the files of a study say what its storage says since it was extended; doing it again changes nothing.
+
+    Who extends it may die when only the storage has been changed.
+    """
+    for row in store.rows():
+        trial = folder.trial(row.number)
+        if row.outside is not None and row.outcome is not None and trial.spec.exists():
+            write_sealed(trial.outcome, row.outcome.model_dump_json())
+    write_search_space(sweep, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Protocol
 
@@ -44,6 +44,9 @@ class Ledger(Protocol):
     def count_attempt(self, number: int, *, for_memory: bool = False) -> int:
         """Note that a worker died, and return how often workers of this one have died for memory, or else."""
 
+    def last_epoch(self, number: int) -> int:
+        """Return the last epoch that is known of one that runs, 0 where none is."""
+
     def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:
         """Take in the objective after an epoch and return whether to prune. Repeating a report is safe."""
 
@@ -59,11 +62,17 @@ class Ledger(Protocol):
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused one go on."""
 
-    def end_paused(self) -> list[tuple[int, TrialOutcome]]:
-        """Return how all end that are paused, now that none of them goes on; `finish` is to follow for each."""
+    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:
+        """Return how those of the paused ones end that do not go on; `finish` is to follow for each."""
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that one ends with this epoch, and why; `report` says so from now on."""
+
+    def skip(self, number: int) -> None:
+        """Note that one that runs is to end with the epoch that it is in."""
+
+    def to_skip(self, number: int) -> bool:
+        """Return whether one is to end with the epoch that it is in."""
 
     def cut_of(self, number: int) -> Cut | None:
         """Return why one that runs was cut short, if it was."""
@@ -73,6 +82,9 @@ class Ledger(Protocol):
 
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """Put named configurations in line; return the names of those that are new and have room."""
+
+    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:
+        """Return whether just this stands in line under a name, and has not begun."""
 
     def set_trials(self, trials: int) -> None:
         """Have this number in all. Raises StudyError."""

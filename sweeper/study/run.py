@@ -25,6 +25,7 @@ from sweeper.study.deadline import Deadline, SearchLimit
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.earlier_study import KEY
 from sweeper.study.export_time import TimedExport
+from sweeper.study.extending import follow_extension
 from sweeper.study.holding import leased
 from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
@@ -91,6 +92,7 @@ def run_sweep(
             tags = _tags(store, folder, material)
             card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
+            follow_extension(store, sweep, folder)
             limit, opening = _limited(deadline, ranked, store, material, workspace, clock or time.monotonic)
             observer.opening(opening)
             driver = Driver(

@@ -51,6 +51,11 @@ class Steering:
         self._held: dict[int, tuple[int, bool]] = {}  # of each trial that waits: its epoch, and whether it is pruned
         self.paused = False
 
+    def trial_started(self, number: int) -> None:
+        """Take in that a worker gets a trial, which an earlier driver may have been asked to skip."""
+        if self._store.to_skip(number):
+            self._skipped.add(number)
+
     def heed(self, reach: Reach, tell: Callable[[str], None]) -> None:
         """Carry out what has been asked for, and tell what was done."""
         for path, request in self._inbox.take():
@@ -101,9 +106,12 @@ class Steering:
             raise StudyError(f"{study} starts no more trials ({why}); `sweeper run` goes on with it later")
 
     def _skip(self, number: int, live: Callable[[int], bool]) -> None:
+        if self._store.to_skip(number):  # asked for again by a driver that went on, before it has begun the trial
+            return
         if not live(number):
             study = self._store.sweep.study
             raise StudyError(f"trial {number} of {study} does not run now; `sweeper status {study}` shows which do")
+        self._store.skip(number)
         self._skipped.add(number)
 
     def _enqueue(self, name: str, settings: dict[str, object]) -> None:
@@ -113,7 +121,7 @@ class Steering:
         misfits = fit(sweep.search, settings).misfits
         if misfits:
             raise StudyError(f"not in the search space of {sweep.study}: {'; '.join(map(str, misfits))}")
-        if not self._store.enqueue({name: settings}):
+        if not (self._store.enqueue({name: settings}) or self._store.in_line(name, settings)):
             raise StudyError(self._why_not_in_line(name))
 
     def _why_not_in_line(self, name: str) -> str:

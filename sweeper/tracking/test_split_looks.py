@@ -26,12 +26,16 @@ def record_test_look(
     digest: str,
     now_ms: int,
 ) -> int:
-    """Log `test/...` metrics at the epoch that was evaluated, upload files, and count the look; return the count."""
+    """Log `test/...` metrics at the epoch that was evaluated, upload files, and count the look; return the count.
+
+    A look that is counted is not counted again, where what follows did not arrive the first time.
+    """
     tags = store.tags(run)
-    count = int(tags.get(LOOKS_TAG, "0")) + 1
+    count, times = int(tags.get(LOOKS_TAG, "0")), tags.get(LOOKED_AT_TAG, "").split()
     time = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
-    times = [*tags.get(LOOKED_AT_TAG, "").split(), time][-KEPT_TIMES:]
-    store.set_tags(run, {LOOKS_TAG: str(count), LOOKED_AT_TAG: " ".join(times), LOOK_DIGEST_TAG: digest})
+    if time not in times:
+        count, times = count + 1, [*times, time][-KEPT_TIMES:]
+        store.set_tags(run, {LOOKS_TAG: str(count), LOOKED_AT_TAG: " ".join(times), LOOK_DIGEST_TAG: digest})
     store.log_metrics(run, {f"test/{name}": value for name, value in values.items()}, epoch, now_ms)
     for file in files:
         store.log_artifact(run, file, FOLDER)

@@ -19,6 +19,7 @@ from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
 from sweeper.search.deletion import remove_study
+from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import ranking_study
 from sweeper.study.card import read_card, tracking_uri_of
@@ -85,7 +86,7 @@ def plan_deletion(workspace: Workspace, store: StudyStore, tracking_uri: str | N
         tracking_uri=hide_credentials(uri),
         kept=_parts(workspace, _kept(workspace, study)),
         shared=_parts(workspace, (workspace.cache, workspace.features, workspace.kept_weights)),
-        ranking=ranking if (ranking := ranking_study(study)) in StudyStore.names(store.url) else None,
+        ranking=ranking if (ranking := ranking_study(study)) in study_names(store.url) else None,
     )
 
 

@@ -16,7 +16,7 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import DeviceError, SweeperError, TrackingRefused
 from sweeper.paths import Workspace
 from sweeper.safeguards.quantity import quantity
-from sweeper.search.study_store import StudyStore
+from sweeper.search.stored_studies import study_names
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.upkeep.disk import disk_use
 from sweeper.upkeep.finding import Finding
@@ -118,7 +118,7 @@ def _storage(workspace: Workspace, url: str) -> Finding:
             return Finding("storage", lost, "bring the file back, or name their storage with --storage")
         return Finding("storage", f"{where}: does not exist yet; `sweeper run` creates it")
     try:
-        count = len(StudyStore.names(url))
+        count = len(study_names(url))
     except SweeperError as error:
         return Finding("storage", str(error), "repair that or name another with --storage")
     return Finding("storage", f"{where}: {quantity(count, 'study', 'studies')}")

@@ -16,14 +16,15 @@ from sweeper.safeguards.quantity import quantity
 from sweeper.search.samplers import trial_seed
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.ending import status_at_rest
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.relocation import old_places, relocate
 from sweeper.tracking.run_listing import ListedRun
 from sweeper.tracking.study_records import StudyRecords
-from sweeper.tracking.tags import ID_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG, WEIGHTS_TAG
+from sweeper.tracking.tags import ID_TAG, REPETITION_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG, WEIGHTS_TAG
 from sweeper.upkeep.finding import Finding
-from sweeper.upkeep.sync import ended_repetitions, sync_confirmation
+from sweeper.upkeep.sync import confirmation_status, ended_repetitions, sync_confirmation
 
 SUBJECT = "MLflow"
 
@@ -43,7 +44,7 @@ def examine_runs(
         elsewhere = old_places(workspace.mlflow_database) if mlflow.is_ours else []
         records = StudyRecords(mlflow, card.recorded(workspace.study(study)))
         records.examine()
-        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG, WEIGHTS_TAG))
+        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG, REPETITION_TAG, WEIGHTS_TAG))
     except TrackingRefused as error:
         yield Finding(SUBJECT, str(error), f"do what it says, then sweeper sync {study}")
         return
@@ -126,7 +127,12 @@ class _Check:
         self._deliver_sweep()
 
     def _deliver_sweep(self) -> None:
-        self._delivery().deliver_sweep("KILLED" if self.store.remaining() else "FINISHED")
+        self._delivery().deliver_sweep(self._status)
+
+    @property
+    def _status(self) -> str:
+        """How the parent run is to be closed."""
+        return status_at_rest(self.folder, whole=not self.store.remaining())
 
     def _delivery(self) -> Delivery:
         return Delivery(MlflowStore(self.mlflow.uri, self.workspace), self.folder, self.card)
@@ -159,12 +165,16 @@ class _Check:
         trial = run.tags.get(TRIAL_TAG, "") if run in self.own else ""
         row = self.rows.get(int(trial)) if trial.isdigit() else None
         ended = row.state if row is not None and row.state in STATUS else None
-        whole = trial == SWEEP and all(row.ended_ms is not None for row in self.rows.values())
+        repetition = run.tags.get(REPETITION_TAG, "") if run in self.own else ""
 
         def close() -> None:
-            if trial != SWEEP:
+            if trial == SWEEP:
+                status = self._status
+            elif repetition == SWEEP:
+                status = confirmation_status(self.folder.confirmation)
+            else:
+                status = STATUS[ended] if ended else "KILLED"
                 self.mlflow.set_tags(run.id, {STATE_TAG: ended.value if ended else "interrupted"})
-            status = "FINISHED" if whole else STATUS[ended] if ended else "KILLED"
             self.mlflow.end(run.id, status, self.mlflow.last_ms(run.id))
 
         return close

@@ -10,6 +10,7 @@ from sweeper.errors import DamagedFile, StudyNotFound, TrackingRefused
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of, write_card
+from sweeper.study.ending import status_at_rest
 from sweeper.study.holding import held_study
 from sweeper.tracking.delivery import Delivery
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -37,7 +38,7 @@ def sync_study(
             write_card(folder, card)
         ended = {row.number for row in store.rows() if row.state.ended}
         sent = _deliver(delivery, folder, ended)
-        delivery.deliver_sweep("KILLED" if store.remaining() else "FINISHED")
+        delivery.deliver_sweep(status_at_rest(folder, whole=not store.remaining()))
         sent += _of_confirmation(mlflow, folder.confirmation, tracking_name)
         sent.require_whole()
         return sent.trials
@@ -98,8 +99,13 @@ def _of_confirmation(store: MlflowStore, folder: StudyFolder, tracking_name: str
         card = card.model_copy(update={"experiment": tracking_name})
     delivery, unfinished = Delivery(store, folder, card), _unfinished(folder)
     sent = _deliver(delivery, folder, {trial.number for trial in folder.trials()} - unfinished)
-    delivery.deliver_sweep("KILLED" if unfinished else "FINISHED")
+    delivery.deliver_sweep(confirmation_status(folder))
     return sent
+
+
+def confirmation_status(folder: StudyFolder) -> str:
+    """Return the status of a confirmation's parent run, while nobody trains repetitions."""
+    return status_at_rest(folder, whole=not _unfinished(folder))
 
 
 def _unfinished(folder: StudyFolder) -> set[int]:

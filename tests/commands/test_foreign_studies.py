@@ -15,6 +15,7 @@ from sweeper.cli import app
 from sweeper.commands.studies import open_study
 from sweeper.errors import DamagedFile, StudyError, StudyNotFound
 from sweeper.paths import Workspace
+from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
 from tests.search.test_study_store import run_to_end, sweep_of
 
@@ -39,7 +40,7 @@ def run(*words: str) -> str:
 
 
 def test_a_study_of_another_program_is_not_listed(url: str) -> None:
-    assert StudyStore.names(url) == ["s"]
+    assert study_names(url) == ["s"]
     assert "mine" not in run("list")
     assert [study["study"] for study in json.loads(run("list", "--json"))["studies"]] == ["s"]
 

@@ -16,6 +16,7 @@ from mlflow.tracking._tracking_service import utils
 
 from sweeper.addresses import sqlite_address
 from sweeper.config.sweep import SweepConfig
+from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.protocol import EpochFinished, Event, TrialEnded
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
@@ -148,6 +149,29 @@ class Here:
         with chdir(self.root):
             found = examine_study(self.workspace, self.storage, "s", tracking, fix=fix)
         return [finding.what for finding in found if not finding.sound]
+
+
+class Repeating(Here):
+    """The same working directory, for a script that trains the leaders of its study again."""
+
+    @property
+    def folder(self) -> StudyFolder:
+        return self.workspace.study("s").confirmation
+
+
+def confirm(here: Here, *, top: int, script: Script | None = None) -> SweepResult:
+    """Train the best trials again with two fresh seeds each."""
+    with chdir(here.root):
+        confirmed = confirm_leaders(
+            here.store,
+            top=top,
+            seeds=2,
+            workspace=here.workspace,
+            tracking_uri=here.tracking,
+            engine=lambda: ScriptedEngine(script or Repeating(here.root).trains),
+            observer=Silent(),
+        )
+    return confirmed.run
 
 
 def content(root: Path) -> dict[Path, bytes]:

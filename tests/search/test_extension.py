@@ -14,6 +14,7 @@ from sweeper.errors import StudyChanged
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.search import extension
 from sweeper.search.extension import Extension, extend
+from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
 from tests.search.asking import next_trial
@@ -89,7 +90,7 @@ def test_a_wider_range_another_backbone_and_an_optimizer_lose_nothing(url: str) 
     assert all("drop_rate" in params for params in drawn)
     assert any(params["backbone"] == "c" or params["optimizer"] == "sgd" for params in drawn)
     assert any(not 1e-3 <= params["weight_decay"] <= 1e-1 for params in drawn)
-    assert StudyStore.names(url) == ["s"]
+    assert study_names(url) == ["s"]
 
 
 def test_what_no_longer_fits_is_history_and_comes_back_when_it_fits_again(url: str) -> None:

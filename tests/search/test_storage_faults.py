@@ -11,6 +11,7 @@ import pytest
 
 from sweeper.errors import StudyError
 from sweeper.search import storage
+from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 from tests.search.test_study_store import run_to_end, sweep_of
@@ -61,10 +62,10 @@ def test_a_server_that_cannot_be_used_names_what_may_be_wrong_with_its_address()
     with pytest.raises(
         StudyError, match=r"password, database and certificate in OPTUNA_STORAGE or --storage are right"
     ):
-        StudyStore.names(f"postgresql+psycopg://ada:wrong@127.0.0.1:{free_port()}/optuna")
+        study_names(f"postgresql+psycopg://ada:wrong@127.0.0.1:{free_port()}/optuna")
 
 
 def test_a_client_of_postgresql_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StudyError, match=r"pip install -c constraints.txt -e '\.\[postgres\]'"):
-        StudyStore.names("postgresql+psycopg://ada@127.0.0.1/optuna")
+        study_names("postgresql+psycopg://ada@127.0.0.1/optuna")

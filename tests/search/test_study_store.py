@@ -348,3 +348,17 @@ def test_the_time_of_a_paused_trial_is_that_of_its_training(url: str) -> None:
     assert StudyStore.load(url, "s").rows()[0].seconds == 3600
     store.go_on(first.number)
     assert StudyStore.load(url, "s").rows()[0].seconds == pytest.approx(3600, abs=60)
+
+
+def test_a_trial_keeps_the_epochs_that_it_began_with_when_others_get_fewer(url: str) -> None:
+    first = StudyStore.create_or_load(url, sweep_of())
+    assert [first.next_group(1)[0].epochs for _ in range(3)] == [4, 4, 4]
+    first.report(0, 1, 0.5)
+    first.plan_epochs(2)
+    first.requeue(2)
+    assert first.next_group(1)[0].epochs == 4, "it has begun, and its run says so"
+    first.close()  # and the driver dies
+    again = StudyStore.create_or_load(url, sweep_of())
+    assert again.requeue_interrupted() == [0, 1, 2]
+    again.plan_epochs(1)
+    assert [again.next_group(1)[0].epochs for _ in range(4)] == [4, 4, 4, 1]

@@ -22,7 +22,8 @@ from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState, write_history
 from sweeper.search.study_store import StudyStore
 from sweeper.study import driver
-from sweeper.study.driver import MAX_ATTEMPTS, Driver
+from sweeper.study.driver import Driver
+from sweeper.study.losses import MAX_ATTEMPTS
 from sweeper.study.opening import Opening
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated

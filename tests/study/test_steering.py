@@ -17,6 +17,7 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.requests import (
+    REQUEST,
     Enqueue,
     Inbox,
     Pause,
@@ -104,6 +105,43 @@ def test_a_skipped_trial_ends_with_its_epoch_and_says_so(workspace: Workspace) -
     rows, _ = run(workspace, once(2, 1, Skip(number=2)))
     assert [row.state for row in rows].count(TrialState.COMPLETE) == 4
     assert (rows[2].state, rows[2].epochs, rows[2].reason) == (TrialState.PRUNED, 2, "skipped on request")
+
+
+def dies_when_told(workspace: Workspace, request: Request, at: tuple[int, int] = (1, 1)) -> None:
+    """Let a driver carry a request out at an epoch, and die before it says so."""
+
+    class Dying(Acting):
+        def steered(self, what: str, budget: int) -> None:
+            raise StudyError("the machine is lost")
+
+    inbox = Inbox.of(workspace.study("s"))
+    act = once(*at, request)
+    with pytest.raises(StudyError, match="lost"):
+        simulated(workspace, SPACE, Dying(lambda number, metrics: act(inbox, number, metrics.epoch)), workers="1")
+    (left,) = inbox.folder.glob("*.taken")
+    assert REQUEST.validate_json(left.read_bytes()) == request
+
+
+def answers(workspace: Workspace) -> list[str]:
+    return [path.read_text() for path in Inbox.of(workspace.study("s")).folder.iterdir()]
+
+
+def test_a_skip_that_was_accepted_holds_over_the_death_of_its_driver(workspace: Workspace) -> None:
+    dies_when_told(workspace, Skip(number=1))
+    rows, _ = run(workspace, lambda *_: None)
+    assert (rows[1].state, rows[1].epochs, rows[1].reason) == (TrialState.PRUNED, 2, "skipped on request")
+    assert [row.state for row in rows].count(TrialState.COMPLETE) == 4
+    assert answers(workspace) == ["trial 1 ends with the epoch that it is in"]
+
+
+def test_what_was_put_in_line_by_a_driver_that_died_is_in_line(workspace: Workspace) -> None:
+    mine = Enqueue(name="mine", settings={"weight_decay": 0.25})
+    dies_when_told(workspace, mine)
+    rows, _ = run(workspace, once(2, 2, mine, Enqueue(name="mine", settings={"weight_decay": 0.5})))
+    assert [row.params["weight_decay"] for row in rows].count(0.25) == 1
+    first, *others = sorted(answers(workspace))
+    assert first == "mine is in line"
+    assert others == ["mine was in line before; choose another --name"] * 2
 
 
 def test_what_is_put_in_line_comes_next_with_its_settings(workspace: Workspace) -> None:
@@ -307,13 +345,14 @@ def test_what_finds_no_place_in_line_is_told_why(workspace: Workspace) -> None:
     sweep = SweepConfig.model_validate({**content, "search": search})
     store = StudyStore.create_or_load(f"sqlite:///{workspace.optuna_database}", sweep)
     inbox, reach = Inbox.of(workspace.study("s")), Reach(lambda _: False, lambda _: None, lambda _: None)
-    for name, told in (
-        ("first", None),
-        ("first", "first was in line before; choose another --name"),
-        ("second", None),
-        ("third", "all 2 combinations that the search space of s holds are tried or in line"),
+    for name, decay, told in (
+        ("first", 0.1, None),
+        ("first", 0.1, None),  # it is there already, and once
+        ("first", 0.0, "first was in line before; choose another --name"),
+        ("second", 0.1, None),
+        ("third", 0.1, "all 2 combinations that the search space of s holds are tried or in line"),
     ):
-        path = inbox.put(Enqueue(name=name, settings={"weight_decay": 0.1}))
+        path = inbox.put(Enqueue(name=name, settings={"weight_decay": decay}))
         Steering(workspace.study("s"), store).heed(reach, lambda _: None)
         if told is None:
             assert wait_for_answer(path, 0) == f"{name} is in line"
