@@ -109,7 +109,7 @@ def _deadline(
     if sweep.budget.time is None:
         return None
     passed = 0.0 if clock or started is None else time.monotonic() - started
-    return Deadline(clock, sweep.budget.time - passed, of_study=of_study)
+    return Deadline(clock, sweep.budget.time, of_study=of_study, passed=passed)
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:

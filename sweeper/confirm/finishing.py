@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
-from sweeper.confirm.repetitions import stored_repetitions
+from sweeper.confirm.repetitions import leaders_of, stored_repetitions
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import AT_ONCE, BESIDE
+from sweeper.search.stored_trial import AT_ONCE, SECONDS_BESIDE
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.pareto import in_order
 from sweeper.standings.winner import study_winner
-from sweeper.study.deadline import Confirming, Deadline
+from sweeper.study.deadline import LEADERS, Confirming, Deadline
 
 
 def finish_by(
@@ -49,15 +52,18 @@ def finish_by(
 
 
 def _add_seconds(store: StudyStore, seconds: float) -> None:
-    store.note(BESIDE, {"seconds": (store.noted(BESIDE) or {}).get("seconds", 0.0) + seconds})
+    with suppress(StudyError):  # a storage that cannot be written is no reason to end without a model
+        store.note(SECONDS_BESIDE, {"seconds": (store.noted(SECONDS_BESIDE) or {}).get("seconds", 0.0) + seconds})
 
 
 def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confirming | None:
     """Plan the confirmation by how fast trials were, of this run or an earlier one, and by what of it is done."""
     rows, pace = store.rows(), deadline.pace
     pace.count_earlier(rows, at_once=(store.noted(AT_ONCE) or {}).get("trials", 1))
-    store.note(AT_ONCE, {"trials": pace.at_once})
+    with suppress(StudyError):
+        store.note(AT_ONCE, {"trials": pace.at_once})
     complete = sum(row.state is TrialState.COMPLETE for row in rows)
     repetitions = stored_repetitions(workspace.study(store.sweep.study).confirmation)
-    done = sum(repetition.outcome is not None for repetition in repetitions)
+    leaders = {row.number for row in leaders_of(in_order(rows, store.sweep), LEADERS[0][0])}
+    done = sum(one.outcome is not None and one.repeats.trial in leaders for one in repetitions)
     return deadline.confirming(store.sweep.budget.epochs, complete, done)

@@ -36,6 +36,7 @@ from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, Ot
 from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history, read_outcome
+from sweeper.training.host_allocator import give_back_freed_memory
 
 if TYPE_CHECKING:
     from sweeper.training.ranks import Ranks
@@ -142,6 +143,7 @@ class Worker:
         if outcome.state is not TrialState.PAUSED:
             write_sealed(folder.outcome, outcome.model_dump_json())
             remove_checkpoints(folder)
+        give_back_freed_memory()
         self._connection.send(TrialEnded(spec.number, outcome))
 
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:

@@ -128,8 +128,8 @@ def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) ->
     """Return when the best model is to be there, where the budget says so; `started` by `time.monotonic`."""
     if sweep.budget.time is None:
         return None
-    spent = 0.0 if clock else time.monotonic() - started
-    return Deadline(clock, sweep.budget.time - spent)
+    passed = 0.0 if clock else time.monotonic() - started
+    return Deadline(clock, sweep.budget.time, passed=passed)
 
 
 def _named(workers: Workers) -> str | None:

@@ -36,6 +36,7 @@ from sweeper.search.storage import open_storage, storage_errors
 from sweeper.search.stored_sweep import changed_keys
 from sweeper.search.stored_trial import (
     ASIDE,
+    AT_ONCE,
     BEFORE,
     CARD,
     CONFIG,
@@ -46,6 +47,7 @@ from sweeper.search.stored_trial import (
     OUTCOME,
     OUTSIDE,
     PAUSED,
+    SECONDS_BESIDE,
     SECONDS_USED,
     SWEEP,
     UNTIL,
@@ -56,7 +58,7 @@ from sweeper.search.study_store import StudyStore
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"
-KEPT = {SECONDS_USED, EPOCHS, BEFORE, IDENTITY, CARD, MODEL_FILES}
+KEPT = {SECONDS_USED, SECONDS_BESIDE, AT_ONCE, EPOCHS, BEFORE, IDENTITY, CARD, MODEL_FILES}
 """What the new study has from the old one, beside the trials."""
 
 

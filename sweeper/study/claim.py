@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from sweeper.errors import ForeignStudy
 from sweeper.identity import Identity, Place, new_id
@@ -24,6 +22,9 @@ from sweeper.study.place import (
 )
 
 logger = logging.getLogger(__name__)
+
+MOVING = "moving"
+"""In a folder where an earlier study is put aside, until all of it is there."""
 
 
 @dataclass(frozen=True)
@@ -232,24 +233,16 @@ def settle(claim: Claim, workspace: Workspace) -> None:
 
 def _put_aside(workspace: Workspace, folder: StudyFolder, claim: Claim) -> None:
     """Move all but the lock, which is held, and what a continuation starts from, which has just been fetched."""
-    begun = None if folder.identity.exists() else _without_last_part(workspace.earlier_studies(claim.study))
-    aside = begun or workspace.earlier_study(claim.study, str(claim.earlier))
-    while _is_whole(aside):
+    begun = (path for path in workspace.earlier_studies(claim.study) if (path / MOVING).exists())
+    aside = next(begun, None) or workspace.earlier_study(claim.study, str(claim.earlier))
+    while aside.exists() and not (aside / MOVING).exists():
         aside = aside.with_name(f"{aside.name}~")
     aside.mkdir(parents=True, exist_ok=True)
+    (aside / MOVING).touch()
     left = [path for path in folder.path.iterdir() if path not in (folder.lock, folder.start.path)]
     for path in sorted(left, key=lambda path: (path == folder.sweep, path == folder.identity)):
         path.rename(aside / path.name)  # last what says that there is something to put aside, and before it whose
-
-
-def _without_last_part(asides: Iterable[Path]) -> Path | None:
-    """Return where a run that died has put all of an earlier study aside but the last part."""
-    return next((path for path in asides if StudyFolder(path).identity.exists() and not _is_whole(path)), None)
-
-
-def _is_whole(aside: Path) -> bool:
-    """Return whether all of an earlier study is here: what says that it has run comes last."""
-    return StudyFolder(aside).sweep.exists()
+    (aside / MOVING).unlink()
 
 
 def take_storage(claim: Claim, store: StudyStore) -> None:

@@ -1,4 +1,4 @@
-"""Which trials a driver ends with an epoch that no pruner ends: on request, or for want of time."""
+"""Whether a trial ends with an epoch: it is pruned, somebody asked for it, or no time is left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cuts:
         if epochs is not None:
             self.store.plan_epochs(epochs)
             self.observer.epochs_planned(epochs, spec.epochs)
-        if prune or self.replays.was_judged(spec.number, metrics.epoch):
+        if prune or self.replays.was_judged(spec.number, metrics):
             return prune
         cut = self.steering.cut(spec.number) or self.limit.cut(spec, metrics)
         if cut is not None:

@@ -7,15 +7,18 @@ machine has trained so far, and is worked out anew whenever it is asked for.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sweeper.results import Cut, EpochMetrics, TrialSpec
 from sweeper.study.pace import Pace
 from sweeper.study.time_limit import Clock, TimeLimit, TimeUsed, seconds_awake_or_asleep
+
+logger = logging.getLogger(__name__)
 
 CONFIRMING = 0.25
 """The most of the whole time that is kept for training the best trials again."""
@@ -27,7 +30,7 @@ LEADERS = ((5, 15), (4, 12), (3, 6), (2, 4))
 """How many of the best are trained again, and how many repetitions must fit for that."""
 
 MOST_SEEDS = 10
-MORE_SEEDS = 2
+TIMES_THE_SEEDS = 2
 """Times as many fresh seeds as fit by what has been measured are planned, since trials may turn out quicker."""
 
 WORKER_START_S = 10.0
@@ -38,14 +41,25 @@ LEAST_DELIVERY_S = 5.0
 EXPORT_S = 25.0
 """An export with all its checks, where neither one has been timed nor its network."""
 
+MOST_FOR_EXPORT = 0.5
+"""The most of the whole time that is kept for an export."""
+
 RESERVE = 1.15
 """How much longer than the last time anything may take."""
 
-ExportTime = Callable[[TrialSpec], float]
-"""Gives the seconds that an export of a trial is expected to take with all its checks."""
-
 LEAST_TRIALS = 8
 """Whole trials that must fit into the search, on each worker; otherwise each has fewer epochs."""
+
+
+class ExportTime(Protocol):
+    """Expects how long the export of a trial takes, by the trials that have begun and those that are complete."""
+
+    def begun(self, spec: TrialSpec) -> None: ...
+
+    def complete(self, spec: TrialSpec) -> None: ...
+
+    def seconds(self) -> float | None:
+        """Return the seconds of an export with all its checks; None while that is not known."""
 
 
 class Confirming(NamedTuple):
@@ -60,17 +74,19 @@ class Deadline:
 
     Args:
         clock: Gives seconds; by default those that pass, also while the machine sleeps.
-        seconds: How long it is from now.
+        seconds: How long it is from the start.
+        passed: How much of that is gone.
         of_study: Whether it counts the time that earlier runs of the command have spent; otherwise it is a moment.
     """
 
-    def __init__(self, clock: Clock | None, seconds: float, *, of_study: bool = True):
+    def __init__(self, clock: Clock | None, seconds: float, *, of_study: bool = True, passed: float = 0.0):
         self._clock = clock or seconds_awake_or_asleep
-        self._end = self._clock() + seconds
+        self._end = self._clock() + seconds - passed
         self._seconds = seconds
         self._of_study = of_study
         self._export_s = EXPORT_S
         self._used: TimeUsed | None = None
+        self._too_long = False
         self.pace = Pace(clock or time.monotonic)  # no trial is slow because the machine slept
 
     def count_earlier(self, seconds: float) -> None:
@@ -92,8 +108,12 @@ class Deadline:
             self._used.count(at_least)
 
     def expect_export(self, seconds: float) -> None:
-        """Take in how long an export is expected to take."""
-        self._export_s = seconds
+        """Take in how long an export is expected to take; for the search half of the time is kept at least."""
+        most = MOST_FOR_EXPORT * self._seconds
+        if seconds > most and not self._too_long:
+            self._too_long = True
+            logger.warning("an export takes about %.0f s, and half of the time is kept: expect a late end", seconds)
+        self._export_s = min(seconds, most)
 
     def exported(self, seconds: float) -> None:
         """Take in how long the first export has taken."""
@@ -148,7 +168,7 @@ class Deadline:
         fitting = done + max(0, math.floor(left_s / (RESERVE * trial_s))) * self.pace.at_once
         for leaders, least in LEADERS:
             if fitting >= least and leaders <= complete:
-                return Confirming(leaders, min(MOST_SEEDS, MORE_SEEDS * fitting // leaders))
+                return Confirming(leaders, min(MOST_SEEDS, TIMES_THE_SEEDS * fitting // leaders))
         return None
 
 
@@ -163,7 +183,7 @@ class SearchLimit(TimeLimit):
         epochs: The most that a trial has.
         settled: Whether that number may no longer change.
         complete: Whether an earlier run has left a complete trial.
-        export_time: Gives the seconds that the export of a trial is expected to take.
+        export_time: Expects how long an export takes.
     """
 
     def __init__(
@@ -181,9 +201,11 @@ class SearchLimit(TimeLimit):
         self._settled = settled
         self._complete = complete
         self._export_time = export_time
-        self._slowest_s = 0.0
+        self._running: dict[int, TrialSpec] = {}
 
     def used_up(self) -> str | None:
+        if self._export_time is not None and (export_s := self._export_time.seconds()) is not None:
+            self._deadline.expect_export(export_s)
         if not self._complete:
             return None
         left_s, trial_s = self._deadline.search_left_s(self._epochs), self._pace.trial_s(self._epochs)
@@ -200,10 +222,10 @@ class SearchLimit(TimeLimit):
         return max(LEAST_DELIVERY_S, self._deadline.search_left_s(self._epochs))
 
     def group_started(self, group: Sequence[TrialSpec]) -> None:
-        """Take in that a worker was given trials; of the networks begun so far the slowest may be the one to export."""
+        self._running |= {spec.number: spec for spec in group}
         if self._export_time is not None:
-            self._slowest_s = max(self._slowest_s, *map(self._export_time, group))
-            self._deadline.expect_export(self._slowest_s)
+            for spec in group:
+                self._export_time.begun(spec)
         self._pace.group_started(group)
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
@@ -242,6 +264,9 @@ class SearchLimit(TimeLimit):
 
     def trial_ended(self, number: int, *, complete: bool) -> None:
         self._complete |= complete
+        spec = self._running.pop(number, None)
+        if complete and spec is not None and self._export_time is not None:
+            self._export_time.complete(spec)
         self._pace.trial_ended(number)
 
 
@@ -254,7 +279,8 @@ class ConfirmingLimit(TimeLimit):
 
     def used_up(self) -> str | None:
         self._deadline.count_used(COUNTED_EVERY_S)
-        trial_s = self._deadline.pace.trial_s(self._epochs) or 0.0
+        pace = self._deadline.pace
+        trial_s = pace.trial_s(self._epochs) or pace.earlier_trial_s(self._epochs) or 0.0
         left_s = self._deadline.left_s - self._deadline.finish_s
         return "no further repetition fits before the deadline" if trial_s > left_s else None
 

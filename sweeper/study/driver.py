@@ -246,11 +246,11 @@ class Driver:
             ]
         for (number, metrics), pruned in zip(told, prunes, strict=True):
             prune = self._cuts.ends(self._live[number], metrics, prune=pruned)
-            if self._steering.paused and not self._replays.was_judged(number, metrics.epoch):
+            if self._steering.paused and not self._replays.was_judged(number, metrics):
                 self._steering.hold(number, metrics.epoch, prune=prune)
             else:
                 engine.answer(number, prune=prune)
-            if self._replays.was_trained(number, metrics.epoch):
+            if self._replays.was_trained(number, metrics):
                 self._silence.at_work(number)
             else:
                 self._silence.epoch_finished(number)

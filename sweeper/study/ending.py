@@ -33,12 +33,17 @@ def status_at_rest(folder: StudyFolder, *, whole: bool) -> str:
     return KILLED if noted in (None, RUNNING) else str(noted)
 
 
+def read_ending(folder: StudyFolder) -> str | None:
+    """Return what was noted; None of a study that an earlier version has run. Raises DamagedFile."""
+    return read_parsed(folder.ending, Ending.model_validate_json).status if folder.ending.exists() else None
+
+
 def _noted(folder: StudyFolder) -> str | None:
     """Return what was noted; of a study that an earlier version has run, what its run was closed with."""
     try:
-        if folder.ending.exists():
-            return read_parsed(folder.ending, Ending.model_validate_json).status
-    except DamagedFile:
+        if (noted := read_ending(folder)) is not None:
+            return noted
+    except DamagedFile:  # nobody knows
         return None
     record = read_record(folder.parent_run)
     return record.status if record else None

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
+import multiprocessing
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
-
+from sweeper.child_process import live_with_parent, start_prepared
 from sweeper.config.sweep import SweepConfig
-from sweeper.config.task import ReconstructionConfig
 from sweeper.data.image_set import ImageSet
-from sweeper.errors import SweeperError
-from sweeper.modeling.autoencoder import build_autoencoder
-from sweeper.modeling.classifier import build_classifier
-from sweeper.modeling.registry import load_model_files
 from sweeper.results import TrialSpec
-from sweeper.training.device import open_device, place
 
 logger = logging.getLogger(__name__)
 
@@ -27,55 +25,83 @@ WRITING_S = 15.0
 PASSES = 2.5
 """Over the validation images on the CPU: the weights and the torch.export program, and ONNX Runtime at twice the speed.
 
-On a GPU the weights take next to nothing.
+On a GPU the weights take next to nothing, which is not counted on.
 """
 
-TIMED = 8  # images
+
+@dataclass
+class _Timing:
+    """A network that a process of its own times; the driver waits for nothing, and needs no torch."""
+
+    process: BaseProcess
+    connection: Connection
+    image_s: float | None = None
+
+    def ended(self) -> bool:
+        """Return whether it is known how long an image takes; 0 for a network that could not be run."""
+        if self.image_s is None and self.connection.poll():
+            self.image_s = 0.0
+            with suppress(EOFError):
+                self.image_s = self.connection.recv()
+            self.connection.close()
+            self.process.join()
+        return self.image_s is not None
 
 
+@dataclass
 class TimedExport:
-    """Expects of each kind of network what a forward pass of it takes here on the CPU, where exports are checked.
+    """Expects of an export what a forward pass of the network takes on the CPU, where most of its checks run.
 
-    Time of this process is measured, not of the clock: trials that run beside it do not run beside the export.
-
-    Args:
-        sweep: The study.
-        images: Its images; every check of an export goes over those of the validation split.
-        root: The folder that model files of the study are named from.
+    Attributes:
+        classes: Of the study's images.
+        images: Of their validation split, over which every check of an export goes.
+        model_files: That define networks of the study.
     """
 
-    def __init__(self, sweep: SweepConfig, images: ImageSet, root: Path):
-        self._classes = len(images.classes)
-        self._images = len(images.splits["val"])
-        self._passes = PASSES if sweep.device == "cpu" or not torch.cuda.is_available() else PASSES - 1
-        self._model_files = [root / file for file in sweep.model_files]
-        self._known: dict[tuple[str, int, str], float] = {}
+    classes: int
+    images: int
+    model_files: Sequence[Path] = ()
+    _begun: dict[tuple[str, int, str], _Timing] = field(default_factory=dict)
+    _complete: dict[tuple[str, int, str], _Timing] = field(default_factory=dict)
 
-    def __call__(self, spec: TrialSpec) -> float:
+    @classmethod
+    def of(cls, sweep: SweepConfig, images: ImageSet, root: Path) -> TimedExport:
+        """Return the one of a study, whose model files are named from the folder `root`."""
+        model_files = tuple(root / file for file in sweep.model_files)
+        return cls(len(images.classes), len(images.splits["val"]), model_files)
+
+    def begun(self, spec: TrialSpec) -> None:
+        """Begin to time the network of a trial, if none of its kind has been."""
         kind = (spec.config.backbone, spec.config.image_size, spec.config.test_time_augmentation)
-        if kind not in self._known:
-            self._known[kind] = self._image_s(spec)
-        return WRITING_S + self._passes * self._images * self._known[kind]
+        if kind not in self._begun:
+            ours, theirs = multiprocessing.Pipe(duplex=False)
+            question = (spec, self.classes, self.model_files)
+            self._begun[kind] = _Timing(start_prepared(_answer, (theirs, *question), "sweeper-export-time"), ours)
+            theirs.close()
 
-    def _image_s(self, spec: TrialSpec) -> float:
-        """Return the seconds of an image; 0 for a network that cannot be built, which its trial will tell."""
-        cpu, side = open_device("cpu", 0), spec.config.image_size
-        try:
-            load_model_files(self._model_files)
-            with torch.random.fork_rng(devices=[]):  # the caller's random numbers are left alone
-                network = place(self._built(spec), cpu).eval()
-        except SweeperError as error:
-            logger.warning("how long an export of %s takes is not known: %s", spec.config.backbone, error)
-            return 0.0
-        images = torch.zeros(TIMED, 3, side, side).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            network(images)
-            began = time.process_time()
-            network(images)
-            return (time.process_time() - began) / torch.get_num_threads() / TIMED
+    def complete(self, spec: TrialSpec) -> None:
+        """Take in that a trial may be the one to export."""
+        kind = (spec.config.backbone, spec.config.image_size, spec.config.test_time_augmentation)
+        self._complete[kind] = self._begun[kind]
 
-    def _built(self, spec: TrialSpec) -> nn.Module:
-        config = spec.config.model_copy(update={"pretrained": False})
-        if isinstance(spec.task, ReconstructionConfig):
-            return build_autoencoder(config)
-        return build_classifier(config, self._classes)
+    def seconds(self) -> float | None:
+        """Return what an export takes at most: of networks of complete trials, before there are any of all begun.
+
+        None while none of them is known.
+        """
+        timings = (self._complete or self._begun).values()
+        known = [timing.image_s for timing in timings if timing.ended() and timing.image_s is not None]
+        return WRITING_S + PASSES * self.images * max(known) if known else None
+
+
+def _answer(connection: Connection, *question: Any) -> None:
+    live_with_parent()
+    from sweeper.modeling.forward_time import forward_seconds
+    from sweeper.training.device import open_device
+
+    open_device("cpu", 0)
+    try:
+        connection.send(forward_seconds(*question))
+    except Exception as error:  # its trial will say so, or its export
+        logger.info("how long an export takes is not known: %s", error)
+        connection.send(0.0)

@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import BEFORE, BESIDE, CARD, DEADLINE, EPOCHS
+from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS, SECONDS_BESIDE
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
@@ -180,15 +180,15 @@ def _limited(
         used_s = store.seconds_used + (ranked.seconds if ranked else 0.0)
         return Timeout(store.sweep.budget.timeout, used_s, clock), material.opening
     prepared_s = deadline.spent_s - (ranked.seconds - ranked.earlier_s if ranked else 0.0)
-    beside_s = (store.noted(BESIDE) or {}).get("seconds", 0.0)
+    beside_s = (store.noted(SECONDS_BESIDE) or {}).get("seconds", 0.0)
     deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0) + beside_s)
-    store.note(BESIDE, {"seconds": beside_s + prepared_s})
+    store.note(SECONDS_BESIDE, {"seconds": beside_s + prepared_s})
     rows, planned = store.rows(), store.noted(EPOCHS) is not None
     settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
     settled = settled or store.noted(BEFORE) is not None
     complete = any(row.state is TrialState.COMPLETE for row in rows)
     prepared = material.images
-    export_time = TimedExport(store.sweep, prepared.images, workspace.root) if prepared else None
+    export_time = TimedExport.of(store.sweep, prepared.images, workspace.root) if prepared else None
     epochs = store.sweep.budget.epochs
     limit = SearchLimit(deadline, epochs, settled=settled, complete=complete, export_time=export_time)
     if not isinstance(store.sweep.engine, SimulateConfig):

@@ -32,7 +32,7 @@ def record_test_look(
     """
     tags = store.tags(run)
     count, times = int(tags.get(LOOKS_TAG, "0")), tags.get(LOOKED_AT_TAG, "").split()
-    time = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
+    time = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")
     if time not in times:
         count, times = count + 1, [*times, time][-KEPT_TIMES:]
         store.set_tags(run, {LOOKS_TAG: str(count), LOOKED_AT_TAG: " ".join(times), LOOK_DIGEST_TAG: digest})

@@ -32,6 +32,7 @@ from sweeper.results import (
     read_spec,
 )
 from sweeper.study.card import read_card, write_card
+from sweeper.study.ending import FINISHED, note_ending, read_ending
 from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.place import read_identity, write_identity
 from sweeper.tracking.delivery import RunRecord, StudyCard, read_record
@@ -117,6 +118,11 @@ def write_start_of(folder: StudyFolder) -> tuple[Path, Use]:
     return folder.start.source, lambda: read_lineage(folder)
 
 
+def write_ending_of(folder: StudyFolder) -> tuple[Path, Use]:
+    note_ending(folder, FINISHED)
+    return folder.ending, lambda: read_ending(folder)
+
+
 RECORDS = {
     "identity": write_identity_of,
     "card": write_card_of,
@@ -127,6 +133,7 @@ RECORDS = {
     "repetitions": write_repetitions_of,
     "looks at the test split": write_looks_of,
     "start": write_start_of,
+    "ending": write_ending_of,
 }
 
 

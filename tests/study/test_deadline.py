@@ -23,6 +23,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study import deadline as deadline_module
 from sweeper.study.deadline import (
     COUNTED_EVERY_S,
+    EXPORT_S,
     LEADERS,
     LEAST_TRIALS,
     MOST_SEEDS,
@@ -430,21 +431,55 @@ def test_a_trial_is_not_left_while_the_search_still_has_time() -> None:
     search.limit.group_started([spec])
     search.clock.advance_to(done - 4)
     search.limit.epoch_finished(1, metrics_of(1, 2))
-    assert search.limit.cut(spec, metrics_of(1, 2)) is None or search.deadline.search_left_s(10) < 2.3
     assert not search.limit.over()
     search.clock.advance_to(done + 1)
     assert search.limit.over()
 
 
-def test_time_is_kept_for_the_export_of_the_slowest_network_begun() -> None:
+class HundredSecondsMore:
+    """Exports of trials whose numbers say how slow their networks are."""
+
+    def __init__(self) -> None:
+        self._begun: list[int] = []
+        self._complete: list[int] = []
+
+    def begun(self, spec: TrialSpec) -> None:
+        self._begun.append(spec.number)
+
+    def complete(self, spec: TrialSpec) -> None:
+        self._complete.append(spec.number)
+
+    def seconds(self) -> float | None:
+        numbers = self._complete or self._begun
+        return 100.0 * (1 + max(numbers)) if numbers else None
+
+
+def test_time_is_kept_for_the_export_of_the_slowest_network() -> None:
     clock = VirtualClock(0)
     deadline = Deadline(clock, 3600)
-    limit = SearchLimit(deadline, 1, settled=True, export_time=lambda spec: 100.0 * (1 + spec.number))
+    limit = SearchLimit(deadline, 1, settled=True, export_time=HundredSecondsMore())
+    limit.used_up()
+    assert deadline.finish_s == EXPORT_S + REPORT_S, "nothing is known yet"
     for number, kept_s in [(0, 100.0), (2, 300.0), (1, 300.0)]:
         limit.group_started([spec_of(number, 1)])
+        limit.used_up()
+        assert deadline.finish_s == kept_s + REPORT_S
+    for number, kept_s in [(1, 200.0), (0, 200.0)]:  # trial 2 is pruned
+        limit.trial_ended(number, complete=True)
+        limit.used_up()
         assert deadline.finish_s == kept_s + REPORT_S
     deadline.exported(20)
     assert deadline.finish_s == 23 + REPORT_S
+
+
+def test_an_export_that_takes_longer_than_there_is_time_leaves_half_of_it_to_the_search(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    search = Search(1000, 20)
+    for _ in range(2):
+        search.deadline.expect_export(4000)
+    assert search.deadline.finish_s == 500 + REPORT_S
+    assert caplog.text.count("4000 s") == 1
 
 
 def test_a_confirmation_that_was_killed_goes_on_at_the_speed_of_all_its_workers() -> None:
@@ -468,3 +503,18 @@ def test_what_is_trained_of_a_confirmation_is_judged_when_no_time_is_left() -> N
     assert plan is not None
     assert plan.leaders == 4
     assert ConfirmingLimit(deadline, 10).over()
+
+
+def test_no_repetition_begins_that_does_not_fit_by_the_speed_of_earlier_trials() -> None:
+    deadline = Deadline(VirtualClock(0), 60)
+    deadline.pace.count_earlier([row_of(number, 0.5) for number in range(5)])  # a second an epoch
+    assert ConfirmingLimit(deadline, 10).used_up() is None
+    assert ConfirmingLimit(deadline, 50).used_up() is not None
+
+
+def test_what_passed_before_the_images_are_prepared_counts_too(tmp_path: Path) -> None:
+    store, clock = store_of(tmp_path, DIGITS), VirtualClock(0)
+    limited(Deadline(clock, 600, passed=7), store, clock)
+    again = Deadline(clock, 600)
+    limited(again, store, clock)
+    assert again.left_s == 600 - 7

@@ -1,60 +1,75 @@
-"""How long an export is expected to take: by its images, its network and its device, without a trace of the asking."""
+"""How long an export is expected to take: by its images and its networks, while the driver waits for nothing."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
-import pytest
-import torch
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.task import ReconstructionConfig
+from sweeper.modeling.forward_time import forward_seconds
 from sweeper.results import TrialSpec
 from sweeper.study.export_time import WRITING_S, TimedExport
 from tests.training.learnable import square_images
 
 AUTOENCODER = Path(__file__).parents[2] / "models" / "cifar10_autoencoder.py"
+RECONSTRUCTION = ReconstructionConfig(name="reconstruction")
 
 
-def export_time(val: int) -> TimedExport:
-    images = square_images(np.arange(10 + val) % 3, 10, 3, 8)
-    space = {"study": "s", "dataset": {"builtin": "digits"}, "device": "cpu"} | {
-        "model_files": [str(AUTOENCODER)],
-        "search": {"backbone": "resnet18"},
-    }
-    return TimedExport(SweepConfig.model_validate(space), images, Path())
+def spec(size: int = 32, backbone: str = "resnet10t") -> TrialSpec:
+    return TrialSpec(number=0, seed=0, epochs=1, config=TrialConfig(backbone=backbone, image_size=size))
 
 
-def spec(size: int = 32, backbone: str = "resnet18", **others: object) -> TrialSpec:
-    return TrialSpec(number=0, seed=0, epochs=1, config=TrialConfig(backbone=backbone, image_size=size), **others)
+def expected(export_time: TimedExport) -> float:
+    deadline = time.monotonic() + 120
+    while (seconds := export_time.seconds()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return seconds
 
 
-def test_more_images_and_larger_ones_take_longer() -> None:
-    few, many = export_time(10), export_time(1000)
-    assert WRITING_S < few(spec()) < many(spec())
-    assert many(spec(224)) - WRITING_S > 2 * (many(spec(32)) - WRITING_S)
-
-
-def test_a_kind_of_network_is_timed_once() -> None:
-    known = export_time(1000)
-    assert known(spec()) == known(spec())
+def test_larger_images_take_a_network_longer() -> None:
+    assert 0 < 2 * forward_seconds(spec(32), 3, ()) < forward_seconds(spec(224), 3, ())
 
 
 def test_an_autoencoder_is_timed_too() -> None:
-    task = ReconstructionConfig(name="reconstruction")
-    assert export_time(100)(spec(backbone="cifar10_autoencoder", task=task)) > WRITING_S
+    autoencoder = spec(backbone="cifar10_autoencoder").model_copy(update={"task": RECONSTRUCTION})
+    assert forward_seconds(autoencoder, 3, [AUTOENCODER]) > 0
 
 
-def test_a_network_that_cannot_be_built_is_left_to_its_trial(caplog: pytest.LogCaptureFixture) -> None:
-    assert export_time(100)(spec(backbone="resnet19")) == WRITING_S
-    assert "resnet19" in caplog.text
+def test_an_export_goes_over_the_validation_images_and_each_kind_of_network_is_timed_once() -> None:
+    space = {"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "resnet10t"}}
+    images = square_images(np.arange(1010) % 3, 10, 3, 8)
+    export_time = TimedExport.of(SweepConfig.model_validate(space), images, Path())
+    assert (export_time.classes, export_time.images) == (3, 1000)
+    assert export_time.seconds() is None
+    export_time.begun(spec())
+    small = expected(export_time)
+    assert small > WRITING_S
+    export_time.begun(spec())
+    assert export_time.seconds() == small
+    export_time.begun(spec(224))
+    export_time.complete(spec())
+    assert export_time.seconds() == small, "a network of which no trial is complete is not exported"
+    few = TimedExport(3, 1)
+    few.begun(spec())
+    assert expected(few) < small
 
 
-def test_the_random_numbers_of_the_process_are_left_alone() -> None:
-    torch.manual_seed(0)
-    wanted = torch.rand(3)
-    torch.manual_seed(0)
-    export_time(10)(spec())
-    assert torch.equal(torch.rand(3), wanted)
+def test_a_network_that_cannot_be_run_is_left_to_its_trial() -> None:
+    export_time = TimedExport(3, 1000)
+    export_time.begun(spec(backbone="resnet19"))
+    assert expected(export_time) == WRITING_S
+    export_time.begun(spec())
+    export_time.complete(spec())
+    assert expected(export_time) > WRITING_S
+
+
+def test_a_driver_that_expects_an_export_needs_no_torch() -> None:
+    asks = "import sys, sweeper.study.run; assert not {'torch', 'timm'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", asks], check=True)

@@ -106,7 +106,7 @@ def on_disk(tmp_path: Path, request: pytest.FixtureRequest) -> int:
     """Interrupt a trial after its second epoch is stored; return how many are on disk."""
     with pytest.raises(StudyError):
         drive(tmp_path, ScriptedEngine(breaks_after(2)), sweep_of(trials=1, epochs=EPOCHS))
-    history = [EpochMetrics(epoch=number, values={}, timestamp_ms=0) for number in range(1, request.param + 1)]
+    history = [EpochMetrics(epoch=number, values={}, timestamp_ms=number) for number in range(1, request.param + 1)]
     write_history(Workspace(tmp_path).study("s").trial(0).history, history)
     return int(request.param)
 
@@ -126,6 +126,16 @@ def test_only_the_epoch_that_the_study_does_not_know_is_judged_by_the_time(tmp_p
     assert limit.asked == [3]
     assert engine.pruned == [0]
     assert (result.rows[0].state, result.rows[0].reason) == (TrialState.COMPLETE, "ended after epoch 3")
+
+
+def test_epochs_that_are_trained_again_for_a_lost_checkpoint_are_judged_and_timed(tmp_path: Path) -> None:
+    with pytest.raises(StudyError):
+        drive(tmp_path, ScriptedEngine(breaks_after(2)), sweep_of(trials=1, epochs=EPOCHS))
+    before = [EpochMetrics(epoch=number, values={}, timestamp_ms=100 + number) for number in (1, 2)]
+    write_history(Workspace(tmp_path).study("s").trial(0).history, before)
+    limit = Cutting()
+    drive(tmp_path, ScriptedEngine(trains), sweep_of(trials=1, epochs=EPOCHS), limit=limit)
+    assert limit.asked == [1]
 
 
 def test_a_cut_that_was_decided_stands_when_its_epoch_is_told_again(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_looks_at_the_test_split_are_counted_with_their_times(workspace: Workspa
     file.write_text("{}")
     looks = [record_test_look(store, run, {"f1": 0.5}, 3, [file], "d" * 32, day * DAY_MS) for day in range(2)]
     assert looks == [1, 2]
-    assert store.tags(run)["sweeper.test_looked_at"] == "1970-01-01T00:00:00+00:00 1970-01-02T00:00:00+00:00"
+    assert store.tags(run)["sweeper.test_looked_at"] == "1970-01-01T00:00:00.000+00:00 1970-01-02T00:00:00.000+00:00"
     assert (store.download(run, "test", tmp_path) / "scores.json").read_text() == "{}"
 
 
@@ -41,5 +41,5 @@ def test_a_look_whose_files_did_not_arrive_is_counted_once_however_often_it_is_s
             with pytest.raises(TrackingError):
                 record_test_look(store, run, {"f1": 0.5}, 3, [file], "d" * 32, DAY_MS)
     assert record_test_look(store, run, {"f1": 0.5}, 3, [file], "d" * 32, DAY_MS) == 1
-    assert store.tags(run)["sweeper.test_looked_at"] == "1970-01-02T00:00:00+00:00"
+    assert store.tags(run)["sweeper.test_looked_at"] == "1970-01-02T00:00:00.000+00:00"
     assert (store.download(run, "test", tmp_path) / "scores.json").read_text() == "{}"

@@ -1,0 +1,41 @@
+"""How long a network takes on the CPU of this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sweeper.config.task import ReconstructionConfig
+from sweeper.modeling.autoencoder import build_autoencoder
+from sweeper.modeling.classifier import build_classifier
+from sweeper.modeling.registry import load_model_files
+from sweeper.results import TrialSpec
+
+TIMED = 8  # images
+
+
+def forward_seconds(spec: TrialSpec, classes: int, model_files: Sequence[Path]) -> float:
+    """Return the seconds that an image takes through a trial's network, with new weights, on an idle machine.
+
+    Time of this process is measured, not of the clock: what runs beside it now is not to count. Raises what building
+    and running the network raises.
+    """
+    load_model_files(model_files)
+    side, network = spec.config.image_size, _built(spec, classes).eval().to(memory_format=torch.channels_last)
+    images = torch.zeros(TIMED, 3, side, side).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        network(images)
+        began = time.process_time()
+        network(images)
+        return (time.process_time() - began) / torch.get_num_threads() / TIMED
+
+
+def _built(spec: TrialSpec, classes: int) -> nn.Module:
+    config = spec.config.model_copy(update={"pretrained": False})
+    if isinstance(spec.task, ReconstructionConfig):
+        return build_autoencoder(config)
+    return build_classifier(config, classes)
