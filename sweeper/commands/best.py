@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from sweeper.search.study_store import StudyStore
 
 
+TO_HELP = "Export into this folder, by default exports/STUDY, or exports/STUDY@NUMBER; implies --export."
+
+
 def best(
     trial: TrialArgument = None,
     number: Annotated[int | None, typer.Option("--trial", min=0, help="Number of the trial: as STUDY/NUMBER.")] = None,
     export: Annotated[bool, typer.Option("--export", help="Export the trial and check every format.")] = False,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            help="Export into this folder, by default exports/STUDY, or exports/STUDY@NUMBER; implies --export."
-        ),
-    ] = None,
+    to: Annotated[Path | None, typer.Option(help=TO_HELP)] = None,
     prefer: Annotated[
         str | None, typer.Option(metavar="METRIC", help="Take the best in this metric or cost, such as parameters.")
     ] = None,

@@ -75,8 +75,7 @@ def run_sweep(
     when its search space or its images differ and DatasetError when the images cannot be used.
     """
     refuse_impossible(sweep)
-    events = event_files(sweep, workspace)
-    folder = workspace.study(sweep.study)
+    events, folder = event_files(sweep, workspace), workspace.study(sweep.study)
     with _held(folder, sweep.study):
         claim = claim_study(workspace, storage_url, sweep.study)
         require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
