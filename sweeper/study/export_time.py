@@ -74,7 +74,8 @@ class TimedExport:
         """Begin to time the network of a trial, if none of its kind has been."""
         kind = (spec.config.backbone, spec.config.image_size, spec.config.test_time_augmentation)
         if kind not in self._begun:
-            ours, theirs = multiprocessing.Pipe(duplex=False)
+            pipe: tuple[Any, Any] = multiprocessing.Pipe(duplex=False)
+            ours, theirs = pipe
             question = (spec, self.classes, self.model_files)
             self._begun[kind] = _Timing(start_prepared(_answer, (theirs, *question), "sweeper-export-time"), ours)
             theirs.close()
