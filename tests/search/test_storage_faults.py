@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from sweeper.errors import StudyError
 from sweeper.search import storage
@@ -15,7 +16,6 @@ from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 from tests.search.test_study_store import run_to_end, sweep_of
-from tests.tracking.server import free_port
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def test_a_database_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_server_that_cannot_be_used_names_what_may_be_wrong_with_its_address() -> None:
-    with pytest.raises(
-        StudyError, match=r"password, database and certificate in OPTUNA_STORAGE or --storage are right"
-    ):
-        study_names(f"postgresql+psycopg://ada:wrong@127.0.0.1:{free_port()}/optuna")
+    advice = "password, database and certificate in OPTUNA_STORAGE or --storage are right"
+    address = "postgresql+psycopg://ada:wrong@127.0.0.1/optuna"
+    with pytest.raises(StudyError, match=advice), storage.storage_errors(address):
+        raise OperationalError("SELECT 1", {}, ConnectionError("connection refused"))
 
 
 def test_a_client_of_postgresql_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
