@@ -26,7 +26,7 @@ from sweeper.training.host_allocator import keep_freed_memory
 
 CPU = torch.device("cpu")
 SETTLED, TIMED = 3, 5
-"""Passes before it is measured, and those of which the fastest counts."""
+"""How many passes come before the measurement, and how many are timed; the fastest counts."""
 
 
 class Case(NamedTuple):

@@ -11,11 +11,12 @@ from sweeper.confirm.repetitions import leaders_of, stored_repetitions
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import AT_ONCE, SECONDS_BESIDE
+from sweeper.search.stored_trial import AT_ONCE
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
 from sweeper.standings.winner import study_winner
 from sweeper.study.deadline import LEADERS, Confirming, Deadline
+from sweeper.study.time_beside import add_seconds_beside
 
 
 def finish_by(
@@ -53,7 +54,7 @@ def finish_by(
 
 def _add_seconds(store: StudyStore, seconds: float) -> None:
     with suppress(StudyError):  # a storage that cannot be written is no reason to end without a model
-        store.note(SECONDS_BESIDE, {"seconds": (store.noted(SECONDS_BESIDE) or {}).get("seconds", 0.0) + seconds})
+        add_seconds_beside(store, seconds)
 
 
 def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confirming | None:

@@ -108,7 +108,7 @@ class Deadline:
             self._used.count(at_least)
 
     def expect_export(self, seconds: float) -> None:
-        """Take in how long an export is expected to take; for the search half of the time is kept at least."""
+        """Take in how long an export is expected to take; no more than half of the whole time is kept for it."""
         most = MOST_FOR_EXPORT * self._seconds
         if seconds > most and not self._too_long:
             self._too_long = True

@@ -145,9 +145,7 @@ class Driver:
         engine = engine_factory()
         self._stop_request.hear()
         try:
-            self._end_paused(
-                lambda number: self._folder.trial(number).outcome.exists()
-            )  # as a dead driver was about to
+            self._end_paused(lambda number: self._folder.trial(number).outcome.exists())  # which a dead driver began
             while True:
                 self._heed_requests(engine)
                 if why := self._limit.used_up() or self._enough():

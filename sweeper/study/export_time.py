@@ -29,6 +29,10 @@ On a GPU the weights take next to nothing, which is not counted on.
 """
 
 
+Kind = tuple[str, int, str]
+"""What the time of a forward pass depends on: backbone, image size and test-time augmentation."""
+
+
 @dataclass
 class _Timing:
     """A network that a process of its own times; the driver waits for nothing, and needs no torch."""
@@ -61,8 +65,8 @@ class TimedExport:
     classes: int
     images: int
     model_files: Sequence[Path] = ()
-    _begun: dict[tuple[str, int, str], _Timing] = field(default_factory=dict)
-    _complete: dict[tuple[str, int, str], _Timing] = field(default_factory=dict)
+    _begun: dict[Kind, _Timing] = field(default_factory=dict)
+    _complete: dict[Kind, _Timing] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sweep: SweepConfig, images: ImageSet, root: Path) -> TimedExport:
@@ -72,7 +76,7 @@ class TimedExport:
 
     def begun(self, spec: TrialSpec) -> None:
         """Begin to time the network of a trial, if none of its kind has been."""
-        kind = (spec.config.backbone, spec.config.image_size, spec.config.test_time_augmentation)
+        kind = _kind_of(spec)
         if kind not in self._begun:
             pipe: tuple[Any, Any] = multiprocessing.Pipe(duplex=False)
             ours, theirs = pipe
@@ -82,7 +86,7 @@ class TimedExport:
 
     def complete(self, spec: TrialSpec) -> None:
         """Take in that a trial may be the one to export."""
-        kind = (spec.config.backbone, spec.config.image_size, spec.config.test_time_augmentation)
+        kind = _kind_of(spec)
         self._complete[kind] = self._begun[kind]
 
     def seconds(self) -> float | None:
@@ -93,6 +97,10 @@ class TimedExport:
         timings = (self._complete or self._begun).values()
         known = [timing.image_s for timing in timings if timing.ended() and timing.image_s is not None]
         return WRITING_S + PASSES * self.images * max(known) if known else None
+
+
+def _kind_of(spec: TrialSpec) -> Kind:
+    return spec.config.backbone, spec.config.image_size, spec.config.test_time_augmentation
 
 
 def _answer(connection: Connection, *question: Any) -> None:

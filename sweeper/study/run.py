@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
-from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS, SECONDS_BESIDE
+from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
@@ -40,6 +40,7 @@ from sweeper.study.requests import Inbox
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
+from sweeper.study.time_beside import add_seconds_beside, seconds_beside
 from sweeper.study.time_limit import Clock, TimeLimit, Timeout
 from sweeper.study.unseen_images import require_unseen_by_exports
 from sweeper.tracking.acceptance import require_acceptance
@@ -179,9 +180,8 @@ def _limited(
         used_s = store.seconds_used + (ranked.seconds if ranked else 0.0)
         return Timeout(store.sweep.budget.timeout, used_s, clock), material.opening
     prepared_s = deadline.spent_s - (ranked.seconds - ranked.earlier_s if ranked else 0.0)
-    beside_s = (store.noted(SECONDS_BESIDE) or {}).get("seconds", 0.0)
-    deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0) + beside_s)
-    store.note(SECONDS_BESIDE, {"seconds": beside_s + prepared_s})
+    deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0) + seconds_beside(store))
+    add_seconds_beside(store, prepared_s)
     rows, planned = store.rows(), store.noted(EPOCHS) is not None
     settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
     settled = settled or store.noted(BEFORE) is not None

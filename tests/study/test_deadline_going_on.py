@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.confirm.finishing import _add_seconds
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.paths import Workspace
 from sweeper.results import TrialSpec
@@ -18,6 +17,7 @@ from sweeper.study.deadline import COUNTED_EVERY_S, EXPORT_S, REPORT_S, Confirmi
 from sweeper.study.material import Material, _no_images
 from sweeper.study.opening import Opening
 from sweeper.study.run import _limited
+from sweeper.study.time_beside import add_seconds_beside
 from sweeper.study.time_limit import TimeLimit
 from tests.standings.test_ranking import row as row_of
 from tests.study.test_deadline import Search, metrics_of, spec_of
@@ -59,7 +59,7 @@ def test_what_preparing_and_finishing_took_counts_when_the_run_goes_on(tmp_path:
     limited(first, store, clock)
     store.add_seconds_used(200)
     clock.advance_to(350)
-    first.count_into(partial(_add_seconds, store))
+    first.count_into(partial(add_seconds_beside, store))
     clock.advance_to(380)
     first.count_used(COUNTED_EVERY_S)
     again = Deadline(clock, 600)
