@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.pruner import HyperbandConfig, PatientConfig, PlateauConfig, SuccessiveHalvingConfig
 from sweeper.config.sampler import GridConfig
-from sweeper.config.searched import lowest, options, parameters
+from sweeper.config.searched import largest, lowest, options, parameters
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
@@ -60,6 +60,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _part_of_a_grid(sweep)
     yield from _end_without_parameters(sweep)
     yield from _stages_that_never_learn(sweep)
+    yield from _settings_of_what_is_frozen(sweep)
 
 
 def _wide_ranges(node: Any, name: str) -> Iterator[str]:
@@ -152,6 +153,26 @@ def _stages_that_never_learn(sweep: SweepConfig) -> Iterator[str]:
                 f"budget.epochs, {sweep.budget.epochs:,}; lower it, raise budget.epochs, or freeze the rest with "
                 "trainable: last_stage"
             )
+
+
+def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
+    """Tell of settings that say how parts learn which no trial trains."""
+    search = sweep.search
+    trainable = "all" if len(set(options(search.trainable))) > 1 else options(search.trainable)[0]
+    head_first, stages_wait = (
+        any(largest(getattr(option, name)) > 0 for option in options(search.unfreezing))
+        for name in ("head_epochs", "stage_epochs")
+    )
+    without_effect = {
+        "unfreezing": trainable == "head" and (head_first or stages_wait),
+        "layer_decay": trainable == "head" and lowest(search.layer_decay) < 1,
+        "unfreezing.stage_epochs": trainable == "last_stage" and stages_wait,
+    }
+    for setting in (name for name, wasted in without_effect.items() if wasted):
+        yield (
+            f"search.{setting} has no effect with trainable: {trainable}, where only the "
+            f"{trainable.replace('_', ' ')} learns; remove it, or use trainable: all"
+        )
 
 
 def _small_classes(images: Labelled) -> Iterator[str]:

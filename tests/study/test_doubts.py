@@ -95,7 +95,37 @@ def test_stages_that_would_begin_after_the_last_epoch_are_told(unfreezing: dict[
         search={"backbone": "b", "unfreezing": unfreezing}, budget=budget
     )
     frozen = {"backbone": "b", "unfreezing": unfreezing, "trainable": "last_stage"}
-    assert told(search=frozen, budget=budget) == ""
+    assert "lets only" not in told(search=frozen, budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("settings", "without_effect"),
+    [
+        ({"trainable": "head", "unfreezing": {"head_epochs": 1}}, "search.unfreezing has no effect"),
+        ({"trainable": "head", "unfreezing": {"stage_epochs": {"int": [0, 2]}}}, "search.unfreezing has no effect"),
+        ({"trainable": "head", "layer_decay": {"float": [0.6, 1.0]}}, "search.layer_decay has no effect"),
+        (
+            {"trainable": "last_stage", "unfreezing": {"stage_epochs": 1}},
+            "search.unfreezing.stage_epochs has no effect",
+        ),
+    ],
+)
+def test_a_setting_of_parts_that_do_not_learn_is_told(settings: dict[str, Any], without_effect: str) -> None:
+    assert without_effect in told(search={"backbone": "b", **settings}, budget={"epochs": 10})
+    some_learn = {**settings, "trainable": {"choice": [settings["trainable"], "all"]}}
+    assert "has no effect" not in told(search={"backbone": "b", **some_learn}, budget={"epochs": 10})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trainable": "last_stage", "unfreezing": {"head_epochs": 1}},
+        {"trainable": "last_stage", "layer_decay": 0.8},
+        {"trainable": "head", "layer_decay": 1.0, "unfreezing": {"head_epochs": 0}},
+    ],
+)
+def test_a_setting_of_parts_that_learn_raises_no_doubt(settings: dict[str, Any]) -> None:
+    assert told(search={"backbone": "b", **settings}, budget={"epochs": 10}) == ""
 
 
 def test_stages_that_all_begin_in_time_raise_no_doubt() -> None:
