@@ -27,7 +27,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from benchmarks.peers import LEARNING_RATE, MEAN, PADDING, STARTUP_TRIALS, STD, WEIGHT_DECAY, Task, task_of_arguments
+from benchmarks.peers import LEARNING_RATE, MEAN, PADDING, STD, WEIGHT_DECAY, Task, task_of_arguments
 
 EXPERIMENT = "peer"
 DATABASE = "mlflow.db"
@@ -43,7 +43,7 @@ def main() -> None:
         storage="sqlite:///optuna.db",
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=task.seed),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=task.startup_trials),
     )
     train, val = datasets(task)
     study.optimize(lambda trial: objective(trial, task, train, val), n_trials=task.trials)
@@ -60,11 +60,13 @@ def datasets(task: Task) -> tuple[ImageFolder, ImageFolder]:
 class Model(lightning.LightningModule):
     """A network with its optimizer and metrics."""
 
-    def __init__(self, backbone: str, classes: int, lr: float, weight_decay: float):
+    def __init__(self, backbone: str, weights: Path | None, classes: int, lr: float, weight_decay: float):
         super().__init__()
         self.save_hyperparameters()
         self.lr, self.weight_decay = lr, weight_decay
-        self.net = timm.create_model(backbone, num_classes=classes).to(memory_format=torch.channels_last)
+        begun = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+        net = timm.create_model(backbone, num_classes=classes, **begun)
+        self.net = net.to(memory_format=torch.channels_last)
         self.train_accuracy, self.val_accuracy = MulticlassAccuracy(classes), MulticlassAccuracy(classes)
         self.confusion = MulticlassConfusionMatrix(classes)
         self.loss = nn.CrossEntropyLoss()
@@ -109,7 +111,7 @@ def objective(trial: optuna.Trial, task: Task, train: ImageFolder, val: ImageFol
     lightning.seed_everything(task.seed + trial.number, verbose=False)
     lr = trial.suggest_float("lr", *LEARNING_RATE, log=True)
     weight_decay = trial.suggest_float("weight_decay", *WEIGHT_DECAY, log=True)
-    model = Model(task.backbone, len(train.classes), lr, weight_decay)
+    model = Model(task.backbone, task.weights, len(train.classes), lr, weight_decay)
     loader = loaders(task)
     logger = MLFlowLogger(EXPERIMENT, run_name=f"trial-{trial.number}", tracking_uri=f"sqlite:///{DATABASE}")
     keeper = ModelCheckpoint(Path("checkpoints", str(trial.number)), monitor="val_accuracy", mode="max")

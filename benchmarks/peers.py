@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LEARNING_RATE = (1e-4, 1e-2)  # log-uniform
@@ -27,6 +27,13 @@ class Task:
     loaders: int
     threads: int
     at_once: int = 1
+    startup_trials: int = STARTUP_TRIALS
+    weights: Path | None = None  # of the backbone, to begin from
+
+    def words(self) -> list[str]:
+        """Return the command line of a contestant that says all this."""
+        said = {name: value for name, value in asdict(self).items() if value is not None}
+        return [word for name, value in said.items() for word in (f"--{name}", str(value))]
 
 
 def task_of_arguments() -> Task:
@@ -34,6 +41,7 @@ def task_of_arguments() -> Task:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--backbone", required=True)
-    for name in ("size", "batch_size", "trials", "epochs", "seed", "loaders", "threads", "at_once"):
+    parser.add_argument("--weights", type=Path)
+    for name in ("size", "batch_size", "trials", "epochs", "seed", "loaders", "threads", "at_once", "startup_trials"):
         parser.add_argument(f"--{name}", type=int, required=True)
     return Task(**vars(parser.parse_args()))

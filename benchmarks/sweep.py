@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,7 @@ def run_sweeper(task: Task, workers: str, home: Path) -> Watched:
 
 
 def run_peer(task: Task, module: str, home: Path) -> Watched:
-    options = [word for key, value in asdict(task).items() for word in (f"--{key}", str(value))]
-    return watch([sys.executable, "-m", f"benchmarks.{module}", *options], home, task.threads)
+    return watch([sys.executable, "-m", f"benchmarks.{module}", *task.words()], home, task.threads)
 
 
 def space_of(task: Task) -> dict[str, Any]:
@@ -116,6 +115,7 @@ def space_of(task: Task) -> dict[str, Any]:
         "seed": task.seed,
         "search": {
             "backbone": task.backbone,
+            "pretrained": str(task.weights) if task.weights else False,
             "image_size": task.size,
             "batch_size": task.batch_size,
             "optimizer": {"name": "adamw", "lr": spread(LEARNING_RATE)},

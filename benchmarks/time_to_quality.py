@@ -1,13 +1,17 @@
 """Wall time until the test accuracy is reached that a peer has after its whole sweep.
 
     python -m benchmarks.time_to_quality --data CIFAR10 [--seeds 5] [--trials 12] [--epochs 15]
-    python -m benchmarks.time_to_quality --data CIFAR10 --without lightning
+    python -m benchmarks.time_to_quality --data tiny-imagenet-200 --classes 20 --size 64 --train 5000 \
+        --backbone tf_efficientnet_lite0 --weights tf_efficientnet_lite0.safetensors --name time_to_quality_1
+    python -m benchmarks.time_to_quality --data CIFAR10 --peers lightning autogluon --autogluon OTHER/bin/python
 
-All get the same images, network, number of trials and epochs, one after the other, each as a program of its own from
-its start to its end. The first peer is Optuna's TPE with the median pruner on the trainer of sweeper; the second is
-Optuna with Lightning, as people write it. sweeper searches as `sweeper init` proposes: a recipe first, pausing in place
-of pruning, answers by an image and its mirror image. What chooses is the validation accuracy; the test images, which
-nobody trains or chooses by, say what the choice is worth. A trial counts from the moment at which it has ended.
+All get the same images, network, weights, number of trials and epochs, one after the other, each as a program of its
+own from its start to its end. The first peer is Optuna's TPE with the median pruner on the trainer of sweeper; the
+second is Optuna with Lightning, as people write it; the third is AutoGluon's MultiModalPredictor with its search by
+ASHA, run by a Python of its own, since it needs older libraries. sweeper searches as `sweeper init` proposes: a recipe
+first, pausing in place of pruning, answers by an image and its mirror image. What chooses is the validation accuracy;
+the test images, which nobody trains or chooses by, say what the choice is worth. A trial counts from the moment at
+which it has ended; of AutoGluon its end alone counts.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +34,17 @@ from benchmarks.measurements import Measurement, Result, Section
 from benchmarks.peers import Task
 from benchmarks.program import environment, run_sweep, watch
 from benchmarks.sweep import space_of
-from sweeper.proposal.recipes import FROM_SCRATCH, SCHEDULE
+from sweeper.proposal.recipes import FINE_TUNE_CONVNET, FROM_SCRATCH, SCHEDULE
 
-FIRST = "Optuna, TPE and median, same trainer"
-SECOND = "Optuna + Lightning"
-DEMANDS = {FIRST: 5.0, SECOND: 8.0}
+PEERS = {
+    "same-trainer": "Optuna, TPE and median, same trainer",
+    "lightning": "Optuna + Lightning",
+    "autogluon": "AutoGluon MultiModal, ASHA",
+}
+DEMANDS = {"same-trainer": 5.0, "lightning": 8.0, "autogluon": None}
 """How many times faster the accuracy should be reached."""
+MEDIAN_STARTUP = 5
+"""Trials that Optuna's median pruner lets train to their ends first, by its default."""
 
 
 @dataclass(frozen=True)
@@ -71,48 +80,71 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=3000)
     parser.add_argument("--val", type=int, default=1000)
     parser.add_argument("--test", type=int, default=5000)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--backbone", default="resnet10t")
-    parser.add_argument("--without", nargs="+", choices=["lightning"], default=[])
+    parser.add_argument("--weights", type=Path, help="of the backbone, to begin from; without it from scratch")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=["same-trainer", "lightning"])
+    parser.add_argument("--autogluon", type=Path, help="a Python in which AutoGluon is installed")
+    parser.add_argument("--name", default="time_to_quality", help="of the result, to keep one beside another")
     options = parser.parse_args()
-    peers = [FIRST, *([SECOND] if "lightning" not in options.without else [])]
-    found: dict[str, list[tuple[Searched, Searched]]] = {peer: [] for peer in peers}
+    if "autogluon" in options.peers and not options.autogluon:
+        parser.error("--peers autogluon needs --autogluon PYTHON")
+    found: dict[str, list[tuple[Searched, Searched]]] = {peer: [] for peer in options.peers}
     with tempfile.TemporaryDirectory() as name:
-        images = gather(options.data, Path(name) / "images", size=32, classes=10, train=options.train, val=options.val)
+        sizes = {"size": options.size, "classes": options.classes, "train": options.train, "val": options.val}
+        images = gather(options.data, Path(name) / "images", **sizes)
         hold_out(options.data, images.folder, options.test)
+        result = Result(options.name, images.about)
         for seed in range(options.seeds):
             task = task_of(options, images.folder, seed)
             ours = sweeper(task, Path(name) / f"sweeper-{seed}", proposed(task))
             told("sweeper", seed, ours)
-            for peer in peers:
-                home = Path(name) / f"{peers.index(peer)}-{seed}"
-                theirs = sweeper(task, home, plain(task)) if peer == FIRST else lightning(task, home)
-                told(peer, seed, theirs)
-                found[peer].append((ours, theirs))
-    result = Result("time_to_quality", images.about)
-    for peer, pairs in found.items():
-        result.add(section(peer, pairs, options.trials, options.epochs))
+            for peer, pairs in found.items():
+                theirs = search_by(peer, task, Path(name) / f"{peer}-{seed}", options.autogluon)
+                told(PEERS[peer], seed, theirs)
+                pairs.append((ours, theirs))
+            result.sections.clear()
+            for peer, pairs in found.items():
+                result.add(section(peer, pairs, options.trials, options.epochs))
 
 
 def hold_out(source: Path, into: Path, count: int) -> None:
-    """Copy test images of each class; those for validation come from the other end of the same folders."""
+    """Copy test images of each class, from its folder of them or else from what training and validation leave."""
     classes = sorted(path.name for path in (into / "train").iterdir())
     for name in classes:
-        (into / "test" / name).mkdir(parents=True)
-        copy_some(source / "test" / name, into / "test" / name, count // len(classes), from_end=False)
+        target = into / "test" / name
+        target.mkdir(parents=True)
+        if (source / "test" / name).is_dir():
+            copy_some(source / "test" / name, target, count // len(classes), from_end=False)
+            continue
+        taken = {path.name for split in ("train", "val") for path in (into / split / name).iterdir()}
+        copy_some(source / "train" / name, target, len(taken) + count // len(classes), from_end=False)
+        for path in [path for path in target.iterdir() if path.name in taken]:
+            path.unlink()
 
 
 def task_of(options: argparse.Namespace, images: Path, seed: int) -> Task:
     return Task(
         images=images,
         backbone=options.backbone,
-        size=32,
-        batch_size=128,
+        size=options.size,
+        batch_size=options.batch_size,
         trials=options.trials,
         epochs=options.epochs,
         seed=seed,
         loaders=0,
         threads=os.cpu_count() or 1,
+        startup_trials=MEDIAN_STARTUP,
+        weights=options.weights.resolve() if options.weights else None,
     )
+
+
+def search_by(peer: str, task: Task, home: Path, autogluon_python: Path) -> Searched:
+    if peer == "same-trainer":
+        return sweeper(task, home, plain(task))
+    return lightning(task, home) if peer == "lightning" else autogluon(task, home, autogluon_python)
 
 
 def plain(task: Task) -> dict[str, Any]:
@@ -123,7 +155,8 @@ def plain(task: Task) -> dict[str, Any]:
 def proposed(task: Task) -> dict[str, Any]:
     """Return it as `sweeper init` proposes to search it."""
     space = space_of(task)
-    recipe = {**FROM_SCRATCH.settings, **SCHEDULE, "test_time_augmentation": "flip"}
+    first = FINE_TUNE_CONVNET if task.weights else FROM_SCRATCH
+    recipe = {**first.settings, **SCHEDULE, "test_time_augmentation": "flip"}
     wider = {
         "weight_decay": {"float": [1e-5, 1e-1], "log": True},
         "label_smoothing": {"choice": [0.0, 0.1]},
@@ -134,7 +167,7 @@ def proposed(task: Task) -> dict[str, Any]:
         **space,
         "pruner": "promote",
         "search": {**space["search"], **wider},
-        "enqueue": {"from_scratch": recipe},
+        "enqueue": {first.name: recipe},
     }
 
 
@@ -156,8 +189,7 @@ def sweeper(task: Task, home: Path, space: dict[str, Any]) -> Searched:
 def lightning(task: Task, home: Path) -> Searched:
     """Run the peer's sweep, then put the test images through the weights of every trial that led when it ended."""
     home.mkdir()
-    options = [word for key, value in asdict(task).items() for word in (f"--{key}", str(value))]
-    watched = watch([sys.executable, "-m", "benchmarks.peer_lightning", *options], home, task.threads)
+    watched = watch([sys.executable, "-m", "benchmarks.peer_lightning", *task.words()], home, task.threads)
     (study,) = optuna.get_all_study_summaries(f"sqlite:///{home / 'optuna.db'}")
     trials = optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{home / 'optuna.db'}").trials
     ended = [
@@ -174,6 +206,15 @@ def lightning(task: Task, home: Path) -> Searched:
 
     started = watched.ended - watched.wall_s
     return Searched(watched.wall_s, [Leader(at - started, on_test(number)) for at, number in leading(ended)])
+
+
+def autogluon(task: Task, home: Path, python: Path) -> Searched:
+    """Run the peer's search in its own Python, then put the test images through the predictor that it leaves."""
+    home.mkdir()
+    watched = watch([str(python), "-m", "benchmarks.peer_autogluon", *task.words()], home, task.threads)
+    command = [str(python), "-m", "benchmarks.peer_autogluon_test", str(task.images / "test")]
+    said = subprocess.run(command, env=environment(), cwd=home, check=True, capture_output=True, text=True)
+    return Searched(watched.wall_s, [Leader(watched.wall_s, float(said.stdout.split()[-1]))])
 
 
 def leading(ended: list[tuple[float, float, int]]) -> list[tuple[float, int]]:
@@ -218,7 +259,7 @@ def section(peer: str, pairs: list[tuple[Searched, Searched]], trials: int, epoc
     ]
     never = sum(math.isinf(seconds) for seconds in reached)
     note = f"sweeper did not reach the peer's accuracy with {never} of {len(pairs)} seeds" if never else ""
-    return Section(f"Against {peer}: {trials} trials of {epochs} epochs at most", rows, note)
+    return Section(f"Against {PEERS[peer]}: {trials} trials of {epochs} epochs at most", rows, note)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from sweeper.config.sampler import SamplerConfig, TpeConfig
 from sweeper.config.space import searchable
 from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
 from sweeper.config.tracking import TrackingConfig
+from sweeper.safeguards.quantity import quantity
 
 DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 """The names of devices, as a regular expression."""
@@ -322,7 +323,8 @@ class SweepConfig(Frozen):
         if queue and sampler and sampler.name == "grid":
             raise ValueError("the sampler grid tries every combination anyway; remove `enqueue` or take another")
         if budget and len(queue) > budget.trials:
-            raise ValueError(f"has {len(queue)} configurations for {budget.trials} trials; raise budget.trials")
+            have = f"has {quantity(len(queue), 'configuration')} for {quantity(budget.trials, 'trial')}"
+            raise ValueError(f"{have}; raise budget.trials")
         return queue
 
     def fingerprint(self) -> dict[str, Any]:

@@ -165,12 +165,12 @@ def expected(config: ExportConfig) -> str:
     if not found.by_accuracy:
         return (
             f"**Expected accuracy on new images of the same kind: {told}, if the most accurate epoch of "
-            f"{found.trials:,} trials is chosen.** This model was chosen by {found.chosen_by}, and may be less "
-            f"accurate: its own accuracy on {judging_images(config)} is below.\n\n"
+            f"{quantity(found.trials, 'trial')} is chosen.** This model was chosen by {found.chosen_by}, and may be "
+            f"less accurate: its own accuracy on {judging_images(config)} is below.\n\n"
         )
     return (
         f"**Expected accuracy on new images of the same kind: {told}.** On {judging_images(config)} it is higher, "
-        f"since they chose the model among the epochs of {found.trials:,} trials.\n\n"
+        f"since they chose the model among the epochs of {quantity(found.trials, 'trial')}.\n\n"
     )
 
 

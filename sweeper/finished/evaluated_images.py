@@ -28,6 +28,7 @@ from sweeper.errors import DatasetError, StudyChanged
 from sweeper.export.export_config import ExportConfig, Lineage
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
+from sweeper.safeguards.quantity import quantity
 from sweeper.scores.confusion import read_confusion
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
@@ -170,9 +171,9 @@ def _require_plain_depth(other: Prepared, data: Path, study: str) -> None:
     """Raise DatasetError for images that could only be read as those of the training were, which are not there."""
     if other.files.deep:
         raise DatasetError(
-            f"{data}: {other.files.deep:,} images have more than 8 bits, and how many of these the training of {study} "
-            "took for used cannot be looked up, since its own images are not there; bring them back, or evaluate an "
-            "export, which knows"
+            f"{data}: {quantity(other.files.deep, 'image has', 'images have')} more than 8 bits, and how many of these "
+            f"the training of {study} took for used cannot be looked up, since its own images are not there; bring "
+            "them back, or evaluate an export, which knows"
         )
 
 

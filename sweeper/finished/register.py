@@ -10,6 +10,7 @@ from sweeper.export.export_config import ExportConfig, read_config
 from sweeper.export.label_program import PICTURE
 from sweeper.export.seal import require_as_written
 from sweeper.paths import ExportFolder, Workspace
+from sweeper.safeguards.quantity import quantity
 from sweeper.study.card import tracking_uri_of
 from sweeper.study.claim import identity_here
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -95,8 +96,8 @@ def _description(config: ExportConfig) -> str:
     if found is None or not found.by_accuracy:
         return told
     return (
-        f"{told} These images chose it among {found.trials:,} trials. Expected accuracy on new images of the same "
-        f"kind: **{found.accuracy:.2%}** (95 % interval {found.low:.2%} to {found.high:.2%})."
+        f"{told} These images chose it among {quantity(found.trials, 'trial')}. Expected accuracy on new images of the "
+        f"same kind: **{found.accuracy:.2%}** (95 % interval {found.low:.2%} to {found.high:.2%})."
     )
 
 

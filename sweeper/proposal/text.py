@@ -18,6 +18,7 @@ from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
 from sweeper.proposal.recipes import FEW_IMAGES, IMBALANCED, TRANSFORMERS, Recipe, can_mirror, head_recipe, recipes
 from sweeper.safeguards.printable import one_line
+from sweeper.safeguards.quantity import quantity
 
 LONGEST_STUDY = 100
 COMMENT_AT = 58
@@ -103,7 +104,7 @@ def _with_heads(
 ) -> Iterator[tuple[str, str]]:
     """Yield what a search of heads says, from the epochs on."""
     size = heads.image_size(data, planned.hours, speeds)
-    features = f"{max(1, round(heads.features_s(data, size, speeds) / 60)):,} minutes"
+    features = quantity(max(1, round(heads.features_s(data, size, speeds) / 60)), "minute")
     yield from heads.head_lines(data, names, pretrained.why, planned, size, features)
     yield from _of_every_network(data)
     yield "  augment: {mixup: {float: [0.0, 0.4]}}", "the only augmentation that works on stored features"
@@ -152,7 +153,7 @@ def _of_pretrained(data: DataFacts, names: Iterable[str], pretrained: bool) -> I
     if pretrained and data.fewest < FEW_IMAGES:
         yield (
             "  trainable: {choice: [all, head]}",
-            f"a class has {data.fewest} images: the head alone may be the safer choice",
+            f"a class has {quantity(data.fewest, 'image')}: the head alone may be the safer choice",
         )
     if pretrained and any(name.startswith(TRANSFORMERS) for name in names):
         yield "  layer_decay: {choice: [1.0, 0.75]}", "usual for transformers, whose first layers need less change"

@@ -22,6 +22,7 @@ from pydantic import Field, PositiveInt
 
 from sweeper.config.bounds import Probability
 from sweeper.config.frozen import Frozen
+from sweeper.safeguards.quantity import quantity
 from sweeper.scores.intervals import share_interval
 
 ACCURACY = "val/accuracy"
@@ -66,10 +67,10 @@ class ExpectedAccuracy(Frozen):
         told = f"expected accuracy on new images: {self.accuracy:.4f} (95% interval {self.low:.4f} to {self.high:.4f})"
         on = f"{self.measured:.4f} on the {self.images:,} images"
         if self.by_accuracy:
-            return f"{told}; the best of {self.trials:,} trials had {on} that chose it"
+            return f"{told}; the best of {quantity(self.trials, 'trial')} had {on} that chose it"
         return (
-            f"{told}, if the most accurate epoch of {self.trials:,} trials is chosen, which had {on}; this study "
-            f"chooses by {self.chosen_by}, and its winner may be less accurate"
+            f"{told}, if the most accurate epoch of {quantity(self.trials, 'trial')} is chosen, which had {on}; this "
+            f"study chooses by {self.chosen_by}, and its winner may be less accurate"
         )
 
 

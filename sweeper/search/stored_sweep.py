@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sweeper.config.sweep import SweepConfig
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError
+from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_trial import SWEEP
 
 
@@ -57,7 +58,7 @@ def with_trials(sweep: SweepConfig, trials: int) -> SweepConfig:
 def store_trials(study: optuna.Study, sweep: SweepConfig, trials: int, known: int) -> SweepConfig:
     """Let a study have another number of trials. Raises StudyError where more are known already."""
     if trials < known:
-        raise StudyError(f"the study {sweep.study} has {known} trials already; set {known} or more")
+        raise StudyError(f"the study {sweep.study} has {quantity(known, 'trial')} already; set {known} or more")
     stored = with_trials(stored_sweep(study.user_attrs[SWEEP], sweep.study), trials)
     study.set_user_attr(SWEEP, stored.model_dump(mode="json", by_alias=True))
     return with_trials(sweep, trials)

@@ -155,7 +155,8 @@ def _depth(sweep: SweepConfig, files: FileFacts) -> Iterator[tuple[str, str]]:
     if files.deep:
         why = "as dataset.bits says" if sweep.dataset.bits else f"since their largest value is {files.largest:,}"
         taken = f"{files.bits} are taken, {why}; {(1 << files.bits) - 1:,} is white (dataset.bits)"
-        yield "depth", f"{files.deep:,} images have more than 8 bits and do not say how many they use: {taken}"
+        deep = quantity(files.deep, "file has", "files have")
+        yield "depth", f"{deep} more than 8 bits without saying how many are used: {taken}"
 
 
 def _device(sweep: SweepConfig, workers: str | None) -> str:
