@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning
 import matplotlib as mpl
@@ -64,7 +65,9 @@ class Model(lightning.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.lr, self.weight_decay = lr, weight_decay
-        begun = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+        begun: dict[str, Any] = (
+            {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+        )
         net = timm.create_model(backbone, num_classes=classes, **begun)
         self.net = net.to(memory_format=torch.channels_last)
         self.train_accuracy, self.val_accuracy = MulticlassAccuracy(classes), MulticlassAccuracy(classes)
