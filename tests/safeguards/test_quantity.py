@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from sweeper.safeguards.quantity import portion, quantity
+from sweeper.safeguards.quantity import amount, portion, quantity
 
 
 def test_one_thing_has_no_plural() -> None:
     assert [quantity(number, "trial") for number in (0, 1, 2000)] == ["0 trials", "1 trial", "2,000 trials"]
     assert quantity(1, "run is", "runs are") == "1 run is"
     assert quantity(2, "branch", "branches") == "2 branches"
+
+
+def test_what_comes_in_parts_is_not_rounded() -> None:
+    assert [amount(number, "CPU") for number in (0.5, 1.0, 4)] == ["0.5 CPUs", "1 CPU", "4 CPUs"]
 
 
 def test_a_portion_names_the_whole_only_where_it_is_one() -> None:

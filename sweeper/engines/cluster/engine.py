@@ -39,6 +39,7 @@ from sweeper.engines.protocol import (
 from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
+from sweeper.safeguards.quantity import amount
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +115,8 @@ class RayEngine:
         unspread = share.devices > 1 and not self._spread
         hint = ", or engine.spread: true, by which a trial may be on several nodes" if unspread else ""
         raise StudyError(
-            f"no node of the Ray cluster has room for {what} with {share.cpus / parts:g} CPUs and "
-            f"{share.gpus / parts:g} GPUs; it has {described(nodes)}. Set engine.cpus_per_trial or "
+            f"no node of the Ray cluster has room for {what} with {amount(share.cpus / parts, 'CPU')} and "
+            f"{amount(share.gpus / parts, 'GPU')}; it has {described(nodes)}. Set engine.cpus_per_trial or "
             f"engine.gpus_per_trial{hint}"
         )
 
@@ -147,10 +148,10 @@ class RayEngine:
         full = full and time.monotonic() - self._slots[0].begun_s > TOLD_AFTER_S
         if full and not self._told_of_waiting:
             logger.warning(
-                "the Ray cluster has no room for a trial now, which needs %g CPUs and %g GPUs: others use it (%s). "
+                "the Ray cluster has no room for a trial now, which needs %s and %s: others use it (%s). "
                 "Waiting until there is room; `ray status` says what is in use",
-                share.cpus,
-                share.gpus,
+                amount(share.cpus, "CPU"),
+                amount(share.gpus, "GPU"),
                 described(nodes),
             )
         elif waits and not self._told_of_waiting:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.config.engine import RayConfig
+from sweeper.safeguards.quantity import amount
 
 ROUNDING = 1e-6
 
@@ -65,4 +66,7 @@ def gpus_of_a_trial(config: RayConfig, nodes: Sequence[Node], device: str, devic
 
 def described(nodes: Sequence[Node]) -> str:
     """Return the nodes in words."""
-    return ", ".join(f"{node.host} ({node.cpus:g} CPUs, {node.gpus:g} GPUs)" for node in nodes) or "no node"
+    return (
+        ", ".join(f"{node.host} ({amount(node.cpus, 'CPU')}, {amount(node.gpus, 'GPU')})" for node in nodes)
+        or "no node"
+    )
