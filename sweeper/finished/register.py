@@ -9,6 +9,7 @@ from sweeper.errors import StudyError
 from sweeper.export.export_config import ExportConfig, read_config
 from sweeper.export.label_program import PICTURE
 from sweeper.export.seal import require_as_written
+from sweeper.files import file_lock
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.safeguards.quantity import quantity
 from sweeper.study.card import tracking_uri_of
@@ -34,7 +35,9 @@ def register_export(
     _require_own_records(workspace, store, config)
     run = _run_of(workspace, store, config)
     called = name or lineage.model_name or lineage.study
-    return ModelRegistry(store).register(called, run, servable(folder, config), lineage.study_id)
+    model = servable(folder, config)
+    with file_lock(workspace.registry_lock, blocking=True):
+        return ModelRegistry(store).register(called, run, model, lineage.study_id)
 
 
 def _require_own_records(workspace: Workspace, store: MlflowStore, config: ExportConfig) -> None:

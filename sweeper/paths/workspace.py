@@ -88,6 +88,11 @@ class Workspace:
         return self.state / "databases.lock"
 
     @property
+    def registry_lock(self) -> Path:
+        """Held while a model is registered: of two commands in this folder the second finds the first one's version."""
+        return self.state / "registry.lock"
+
+    @property
     def cache(self) -> Path:
         """Decoded images, shared by all studies."""
         return self.state / "cache"

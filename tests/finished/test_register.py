@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,14 @@ def test_the_same_export_again_makes_no_second_version_and_another_one_does(work
     write_config(export / "config.json", config.model_copy(update={"classes": tuple("abcde")}))
     assert register_export(workspace, export, None).version == "2"
     assert client.get_model_version_by_alias("colours", "best").version == 2  # type: ignore[comparison-overlap]  # MLflow says it is text
+
+
+def test_commands_that_register_the_same_export_at_once_make_one_version(workspace: Workspace, export: Path) -> None:
+    finished_run(workspace)
+    with ThreadPoolExecutor(3) as commands:
+        made = list(commands.map(lambda _: register_export(workspace, export, None), range(3)))
+    assert sorted(version.new for version in made) == [False, False, True]
+    assert {version.version for version in made} == {"1"}
 
 
 def test_an_export_that_has_a_version_gets_the_alias_back_and_no_other_version(
