@@ -7,6 +7,7 @@ that decoding them costs the same; nothing can be learned from them.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,13 @@ def _classes(folder: Path, count: int) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir())[:count]
 
 
-def copy_some(source: Path, target: Path, count: int, *, from_end: bool) -> None:
-    """Copy the first or the last images: where one folder serves for both splits, none is in both."""
-    files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix.lower() in (".jpeg", ".jpg"))
+def copy_some(source: Path, target: Path, count: int, *, from_end: bool, other_than: Collection[str] = ()) -> None:
+    """Copy the first or the last images: where one folder serves for both splits, none is in both.
+
+    `other_than`: names of files that are not copied.
+    """
+    images = (path for path in source.rglob("*") if path.is_file() and path.suffix.lower() in (".jpeg", ".jpg"))
+    files = sorted(path for path in images if path.name not in other_than)
     if len(files) < count:
         raise SystemExit(f"{source.name}: {count} images a class are wanted and {len(files)} are there; ask for fewer")
     for path in files[-count:] if from_end else files[:count]:

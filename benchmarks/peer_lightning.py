@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,17 @@ def main() -> None:
 
 
 def datasets(task: Task) -> tuple[ImageFolder, ImageFolder]:
-    normalize = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    normalize = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(*normalization(task.backbone, task.weights))]
     crop = [v2.RandomCrop(task.size, padding=PADDING, padding_mode="reflect"), v2.RandomHorizontalFlip()]
     augmented = v2.Compose([v2.PILToTensor(), *crop, *normalize])
     plain = v2.Compose([v2.PILToTensor(), *normalize])
     return ImageFolder(task.images / "train", augmented), ImageFolder(task.images / "val", plain)
+
+
+def normalization(backbone: str, weights: Path | None) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the mean and the standard deviation that a network's weights expect."""
+    known = timm.get_pretrained_cfg(backbone) if weights else None
+    return (known.mean, known.std) if known else (MEAN, STD)
 
 
 class Model(lightning.LightningModule):

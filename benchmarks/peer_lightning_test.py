@@ -14,15 +14,17 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from benchmarks.peers import MEAN, STD
+from benchmarks.peer_lightning import normalization
 
 
 def main() -> None:
     checkpoint, folder = (Path(word) for word in sys.argv[1:])
-    prepared = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)])
-    images = ImageFolder(folder, prepared)
     saved = torch.load(checkpoint, map_location="cpu", weights_only=False)
-    network = timm.create_model(saved["hyper_parameters"]["backbone"], num_classes=len(images.classes))
+    settings = saved["hyper_parameters"]
+    mean, std = normalization(settings["backbone"], settings["weights"])
+    prepared = v2.Compose([v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+    images = ImageFolder(folder, prepared)
+    network = timm.create_model(settings["backbone"], num_classes=len(images.classes))
     weights = {
         name.removeprefix("net."): value for name, value in saved["state_dict"].items() if name.startswith("net.")
     }

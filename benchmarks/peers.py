@@ -1,4 +1,4 @@
-"""The search that the contestants of `benchmarks.sweep` make: the same space, network and images for each."""
+"""The search that contestants make: the same space, network, weights and images for each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Wall time until the test accuracy is reached that a peer has after its whole sweep.
 
     python -m benchmarks.time_to_quality --data CIFAR10 [--seeds 5] [--trials 12] [--epochs 15]
-    python -m benchmarks.time_to_quality --data tiny-imagenet-200 --classes 20 --size 64 --train 5000 \
+    python -m benchmarks.time_to_quality --data tiny-imagenet-200 --classes 20 --size 64 --train 5000 --test 4000 \\
         --backbone tf_efficientnet_lite0 --weights tf_efficientnet_lite0.safetensors --name time_to_quality_1
     python -m benchmarks.time_to_quality --data CIFAR10 --peers lightning autogluon --autogluon OTHER/bin/python
 
@@ -114,15 +114,13 @@ def hold_out(source: Path, into: Path, count: int) -> None:
     """Copy test images of each class, from its folder of them or else from what training and validation leave."""
     classes = sorted(path.name for path in (into / "train").iterdir())
     for name in classes:
-        target = into / "test" / name
+        target, each = into / "test" / name, count // len(classes)
         target.mkdir(parents=True)
         if (source / "test" / name).is_dir():
-            copy_some(source / "test" / name, target, count // len(classes), from_end=False)
+            copy_some(source / "test" / name, target, each, from_end=False)
             continue
         taken = {path.name for split in ("train", "val") for path in (into / split / name).iterdir()}
-        copy_some(source / "train" / name, target, len(taken) + count // len(classes), from_end=False)
-        for path in [path for path in target.iterdir() if path.name in taken]:
-            path.unlink()
+        copy_some(source / "train" / name, target, each, from_end=False, other_than=taken)
 
 
 def task_of(options: argparse.Namespace, images: Path, seed: int) -> Task:
