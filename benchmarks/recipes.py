@@ -6,7 +6,8 @@ Each set of images is made of real ones. `sweeper init` writes the search space 
 time. Trained alike, to their end and without a pruner, are its recipe, the recipe with one setting changed at a time,
 and settings drawn at random from the space. What counts is the objective on the validation images, of the best epoch.
 Sets that are fine-tuned need pretrained weights in the model hub's cache (HF_HOME); they are left out without. The
-others begin from scratch, whatever lies there.
+others begin from scratch, whatever lies there. Heads on frozen features are what `sweeper init` proposes for a short
+time.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ from benchmarks.program import environment, run_sweep
 HOURS = 1000.0
 """Told to `sweeper init`, so that it proposes whole networks on a slow machine too."""
 
+LITTLE_TIME = 0.05
+"""Hours, so that it proposes heads."""
+
+MIXUP = {"mixup": 0.2}
+"""Of heads: their recipe leaves it to the sampler, and here one setting is changed at a time."""
+
 Settings = dict[str, Any]
 
 
@@ -45,6 +52,7 @@ class Set:
     write: Callable[[argparse.Namespace, Path], None]
     epochs: int
     needs_weights: bool = False
+    hours: float = HOURS
 
 
 def main() -> None:
@@ -62,7 +70,7 @@ def main() -> None:
             home = Path(name) / chosen
             os.environ["HF_HOME"] = hub if SETS[chosen].needs_weights else str(home / "no-weights")
             SETS[chosen].write(options, home / "images")
-            space = proposed(home)
+            space = proposed(home, SETS[chosen].hours)
             if SETS[chosen].needs_weights and space["search"]["pretrained"] is False:
                 print(f"{chosen}: left out, no pretrained weights are in the hub's cache", flush=True)
                 continue
@@ -89,6 +97,10 @@ def fine_tuned(options: argparse.Namespace, into: Path) -> None:
     gather(options.tiny, into, size=64, classes=20, train=600, val=1000)
 
 
+def heads(options: argparse.Namespace, into: Path) -> None:
+    gather(options.tiny, into, size=64, classes=20, train=1000, val=1000)
+
+
 def few_images(options: argparse.Namespace, into: Path) -> None:
     gather(options.tiny, into, size=64, classes=20, train=200, val=1000)
 
@@ -99,12 +111,13 @@ SETS = {
     "long_tailed": Set("CIFAR-10, 300 to 15 images a class, from scratch", unequal, epochs=8),
     "fine_tuned": Set("20 classes of Tiny ImageNet, 30 images each, fine-tuned", fine_tuned, 4, needs_weights=True),
     "few_images": Set("20 classes of Tiny ImageNet, 10 images each", few_images, 6, needs_weights=True),
+    "heads": Set("20 classes of Tiny ImageNet, 50 images each, heads on frozen features", heads, 20, True, LITTLE_TIME),
 }
 
 
-def proposed(home: Path) -> Settings:
-    """Return the search space that `sweeper init` writes for the images of a folder."""
-    words = [sys.executable, "-m", "sweeper", "init", "images", "--hours", f"{HOURS:g}", "--out", "space.yaml"]
+def proposed(home: Path, hours: float) -> Settings:
+    """Return the search space that `sweeper init` writes for the images of a folder and this time."""
+    words = [sys.executable, "-m", "sweeper", "init", "images", "--hours", f"{hours:g}", "--out", "space.yaml"]
     subprocess.run(words, cwd=home, env=environment(), check=True, capture_output=True)
     space: Settings = yaml.safe_load((home / "space.yaml").read_text())
     return space
@@ -127,10 +140,12 @@ def variants(recipe: Settings) -> Iterator[tuple[str, Settings]]:
 def judged(space: Settings, home: Path, seed: int, chosen: Set, drawn: int) -> dict[str, list[float]]:
     """Train the recipe, its variants and settings drawn from the space; return what each reached, by its name."""
     (_, recipe), *others = space["enqueue"].items()
-    backbone = recipe["backbone"]  # one network, so that settings alone are compared
+    backbone = backbone_of(space)  # one network, so that settings alone are compared
+    recipe = {"augment": MIXUP, **recipe} if space["search"].get("trainable") == "head" else recipe
     tried = {"the recipe": recipe, **dict(others), **dict(variants(recipe))}
     base = {
         **space,
+        "backbone_ranking": None,
         "dataset": {**space["dataset"], "path": str(home.parent / "images")},
         "sampler": "random",
         "pruner": "none",
@@ -153,9 +168,18 @@ def values(home: Path, space: Settings, trials: int, epochs: int) -> list[float]
     return [trial["value"] or 0.0 for trial in json.loads(said.stdout)["trials"]]
 
 
+def backbone_of(space: Settings) -> str:
+    """Return the network of the recipe, or else the first one that is searched."""
+    (_, recipe), *_ = space["enqueue"].items()
+    searched = space["search"]["backbone"]
+    first = searched if isinstance(searched, str) else searched["choice"][0]
+    return str(recipe.get("backbone", first))
+
+
 def wider(optimizer: Mapping[str, Any]) -> Settings:
-    """Return the optimizers of a space with rates that hold those of the variants too."""
-    changed = deepcopy(dict(optimizer))
+    """Return the optimizers of a space, SGD among them, with rates that hold those of the variants too."""
+    sgd = {"name": "sgd", "lr": {"float": [0.01, 0.3], "log": True}}
+    changed = deepcopy(dict(optimizer) if "choice" in optimizer else {"choice": [dict(optimizer), sgd]})
     for option in changed["choice"]:
         low, high = option["lr"]["float"]
         option["lr"]["float"] = [low / 3, high * 3]
@@ -180,8 +204,7 @@ def section(chosen: Set, space: Settings, found: list[dict[str, list[float]]]) -
             [float(sum(value > one["the recipe"][0] for value in one["drawn"])) for one in found],
         ),
     ]
-    backbone = next(iter(space["enqueue"].values()))["backbone"]
-    title = f"{chosen.about}: {backbone}, {chosen.epochs} epochs, recipe {next(iter(space['enqueue']))}"
+    title = f"{chosen.about}: {backbone_of(space)}, {chosen.epochs} epochs, recipe {next(iter(space['enqueue']))}"
     return Section(title, rows)
 
 
