@@ -83,6 +83,7 @@ def large_sweep(trials: int, epochs: int, **changes: Any) -> SweepConfig:
         "study": STUDY,
         "dataset": {"builtin": "digits"},
         "budget": {"trials": trials, "epochs": epochs},
+        "pruner": "median",
         "search": {
             "backbone": {"choice": ["small_resnet", "resnet18", "resnet34"]},
             "image_size": 32,

@@ -101,7 +101,7 @@ def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
         return
     if sweep.features.fuse > 1:
         rule = "trials that are trained together cannot pause each at its own time"
-        yield ("features", "fuse"), f"{rule}: use fuse: 1 with pruner: promote, got {sweep.features.fuse}"
+        yield ("features", "fuse"), f"{rule}: use fuse: 1, or pruner: median; got {sweep.features.fuse}"
 
 
 def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:

@@ -122,7 +122,9 @@ def _queue_problems(document: Document, config: SweepConfig) -> list[Problem]:
 
 
 def _follows_from_another(item: ErrorDetails, details: list[ErrorDetails]) -> bool:
-    """A list is 'too short' for pydantic also when its items were refused one by one."""
+    """Tell of a default that waits for other keys, and of a list that is too short since its items were refused."""
+    if item["type"] == "default_factory_not_called":
+        return True
     loc = item["loc"]
     below = any(other["loc"][: len(loc)] == loc and len(other["loc"]) > len(loc) for other in details)
     return item["type"] == "too_short" and below

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field
 
 from sweeper.config.bounds import Change, Epochs, EpochsOrNone, Real, TrialsOrNone, Whole
 from sweeper.config.frozen import Frozen, named
+from sweeper.config.sampler import QmcConfig, RandomConfig, TpeConfig
+from sweeper.config.searched import configurations
+
+FEWEST_TRIALS = 10
+"""Of fewer trials the best third would be one or two."""
+
+FEWEST_EPOCHS = 10
+"""Of fewer epochs the first is more than a tenth."""
 
 
 class MedianConfig(Frozen):
@@ -107,3 +115,22 @@ PrunerConfig = Annotated[
     Discriminator("name"),
     BeforeValidator(named),
 ]
+
+
+def default_pruner(rest: dict[str, Any]) -> MedianConfig | PromoteConfig | NoPrunerConfig:
+    """Return the pruner of a search space that names none, by all its other keys: what loses the fewest good trials.
+
+    It is `promote` where that was compared with the others (docs/pruning.md), and where what asks for complete trials
+    has no use for paused ones: some samplers, and the end by `budget.stop_when`.
+    """
+    if rest.get("objectives"):
+        return NoPrunerConfig(name="none")
+    known = ("budget", "dataset", "features", "sampler", "search")
+    budget, dataset, features, sampler, search = (rest.get(name) for name in known)
+    if not (budget and dataset and features and sampler and search):  # one of them is wrong, and is told
+        return MedianConfig(name="median")
+    enough = min(budget.trials, configurations(search)) >= FEWEST_TRIALS and budget.epochs >= FEWEST_EPOCHS
+    together = features.fuse > 1 or dataset.folds
+    asks_for_complete = budget.stop_when or not isinstance(sampler, TpeConfig | RandomConfig | QmcConfig)
+    pauses = enough and not together and not asks_for_complete
+    return PromoteConfig(name="promote") if pauses else MedianConfig(name="median")

@@ -44,7 +44,7 @@ def _section(key: str, model: type[BaseModel], instead: dict[str, type[BaseModel
     """Yield the table of a model, then the sections of the models inside it."""
     yield f"## `{key}`\n" if key else "## Top level\n"
     yield from _table(key, model)
-    for name, info in model.model_fields.items():
+    for name, info in _fields(model):
         inner = [instead[name]] if instead and name in instead else list(models_in(info.annotation))
         place = f"{key}.{name}" if key else name
         if len(inner) == 1:
@@ -69,10 +69,18 @@ def _option(model: type[BaseModel]) -> Iterator[str]:
 def _table(key: str, model: type[BaseModel]) -> Iterator[str]:
     if model.__doc__ and not (key and model is TrialConfig):
         yield f"{model.__doc__.strip()}\n"
-    fields = model.model_fields.items()
-    rows = [_row(key, name, info) for name, info in fields if name != "name" or not _is_fixed(info)]
+    rows = [_row(key, name, info) for name, info in _fields(model) if name != "name" or not _is_fixed(info)]
     if rows:
         yield "\n".join(["| key | takes | default | |", "|---|---|---|---|", *rows, ""])
+
+
+def _fields(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """Return the fields of a model by name; the pruner, whose default needs all others, beside the sampler."""
+    fields = list(model.model_fields.items())
+    names = [name for name, _ in fields]
+    if model is SweepConfig:
+        fields.insert(names.index("sampler") + 1, fields.pop(names.index("pruner")))
+    return fields
 
 
 def _is_fixed(info: FieldInfo) -> bool:
@@ -86,6 +94,7 @@ def _row(key: str, name: str, info: FieldInfo) -> str:
     below = f"[see below](#{f'{key}{written}'.replace('.', '')})" if key or models else "see below"
     takes = below if models else _type(info.annotation)
     default = "required" if info.is_required() else _default(info.default, bool(models))
+    default = "follows from others" if info.default_factory else default
     return f"| `{written}` | {takes} | {default} | {info.description or _summary(models)} |"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf, prod
 from typing import Any
 
 from pydantic import BaseModel
@@ -45,6 +46,20 @@ def parameters(node: Any, name: str = "", *, of_all: bool = False) -> Iterator[t
         case tuple():
             for index, inner in enumerate(node):
                 yield from parameters(inner, f"{name}[{index}]", of_all=of_all)
+
+
+def configurations(space: Any) -> float:
+    """Return how many configurations a search space holds at most; infinity where a range has no steps."""
+    return prod(_values(drawn) for _, drawn in parameters(space))
+
+
+def _values(drawn: Drawn) -> float:
+    """Return how many values a parameter may take."""
+    if isinstance(drawn, tuple):
+        return len(drawn)
+    low, high = drawn.ends
+    step = drawn.step or (1 if isinstance(drawn, IntRange) else 0)
+    return inf if not step else round((high - low) / step) + 1
 
 
 def _of_choice(node: Choice[Any], name: str, *, of_all: bool) -> Iterator[tuple[str, Drawn]]:

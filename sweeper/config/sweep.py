@@ -22,7 +22,7 @@ from sweeper.config.hyperparameters import Metric, TrialConfig
 from sweeper.config.nearest_name import meant
 from sweeper.config.notify import NotifyConfig
 from sweeper.config.plain_name import PlainName
-from sweeper.config.pruner import MedianConfig, PrunerConfig
+from sweeper.config.pruner import FEWEST_EPOCHS, FEWEST_TRIALS, PrunerConfig, default_pruner
 from sweeper.config.sampler import SamplerConfig, TpeConfig
 from sweeper.config.space import searchable
 from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
@@ -203,7 +203,6 @@ class SweepConfig(Frozen):
     objective: ObjectiveConfig = ObjectiveConfig()
     budget: BudgetConfig = BudgetConfig()
     sampler: SamplerConfig = Field(TpeConfig(name="tpe"), description="What suggests the next trial.")
-    pruner: PrunerConfig = Field(MedianConfig(name="median"), description="Which trials end early.")
     objectives: tuple[GoalConfig, ...] = Field(
         (),
         description="In place of `objective`: two or more, without weights between them. The first that is not a cost "
@@ -252,6 +251,12 @@ class SweepConfig(Frozen):
         (), description="Python files that register architectures; they are code and are run."
     )
     search: searchable(TrialConfig) = Field(description="The hyperparameters, each a value or a distribution.")  # type: ignore[valid-type]
+    pruner: PrunerConfig = Field(
+        default_factory=default_pruner,
+        description="Which trials end early, or pause. Unless named, `promote` from "
+        f"{FEWEST_TRIALS} different trials of {FEWEST_EPOCHS} epochs on (docs/pruning.md says when not), else "
+        "`median`; with several `objectives`, `none`. A study keeps the one that it began with.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -264,12 +269,12 @@ class SweepConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _objectives_fill_in(cls, data: Any) -> Any:
-        """Take the objective from several ones, and prune nothing unless asked to."""
+        """Take the objective from several ones."""
         if not isinstance(data, dict) or not isinstance(data.get("objectives"), list | tuple) or not data["objectives"]:
             return data
         named = [{"metric": goal} if isinstance(goal, str) else goal for goal in data["objectives"]]
         first = [goal for goal in named if isinstance(goal, dict) and goal.get("metric") not in COSTS][:1]
-        return {"pruner": "none", **({"objective": first[0]} if first else {}), **data}
+        return {**({"objective": first[0]} if first else {}), **data}
 
     @field_validator("objectives")
     @classmethod
@@ -284,17 +289,22 @@ class SweepConfig(Frozen):
             raise ValueError(f"one of them must judge the model, such as val/accuracy, got {', '.join(metrics)}")
         if (budget := info.data.get("budget")) and budget.stop_when is not None:
             raise ValueError("budget.stop_when asks what a better trial could gain in one objective; remove it")
-        objective, sampler, pruner = (info.data.get(name) for name in ("objective", "sampler", "pruner"))
+        objective, sampler = (info.data.get(name) for name in ("objective", "sampler"))
         if objective and (objective.metric, objective.direction) != (judging[0].metric, judging[0].direction):
             raise ValueError("replaces `objective`; remove one of the two")
-        if pruner and pruner.name not in ("none", "promote"):
-            raise ValueError(
-                f"a pruner compares trials by one number; use `pruner: promote`, which compares them by several, in "
-                f"place of {pruner.name}, or name one `objective`"
-            )
         if sampler and sampler.name == "cmaes":
             raise ValueError("the sampler cmaes knows one objective only; use tpe, nsga2, gp, qmc, random or grid")
         return goals
+
+    @field_validator("pruner")
+    @classmethod
+    def _pruner_knows_the_objectives(cls, pruner: Any, info: ValidationInfo) -> Any:
+        if info.data.get("objectives") and pruner.name not in ("none", "promote"):
+            raise ValueError(
+                f"compares trials by one number; use promote, which compares them by several, in place of "
+                f"{pruner.name}, or name one `objective`"
+            )
+        return pruner
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the content alone: each process makes the classes of a search space anew, at run time."""

@@ -50,7 +50,7 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     if sweep.budget.open_ended and costs.limit_s:
         yield f"time: {duration(costs.limit_s)} as the budget says; about {trials} fit"
     else:
-        pruned = f"; about {duration(costs.pruned_s)} where half of the epochs are pruned" if costs.pruned_s else ""
+        pruned = f"; about {duration(costs.pruned_s)} where half of the epochs are trained" if costs.pruned_s else ""
         yield f"time: {duration(costs.whole_s)} for {trials}{pruned}"
         if costs.features_s:
             yield f"      of it {duration(costs.features_s)} for features, computed once"
@@ -76,7 +76,7 @@ def energy_line(costs: Costs, sweep: SweepConfig) -> str:
     fits = sweep.budget.open_ended or (costs.limit_kwh or math.inf) < (costs.pruned_kwh or costs.whole_kwh)
     if costs.limit_kwh is not None and fits:
         return f"energy: about {_energy(costs.limit_kwh)} until the budget ends the search, {drawn}"
-    pruned = f", {_energy(costs.pruned_kwh)} where half of the epochs are pruned" if costs.pruned_kwh else ""
+    pruned = f", {_energy(costs.pruned_kwh)} where half of the epochs are trained" if costs.pruned_kwh else ""
     return f"energy: about {_energy(costs.whole_kwh)}{pruned}, {drawn}"
 
 

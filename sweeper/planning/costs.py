@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from sweeper.config.pruner import NoPrunerConfig
+from sweeper.config.pruner import NoPrunerConfig, PromoteConfig
 from sweeper.config.searched import largest, smallest
 from sweeper.config.sweep import SweepConfig
 from sweeper.planning.step import Measured
@@ -38,7 +38,7 @@ class Costs:
         images_bytes: Of decoded images, shared by all studies of the same data set.
         features_bytes: Of frozen backbones.
         weights_bytes: Of the best weights of all trials, in MLflow.
-        checkpoint_bytes: Of the trials that run, until they end.
+        checkpoint_bytes: Of the trials that run or are paused, until they end.
         free_bytes: On the disk of the working directory.
         watts: Of all that `powered` names; None where nothing tells its power.
         powered: `GPUs`, `processors`, or both.
@@ -114,7 +114,10 @@ def costs_of(
         trials = min(trials, max(1, int(limit_s * at_once / (trial_s * (share or 1)))))
     averaged = largest(sweep.search.epoch_soup)
     leading = averaged + 1 if averaged > 1 else 0  # one more, of the checkpoint before
+    paused = trials - int(sweep.pruner.keep * trials) if isinstance(sweep.pruner, PromoteConfig) else 0
+    unfinished = min(trials, workers + paused) if paused else workers
     weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
+    trained = mean(0 if one.views else one.parameters for one in measured) * WEIGHT_BYTES  # a head is next to nothing
     return Costs(
         epoch_s=epoch_s,
         features_s=once_s,
@@ -125,7 +128,7 @@ def costs_of(
         images_bytes=images.all * 3 * sum(size**2 for size in decoded_sizes(sweep)),
         features_bytes=sum(_features(one, images) * one.feature_bytes for one in _largest_batches(measured)),
         weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
-        checkpoint_bytes=int(workers * weights * (CHECKPOINT + leading)),
+        checkpoint_bytes=int(unfinished * trained * (CHECKPOINT + leading)),
         free_bytes=free_bytes,
         watts=sum(watts.values()) if watts else None,
         powered=" and ".join(watts),

@@ -34,15 +34,26 @@ def not_made_here(url: str, name: str) -> StudyError:
     )
 
 
-def require_same(study: optuna.Study, sweep: SweepConfig, url: str) -> None:
-    """Raise StudyChanged where a study was begun with another search space, StudyError for another program's study."""
+def as_begun(study: optuna.Study, sweep: SweepConfig, url: str) -> SweepConfig:
+    """Return a search space with what the study of it began with, where it leaves that open.
+
+    Raises StudyChanged where the study was begun with another search space, StudyError for another program's study.
+    """
     stored = study.user_attrs.get(SWEEP)
     if stored is not None:
-        refuse_changes(sweep, stored_sweep(stored, sweep.study))
-        return
+        begun = stored_sweep(stored, sweep.study)
+        sweep = with_pruner_of(sweep, begun)
+        refuse_changes(sweep, begun)
+        return sweep
     directions = [direction.name.lower() for direction in study.directions]
     if study.get_trials(deepcopy=False) or directions != [goal.direction for goal in sweep.goals]:
         raise not_made_here(url, sweep.study)
+    return sweep
+
+
+def with_pruner_of(sweep: SweepConfig, stored: SweepConfig) -> SweepConfig:
+    """Return a search space that names no pruner with that of its study: the default follows from what may change."""
+    return sweep if "pruner" in sweep.model_fields_set else sweep.model_copy(update={"pruner": stored.pruner})
 
 
 def with_epochs(sweep: SweepConfig, epochs: int) -> SweepConfig:

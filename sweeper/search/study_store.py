@@ -30,7 +30,7 @@ from sweeper.search.regret_bound import RegretBound
 from sweeper.search.reports import Reports
 from sweeper.search.sqlite_wal import begin_log, end_log
 from sweeper.search.storage import guarded, open_storage, require_database, storage_errors, study_not_found
-from sweeper.search.stored_sweep import not_made_here, require_same, store_trials, stored_sweep, with_epochs
+from sweeper.search.stored_sweep import as_begun, not_made_here, store_trials, stored_sweep, with_epochs
 from sweeper.search.stored_trial import (
     ATTEMPTS,
     BEFORE,
@@ -90,7 +90,7 @@ class StudyStore:
                 directions=[goal.direction for goal in sweep.goals],
                 load_if_exists=True,
             )
-            require_same(study, sweep, storage_url)
+            sweep = as_begun(study, sweep, storage_url)
             also_require()
             if before:
                 study.set_user_attr(BEFORE, before)

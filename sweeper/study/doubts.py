@@ -10,7 +10,13 @@ import numpy as np
 from pydantic import BaseModel
 
 from sweeper.config.option_labels import inside_option, option_labels
-from sweeper.config.pruner import HyperbandConfig, PatientConfig, PlateauConfig, SuccessiveHalvingConfig
+from sweeper.config.pruner import (
+    HyperbandConfig,
+    PatientConfig,
+    PlateauConfig,
+    PromoteConfig,
+    SuccessiveHalvingConfig,
+)
 from sweeper.config.sampler import GridConfig
 from sweeper.config.searched import largest, lowest, options, parameters
 from sweeper.config.space import Choice, FloatRange, IntRange
@@ -18,6 +24,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
 from sweeper.data.listing import enumerated
 from sweeper.data.splitting import Rows, Splits
+from sweeper.search.promotion import rungs
 from sweeper.search.untried import count_up_to
 
 WIDE = 1e4
@@ -61,6 +68,8 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _end_without_parameters(sweep)
     yield from _stages_that_never_learn(sweep)
     yield from _settings_of_what_is_frozen(sweep)
+    yield from _compared_before_they_learn(sweep)
+    yield from _too_few_complete_to_stop(sweep)
 
 
 def _wide_ranges(node: Any, name: str) -> Iterator[str]:
@@ -168,10 +177,43 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
         "layer_decay": trainable == "head" and lowest(search.layer_decay) < 1,
         "unfreezing.stage_epochs": trainable == "last_stage" and stages_wait,
     }
+    one = trainable == "head"
+    learning = "the head" if one else "the head and the last stage"
     for setting in (name for name, wasted in without_effect.items() if wasted):
         yield (
-            f"search.{setting} has no effect with trainable: {trainable}, where only the "
-            f"{trainable.replace('_', ' ')} learns; remove it, or use trainable: all"
+            f"search.{setting} has no effect with trainable: {trainable}, where only {learning} learn{'s' * one}; "
+            "remove it, or use trainable: all"
+        )
+
+
+def _compared_before_they_learn(sweep: SweepConfig) -> Iterator[str]:
+    """Tell of trials that pause, and are chosen from, while they still warm up or the head alone learns."""
+    pauses = rungs(sweep.pruner, sweep.budget.epochs) if isinstance(sweep.pruner, PromoteConfig) else ()
+    if not pauses:
+        return
+    waits = {
+        "scheduler.warmup_epochs": [option.warmup_epochs for option in options(sweep.search.scheduler)],
+        "unfreezing.head_epochs": [option.head_epochs for option in options(sweep.search.unfreezing)],
+    }
+    for name, found in waits.items():
+        if (longest := max(largest(each) for each in found)) >= pauses[0]:
+            later = longest + pauses[0]
+            remedy = f"let them pause later, pruner: {{name: promote, rungs: [{later}]}}, or take `pruner: median`"
+            yield (
+                f"search.{name} is up to {longest:,}, and `pruner: promote` chooses after epoch {pauses[0]:,} which "
+                f"trials go on: before they have learned; {remedy if later < sweep.budget.epochs else 'lower it'}"
+            )
+
+
+def _too_few_complete_to_stop(sweep: SweepConfig) -> Iterator[str]:
+    """Tell of an end that waits for more complete trials than there will be."""
+    stop, pruner = sweep.budget.stop_when, sweep.pruner
+    if stop is None or not isinstance(pruner, PromoteConfig):
+        return
+    if (complete := int(pruner.keep * sweep.budget.trials)) < stop.trials:
+        yield (
+            f"budget.stop_when waits for {stop.trials:,} complete trials, and with `pruner: promote` about "
+            f"{complete:,} of {sweep.budget.trials:,} come to their end; raise budget.trials, or take `pruner: median`"
         )
 
 

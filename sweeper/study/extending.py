@@ -6,6 +6,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.extension import Extension, extend
+from sweeper.search.stored_sweep import with_pruner_of
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import write_search_space
 from sweeper.study.holding import held_study
@@ -21,6 +22,7 @@ def extend_study(workspace: Workspace, storage_url: str, sweep: SweepConfig) -> 
     """
     refuse_impossible(sweep)
     folder, store = workspace.study(sweep.study), StudyStore.load(storage_url, sweep.study)
+    sweep = with_pruner_of(sweep, store.sweep)
     with held_study(workspace, store, which="extends it"), file_lock(workspace.database_lock, blocking=True):
         require_same_model_files(store)
         found = extend(store, sweep)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.pruner import PromoteConfig
 from sweeper.config.searched import largest, options, searched, smallest
 from sweeper.config.space import IntRange
 from sweeper.config.sweep import SweepConfig
@@ -21,12 +22,16 @@ from sweeper.data.notes import GIVEN, Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
 from sweeper.data.splitting import Rows
-from sweeper.safeguards.quantity import quantity
+from sweeper.safeguards.quantity import amount, quantity
+from sweeper.search.promotion import rungs
 from sweeper.search.untried import trials_of
 from sweeper.study.doubts import MOST_CLASSES_TOLD, Labelled, doubts, doubts_of_settings
 
 FEW_TO_JUDGE_BY = 50
 """Validation images below which one of them moves the accuracy by more than 2 %."""
+
+PRUNER = "pruner"
+"""The subject of the fact that says which one is taken."""
 
 ENLARGED, REDUCED = 1.5, 6.0
 """How many times larger or smaller than the pictures an image_size that nobody chose gets a line."""
@@ -56,6 +61,7 @@ def opening(sweep: SweepConfig, prepared: Prepared, workers: str | None) -> Open
         ("device", _device(sweep, workers)),
         ("steps", _steps(sweep, len(images.splits["train"]))),
         *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
+        *_pruner(sweep),
     ]
     warnings = [*_warnings(sweep, images, notes), *_image_size_by_default(sweep, prepared.files)]
     return Opening(tuple(facts), tuple(warnings))
@@ -70,8 +76,25 @@ def opening_before_decoding(sweep: SweepConfig, index: ImageIndex, workers: str 
         ("device", _device(sweep, workers)),
         ("steps", _steps(sweep, len(index.splits["train"]))),
         *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
+        *_pruner(sweep),
     ]
     return Opening(tuple(facts), tuple(_warnings(sweep, index, index.notes)))
+
+
+def _pruner(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    """Say which pruner is taken where none is named, unless it is the plain one."""
+    if "pruner" not in sweep.model_fields_set and isinstance(sweep.pruner, PromoteConfig):
+        first = f"epoch {rungs(sweep.pruner, sweep.budget.epochs)[0]}"
+        told = f"trials pause after {first}, then the best {sweep.pruner.keep:.0%} go on to their end"
+        yield PRUNER, f"promote, since none is named: {told} (docs/pruning.md)"
+
+
+def with_pruner_as_begun(opening: Opening, sweep: SweepConfig, begun: SweepConfig) -> Opening:
+    """Let an opening name the pruner that a study began with, where its file names none and would get another one."""
+    if sweep.pruner == begun.pruner:
+        return opening
+    others = (fact for fact in opening.facts if fact[0] != PRUNER)
+    return replace(opening, facts=(*others, (PRUNER, f"{begun.pruner.name}, with which the study began")))
 
 
 def _warnings(sweep: SweepConfig, images: Labelled, notes: Notes) -> Iterator[str]:
@@ -94,6 +117,7 @@ def simulated_opening(sweep: SweepConfig, engine: SimulateConfig, workers: str |
         ("goal", _goal(sweep)),
         ("engine", f"trials follow {curves} in virtual time; {drawn}"),
         *(("searched" if not place else "", line) for place, line in enumerate(_searched(sweep))),
+        *_pruner(sweep),
     ]
     return Opening(tuple(facts), (*_nothing_searched(sweep), *doubts_of_settings(sweep)))
 
@@ -179,9 +203,9 @@ def _cluster(sweep: SweepConfig, engine: RayConfig, workers: str | None) -> str:
     many = sweep.devices_per_trial
     most = f"at most {workers}" if workers not in (None, "auto") else "as many as have room"
     gpus = "a GPU where there is one" if many == 1 else f"{many} GPUs where there are any"
-    gpus = gpus if engine.gpus_per_trial is None else f"{engine.gpus_per_trial:g} GPUs"
+    gpus = gpus if engine.gpus_per_trial is None else amount(engine.gpus_per_trial, "GPU")
     way = f"through {hide_credentials(engine.shared)}" if engine.shared else "through Ray"
-    share = f"{engine.cpus_per_trial:g} CPUs and {gpus}"
+    share = f"{amount(engine.cpus_per_trial, 'CPU')} and {gpus}"
     several = ", or of several where no node has room for all (engine.spread)" if engine.spread else ""
     devices = f"; each trial on {many} devices of one node{several}" if many > 1 else ""
     where = f"{sweep.device}, on the Ray cluster at {engine.address}"

@@ -15,6 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
+from sweeper.search.stored_sweep import with_pruner_of
 from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
@@ -32,7 +33,7 @@ from sweeper.study.lock import study_lock
 from sweeper.study.material import Material, material_of
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
-from sweeper.study.opening import Opening
+from sweeper.study.opening import Opening, with_pruner_as_begun
 from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import Pinned, pin_weights
 from sweeper.study.recorded import recorded_by
@@ -86,6 +87,8 @@ def run_sweep(
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         material = _material(sweep, pinned.teachers, workspace, workers, observer)
         store = _opened(sweep, stored, material, workspace, storage_url)
+        material = replace(material, opening=with_pruner_as_begun(material.opening, sweep, store.sweep))
+        sweep = with_pruner_of(sweep, store.sweep)
         with leased(store, claim.identity):
             take_storage(claim, store)
             _put_in_line(store, leaders or {}, observer, retry_failed=retry_failed)

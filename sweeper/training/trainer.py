@@ -99,6 +99,8 @@ def leave(
     """Write what a trial that has ended leaves behind, and add to its outcome how it was trained and what it costs."""
     device, images = conditions.device, conditions.data.val.ids
     settle(folder, progress)
+    if outcome.state is TrialState.PAUSED:
+        folder.checkpoint_before.unlink(missing_ok=True)  # the last one is whole, and many trials may be paused
     if progress.right and len(images):
         write_right(folder.right, images, progress.right)
     for name, exhibit in progress.exhibits.items():

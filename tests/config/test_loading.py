@@ -339,8 +339,8 @@ enqueue:
 def test_objectives_that_exclude_something_are_reported_at_their_line(tmp_path: Path) -> None:
     text = MINIMAL + "pruner: median\nobjectives: [val/accuracy, parameters]\n"
     (problem,) = problems_of(tmp_path, text)
-    assert (problem.where.rpartition(":")[2], problem.key) == ("5", "objectives")
-    assert "use `pruner: promote`, which compares them by several, in place of median" in problem.message
+    assert (problem.where.rpartition(":")[2], problem.key) == ("4", "pruner")
+    assert "use promote, which compares them by several, in place of median" in problem.message
     (problem,) = problems_of(tmp_path, MINIMAL + "objectives: [val/accuracy, speed]\n")
     assert problem.key == "objectives[1].metric"
     assert "parameters" in problem.message

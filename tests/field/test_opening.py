@@ -63,6 +63,10 @@ def test_splits_and_their_origin_sizes_steps_and_parameters_are_reported(tmp_pat
         "device": ["auto; one worker on each GPU, or one on the CPU"],
         "steps": ["5 to 14 an epoch, by batch_size"],
         "searched": ["optimizer.lr: 0.1 to 1", "batch_size: 16 | 50"],
+        "pruner": [
+            "promote, since none is named: trials pause after epoch 1, then the best 30% go on to their end "
+            "(docs/pruning.md)"
+        ],
     }
 
 
@@ -94,7 +98,7 @@ def test_it_is_said_where_in_a_cluster_the_devices_of_a_trial_may_be(
 ) -> None:
     of_ray: dict[str, Any] = {"engine": {"name": "ray", **engine}, "devices_per_trial": 4}
     (told,) = facts(opened(tmp_path, {"a": 10, "b": 10}, SEARCH, **of_ray))["device"]
-    assert "each with 1 CPUs and 4 GPUs where there are any" in told
+    assert "each with 1 CPU and 4 GPUs where there are any" in told
     assert said in told
 
 

@@ -106,6 +106,19 @@ def test_the_epochs_that_are_averaged_take_disk_space_while_a_trial_runs() -> No
     assert averaged.weights_bytes == plain.weights_bytes
 
 
+def test_paused_trials_take_disk_space_until_they_end() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    budget = {"trials": 20, "epochs": 10}
+
+    def checkpoints(one: Measured, pruner: Any) -> int:
+        chosen = sweep(budget=budget, pruner=pruner)
+        return costs_of(chosen, [one], images, workers=2, free_bytes=1).checkpoint_bytes
+
+    assert checkpoints(measured(), "median") == 2 * 3 * 4 * 1000
+    assert checkpoints(measured(), {"name": "promote", "keep": 0.3}) == (2 + 14) * 3 * 4 * 1000
+    assert checkpoints(measured(trainable="head", views=1), "promote") == 0  # a head is next to nothing
+
+
 def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
     images = Images(all=1300, train=1000, val=300)
     frozen = measured(trainable="head", views=4)
@@ -172,7 +185,7 @@ def test_energy_is_the_power_of_all_gpus_and_the_processors_over_the_time() -> N
     long = sweep(budget={"trials": 400, "epochs": 90})
     pruned = costs_of(long, drawing, images, workers=1, free_bytes=1, gpus=1)
     assert pruned.whole_kwh == pytest.approx(2 * (pruned.pruned_kwh or 0))
-    assert " where half of the epochs are pruned, at 310 W" in energy_line(pruned, long)
+    assert " where half of the epochs are trained, at 310 W" in energy_line(pruned, long)
     for budget in ({"for": "1h", "epochs": 90}, {"for": "1h", "epochs": 2}):
         timed = costs_of(sweep(budget=budget), drawing, images, workers=1, free_bytes=1, gpus=1)
         assert energy_line(timed, sweep(budget=budget)).startswith("energy: about 0.31 kWh until the budget ends")

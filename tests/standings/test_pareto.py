@@ -81,7 +81,7 @@ def test_the_best_objective_on_the_front_is_taken_unless_another_metric_is_prefe
     [
         ({"objectives": ["val/accuracy"]}, "two or more"),
         ({"objectives": ["latency_ms", "parameters"]}, "must judge the model"),
-        ({"objectives": ["val/accuracy", "parameters"], "pruner": "median"}, "a pruner compares trials by one number"),
+        ({"objectives": ["val/accuracy", "parameters"], "pruner": "median"}, "compares trials by one number"),
         ({"objectives": ["val/accuracy", "parameters"], "sampler": "cmaes"}, "one objective only"),
         ({"objectives": ["val/accuracy", "parameters"], "objective": {"metric": "val/f1"}}, "replaces"),
         ({"enqueue": {"a": {}}, "sampler": "grid"}, "every combination"),

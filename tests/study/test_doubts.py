@@ -128,6 +128,32 @@ def test_a_setting_of_parts_that_learn_raises_no_doubt(settings: dict[str, Any])
     assert told(search={"backbone": "b", **settings}, budget={"epochs": 10}) == ""
 
 
+@pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        ({"scheduler": {"name": "cosine", "warmup_epochs": 3}}, "scheduler.warmup_epochs is up to 3"),
+        ({"unfreezing": {"head_epochs": {"int": [0, 4]}}}, "unfreezing.head_epochs is up to 4"),
+    ],
+)
+def test_trials_that_are_chosen_from_before_they_learn_are_told(search: dict[str, Any], said: str) -> None:
+    budget = {"trials": 20, "epochs": 30}
+    told_of = told(search={"backbone": "b", "drop_rate": {"float": [0, 0.5]}, **search}, budget=budget)
+    assert said in told_of
+    assert "after epoch 3" in told_of
+    later = {"name": "promote", "rungs": [8]}
+    assert told(search={"backbone": "b", **search}, budget=budget, pruner=later) == ""
+    assert told(search={"backbone": "b", **search}, budget=budget, pruner="median") == ""
+
+
+def test_an_end_that_waits_for_more_complete_trials_than_there_will_be_is_told() -> None:
+    stop = {"stop_when": {"gain": 0.01, "trials": 30}}
+    search = {"backbone": "b", "drop_rate": {"float": [0, 0.5]}}
+    said = told(search=search, budget={"trials": 50, "epochs": 30, **stop}, pruner="promote")
+    assert "waits for 30 complete trials, and with `pruner: promote` about 15 of 50" in said
+    assert told(search=search, budget={"trials": 100, "epochs": 30, **stop}, pruner="promote") == ""
+    assert told(search=search, budget={"trials": 50, "epochs": 30, **stop}) == ""  # which takes the median then
+
+
 def test_stages_that_all_begin_in_time_raise_no_doubt() -> None:
     unfreezing = {"head_epochs": 1, "stage_epochs": 2}
     assert told(search={"backbone": "b", "unfreezing": unfreezing}, budget={"epochs": 10}) == ""

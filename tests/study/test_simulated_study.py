@@ -90,6 +90,21 @@ def test_a_simulated_study_is_recorded_like_any_other_and_marked_everywhere(work
     assert [point.step for point in points] == list(range(1, len(points) + 1))
 
 
+def test_the_start_says_which_pruner_a_study_has_that_names_none(workspace: Workspace) -> None:
+    watching = Listening()
+    content = sweep_of({"name": "simulate"}).model_dump(mode="json", by_alias=True, exclude={"pruner"})
+    unnamed = SweepConfig.model_validate({**content, "budget": {"trials": 12, "epochs": 20}})
+    result = run(workspace, unnamed, watching)
+    assert "promote, since none is named: trials pause after epoch 2, then the best 30%" in watching.facts["pruner"]
+    assert {row.epochs for row in result.rows if row.state is TrialState.PRUNED} == {2}
+    begun = SweepConfig.model_validate({**content, "study": "t", "pruner": "hyperband"})
+    run(workspace, begun, watching)
+    assert "pruner" not in watching.facts
+    more = SweepConfig.model_validate({**content, "study": "t", "budget": {"trials": 12, "epochs": 3}})
+    assert len(run(workspace, more, watching).rows) == 12
+    assert watching.facts["pruner"] == "hyperband, with which the study began"
+
+
 def test_failed_trials_are_trained_again_on_request_once_each(workspace: Workspace) -> None:
     first = run(workspace, sweep_of({"name": "simulate", "faults": {"failed": 0.2}}, trials=12))
     failed = [row.number for row in first.rows if row.state is TrialState.FAILED]
