@@ -1,8 +1,8 @@
 """Settings of common practice to begin with, by what the images and the machine are: the first trials of a first study.
 
-They lie in the search space that is written, so that the search goes on from them. FROM_SCRATCH, FINE_TUNE_CONVNET and
-FROZEN were better than nearly all settings drawn from that space (benchmarks/recipes.py, docs/performance.md);
-FINE_TUNE_TRANSFORMER and the recipe for heads have not been measured.
+They lie in the search space that is written, so that the search goes on from them. All were better than most settings
+drawn from that space (benchmarks/recipes.py, docs/performance.md), but for FINE_TUNE_TRANSFORMER, which has not been
+measured.
 """
 
 from __future__ import annotations
