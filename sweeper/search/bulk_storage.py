@@ -136,26 +136,27 @@ class BulkStorage(RDBStorage):
                 within = models.TrialModel.trial_id.between(part[0][0], part[-1][0])
                 yield from _trials(connection, newer & within, ended_by)
 
-    def complete_trials(self, study_id: int) -> Iterator[FrozenTrial]:
-        """Give the trials that have finished, each with its parameters and values alone, by id."""
-        complete = _wanted(study_id, (TrialState.COMPLETE,), set(), -1)
+    def in_brief(self, study_id: int, state: TrialState) -> Iterator[FrozenTrial]:
+        """Give the trials of a state by id, with their parameters and values alone; pruned ones with their reports."""
+        wanted = _wanted(study_id, (state,), set(), -1)
         with self._reading() as connection:
-            for part in _in_parts(connection, complete, AT_ONCE):
-                chosen = _Chosen([trial for trial, _ in part], complete)
+            for part in _in_parts(connection, wanted, AT_ONCE):
+                chosen = _Chosen([trial for trial, _ in part], wanted)
                 (params, distributions), values = _params(connection, chosen), _values(connection, chosen)
+                reported = _intermediate_values(connection, chosen) if state is TrialState.PRUNED else {}
                 for trial, number in part:
                     yield FrozenTrial(
                         number=number,
-                        state=TrialState.COMPLETE,
+                        state=state,
                         value=None,
-                        values=list(values[trial].values()),
+                        values=list(values[trial].values()) or None,
                         datetime_start=None,
                         datetime_complete=None,
                         params=params.get(trial, {}),
                         distributions=distributions.get(trial, {}),
                         user_attrs={},
                         system_attrs={},
-                        intermediate_values={},
+                        intermediate_values=reported.get(trial, {}),
                         trial_id=trial,
                     )
 

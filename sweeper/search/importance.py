@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
+from sweeper.config.pruner import PromoteConfig
+from sweeper.config.sweep import SweepConfig
+from sweeper.search.bulk_storage import BulkStorage
 from sweeper.search.replay import with_storage
 
 FEWEST_TRIALS = 8
-"""Finished trials below which a ranking of parameters would be noise."""
+"""Trials below which a ranking of parameters would be noise."""
 
 
 class _Known:
@@ -38,21 +42,33 @@ def _of_first_objective(trial: FrozenTrial) -> FrozenTrial:
     return found
 
 
-def importances(study: optuna.Study, complete: list[FrozenTrial]) -> dict[str, float]:
+def importances(study: optuna.Study, bulk: BulkStorage, sweep: SweepConfig) -> dict[str, float]:
     """Return the importance of each parameter, summing to 1, largest first; nothing of too few trials.
 
-    `complete` are the study's finished trials; no more of them is needed than parameters and values.
-
     PED-ANOVA (Watanabe et al., 2023, arXiv 2304.10255): how far a parameter's values in the best tenth of
-    the finished trials differ from those in all of them. It takes conditional parameters as well. Of several objectives
-    the first counts, which ranks the trials.
+    the trials differ from those in all of them. It takes conditional parameters as well. All trials are those that
+    finished, and where trials pause those too that did not go on, with the best that they had reached. Of several
+    objectives the first counts, which ranks the trials.
     """
-    if len(complete) < FEWEST_TRIALS or len({trial.values[0] for trial in complete}) == 1:
+    trials = list(bulk.in_brief(study._study_id, TrialState.COMPLETE))
+    if isinstance(sweep.pruner, PromoteConfig) and len(sweep.goals) == 1:
+        trials += _by_their_best(bulk.in_brief(study._study_id, TrialState.PRUNED), sweep)
+    if len(trials) < FEWEST_TRIALS or len({trial.values[0] for trial in trials}) == 1:
         return {}
-    known = with_storage(study, _Known(study._storage, complete))
+    known = with_storage(study, _Known(study._storage, trials))
     known._directions = known._directions[:1]
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of branches with few trials: the page says what it is based on
         found = optuna.importance.get_param_importances(known, evaluator=evaluator)
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _by_their_best(pruned: Iterable[FrozenTrial], sweep: SweepConfig) -> Iterator[FrozenTrial]:
+    """Give trials that did not go on as if they had finished with the best that they had reached."""
+    best = max if sweep.objective.direction == "maximize" else min
+    for trial in pruned:
+        reached = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
+        if reached:
+            trial.values, trial.state = [best(reached)], TrialState.COMPLETE
+            yield trial

@@ -368,7 +368,7 @@ class StudyStore:
     @guarded
     def importances(self) -> dict[str, float]:
         """Return how much each parameter distinguishes the best tenth of the trials from the rest, summing to 1."""
-        return importances(self._study, list(self._bulk.complete_trials(self._study._study_id)))
+        return importances(self._study, self._bulk, self._sweep)
 
     @guarded
     def regret_bound(self, fewest: int) -> float:

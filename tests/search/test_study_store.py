@@ -358,6 +358,24 @@ def test_parameters_are_ranked_by_the_first_of_several_objectives(url: str) -> N
     assert sum(found.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parameters_are_ranked_by_trials_that_paused_too(url: str, sign: int) -> None:
+    metric = "val/accuracy" if sign == 1 else "val/loss"
+    few = {"sampler": "random", "budget": {"trials": 24}, "objective": {"metric": metric}}
+    store = StudyStore.create_or_load(url, sweep_of(pruner="promote", **few))
+    for number in range(24):
+        spec = next_trial(store)
+        assert spec is not None
+        value = sign * spec.config.drop_rate
+        store.report(spec.number, 1, value)
+        ended = {"epochs": 1, "best_epoch": 1, "best_value": value, "best_metrics": {metric: value}}
+        state = TrialState.COMPLETE if number < 5 else TrialState.PRUNED
+        store.finish(spec.number, TrialOutcome(state=state, **ended))
+    found = store.importances()
+    assert next(iter(found)) == "drop_rate"
+    assert found["drop_rate"] > 0.8
+
+
 def test_the_time_of_a_paused_trial_is_that_of_its_training(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner="promote", budget={"trials": 2}))
     first = next_trial(store)
