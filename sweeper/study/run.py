@@ -86,9 +86,7 @@ def run_sweep(
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         material = _material(sweep, pinned.teachers, workspace, workers, observer)
-        store = _opened(sweep, stored, material, workspace, storage_url)
-        material = replace(material, opening=with_pruner_as_begun(material.opening, sweep, store.sweep))
-        sweep = with_pruner_of(sweep, store.sweep)
+        store, sweep, material = _opened(sweep, stored, material, workspace, storage_url)
         with leased(store, claim.identity):
             take_storage(claim, store)
             _put_in_line(store, leaders or {}, observer, retry_failed=retry_failed)
@@ -153,12 +151,17 @@ def _material(
 
 def _opened(
     sweep: SweepConfig, stored: StudyCard | None, material: Material, workspace: Workspace, storage_url: str
-) -> StudyStore:
-    """Open the study, or create it. Raises StudyChanged, for other settings first and then for other images."""
+) -> tuple[StudyStore, SweepConfig, Material]:
+    """Open the study, or create it; return it, and what it has been begun with where the search space leaves that open.
+
+    Raises StudyChanged, for other settings first and then for other images.
+    """
     same_images = partial(require_images_of_card, stored, material.card, sweep.study)
     with file_lock(workspace.database_lock, blocking=True):
         source = read_lineage(workspace.study(sweep.study))
-        return StudyStore.create_or_load(storage_url, sweep, same_images, source.epochs if source else 0)
+        store = StudyStore.create_or_load(storage_url, sweep, same_images, source.epochs if source else 0)
+    begun = with_pruner_as_begun(material.opening, sweep, store.sweep)
+    return store, with_pruner_of(sweep, store.sweep), replace(material, opening=begun)
 
 
 def _tags(store: StudyStore, folder: StudyFolder, material: Material) -> dict[str, str]:

@@ -66,26 +66,6 @@ def test_a_budget_is_kept_and_numbers_are_consecutive(url: str) -> None:
     assert store.remaining() == 0
 
 
-@pytest.mark.parametrize(("first", "later"), [(6, 40), (40, 40)])
-def test_a_study_keeps_the_pruner_it_began_with_where_none_is_named(url: str, first: int, later: int) -> None:
-    begun = StudyStore.create_or_load(url, sweep_of(budget={"trials": first, "epochs": 20})).sweep.pruner
-    assert begun.name == ("median" if first == 6 else "promote")
-    more = {"trials": later, "epochs": 20}
-    assert StudyStore.create_or_load(url, sweep_of(budget=more)).sweep.pruner == begun
-    other = "hyperband"  # and named
-    with pytest.raises(StudyChanged, match="pruner"):
-        StudyStore.create_or_load(url, sweep_of(budget=more, pruner=other))
-    assert StudyStore.create_or_load(url, sweep_of(budget=more, pruner=begun.name)).sweep.pruner == begun
-
-
-def test_a_study_that_an_earlier_version_began_without_a_named_pruner_keeps_the_median(url: str) -> None:
-    budget = {"trials": 40, "epochs": 20}
-    StudyStore.create_or_load(url, sweep_of(budget=budget, pruner="median"))  # the default of that time
-    store = StudyStore.create_or_load(url, sweep_of(budget=budget))
-    assert store.sweep.pruner.name == "median"
-    assert StudyStore.load(url, "s").sweep.pruner.name == "median"
-
-
 def test_an_interrupted_trial_comes_back_first_with_its_number_and_parameters(url: str) -> None:
     store = StudyStore.create_or_load(url, sweep_of())
     first = next_trial(store)
