@@ -84,7 +84,8 @@ def opening_before_decoding(sweep: SweepConfig, index: ImageIndex, workers: str 
 def _pruner(sweep: SweepConfig) -> Iterator[tuple[str, str]]:
     """Say which pruner is taken where none is named, unless it is the plain one."""
     if "pruner" not in sweep.model_fields_set and isinstance(sweep.pruner, PromoteConfig):
-        first = f"epoch {rungs(sweep.pruner, sweep.budget.epochs)[0]}"
+        timed = sweep.budget.time is not None  # which may leave them fewer epochs
+        first = "a tenth of their epochs" if timed else f"epoch {rungs(sweep.pruner, sweep.budget.epochs)[0]}"
         told = f"trials pause after {first}, then the best {sweep.pruner.keep:.0%} go on to their end"
         yield PRUNER, f"promote, since none is named: {told} (docs/pruning.md)"
 
