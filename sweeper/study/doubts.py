@@ -201,7 +201,7 @@ def _compared_before_they_learn(sweep: SweepConfig) -> Iterator[str]:
             remedy = f"let them pause later, pruner: {{name: promote, rungs: [{later}]}}, or take `pruner: median`"
             yield (
                 f"search.{name} is up to {longest:,}, and `pruner: promote` chooses after epoch {pauses[0]:,} which "
-                f"trials go on: before they have learned; {remedy if later < sweep.budget.epochs else 'lower it'}"
+                f"trials go on, when they have hardly learned; {remedy if later < sweep.budget.epochs else 'lower it'}"
             )
 
 
