@@ -12,7 +12,7 @@ from sweeper.config.sampler import QmcConfig, RandomConfig, TpeConfig
 from sweeper.config.searched import configurations
 
 FEWEST_TRIALS = 10
-"""Of fewer trials the best third would be one or two."""
+"""Of fewer trials the best 30 % would be one or two."""
 
 FEWEST_EPOCHS = 10
 """Of fewer epochs the first is more than a tenth."""
@@ -118,10 +118,10 @@ PrunerConfig = Annotated[
 
 
 def default_pruner(rest: dict[str, Any]) -> MedianConfig | PromoteConfig | NoPrunerConfig:
-    """Return the pruner of a search space that names none, by all its other keys: what loses the fewest good trials.
+    """Return the pruner of a search space that names none, by all its other keys.
 
-    It is `promote` where that was compared with the others (docs/pruning.md), and where what asks for complete trials
-    has no use for paused ones: some samplers, and the end by `budget.stop_when`.
+    It is `promote`, which loses the fewest good trials (docs/pruning.md), except for few trials or epochs, where trials
+    cannot pause, and with what learns from complete trials alone: some samplers, and `budget.stop_when`.
     """
     if rest.get("objectives"):
         return NoPrunerConfig(name="none")

@@ -35,7 +35,7 @@ def not_made_here(url: str, name: str) -> StudyError:
 
 
 def as_begun(study: optuna.Study, sweep: SweepConfig, url: str) -> SweepConfig:
-    """Return a search space with what the study of it began with, where it leaves that open.
+    """Return a search space, with the pruner that its study began with where it names none.
 
     Raises StudyChanged where the study was begun with another search space, StudyError for another program's study.
     """
@@ -52,7 +52,7 @@ def as_begun(study: optuna.Study, sweep: SweepConfig, url: str) -> SweepConfig:
 
 
 def with_pruner_of(sweep: SweepConfig, stored: SweepConfig) -> SweepConfig:
-    """Return a search space that names no pruner with that of its study: the default follows from what may change."""
+    """Return a search space that names no pruner with that of its study: its default follows keys that may change."""
     return sweep if "pruner" in sweep.model_fields_set else sweep.model_copy(update={"pruner": stored.pruner})
 
 

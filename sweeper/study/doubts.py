@@ -165,7 +165,7 @@ def _stages_that_never_learn(sweep: SweepConfig) -> Iterator[str]:
 
 
 def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
-    """Tell of settings that say how parts learn which no trial trains."""
+    """Tell of settings for parts of the network that no trial trains."""
     search = sweep.search
     trainable = "all" if len(set(options(search.trainable))) > 1 else options(search.trainable)[0]
     head_first, stages_wait = (
@@ -177,12 +177,11 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
         "layer_decay": trainable == "head" and lowest(search.layer_decay) < 1,
         "unfreezing.stage_epochs": trainable == "last_stage" and stages_wait,
     }
-    one = trainable == "head"
-    learning = "the head" if one else "the head and the last stage"
+    learning = "the head learns" if trainable == "head" else "the head and the last stage learn"
     for setting in (name for name, wasted in without_effect.items() if wasted):
         yield (
-            f"search.{setting} has no effect with trainable: {trainable}, where only {learning} learn{'s' * one}; "
-            "remove it, or use trainable: all"
+            f"search.{setting} has no effect with trainable: {trainable}, where only {learning}; remove it, or "
+            "use trainable: all"
         )
 
 

@@ -152,7 +152,7 @@ def _material(
 def _opened(
     sweep: SweepConfig, stored: StudyCard | None, material: Material, workspace: Workspace, storage_url: str
 ) -> tuple[StudyStore, SweepConfig, Material]:
-    """Open the study, or create it; return it, and what it has been begun with where the search space leaves that open.
+    """Open the study, or create it; return it, the search space with its pruner, and the material, which names it.
 
     Raises StudyChanged, for other settings first and then for other images.
     """
