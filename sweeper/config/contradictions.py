@@ -40,6 +40,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _of_training(sweep)
     yield from of_epochs(sweep)
     yield from _of_pauses(sweep)
+    yield from _of_features(sweep)
     yield from _of_devices(sweep)
     yield from _of_epoch_soup(sweep)
     yield from _of_ranking(sweep)
@@ -102,6 +103,13 @@ def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if sweep.features.fuse > 1:
         rule = "trials that are trained together cannot pause each at its own time"
         yield ("features", "fuse"), f"{rule}: use fuse: 1, or pruner: median; got {sweep.features.fuse}"
+
+
+def _of_features(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield what does not go together with features that are not kept."""
+    if sweep.features.last_stage and not sweep.features.cache:
+        rule = "should be false where features.cache is false, and nothing is kept; got true"
+        yield ("features", "last_stage"), rule
 
 
 def _of_devices(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:

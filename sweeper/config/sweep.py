@@ -167,12 +167,17 @@ class BudgetConfig(Frozen):
 
 
 class FeaturesConfig(Frozen):
-    """How heads on frozen backbones are trained: from features, computed once for all trials."""
+    """How trials with frozen backbones are trained: from what these give, computed once for all trials."""
 
     cache: bool = Field(
         True,
         description="With `trainable: head` and pretrained weights, train the head on the backbone's stored output. "
         "Trials with CutMix, which needs pixels, go through the backbone.",
+    )
+    last_stage: bool = Field(
+        False,
+        description="With `trainable: last_stage` and pretrained weights, train the last stage and the head likewise, "
+        "on the stored output of the stages before it. That is larger, some 40 to 800 kB for an image of 224 pixels.",
     )
     views: Annotated[Whole, Field(ge=1, le=1000)] = Field(
         4, description="Augmented views kept of each training image, taken in turn by epoch; one where nothing changes."

@@ -117,7 +117,7 @@ def costs_of(
     paused = trials - int(sweep.pruner.keep * trials) if isinstance(sweep.pruner, PromoteConfig) else 0
     unfinished = min(trials, workers + paused) if paused else workers
     weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
-    trained = mean(0 if one.views else one.parameters for one in measured) * WEIGHT_BYTES  # a head is next to nothing
+    trained = mean(0 if _head_alone(one) else one.parameters for one in measured) * WEIGHT_BYTES
     return Costs(
         epoch_s=epoch_s,
         features_s=once_s,
@@ -146,11 +146,16 @@ def _watts(measured: Sequence[Measured], gpus: int) -> dict[str, float]:
 
 def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:
     if one.views:
-        return 0.0
+        return (images.train + FORWARD * images.val) / one.learned_per_s if one.learned_per_s else 0.0
     sides = smallest(sweep.search.image_size), largest(sweep.search.image_size)
     area = (sides[0] ** 2 + sides[1] ** 2) / (2 * one.image_size**2)
     forward = 1.0 if one.trainable == "head" else FORWARD
     return area * (images.train + forward * images.val) / one.images_per_s
+
+
+def _head_alone(one: Measured) -> bool:
+    """Whether a head learns from features, which is next to nothing."""
+    return one.views > 0 and one.learned_per_s is None
 
 
 def _features(one: Measured, images: Images) -> int:

@@ -30,6 +30,7 @@ from sweeper.planning.weights import weights_problem
 from sweeper.study.opening import Opening, opening_before_decoding
 from sweeper.study.preparation import refuse_constant_metrics, refuse_impossible
 from sweeper.training.device import described, devices_like, open_device
+from sweeper.training.features import stored
 
 TRIED = 4  # images of the step by which an option is tried
 
@@ -156,5 +157,5 @@ def _networks(sweep: SweepConfig, images: int) -> Iterator[TrialConfig]:
     weights = next((option for option in options(search.pretrained) if option is not False), False)
     for backbone, trainable, size in product(options(search.backbone), options(search.trainable), sizes):
         changed = {"backbone": backbone, "trainable": trainable, "batch_size": size}
-        changed |= {"pretrained": weights if trainable == "head" else first.pretrained}
+        changed |= {"pretrained": weights if stored(trainable, sweep.features) else first.pretrained}
         yield first.model_copy(update={**changed, "image_size": largest(search.image_size)})

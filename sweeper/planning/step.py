@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sweeper.config.hyperparameters import NoTeacherConfig, TrialConfig
 from sweeper.config.sweep import SweepConfig
@@ -16,6 +18,8 @@ from sweeper.data.batches import DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.splitting import Splits
 from sweeper.errors import ExportError
+from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.halves import cut, learning_half
 from sweeper.planning.power import Power, PowerMeter
 from sweeper.results import TrialSpec
 from sweeper.training.cost import count_parameters
@@ -25,6 +29,7 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import free_memory
 from sweeper.training.onnx_forward import OnnxForward
+from sweeper.training.schedule_free import to_training
 
 TIMED_S = 0.3
 """Steps are made until they have taken this long, or there are MOST_STEPS of them; the first does not count."""
@@ -38,6 +43,13 @@ FORWARD = 32  # images whose features are computed
 Work = Callable[[], None]
 
 
+class FrozenPart(NamedTuple):
+    """What does not learn in a network: images [B, 3, S, S] to features [B, width]."""
+
+    module: nn.Module
+    width: int
+
+
 @dataclass(frozen=True)
 class Measured:
     """A network in training on this machine.
@@ -47,9 +59,10 @@ class Measured:
         peak_mb: Largest memory of the GPU, or of this process on a CPU.
         images_per_s: In training steps, images as they are made for each.
         at_once: Images that go through it at once; fewer than the batch where memory demands it.
-        views: Of each training image, where heads are trained on stored features of it; `images_per_s` is then the
+        views: Of each training image, where trials learn from stored features of it; `images_per_s` is then the
             rate at which these are computed. 0 where images go through the network in each epoch.
-        feature_bytes: Of the output of its backbone for an image.
+        feature_bytes: Of the output of its backbone, or its frozen stages, for an image.
+        learned_per_s: Images in training steps on stored features; None where a head alone learns, in next to no time.
         power: That its steps draw, or the forward passes of its frozen backbone.
     """
 
@@ -64,6 +77,7 @@ class Measured:
     views: int
     feature_bytes: int
     power: Power
+    learned_per_s: float | None = None
 
 
 def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch.device) -> Measured:
@@ -72,8 +86,8 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
     reset_peak_memory(device)
     try:
         views = views_of(config, sweep)
-        frozen = views > 0
-        work, images = _features(learner, config, device) if frozen else _steps(learner, device, sweep.budget.epochs)
+        frozen = _frozen(learner, config) if views else None
+        work, images = _features(frozen, config, device) if frozen else _steps(learner, device, sweep.budget.epochs)
         rate = images * _times_a_second(work, device, most=1 if frozen else MOST_STEPS)
         return Measured(
             backbone=config.backbone,
@@ -85,8 +99,9 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
             images_per_s=rate,
             at_once=learner.micro_batches.size(config.batch_size),
             views=views,
-            feature_bytes=4 * _width(learner),
+            feature_bytes=4 * (frozen.width if frozen else 0),
             power=_power(work, device),
+            learned_per_s=_learned_per_s(learner, frozen, config, device) if frozen else None,
         )
     finally:
         learner.close()
@@ -122,9 +137,17 @@ def views_of(config: TrialConfig, sweep: SweepConfig) -> int:
     return 1 if pixel_changes(config.augment) == NOTHING else sweep.features.views
 
 
-def _features(learner: Learner, config: TrialConfig, device: torch.device) -> tuple[Work, int]:
+def _frozen(learner: Learner, config: TrialConfig) -> FrozenPart:
+    """Return the backbone under a head, or its stages but the last. Raises ModelError."""
+    if config.trainable == "head":
+        return FrozenPart(learner.model.backbone, _width(learner))
+    halves = cut(learner.model.backbone, config.image_size)
+    return FrozenPart(halves.frozen, halves.width)
+
+
+def _features(frozen: FrozenPart, config: TrialConfig, device: torch.device) -> tuple[Work, int]:
     """Return what computes features, and of how many images: on a CPU by ONNX Runtime, where the network exports."""
-    backbone, side = learner.model.backbone.eval(), config.image_size
+    backbone, side = frozen.module.eval(), config.image_size
     images = torch.randn(FORWARD, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
     forward: Callable[[Tensor], Tensor] = OnnxForward(backbone, side) if device.type == "cpu" else backbone
 
@@ -137,6 +160,25 @@ def _features(learner: Learner, config: TrialConfig, device: torch.device) -> tu
     except ExportError:
         forward = backbone
     return compute, FORWARD
+
+
+def _learned_per_s(learner: Learner, frozen: FrozenPart, config: TrialConfig, device: torch.device) -> float | None:
+    """Return how many images a last stage and a head learn from in a second; None where the head alone learns."""
+    if config.trainable == "head" or not isinstance(learner.model, Classifier):
+        return None
+    network = learning_half(learner.model, config.image_size).train()
+    features = torch.randn(config.batch_size, frozen.width, device=device)
+    labels = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
+    to_training(learner.optimizer)
+
+    def step() -> None:
+        with autocast(device):
+            loss = functional.cross_entropy(network(features), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()
+
+    return config.batch_size * _times_a_second(step, device, most=MOST_STEPS)
 
 
 def _steps(learner: Learner, device: torch.device, last: int) -> tuple[Work, int]:

@@ -172,6 +172,11 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
         any(largest(getattr(option, name)) > 0 for option in options(search.unfreezing))
         for name in ("head_epochs", "stage_epochs")
     )
+    if sweep.features.last_stage and not ("last_stage" in options(search.trainable) and _has_weights(search)):
+        yield (
+            "features.last_stage has no effect without search.trainable: last_stage and pretrained weights; set both, "
+            "or remove it"
+        )
     without_effect = {
         "unfreezing": trainable == "head" and (head_first or stages_wait),
         "layer_decay": trainable == "head" and lowest(search.layer_decay) < 1,
@@ -183,6 +188,10 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
             f"search.{setting} has no effect with trainable: {trainable}, where only {learning}; remove it, or "
             "use trainable: all"
         )
+
+
+def _has_weights(search: Any) -> bool:
+    return any(option is not False for option in options(search.pretrained))
 
 
 def _compared_before_they_learn(sweep: SweepConfig) -> Iterator[str]:

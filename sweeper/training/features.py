@@ -1,8 +1,9 @@
-"""Heads on frozen backbones: the backbone's output is computed once, for all epochs and trials.
+"""Frozen backbones: what they give for the images is computed once, for all epochs and trials.
 
 A backbone that does not learn and stands in evaluation mode is a function of the image alone. What it
 makes of every image, in this many augmented views, goes to the feature cache, keyed by all that the
-numbers depend on; trials then train their heads on that.
+numbers depend on; trials then train their heads on that. Where the last stage learns as well, the stages
+before it are such a backbone, and their output is one row of values for an image.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.data.features import DeviceFeatures
 from sweeper.errors import ExportError
 from sweeper.modeling.backbones import Backbone, build_backbone
+from sweeper.modeling.classifier import Trainable
 from sweeper.modeling.formats import Predict
+from sweeper.modeling.halves import cut
 from sweeper.results import TrialSpec
 from sweeper.training.device import device_name, place, precision
 from sweeper.training.evaluate import predictor
@@ -50,7 +53,7 @@ NOTHING = AugmentConfig()
 
 @dataclass(frozen=True)
 class FrozenBackbone:
-    """A backbone that does not learn, and what its output depends on."""
+    """A backbone that does not learn, or the stages of one that do not, and what its output depends on."""
 
     backbone: Backbone
     described: dict[str, Any]
@@ -60,7 +63,7 @@ class FrozenBackbone:
 
 @dataclass(frozen=True)
 class FeatureInputs:
-    """Features for a head alone."""
+    """Features for a head, or a last stage and a head."""
 
     network: nn.Module
     features: tuple[DeviceFeatures, DeviceFeatures]  # of the training and the validation split
@@ -114,7 +117,7 @@ class FrozenFeatures:
 
     def backbone(self, config: TrialConfig) -> FrozenBackbone:
         """Return the backbone of a trial, built already where possible. Raises ModelError."""
-        key = f"{config.backbone} {config.image_size} {_weights_file(config.pretrained)}"
+        key = f"{config.backbone} {config.trainable} {config.image_size} {_weights_file(config.pretrained)}"
         if key not in self._backbones:
             self._backbones[key] = self._build(config)
         return self._backbones[key]
@@ -136,6 +139,10 @@ class FrozenFeatures:
             "chunk": CHUNK,
         }
         place(built.module, self._device)
+        if config.trainable == "last_stage":
+            halves = cut(built.module, config.image_size)
+            built = built._replace(module=halves.frozen, features=halves.width)
+            described["stages"] = "all but the last"
         on_cpu = self._device.type == "cpu"
         return FrozenBackbone(built, described, OnnxForward(built.module, config.image_size) if on_cpu else None)
 
@@ -217,10 +224,15 @@ def can_use_features(config: TrialConfig, features: FeaturesConfig) -> bool:
     Not with CutMix, a teacher, mirror images or images of several sizes, which need pixels; nor without pretrained
     weights, since random ones are each trial's own.
     """
-    frozen = config.trainable == "head" and config.pretrained is not False
+    frozen = stored(config.trainable, features) and config.pretrained is not False
     whole = config.progressive_resizing == 1 and config.test_time_augmentation == "none"
     pixels = config.augment.cutmix or config.teacher.name != "none"
-    return features.cache and frozen and whole and not pixels
+    return frozen and whole and not pixels
+
+
+def stored(trainable: Trainable, features: FeaturesConfig) -> bool:
+    """Return whether what is frozen where this learns is to be computed once."""
+    return features.cache and (trainable == "head" or (trainable == "last_stage" and features.last_stage))
 
 
 def pixel_changes(augment: AugmentConfig) -> AugmentConfig:

@@ -1,4 +1,4 @@
-"""What learns in a trial: a whole network, or on features of a frozen backbone its head alone."""
+"""What learns in a trial: a whole network, or on features of frozen stages only what comes after them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sweeper.config.sweep import CudaGraphs
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier
+from sweeper.modeling.halves import learning_half
 from sweeper.paths import TrialFolder
 from sweeper.results import TrialSpec
 from sweeper.scores.predictions import Predictions
@@ -48,9 +49,10 @@ class Learner:
     """Everything a checkpoint must bring back, and the inputs it learns from.
 
     `losses` are what training lowers: the task's, and perhaps a teacher's. `inputs.network` is what learns: `model`, or
-    on features its head. The best weights of a whole model, those of `average` where there is one, are written as they
-    come. Those of a head are kept in the checkpoint instead and written at the end, with the backbone, which may be a
-    thousand times their size. Where the best epochs are averaged, theirs lie in files of their own until the end.
+    on features what comes after its frozen stages. The best weights of a whole model, those of `average` where there is
+    one, are written as they come. On features they are kept in the checkpoint instead and written at the end, with
+    those that are frozen, which may be a thousand times as many. Where the best epochs are averaged, theirs lie in
+    files of their own until the end.
     """
 
     task: Task
@@ -191,7 +193,7 @@ def build_learner(
     config, task = spec.config, build_task(spec, data, device)
     teacher: TeacherNetwork | None = None
     if features is not None and features.serve(config, data):
-        model, inputs = _on_features(spec, task, data, device, limits_file, features)
+        model, inputs = _on_features(spec, task, data, device, limits_file, features, ranks)
         limits_file, compilation = None, PLAIN  # they describe what goes through the backbone
     else:
         torch.manual_seed(spec.seed)
@@ -268,13 +270,19 @@ def _on_features(
     device: torch.device,
     limits_file: Path | None,
     features: FrozenFeatures,
+    ranks: Ranks,
 ) -> tuple[Network, Inputs]:
-    """Build a classifier on a backbone that is there already, and the features for its head."""
-    frozen = features.backbone(spec.config)
+    """Build a classifier, on a backbone that is there already where none of it learns, and features for what learns."""
+    config, frozen = spec.config, features.backbone(spec.config)
+    alone = config.trainable == "head"
     torch.manual_seed(spec.seed)
-    model = task.build(spec.config, frozen.backbone)
+    model = task.build(config, frozen.backbone if alone else None)
     if not isinstance(model, Classifier):
         raise TypeError("only classifiers have a head to be trained on features")
-    model.head.to(device)
+    place(model, device)
+    if alone:  # the backbone belongs to others too
+        network = model.head = ranks.synchronized(model.head, device)
+    else:
+        network = learning_half(ranks.synchronized(model, device), config.image_size)
     splits = features.splits(frozen, data, spec, limits_file)
-    return model, FeatureInputs(model.head, splits, spec.config, spec.seed, features)
+    return model, FeatureInputs(network, splits, config, spec.seed, features)

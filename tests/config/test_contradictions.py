@@ -145,6 +145,15 @@ def test_a_wrong_value_of_the_ranking_is_named_with_its_rule(tmp_path: Path, giv
     assert rule in str(caught.value)
 
 
+def test_features_of_first_stages_that_are_not_kept_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    load_sweep(file, ["features.last_stage=true"])
+    with pytest.raises(ConfigError) as caught:
+        load_sweep(file, ["features.last_stage=true", "features.cache=false"])
+    assert "features.last_stage: should be false where features.cache is false" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("overrides", "rule"),
     [

@@ -15,6 +15,7 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ModelError
 from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.classifier import build_classifier
+from sweeper.modeling.halves import cut
 from sweeper.modeling.registry import check_names, load_model_files
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -45,6 +46,11 @@ def test_our_networks_have_a_last_stage():
     model = build_classifier(TrialConfig(backbone="small_resnet", image_size=16, trainable="last_stage"), 10)
     names = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
     assert names == {name for name, _ in model.backbone.named_parameters() if name.startswith("stages.3.")}
+
+
+def test_our_networks_can_be_cut_before_their_last_stage():
+    backbone = build_backbone("small_resnet", False, 0.1, 16).module
+    assert cut(backbone, 16).width == 64 * 4 * 4
 
 
 def test_our_networks_behave_like_timms():

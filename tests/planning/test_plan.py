@@ -128,6 +128,30 @@ def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
     assert costs.features_bytes == 4300 * 40
 
 
+def test_a_last_stage_on_features_takes_time_in_each_epoch_and_room_for_its_checkpoint() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    stored = measured(trainable="last_stage", views=2, learned_per_s=500.0)
+    costs = costs_of(sweep(pruner="none"), [stored], images, workers=1, free_bytes=1)
+    assert costs.features_s == pytest.approx(23)
+    assert costs.epoch_s == pytest.approx((1000 + 300 / 3) / 500)
+    assert costs.whole_s == pytest.approx(23 + 4 * 2 * costs.epoch_s)
+    assert costs.features_bytes == 2300 * 40
+    assert costs.checkpoint_bytes == 3 * 4 * 1000
+
+
+def test_of_a_last_stage_on_features_both_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.planning.plan.weights_problem", lambda config: None)
+    search = {"pretrained": "w.safetensors", "trainable": {"choice": ["head", "last_stage"]}, "batch_size": 8}
+    plan = planned(tmp_path, search=search, features={"last_stage": True})
+    head, last_stage = plan.measured
+    assert plan.failures == ()
+    assert (head.views, head.learned_per_s) == (1, None)
+    assert last_stage.views == 1
+    assert last_stage.learned_per_s is not None
+    assert last_stage.learned_per_s > 0
+    assert last_stage.feature_bytes > head.feature_bytes > 0
+
+
 def test_that_a_teacher_is_not_counted_is_told(tmp_path: Path) -> None:
     plain, taught = sweep(), sweep(search={"teacher": {"name": "study:big/best"}})
     made = planned(tmp_path)

@@ -99,6 +99,20 @@ def test_stages_that_would_begin_after_the_last_epoch_are_told(unfreezing: dict[
 
 
 @pytest.mark.parametrize(
+    ("settings", "told_of"),
+    [
+        ({"trainable": "head", "pretrained": True}, True),
+        ({"trainable": "last_stage"}, True),
+        ({"trainable": {"choice": ["head", "last_stage"]}, "pretrained": {"choice": [False, "w.safetensors"]}}, False),
+    ],
+)
+def test_features_of_first_stages_that_no_trial_uses_are_told(settings: dict[str, Any], *, told_of: bool) -> None:
+    said = told(search={"backbone": "b", **settings}, features={"last_stage": True})
+    assert ("features.last_stage has no effect" in said) is told_of
+    assert "features.last_stage" not in told(search={"backbone": "b", **settings})
+
+
+@pytest.mark.parametrize(
     ("settings", "without_effect"),
     [
         ({"trainable": "head", "unfreezing": {"head_epochs": 1}}, "search.unfreezing has no effect"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sweeper.training.evaluate import evaluate
 from sweeper.training.features import CHUNK, FeatureMaker, FrozenFeatures, pixel_changes
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits
+from sweeper.training.stack.fused import stack_key
 from tests.training.learnable import CPU, colored, comparable, spec_of
 from tests.training.learnable import run as train_one
 
@@ -34,8 +36,8 @@ def head_trial(weights: str, **changes: Any) -> TrialSpec:
     return spec_of(**{"trainable": "head", "pretrained": weights, **changes})
 
 
-def frozen_features(folder: Path, views: int = 3) -> FrozenFeatures:
-    return FrozenFeatures(FeatureCache(folder / "features"), FeaturesConfig(views=views), CPU)
+def frozen_features(folder: Path, views: int = 3, *, last_stage: bool = False) -> FrozenFeatures:
+    return FrozenFeatures(FeatureCache(folder / "features"), FeaturesConfig(views=views, last_stage=last_stage), CPU)
 
 
 def run(
@@ -75,6 +77,51 @@ def test_without_augmentation_a_head_on_features_learns_as_behind_the_backbone(
     assert list(written) == list(whole)
     for name in whole:
         torch.testing.assert_close(written[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"drop_rate": 0.4, "head": {"hidden": [8], "norm": "batch", "dropout": 0.3}},
+        {"ema": 0.9, "layer_decay": 0.7, "optimizer": {"name": "sgd", "lr": 0.1}},
+        {"unfreezing": {"head_epochs": 2}},
+        {"epoch_soup": 2, "optimizer": {"name": "schedule_free_adamw", "lr": 0.01}},
+    ],
+    ids=["plain", "dropout", "average", "waiting", "soup"],
+)
+def test_a_last_stage_on_features_learns_as_behind_the_stages_before(
+    tmp_path: Path, weights: str, changes: dict[str, Any]
+) -> None:
+    spec = head_trial(weights, trainable="last_stage", epochs=4, **changes)
+    through, expected = run(spec, tmp_path / "images", None)
+    on_features, found = run(spec, tmp_path / "features", frozen_features(tmp_path, last_stage=True))
+    assert (through.on_features, on_features.on_features) == (False, True)
+    for left, right in zip(comparable(found), comparable(expected), strict=True):
+        assert left == pytest.approx(right, rel=1e-3, abs=1e-5)
+    whole, written = (load_file(next((tmp_path / name).glob("artifacts/weights/*"))) for name in ("images", "features"))
+    assert list(written) == list(whole)
+    begun = build_classifier(spec.config, 3).state_dict()
+    for name in whole:
+        torch.testing.assert_close(written[name], whole[name], rtol=1e-3, atol=1e-4)
+        if name.startswith("backbone.") and "num_batches" not in name:
+            assert torch.equal(written[name], begun[name]) == (not name.startswith("backbone.layer4"))
+
+
+def test_features_of_backbones_and_of_their_first_stages_are_apart(tmp_path: Path, weights: str) -> None:
+    features = frozen_features(tmp_path, last_stage=True)
+    for trainable in ("head", "last_stage", "head"):
+        run(
+            head_trial(weights, trainable=trainable, epochs=1), tmp_path / f"{trainable}{features.computed_s}", features
+        )
+    shapes = sorted(np.load(path).shape for path in (tmp_path / "features").glob("*.npy"))
+    assert len(shapes) == 4
+    assert len({width for _, width in shapes}) == 2
+
+
+def test_a_last_stage_is_trained_alone_where_heads_are_trained_together(weights: str) -> None:
+    assert stack_key(head_trial(weights).config) is not None
+    assert stack_key(head_trial(weights, trainable="last_stage").config) is None
 
 
 @pytest.mark.parametrize("augment", [{}, {"flip": True, "crop_padding": 1, "color_jitter": 0.2}], ids=["plain", "all"])
@@ -202,16 +249,19 @@ class Killed(Exception):
     """Stands for a process that dies at this point."""
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kills=st.sets(st.integers(1, 4), min_size=1, max_size=3))
-def test_a_head_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
-    tmp_path_factory: pytest.TempPathFactory, weights: str, kills: set[int]
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kills=st.sets(st.integers(1, 4), min_size=1, max_size=3), last_stage=st.booleans())
+def test_a_trial_on_features_killed_after_any_epochs_continues_as_if_nothing_had_happened(
+    tmp_path_factory: pytest.TempPathFactory, weights: str, kills: set[int], *, last_stage: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("trial")
     spec = head_trial(
         weights, epochs=4, augment={"flip": True, "mixup": 0.3}, head={"hidden": [4], "norm": "batch", "dropout": 0.2}
     )
-    outcome, history = run(spec, folder / "whole", frozen_features(folder))
+    if last_stage:
+        spec = spec.model_copy(update={"config": spec.config.model_copy(update={"trainable": "last_stage"})})
+    kept = partial(frozen_features, last_stage=last_stage)
+    outcome, history = run(spec, folder / "whole", kept(folder))
     for epoch in sorted(kills):
 
         def die(metrics: EpochMetrics, last: int = epoch) -> bool:
@@ -220,9 +270,9 @@ def test_a_head_trial_killed_after_any_epochs_continues_as_if_nothing_had_happen
             return False
 
         with pytest.raises(Killed):
-            run(spec, folder / "broken", frozen_features(folder), on_epoch=die)
+            run(spec, folder / "broken", kept(folder), on_epoch=die)
         assert not TrialFolder(folder / "broken").weights.exists()
-    resumed, replayed = run(spec, folder / "broken", frozen_features(folder))
+    resumed, replayed = run(spec, folder / "broken", kept(folder))
     assert comparable(replayed) == comparable(history)
     assert (resumed.best_epoch, resumed.best_value) == (outcome.best_epoch, outcome.best_value)
     whole, broken = (next((folder / name).glob("artifacts/weights/*")) for name in ("whole", "broken"))

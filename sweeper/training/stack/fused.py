@@ -95,7 +95,7 @@ class Together(Conditions):
 def stack_key(config: TrialConfig) -> Hashable | None:
     """Return what trials on features must have in common to be trained at once; None for one that cannot be."""
     optimizer = config.optimizer
-    if config.ema or config.epoch_soup > 1:
+    if config.trainable != "head" or config.ema or config.epoch_soup > 1:
         return None
     match optimizer:
         case AdamConfig():
