@@ -19,7 +19,7 @@ from sweeper.config.contradictions import contradictions
 from sweeper.config.document import Document, Key, read_document, short
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.names_to_check import NamesUsed, dotted
-from sweeper.config.nearest_name import meant, meant_or_listed, nearest_name
+from sweeper.config.nearest_name import meant, nearest_name, unknown_key
 from sweeper.config.nested_models import models_in
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.space_membership import fit
@@ -113,8 +113,9 @@ def _validate(document: Document) -> tuple[SweepConfig | None, list[Problem]]:
 
 def _queue_problems(document: Document, config: SweepConfig) -> list[Problem]:
     """Return what is enqueued and not in the search space."""
+    remedy = "; change it here, or widen it under `search`"
     return [
-        Problem(document.where(key), dotted(key), f"{misfit.why}; change it here, or widen it under `search`")
+        Problem(document.where(key), dotted(key), f"{misfit.why}{remedy if misfit.outside else ''}")
         for name, given in config.enqueue.items()
         for misfit in fit(config.search, given).misfits
         for key in [("enqueue", name, *misfit.key)]
@@ -222,10 +223,9 @@ def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) ->
 def _unknown(key: Key, allowed: Iterable[str]) -> str:
     """Say that a key is unknown, and which was meant: here, else elsewhere."""
     name, names = str(key[-1]), list(allowed)
-    if near := nearest_name(name, names):
-        return f"unknown key: did you mean {near}?"
-    place = _elsewhere(name)
-    return f"unknown key: did you mean {place}?" if place else f"unknown key{meant_or_listed(name, names)}"
+    in_levels = name.partition(".")[0] in names
+    place = None if in_levels or nearest_name(name, names) else _elsewhere(name)
+    return f"unknown key: did you mean {place}?" if place else unknown_key(name, names)
 
 
 def _elsewhere(name: str) -> str | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from sweeper.config.document import Key
 from sweeper.config.names_to_check import dotted
+from sweeper.config.nearest_name import unknown_key
 from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.space import Choice, FloatRange, IntRange
 
@@ -22,10 +23,11 @@ Node = FloatRange | IntRange | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Misfit:
-    """A given value that the search space does not hold."""
+    """A given value that the search space does not hold: it lies outside, or has no place there at all."""
 
     key: Key
     why: str
+    outside: bool = True
 
     def __str__(self) -> str:
         return f"{dotted(self.key)}: {self.why}"
@@ -128,7 +130,7 @@ def _fit_model(node: BaseModel, name: str, given: Any, key: Key) -> Fit:
         if part in fields:
             found.take_in(_fit(fields[part], inside, value, (*key, part)))
         else:
-            found.take_in(_misfit((*key, part), f"unknown key; there are {', '.join(fields)}"))
+            found.take_in(Fit(misfits=[Misfit((*key, part), unknown_key(str(part), fields), outside=False)]))
     return found
 
 

@@ -97,6 +97,27 @@ def test_a_key_inside_a_choice_cannot_be_set_alone_and_the_answer_says_what_can(
 
 
 @pytest.mark.parametrize(
+    ("line", "key", "written"),
+    [
+        ("budget.trials: 3", "budget.trials", "budget: {trials: ...}"),
+        ("enqueue: {first: {head.dropout: 0.1}}", "enqueue.first.head.dropout", "head: {dropout: ...}"),
+        ("enqueue: {first: {head.a.b: 1}}", "enqueue.first.head.a.b", "head: {a: {b: ...}}"),
+    ],
+)
+def test_a_key_with_dots_is_shown_in_levels(tmp_path: Path, line: str, key: str, written: str) -> None:
+    (problem,) = problems_of(tmp_path, f"{MINIMAL}{line}\n")
+    assert problem.key == key
+    assert problem.message == f"unknown key: write it in levels, {written}"
+
+
+def test_an_unknown_key_of_an_enqueued_configuration_is_told_as_one_of_the_search(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, f"{MINIMAL}enqueue: {{first: {{optimiser: adamw}}}}\n")
+    assert problem.message == "unknown key: did you mean optimizer?"
+    (problem,) = problems_of(tmp_path, f"{MINIMAL}enqueue: {{first: {{weight_decay: 0.5}}}}\n")
+    assert problem.message.endswith("; change it here, or widen it under `search`")
+
+
+@pytest.mark.parametrize(
     ("search", "key", "hint"),
     [
         ("weight_decay: {float: [0.1, 0.2], lg: true}", "search.weight_decay.lg", "did you mean log?"),
