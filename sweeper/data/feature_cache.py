@@ -11,9 +11,11 @@ all, and ends in its own name, by which one that was cut short or put there by o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +104,7 @@ class FeatureCache:
 
     def _write(self, key: FeatureKey, parts: Iterable[Features]) -> None:
         with whole_file(self._path(key)) as file:
+            self._require_room(key)
             shape = (key.rows, key.width)
             np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
             written = sum(_append(file, part) for part in parts)
@@ -109,6 +112,13 @@ class FeatureCache:
                 raise ValueError(f"{self._path(key)}: {key.rows} rows of features were expected, {written} came")
             file.write(key.name.encode())
         vouch(self._path(key))
+
+    def _require_room(self, key: FeatureKey) -> None:
+        """Raise OSError where the disk has no room for features: before they are computed."""
+        needed, free = 4 * key.rows * key.width, shutil.disk_usage(self.folder).free
+        if needed > free:
+            room = f"{key.rows:,} rows of features take {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free"
+            raise OSError(errno.ENOSPC, room)
 
 
 def _append(file: BinaryIO, part: Features) -> int:

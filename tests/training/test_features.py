@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
 from sweeper.config.sweep import FeaturesConfig
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
+from sweeper.errors import DiskError
 from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.classifier import build_classifier
 from sweeper.paths import TrialFolder
@@ -315,6 +316,14 @@ def ones(key: FeatureKey) -> Iterator[Features]:
 def refuse(key: FeatureKey) -> Iterator[Features]:
     yield from ()
     raise AssertionError("computed again")
+
+
+def test_features_for_which_the_disk_has_no_room_are_not_even_computed(tmp_path: Path) -> None:
+    with pytest.raises(
+        DiskError, match=r"rows of features take 4,000,000,000.0 MB, and .* MB are free\. Free some space"
+    ):
+        FeatureCache(tmp_path).open(FeatureKey.of({}, rows=10**9, width=10**6), refuse)
+    assert not list(tmp_path.glob("*.npy*"))
 
 
 @pytest.mark.parametrize("damage", ["cut short", "of another key", "of another shape", "no array", "empty"])
