@@ -1,11 +1,13 @@
-"""A head trial on stored features beside the same trial through its frozen backbone.
+"""A trial on stored features beside the same trial through its frozen backbone.
 
     python -m benchmarks.frozen_backbone --data FOLDER --weights FILE [--image-size 64]
+    python -m benchmarks.frozen_backbone --data FOLDER --weights FILE --trainable last_stage --name frozen_backbone_1
 
-FOLDER is any data set that a search space takes, FILE holds weights of the backbone. The trials of
-a repeat have the same seed and hyperparameters and are run in turn: through the backbone, on features
-that must be computed first (cold), and on features that are there (warm). Training is the sum of the
-epochs; the whole trial adds building the network, checkpoints and weights.
+FOLDER is any data set that a search space takes, FILE holds weights of the backbone. A head learns, or the last stage
+and a head; then a head alone is trained as well, for its accuracy. The trials of a repeat have the same seed and
+hyperparameters and are run in turn: through the backbone, on features that must be computed first (cold), and on
+features that are there (warm). Training is the sum of the epochs; the whole trial adds building the network,
+checkpoints and weights.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.trainer import train
 
 DEMAND = 50.0
+HEAD = {"trainable": "head", "optimizer": {"name": "adamw", "lr": 3e-3}}
 WHOLE = "through the backbone / warm: whole trial"
 
 
@@ -40,10 +43,13 @@ def main() -> None:
     options = arguments()
     with TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
-    title = f"{options.epochs} epochs of a head on {options.backbone}, {options.image_size} pixels"
-    shown = [Measurement(name, "", values, at_least=DEMAND if name == WHOLE else None) for name, values in rows.items()]
+    head = options.trainable == "head"
+    learning = f"a head on {options.backbone}" if head else f"the last stage of {options.backbone} and a head"
+    title = f"{options.epochs} epochs of {learning}, {options.image_size} pixels"
+    wanted = {WHOLE: DEMAND} if head else {}
+    shown = [Measurement(name, "", values, at_least=wanted.get(name)) for name, values in rows.items()]
     about = f"{options.train_images:,} + {options.val_images:,} of {options.classes} classes from {options.data.name}"
-    Result("frozen_backbone", about).add(Section(title, shown))
+    Result(options.name, about).add(Section(title, shown))
 
 
 def arguments() -> argparse.Namespace:
@@ -51,6 +57,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--backbone", default="tf_efficientnet_lite0")
+    parser.add_argument("--trainable", choices=["head", "last_stage"], default="head")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--name", default="frozen_backbone", help="of the result, to keep one beside another")
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--stored-size", type=int, help="side of the decoded images; by default the image size")
     parser.add_argument("--classes", type=int, default=10)
@@ -71,15 +81,17 @@ def images(options: argparse.Namespace, workspace: Workspace) -> TrialData:
     return TrialData(train_images, val_images, found.titles)
 
 
-def trial(options: argparse.Namespace, seed: int, augment: dict[str, Any]) -> TrialSpec:
+def trial(options: argparse.Namespace, seed: int, augment: dict[str, Any], **changed: Any) -> TrialSpec:
     config = TrialConfig.model_validate(
         {
             "backbone": options.backbone,
             "pretrained": str(options.weights.absolute()),
-            "trainable": "head",
+            "trainable": options.trainable,
             "image_size": options.image_size,
-            "optimizer": {"name": "adamw", "lr": 1e-3},
+            "batch_size": options.batch_size,
+            "optimizer": {"name": "adamw", "lr": options.lr},
             "augment": augment,
+            **changed,
         }
     )
     return TrialSpec(number=seed, seed=seed, epochs=options.epochs, config=config)
@@ -95,7 +107,7 @@ class Bench:
         self.rows: Rows = {}
 
     def features(self, name: str, views: int) -> FrozenFeatures:
-        config = FeaturesConfig(views=views)
+        config = FeaturesConfig(views=views, last_stage=True)
         return FrozenFeatures(FeatureCache(self._root / name), config, torch.device(self._options.device))
 
     def run(self, name: str, spec: TrialSpec, features: FrozenFeatures | None) -> None:
@@ -125,6 +137,8 @@ def measure(options: argparse.Namespace, root: Path) -> Rows:
         bench.run("cold", spec, bench.features(f"cold-{repeat}", 1))
         for _ in range(3):  # a short one is measured more than once
             bench.run("warm", spec, warm)
+        if options.trainable == "last_stage":
+            bench.run("a head alone", trial(options, repeat, {}, **HEAD), warm)
     rows = bench.rows
     for what in ("training", "whole trial"):
         slow, fast = rows[f"through the backbone: {what}, s"], rows[f"warm: {what}, s"]
