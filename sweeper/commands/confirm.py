@@ -54,7 +54,7 @@ def confirm_and_tell(
 ) -> Confirmation | None:
     """Train the best trials again, show how that goes and what it says.
 
-    Ends the program where it was interrupted. None where `limit` has left too little to judge by.
+    Ends the program where it was interrupted. None where `limit` or `sweeper stop` has left too little to judge by.
     """
     from sweeper.commands.running import say_undelivered
     from sweeper.confirm.run import confirm_leaders
@@ -82,6 +82,8 @@ def confirm_and_tell(
         return None
     if result.judged is None:
         say(f"unfinished ({result.run.stopped_because or reason(result.run)}); the same command goes on")
+        if not result.run.interrupted:
+            return None
         leave(result.run)
     show(confirmation_table(result.judged))
     for line in confirmed_lines(result.judged, result.judged.known_trials):

@@ -11,7 +11,8 @@ from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say
 
 if TYPE_CHECKING:
-    from sweeper.study.requests import Request
+    from sweeper.paths import StudyFolder
+    from sweeper.study.requests import Inbox, Request
 
 PATIENCE_S = 10.0
 """A driver looks twice a second, unless its storage keeps it waiting."""
@@ -119,8 +120,8 @@ def _change(setting: str) -> Request:
 def _ask(study: str | None, request: Request) -> None:
     """Leave a request to a running study and wait for its driver. Raises StudyError where none runs or it refuses."""
     from sweeper.errors import StudyError
-    from sweeper.study.lock import is_running, other_work
-    from sweeper.study.requests import Inbox, wait_for_answer
+    from sweeper.study.lock import is_running
+    from sweeper.study.requests import wait_for_answer
 
     workspace = this_workspace()
     running = [name for name in workspace.studies_run() if is_running(workspace.study(name))]
@@ -130,13 +131,27 @@ def _ask(study: str | None, request: Request) -> None:
         raise StudyError(several if running else "no study runs in this folder")
     if not is_running(workspace.study(name)):
         raise StudyError(f"the study {name} does not run in this folder; `sweeper run` starts it")
-    if other := other_work(workspace.study(name)):
-        raise StudyError(
-            f"the study {name} is held by {other} and takes no requests meanwhile; wait for it, or press Ctrl-C where "
-            "it runs"
-        )
-    path = Inbox.of(workspace.study(name)).put(request)
+    path = _inbox(workspace.study(name), name, request).put(request)
     done = wait_for_answer(path, PATIENCE_S)
     if done is None:
         raise StudyError(f"the study {name} has not answered in {PATIENCE_S:g} s, and nothing was done; try again")
     say(f"study {name}: {done}")
+
+
+def _inbox(folder: StudyFolder, study: str, request: Request) -> Inbox:
+    """Return where the process that holds a study looks for such a request. Raises StudyError where it does not."""
+    from sweeper.errors import StudyError
+    from sweeper.study.lock import CONFIRMS, other_work
+    from sweeper.study.requests import Inbox, Pause, Resume, SetWorkers, Stop
+
+    other = other_work(folder)
+    if other is None:
+        return Inbox.of(folder)
+    held = f"the study {study} is held by {other}"
+    if not other.endswith(CONFIRMS):
+        raise StudyError(f"{held} and takes no requests meanwhile; wait for it, or press Ctrl-C where it runs")
+    if not isinstance(request, Stop | Pause | Resume | SetWorkers):
+        raise StudyError(
+            f"{held}, and only takes stop, pause, resume and set workers=N meanwhile; wait for it, or stop it"
+        )
+    return Inbox.of(folder.confirmation)

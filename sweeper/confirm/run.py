@@ -21,6 +21,7 @@ from sweeper.study.beginning import beginning_of
 from sweeper.study.card import study_card, write_card
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import held_study
+from sweeper.study.lock import CONFIRMS
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
@@ -64,7 +65,7 @@ def confirm_leaders(
     and StudyChanged when its images or model files have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
-    with held_study(workspace, store, which="trains its best trials again") as identity:
+    with held_study(workspace, store, which=CONFIRMS) as identity:
         rows = store.rows()
         require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)

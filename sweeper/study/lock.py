@@ -19,6 +19,8 @@ BETWEEN_S = 0.03
 WHICH = ", which "
 """In what the lock says of its owner: what follows is done in place of running trials."""
 
+CONFIRMS = "trains its best trials again"
+
 
 def is_running(folder: StudyFolder) -> bool:
     """Return whether a driver holds the study now."""

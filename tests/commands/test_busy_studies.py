@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from sweeper.files import write_whole
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.holding import held_study
-from sweeper.study.lock import other_work, study_lock
+from sweeper.study.lock import CONFIRMS, other_work, study_lock
 from tests.search.test_study_store import sweep_of
 
 
@@ -24,7 +25,7 @@ def confirmed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.chdir(workspace.root)
     store = StudyStore.create_or_load(sqlite_address(workspace.optuna_database), sweep_of())
     write_whole(workspace.study("s").card, "{}")
-    with held_study(workspace, store, which="trains its best trials again"):
+    with held_study(workspace, store, which=CONFIRMS):
         yield workspace
     store.close()
 
@@ -33,16 +34,45 @@ def failure(*words: str) -> BaseException | None:
     return CliRunner().invoke(app, [*words]).exception
 
 
-@pytest.mark.parametrize("words", [("stop",), ("pause", "s"), ("skip", "s/1"), ("set", "s", "trials=9")], ids=" ".join)
-def test_what_takes_no_requests_is_told_at_once_and_how_it_ends(
+def refuse(path: Path, patience_s: float) -> str:
+    raise AssertionError(f"{path} was left to a driver")
+
+
+def name_folder(path: Path, patience_s: float) -> str:
+    return f"left to the {path.parent.parent.name}"
+
+
+REFUSED = [("enqueue", "s", "drop_rate=0.1"), ("skip", "s/1"), ("set", "s", "trials=9")]
+
+
+@pytest.mark.parametrize("words", REFUSED, ids=" ".join)
+def test_what_a_confirmation_does_not_take_is_told_at_once(
     confirmed: Workspace, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("sweeper.study.requests.wait_for_answer", None)  # is not called
+    monkeypatch.setattr("sweeper.study.requests.wait_for_answer", refuse)
     error = failure(*words)
     assert isinstance(error, StudyError)
-    assert "which trains its best trials again and takes no requests meanwhile" in str(error)
-    assert "Ctrl-C where it runs" in str(error)
+    assert "which trains its best trials again, and only takes stop, pause, resume and set workers=N" in str(error)
     assert not confirmed.study("s").requests.exists()
+
+
+@pytest.mark.parametrize("words", [("stop",), ("pause", "s"), ("resume", "s"), ("set", "s", "workers=2")], ids=" ".join)
+def test_what_a_confirmation_takes_is_left_to_it(
+    confirmed: Workspace, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("sweeper.study.requests.wait_for_answer", name_folder)
+    said = CliRunner().invoke(app, [*words])
+    assert "study s: left to the confirmation" in said.output
+    [request] = confirmed.study("s").confirmation.requests.iterdir()
+    kind = "workers" if words[0] == "set" else words[0]
+    assert f'"kind":"{kind}"' in request.read_text()
+
+
+def test_who_does_other_work_takes_no_requests(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.root)
+    with study_lock(workspace.study("s"), "s", which="checks it"):
+        error = failure("stop", "s")
+    assert "which checks it and takes no requests meanwhile; wait for it, or press Ctrl-C where it runs" in str(error)
 
 
 @pytest.mark.usefixtures("confirmed")

@@ -94,6 +94,28 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     assert 0.00321 in [row.params["optimizer.lr"] for row in rows]
 
 
+def test_a_confirmation_is_paused_and_stopped_and_goes_on_later(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump({**SPACE, "budget": {"trials": 1, "epochs": 60}}))
+    assert sweeper("run", "space.yaml", "--no-report", folder=tmp_path).returncode == 0
+    command = [sys.executable, "-m", "sweeper", "confirm", "s", "--top", "1", "--seeds", "50"]
+    log = (tmp_path / "log.txt").open("w")
+    with log, subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=log, stderr=log, text=True) as process:
+        wait_for(tmp_path, "repetition 0 epoch 2/60")
+        refused = sweeper("enqueue", "s", "optimizer.lr=0.002", folder=tmp_path)
+        assert "only takes stop, pause, resume and set workers=N meanwhile" in refused.stderr
+        assert sweeper("pause", "s", folder=tmp_path).stdout.startswith("study s: each trial waits")
+        assert sweeper("resume", "s", folder=tmp_path).stdout == "study s: the trials go on\n"
+        assert sweeper("stop", folder=tmp_path).stdout.startswith("study s: no more trials are started")
+        assert process.wait(PATIENCE_S) == 0
+    said = (tmp_path / "log.txt").read_text()
+    assert "unfinished (`sweeper stop` asked for it); the same command goes on" in said
+    done = re.findall(r"repetition (\d+) complete", said)
+    again = sweeper("confirm", "s", "--top", "1", "--seeds", f"{max(2, len(done))}", folder=tmp_path)
+    assert again.returncode == 0
+    assert f"over {max(2, len(done))} fresh seeds" in again.stdout
+    assert f"repetition {done[0]} complete" not in again.stdout
+
+
 def test_without_a_running_study_there_is_nothing_to_steer(tmp_path: Path) -> None:
     for command in (
         ["stop"],
