@@ -73,8 +73,30 @@ def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) 
         saved_seconds(rows, store.sweep.reports),
     )
     return watch_view(
-        rows, chosen, curves, store.sweep, store.budget, running=running, work=work, deadline_s=deadline_s
+        rows,
+        chosen,
+        curves,
+        store.sweep,
+        store.budget,
+        running=running,
+        work=work,
+        deadline_s=deadline_s,
+        instead=_instead_of_trials(folder) if running else "",
     )
+
+
+def _instead_of_trials(folder: StudyFolder) -> str:
+    """Say what the process that holds a study does in place of running trials; nothing where it runs them."""
+    from sweeper.confirm.repetitions import stored_repetitions
+    from sweeper.safeguards.quantity import quantity
+    from sweeper.study.lock import CONFIRMS, WHICH, other_work
+
+    _, _, does = (other_work(folder) or "").partition(WHICH)
+    if does != CONFIRMS:
+        return f"a process {does}" if does else ""
+    repetitions = stored_repetitions(folder.confirmation)
+    done = sum(one.outcome is not None for one in repetitions)
+    return f"the best trials are trained again: {done} of {quantity(len(repetitions), 'repetition')} done"
 
 
 def _images_per_s(rows: Sequence[TrialRow], folder: StudyFolder) -> float:

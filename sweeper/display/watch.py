@@ -39,13 +39,21 @@ def watch_view(
     running: bool,
     work: Work,
     deadline_s: float | None = None,
+    instead: str = "",
 ) -> View:
-    """Return the study at this moment: `rows` are all trials, `chosen` those with a line, `work` what is measured."""
+    """Return the study at this moment.
+
+    Args:
+        rows: All trials.
+        chosen: Those with a line.
+        work: What is measured.
+        instead: What is done in place of running trials.
+    """
     forecast = Forecast(list(rows), budget, sweep.objective)
     at_work = [row.number for row in rows if row.state is TrialState.RUNNING]
     for number in at_work:
         forecast.trial_started(number)
-    state = f"{len(at_work)} at work" if running else _at_rest(forecast)
+    state = instead or (f"{len(at_work)} at work" if running else _at_rest(forecast))
     lines = _lines(rows, chosen, curves, sweep)
     return Group(
         headline(forecast, sweep, running=running, deadline_s=deadline_s),

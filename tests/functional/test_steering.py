@@ -103,6 +103,9 @@ def test_a_confirmation_is_paused_and_stopped_and_goes_on_later(tmp_path: Path) 
         wait_for(tmp_path, "repetition 0 epoch 2/60")
         refused = sweeper("enqueue", "s", "optimizer.lr=0.002", folder=tmp_path)
         assert "only takes stop, pause, resume and set workers=N meanwhile" in refused.stderr
+        watched = sweeper("watch", "s", folder=tmp_path).stdout
+        assert re.search(r"the best trials are trained again: \d of 50 repetitions done", watched)
+        assert "at work" not in watched
         assert sweeper("pause", "s", folder=tmp_path).stdout.startswith("study s: each trial waits")
         assert sweeper("resume", "s", folder=tmp_path).stdout == "study s: the trials go on\n"
         assert sweeper("stop", folder=tmp_path).stdout.startswith("study s: no more trials are started")
