@@ -236,7 +236,7 @@ class TrialOutcome(Frozen):
     device: str = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
     on_features: bool = False
-    """The head alone was trained and validated, on what the frozen backbone had made of the images."""
+    """What learns was trained and validated on what the frozen stages of the backbone had made of the images."""
     compiled: bool = False
     """Its last epoch was trained by compiled code, which rounds differently."""
     costs: dict[str, float] = Field({})

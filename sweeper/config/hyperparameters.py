@@ -319,7 +319,7 @@ class TrialConfig(Frozen):
         NoTeacherConfig(name="none"),
         description="A trained classifier to learn from: study:NAME/best, study:NAME/ensemble, or the folder of an "
         "export. It sees the same augmented images (arXiv 2106.05237), which costs its forward pass in each step; a "
-        "head on a frozen backbone then trains on images, not on stored features.",
+        "head on a frozen backbone then trains on images, not on stored features, and so does a last stage.",
     )
     class_balance: ClassBalanceConfig = ClassBalanceConfig()
     augment: AugmentConfig = AugmentConfig()

@@ -118,7 +118,7 @@ def unknown_key(name: str, allowed: Iterable[str]) -> str:
     """Return `unknown key` with what was meant, how it is written in levels, or the keys there are."""
     names = [str(candidate) for candidate in allowed]
     first, *inner = name.split(".")
-    if inner and first in names:
+    if all(inner) and inner and first in names:
         return f"unknown key: write it in levels, {first}: {'{'}{': {'.join(inner)}: ...{'}' * len(inner)}"
     return f"unknown key{meant_or_listed(name, names)}"
 

@@ -185,7 +185,8 @@ class FeaturesConfig(Frozen):
     fuse: Annotated[Whole, Field(ge=1, le=1024)] = Field(
         1,
         description="Trials that are suggested together, and trained at once as far as they have features, batch size "
-        "and shape of the head in common; 1 suggests each with the knowledge of all before it.",
+        "and shape of the head in common; a last stage is always trained alone. 1 suggests each with the knowledge of "
+        "all before it.",
     )
 
 
@@ -244,7 +245,8 @@ class SweepConfig(Frozen):
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
         "first long trial of a kind tries it, then those do whose steps repay the time; the decision depends on "
-        "measured times, so repeating such a trial may give slightly different digits. Compiling needs a C++ compiler.",
+        "measured times, so repeating such a trial may give slightly different digits. What learns on stored features "
+        "is not compiled. Compiling needs a C++ compiler.",
     )
     cuda_graphs: CudaGraphs = Field(
         "auto",

@@ -107,8 +107,11 @@ class NetworkAnswer(Frozen):
     parameters: int
     peak_mb: float = Field(description="Of the GPU; on a CPU of the whole process.")
     images_per_s: float = Field(description="In training; with views, the rate at which features are computed.")
-    views: int = Field(description="Of each image, whose features are stored; 0 where heads do not learn from those.")
+    views: int = Field(description="Of each image, whose features are stored; 0 where trials do not learn from those.")
     at_once: int = Field(description="Images that go through it at once; below batch_size where memory demands it.")
+    learned_per_s: float | None = Field(
+        None, description="In training on stored features; null where a head alone learns from them, or nothing does."
+    )
 
 
 class FailureAnswer(Frozen):
@@ -121,7 +124,7 @@ class FailureAnswer(Frozen):
 class CostsAnswer(Frozen):
     """What a study would cost; times in seconds, disk in bytes."""
 
-    epoch_s: float = Field(description="Of one trial; 0 where it learns from stored features.")
+    epoch_s: float = Field(description="Of one trial; 0 where a head alone learns from stored features.")
     features_s: float = Field(description="Of computing the features of frozen backbones, once.")
     trials: int
     whole_s: float = Field(description="Were every trial trained to its last epoch.")

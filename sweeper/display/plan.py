@@ -37,7 +37,8 @@ def networks_table(plan: Plan) -> Table:
         batch = f"{one.batch_size}" if one.at_once == one.batch_size else f"{one.batch_size}, {one.at_once} at once"
         learns = [one.trainable] * several
         memory = size(one.peak_mb * 2**20)
-        cells = (str(one.image_size), batch, *learns, f"{one.parameters:,}", memory, f"{one.images_per_s:,.0f}")
+        rate = f"{one.learned_per_s or one.images_per_s:,.0f}"
+        cells = (str(one.image_size), batch, *learns, f"{one.parameters:,}", memory, rate)
         add_row(table, one.backbone, *cells)
     return table
 

@@ -34,11 +34,13 @@ class Halves:
         frozen: Takes images [B, 3, S, S], gives values [B, W].
         learning: Takes values, gives features [B, D].
         width: W.
+        where: The step of the backbone's code after which it is cut, and the shape there.
     """
 
     frozen: nn.Module
     learning: nn.Module
     width: int
+    where: str
 
 
 class LearningHalf(nn.Module):
@@ -61,9 +63,15 @@ class LearningHalf(nn.Module):
         return self
 
 
-def learning_half(model: Classifier, image_size: int) -> LearningHalf:
-    """Return the last stage and the head of a classifier, with its weights. Raises ModelError."""
-    return LearningHalf(cut(model.backbone, image_size).learning, model.head)
+def learning_half(model: Classifier, image_size: int, where: str | None = None) -> LearningHalf:
+    """Return the last stage and the head of a classifier, with its weights; `where` a cut was that must be the same.
+
+    Raises ModelError.
+    """
+    halves = cut(model.backbone, image_size)
+    if where not in (None, halves.where):
+        raise ModelError(f"the last stage follows {where} without dropout, and here {halves.where}; {REMEDY}")
+    return LearningHalf(halves.learning, model.head)
 
 
 def cut(backbone: nn.Module, image_size: int) -> Halves:
@@ -88,19 +96,20 @@ def cut(backbone: nn.Module, image_size: int) -> Halves:
 
 
 def _cut(backbone: nn.Module, learning: frozenset[str], image_size: int) -> Halves:
-    first, second = _graphs(_recorded(backbone, learning), learns_in(backbone, learning))
-    frozen, rest = fx.GraphModule(backbone, first).eval(), fx.GraphModule(backbone, second).eval()
+    before, after, end = _graphs(_recorded(backbone, learning), learns_in(backbone, learning))
+    frozen, rest = fx.GraphModule(backbone, before).eval(), fx.GraphModule(backbone, after).eval()
     drawn = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
     images = drawn.to(next(backbone.parameters()).device)
     with torch.no_grad():
         whole, values = backbone(images), frozen(images)
         if not isinstance(values, Tensor) or len(values) != len(images):
             raise ModelError("it takes something else than one tensor [B, ...]")
-        difference = float((rest(values) - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
+        shape = tuple(values.shape[1:])
+        first, second = nn.Sequential(frozen, nn.Flatten()), nn.Sequential(nn.Unflatten(1, shape), rest)
+        difference = float((second(first(images)) - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
     if not difference <= TOLERANCE:
         raise ModelError(f"its features would differ by {difference:.1e} of the largest")
-    shape = tuple(values.shape[1:])
-    return Halves(nn.Sequential(frozen, nn.Flatten()), nn.Sequential(nn.Unflatten(1, shape), rest), prod(shape))
+    return Halves(first, second, prod(shape), f"{end.target} {shape}")
 
 
 def _recorded(backbone: nn.Module, learning: frozenset[str]) -> fx.Graph:
@@ -152,8 +161,8 @@ def learns_in(backbone: nn.Module, learning: frozenset[str]) -> Callable[[fx.Nod
     return learns
 
 
-def _graphs(graph: fx.Graph, learns: Callable[[fx.Node], bool]) -> tuple[fx.Graph, fx.Graph]:
-    """Return the record up to the one step from which all that learns goes on, and the rest of it."""
+def _graphs(graph: fx.Graph, learns: Callable[[fx.Node], bool]) -> tuple[fx.Graph, fx.Graph, fx.Node]:
+    """Return the record up to the one step from which all that learns goes on, the rest of it, and that step."""
     images, *options = [node for node in graph.nodes if node.op == "placeholder"]
     result: Any = next(node for node in graph.nodes if node.op == "output").args[0]
     of_images, late = _following(graph, lambda node: node is images), _following(graph, learns)
@@ -161,7 +170,7 @@ def _graphs(graph: fx.Graph, learns: Callable[[fx.Node], bool]) -> tuple[fx.Grap
     if len(ends) != 1:
         raise ModelError(f"it goes on from {len(ends)} tensors of the stages before, and one is needed")
     defaults = {node: node.args[0] if node.args else None for node in options}
-    return _part(graph, images, ends[0], defaults), _part(graph, ends[0], result, defaults)
+    return _part(graph, images, ends[0], defaults), _part(graph, ends[0], result, defaults), ends[0]
 
 
 def _following(graph: fx.Graph, begins: Callable[[fx.Node], bool]) -> set[fx.Node]:

@@ -104,7 +104,8 @@ def costs_of(
     at_once = at_speed or workers
     watts = _watts(measured, min(workers, gpus))
     epoch_s = mean(_epoch_s(sweep, one, images) for one in measured)
-    once_s = sum(_features(one, images) / one.images_per_s for one in _largest_batches(measured))
+    kept = {one: _features(one, images, sweep.dataset.folds) for one in _largest_batches(measured)}
+    once_s = sum(rows / one.images_per_s for one, rows in kept.items())
     trainings = sweep.dataset.folds + 1 if sweep.dataset.folds else 1  # the last one on all images
     trial_s = max(1e-9, epoch_s * sweep.budget.epochs * trainings)
     share = None if isinstance(sweep.pruner, NoPrunerConfig) or len(sweep.goals) > 1 else PRUNED
@@ -117,7 +118,7 @@ def costs_of(
     paused = trials - int(sweep.pruner.keep * trials) if isinstance(sweep.pruner, PromoteConfig) else 0
     unfinished = min(trials, workers + paused) if paused else workers
     weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
-    trained = mean(0 if _head_alone(one) else one.parameters for one in measured) * WEIGHT_BYTES
+    trained = mean(_in_checkpoint(one) for one in measured) * WEIGHT_BYTES
     return Costs(
         epoch_s=epoch_s,
         features_s=once_s,
@@ -126,7 +127,7 @@ def costs_of(
         pruned_s=None if share is None else once_s + share * trials * trial_s / at_once,
         limit_s=limit_s,
         images_bytes=images.all * 3 * sum(size**2 for size in decoded_sizes(sweep)),
-        features_bytes=sum(_features(one, images) * one.feature_bytes for one in _largest_batches(measured)),
+        features_bytes=sum(rows * one.feature_bytes for one, rows in kept.items()),
         weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
         checkpoint_bytes=int(unfinished * trained * (CHECKPOINT + leading)),
         free_bytes=free_bytes,
@@ -153,14 +154,18 @@ def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:
     return area * (images.train + forward * images.val) / one.images_per_s
 
 
-def _head_alone(one: Measured) -> bool:
-    """Whether a head learns from features, which is next to nothing."""
-    return one.views > 0 and one.learned_per_s is None
+def _in_checkpoint(one: Measured) -> float:
+    """Return for how many parameters a checkpoint has all that CHECKPOINT counts; a head is next to nothing."""
+    return one.learned * (1 + 1 / CHECKPOINT) if one.views else one.parameters  # on features, the best weights too
 
 
-def _features(one: Measured, images: Images) -> int:
-    """Return of how many images, with all their views, features are kept."""
-    return images.train * one.views + images.val if one.views else 0
+def _features(one: Measured, images: Images, folds: int | None) -> int:
+    """Return of how many images, with all their views, features are kept: for each fold and for all images anew."""
+    if not one.views:
+        return 0
+    if folds:
+        return (images.train + images.val) * (folds * one.views + 1)
+    return images.train * one.views + images.val
 
 
 def _largest_batches(measured: Sequence[Measured]) -> list[Measured]:

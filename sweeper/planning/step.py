@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sweeper.config.hyperparameters import NoTeacherConfig, TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.data.batches import DeviceImages
+from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.image_set import ImageSet
 from sweeper.data.splitting import Splits
 from sweeper.errors import ExportError
@@ -22,14 +21,15 @@ from sweeper.modeling.classifier import Classifier
 from sweeper.modeling.halves import cut, learning_half
 from sweeper.planning.power import Power, PowerMeter
 from sweeper.results import TrialSpec
+from sweeper.training.compiling import PLAIN, Compiling
 from sweeper.training.cost import count_parameters
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
 from sweeper.training.features import NOTHING, can_use_features, pixel_changes
+from sweeper.training.forward import Forward
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import free_memory
 from sweeper.training.onnx_forward import OnnxForward
-from sweeper.training.schedule_free import to_training
 
 TIMED_S = 0.3
 """Steps are made until they have taken this long, or there are MOST_STEPS of them; the first does not count."""
@@ -63,6 +63,7 @@ class Measured:
             rate at which these are computed. 0 where images go through the network in each epoch.
         feature_bytes: Of the output of its backbone, or its frozen stages, for an image.
         learned_per_s: Images in training steps on stored features; None where a head alone learns, in next to no time.
+        learned: Parameters of what learns on stored features, where that is more than a head.
         power: That its steps draw, or the forward passes of its frozen backbone.
     """
 
@@ -78,17 +79,43 @@ class Measured:
     feature_bytes: int
     power: Power
     learned_per_s: float | None = None
+    learned: int = 0
+
+
+@dataclass(frozen=True)
+class NoiseFeatures:
+    """The one batch of a training on features, for what learns on them."""
+
+    network: nn.Module
+    batch: Batch
+    prepared_s: float = 0.0
+
+    def train(self, epoch: int) -> Iterator[Batch]:  # noqa: ARG002
+        yield self.batch
+
+    def val(self) -> Iterator[Batch]:
+        yield self.batch
 
 
 def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch.device) -> Measured:
     """Train a network with new weights for a few steps. Raises ModelError, DoesNotFit, RuntimeError."""
     learner, data = built(config, sweep, classes, device)
     reset_peak_memory(device)
+    learned, learned_per_s, width = 0, None, 0
     try:
         views = views_of(config, sweep)
-        frozen = _frozen(learner, config) if views else None
-        work, images = _features(frozen, config, device) if frozen else _steps(learner, device, sweep.budget.epochs)
-        rate = images * _times_a_second(work, device, most=1 if frozen else MOST_STEPS)
+        if not views:
+            work, images = _steps(learner, device, sweep.budget.epochs)
+            rate = images * _times_a_second(work, device, most=MOST_STEPS)
+        else:
+            frozen = _frozen(learner, config)
+            work, images = _features(frozen, config, device)
+            rate, width = images * _times_a_second(work, device, most=1), frozen.width
+            if config.trainable != "head":
+                learner = _on_noise(learner, frozen, config, device)
+                learned = count_parameters(learner.inputs.network)
+                work, images = _steps(learner, device, sweep.budget.epochs)
+                learned_per_s = images * _times_a_second(work, device, most=MOST_STEPS)
         return Measured(
             backbone=config.backbone,
             image_size=config.image_size,
@@ -99,9 +126,10 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
             images_per_s=rate,
             at_once=learner.micro_batches.size(config.batch_size),
             views=views,
-            feature_bytes=4 * (frozen.width if frozen else 0),
+            feature_bytes=4 * width,
             power=_power(work, device),
-            learned_per_s=_learned_per_s(learner, frozen, config, device) if frozen else None,
+            learned_per_s=learned_per_s,
+            learned=learned,
         )
     finally:
         learner.close()
@@ -162,23 +190,15 @@ def _features(frozen: FrozenPart, config: TrialConfig, device: torch.device) -> 
     return compute, FORWARD
 
 
-def _learned_per_s(learner: Learner, frozen: FrozenPart, config: TrialConfig, device: torch.device) -> float | None:
-    """Return how many images a last stage and a head learn from in a second; None where the head alone learns."""
-    if config.trainable == "head" or not isinstance(learner.model, Classifier):
-        return None
-    network = learning_half(learner.model, config.image_size).train()
+def _on_noise(learner: Learner, frozen: FrozenPart, config: TrialConfig, device: torch.device) -> Learner:
+    """Return a learner of the last stage and the head on features without meaning."""
+    if not isinstance(learner.model, Classifier):
+        raise TypeError("only classifiers have a head to be trained on features")
+    network = learning_half(learner.model, config.image_size)
     features = torch.randn(config.batch_size, frozen.width, device=device)
     labels = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
-    to_training(learner.optimizer)
-
-    def step() -> None:
-        with autocast(device):
-            loss = functional.cross_entropy(network(features), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        learner.optimizer.step()
-        learner.optimizer.zero_grad()
-
-    return config.batch_size * _times_a_second(step, device, most=MOST_STEPS)
+    compiling = Compiling(Forward(network, device), PLAIN, config.batch_size)
+    return replace(learner, inputs=NoiseFeatures(network, Batch(features, labels)), compiling=compiling)
 
 
 def _steps(learner: Learner, device: torch.device, last: int) -> tuple[Work, int]:

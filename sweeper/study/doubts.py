@@ -33,6 +33,9 @@ WIDE = 1e4
 FEW_STAGES = 4
 """Most backbones have so many stages or more."""
 
+MIXING = ("mixup", "cutmix")
+"""Changes of images that features go through as well, or that need no features."""
+
 FEW_IMAGES = 2
 MOST_COUNTED = 100_000
 MOST_CLASSES_TOLD = 10
@@ -68,6 +71,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _end_without_parameters(sweep)
     yield from _stages_that_never_learn(sweep)
     yield from _settings_of_what_is_frozen(sweep)
+    yield from _stored_stages(sweep)
     yield from _compared_before_they_learn(sweep)
     yield from _too_few_complete_to_stop(sweep)
 
@@ -172,11 +176,6 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
         any(largest(getattr(option, name)) > 0 for option in options(search.unfreezing))
         for name in ("head_epochs", "stage_epochs")
     )
-    if sweep.features.last_stage and not ("last_stage" in options(search.trainable) and _has_weights(search)):
-        yield (
-            "features.last_stage has no effect without search.trainable: last_stage and pretrained weights; set both, "
-            "or remove it"
-        )
     without_effect = {
         "unfreezing": trainable == "head" and (head_first or stages_wait),
         "layer_decay": trainable == "head" and lowest(search.layer_decay) < 1,
@@ -190,8 +189,29 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
         )
 
 
-def _has_weights(search: Any) -> bool:
-    return any(option is not False for option in options(search.pretrained))
+def _stored_stages(sweep: SweepConfig) -> Iterator[str]:
+    """Tell where the output of the first stages is to be stored, and no trial uses it or many need another one."""
+    if not sweep.features.last_stage:
+        return
+    search: Any = sweep.search
+    if "last_stage" not in options(search.trainable) or set(options(search.pretrained)) == {False}:
+        rule = "features.last_stage has no effect without search.trainable: last_stage and pretrained weights"
+        yield f"{rule}; set both, or remove it"
+        return
+    needs_images = {
+        "test_time_augmentation": "none" not in options(search.test_time_augmentation),
+        "progressive_resizing": largest(search.progressive_resizing) < 1,
+        "augment.cutmix": all(lowest(option.cutmix) > 0 for option in options(search.augment)),
+        "teacher": all(option.name != "none" for option in options(search.teacher)),
+    }
+    for setting in (name for name, needed in needs_images.items() if needed):
+        yield f"features.last_stage has no effect with search.{setting}, which needs images in each epoch; remove one"
+    drawn = [name for name, _ in parameters(search.augment, "augment") if name.rpartition(".")[2] not in MIXING]
+    if drawn:
+        yield (
+            f"search.{' and '.join(drawn)} varies, and each value has stored images of its own: much disk and time, "
+            "of which `sweeper plan` counts the first; give one value, or set features.last_stage to false"
+        )
 
 
 def _compared_before_they_learn(sweep: SweepConfig) -> Iterator[str]:

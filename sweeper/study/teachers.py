@@ -139,8 +139,9 @@ def told(teachers: Mapping[str, PinnedTeacher], sweep: SweepConfig) -> Iterator[
         names = " and ".join(network.backbone for network in teacher.networks)
         size = teacher.networks[0].image_size
         yield "teacher", f"{value}{teacher.origin}: {names} on images of {size} pixels, digest {teacher.digest}"
-    if teachers and sweep.features.cache and "head" in options(sweep.search.trainable):
-        yield "", "a head with a teacher is trained on images, not on stored features: its teacher must see them"
+    stored = {"head", "last_stage"} if sweep.features.last_stage else {"head"}
+    if teachers and sweep.features.cache and stored & set(options(sweep.search.trainable)):
+        yield "", "what has a teacher is trained on images, not on stored features: its teacher must see them"
 
 
 def kept_teachers(teachers: Mapping[str, PinnedTeacher], workspace: Workspace) -> dict[str, Teacher]:

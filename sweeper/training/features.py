@@ -57,6 +57,8 @@ class FrozenBackbone:
 
     backbone: Backbone
     described: dict[str, Any]
+    where: str | None = None
+    """After which step of its code the backbone is cut, where its last stage learns."""
     onnx: OnnxForward | None = None
     """How a CPU runs it faster."""
 
@@ -126,6 +128,9 @@ class FrozenFeatures:
         # Dropout inside the backbone has no effect where nothing is trained, so that trials of all rates share.
         built = build_backbone(config.backbone, config.pretrained, 0.0, config.image_size)
         built.module.requires_grad_(False).eval()
+        halves = cut(built.module, config.image_size) if config.trainable == "last_stage" else None
+        if halves:
+            built = built._replace(module=halves.frozen, features=halves.width)
         described = {
             "backbone": config.backbone,
             "code": model_entrypoint(config.backbone).__module__,  # names the content of a model file too
@@ -138,13 +143,11 @@ class FrozenFeatures:
             "versions": [torch.__version__, timm.__version__],
             "chunk": CHUNK,
         }
+        described |= {"up_to": halves.where} if halves else {}
         place(built.module, self._device)
-        if config.trainable == "last_stage":
-            halves = cut(built.module, config.image_size)
-            built = built._replace(module=halves.frozen, features=halves.width)
-            described["stages"] = "all but the last"
         on_cpu = self._device.type == "cpu"
-        return FrozenBackbone(built, described, OnnxForward(built.module, config.image_size) if on_cpu else None)
+        onnx = OnnxForward(built.module, config.image_size) if on_cpu else None
+        return FrozenBackbone(built, described, halves.where if halves else None, onnx)
 
     def splits(
         self, frozen: FrozenBackbone, data: TrialData, spec: TrialSpec, limits_file: Path | None
@@ -231,7 +234,7 @@ def can_use_features(config: TrialConfig, features: FeaturesConfig) -> bool:
 
 
 def stored(trainable: Trainable, features: FeaturesConfig) -> bool:
-    """Return whether what is frozen where this learns is to be computed once."""
+    """Return whether the output of what is frozen is stored, where this part of a network learns."""
     return features.cache and (trainable == "head" or (trainable == "last_stage" and features.last_stage))
 
 

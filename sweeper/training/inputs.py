@@ -34,7 +34,7 @@ class TrialData:
 
 
 class Inputs(Protocol):
-    """Batches for one network: images for a whole one, or features of them for a head alone."""
+    """Batches for one network: images for a whole one, or features of them for what learns on those."""
 
     @property
     def network(self) -> nn.Module:

@@ -194,7 +194,7 @@ def build_learner(
     teacher: TeacherNetwork | None = None
     if features is not None and features.serve(config, data):
         model, inputs = _on_features(spec, task, data, device, limits_file, features, ranks)
-        limits_file, compilation = None, PLAIN  # they describe what goes through the backbone
+        limits_file, compilation = _limits_on_features(config, limits_file), PLAIN
     else:
         torch.manual_seed(spec.seed)
         model = task.build(config)
@@ -236,6 +236,13 @@ def build_learner(
         WeightAverage(inputs.network, config.ema) if config.ema else None,
         spec.unfreezing_after,
     )
+
+
+def _limits_on_features(config: TrialConfig, limits_file: Path | None) -> Path | None:
+    """Return where limits of what learns on features are kept, beside those of the backbone; a head has none."""
+    if config.trainable == "head" or limits_file is None:
+        return None
+    return limits_file.with_stem(f"{limits_file.stem}-on-features")
 
 
 def _micro_batches(
@@ -283,6 +290,6 @@ def _on_features(
     if alone:  # the backbone belongs to others too
         network = model.head = ranks.synchronized(model.head, device)
     else:
-        network = learning_half(ranks.synchronized(model, device), config.image_size)
+        network = learning_half(ranks.synchronized(model, device), config.image_size, frozen.where)
     splits = features.splits(frozen, data, spec, limits_file)
     return model, FeatureInputs(network, splits, config, spec.seed, features)

@@ -110,6 +110,12 @@ def test_a_key_with_dots_is_shown_in_levels(tmp_path: Path, line: str, key: str,
     assert problem.message == f"unknown key: write it in levels, {written}"
 
 
+def test_a_key_that_ends_in_a_dot_is_an_unknown_one(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, f"{MINIMAL}budget.: 3\n")
+    assert "levels" not in problem.message
+    assert problem.message.startswith("unknown key")
+
+
 def test_an_unknown_key_of_an_enqueued_configuration_is_told_as_one_of_the_search(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, f"{MINIMAL}enqueue: {{first: {{optimiser: adamw}}}}\n")
     assert problem.message == "unknown key: did you mean optimizer?"

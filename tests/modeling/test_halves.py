@@ -46,6 +46,15 @@ def test_what_learns_is_in_the_second_half_alone_and_belongs_to_the_backbone(nam
     assert not learning & {id(weight) for weight in halves.frozen.parameters()}
 
 
+def test_a_last_stage_that_begins_elsewhere_is_refused() -> None:
+    model = classifier("resnet10t")
+    where = cut(model.backbone, SIDE).where
+    assert where == "layer3 (256, 4, 4)"
+    learning_half(model, SIDE, where)
+    with pytest.raises(ModelError, match=r"follows layer2 .* without dropout, and here layer3 \(256, 4, 4\)"):
+        learning_half(model, SIDE, "layer2 (128, 8, 8)")
+
+
 @pytest.mark.parametrize("drop_rate", [0.0, 0.5])
 @pytest.mark.parametrize("name", NAMES)
 def test_in_training_the_second_half_learns_as_in_the_whole(name: str, drop_rate: float) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.display.plan import cost_lines, energy_line
+from sweeper.display.plan import cost_lines, energy_line, networks_table
 from sweeper.errors import ConfigError
 from sweeper.paths import Workspace
 from sweeper.planning.costs import Images, costs_of
@@ -130,13 +131,21 @@ def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
 
 def test_a_last_stage_on_features_takes_time_in_each_epoch_and_room_for_its_checkpoint() -> None:
     images = Images(all=1300, train=1000, val=300)
-    stored = measured(trainable="last_stage", views=2, learned_per_s=500.0)
+    stored = measured(trainable="last_stage", views=2, learned_per_s=500.0, learned=300)
     costs = costs_of(sweep(pruner="none"), [stored], images, workers=1, free_bytes=1)
     assert costs.features_s == pytest.approx(23)
     assert costs.epoch_s == pytest.approx((1000 + 300 / 3) / 500)
     assert costs.whole_s == pytest.approx(23 + 4 * 2 * costs.epoch_s)
     assert costs.features_bytes == 2300 * 40
-    assert costs.checkpoint_bytes == 3 * 4 * 1000
+    assert costs.checkpoint_bytes == 4 * 4 * 300  # weights, two averages of the optimizer, the best weights
+
+
+def test_each_fold_has_features_of_its_own() -> None:
+    images = Images(all=1000, train=800, val=200)
+    frozen = measured(trainable="head", views=2)
+    folds = sweep(dataset={"builtin": "digits", "folds": 5}, pruner="none")
+    costs = costs_of(folds, [frozen], images, workers=1, free_bytes=1)
+    assert costs.features_bytes == (5 * (800 * 2 + 200) + 1000 * 2) * 40
 
 
 def test_of_a_last_stage_on_features_both_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +159,12 @@ def test_of_a_last_stage_on_features_both_are_measured(tmp_path: Path, monkeypat
     assert last_stage.learned_per_s is not None
     assert last_stage.learned_per_s > 0
     assert last_stage.feature_bytes > head.feature_bytes > 0
+    assert 0 == head.learned < last_stage.learned < last_stage.parameters
+    assert plan.costs is not None
+    table = Console(width=120)
+    with table.capture() as shown:
+        table.print(networks_table(plan))
+    assert f"{last_stage.learned_per_s:,.0f}" in shown.get()
 
 
 def test_that_a_teacher_is_not_counted_is_told(tmp_path: Path) -> None:

@@ -112,6 +112,35 @@ def test_features_of_first_stages_that_no_trial_uses_are_told(settings: dict[str
     assert "features.last_stage" not in told(search={"backbone": "b", **settings})
 
 
+STORED = {"backbone": "b", "trainable": "last_stage", "pretrained": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "each_epoch", "some_do"),
+    [
+        ("test_time_augmentation", "flip", {"choice": ["none", "flip"]}),
+        ("progressive_resizing", 0.5, {"choice": [0.5, 1.0]}),
+        ("augment", {"cutmix": 1.0}, {"cutmix": {"float": [0.0, 1.0]}}),
+        ("teacher", {"name": "study:t/best"}, {"choice": ["none", {"name": "study:t/best"}]}),
+    ],
+)
+def test_settings_with_which_no_trial_learns_from_stored_stages_are_told(
+    name: str, each_epoch: Any, some_do: Any
+) -> None:
+    rule = f"features.last_stage has no effect with search.{name}"
+    assert rule in told(search={**STORED, name: each_epoch}, features={"last_stage": True})
+    assert rule not in told(search={**STORED, name: some_do}, features={"last_stage": True})
+    assert rule not in told(search={**STORED, name: each_epoch})
+
+
+def test_changes_of_images_that_vary_are_told_where_each_has_stored_stages_of_its_own() -> None:
+    augment = {"flip": {"choice": [True, False]}, "rotation": {"float": [0, 10]}, "mixup": {"float": [0, 0.4]}}
+    said = told(search={**STORED, "augment": augment}, features={"last_stage": True})
+    assert "search.augment.flip and augment.rotation varies" in said
+    alike = {"flip": True, "mixup": {"float": [0, 0.4]}}
+    assert "varies" not in told(search={**STORED, "augment": alike}, features={"last_stage": True})
+
+
 @pytest.mark.parametrize(
     ("settings", "without_effect"),
     [

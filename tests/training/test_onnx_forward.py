@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from sweeper.config.sweep import FeaturesConfig
 from sweeper.data.feature_cache import FeatureCache, Features
 from sweeper.errors import ExportError
+from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.formats import Predict
+from sweeper.modeling.halves import cut
 from sweeper.training import features as module_under_test
 from sweeper.training import onnx_forward
 from sweeper.training.features import FrozenFeatures
@@ -34,6 +36,18 @@ def made(folder: Path, weights: str, data: TrialData) -> tuple[Features, Feature
     train, val = served.splits(served.backbone(spec.config), data, spec, None)
     found = [torch.cat([batch.inputs for batch in part.eval_batches(32)]).numpy() for part in (train, val)]
     return found[0], found[1]
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "test_efficientnet", "test_convnext"])
+def test_the_stages_before_the_last_one_have_the_values_of_torch(name: str) -> None:
+    torch.manual_seed(0)
+    frozen = cut(build_backbone(name, False, 0.0, 64).module, 64).frozen.eval()
+    images = torch.randn(17, 3, 64, 64)
+    with torch.inference_mode():
+        expected = frozen(images)
+        found = OnnxForward(frozen, 64)(images)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= onnx_forward.TOLERANCE * expected.abs().max()
 
 
 def test_many_images_go_through_onnx_runtime_and_have_the_features_of_torch(
