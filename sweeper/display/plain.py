@@ -33,6 +33,7 @@ class PlainLines:
         self._left_s: Callable[[], float] | None = None
         self._devices: set[str] = set()
         self._paused: set[int] = set()
+        self._told: dict[int, EpochMetrics] = {}
         self._steps: dict[int, int] = {}
 
     def __enter__(self) -> PlainLines:
@@ -76,6 +77,10 @@ class PlainLines:
         self._say(f"{self._noun} {spec.number} {started}: {about}")
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
+        told = self._told.get(number)
+        if told and metrics.epoch <= told.epoch and metrics.timestamp_ms <= told.timestamp_ms:
+            return  # a worker that goes on with a trial reports its epochs again
+        self._told[number] = metrics
         name = self._sweep.objective.metric
         step = self._sweep.reported
         value, seconds = metrics.values[name], metrics.values[f"time/{step}_s"]
@@ -92,6 +97,7 @@ class PlainLines:
         self._say(f"{self._noun} {number} paused after epoch {outcome.epochs}: {reached}")
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
+        self._told.pop(number, None)
         self._forecast.trial_ended(number, outcome)
         result = one_line(outcome.reason or "") or f"{self._sweep.objective.metric} {score(outcome.best_value)}"
         left = f", {self._left}" if self._left else ""

@@ -72,6 +72,28 @@ def test_the_columns_that_matter_are_whole_at_any_width(width: int) -> None:
     assert any("no such dev" in line for line in lines)
 
 
+def test_an_epoch_that_is_reported_again_has_one_line_and_one_trained_again_another() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    lines = PlainLines(console)
+    lines.study_opened(SWEEP, [], 4)
+
+    def report(epoch: int, timestamp_ms: int) -> None:
+        found = metrics(epoch)
+        values = {**found["values"], "time/epoch_s": 1.0}
+        lines.epoch_finished(1, EpochMetrics(epoch=epoch, timestamp_ms=timestamp_ms, values=values))
+
+    lines.trial_started(spec_of(1))
+    report(1, 5)
+    lines.trial_paused(1, TrialOutcome(state=TrialState.PAUSED, epochs=1, best_epoch=1, best_value=0.25))
+    lines.trial_started(spec_of(1))
+    report(1, 5)
+    report(2, 9)
+    report(2, 12)  # its checkpoint was lost
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert [said.count(f"trial 1 epoch {epoch}/3") for epoch in (1, 2)] == [1, 2]
+    assert "trial 1 goes on" in said
+
+
 def test_a_paused_trial_that_ends_without_going_on_is_shown() -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
     table = LiveTable(console)
