@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field
@@ -134,3 +135,22 @@ def default_pruner(rest: dict[str, Any]) -> MedianConfig | PromoteConfig | NoPru
     asks_for_complete = budget.stop_when or not isinstance(sampler, TpeConfig | RandomConfig | QmcConfig)
     pauses = enough and not together and not asks_for_complete
     return PromoteConfig(name="promote") if pauses else MedianConfig(name="median")
+
+
+FIRST_RUNG = 10
+"""The only rung, unless others are named, is after this part of the epochs."""
+
+
+def rungs(config: PromoteConfig, epochs: int, before: int = 0) -> tuple[int, ...]:
+    """Return after which epochs trials pause, before the last one.
+
+    `before`: epochs of the trial that they go on from, which number theirs; rungs count their own.
+    """
+    found = config.rungs if config.rungs is not None else (max(1, (epochs - before) // FIRST_RUNG),)
+    return tuple(sorted({before + rung for rung in found if before + rung < epochs}))
+
+
+def epochs_expected(config: PromoteConfig, epochs: int) -> float:
+    """Return how many of at most `epochs` a trial has on average: from each rung `keep` of the trials go on."""
+    reached = (0, *rungs(config, epochs), epochs)
+    return sum(config.keep**place * (end - start) for place, (start, end) in enumerate(pairwise(reached)))

@@ -4,63 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sweeper.config.sweep import ObjectiveConfig
+from sweeper.config.pruner import PromoteConfig, epochs_expected
+from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialOutcome, TrialRow, TrialState
 
 
 class Forecast:
     """Counts ended trials, remembers the best value and extrapolates the time left."""
 
-    def __init__(self, rows: Sequence[TrialRow], budget: int, objective: ObjectiveConfig):
-        done = [row for row in rows if row.state.ended]
+    def __init__(self, rows: Sequence[TrialRow], budget: int, sweep: SweepConfig):
         self.budget = budget
-        self.ended = len(done)
+        self.ended = 0
         self.best: float | None = None
-        self._objective = objective
+        self._objective = sweep.objective
+        pauses = sweep.pruner if isinstance(sweep.pruner, PromoteConfig) else None
+        self._expected = epochs_expected(pauses, sweep.budget.epochs) if pauses else None
         self._running: set[int] = set()
-        self._paused = {row.number for row in rows if row.state is TrialState.PAUSED}
+        self._paused: dict[int, tuple[int, float]] = {}
         self._at_once = 1
-        timed = [row.seconds for row in done if row.seconds]
-        self._seconds, self._timed = sum(timed), len(timed)
-        for row in done:
-            self._keep_best(row.state, row.value)
+        self._seconds, self._timed, self._epochs, self._failed = 0.0, 0, 0, 0
+        for row in rows:
+            if row.state.ended:
+                self._count(row.state, row.epochs, row.seconds or 0.0, row.value)
+            elif row.state is TrialState.PAUSED:
+                self._paused[row.number] = (row.epochs, row.seconds or 0.0)
 
     def trial_started(self, number: int) -> None:
         """Note a trial that runs now, beside others perhaps."""
         self._running.add(number)
-        self._paused.discard(number)
         self._at_once = max(self._at_once, len(self._running))
 
     def epochs_planned(self) -> None:
         """Note that the trials that run end now, and are trained again with fewer epochs."""
         self.budget += len(self._running)
 
-    def trial_paused(self, number: int) -> None:
+    def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
         """Note a trial that runs no longer, and has not ended."""
         self._running.discard(number)
-        self._paused.add(number)
+        self._paused[number] = (outcome.epochs, outcome.seconds)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         """Count a trial that has ended."""
-        self._paused.discard(number)
+        self._paused.pop(number, None)
         self._running.discard(number)
-        self.ended += 1
-        if outcome.seconds:  # nothing is known of one that failed before it trained
-            self._seconds += outcome.seconds
-            self._timed += 1
-        self._keep_best(outcome.state, outcome.best_value)
+        self._count(outcome.state, outcome.epochs, outcome.seconds, outcome.best_value)
 
-    def _keep_best(self, state: TrialState, value: float | None) -> None:
+    def _count(self, state: TrialState, epochs: int, seconds: float, value: float | None) -> None:
+        self.ended += 1
+        self._failed += state is TrialState.FAILED
+        self._epochs += epochs
+        if seconds:  # nothing is known of one that failed before it trained
+            self._seconds += seconds
+            self._timed += 1
         if state is TrialState.COMPLETE and value is not None and self._objective.better(value, self.best):
             self.best = value
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the budget is used up, as many trials at once as so far; None before the first has ended.
+        """Seconds until the budget is used up, as many trials at once as so far; None before anything is known.
 
-        Few paused trials go on, so that they count as ended.
+        Where trials pause, as many epochs are expected of all of them as the pruner lets them have.
         """
-        if not self._timed:
-            return None
-        left = max(0, self.budget - self.ended - len(self._paused))
-        return left * self._seconds / self._timed / self._at_once
+        if self._expected is None:
+            left = max(0, self.budget - self.ended)
+            return left * self._seconds / self._timed / self._at_once if self._timed else None
+        epochs = self._epochs + sum(epochs for epochs, _ in self._paused.values())
+        seconds = self._seconds + sum(seconds for _, seconds in self._paused.values())
+        to_come = max(0.0, (self.budget - self._failed) * self._expected - epochs)
+        return to_come * seconds / epochs / self._at_once if epochs and seconds else None

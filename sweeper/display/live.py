@@ -76,7 +76,7 @@ class LiveTable:
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
-        self._forecast = Forecast(rows, budget, sweep.objective)
+        self._forecast = Forecast(rows, budget, sweep)
         finished = [row for row in rows if row.state is TrialState.COMPLETE]
         self._leader = next((row.number for row in in_order(finished, sweep)), None)
         self._saved_s = saved_seconds(rows, sweep.reports)
@@ -120,7 +120,7 @@ class LiveTable:
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
         self._before_s[number] = outcome.seconds
         if self._forecast is not None:
-            self._forecast.trial_paused(number)
+            self._forecast.trial_paused(number, outcome)
         self._notes.pop(f"silent {number}", None)
         self._forget(number)
 

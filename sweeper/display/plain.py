@@ -61,7 +61,7 @@ class PlainLines:
 
     def study_opened(self, sweep: SweepConfig, rows: list[TrialRow], budget: int) -> None:
         self._sweep = sweep
-        self._forecast = Forecast(rows, budget, sweep.objective)
+        self._forecast = Forecast(rows, budget, sweep)
         self._paused |= {row.number for row in rows if row.state is TrialState.PAUSED}
         self._say(f"study {sweep.study}: {self._done} done")
 
@@ -91,7 +91,7 @@ class PlainLines:
         )
 
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
-        self._forecast.trial_paused(number)
+        self._forecast.trial_paused(number, outcome)
         self._paused.add(number)
         reached = f"{self._sweep.objective.metric} {score(outcome.best_value)}"
         self._say(f"{self._noun} {number} paused after epoch {outcome.epochs}: {reached}")

@@ -49,7 +49,7 @@ def watch_view(
         work: What is measured.
         instead: What is done in place of running trials.
     """
-    forecast = Forecast(list(rows), budget, sweep.objective)
+    forecast = Forecast(rows, budget, sweep)
     at_work = [row.number for row in rows if row.state is TrialState.RUNNING]
     for number in at_work:
         forecast.trial_started(number)

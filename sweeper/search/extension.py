@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Connection, text
 
-from sweeper.config.pruner import PromoteConfig
+from sweeper.config.pruner import PromoteConfig, rungs
 from sweeper.config.space_membership import Fit, fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged
@@ -30,7 +30,6 @@ from sweeper.search.distributions import distribution_of
 from sweeper.search.lease import ATTRIBUTE as LEASE
 from sweeper.search.lease import LeaseRecord, require_number
 from sweeper.search.ownership import ATTRIBUTE as IDENTITY
-from sweeper.search.promotion import rungs
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
 from sweeper.search.stored_sweep import changed_keys

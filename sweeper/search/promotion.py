@@ -22,11 +22,8 @@ import numpy.typing as npt
 from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import FrozenTrial
 
-from sweeper.config.pruner import PromoteConfig
+from sweeper.config.pruner import PromoteConfig, rungs
 from sweeper.search.stored_trial import FINISHED, GOALS, paused_after
-
-FIRST = 10
-"""The only rung, unless others are named, is after this part of the epochs."""
 
 
 @dataclass(frozen=True)
@@ -128,15 +125,6 @@ def spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     found = np.zeros(len(points))
     found[first] = room
     return found
-
-
-def rungs(config: PromoteConfig, epochs: int, before: int = 0) -> tuple[int, ...]:
-    """Return after which epochs trials pause, before the last one.
-
-    `before`: epochs of the trial that they go on from, which number theirs; rungs count their own.
-    """
-    found = config.rungs if config.rungs is not None else (max(1, (epochs - before) // FIRST),)
-    return tuple(sorted({before + rung for rung in found if before + rung < epochs}))
 
 
 def standings(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[Standing]:

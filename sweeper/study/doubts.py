@@ -16,6 +16,7 @@ from sweeper.config.pruner import (
     PlateauConfig,
     PromoteConfig,
     SuccessiveHalvingConfig,
+    rungs,
 )
 from sweeper.config.sampler import GridConfig
 from sweeper.config.searched import largest, lowest, options, parameters
@@ -24,7 +25,6 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
 from sweeper.data.listing import enumerated
 from sweeper.data.splitting import Rows, Splits
-from sweeper.search.promotion import rungs
 from sweeper.search.untried import count_up_to
 
 WIDE = 1e4

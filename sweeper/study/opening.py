@@ -10,7 +10,7 @@ import numpy as np
 
 from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.config.pruner import PromoteConfig
+from sweeper.config.pruner import PromoteConfig, rungs
 from sweeper.config.searched import largest, options, searched, smallest
 from sweeper.config.space import IntRange
 from sweeper.config.sweep import SweepConfig
@@ -23,7 +23,6 @@ from sweeper.data.prepare import Prepared
 from sweeper.data.sampling import training_bounds
 from sweeper.data.splitting import Rows
 from sweeper.safeguards.quantity import amount, quantity
-from sweeper.search.promotion import rungs
 from sweeper.search.untried import trials_of
 from sweeper.study.doubts import MOST_CLASSES_TOLD, Labelled, doubts, doubts_of_settings
 

@@ -25,7 +25,6 @@ from typer.testing import CliRunner
 from benchmarks.large_study import STUDY, write_large_study
 from sweeper.cli import app
 from sweeper.commands.status import LISTED_TRIALS
-from sweeper.config.sweep import ObjectiveConfig
 from sweeper.display.forecast import Forecast
 from sweeper.display.live import SHOWN_ENDED, LiveTable
 from sweeper.display.settings import told_apart_by
@@ -276,6 +275,6 @@ def test_the_live_table_keeps_only_the_trials_that_it_shows(store: StudyStore) -
 
 def test_the_time_left_follows_from_all_trials(store: StudyStore) -> None:
     rows = store.rows()
-    forecast = Forecast(rows, MANY + 10, ObjectiveConfig())
+    forecast = Forecast(rows, MANY + 10, store.sweep)
     seconds = [row.seconds for row in rows if row.seconds]
     assert forecast.seconds_left == pytest.approx(10 * sum(seconds) / len(seconds))

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.config.pruner import PromoteConfig
-from sweeper.search.promotion import Promotion, Standing, best_first, rungs, spread
+from sweeper.config.pruner import PromoteConfig, rungs
+from sweeper.search.promotion import Promotion, Standing, best_first, spread
 
 EPOCHS = 9
 

@@ -1,0 +1,57 @@
+"""The time left: by the trials that have ended, and where trials pause by the epochs that all of them will have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sweeper.config.pruner import PromoteConfig, epochs_expected
+from sweeper.config.sweep import SweepConfig
+from sweeper.display.forecast import Forecast
+from sweeper.results import TrialOutcome, TrialState
+
+
+def forecast(pruner: Any, trials: int = 10) -> Forecast:
+    space = {"study": "s", "dataset": {"path": "x"}, "search": {"backbone": "b"}}
+    sweep = SweepConfig.model_validate({**space, "budget": {"trials": trials, "epochs": 10}, "pruner": pruner})
+    return Forecast([], trials, sweep)
+
+
+def outcome(state: TrialState, epochs: int, seconds: float) -> TrialOutcome:
+    return TrialOutcome(state=state, epochs=epochs, seconds=seconds, best_epoch=1, best_value=0.5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, 1 + 0.3 * 9), ({"keep": 0.5, "rungs": [2, 4]}, 2 + 0.5 * 2 + 0.25 * 6), ({"rungs": [20]}, 10)],
+)
+def test_of_trials_that_pause_the_expected_epochs_follow_from_the_rungs(
+    settings: dict[str, Any], expected: float
+) -> None:
+    config = PromoteConfig.model_validate({"name": "promote", **settings})
+    assert epochs_expected(config, 10) == pytest.approx(expected)
+
+
+def test_where_trials_pause_the_time_left_is_that_of_the_epochs_to_come() -> None:
+    found = forecast({"name": "promote", "keep": 0.3, "rungs": [1]})
+    assert found.seconds_left is None
+    found.trial_started(0)
+    found.trial_ended(0, outcome(TrialState.COMPLETE, 10, 100.0))
+    assert found.seconds_left == pytest.approx((10 * 3.7 - 10) * 10)
+    found.trial_started(1)
+    found.trial_paused(1, outcome(TrialState.PAUSED, 1, 10.0))
+    assert found.seconds_left == pytest.approx((10 * 3.7 - 11) * 10)
+    found.trial_started(1)  # and what it had already is not counted twice
+    found.trial_ended(1, outcome(TrialState.COMPLETE, 10, 100.0))
+    assert found.seconds_left == pytest.approx((10 * 3.7 - 20) * 10)
+    found.trial_ended(2, outcome(TrialState.FAILED, 0, 0.0))
+    assert found.seconds_left == pytest.approx((9 * 3.7 - 20) * 10)
+
+
+def test_trials_at_the_same_time_share_the_time_left() -> None:
+    found = forecast("none")
+    for number in (0, 1):
+        found.trial_started(number)
+    found.trial_ended(0, outcome(TrialState.COMPLETE, 10, 100.0))
+    assert found.seconds_left == pytest.approx(9 * 100 / 2)
