@@ -20,18 +20,20 @@ class Forecast:
         pauses = sweep.pruner if isinstance(sweep.pruner, PromoteConfig) else None
         self._expected = epochs_expected(pauses, sweep.budget.epochs) if pauses else None
         self._running: set[int] = set()
-        self._paused: dict[int, tuple[int, float]] = {}
+        self._paused: set[int] = set()
+        self._before: dict[int, tuple[int, float]] = {}  # epochs and seconds of those that pause, or go on after it
         self._at_once = 1
-        self._seconds, self._timed, self._epochs, self._failed = 0.0, 0, 0, 0
+        self._seconds, self._timed, self._epochs = 0.0, 0, 0
         for row in rows:
             if row.state.ended:
                 self._count(row.state, row.epochs, row.seconds or 0.0, row.value)
             elif row.state is TrialState.PAUSED:
-                self._paused[row.number] = (row.epochs, row.seconds or 0.0)
+                self._pause(row.number, row.epochs, row.seconds or 0.0)
 
     def trial_started(self, number: int) -> None:
         """Note a trial that runs now, beside others perhaps."""
         self._running.add(number)
+        self._paused.discard(number)
         self._at_once = max(self._at_once, len(self._running))
 
     def epochs_planned(self) -> None:
@@ -41,17 +43,21 @@ class Forecast:
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:
         """Note a trial that runs no longer, and has not ended."""
         self._running.discard(number)
-        self._paused[number] = (outcome.epochs, outcome.seconds)
+        self._pause(number, outcome.epochs, outcome.seconds)
+
+    def _pause(self, number: int, epochs: int, seconds: float) -> None:
+        self._paused.add(number)
+        self._before[number] = (epochs, seconds)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         """Count a trial that has ended."""
-        self._paused.pop(number, None)
+        self._paused.discard(number)
+        self._before.pop(number, None)
         self._running.discard(number)
         self._count(outcome.state, outcome.epochs, outcome.seconds, outcome.best_value)
 
     def _count(self, state: TrialState, epochs: int, seconds: float, value: float | None) -> None:
         self.ended += 1
-        self._failed += state is TrialState.FAILED
         self._epochs += epochs
         if seconds:  # nothing is known of one that failed before it trained
             self._seconds += seconds
@@ -63,12 +69,11 @@ class Forecast:
     def seconds_left(self) -> float | None:
         """Seconds until the budget is used up, as many trials at once as so far; None before anything is known.
 
-        Where trials pause, as many epochs are expected of all of them as the pruner lets them have.
+        Where trials pause, few of those go on. Each of the others counts with the epochs that a trial has on average.
         """
+        left = max(0, self.budget - self.ended - len(self._paused))
         if self._expected is None:
-            left = max(0, self.budget - self.ended)
             return left * self._seconds / self._timed / self._at_once if self._timed else None
-        epochs = self._epochs + sum(epochs for epochs, _ in self._paused.values())
-        seconds = self._seconds + sum(seconds for _, seconds in self._paused.values())
-        to_come = max(0.0, (self.budget - self._failed) * self._expected - epochs)
-        return to_come * seconds / epochs / self._at_once if epochs and seconds else None
+        epochs = self._epochs + sum(epochs for epochs, _ in self._before.values())
+        seconds = self._seconds + sum(seconds for _, seconds in self._before.values())
+        return left * self._expected * seconds / epochs / self._at_once if epochs and seconds else None

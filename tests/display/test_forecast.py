@@ -33,20 +33,31 @@ def test_of_trials_that_pause_the_expected_epochs_follow_from_the_rungs(
     assert epochs_expected(config, 10) == pytest.approx(expected)
 
 
-def test_where_trials_pause_the_time_left_is_that_of_the_epochs_to_come() -> None:
+def test_where_trials_pause_those_to_come_have_the_expected_epochs() -> None:
     found = forecast({"name": "promote", "keep": 0.3, "rungs": [1]})
     assert found.seconds_left is None
     found.trial_started(0)
     found.trial_ended(0, outcome(TrialState.COMPLETE, 10, 100.0))
-    assert found.seconds_left == pytest.approx((10 * 3.7 - 10) * 10)
+    assert found.seconds_left == pytest.approx(9 * 3.7 * 10)
     found.trial_started(1)
-    found.trial_paused(1, outcome(TrialState.PAUSED, 1, 10.0))
-    assert found.seconds_left == pytest.approx((10 * 3.7 - 11) * 10)
-    found.trial_started(1)  # and what it had already is not counted twice
-    found.trial_ended(1, outcome(TrialState.COMPLETE, 10, 100.0))
-    assert found.seconds_left == pytest.approx((10 * 3.7 - 20) * 10)
+    found.trial_paused(1, outcome(TrialState.PAUSED, 1, 54.0))
+    assert found.seconds_left == pytest.approx(8 * 3.7 * (154 / 11))
+    found.trial_started(1)
+    assert found.seconds_left == pytest.approx(9 * 3.7 * (154 / 11))
+    found.trial_ended(1, outcome(TrialState.COMPLETE, 10, 200.0))  # with what it had before its pause
+    assert found.seconds_left == pytest.approx(8 * 3.7 * (300 / 20))
     found.trial_ended(2, outcome(TrialState.FAILED, 0, 0.0))
-    assert found.seconds_left == pytest.approx((9 * 3.7 - 20) * 10)
+    assert found.seconds_left == pytest.approx(7 * 3.7 * (300 / 20))
+
+
+def test_no_time_is_left_once_none_runs_or_begins_and_some_while_one_goes_on() -> None:
+    found = forecast({"name": "promote", "keep": 0.3, "rungs": [1]}, trials=2)
+    for number in (0, 1):
+        found.trial_started(number)
+        found.trial_paused(number, outcome(TrialState.PAUSED, 1, 10.0))
+    assert found.seconds_left == 0
+    found.trial_started(1)
+    assert found.seconds_left == pytest.approx(3.7 * 10 / 1)
 
 
 def test_trials_at_the_same_time_share_the_time_left() -> None:
