@@ -286,10 +286,11 @@ def _on_features(
     model = task.build(config, frozen.backbone if alone else None)
     if not isinstance(model, Classifier):
         raise TypeError("only classifiers have a head to be trained on features")
-    place(model, device)
     if alone:  # the backbone belongs to others too
         network = model.head = ranks.synchronized(model.head, device)
     else:
         network = learning_half(ranks.synchronized(model, device), config.image_size, frozen.where)
+    for placed in (model, network):
+        place(placed, device)
     splits = features.splits(frozen, data, spec, limits_file)
     return model, FeatureInputs(network, splits, config, spec.seed, features)

@@ -85,10 +85,12 @@ class Case:
     size: int = SIDE
     task: Any = CLASSIFICATION
     teacher: str | None = None
+    on_features: bool = False
 
     @property
     def spec(self) -> TrialSpec:
         content = {"backbone": "resnet10t", "image_size": SIDE, "batch_size": BATCH, "augment": FLIP, **self.config}
+        content |= {"pretrained": weights_of("resnet10t")} if self.on_features else {}
         config = TrialConfig.model_validate(content)
         return TrialSpec(number=0, seed=0, epochs=2, config=config, task=self.task, teacher=teacher_of(self.teacher))
 
@@ -128,7 +130,15 @@ CASES = {
     "growing images": Case({"progressive_resizing": 0.5}),
     "a teacher of larger images": Case({"teacher": "of-larger-images"}, teacher="resnet10t"),
     "mirror images": Case({"test_time_augmentation": "flip"}),
+    "a last stage on features": Case({"trainable": "last_stage", "augment": {"mixup": 0.2}}, on_features=True),
 }
+
+
+def weights_of(backbone: str) -> str:
+    """Return a file with weights of a backbone."""
+    file = Path(tempfile.mkdtemp()) / "backbone.safetensors"
+    save_file(timm.create_model(backbone, num_classes=0).state_dict(), file)
+    return str(file)
 
 
 def teacher_of(backbone: str | None) -> Teacher | None:
@@ -215,7 +225,9 @@ def trains(config: dict[str, Any]) -> str:
 def measure(case: Case) -> Asked:
     """Pass over the images once to warm up, then once to look at each kind of demand."""
     asked, spec, data = Asked(), case.spec, case.data()
-    learner = build_learner(spec, data, GPU, graphs=False)
+    cache = FeatureCache(Path(tempfile.mkdtemp()))
+    features = FrozenFeatures(cache, FeaturesConfig(views=1, last_stage=True), GPU) if case.on_features else None
+    learner = build_learner(spec, data, GPU, features=features, graphs=False)
     progress = Progress()
 
     def train() -> None:

@@ -235,6 +235,21 @@ def test_heads_that_are_trained_at_once_end_as_each_does_alone(tmp_path: Path, o
             assert own["val/loss"] == pytest.approx(other["val/loss"], rel=0.02)
 
 
+def test_a_last_stage_on_features_learns_as_behind_the_stages_before(tmp_path: Path, data: TrialData) -> None:
+    torch.manual_seed(3)
+    weights = tmp_path / "resnet10t.safetensors"
+    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), weights)
+    spec = trial(pretrained=str(weights), trainable="last_stage")
+    kept = FeaturesConfig(views=1, last_stage=True)
+    features = FrozenFeatures(FeatureCache(tmp_path / "features"), kept, GPU)
+    through = on_gpu(spec, tmp_path / "through", data)
+    stored = on_gpu(spec, tmp_path / "stored", data, features=features)
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+    for own, other in zip(stored, through, strict=True):
+        assert own["train/loss"] == pytest.approx(other["train/loss"], rel=0.05)
+        assert own["val/loss"] == pytest.approx(other["val/loss"], rel=0.05)
+
+
 def test_the_steps_of_a_compiled_network_are_recorded_too(data: TrialData) -> None:
     learner = build_learner(trial(), data, GPU, compilation=Compilation(wish=True))
     learner.compiling.before_epoch(100)

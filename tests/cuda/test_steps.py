@@ -32,6 +32,7 @@ OPERATORS = {
     "growing images": 247,
     "a teacher of larger images": 330,
     "mirror images": 242,
+    "a last stage on features": 110,
 }
 """Most that a step of `resnet10t` may send to a GPU, by what is trained; whoever raises one says why."""
 
