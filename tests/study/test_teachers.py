@@ -191,7 +191,7 @@ def test_trials_get_their_teacher_and_every_run_names_it(source: Source) -> None
         kept_teacher(config, folder, source.workspace)
 
 
-def test_what_teaches_is_said_and_that_heads_then_train_on_images(source: Source) -> None:
+def test_what_teaches_is_said_and_that_what_has_features_then_trains_on_images(source: Source) -> None:
     pinned = source.pin("study:big/best")
     (line,) = told(pinned, sweep_of())
     assert line == (
@@ -199,10 +199,15 @@ def test_what_teaches_is_said_and_that_heads_then_train_on_images(source: Source
         f"study:big/best{pinned['study:big/best'].origin}: resnet10t on images of 16 pixels, digest "
         f"{pinned['study:big/best'].digest}",
     )
-    frozen = SweepConfig.model_validate(
-        {**sweep_of().model_dump(by_alias=True), "search": {"backbone": "r", "trainable": "head"}}
-    )
-    assert [subject for subject, _ in told(pinned, frozen)] == ["teacher", ""]
+
+    def subjects(trainable: str, *, last_stage: bool) -> list[str]:
+        search = {"backbone": "r", "trainable": trainable}
+        known = {**sweep_of().model_dump(by_alias=True), "search": search, "features": {"last_stage": last_stage}}
+        return [subject for subject, _ in told(pinned, SweepConfig.model_validate(known))]
+
+    assert subjects("head", last_stage=False) == ["teacher", ""]
+    assert subjects("last_stage", last_stage=True) == ["teacher", ""]
+    assert subjects("last_stage", last_stage=False) == ["teacher"]
 
 
 def test_an_export_that_has_seen_all_images_does_not_teach_on_these(source: Source, tmp_path: Path) -> None:
