@@ -22,6 +22,7 @@ class Forecast:
         self._running: set[int] = set()
         self._paused: set[int] = set()
         self._before: dict[int, tuple[int, float]] = {}  # epochs and seconds of those that pause, or go on after it
+        self._epochs_before, self._seconds_before = 0, 0.0  # of all of them: they may be many
         self._at_once = 1
         self._seconds, self._timed, self._epochs = 0.0, 0, 0
         for row in rows:
@@ -46,13 +47,21 @@ class Forecast:
         self._pause(number, outcome.epochs, outcome.seconds)
 
     def _pause(self, number: int, epochs: int, seconds: float) -> None:
+        self._forget_before(number)
         self._paused.add(number)
         self._before[number] = (epochs, seconds)
+        self._epochs_before += epochs
+        self._seconds_before += seconds
+
+    def _forget_before(self, number: int) -> None:
+        epochs, seconds = self._before.pop(number, (0, 0.0))
+        self._epochs_before -= epochs
+        self._seconds_before -= seconds
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
         """Count a trial that has ended."""
         self._paused.discard(number)
-        self._before.pop(number, None)
+        self._forget_before(number)
         self._running.discard(number)
         self._count(outcome.state, outcome.epochs, outcome.seconds, outcome.best_value)
 
@@ -74,6 +83,5 @@ class Forecast:
         left = max(0, self.budget - self.ended - len(self._paused))
         if self._expected is None:
             return left * self._seconds / self._timed / self._at_once if self._timed else None
-        epochs = self._epochs + sum(epochs for epochs, _ in self._before.values())
-        seconds = self._seconds + sum(seconds for _, seconds in self._before.values())
+        epochs, seconds = self._epochs + self._epochs_before, self._seconds + self._seconds_before
         return left * self._expected * seconds / epochs / self._at_once if epochs and seconds else None

@@ -41,6 +41,7 @@ def test_where_trials_pause_those_to_come_have_the_expected_epochs() -> None:
     assert found.seconds_left == pytest.approx(9 * 3.7 * 10)
     found.trial_started(1)
     found.trial_paused(1, outcome(TrialState.PAUSED, 1, 54.0))
+    found.trial_paused(1, outcome(TrialState.PAUSED, 1, 54.0))  # told again
     assert found.seconds_left == pytest.approx(8 * 3.7 * (154 / 11))
     found.trial_started(1)
     assert found.seconds_left == pytest.approx(9 * 3.7 * (154 / 11))
