@@ -209,8 +209,8 @@ def _stored_stages(sweep: SweepConfig) -> Iterator[str]:
     drawn = [name for name, _ in parameters(search.augment, "augment") if name.rpartition(".")[2] not in MIXING]
     if drawn:
         yield (
-            f"search.{' and '.join(drawn)} varies, and each value has stored images of its own: much disk and time, "
-            "of which `sweeper plan` counts the first; give one value, or set features.last_stage to false"
+            f"features.last_stage stores the images again for each value of search.{' and '.join(drawn)}, which takes "
+            "disk and time (`sweeper plan` counts one value); give one value, or set features.last_stage to false"
         )
 
 

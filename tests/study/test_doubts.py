@@ -136,9 +136,9 @@ def test_settings_with_which_no_trial_learns_from_stored_stages_are_told(
 def test_changes_of_images_that_vary_are_told_where_each_has_stored_stages_of_its_own() -> None:
     augment = {"flip": {"choice": [True, False]}, "rotation": {"float": [0, 10]}, "mixup": {"float": [0, 0.4]}}
     said = told(search={**STORED, "augment": augment}, features={"last_stage": True})
-    assert "search.augment.flip and augment.rotation varies" in said
+    assert "stores the images again for each value of search.augment.flip and augment.rotation, which" in said
     alike = {"flip": True, "mixup": {"float": [0, 0.4]}}
-    assert "varies" not in told(search={**STORED, "augment": alike}, features={"last_stage": True})
+    assert "stores the images again" not in told(search={**STORED, "augment": alike}, features={"last_stage": True})
 
 
 @pytest.mark.parametrize(
