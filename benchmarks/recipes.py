@@ -2,19 +2,18 @@
 
     python -m benchmarks.recipes --cifar10 CIFAR10 --tiny TINY_IMAGENET [--seeds 3] [--drawn 8]
 
-Each set of images is made of real ones. `sweeper init` writes the search space for it, as for a user with plenty of
-time. Trained alike, to their end and without a pruner, are its recipe, the recipe with one setting changed at a time,
-and settings drawn at random from the space. What counts is the objective on the validation images, of the best epoch.
-Sets that are fine-tuned need pretrained weights in the model hub's cache (HF_HOME); they are left out without. The
-others begin from scratch, whatever lies there. Heads on frozen features are what `sweeper init` proposes for a short
-time.
+Each set of images is made of real ones, with the search space that `sweeper init` writes for it. Trained alike, to
+their end and without a pruner, are its recipe, the recipe with one setting changed at a time, and settings drawn at
+random from the space. What counts is the objective on the validation images, of the best epoch. Sets that are
+fine-tuned need pretrained weights in the model hub's cache (HF_HOME); they are left out without. The others begin from
+scratch, whatever lies there. Whole networks are fine-tuned as on a machine with a GPU, but here; last stages on stored
+values as on one without; heads as where last stages have no time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -25,18 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from benchmarks.images import gather
 from benchmarks.long_tail import long_tailed, without_colour
 from benchmarks.measurements import Measurement, Result, Section
 from benchmarks.program import environment, run_sweep
-
-HOURS = 1000.0
-"""Told to `sweeper init`, so that it proposes whole networks on a slow machine too."""
-
-LITTLE_TIME = 0.05
-"""Hours, so that it proposes heads."""
+from benchmarks.proposals import Learns, proposal
 
 MIXUP = {"mixup": 0.2}
 """Of heads: their recipe leaves it to the sampler, and here one setting is changed at a time."""
@@ -52,7 +44,7 @@ class Set:
     write: Callable[[argparse.Namespace, Path], None]
     epochs: int
     needs_weights: bool = False
-    hours: float = HOURS
+    learns: Learns = "all"
 
 
 def main() -> None:
@@ -65,12 +57,11 @@ def main() -> None:
     options = parser.parse_args()
     result = Result("recipes", "parts of CIFAR-10 and of Tiny ImageNet")
     with tempfile.TemporaryDirectory() as name:
-        hub = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
         for chosen in options.sets:
             home = Path(name) / chosen
-            os.environ["HF_HOME"] = hub if SETS[chosen].needs_weights else str(home / "no-weights")
             SETS[chosen].write(options, home / "images")
-            space = proposed(home, SETS[chosen].hours)
+            weights = None if SETS[chosen].needs_weights else ()
+            space = proposal(home / "images", SETS[chosen].learns, weights)
             if SETS[chosen].needs_weights and space["search"]["pretrained"] is False:
                 print(f"{chosen}: left out, no pretrained weights are in the hub's cache", flush=True)
                 continue
@@ -97,7 +88,7 @@ def fine_tuned(options: argparse.Namespace, into: Path) -> None:
     gather(options.tiny, into, size=64, classes=20, train=600, val=1000)
 
 
-def heads(options: argparse.Namespace, into: Path) -> None:
+def stored(options: argparse.Namespace, into: Path) -> None:
     gather(options.tiny, into, size=64, classes=20, train=1000, val=1000)
 
 
@@ -111,16 +102,11 @@ SETS = {
     "long_tailed": Set("CIFAR-10, 300 to 15 images a class, from scratch", unequal, epochs=8),
     "fine_tuned": Set("20 classes of Tiny ImageNet, 30 images each, fine-tuned", fine_tuned, 4, needs_weights=True),
     "few_images": Set("20 classes of Tiny ImageNet, 10 images each", few_images, 6, needs_weights=True),
-    "heads": Set("20 classes of Tiny ImageNet, 50 images each, heads on frozen features", heads, 20, True, LITTLE_TIME),
+    "last_stage": Set(
+        "20 classes of Tiny ImageNet, 50 images each, last stages on stored values", stored, 10, True, "last_stage"
+    ),
+    "heads": Set("20 classes of Tiny ImageNet, 50 images each, heads on frozen features", stored, 20, True, "head"),
 }
-
-
-def proposed(home: Path, hours: float) -> Settings:
-    """Return the search space that `sweeper init` writes for the images of a folder and this time."""
-    words = [sys.executable, "-m", "sweeper", "init", "images", "--hours", f"{hours:g}", "--out", "space.yaml"]
-    subprocess.run(words, cwd=home, env=environment(), check=True, capture_output=True)
-    space: Settings = yaml.safe_load((home / "space.yaml").read_text())
-    return space
 
 
 def variants(recipe: Settings) -> Iterator[tuple[str, Settings]]:

@@ -9,7 +9,8 @@ All get the same images, network, weights, number of trials and epochs, one afte
 own from its start to its end. The first peer is Optuna's TPE with the median pruner on the trainer of sweeper; the
 second is Optuna with Lightning, as people write it; the third is AutoGluon's MultiModalPredictor with its search by
 ASHA, run by a Python of its own, since it needs older libraries. sweeper searches as `sweeper init` proposes: a recipe
-first, pausing in place of pruning, answers by an image and its mirror image. What chooses is the validation accuracy;
+first and pausing in place of pruning; from scratch, answers by an image and its mirror image; with weights, the last
+stage learns from stored values of enlarged images. What chooses is the validation accuracy;
 the test images, which nobody trains or chooses by, say what the choice is worth. A trial counts from the moment at
 which it has ended; of AutoGluon its end alone counts.
 """
@@ -33,8 +34,9 @@ from benchmarks.images import copy_some, gather
 from benchmarks.measurements import Measurement, Result, Section
 from benchmarks.peers import Task
 from benchmarks.program import environment, run_sweep, watch
+from benchmarks.proposals import proposal
 from benchmarks.sweep import space_of
-from sweeper.proposal.recipes import FINE_TUNE_CONVNET, FROM_SCRATCH, SCHEDULE
+from sweeper.proposal.recipes import FROM_SCRATCH, SCHEDULE
 
 PEERS = {
     "same-trainer": "Optuna, TPE and median, same trainer",
@@ -151,10 +153,20 @@ def plain(task: Task) -> dict[str, Any]:
 
 
 def proposed(task: Task) -> dict[str, Any]:
-    """Return it as `sweeper init` proposes to search it."""
+    """Return it as `sweeper init` proposes to search it, on a machine without a GPU."""
+    return on_stored_values(task) if task.weights else from_scratch(task)
+
+
+def on_stored_values(task: Task) -> dict[str, Any]:
+    space = proposal(task.images, "last_stage", [task.backbone])
+    budget = {"trials": task.trials, "epochs": task.epochs}
+    search = {**space["search"], "pretrained": str(task.weights)}
+    return {**space, "study": "sweep", "seed": task.seed, "budget": budget, "search": search}
+
+
+def from_scratch(task: Task) -> dict[str, Any]:
     space = space_of(task)
-    first = FINE_TUNE_CONVNET if task.weights else FROM_SCRATCH
-    recipe = {**first.settings, **SCHEDULE, "test_time_augmentation": "flip"}
+    recipe = {**FROM_SCRATCH.settings, **SCHEDULE, "test_time_augmentation": "flip"}
     wider = {
         "weight_decay": {"float": [1e-5, 1e-1], "log": True},
         "label_smoothing": {"choice": [0.0, 0.1]},
@@ -165,7 +177,7 @@ def proposed(task: Task) -> dict[str, Any]:
         **space,
         "pruner": "promote",
         "search": {**space["search"], **wider},
-        "enqueue": {first.name: recipe},
+        "enqueue": {FROM_SCRATCH.name: recipe},
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,17 +117,13 @@ def write_proposal(
 
     Raises ConfigError where another file is in the way, DatasetError where the images cannot be used.
     """
-    from sweeper.proposal.data import look_at_data
-    from sweeper.proposal.machine import images_per_second, look_at_machine
-    from sweeper.proposal.text import space_text
+    from sweeper.proposal.proposing import proposed
     from sweeper.safeguards.outputs import SPACE, Output
 
     output = Output(out, SPACE, "--out", (Path(images),), force)
     output.require_free()
     device_named(device)
-    speed = partial(images_per_second, wanted=device)
     with waiting("looking at the images and timing networks"):
-        data, machine = look_at_data(images, this_workspace()), look_at_machine(device)
-        text = space_text(data, machine, hours, speed, device, with_recipes=with_recipes)
+        text = proposed(images, this_workspace(), hours, device, with_recipes=with_recipes)
     output.write(text)
     return text

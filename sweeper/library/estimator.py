@@ -138,9 +138,10 @@ class ImageClassifierSweep:
     def _space_for(self, folder: Path) -> SweepConfig:
         """Return the search space for a folder: the one that was given, or a proposal, within the limits given."""
         if self.space is None:
-            return validated(
-                read_document(_proposed(folder, self.hours or 2.0, self.device), "proposal"), self._limits(), None
-            )
+            from sweeper.proposal.proposing import proposed
+
+            text = proposed(str(folder), Workspace(Path.cwd()), self.hours or 2.0, self.device)
+            return validated(read_document(text, "proposal"), self._limits(), None)
         given = self.space
         if isinstance(given, Mapping) and isinstance(given.get("dataset", {}), Mapping):
             dataset = {key: value for key, value in given.get("dataset", {}).items() if key != "builtin"}
@@ -155,18 +156,6 @@ class ImageClassifierSweep:
         if self.trials is not None:
             found += [f"budget.trials={self.trials}", *(["budget.for=null"] if self.hours is None else [])]
         return found + ([f"budget.epochs={self.epochs}"] if self.epochs is not None else [])
-
-
-def _proposed(folder: Path, hours: float, device: str) -> str:
-    """Return a search space for the images, as YAML. Raises DatasetError."""
-    from functools import partial
-
-    from sweeper.proposal.data import look_at_data
-    from sweeper.proposal.machine import images_per_second, look_at_machine
-    from sweeper.proposal.text import space_text
-
-    data, machine = look_at_data(str(folder), Workspace(Path.cwd())), look_at_machine(device)
-    return space_text(data, machine, hours, partial(images_per_second, wanted=device), device)
 
 
 def _quoted(folder: Path) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts
-from sweeper.proposal.recipes import IMBALANCED
+from sweeper.proposal.recipes import IMBALANCED, Recipe
 
 SIDES = (32, 48, 64, 96, 128, 160, 224)
 LARGEST_ON_CPU = 96
@@ -27,6 +27,27 @@ OVERHEAD = 1.3
 
 Speed = Callable[[str, int, int], float]
 """Gives images a second for a backbone, an image size and a batch size."""
+
+
+Line = tuple[str, str]
+"""Of a search space, and why it says what it says."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched.
+
+    Attributes:
+        lines: From the epochs on.
+        first: The configurations that come first.
+        image_size: Pixels of the images.
+        budget_why: How the budget was found.
+    """
+
+    lines: Sequence[Line]
+    first: Sequence[Recipe]
+    image_size: int
+    budget_why: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,6 +136,14 @@ def budget(data: DataFacts, names: tuple[str, ...], size: int, batch: int, hours
     epochs = next((epochs for epochs in EPOCHS if affordable / epochs >= FEWEST_TRIALS), EPOCHS[-1])
     trials = max(2, min(MOST_TRIALS, int(affordable / epochs)))
     return Budget(trials, epochs, slowest, hours)
+
+
+def of_every_network(data: DataFacts) -> Iterator[Line]:
+    """Yield what is searched of whatever learns."""
+    yield "  weight_decay: {float: [1.0e-5, 1.0e-1], log: true}", "no general value: depends on everything else"
+    yield "  label_smoothing: {choice: [0.0, 0.1]}", ""
+    if data.imbalance >= IMBALANCED:
+        yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
 
 
 def one_of(options: list[int]) -> str:

@@ -1,23 +1,30 @@
-"""What the machine can do: its device, and how many images a second it trains with."""
+"""What the machine can do: its device, its room, and how many images a second it trains with."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 
+import psutil
 import torch
 from timm.models import is_model
-from torch import nn
+from torch import Tensor, nn
 
 from sweeper.errors import ModelError
-from sweeper.modeling.backbones import build_backbone
+from sweeper.modeling.backbones import Backbone, build_backbone
+from sweeper.modeling.halves import cut
 from sweeper.modeling.hub import cached_sizes
-from sweeper.training.device import autocast, described, open_device
+from sweeper.training.device import autocast, described, open_device, place
 
 FOR_TESTS = "test_"
 """How the names of timm's tiny networks begin, which no task needs."""
 
+CLASSES = 10
 STEPS = 3
 """Steps that are timed, after one that is not."""
 
@@ -31,18 +38,47 @@ class MachineFacts:
         gpu: Whether that is a GPU.
         cores: How many processor cores there are.
         weights: Architectures whose pretrained weights are in the hub's cache here, with their tags, small ones first.
+        room: Bytes that stored values may take: half of the free memory or disk, whichever is less.
     """
 
     device: str
     gpu: bool
     cores: int
     weights: tuple[str, ...]
+    room: int
+
+
+@dataclass(frozen=True)
+class StageSpeed:
+    """How the last stage of a network learns from stored values.
+
+    Attributes:
+        images_per_s: In training steps.
+        value_bytes: That the values of an image take.
+    """
+
+    images_per_s: float
+    value_bytes: int
+
+
+@dataclass(frozen=True)
+class Timer:
+    """Times a network by its name, at an image size and with a batch size. Raises ModelError.
+
+    Attributes:
+        whole: How many images a second the whole network is trained with.
+        last_stage: How its last stage learns; None where it cannot be trained on stored values.
+    """
+
+    whole: Callable[[str, int, int], float]
+    last_stage: Callable[[str, int, int], StageSpeed | None]
 
 
 def look_at_machine(wanted: str = "auto") -> MachineFacts:
     """Raises DeviceError where the wanted device is not there."""
     device = open_device(wanted, 0)
-    return MachineFacts(described(device), device.type == "cuda", os.cpu_count() or 1, _weights_here())
+    room = min(psutil.virtual_memory().available, shutil.disk_usage(Path.cwd()).free) // 2
+    return MachineFacts(described(device), device.type == "cuda", os.cpu_count() or 1, _weights_here(), room)
 
 
 def _weights_here() -> tuple[str, ...]:
@@ -51,29 +87,54 @@ def _weights_here() -> tuple[str, ...]:
     return tuple(sorted(known, key=lambda name: (sizes[name], name)))
 
 
-def images_per_second(backbone: str, image_size: int, batch_size: int, wanted: str = "auto") -> float:
-    """Train a network for a few steps on random images and return how many it takes a second. Raises ModelError."""
+def stopwatch(wanted: str = "auto") -> Timer:
+    """Return what times networks on a device of this machine, each once."""
     device = open_device(wanted, 0)
-    built = build_backbone(backbone, pretrained=False, drop_rate=0.0, image_size=image_size)
-    network = nn.Sequential(built.module, nn.Linear(built.features, 10)).to(device)
-    network.to(memory_format=torch.channels_last)
+    return Timer(cache(partial(_whole, device)), cache(partial(_last_stage, device)))
+
+
+def _whole(device: torch.device, backbone: str, image_size: int, batch_size: int) -> float:
+    built = _built(backbone, image_size)
+    network = nn.Sequential(built.module, nn.Linear(built.features, CLASSES))
+    images = torch.randn(batch_size, 3, image_size, image_size).to(memory_format=torch.channels_last)
+    return _images_per_s(backbone, network, images, device)
+
+
+def _last_stage(device: torch.device, backbone: str, image_size: int, batch_size: int) -> StageSpeed | None:
+    built = _built(backbone, image_size)
+    try:
+        halves = cut(built.module, image_size)
+    except ModelError:
+        return None
+    network = nn.Sequential(halves.learning, nn.Linear(built.features, CLASSES))
+    values = torch.randn(batch_size, halves.width)
+    return StageSpeed(_images_per_s(backbone, network, values, device), values[0].nbytes)
+
+
+def _built(backbone: str, image_size: int) -> Backbone:
+    return build_backbone(backbone, pretrained=False, drop_rate=0.0, image_size=image_size)
+
+
+def _images_per_s(backbone: str, network: nn.Module, batch: Tensor, device: torch.device) -> float:
+    """Train a network for a few steps on a batch. Raises ModelError."""
+    network, batch = place(network, device), batch.to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    images = torch.randn(batch_size, 3, image_size, image_size, device=device).to(memory_format=torch.channels_last)
-    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
+    labels = torch.zeros(len(batch), dtype=torch.long, device=device)
     try:
         for step in range(STEPS + 1):
             if step == 1:
                 _wait(device)
                 started = time.perf_counter()
             with autocast(device):
-                loss = nn.functional.cross_entropy(network(images), labels)
+                loss = nn.functional.cross_entropy(network(batch), labels)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
         _wait(device)
     except RuntimeError as error:
-        raise ModelError(f"{backbone} cannot be trained at {image_size} pixels on {device}: {error}") from error
-    return STEPS * batch_size / (time.perf_counter() - started)
+        shape = tuple(batch.shape)
+        raise ModelError(f"{backbone} cannot be trained on batches {shape} on {device}: {error}") from error
+    return STEPS * len(batch) / (time.perf_counter() - started)
 
 
 def _wait(device: torch.device) -> None:

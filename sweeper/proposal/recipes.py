@@ -73,12 +73,36 @@ def recipes(data: DataFacts, backbone: str, padding: int, batches: list[int], pr
     return [_fitted(recipe, data, backbone, padding, batches, more) for recipe in _bases(data, backbone, pretrained)]
 
 
-def head_recipe(data: DataFacts, batches: list[int]) -> Recipe:
-    """Return the configuration that a study of heads on stored features begins with."""
+def head_recipe(data: DataFacts, batches: list[int], *, beside: bool = False) -> Recipe:
+    """Return the configuration that a study of heads on stored values begins with; `beside` last stages."""
     settings = {"batch_size": max(batches), "optimizer": {"name": "adamw", "lr": 3e-3}, "weight_decay": 0.01}
-    balance = {"class_balance": {"sampling": 0.5}} if data.imbalance >= IMBALANCED else {}
+    learning = {"trainable": "head"} if beside else {}
     why = "a head needs a higher rate than a network that is fine-tuned"
-    return Recipe("head", why, MappingProxyType({**settings, "label_smoothing": 0.1, **balance}))
+    return Recipe("head", why, MappingProxyType({**learning, **settings, "label_smoothing": 0.1, **_balance(data)}))
+
+
+def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = False) -> Recipe:
+    """Return the configuration that a study of last stages on stored values begins with; `beside` heads."""
+    settings = {
+        **({"trainable": "last_stage"} if beside else {}),
+        "batch_size": _fitting(data, batches),
+        "optimizer": {"name": "adamw", "lr": 5e-4},
+        "weight_decay": 0.05,
+        "label_smoothing": 0.1,
+        "augment": {"mixup": 0.1},
+        **_balance(data),
+    }
+    why = "pretrained layers need little change, so their rate is low"
+    return Recipe("last_stage", why, MappingProxyType(settings))
+
+
+def _balance(data: DataFacts) -> Mapping[str, Any]:
+    return {"class_balance": {"sampling": 0.5}} if data.imbalance >= IMBALANCED else {}
+
+
+def _fitting(data: DataFacts, batches: list[int]) -> int:
+    """Return the largest batch with many steps in an epoch."""
+    return next((size for size in sorted(batches, reverse=True) if data.train >= 40 * size), min(batches))
 
 
 def _bases(data: DataFacts, backbone: str, pretrained: bool) -> Iterator[Recipe]:
@@ -94,9 +118,9 @@ def _fitted(
     recipe: Recipe, data: DataFacts, backbone: str, padding: int, batches: list[int], more: Mapping[str, Any]
 ) -> Recipe:
     """Add what follows from the images: small batches for few of them, flips of photographs, a balance of classes."""
-    batch = next((size for size in sorted(batches, reverse=True) if data.train >= 40 * size), min(batches))
     augment = {"crop_padding": padding, "flip": not data.grey}
-    settings = {"backbone": backbone, "batch_size": batch, **recipe.settings, "augment": augment, **SCHEDULE, **more}
+    own = {"backbone": backbone, "batch_size": _fitting(data, batches)}
+    settings = {**own, **recipe.settings, "augment": augment, **SCHEDULE, **more}
     why = [recipe.why]
     if data.imbalance >= IMBALANCED:
         settings["class_balance"] = {"sampling": 0.5}

@@ -13,19 +13,30 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sweeper.config.loading import load_sweep
+from sweeper.config.option_labels import option_labels
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.notes import Notes
 from sweeper.paths import Workspace
 from sweeper.proposal import choices
 from sweeper.proposal.data import DataFacts, look_at_data
-from sweeper.proposal.machine import MachineFacts, images_per_second, look_at_machine
+from sweeper.proposal.machine import MachineFacts, StageSpeed, Timer, look_at_machine, stopwatch
 from sweeper.proposal.recipes import Recipe, recipes
 from sweeper.proposal.text import space_text, study_name
 from tests.functional.program import REPOSITORY, sweeper
 
-CPU = MachineFacts("cpu", gpu=False, cores=2, weights=())
-GPU = MachineFacts("a card", gpu=True, cores=16, weights=())
+ROOM = 10**10
+CPU = MachineFacts("cpu", gpu=False, cores=2, weights=(), room=ROOM)
+GPU = MachineFacts("a card", gpu=True, cores=16, weights=(), room=ROOM)
+LITE = "tf_efficientnet_lite0.in1k"
+VALUES = 37_632
+"""Bytes of what the stages of LITE before its last one give for an image of 224 pixels."""
+
+
+def timed(whole: float = 100.0, last_stage: float | None = 300.0) -> Timer:
+    """Return what says that every network is trained with so many images a second, and every last stage."""
+    stage = None if last_stage is None else StageSpeed(last_stage, VALUES)
+    return Timer(lambda *_: whole, lambda *_: stage)
 
 
 def facts(**changes: object) -> DataFacts:
@@ -74,39 +85,70 @@ def test_the_size_follows_from_the_images_and_the_device(side: int, machine: Mac
 
 
 def test_weights_that_are_here_are_used_and_no_others_are_asked_for() -> None:
-    here = MachineFacts("a card", gpu=True, cores=16, weights=("resnet34.a1_in1k", "vit_base.x"))
+    here = MachineFacts("a card", gpu=True, cores=16, weights=("resnet34.a1_in1k", "vit_base.x"), room=ROOM)
     assert choices.backbones(here, lambda _: True)[0] == ("resnet34.a1_in1k",)
     assert choices.backbones(here, lambda _: True)[1].value == "true"
-    large = MachineFacts("a card", gpu=True, cores=16, weights=("vit_small_patch16_224.x",))
+    large = MachineFacts("a card", gpu=True, cores=16, weights=("vit_small_patch16_224.x",), room=ROOM)
     assert choices.backbones(large, lambda _: True)[0] == ("vit_small_patch16_224.x",)
-    assert "layer_decay" in space_text(facts(), large, 2.0, lambda *_: 100.0)
-    assert "layer_decay" not in space_text(facts(), here, 2.0, lambda *_: 100.0)
+    assert "layer_decay" in space_text(facts(), large, 2.0, timed())
+    assert "layer_decay" not in space_text(facts(), here, 2.0, timed())
     assert choices.backbones(GPU, lambda _: True)[1].value == "false"
-    others = MachineFacts("cpu", gpu=False, cores=2, weights=("a", "b", "c", "d"))
+    others = MachineFacts("cpu", gpu=False, cores=2, weights=("a", "b", "c", "d"), room=ROOM)
     assert choices.backbones(others, lambda _: True)[0] == ("a", "b", "c")  # the smallest
     assert choices.backbones(others, lambda name: name == "d")[0] == ("d",)  # that take the images
     assert choices.backbones(others, lambda _: False)[1].value == "false"
 
 
-def test_a_machine_without_time_for_whole_networks_trains_heads_on_stored_features(tmp_path: Path) -> None:
-    machine = MachineFacts("cpu", gpu=False, cores=2, weights=("tf_efficientnet_lite0.in1k", "resnet18.a1_in1k"))
-    data = facts(train=100_000, val=10_000, side=64)
+def proposed(folder: Path, data: DataFacts, machine: MachineFacts, hours: float, timer: Timer) -> SweepConfig:
+    file = folder / "space.yaml"
+    file.write_text(space_text(data, machine, hours, timer))
+    return load_sweep(file)
 
-    def space(hours: float, speed: float, machine: MachineFacts = machine) -> SweepConfig:
-        file = tmp_path / "space.yaml"
-        file.write_text(space_text(data, machine, hours, lambda *_: speed))
-        return load_sweep(file)
 
-    heads = space(1.0, 300)
+def test_weights_without_a_gpu_give_last_stages_or_heads_on_stored_values(tmp_path: Path) -> None:
+    machine = replace(CPU, weights=(LITE, "resnet18.a1_in1k"))
+    data = facts(train=100_000, val=10_000, side=64, smallest_side=64, largest_side=64)
+
+    stages = proposed(tmp_path, data, machine, 2.0, timed(300, 770))
+    assert stages.search.trainable == "last_stage"
+    assert (stages.features.last_stage, stages.features.views, stages.features.fuse) == (True, 2, 1)
+    assert stages.search.augment.flip is True
+    assert stages.backbone_ranking is not None
+    assert (stages.search.image_size, stages.dataset.stored_size) == (224, 64)
+    assert list(stages.enqueue) == ["last_stage"]
+    heads = proposed(tmp_path, data, machine, 2.0, timed(300, 100))  # five epochs of twelve trials take longer
     assert heads.search.trainable == "head"
-    assert heads.features.fuse == 8
-    assert heads.backbone_ranking is not None
+    assert (heads.features.last_stage, heads.features.fuse) == (False, 8)
     assert heads.search.image_size == 224
-    assert space(1.0, 60).search.image_size == 128  # 110,000 images in 20 minutes, on a slower machine
-    one = MachineFacts("cpu", gpu=False, cores=2, weights=("resnet18.a1_in1k",))
-    assert space(1.0, 300, one).backbone_ranking is None
-    assert space(1000.0, 300).search.trainable == "all"
-    assert space(1.0, 300, GPU).search.trainable == "all"
+    assert proposed(tmp_path, data, machine, 1.0, timed(60, 100)).search.image_size == 128  # 20 minutes for values
+    one = proposed(tmp_path, data, replace(CPU, weights=(LITE,)), 2.0, timed(300, 770))
+    assert one.backbone_ranking is None
+    assert proposed(tmp_path, data, GPU, 2.0, timed(300, 770)).search.trainable == "all"
+    assert proposed(tmp_path, data, CPU, 2.0, timed(300, 770)).search.trainable == "all"  # no weights
+
+
+def test_a_last_stage_learns_where_its_values_have_room_and_its_network_can_be_cut(tmp_path: Path) -> None:
+    data, timer = facts(train=10_000, val=1_000, side=64), timed(300, 770)
+
+    def views(room: int, **changes: object) -> int:
+        machine = replace(CPU, weights=(LITE,), room=room)
+        space = proposed(tmp_path, replace(data, **changes), machine, 2.0, timer)  # type: ignore[arg-type]
+        assert space.search.augment.flip is (space.features.views == 2)
+        return space.features.views if space.search.trainable == "last_stage" else 0
+
+    assert views(21_000 * VALUES) == 2
+    assert views(21_000 * VALUES - 1) == 1
+    assert views(11_000 * VALUES - 1) == 0
+    assert views(21_000 * VALUES, grey=True) == 1  # no mirror images of digits
+    whole = proposed(tmp_path, data, replace(CPU, weights=(LITE,)), 2.0, timed(300, None))
+    assert whole.search.trainable == "head"
+
+
+def test_few_images_of_a_class_are_tried_with_a_head_first(tmp_path: Path) -> None:
+    data = facts(train=100, val=20, classes=10, fewest=10, most=10)
+    space = proposed(tmp_path, data, replace(CPU, weights=(LITE,)), 2.0, timed())
+    assert option_labels(space.search.trainable.choice) == ["last_stage", "head"]
+    assert list(space.enqueue) == ["head", "last_stage"]
 
 
 def test_classes_of_different_sizes_are_judged_alike() -> None:
@@ -130,30 +172,30 @@ def test_more_time_gives_more_trials_or_longer_ones_and_no_more_than_fit() -> No
 )
 def test_what_is_written_can_be_read_and_says_why(tmp_path: Path, data: DataFacts, machine: MachineFacts) -> None:
     file = tmp_path / "space.yaml"
-    file.write_text(space_text(data, machine, 2.0, lambda *_: 100.0))
+    file.write_text(space_text(data, machine, 2.0, timed(100.0)))
     sweep = load_sweep(file)
     assert sweep.dataset.path == data.path
     assert sweep.study == study_name(data.path)
     assert file.read_text().count("  # ") >= 10
 
 
-@pytest.mark.parametrize(("command", "trains_heads"), [(0, False), (1, True)])
+@pytest.mark.parametrize(("command", "learns"), [(0, "all"), (0, "last_stage"), (1, "head")])
 def test_the_settings_that_the_page_names_let_a_written_space_be_cross_validated(
-    tmp_path: Path, command: int, trains_heads: bool
+    tmp_path: Path, command: int, learns: str
 ) -> None:
-    weights = ("resnet18.a1_in1k",) if trains_heads else ()
-    file = tmp_path / "space.yaml"
-    file.write_text(space_text(facts(train=100_000), replace(CPU, weights=weights), 1.0, lambda *_: 300.0))
-    assert (load_sweep(file).search.trainable == "head") is trains_heads
+    machine = CPU if learns == "all" else replace(CPU, weights=(LITE,))
+    timer = timed(300, None if learns == "head" else 770)
+    assert proposed(tmp_path, facts(), machine, 2.0, timer).search.trainable == learns
     page = (REPOSITORY / "docs" / "data.md").read_text()
     shown = re.findall(r"^    sweeper run space.yaml --folds 5 (.*)$", page, re.MULTILINE)[command]
-    assert load_sweep(file, ["dataset.folds=5", *re.findall(r"--set (\S+)", shown)]).dataset.folds == 5
+    settings = re.findall(r"--set (\S+)", shown)
+    assert load_sweep(tmp_path / "space.yaml", ["dataset.folds=5", *settings]).dataset.folds == 5
 
 
 @pytest.mark.parametrize("folder", ["2024", "2024_01", "null", "No", "1e5", "0x1F", "1.5", "_a", "-", "x" * 130, "on"])
 def test_a_folder_of_any_name_gives_a_space_that_can_be_read(tmp_path: Path, folder: str) -> None:
     file = tmp_path / "space.yaml"
-    file.write_text(space_text(facts(path=folder), CPU, 2.0, lambda *_: 100.0))
+    file.write_text(space_text(facts(path=folder), CPU, 2.0, timed(100.0)))
     assert load_sweep(file).study == study_name(folder)
 
 
@@ -179,14 +221,14 @@ NAMES = st.lists(
 def test_recipes_lie_in_the_search_space_that_they_begin(
     tmp_path: Path, data: DataFacts, gpu: bool, weights: list[str]
 ) -> None:
-    machine = MachineFacts("a device", gpu=gpu, cores=4, weights=tuple(weights))
+    machine = MachineFacts("a device", gpu=gpu, cores=4, weights=tuple(weights), room=ROOM)
     file = tmp_path / "space.yaml"
-    file.write_text(space_text(data, machine, 2.0, lambda *_: 100.0))
+    file.write_text(space_text(data, machine, 2.0, timed(100.0)))
     sweep = load_sweep(file)
     assert sweep.enqueue
     for name, given_ in sweep.enqueue.items():
         assert fit(sweep.search, given_).misfits == [], name
-    file.write_text(space_text(data, machine, 2.0, lambda *_: 100.0, with_recipes=False))
+    file.write_text(space_text(data, machine, 2.0, timed(), with_recipes=False))
     assert load_sweep(file).enqueue == {}
 
 
@@ -208,8 +250,16 @@ def test_recipes_follow_from_images_and_weights() -> None:
 
 
 def test_networks_are_timed_on_this_machine() -> None:
-    assert images_per_second("test_resnet", 32, 8, "cpu") > 1
-    assert look_at_machine("cpu").device.startswith("cpu")
+    timer = stopwatch("cpu")
+    assert timer.whole("test_resnet", 32, 8) > 1
+    stage = timer.last_stage("test_resnet", 32, 8)
+    assert stage is not None
+    assert stage.images_per_s > 1
+    assert stage.value_bytes % 4 == 0
+    assert timer.last_stage("test_vit", 160, 2) is None  # its code cannot be recorded
+    machine = look_at_machine("cpu")
+    assert machine.device.startswith("cpu")
+    assert machine.room > 0
 
 
 @pytest.mark.sweeps

@@ -1,0 +1,26 @@
+"""Look at images and at this machine, and propose a search space."""
+
+from __future__ import annotations
+
+from sweeper.paths import Workspace
+from sweeper.proposal.data import look_at_data
+from sweeper.proposal.machine import look_at_machine, stopwatch
+from sweeper.proposal.text import space_text
+
+
+def proposed(images: str, workspace: Workspace, hours: float, device: str, *, with_recipes: bool = True) -> str:
+    """Return a search space for images, as YAML.
+
+    Args:
+        images: A path, as `dataset.path` takes it.
+        workspace: Of the study.
+        hours: How long the study may take.
+        device: What trains: auto, cpu, cuda, cuda:1, mps.
+        with_recipes: Put settings of common practice first.
+
+    Raises:
+        DatasetError: the images cannot be used.
+        DeviceError: the device is not there.
+    """
+    data, machine = look_at_data(images, workspace), look_at_machine(device)
+    return space_text(data, machine, hours, stopwatch(device), device, with_recipes=with_recipes)
