@@ -32,13 +32,15 @@ class Batch:
 
     `inputs` are images, float32 [B, 3, S, S], normalised, in channels_last memory format, or features
     of images, float32 [B, D]; `labels` int64 [B]. Where inputs were mixed, `labels` counts with
-    `mix_weight`, float32 [B], and `mixed_labels`, int64 [B], with the rest; else both are None.
+    `mix_weight`, float32 [B], and `mixed_labels`, int64 [B], with the rest; else both are None. `mirror`
+    are the features of the mirror images, where a network on features answers by both.
     """
 
     inputs: Tensor
     labels: Tensor
     mixed_labels: Tensor | None = None
     mix_weight: Tensor | None = None
+    mirror: Tensor | None = None
 
 
 class DeviceImages:

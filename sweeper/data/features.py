@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -83,13 +84,14 @@ class DeviceFeatures:
             mixes = [mix for mix in drawn if mix]
             yield stack_mixed(mixes, inputs, labels[:, start:end]) if mixes else Batch(inputs, labels[:, start:end])
 
-    def eval_batches(self, batch_size: int) -> Iterator[Batch]:
-        """Yield every image's features once, in the order of the split."""
+    def eval_batches(self, batch_size: int, mirror: DeviceFeatures | None = None) -> Iterator[Batch]:
+        """Yield every image's features once, in the order of the split, with those of its mirror image if given."""
         rows = np.arange(len(self))
         starts = range(0, len(self), batch_size)
-        source = self.view(0)
-        for start, features in zip(starts, source.take([rows[a : a + batch_size] for a in starts]), strict=True):
-            yield Batch(features, self.labels[start : start + batch_size])
+        wanted = [rows[start : start + batch_size] for start in starts]
+        mirrored = mirror.view(0).take(wanted) if mirror else repeat(None, len(wanted))
+        for start, features, reflected in zip(starts, self.view(0).take(wanted), mirrored, strict=True):
+            yield Batch(features, self.labels[start : start + batch_size], mirror=reflected)
 
     def view(self, number: int) -> SampleReader:
         """Return one view on the device."""

@@ -50,8 +50,8 @@ class Classifier(nn.Module):
 
 
 def mean_of_probabilities(first: Tensor, second: Tensor) -> Tensor:
-    """Return the logarithm of the mean of two softmax distributions, from logits [B, C] each, as logits [B, C]."""
-    return torch.logaddexp(first.log_softmax(1), second.log_softmax(1)) - math.log(2)
+    """Return the logarithm of the mean of two softmax distributions, from logits [..., C] each, as logits [..., C]."""
+    return torch.logaddexp(first.log_softmax(-1), second.log_softmax(-1)) - math.log(2)
 
 
 def build_classifier(

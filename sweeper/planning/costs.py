@@ -146,11 +146,12 @@ def _watts(measured: Sequence[Measured], gpus: int) -> dict[str, float]:
 
 
 def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:
+    forward = FORWARD * (1 + one.mirrored)
     if one.views:
-        return (images.train + FORWARD * images.val) / one.learned_per_s if one.learned_per_s else 0.0
+        return (images.train + forward * images.val) / one.learned_per_s if one.learned_per_s else 0.0
     sides = smallest(sweep.search.image_size), largest(sweep.search.image_size)
     area = (sides[0] ** 2 + sides[1] ** 2) / (2 * one.image_size**2)
-    forward = 1.0 if one.trainable == "head" else FORWARD
+    forward = 1.0 + one.mirrored if one.trainable == "head" else forward
     return area * (images.train + forward * images.val) / one.images_per_s
 
 
@@ -164,13 +165,13 @@ def _features(one: Measured, images: Images, folds: int | None) -> int:
     if not one.views:
         return 0
     if folds:
-        return (images.train + images.val) * (folds * one.views + 1)
-    return images.train * one.views + images.val
+        return (images.train + images.val) * (folds * one.views + 1 + one.mirrored)
+    return images.train * one.views + images.val * (1 + one.mirrored)
 
 
 def _largest_batches(measured: Sequence[Measured]) -> list[Measured]:
-    """Return of each network the measurement with the largest batch."""
+    """Return of each network the measurement with the largest batch, of those that see mirror images if some do."""
     found: dict[tuple[str, str], Measured] = {}
-    for one in sorted(measured, key=lambda one: one.batch_size):
+    for one in sorted(measured, key=lambda one: (one.mirrored, one.batch_size)):
         found[one.backbone, one.trainable] = one
     return list(found.values())

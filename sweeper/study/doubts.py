@@ -199,7 +199,6 @@ def _stored_stages(sweep: SweepConfig) -> Iterator[str]:
         yield f"{rule}; set both, or remove it"
         return
     needs_images = {
-        "test_time_augmentation": "none" not in options(search.test_time_augmentation),
         "progressive_resizing": largest(search.progressive_resizing) < 1,
         "augment.cutmix": all(lowest(option.cutmix) > 0 for option in options(search.augment)),
         "teacher": all(option.name != "none" for option in options(search.teacher)),

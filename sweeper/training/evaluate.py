@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from sweeper.data.batches import Batch
+from sweeper.modeling.classifier import mean_of_probabilities
 from sweeper.scores.confusion import Confusion
 from sweeper.scores.metrics import ClassificationMetrics
 from sweeper.training.device import autocast
@@ -68,12 +69,18 @@ def predictor(network: Forwarded, device: torch.device, micro_batches: MicroBatc
     return predict
 
 
+def answer(predict: Forwarded, batch: Batch) -> torch.Tensor:
+    """Return what comes of the inputs of a batch, or the mean of that and what comes of their mirror images."""
+    logits = predict(batch.inputs)
+    return logits if batch.mirror is None else mean_of_probabilities(logits, predict(batch.mirror))
+
+
 @torch.inference_mode()
 def evaluate_predictions(predict: Predict, batches: Iterable[Batch], classes: int, device: torch.device) -> Evaluation:
     """Evaluate anything that turns the inputs of batches into logits [B, C]."""
     metrics, tops = ClassificationMetrics(classes, device), []
     for batch in batches:
-        logits = predict(batch.inputs)
+        logits = answer(predict, batch)
         metrics.update(logits, batch.labels, functional.cross_entropy(logits, batch.labels, reduction="none"))
         tops.append(TopClasses.of(logits, batch.labels))
     values, confusion = metrics.compute_all()

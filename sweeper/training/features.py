@@ -12,10 +12,10 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -46,7 +46,7 @@ CHUNK = 256
 """Images that go through the backbone at once, where they fit; not the trial's batch size, since trials share."""
 
 KEPT_BACKBONES = 2
-KEPT_SPLITS = 4
+KEPT_SPLITS = 6
 
 NOTHING = AugmentConfig()
 
@@ -63,12 +63,20 @@ class FrozenBackbone:
     """How a CPU runs it faster."""
 
 
+class SplitFeatures(NamedTuple):
+    """The features of the training and the validation images, and of the mirror images of these where they count."""
+
+    train: DeviceFeatures
+    val: DeviceFeatures
+    mirror: DeviceFeatures | None
+
+
 @dataclass(frozen=True)
 class FeatureInputs:
     """Features for a head, or a last stage and a head."""
 
     network: nn.Module
-    features: tuple[DeviceFeatures, DeviceFeatures]  # of the training and the validation split
+    features: SplitFeatures
     config: TrialConfig
     seed: int
     frozen: FrozenFeatures
@@ -80,10 +88,10 @@ class FeatureInputs:
     def train(self, epoch: int) -> Iterator[Batch]:
         config = self.config
         sampling = config.class_balance.sampling
-        return self.features[0].train_batches(config.batch_size, config.augment, self.seed, epoch, sampling)
+        return self.features.train.train_batches(config.batch_size, config.augment, self.seed, epoch, sampling)
 
     def val(self) -> Iterator[Batch]:
-        return self.features[1].eval_batches(self.config.batch_size)
+        return self.features.val.eval_batches(self.config.batch_size, self.features.mirror)
 
 
 class FrozenFeatures:
@@ -151,12 +159,13 @@ class FrozenFeatures:
 
     def splits(
         self, frozen: FrozenBackbone, data: TrialData, spec: TrialSpec, limits_file: Path | None
-    ) -> tuple[DeviceFeatures, DeviceFeatures]:
+    ) -> SplitFeatures:
         """Return the features of both splits; those of validation images are never augmented."""
         limits = recall_limits(limits_file).quartered(CHUNK, 1, spec.memory_kills)
         train = FeatureMaker(frozen, data.train, pixel_changes(spec.config.augment), self._device, limits, limits_file)
         val = FeatureMaker(frozen, data.val, NOTHING, self._device, limits, limits_file)
-        return self._split(train), self._split(val)
+        mirror = replace(val, mirrored=True) if spec.config.test_time_augmentation == "flip" else None
+        return SplitFeatures(self._split(train), self._split(val), self._split(mirror) if mirror else None)
 
     def _split(self, maker: FeatureMaker) -> DeviceFeatures:
         name = maker.key(0).name
@@ -197,12 +206,14 @@ class FeatureMaker:
     device: torch.device
     limits: Limits
     limits_file: Path | None
+    mirrored: bool = False
 
     def key(self, view: int, engine: str | None = None) -> FeatureKey:
         """Return the name of a view's features; `engine` is what computes them, unless torch does."""
         augment = self.augment.model_dump(mode="json")
         described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
         described |= {"engine": engine} if engine else {}
+        described |= {"mirrored": True} if self.mirrored else {}
         return FeatureKey.of(described, len(self.images), self.frozen.backbone.features)
 
     def compute(self, key: FeatureKey) -> Iterator[Features]:
@@ -218,19 +229,18 @@ class FeatureMaker:
         size = self.frozen.described["image_size"]
         with torch.inference_mode():
             for chunk in self.images.view_batches(CHUNK, self.augment, size, mean, std, key.seed):
-                yield predict(chunk).cpu().numpy()
+                yield predict(chunk.flip(3) if self.mirrored else chunk).cpu().numpy()
 
 
 def can_use_features(config: TrialConfig, features: FeaturesConfig) -> bool:
     """Return whether a trial may learn from features.
 
-    Not with CutMix, a teacher, mirror images or images of several sizes, which need pixels; nor without pretrained
-    weights, since random ones are each trial's own.
+    Not with CutMix, a teacher or images of several sizes, which need pixels; nor without pretrained weights, since
+    random ones are each trial's own.
     """
     frozen = stored(config.trainable, features) and config.pretrained is not False
-    whole = config.progressive_resizing == 1 and config.test_time_augmentation == "none"
-    pixels = config.augment.cutmix or config.teacher.name != "none"
-    return frozen and whole and not pixels
+    pixels = config.progressive_resizing < 1 or config.augment.cutmix or config.teacher.name != "none"
+    return frozen and not pixels
 
 
 def stored(trainable: Trainable, features: FeaturesConfig) -> bool:

@@ -118,7 +118,6 @@ STORED = {"backbone": "b", "trainable": "last_stage", "pretrained": True}
 @pytest.mark.parametrize(
     ("name", "each_epoch", "some_do"),
     [
-        ("test_time_augmentation", "flip", {"choice": ["none", "flip"]}),
         ("progressive_resizing", 0.5, {"choice": [0.5, 1.0]}),
         ("augment", {"cutmix": 1.0}, {"cutmix": {"float": [0.0, 1.0]}}),
         ("teacher", {"name": "study:t/best"}, {"choice": ["none", {"name": "study:t/best"}]}),

@@ -58,14 +58,20 @@ def run(
     batch_size=st.sampled_from([16, 23]),
     scheduler=st.sampled_from(["cosine", "reduce_on_plateau"]),
     smoothing=st.sampled_from([0.0, 0.1]),
+    mirror=st.sampled_from(["none", "flip"]),
 )
 def test_without_augmentation_a_head_on_features_learns_as_behind_the_backbone(
-    tmp_path_factory: pytest.TempPathFactory, weights: str, head: Any, batch_size: int, scheduler: str, smoothing: float
+    tmp_path_factory: pytest.TempPathFactory,
+    weights: str,
+    head: Any,
+    batch_size: int,
+    scheduler: str,
+    smoothing: float,
+    mirror: str,
 ) -> None:
     folder = tmp_path_factory.mktemp("trial")
-    spec = head_trial(
-        weights, head=head, batch_size=batch_size, scheduler=scheduler, label_smoothing=smoothing, drop_rate=0.2
-    )
+    own: dict[str, Any] = {"head": head, "batch_size": batch_size, "scheduler": scheduler, "label_smoothing": smoothing}
+    spec = head_trial(weights, **own, test_time_augmentation=mirror, drop_rate=0.2)
     through, expected = run(spec, folder / "images", None)
     on_features, found = run(spec, folder / "features", frozen_features(folder))
     assert on_features.on_features
@@ -77,6 +83,21 @@ def test_without_augmentation_a_head_on_features_learns_as_behind_the_backbone(
     assert list(written) == list(whole)
     for name in whole:
         torch.testing.assert_close(written[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_that_answers_by_mirror_images_too_learns_the_same_and_answers_otherwise(
+    tmp_path: Path, weights: str
+) -> None:
+    features = frozen_features(tmp_path)
+    plain, mirrored = (
+        run(head_trial(weights, test_time_augmentation=one, epochs=2), tmp_path / one, features)[1]
+        for one in ("none", "flip")
+    )
+    for left, right in zip(plain, mirrored, strict=True):
+        assert left.values["train/loss"] == right.values["train/loss"]
+        assert left.values["val/loss"] != right.values["val/loss"]
+    shapes = [np.load(path).shape[0] for path in (tmp_path / "features").glob("*.npy")]
+    assert sorted(shapes) == [30, 30, 70]  # validation images, their mirror images, training images
 
 
 @pytest.mark.parametrize("augment", [{}, {"flip": True, "crop_padding": 1, "color_jitter": 0.2}], ids=["plain", "all"])
@@ -119,7 +140,7 @@ def test_epochs_go_through_the_views_in_turn_and_a_view_is_computed_when_it_is_n
     run(spec.model_copy(update={"epochs": 5}), tmp_path / "five", frozen_features(tmp_path))
     assert len(list(files.glob("*.npy"))) == 4
     data, features = colored(train=70), frozen_features(tmp_path)
-    split, _ = features.splits(features.backbone(spec.config), data, spec, None)
+    split = features.splits(features.backbone(spec.config), data, spec, None).train
     rows = [np.arange(70)]
     first, second = (next(split.view(number).take(rows)) for number in (0, 1))
     assert not torch.equal(first, second)

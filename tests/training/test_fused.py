@@ -167,6 +167,7 @@ def drawn(
     batch_size=st.sampled_from([16, 23]),
     mixup=st.sampled_from([0.0, 0.3]),
     focal=st.booleans(),
+    mirror=st.sampled_from(["none", "flip"]),
 )
 def test_a_member_of_any_group_ends_as_if_it_had_been_trained_alone(
     tmp_path_factory: pytest.TempPathFactory,
@@ -179,9 +180,11 @@ def test_a_member_of_any_group_ends_as_if_it_had_been_trained_alone(
     batch_size: int,
     mixup: float,
     focal: bool,
+    mirror: str,
 ) -> None:
     folder = tmp_path_factory.mktemp("group")
-    specs = members(weights, *(drawn(one, kind, shape, mixup, focal) for one in own), batch_size=batch_size)
+    shared: dict[str, Any] = {"batch_size": batch_size, "test_time_augmentation": mirror}
+    specs = members(weights, *(drawn(one, kind, shape, mixup, focal) for one in own), **shared)
     assert len({stack_key(spec.config) for spec in specs}) == 1
     outcomes, histories = fuse(specs, folder / "fused", data, features)
     # A bias before batch normalisation has no gradient but what rounding leaves, which Adam scales up to whole
@@ -382,6 +385,7 @@ def test_trials_are_stacked_only_where_all_that_cannot_be_data_agrees(weights: s
         {"optimizer": {"name": "adam"}},
         {"augment": {"flip": True}},
         {"augment": {"mixup": 0.2}},
+        {"test_time_augmentation": "flip"},
     )
     same = ({"label_smoothing": 0.1}, {"head": {"hidden": [8], "dropout": 0.4}}, {"drop_rate": 0.2})
     keys = [stack_key(spec.config) for spec in members(weights, base, *({**base, **other} for other in others))]

@@ -33,7 +33,7 @@ def made(folder: Path, weights: str, data: TrialData) -> tuple[Features, Feature
     """Return the features of both splits as a worker gets them that has just started."""
     spec = spec_of(trainable="head", pretrained=weights)
     served = FrozenFeatures(FeatureCache(folder), FeaturesConfig(views=2), CPU)
-    train, val = served.splits(served.backbone(spec.config), data, spec, None)
+    train, val, _ = served.splits(served.backbone(spec.config), data, spec, None)
     found = [torch.cat([batch.inputs for batch in part.eval_batches(32)]).numpy() for part in (train, val)]
     return found[0], found[1]
 

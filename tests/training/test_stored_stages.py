@@ -29,8 +29,9 @@ from tests.training.test_features import frozen_features, head_trial, run
         {"ema": 0.9, "layer_decay": 0.7, "optimizer": {"name": "sgd", "lr": 0.1}},
         {"unfreezing": {"head_epochs": 2}},
         {"epoch_soup": 2, "optimizer": {"name": "schedule_free_adamw", "lr": 0.01}},
+        {"test_time_augmentation": "flip"},
     ],
-    ids=["plain", "dropout", "average", "waiting", "soup"],
+    ids=["plain", "dropout", "average", "waiting", "soup", "mirrored"],
 )
 def test_a_last_stage_on_features_learns_as_behind_the_stages_before(
     tmp_path: Path, weights: str, changes: dict[str, Any]

@@ -34,6 +34,7 @@ from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.classification import Classification
 from sweeper.training.conditions import Conditions
 from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
+from sweeper.training.evaluate import answer
 from sweeper.training.features import FeatureInputs, pixel_changes
 from sweeper.training.learner import Learner, build_learner
 from sweeper.training.memory import make_room
@@ -104,7 +105,8 @@ def stack_key(config: TrialConfig) -> Hashable | None:
             kind = ("sgd", optimizer.momentum > 0, optimizer.nesterov)
         case _:
             return None
-    features = (config.backbone, config.pretrained, config.image_size, pixel_changes(config.augment))
+    images = (config.image_size, pixel_changes(config.augment), config.test_time_augmentation)
+    features = (config.backbone, config.pretrained, *images)
     shape = (config.head.hidden, config.head.norm, config.head.activation)
     return (features, shape, config.batch_size, kind, config.augment.mixup > 0, config.class_balance.loss.name)
 
@@ -290,7 +292,7 @@ def _train_epoch(
     bounds = bounds_of_gradients(configs, device)
     step = StackStep(head, optimizer, loss, bounds, metrics, device)
     recorder = Recorder(step, device, STACK_WARM_UP, head.generators) if device.type == "cuda" else None
-    train_features = members[0].inputs.features[0]
+    train_features = members[0].inputs.features.train
     batches = train_features.stacked_batches(
         configs[0].batch_size,
         [config.augment for config in configs],
@@ -338,6 +340,12 @@ def _rates(members: Sequence[Member], steps: int) -> np.ndarray[tuple[int, ...],
     return rates
 
 
+def _all_heads(head: FusedHead, count: int, device: torch.device, features: Tensor) -> Tensor:
+    """Return the logits of all heads, [K, B, C], for features [B, D]."""
+    with autocast(device):
+        return head(features.expand(count, -1, -1), training=False).float()
+
+
 @torch.inference_mode()
 def _evaluate(
     member: Member, head: FusedHead, together: Together, count: int
@@ -345,8 +353,7 @@ def _evaluate(
     """Put the validation images through all heads."""
     metrics, tops = StackedMetrics(count, len(together.data.classes), together.device), []
     for batch in member.inputs.val():
-        with autocast(together.device):
-            logits = head(batch.inputs.expand(count, -1, -1), training=False).float()
+        logits = answer(partial(_all_heads, head, count, together.device), batch)
         labels = batch.labels.expand(count, -1)
         losses = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         metrics.update(logits, labels, losses)
