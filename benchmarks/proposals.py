@@ -29,7 +29,11 @@ def proposal(images: Path, learns: Learns, weights: Sequence[str] | None = None)
         weights: Architectures whose weights are there; None for those in the model hub's cache.
     """
     data, machine, timer = look_at_data(str(images), Workspace(images.parent)), look_at_machine("cpu"), stopwatch("cpu")
-    machine = replace(machine, gpu=learns == "all", weights=machine.weights if weights is None else tuple(weights))
+    machine = replace(machine, weights=machine.weights if weights is None else tuple(weights))
+    machine = replace(machine, gpu=learns == "all" and bool(machine.weights))
     timer = timer if learns == "last_stage" else replace(timer, last_stage=lambda *_: None)
     space: dict[str, Any] = yaml.safe_load(space_text(data, machine, HOURS, timer, "cpu"))
+    searched = space["search"].get("trainable", "all")
+    if machine.weights and searched != learns:
+        raise SystemExit(f"{learns} should learn, and on this machine {searched} is proposed")
     return space

@@ -69,7 +69,7 @@ def init(
     if images is None:
         images, hours, out = _asked(hours, out)
     out, hours = out or SPACE, hours or HOURS
-    text = write_proposal(images, out, hours, device, force=force, with_recipes=with_recipes)
+    text = write_proposal(images, out, hours, device, None if with_recipes else 0, force=force)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
     epochs = quantity(sweep.budget.epochs, "epoch")
@@ -111,7 +111,7 @@ def _hours(answer: str) -> float:
 
 
 def write_proposal(
-    images: str, out: Path, hours: float, device: str, *, force: bool = False, with_recipes: bool = True
+    images: str, out: Path, hours: float, device: str, most_recipes: int | None, *, force: bool = False
 ) -> str:
     """Look at images and machine, write a search space and return its text.
 
@@ -124,6 +124,6 @@ def write_proposal(
     output.require_free()
     device_named(device)
     with waiting("looking at the images and timing networks"):
-        text = proposed(images, this_workspace(), hours, device, with_recipes=with_recipes)
+        text = proposed(images, this_workspace(), hours, device, most_recipes)
     output.write(text)
     return text

@@ -140,7 +140,7 @@ class ImageClassifierSweep:
         if self.space is None:
             from sweeper.proposal.proposing import proposed
 
-            text = proposed(str(folder), Workspace(Path.cwd()), self.hours or 2.0, self.device)
+            text = proposed(str(folder), Workspace(Path.cwd()), self.hours or 2.0, self.device, self.trials)
             return validated(read_document(text, "proposal"), self._limits(), None)
         given = self.space
         if isinstance(given, Mapping) and isinstance(given.get("dataset", {}), Mapping):

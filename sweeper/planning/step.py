@@ -23,7 +23,7 @@ from sweeper.planning.power import Power, PowerMeter
 from sweeper.results import TrialSpec
 from sweeper.training.compiling import PLAIN, Compiling
 from sweeper.training.cost import count_parameters
-from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory
+from sweeper.training.device import autocast, peak_memory_mb, reset_peak_memory, synchronize
 from sweeper.training.features import NOTHING, can_use_features, pixel_changes
 from sweeper.training.forward import Forward
 from sweeper.training.inputs import TrialData
@@ -245,8 +245,5 @@ def _width(learner: Learner) -> int:
 
 
 def _seconds_since(started: float, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    synchronize(device)
     return time.perf_counter() - started

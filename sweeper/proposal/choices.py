@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from sweeper.errors import ModelError
 from sweeper.proposal.data import DataFacts
-from sweeper.proposal.machine import MachineFacts
-from sweeper.proposal.recipes import IMBALANCED, Recipe
+from sweeper.proposal.machine import MachineFacts, Timer
+from sweeper.proposal.recipes import IMBALANCED, Recipe, can_mirror
 
 SIDES = (32, 48, 64, 96, 128, 160, 224)
 LARGEST_ON_CPU = 96
@@ -16,6 +17,8 @@ ON_CPU = ("resnet10t", "resnet18")
 ON_GPU = ("resnet18", "resnet34", "efficientnet_b0")
 WITH_WEIGHTS = ("convnext_tiny", "vit_small_patch16_224")
 """On a GPU, where their pretrained weights are here: from scratch they need more images than most people have."""
+WEIGHTS_HERE = "their weights are in the cache of the model hub on this machine"
+NO_WEIGHTS = "no weights of these are in the model hub's cache here"
 MOST_BACKBONES = 3
 """Of other weights that are here; the smallest are taken."""
 EPOCHS = (30, 20, 15, 10, 5, 3)
@@ -30,7 +33,7 @@ Speed = Callable[[str, int, int], float]
 
 
 Line = tuple[str, str]
-"""Of a search space, and why it says what it says."""
+"""A line of a search space, and the reason that stands beside it; the reason may be empty."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +78,17 @@ def backbones(machine: MachineFacts, takes: Callable[[str], bool]) -> tuple[tupl
     wanted = (*ON_GPU, *WITH_WEIGHTS) if machine.gpu else ()
     here = tuple(name for name in machine.weights if name.partition(".")[0] in wanted)
     if here := here or tuple(islice(filter(takes, machine.weights), MOST_BACKBONES)):
-        return here, Reasoned("true", "their weights are in the cache of the model hub on this machine")
-    why = "no weights of these are in the model hub's cache here; true, with a network, is better for photographs"
-    return known, Reasoned("false", why)
+        return here, Reasoned("true", WEIGHTS_HERE)
+    have = "the networks whose weights are here do not take such images" if machine.weights else NO_WEIGHTS
+    return known, Reasoned("false", f"{have}; true, with a network, is better for photographs")
+
+
+def takes(timer: Timer, name: str, size: int, batch: int) -> bool:
+    """Return whether a network can be trained at an image size: some take one size alone."""
+    try:
+        return timer.whole(name, size, batch) > 0
+    except ModelError:
+        return False
 
 
 def batch_sizes(data: DataFacts) -> tuple[list[int], Reasoned]:
@@ -144,6 +155,13 @@ def of_every_network(data: DataFacts) -> Iterator[Line]:
     yield "  label_smoothing: {choice: [0.0, 0.1]}", ""
     if data.imbalance >= IMBALANCED:
         yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
+
+
+def of_mirror_images(data: DataFacts) -> Iterator[Line]:
+    """Yield whether models answer by mirror images too."""
+    if can_mirror(data):
+        why = "answer by an image and its mirror image: better for photographs, each prediction costs twice"
+        yield "  test_time_augmentation: {choice: [none, flip]}", why
 
 
 def one_of(options: list[int]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
+from itertools import islice
 
 from sweeper.proposal import choices
-from sweeper.proposal.choices import Line, Search
+from sweeper.proposal.choices import Budget, Line, Search, takes
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts, StageSpeed, Timer
-from sweeper.proposal.recipes import FEW_IMAGES, head_recipe, last_stage_recipe
+from sweeper.proposal.recipes import FEW_IMAGES, can_mirror, head_recipe, last_stage_recipe
 from sweeper.safeguards.quantity import quantity
 
 HEAD_EPOCHS = 20
@@ -18,162 +18,206 @@ FUSED = 8
 FEWEST_EPOCHS, MOST_EPOCHS = 5, 20
 """Of a last stage: with fewer it gives hardly more than a head, and it needs no more."""
 
-FORWARD = 8.0
-"""How many times faster ONNX Runtime puts an image through a network than PyTorch trains on it, both on a CPU."""
+FORWARD, FORWARD_BY_ONNX = 3.0, 8.0
+"""How many times faster a network sees images than it is trained on them; ONNX Runtime is what a CPU uses for it."""
 
 FOR_VALUES = 1 / 3
 """The most of the time in which stored values are computed."""
 
-SIDES = tuple(side for side in choices.SIDES if side <= 224)
-"""Most weights were trained at 224 pixels: a frozen network sees enlarged images well, and reduced ones worse."""
+FOR_ROOM = 1 / 2
+"""The most of the free memory, and of the free disk, that they may take."""
+
+LARGEST = 224
+"""Pixels that most weights were trained at: a frozen network sees enlarged images well, and reduced ones worse."""
+
+SIDES = tuple(side for side in choices.SIDES if side <= LARGEST)[::-1]
+STAGE_SIDES = (LARGEST, 160)
+"""At smaller ones, a head at a larger one is preferred."""
+
+TIMED = 16
+"""Images in a batch by which whole networks are timed."""
 
 RANKED_BY = 5_000
-"""Images by which backbones are ranked, as is usual for `backbone_ranking`."""
+"""Training images by which backbones are ranked, as is usual for `backbone_ranking`."""
 
 SIZE_WHY = "the largest for which there is time: a frozen network sees those best"
 
-PixelsPerSecond = Mapping[str, float]
-"""How many pixels a second each network trains with."""
+SecondsPerPixel = Mapping[str, float]
+"""What a pixel costs in a forward pass of each network."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What is stored of the images.
+    """What is stored of the images, and what learns from it.
 
     Attributes:
+        names: The backbones.
         size: Pixels of the images.
-        views: Of each training image.
-        last_stage: Whether the last stage learns, else a head alone.
-        epochs: Of a trial.
-        seconds: That it takes to compute.
-        why: How the budget was found.
+        views: How often each training image is stored.
+        seconds: How long it takes to compute what is stored.
+        stages: The trials in which last stages learn; None where heads alone do.
+        why_heads: Why heads alone learn, where they do.
     """
 
+    names: tuple[str, ...]
     size: int
     views: int
-    last_stage: bool
-    epochs: int
     seconds: float
-    why: str = ""
+    stages: Budget | None = None
+    why_heads: str = ""
 
 
-def search(
-    data: DataFacts,
-    machine: MachineFacts,
-    names: tuple[str, ...],
-    why_here: str,
-    hours: float,
-    timer: Timer,
-) -> Search:
+def search(data: DataFacts, machine: MachineFacts, hours: float, timer: Timer) -> Search | None:
     """Propose to train last stages on stored values where there is time and room, else heads.
 
-    Args:
-        data: The images.
-        machine: What trains.
-        names: The backbones.
-        why_here: Why they begin with pretrained weights.
-        hours: How long the study may take.
-        timer: Times the networks.
+    Returns None where no network whose weights are here takes images of 224 pixels. `hours` is how long the study may
+    take.
     """
+    fitting = (name for name in machine.weights if takes(timer, name, LARGEST, TIMED))
+    names = tuple(islice(fitting, choices.MOST_BACKBONES))
+    if not names:
+        return None
     stored = _stored(data, machine, names, hours, timer)
-    if not stored.last_stage:
-        lines, first = _of_heads(data, names, why_here, stored), [head_recipe(data, head_batches(data))]
-        return Search(list(lines), first, stored.size)
+    if stored.stages is None:
+        first = [head_recipe(data, head_batches(data))]
+        return Search(list(_of_heads(data, stored)), first, stored.size)
     few, (sizes, _) = data.fewest < FEW_IMAGES, choices.batch_sizes(data)
     heads = [head_recipe(data, sizes, beside=True)] if few else []
-    recipe = last_stage_recipe(data, sizes, beside=few)
-    lines = _of_last_stages(data, names, why_here, stored, few=few)
-    return Search(list(lines), [*heads, recipe], stored.size, stored.why)
+    why = f"about {choices.short_time(hours)}; a last stage learns from {stored.stages.speed:,.0f} images a second here"
+    first = [*heads, last_stage_recipe(data, sizes, beside=few)]
+    return Search(list(_of_last_stages(data, stored, stored.stages, few=few)), first, stored.size, why)
 
 
 def _stored(data: DataFacts, machine: MachineFacts, names: tuple[str, ...], hours: float, timer: Timer) -> Stored:
-    sizes, _ = choices.batch_sizes(data)
-    side, batch = int(choices.image_size(data, machine).value), max(sizes)
-    speeds = {name: timer.whole(name, side, batch) * side**2 for name in names}
-    size = image_size(data, hours, speeds)
-    heads = Stored(size, 1, False, HEAD_EPOCHS, values_s(data, size, speeds))
-    stages = [timer.last_stage(name, size, batch) for name in names]
-    slowest, largest = _worst(stages)
-    kinds = 2 if data.fewest < FEW_IMAGES else 1  # heads have values of their own
-    for views in (1,) if data.grey else (2, 1):
-        seconds = kinds * values_s(data, size, speeds, views)
-        left = hours - seconds / 3600
-        planned = choices.budget(data, names, size, batch, left, lambda *_: slowest)
-        enough = planned.trials >= choices.FEWEST_TRIALS and planned.epochs >= FEWEST_EPOCHS
-        has_room = kinds * largest * (views * data.train + data.val) <= machine.room
-        if enough and has_room and seconds <= FOR_VALUES * hours * 3600:
-            why = f"about {choices.short_time(hours)}; the last stage learns {slowest:,.0f} images a second here"
-            return Stored(size, views, True, min(planned.epochs, MOST_EPOCHS), seconds, why)
+    faster = FORWARD_BY_ONNX if machine.cpu else FORWARD
+    costs = {name: 1 / (faster * timer.whole(name, LARGEST, TIMED) * LARGEST**2) for name in names}
+    reasons = []
+    for size in STAGE_SIDES:
+        found = _with_last_stages(data, machine, costs, size, hours, timer)
+        if isinstance(found, Stored):
+            return found
+        reasons.append(found)
+    return _with_heads(data, costs, hours, timer, why=reasons[0])
+
+
+def _with_heads(data: DataFacts, costs: SecondsPerPixel, hours: float, timer: Timer, why: str) -> Stored:
+    """Return what is stored for heads: at the largest size for which there is time, else at the smallest."""
+    heads = Stored((), 0, 1, 0.0)
+    for size in SIDES:
+        names = tuple(name for name in costs if size == LARGEST or takes(timer, name, size, TIMED))
+        if not names:
+            continue
+        seconds = _values_s(data, size, [costs[name] for name in names], data.train)
+        heads = Stored(names, size, 1, seconds, why_heads=why)
+        if seconds <= FOR_VALUES * hours * 3600:
+            break
     return heads
 
 
-def _worst(stages: list[StageSpeed | None]) -> tuple[float, float]:
-    """Return the images a second of the slowest last stage, and the bytes of the largest values: of none 0, and all."""
-    if any(stage is None for stage in stages):
-        return 0.0, inf
-    known = [stage for stage in stages if stage]
-    return min(stage.images_per_s for stage in known), max(stage.value_bytes for stage in known)
+def _with_last_stages(
+    data: DataFacts, machine: MachineFacts, costs: SecondsPerPixel, size: int, hours: float, timer: Timer
+) -> Stored | str:
+    """Return what is stored for last stages at an image size, or why they are not trained."""
+    batch = max(choices.batch_sizes(data)[0])
+    timed = {name: timer.last_stage(name, size, batch) for name in costs}
+    stages = {name: stage for name, stage in timed.items() if stage}
+    if not stages:
+        return "these networks cannot be cut before their last stage"
+
+    def speed(name: str, *_: int) -> float:
+        return stages[name].images_per_s
+
+    kinds = 2 if data.fewest < FEW_IMAGES else 1  # heads have values of their own
+    why = "for the last stage there is no time here"
+    for views in (1,) if data.grey else (2, 1):
+        seconds = _values_s(data, size, [costs[name] for name in stages], kinds * views * data.train, kinds)
+        planned = choices.budget(data, tuple(stages), size, batch, hours - seconds / 3600, speed)
+        if planned.trials < choices.FEWEST_TRIALS or planned.epochs < FEWEST_EPOCHS:
+            continue
+        if seconds > FOR_VALUES * hours * 3600:
+            continue
+        if _has_room(data, machine, size, stages, views):
+            return Stored(tuple(stages), size, views, seconds, planned)
+        why = "for the stored values of a last stage there is too little memory or disk here"
+    return why
 
 
-def values_s(data: DataFacts, size: int, speeds: PixelsPerSecond, views: int = 1) -> float:
-    """Return the seconds that values take at an image size: some images through all networks, all through one."""
-    seconds = [size**2 / (FORWARD * speed) for speed in speeds.values()]
-    ranked = min(data.train, RANKED_BY) * sum(seconds) if len(seconds) > 1 else 0.0
-    return ranked + (views * data.train + data.val) * max(seconds)
+def _has_room(data: DataFacts, machine: MachineFacts, size: int, stages: Mapping[str, StageSpeed], views: int) -> bool:
+    """Return whether stored values have room in memory, and on the disk beside decoded images."""
+    largest = max(stage.value_bytes for stage in stages.values())
+    values = largest * (views * data.train + looks(data) * data.val)
+    decoded = 3 * min(size, data.largest_side) ** 2 * (data.train + data.val + data.test)
+    return values <= FOR_ROOM * machine.free_memory and values + decoded <= FOR_ROOM * machine.free_disk
 
 
-def image_size(data: DataFacts, hours: float, speeds: PixelsPerSecond) -> int:
-    """Return the largest size for whose values there is time; the smallest where there is time for none."""
-    fitting = [side for side in SIDES if values_s(data, side, speeds) <= FOR_VALUES * hours * 3600]
-    return max(fitting, default=SIDES[0])
+def looks(data: DataFacts) -> int:
+    """Return how often a validation image is seen: with its mirror image, where models may answer by both."""
+    return 2 if can_mirror(data) else 1
 
 
-def _of_heads(data: DataFacts, names: tuple[str, ...], why_here: str, stored: Stored) -> Iterator[Line]:
+def _values_s(data: DataFacts, size: int, costs: list[float], rows: int, kinds: int = 1) -> float:
+    """Return the seconds that values take at an image size.
+
+    Args:
+        data: The images.
+        size: Their pixels.
+        costs: Seconds that a pixel takes in each network.
+        rows: Training images that go through one of them.
+        kinds: How many kinds of values validation images have.
+    """
+    ranked = (min(data.train, RANKED_BY) + data.val) * sum(costs) if len(costs) > 1 else 0.0
+    return size**2 * (ranked + (rows + kinds * looks(data) * data.val) * max(costs, default=0.0))
+
+
+def _of_heads(data: DataFacts, stored: Stored) -> Iterator[Line]:
     yield f"  epochs: {HEAD_EPOCHS}", "a head on stored values takes seconds"
     yield "pruner: none", "so there is little to save"
     computed = f"computed once, in {_minutes(stored)}; {FUSED} heads learn at once"
     yield f"features: {{views: {stored.views}, fuse: {FUSED}}}", computed
-    yield from _of_backbones(names, why_here)
-    yield "  trainable: head", "this machine has no time or room to train more; use a GPU, or give more time"
+    yield from _of_backbones(stored)
+    yield "  trainable: head", stored.why_heads
     yield f"  image_size: {stored.size}", SIZE_WHY
     yield f"  batch_size: {choices.one_of(head_batches(data))}", ""
     yield "  optimizer: {name: adamw, lr: {float: [3.0e-4, 3.0e-2], log: true}}", "usual range, over the decades"
     yield from choices.of_every_network(data)
-    yield "  augment: {mixup: {float: [0.0, 0.4]}}", "the only augmentation that works on stored values"
+    yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
+    yield from choices.of_mirror_images(data)
     yield "  scheduler: cosine", "falls to the end of the trial"
 
 
-def _of_last_stages(
-    data: DataFacts, names: tuple[str, ...], why_here: str, stored: Stored, *, few: bool
-) -> Iterator[Line]:
-    flip, seen = ("flip: true, ", "as it is or mirrored") if stored.views > 1 else ("", "as it is")
-    views = "once" if stored.views == 1 else "twice"
-    yield f"  epochs: {stored.epochs}", "at most; fewer where this machine turns out slower"
+def _of_last_stages(data: DataFacts, stored: Stored, planned: Budget, *, few: bool) -> Iterator[Line]:
+    yield f"  epochs: {min(planned.epochs, MOST_EPOCHS)}", "at most; fewer where this machine turns out slower"
     yield "pruner: promote", "all train a little, then the best third to the end"
-    computed = f"the stages before see each image {views}, in {_minutes(stored)}"
+    seen = "once" if stored.views == 1 else "twice"
+    computed = f"the stages before see each image {seen}, in {_minutes(stored)}"
     yield f"features: {{last_stage: true, views: {stored.views}}}", computed
-    yield from _of_backbones(names, why_here)
+    yield from _of_backbones(stored)
     if few:
         why = f"a class has {quantity(data.fewest, 'image')}: the head alone may be the safer choice"
         yield "  trainable: {choice: [last_stage, head]}", why
     else:
-        yield "  trainable: last_stage", "and the head: without a GPU better than the whole network in the same time"
+        yield "  trainable: last_stage", "and the head; in this time better than whole networks (docs/results.md)"
     yield f"  image_size: {stored.size}", SIZE_WHY
     yield f"  batch_size: {choices.one_of(choices.batch_sizes(data)[0])}", ""
     high = "1.0e-2" if few else "3.0e-3"
     yield f"  optimizer: {{name: adamw, lr: {{float: [1.0e-4, {high}], log: true}}}}", "usual range"
     yield from choices.of_every_network(data)
-    yield f"  augment: {{{flip}mixup: {{float: [0.0, 0.4]}}}}", f"stored {seen}; mixup works on what is stored"
+    if stored.views > 1:
+        flipped = "a view mirrors half of the images; for digits or text: flip: false, and views: 1"
+        yield "  augment: {flip: true, mixup: {float: [0.0, 0.4]}}", flipped
+    else:
+        yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
+    yield from choices.of_mirror_images(data)
     yield "  scheduler: cosine", "falls to the end of the trial"
 
 
-def _of_backbones(names: tuple[str, ...], why_here: str) -> Iterator[Line]:
-    if len(names) > 1:
+def _of_backbones(stored: Stored) -> Iterator[Line]:
+    if len(stored.names) > 1:
         yield "backbone_ranking: {keep: 1}", "a head on some of the images tells which of them is best"
     yield "search:", ""
-    listed = f"{{choice: [{', '.join(names)}]}}" if len(names) > 1 else names[0]
+    listed = f"{{choice: [{', '.join(stored.names)}]}}" if len(stored.names) > 1 else stored.names[0]
     yield f"  backbone: {listed}", "any name of timm"
-    yield "  pretrained: true", why_here
+    yield "  pretrained: true", choices.WEIGHTS_HERE
 
 
 def _minutes(stored: Stored) -> str:

@@ -19,7 +19,7 @@ from sweeper.errors import ModelError
 from sweeper.modeling.backbones import Backbone, build_backbone
 from sweeper.modeling.halves import cut
 from sweeper.modeling.hub import cached_sizes
-from sweeper.training.device import autocast, described, open_device, place
+from sweeper.training.device import autocast, described, open_device, place, synchronize
 
 FOR_TESTS = "test_"
 """How the names of timm's tiny networks begin, which no task needs."""
@@ -35,17 +35,21 @@ class MachineFacts:
 
     Attributes:
         device: What trains, in words.
-        gpu: Whether that is a GPU.
+        gpu: Whether that is a GPU with CUDA.
+        cpu: Whether that is the CPU.
         cores: How many processor cores there are.
         weights: Architectures whose pretrained weights are in the hub's cache here, with their tags, small ones first.
-        room: Bytes that stored values may take: half of the free memory or disk, whichever is less.
+        free_memory: Of the machine, in bytes.
+        free_disk: Where studies are kept, in bytes.
     """
 
     device: str
     gpu: bool
+    cpu: bool
     cores: int
     weights: tuple[str, ...]
-    room: int
+    free_memory: int
+    free_disk: int
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,10 @@ class StageSpeed:
 
 @dataclass(frozen=True)
 class Timer:
-    """Times a network by its name, at an image size and with a batch size. Raises ModelError.
+    """Times a network by its name, at an image size in pixels and with a batch size.
 
     Attributes:
-        whole: How many images a second the whole network is trained with.
+        whole: How many images a second the whole network is trained with. Raises ModelError.
         last_stage: How its last stage learns; None where it cannot be trained on stored values.
     """
 
@@ -77,8 +81,15 @@ class Timer:
 def look_at_machine(wanted: str = "auto") -> MachineFacts:
     """Raises DeviceError where the wanted device is not there."""
     device = open_device(wanted, 0)
-    room = min(psutil.virtual_memory().available, shutil.disk_usage(Path.cwd()).free) // 2
-    return MachineFacts(described(device), device.type == "cuda", os.cpu_count() or 1, _weights_here(), room)
+    return MachineFacts(
+        described(device),
+        gpu=device.type == "cuda",
+        cpu=device.type == "cpu",
+        cores=os.cpu_count() or 1,
+        weights=_weights_here(),
+        free_memory=psutil.virtual_memory().available,
+        free_disk=shutil.disk_usage(Path.cwd()).free,
+    )
 
 
 def _weights_here() -> tuple[str, ...]:
@@ -101,14 +112,14 @@ def _whole(device: torch.device, backbone: str, image_size: int, batch_size: int
 
 
 def _last_stage(device: torch.device, backbone: str, image_size: int, batch_size: int) -> StageSpeed | None:
-    built = _built(backbone, image_size)
     try:
+        built = _built(backbone, image_size)
         halves = cut(built.module, image_size)
+        network = nn.Sequential(halves.learning, nn.Linear(built.features, CLASSES))
+        values = torch.randn(batch_size, halves.width)
+        return StageSpeed(_images_per_s(backbone, network, values, device), values[0].nbytes)
     except ModelError:
         return None
-    network = nn.Sequential(halves.learning, nn.Linear(built.features, CLASSES))
-    values = torch.randn(batch_size, halves.width)
-    return StageSpeed(_images_per_s(backbone, network, values, device), values[0].nbytes)
 
 
 def _built(backbone: str, image_size: int) -> Backbone:
@@ -123,20 +134,15 @@ def _images_per_s(backbone: str, network: nn.Module, batch: Tensor, device: torc
     try:
         for step in range(STEPS + 1):
             if step == 1:
-                _wait(device)
+                synchronize(device)
                 started = time.perf_counter()
             with autocast(device):
                 loss = nn.functional.cross_entropy(network(batch), labels)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-        _wait(device)
+        synchronize(device)
     except RuntimeError as error:
         shape = tuple(batch.shape)
         raise ModelError(f"{backbone} cannot be trained on batches {shape} on {device}: {error}") from error
     return STEPS * len(batch) / (time.perf_counter() - started)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -8,7 +8,7 @@ from sweeper.proposal.machine import look_at_machine, stopwatch
 from sweeper.proposal.text import space_text
 
 
-def proposed(images: str, workspace: Workspace, hours: float, device: str, *, with_recipes: bool = True) -> str:
+def proposed(images: str, workspace: Workspace, hours: float, device: str, most_recipes: int | None = None) -> str:
     """Return a search space for images, as YAML.
 
     Args:
@@ -16,11 +16,11 @@ def proposed(images: str, workspace: Workspace, hours: float, device: str, *, wi
         workspace: Of the study.
         hours: How long the study may take.
         device: What trains: auto, cpu, cuda, cuda:1, mps.
-        with_recipes: Put settings of common practice first.
+        most_recipes: How many settings of common practice are put first, at most; None for all there are.
 
     Raises:
         DatasetError: the images cannot be used.
         DeviceError: the device is not there.
     """
     data, machine = look_at_data(images, workspace), look_at_machine(device)
-    return space_text(data, machine, hours, stopwatch(device), device, with_recipes=with_recipes)
+    return space_text(data, machine, hours, stopwatch(device), device, most_recipes=most_recipes)

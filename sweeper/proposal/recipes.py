@@ -1,8 +1,8 @@
 """Settings of common practice to begin with, by what the images and the machine are: the first trials of a first study.
 
 They lie in the search space that is written, so that the search goes on from them. All were better than most settings
-drawn from that space (benchmarks/recipes.py, docs/performance.md), but for FINE_TUNE_TRANSFORMER, which has not been
-measured.
+drawn from that space (benchmarks/recipes.py, docs/performance.md), but for FINE_TUNE_TRANSFORMER and the one of last
+stages, which have not been compared.
 """
 
 from __future__ import annotations
@@ -62,23 +62,27 @@ FROZEN = Recipe(
 SCHEDULE = MappingProxyType({"scheduler": {"name": "cosine"}})
 
 
-def can_mirror(data: DataFacts, pretrained: bool) -> bool:
-    """Return whether models may answer by an image and its mirror image: not where heads learn from stored features."""
-    return not data.grey and not (pretrained and data.fewest < FEW_IMAGES)
+def can_mirror(data: DataFacts) -> bool:
+    """Return whether models may answer by an image and its mirror image."""
+    return not data.grey
 
 
 def recipes(data: DataFacts, backbone: str, padding: int, batches: list[int], pretrained: bool) -> list[Recipe]:
     """Return the configurations that a first study begins with, the one that is thought best first."""
-    more = {"test_time_augmentation": "flip"} if can_mirror(data, pretrained) else {}
-    return [_fitted(recipe, data, backbone, padding, batches, more) for recipe in _bases(data, backbone, pretrained)]
+    return [_fitted(recipe, data, backbone, padding, batches) for recipe in _bases(data, backbone, pretrained)]
 
 
 def head_recipe(data: DataFacts, batches: list[int], *, beside: bool = False) -> Recipe:
     """Return the configuration that a study of heads on stored values begins with; `beside` last stages."""
-    settings = {"batch_size": max(batches), "optimizer": {"name": "adamw", "lr": 3e-3}, "weight_decay": 0.01}
+    settings = {
+        "batch_size": max(batches),
+        "optimizer": {"name": "adamw", "lr": 3e-3},
+        "weight_decay": 0.01,
+        "label_smoothing": 0.1,
+    }
     learning = {"trainable": "head"} if beside else {}
     why = "a head needs a higher rate than a network that is fine-tuned"
-    return Recipe("head", why, MappingProxyType({**learning, **settings, "label_smoothing": 0.1, **_balance(data)}))
+    return Recipe("head", why, MappingProxyType({**learning, **settings, **_balance(data), **_mirror(data)}))
 
 
 def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = False) -> Recipe:
@@ -91,6 +95,7 @@ def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = Fal
         "label_smoothing": 0.1,
         "augment": {"mixup": 0.1},
         **_balance(data),
+        **_mirror(data),
     }
     why = "pretrained layers need little change, so their rate is low"
     return Recipe("last_stage", why, MappingProxyType(settings))
@@ -98,6 +103,10 @@ def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = Fal
 
 def _balance(data: DataFacts) -> Mapping[str, Any]:
     return {"class_balance": {"sampling": 0.5}} if data.imbalance >= IMBALANCED else {}
+
+
+def _mirror(data: DataFacts) -> Mapping[str, Any]:
+    return {"test_time_augmentation": "flip"} if can_mirror(data) else {}
 
 
 def _fitting(data: DataFacts, batches: list[int]) -> int:
@@ -114,13 +123,11 @@ def _bases(data: DataFacts, backbone: str, pretrained: bool) -> Iterator[Recipe]
     yield FINE_TUNE_TRANSFORMER if backbone.startswith(TRANSFORMERS) else FINE_TUNE_CONVNET
 
 
-def _fitted(
-    recipe: Recipe, data: DataFacts, backbone: str, padding: int, batches: list[int], more: Mapping[str, Any]
-) -> Recipe:
+def _fitted(recipe: Recipe, data: DataFacts, backbone: str, padding: int, batches: list[int]) -> Recipe:
     """Add what follows from the images: small batches for few of them, flips of photographs, a balance of classes."""
     augment = {"crop_padding": padding, "flip": not data.grey}
     own = {"backbone": backbone, "batch_size": _fitting(data, batches)}
-    settings = {**own, **recipe.settings, "augment": augment, **SCHEDULE, **more}
+    settings = {**own, **recipe.settings, "augment": augment, **SCHEDULE, **_mirror(data)}
     why = [recipe.why]
     if data.imbalance >= IMBALANCED:
         settings["class_balance"] = {"sampling": 0.5}

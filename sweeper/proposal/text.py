@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
+from sweeper.config.contradictions import LONGEST_RANKED
 from sweeper.config.document import written
-from sweeper.errors import ModelError
 from sweeper.proposal import choices, frozen, whole
 from sweeper.proposal.choices import Line, Search
 from sweeper.proposal.data import DataFacts
@@ -19,7 +18,9 @@ from sweeper.proposal.machine import MachineFacts, Timer
 from sweeper.proposal.recipes import Recipe
 from sweeper.safeguards.printable import one_line
 
-LONGEST_STUDY = 100
+SMALLEST_SIDE = 8
+"""That the configuration takes."""
+
 COMMENT_AT = 58
 """Column of the reasons, where a line leaves room for one."""
 
@@ -31,9 +32,18 @@ def space_text(
     timer: Timer,
     device: str = "auto",
     *,
-    with_recipes: bool = True,
+    most_recipes: int | None = None,
 ) -> str:
-    """Return a search space that runs as it is, with configurations of common practice put first."""
+    """Return a search space that runs as it is, with configurations of common practice put first.
+
+    Args:
+        data: The images.
+        machine: What trains.
+        hours: How long the study may take.
+        timer: Times networks.
+        device: What trains, as the search space names it.
+        most_recipes: How many configurations are put first, at most; None for all there are.
+    """
     found = _search(data, machine, hours, timer)
     goal = choices.objective(data)
     lines = [
@@ -48,32 +58,21 @@ def space_text(
         ("budget:", found.budget_why),
         (f"  for: {choices.short_time(hours)}", "then the best model is exported; as many trials as fit"),
         *found.lines,
-        *(_first(found.first) if with_recipes else []),
+        *_first(found.first[:most_recipes]),
     ]
     return "\n".join(_aligned(lines)) + "\n"
 
 
 def _search(data: DataFacts, machine: MachineFacts, hours: float, timer: Timer) -> Search:
-    """Propose what is searched: whole networks on a GPU, and where nothing is known of any image yet."""
-    size, batch = int(choices.image_size(data, machine).value), max(choices.batch_sizes(data)[0])
-    names, pretrained = choices.backbones(machine, partial(_takes, timer, size, batch))
-    if pretrained.value == "true" and not machine.gpu:
-        return frozen.search(data, machine, names, pretrained.why, hours, timer)
-    return whole.search(data, machine, names, pretrained, hours, timer)
-
-
-def _takes(timer: Timer, size: int, batch: int, name: str) -> bool:
-    """Return whether a network can be trained at an image size: some take one size alone."""
-    try:
-        return timer.whole(name, size, batch) > 0
-    except ModelError:
-        return False
+    """Propose what is searched: whole networks on a GPU, and where no pretrained weights are here."""
+    stored = None if machine.gpu else frozen.search(data, machine, hours, timer)
+    return stored or whole.search(data, machine, hours, timer)
 
 
 def study_name(path: str) -> str:
     """Return a name for the study of the images at a path."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).absolute().stem).strip("-_")
-    return name[:LONGEST_STUDY] or "first"
+    return name[:LONGEST_RANKED] or "first"
 
 
 def _head(data: DataFacts, machine: MachineFacts) -> Iterator[Line]:
@@ -95,13 +94,14 @@ def _splits(data: DataFacts) -> Iterator[Line]:
 
 def _stored_size(data: DataFacts, image_size: int) -> Iterator[Line]:
     if data.largest_side < image_size:
-        why = f"no image that was looked at has more pixels; enlarged to {image_size} when a network sees them"
-        yield f"  stored_size: {data.largest_side}", why
+        why = f"the largest shorter side that was seen; a network sees them enlarged to {image_size}"
+        yield f"  stored_size: {max(SMALLEST_SIDE, data.largest_side)}", why
 
 
-def _first(found: Iterable[Recipe]) -> Iterator[Line]:
+def _first(found: Sequence[Recipe]) -> Iterator[Line]:
     """Put recipes in line before what the sampler suggests."""
-    yield "enqueue:", "tried first; edit or remove them"
+    if found:
+        yield "enqueue:", "tried first; edit or remove them"
     for recipe in found:
         yield f"  {recipe.name}:", recipe.why
         for key, value in recipe.settings.items():

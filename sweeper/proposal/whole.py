@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from sweeper.proposal import choices
 from sweeper.proposal.choices import Line, Reasoned, Search
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts, Timer
-from sweeper.proposal.recipes import FEW_IMAGES, TRANSFORMERS, can_mirror, recipes
+from sweeper.proposal.recipes import FEW_IMAGES, TRANSFORMERS, recipes
 from sweeper.safeguards.quantity import quantity
 
 
-def search(
-    data: DataFacts,
-    machine: MachineFacts,
-    names: tuple[str, ...],
-    pretrained: Reasoned,
-    hours: float,
-    timer: Timer,
-) -> Search:
-    """Propose to train whole networks.
-
-    Args:
-        data: The images.
-        machine: What trains.
-        names: The backbones.
-        pretrained: Whether they begin with pretrained weights.
-        hours: How long the study may take.
-        timer: Times the networks.
-    """
+def search(data: DataFacts, machine: MachineFacts, hours: float, timer: Timer) -> Search:
+    """Propose to train whole networks; `hours` is how long the study may take."""
     size, (numbers, _) = choices.image_size(data, machine), choices.batch_sizes(data)
+    fits = partial(choices.takes, timer, size=int(size.value), batch=max(numbers))
+    names, pretrained = choices.backbones(machine, fits)
     planned = choices.budget(data, names, int(size.value), max(numbers), hours, timer.whole)
     backbone = names[-1] if machine.gpu else names[0]  # the larger one where that costs little
     crops_at_most = choices.most_padding(int(size.value))
@@ -59,7 +46,7 @@ def _lines(
         ("  augment:", ""),
         (f"    crop_padding: {crops.value}", crops.why),
         ("    flip: {choice: [false, true]}", "wrong for digits and text, right for most photographs"),
-        *_of_mirror_images(data, has_weights),
+        *choices.of_mirror_images(data),
         ("  scheduler:", ""),
         ("    choice:", ""),
         ("      - {name: cosine}", "falls to the end of the trial"),
@@ -75,12 +62,6 @@ def _of_pretrained(data: DataFacts, names: Iterable[str], pretrained: bool) -> I
         )
     if pretrained and any(name.startswith(TRANSFORMERS) for name in names):
         yield "  layer_decay: {choice: [1.0, 0.75]}", "usual for transformers, whose first layers need less change"
-
-
-def _of_mirror_images(data: DataFacts, pretrained: bool) -> Iterator[Line]:
-    if can_mirror(data, pretrained):
-        why = "answer by an image and its mirror image: better for photographs, each prediction costs twice"
-        yield "  test_time_augmentation: {choice: [none, flip]}", why
 
 
 def _optimizers(pretrained: bool) -> Iterable[Line]:

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from sweeper.training.device import autocast
+from sweeper.training.device import autocast, synchronize
 
 WARM_UP, TIMED = 5, 30  # passes
 
@@ -31,17 +31,10 @@ def latency_ms(model: nn.Module, image_size: int, device: torch.device) -> float
     image = torch.zeros(1, 3, image_size, image_size, device=device).contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(WARM_UP + TIMED):
-        _wait_for(device)
+        synchronize(device)
         started = time.perf_counter()
         with autocast(device):
             model(image)
-        _wait_for(device)
+        synchronize(device)
         seconds.append(time.perf_counter() - started)
     return 1000 * median(seconds[WARM_UP:])
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()

@@ -125,6 +125,14 @@ def place(network: Network, device: torch.device) -> Network:
     return network
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait for all that a device was given to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new peak for `peak_memory_mb`."""
     if device.type == "cuda":

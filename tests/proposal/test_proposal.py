@@ -17,6 +17,7 @@ from sweeper.config.option_labels import option_labels
 from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.notes import Notes
+from sweeper.errors import ModelError
 from sweeper.paths import Workspace
 from sweeper.proposal import choices
 from sweeper.proposal.data import DataFacts, look_at_data
@@ -25,9 +26,9 @@ from sweeper.proposal.recipes import Recipe, recipes
 from sweeper.proposal.text import space_text, study_name
 from tests.functional.program import REPOSITORY, sweeper
 
-ROOM = 10**10
-CPU = MachineFacts("cpu", gpu=False, cores=2, weights=(), room=ROOM)
-GPU = MachineFacts("a card", gpu=True, cores=16, weights=(), room=ROOM)
+ROOM = 10**11
+CPU = MachineFacts("cpu", gpu=False, cpu=True, cores=2, weights=(), free_memory=ROOM, free_disk=ROOM)
+GPU = MachineFacts("a card", gpu=True, cpu=False, cores=16, weights=(), free_memory=ROOM, free_disk=ROOM)
 LITE = "tf_efficientnet_lite0.in1k"
 VALUES = 37_632
 """Bytes of what the stages of LITE before its last one give for an image of 224 pixels."""
@@ -85,15 +86,15 @@ def test_the_size_follows_from_the_images_and_the_device(side: int, machine: Mac
 
 
 def test_weights_that_are_here_are_used_and_no_others_are_asked_for() -> None:
-    here = MachineFacts("a card", gpu=True, cores=16, weights=("resnet34.a1_in1k", "vit_base.x"), room=ROOM)
+    here = replace(GPU, weights=("resnet34.a1_in1k", "vit_base.x"))
     assert choices.backbones(here, lambda _: True)[0] == ("resnet34.a1_in1k",)
     assert choices.backbones(here, lambda _: True)[1].value == "true"
-    large = MachineFacts("a card", gpu=True, cores=16, weights=("vit_small_patch16_224.x",), room=ROOM)
+    large = replace(GPU, weights=("vit_small_patch16_224.x",))
     assert choices.backbones(large, lambda _: True)[0] == ("vit_small_patch16_224.x",)
     assert "layer_decay" in space_text(facts(), large, 2.0, timed())
     assert "layer_decay" not in space_text(facts(), here, 2.0, timed())
     assert choices.backbones(GPU, lambda _: True)[1].value == "false"
-    others = MachineFacts("cpu", gpu=False, cores=2, weights=("a", "b", "c", "d"), room=ROOM)
+    others = replace(CPU, weights=("a", "b", "c", "d"))
     assert choices.backbones(others, lambda _: True)[0] == ("a", "b", "c")  # the smallest
     assert choices.backbones(others, lambda name: name == "d")[0] == ("d",)  # that take the images
     assert choices.backbones(others, lambda _: False)[1].value == "false"
@@ -105,43 +106,86 @@ def proposed(folder: Path, data: DataFacts, machine: MachineFacts, hours: float,
     return load_sweep(file)
 
 
-def test_weights_without_a_gpu_give_last_stages_or_heads_on_stored_values(tmp_path: Path) -> None:
-    machine = replace(CPU, weights=(LITE, "resnet18.a1_in1k"))
-    data = facts(train=100_000, val=10_000, side=64, smallest_side=64, largest_side=64)
+LARGE = facts(train=100_000, val=10_000, side=64, smallest_side=64, largest_side=64)
 
-    stages = proposed(tmp_path, data, machine, 2.0, timed(300, 770))
-    assert stages.search.trainable == "last_stage"
-    assert (stages.features.last_stage, stages.features.views, stages.features.fuse) == (True, 2, 1)
-    assert stages.search.augment.flip is True
-    assert stages.backbone_ranking is not None
-    assert (stages.search.image_size, stages.dataset.stored_size) == (224, 64)
-    assert list(stages.enqueue) == ["last_stage"]
-    heads = proposed(tmp_path, data, machine, 2.0, timed(300, 100))  # five epochs of twelve trials take longer
+
+def test_weights_without_a_gpu_give_last_stages_on_stored_values(tmp_path: Path) -> None:
+    machine = replace(CPU, weights=(LITE, "resnet18.a1_in1k"))
+    space = proposed(tmp_path, LARGE, machine, 2.0, timed(300 / 12, 770))
+    assert space.search.trainable == "last_stage"
+    assert (space.features.last_stage, space.features.views, space.features.fuse) == (True, 2, 1)
+    assert space.search.augment.flip is True
+    assert space.backbone_ranking is not None
+    assert (space.search.image_size, space.dataset.stored_size) == (224, 64)
+    assert list(space.enqueue) == ["last_stage"]
+    one = proposed(tmp_path, LARGE, replace(CPU, weights=(LITE,)), 2.0, timed(300 / 12, 770))
+    assert one.backbone_ranking is None
+    assert proposed(tmp_path, LARGE, replace(GPU, weights=(LITE,)), 2.0, timed(300, 770)).search.trainable == "all"
+    assert proposed(tmp_path, LARGE, CPU, 2.0, timed(300, 770)).search.trainable == "all"  # no weights
+
+
+def test_heads_learn_where_there_is_no_time_for_last_stages(tmp_path: Path) -> None:
+    def space(hours: float, whole: float, machine: MachineFacts = CPU) -> SweepConfig:
+        weights = (LITE, "resnet18.a1_in1k")
+        return proposed(tmp_path, LARGE, replace(machine, weights=weights), hours, timed(whole, 100))
+
+    heads = space(2.0, 300 / 12)
     assert heads.search.trainable == "head"
     assert (heads.features.last_stage, heads.features.fuse) == (False, 8)
     assert heads.search.image_size == 224
-    assert proposed(tmp_path, data, machine, 1.0, timed(60, 100)).search.image_size == 128  # 20 minutes for values
-    one = proposed(tmp_path, data, replace(CPU, weights=(LITE,)), 2.0, timed(300, 770))
-    assert one.backbone_ranking is None
-    assert proposed(tmp_path, data, GPU, 2.0, timed(300, 770)).search.trainable == "all"
-    assert proposed(tmp_path, data, CPU, 2.0, timed(300, 770)).search.trainable == "all"  # no weights
+    assert "for the last stage there is no time here" in (tmp_path / "space.yaml").read_text()
+    assert space(1.0, 65 / 12).search.image_size == 128  # values of all images in 20 minutes
+    assert space(1.0, 65 / 12, replace(CPU, cpu=False)).search.image_size == 64  # where PyTorch computes them
+    assert space(0.01, 1).search.image_size == 32  # the smallest where there is time for none
 
 
-def test_a_last_stage_learns_where_its_values_have_room_and_its_network_can_be_cut(tmp_path: Path) -> None:
-    data, timer = facts(train=10_000, val=1_000, side=64), timed(300, 770)
+def test_a_last_stage_learns_where_its_values_have_room(tmp_path: Path) -> None:
+    data = replace(LARGE, train=10_000, val=1_000)
 
-    def views(room: int, **changes: object) -> int:
-        machine = replace(CPU, weights=(LITE,), room=room)
-        space = proposed(tmp_path, replace(data, **changes), machine, 2.0, timer)  # type: ignore[arg-type]
+    def views(**changes: object) -> int:
+        known = {name: changes.pop(name) for name in ("free_memory", "free_disk") if name in changes}
+        machine = replace(CPU, weights=(LITE,), **known)  # type: ignore[arg-type]
+        space = proposed(tmp_path, replace(data, **changes), machine, 2.0, timed(300, 770))  # type: ignore[arg-type]
         assert space.search.augment.flip is (space.features.views == 2)
         return space.features.views if space.search.trainable == "last_stage" else 0
 
-    assert views(21_000 * VALUES) == 2
-    assert views(21_000 * VALUES - 1) == 1
-    assert views(11_000 * VALUES - 1) == 0
-    assert views(21_000 * VALUES, grey=True) == 1  # no mirror images of digits
-    whole = proposed(tmp_path, data, replace(CPU, weights=(LITE,)), 2.0, timed(300, None))
-    assert whole.search.trainable == "head"
+    both, once, decoded = 2 * 22_000 * VALUES, 2 * 12_000 * VALUES, 2 * 11_000 * 3 * 64**2
+    assert views(free_memory=both) == 2
+    assert views(free_memory=both - 2) == 1
+    assert views(free_memory=once - 2) == 0
+    assert "too little memory or disk here" in (tmp_path / "space.yaml").read_text()
+    assert views(free_disk=both + decoded) == 2
+    assert views(free_disk=both + decoded - 2) == 1
+    assert views(free_disk=both + decoded - 2, val=0, train=9_000) == 2
+    assert views(grey=True) == 1  # no mirror images of digits
+
+
+def test_only_networks_that_take_the_images_and_can_be_cut_are_proposed(tmp_path: Path) -> None:
+    def whole(name: str, size: int, _: int) -> float:
+        if (name == "large_only" and size < 384) or (name == "one_size" and size != 224):
+            raise ModelError("takes other sizes")
+        return 25.0
+
+    def stage(name: str, *_: int) -> StageSpeed | None:
+        return None if name == "uncut" else StageSpeed(300 if name == "slow" else 600, VALUES)
+
+    def backbones(*weights: str, hours: float = 2.0) -> tuple[str, list[str]]:
+        machine = replace(CPU, weights=weights)
+        space = proposed(tmp_path, facts(), machine, hours, Timer(whole, stage))
+        searched = space.search.backbone
+        return space.search.trainable, [searched] if isinstance(searched, str) else list(searched.choice)
+
+    assert backbones("large_only", "uncut", "one_size", "resnet18", "resnet34") == (
+        "last_stage",
+        ["one_size", "resnet18"],
+    )
+    assert backbones("uncut") == ("head", ["uncut"])
+    assert "cannot be cut before their last stage" in (tmp_path / "space.yaml").read_text()
+    assert backbones("one_size", "resnet18", hours=0.01) == ("head", ["resnet18"])
+    assert backbones("large_only") == ("all", ["resnet10t", "resnet18"])
+    assert "the networks whose weights are here do not take such images" in (tmp_path / "space.yaml").read_text()
+    backbones("resnet18", "slow")
+    assert "a last stage learns from 300 images a second here" in (tmp_path / "space.yaml").read_text()
 
 
 def test_few_images_of_a_class_are_tried_with_a_head_first(tmp_path: Path) -> None:
@@ -194,9 +238,8 @@ def test_the_settings_that_the_page_names_let_a_written_space_be_cross_validated
 
 @pytest.mark.parametrize("folder", ["2024", "2024_01", "null", "No", "1e5", "0x1F", "1.5", "_a", "-", "x" * 130, "on"])
 def test_a_folder_of_any_name_gives_a_space_that_can_be_read(tmp_path: Path, folder: str) -> None:
-    file = tmp_path / "space.yaml"
-    file.write_text(space_text(facts(path=folder), CPU, 2.0, timed(100.0)))
-    assert load_sweep(file).study == study_name(folder)
+    for machine in (CPU, replace(CPU, weights=(LITE, "resnet18.a1_in1k"))):
+        assert proposed(tmp_path, facts(path=folder), machine, 2.0, timed()).study == study_name(folder)
 
 
 SHAPES = st.builds(
@@ -206,7 +249,8 @@ SHAPES = st.builds(
     classes=st.integers(2, 1000),
     fewest=st.integers(1, 50),
     most=st.integers(50, 5000),
-    side=st.integers(8, 500),
+    side=st.integers(4, 500),
+    largest_side=st.integers(4, 900),
     grey=st.booleans(),
 )
 NAMES = st.lists(
@@ -221,15 +265,17 @@ NAMES = st.lists(
 def test_recipes_lie_in_the_search_space_that_they_begin(
     tmp_path: Path, data: DataFacts, gpu: bool, weights: list[str]
 ) -> None:
-    machine = MachineFacts("a device", gpu=gpu, cores=4, weights=tuple(weights), room=ROOM)
+    machine = replace(GPU if gpu else CPU, weights=tuple(weights))
     file = tmp_path / "space.yaml"
     file.write_text(space_text(data, machine, 2.0, timed(100.0)))
     sweep = load_sweep(file)
     assert sweep.enqueue
     for name, given_ in sweep.enqueue.items():
         assert fit(sweep.search, given_).misfits == [], name
-    file.write_text(space_text(data, machine, 2.0, timed(), with_recipes=False))
+    file.write_text(space_text(data, machine, 2.0, timed(), most_recipes=0))
     assert load_sweep(file).enqueue == {}
+    file.write_text(space_text(data, machine, 2.0, timed(), most_recipes=1))
+    assert len(load_sweep(file).enqueue) == 1
 
 
 def test_recipes_follow_from_images_and_weights() -> None:
@@ -244,7 +290,6 @@ def test_recipes_follow_from_images_and_weights() -> None:
     assert chosen(grey=True)[0].settings["augment"]["flip"] is False
     assert chosen()[0].settings["test_time_augmentation"] == "flip"
     assert "test_time_augmentation" not in chosen(grey=True)[0].settings
-    assert not any("test_time_augmentation" in one.settings for one in chosen(fewest=5))  # heads on stored features
     assert chosen(train=700)[0].settings["batch_size"] == 16
     assert chosen(train=10_000)[0].settings["batch_size"] == 64
 
@@ -255,11 +300,12 @@ def test_networks_are_timed_on_this_machine() -> None:
     stage = timer.last_stage("test_resnet", 32, 8)
     assert stage is not None
     assert stage.images_per_s > 1
-    assert stage.value_bytes % 4 == 0
+    assert stage.value_bytes == 4 * 768
     assert timer.last_stage("test_vit", 160, 2) is None  # its code cannot be recorded
     machine = look_at_machine("cpu")
     assert machine.device.startswith("cpu")
-    assert machine.room > 0
+    assert (machine.cpu, machine.gpu) == (True, False)
+    assert min(machine.free_memory, machine.free_disk) > 0
 
 
 @pytest.mark.sweeps
