@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -21,17 +22,29 @@ TIMED = 8  # images
 def forward_seconds(spec: TrialSpec, classes: int, model_files: Sequence[Path]) -> float:
     """Return the seconds that an image takes through a trial's network, with new weights, on an idle machine.
 
-    Time of this process is measured, not of the clock: what runs beside it now is not to count. Raises what building
-    and running the network raises.
+    The time of one thread is measured, and taken to be shared by all there are: not that of the clock, since what runs
+    beside it now is not to count, nor that of several threads, which use up processor time where one waits for another.
+    Raises what building and running the network raises.
     """
     load_model_files(model_files)
     side, network = spec.config.image_size, _built(spec, classes).eval().to(memory_format=torch.channels_last)
     images = torch.zeros(TIMED, 3, side, side).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread() as threads:
         network(images)
         began = time.process_time()
         network(images)
-        return (time.process_time() - began) / torch.get_num_threads() / TIMED
+        return (time.process_time() - began) / threads / TIMED
+
+
+@contextmanager
+def _one_thread() -> Iterator[int]:
+    """Let torch compute with one thread, and yield how many it had."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _built(spec: TrialSpec, classes: int) -> nn.Module:

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 CONFIRMING = 0.25
 """The most of the whole time that is kept for training the best trials again."""
 
+CONFIRMING_AND_EXPORT = 0.4
+"""The most of it that is kept for that together with the export before it; else the search has it."""
+
 COUNTED_EVERY_S = 10.0
 """What a kill can take at most from the count of the time of a confirmation."""
 
@@ -147,8 +150,9 @@ class Deadline:
 
     def _confirming_s(self, epochs: int) -> float:
         share, trial_s = CONFIRMING * self._seconds, self.pace.trial_s(epochs)
-        if trial_s is None:
-            return share
+        share = min(share, CONFIRMING_AND_EXPORT * self._seconds - self._export_s)
+        if trial_s is None or share <= 0:
+            return max(0.0, share)
         wanted, least = (
             WORKER_START_S + RESERVE * trial_s * math.ceil(repetitions / self.pace.at_once)
             for repetitions in (LEADERS[0][1], LEADERS[-1][1])

@@ -330,6 +330,18 @@ def test_without_time_to_confirm_anything_no_second_export_is_kept_time_for() ->
     assert search.deadline.search_left_s(10) == pytest.approx(400 - 30)
 
 
+@pytest.mark.parametrize(
+    ("export_s", "confirming_s"), [(100, 250), (350, 50), (450, None)], ids=["short", "long", "too long"]
+)
+def test_a_long_export_takes_its_time_from_the_confirmation_before_the_search(
+    export_s: float, confirming_s: float | None
+) -> None:
+    deadline = Deadline(VirtualClock(0), 1000)
+    deadline.expect_export(export_s)
+    beside = 0 if confirming_s is None else export_s + confirming_s  # without it no second export
+    assert deadline.search_left_s(10) == pytest.approx(1000 - beside - export_s - 5)
+
+
 @sweeps
 def test_even_a_time_that_is_too_short_for_anything_has_one_trial(workspace: Workspace) -> None:
     result, deadline = run(workspace, sweep_of(1, epoch=10, epochs=3))

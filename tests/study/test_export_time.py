@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
@@ -35,6 +37,23 @@ def expected(export_time: TimedExport) -> float:
 
 def test_larger_images_take_a_network_longer() -> None:
     assert 0 < 2 * forward_seconds(spec(32), 3, ()) < forward_seconds(spec(224), 3, ())
+
+
+def test_one_thread_is_timed_and_all_are_there_again_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_num_threads())
+            return images
+
+    seen: list[int] = []
+    monkeypatch.setattr("sweeper.modeling.forward_time._built", lambda spec, classes: Counting())
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        forward_seconds(spec(8), 3, ())
+        assert (set(seen), torch.get_num_threads()) == ({1}, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_autoencoder_is_timed_too() -> None:
