@@ -53,7 +53,6 @@ class Stored:
     Attributes:
         names: The backbones.
         size: Pixels of the images.
-        views: How often each training image is stored.
         seconds: How long it takes to compute what is stored.
         stages: The trials in which last stages learn; None where heads alone do.
         why_heads: Why heads alone learn, where they do.
@@ -61,7 +60,6 @@ class Stored:
 
     names: tuple[str, ...]
     size: int
-    views: int
     seconds: float
     stages: Budget | None = None
     why_heads: str = ""
@@ -102,13 +100,13 @@ def _stored(data: DataFacts, machine: MachineFacts, names: tuple[str, ...], hour
 
 def _with_heads(data: DataFacts, costs: SecondsPerPixel, hours: float, timer: Timer, why: str) -> Stored:
     """Return what is stored for heads: at the largest size for which there is time, else at the smallest."""
-    heads = Stored((), 0, 1, 0.0)
+    heads = Stored((), 0, 0.0)
     for size in SIDES:
         names = tuple(name for name in costs if size == LARGEST or takes(timer, name, size, TIMED))
         if not names:
             continue
-        seconds = _values_s(data, size, [costs[name] for name in names], data.train)
-        heads = Stored(names, size, 1, seconds, why_heads=why)
+        seconds = _values_s(data, size, [costs[name] for name in names])
+        heads = Stored(names, size, seconds, why_heads=why)
         if seconds <= FOR_VALUES * hours * 3600:
             break
     return heads
@@ -128,24 +126,20 @@ def _with_last_stages(
         return stages[name].images_per_s
 
     kinds = 2 if data.fewest < FEW_IMAGES else 1  # heads have values of their own
-    why = "for the last stage there is no time here"
-    for views in (1,) if data.grey else (2, 1):
-        seconds = _values_s(data, size, [costs[name] for name in stages], kinds * views * data.train, kinds)
-        planned = choices.budget(data, tuple(stages), size, batch, hours - seconds / 3600, speed)
-        if planned.trials < choices.FEWEST_TRIALS or planned.epochs < FEWEST_EPOCHS:
-            continue
-        if seconds > FOR_VALUES * hours * 3600:
-            continue
-        if _has_room(data, machine, size, stages, views):
-            return Stored(tuple(stages), size, views, seconds, planned)
-        why = "for the stored values of a last stage there is too little memory or disk here"
-    return why
+    seconds = _values_s(data, size, [costs[name] for name in stages], kinds)
+    planned = choices.budget(data, tuple(stages), size, batch, hours - seconds / 3600, speed)
+    enough = planned.trials >= choices.FEWEST_TRIALS and planned.epochs >= FEWEST_EPOCHS
+    if not enough or seconds > FOR_VALUES * hours * 3600:
+        return "for the last stage there is no time here"
+    if not _has_room(data, machine, size, stages):
+        return "for the stored values of a last stage there is too little memory or disk here"
+    return Stored(tuple(stages), size, seconds, planned)
 
 
-def _has_room(data: DataFacts, machine: MachineFacts, size: int, stages: Mapping[str, StageSpeed], views: int) -> bool:
+def _has_room(data: DataFacts, machine: MachineFacts, size: int, stages: Mapping[str, StageSpeed]) -> bool:
     """Return whether stored values have room in memory, and on the disk beside decoded images."""
     largest = max(stage.value_bytes for stage in stages.values())
-    values = largest * (views * data.train + looks(data) * data.val)
+    values = largest * (data.train + looks(data) * data.val)
     decoded = 3 * min(size, data.largest_side) ** 2 * (data.train + data.val + data.test)
     return values <= FOR_ROOM * machine.free_memory and values + decoded <= FOR_ROOM * machine.free_disk
 
@@ -155,25 +149,24 @@ def looks(data: DataFacts) -> int:
     return 2 if can_mirror(data) else 1
 
 
-def _values_s(data: DataFacts, size: int, costs: list[float], rows: int, kinds: int = 1) -> float:
+def _values_s(data: DataFacts, size: int, costs: list[float], kinds: int = 1) -> float:
     """Return the seconds that values take at an image size.
 
     Args:
         data: The images.
         size: Their pixels.
         costs: Seconds that a pixel takes in each network.
-        rows: Training images that go through one of them.
-        kinds: How many kinds of values validation images have.
+        kinds: How many kinds of values there are of each image.
     """
     ranked = (min(data.train, RANKED_BY) + data.val) * sum(costs) if len(costs) > 1 else 0.0
-    return size**2 * (ranked + (rows + kinds * looks(data) * data.val) * max(costs, default=0.0))
+    return size**2 * (ranked + kinds * (data.train + looks(data) * data.val) * max(costs, default=0.0))
 
 
 def _of_heads(data: DataFacts, stored: Stored) -> Iterator[Line]:
     yield f"  epochs: {HEAD_EPOCHS}", "a head on stored values takes seconds"
     yield "pruner: none", "so there is little to save"
     computed = f"computed once, in {_minutes(stored)}; {FUSED} heads learn at once"
-    yield f"features: {{views: {stored.views}, fuse: {FUSED}}}", computed
+    yield f"features: {{fuse: {FUSED}}}", computed
     yield from _of_backbones(stored)
     yield "  trainable: head", stored.why_heads
     yield f"  image_size: {stored.size}", SIZE_WHY
@@ -188,9 +181,7 @@ def _of_heads(data: DataFacts, stored: Stored) -> Iterator[Line]:
 def _of_last_stages(data: DataFacts, stored: Stored, planned: Budget, *, few: bool) -> Iterator[Line]:
     yield f"  epochs: {min(planned.epochs, MOST_EPOCHS)}", "at most; fewer where this machine turns out slower"
     yield "pruner: promote", "all train a little, then the best third to the end"
-    seen = "once" if stored.views == 1 else "twice"
-    computed = f"the stages before see each image {seen}, in {_minutes(stored)}"
-    yield f"features: {{last_stage: true, views: {stored.views}}}", computed
+    yield "features: {last_stage: true}", f"the stages before see each image once, in {_minutes(stored)}"
     yield from _of_backbones(stored)
     if few:
         why = f"a class has {quantity(data.fewest, 'image')}: the head alone may be the safer choice"
@@ -202,11 +193,7 @@ def _of_last_stages(data: DataFacts, stored: Stored, planned: Budget, *, few: bo
     high = "1.0e-2" if few else "3.0e-3"
     yield f"  optimizer: {{name: adamw, lr: {{float: [1.0e-4, {high}], log: true}}}}", "usual range"
     yield from choices.of_every_network(data)
-    if stored.views > 1:
-        flipped = "a view mirrors half of the images; for digits or text: flip: false, and views: 1"
-        yield "  augment: {flip: true, mixup: {float: [0.0, 0.4]}}", flipped
-    else:
-        yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
+    yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
     yield from choices.of_mirror_images(data)
     yield "  scheduler: cosine", "falls to the end of the trial"
 

@@ -113,8 +113,7 @@ def test_weights_without_a_gpu_give_last_stages_on_stored_values(tmp_path: Path)
     machine = replace(CPU, weights=(LITE, "resnet18.a1_in1k"))
     space = proposed(tmp_path, LARGE, machine, 2.0, timed(300 / 12, 770))
     assert space.search.trainable == "last_stage"
-    assert (space.features.last_stage, space.features.views, space.features.fuse) == (True, 2, 1)
-    assert space.search.augment.flip is True
+    assert (space.features.last_stage, space.features.fuse) == (True, 1)
     assert space.backbone_ranking is not None
     assert (space.search.image_size, space.dataset.stored_size) == (224, 64)
     assert list(space.enqueue) == ["last_stage"]
@@ -140,24 +139,20 @@ def test_heads_learn_where_there_is_no_time_for_last_stages(tmp_path: Path) -> N
 
 
 def test_a_last_stage_learns_where_its_values_have_room(tmp_path: Path) -> None:
+    def learns(data: DataFacts, **room: int) -> str:
+        machine = replace(CPU, weights=(LITE,), **room)  # type: ignore[arg-type]
+        learning: str = proposed(tmp_path, data, machine, 2.0, timed(300, 770)).search.trainable
+        return learning
+
     data = replace(LARGE, train=10_000, val=1_000)
-
-    def views(**changes: object) -> int:
-        known = {name: changes.pop(name) for name in ("free_memory", "free_disk") if name in changes}
-        machine = replace(CPU, weights=(LITE,), **known)  # type: ignore[arg-type]
-        space = proposed(tmp_path, replace(data, **changes), machine, 2.0, timed(300, 770))  # type: ignore[arg-type]
-        assert space.search.augment.flip is (space.features.views == 2)
-        return space.features.views if space.search.trainable == "last_stage" else 0
-
-    both, once, decoded = 2 * 22_000 * VALUES, 2 * 12_000 * VALUES, 2 * 11_000 * 3 * 64**2
-    assert views(free_memory=both) == 2
-    assert views(free_memory=both - 2) == 1
-    assert views(free_memory=once - 2) == 0
+    values, decoded = 2 * 12_000 * VALUES, 2 * 11_000 * 3 * 64**2
+    assert learns(data, free_memory=values) == "last_stage"
+    assert learns(data, free_memory=values - 2) == "head"
     assert "too little memory or disk here" in (tmp_path / "space.yaml").read_text()
-    assert views(free_disk=both + decoded) == 2
-    assert views(free_disk=both + decoded - 2) == 1
-    assert views(free_disk=both + decoded - 2, val=0, train=9_000) == 2
-    assert views(grey=True) == 1  # no mirror images of digits
+    assert learns(data, free_disk=values + decoded) == "last_stage"
+    assert learns(data, free_disk=values + decoded - 2) == "head"
+    grey = replace(data, grey=True)  # whose mirror images count nowhere
+    assert learns(grey, free_memory=2 * 11_000 * VALUES) == "last_stage"
 
 
 def test_only_networks_that_take_the_images_and_can_be_cut_are_proposed(tmp_path: Path) -> None:
