@@ -168,6 +168,10 @@ class Learner:
             "average": self.average.state_dict() if self.average is not None else None,
         }
 
+    def fits(self, state: Mapping[str, Any]) -> bool:
+        """Return whether a state is that of such a network: what learns on features is a part of the whole one."""
+        return bool(state["model"].keys() == self.inputs.network.state_dict().keys())
+
     def load_state_dict(self, state: Mapping[str, Any], batch_size: int) -> None:
         self.inputs.network.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -50,17 +51,9 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
         settle(folder, progress)
     learner: Learner | None = None
     try:
-        learner = build_learner(
-            spec,
-            conditions.data,
-            conditions.device,
-            conditions.limits_file,
-            conditions.features,
-            conditions.compilation,
-            conditions.graphs,
-            ranks,
-            conditions.teachers,
-        )
+        learner = _build(spec, conditions)
+        if state and learner.on_features and not learner.fits(state):
+            learner = _build(spec, replace(conditions, features=None))  # as it began, before an update of sweeper
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
         state = None  # as large as network and optimizer together
@@ -85,6 +78,20 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
         return outcome
     task = learner.task if learner else build_task(spec, conditions.data, conditions.device)
     return leave(outcome, spec, folder, progress, task, conditions, learner)
+
+
+def _build(spec: TrialSpec, conditions: Conditions) -> Learner:
+    return build_learner(
+        spec,
+        conditions.data,
+        conditions.device,
+        conditions.limits_file,
+        conditions.features,
+        conditions.compilation,
+        conditions.graphs,
+        conditions.ranks,
+        conditions.teachers,
+    )
 
 
 def leave(

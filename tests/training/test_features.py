@@ -256,6 +256,23 @@ def test_a_trial_on_features_killed_after_any_epochs_continues_as_if_nothing_had
     assert whole.read_bytes() == broken.read_bytes()
 
 
+@pytest.mark.parametrize("trainable", ["head", "last_stage"])
+def test_a_trial_that_began_on_images_goes_on_on_images(tmp_path: Path, weights: str, trainable: str) -> None:
+    def die(metrics: EpochMetrics) -> bool:
+        if metrics.epoch == 2:
+            raise Killed
+        return False
+
+    spec = head_trial(weights, trainable=trainable, epochs=4)
+    _, history = run(spec, tmp_path / "whole", None)
+    with pytest.raises(Killed):
+        run(spec, tmp_path / "broken", None, on_epoch=die)
+    features = frozen_features(tmp_path, last_stage=True)
+    resumed, replayed = run(spec, tmp_path / "broken", features)
+    assert not resumed.on_features
+    assert comparable(replayed) == comparable(history)
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_the_weights_written_at_the_end_are_whole_and_give_the_logged_accuracy(
     tmp_path: Path, weights: str, ema: float

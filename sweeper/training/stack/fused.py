@@ -130,8 +130,10 @@ def _as_a_stack(
 ) -> Generator[tuple[TrialSpec, TrialOutcome], None, list[tuple[TrialSpec, TrialFolder]]]:
     """Train trials at once and yield each as it ends; return those that are left if that fails."""
     living: list[Member] = []
-    for spec, folder in trials:
+    for place, (spec, folder) in enumerate(trials):
         member = _open(spec, folder, together)
+        if member is None:
+            return [*((one.spec, one.folder) for one in living), *trials[place:]]
         if isinstance(member, TrialOutcome):
             yield spec, member
             continue
@@ -166,8 +168,11 @@ def _try_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
         return None
 
 
-def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome:
-    """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built."""
+def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome | None:
+    """Bring a trial to where its checkpoint left it; the outcome of one that cannot be built.
+
+    None for one that began on images, before an update of sweeper.
+    """
     state = load_checkpoint(folder)
     progress: Progress = state["progress"] if state else Progress(before=spec.epochs_before)
     settle(folder, progress)
@@ -177,6 +182,8 @@ def _open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | 
         failed = progress.outcome(TrialState.FAILED, str(error))
         task = build_task(spec, together.data, together.device)
         return leave(failed, spec, folder, progress, task, together, None)
+    if state and not learner.fits(state):
+        return None
     if state:
         learner.load_state_dict(state, spec.config.batch_size)
     return Member(spec, folder, learner, progress)
