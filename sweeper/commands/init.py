@@ -111,7 +111,7 @@ def _hours(answer: str) -> float:
 
 
 def write_proposal(
-    images: str, out: Path, hours: float, device: str, most_recipes: int | None, *, force: bool = False
+    images: str, out: Path, hours: float, device: str, most_recipes: int | None = None, *, force: bool = False
 ) -> str:
     """Look at images and machine, write a search space and return its text.
 

@@ -78,7 +78,7 @@ def run(
         with_shorthands(overrides, trials=trials, epochs=epochs, folds=folds, device=device), for_, until
     )
     if _is_folder(space):
-        space = _space_for(space, for_, device, trials)
+        space = _space_for(space, for_, device)
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
@@ -106,7 +106,7 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _space_for(images: Path, duration: str | None, device: str | None, trials: int | None) -> Path:
+def _space_for(images: Path, duration: str | None, device: str | None) -> Path:
     """Return the search space for a folder of images: the one of its name that is here, else one written now."""
     from sweeper.commands.init import write_proposal
     from sweeper.config.bounds import SECONDS
@@ -122,6 +122,6 @@ def _space_for(images: Path, duration: str | None, device: str | None, trials: i
         hours = HOURS if duration is None else float(seconds_of(duration)) / SECONDS["h"]
     except ValueError as error:
         raise ConfigError([Problem("--for", "", str(error))]) from None
-    write_proposal(str(images), path, hours, device or "auto", trials)
+    write_proposal(str(images), path, hours, device or "auto")
     say(f"written to {path}, with a reason for each choice; edit it and run it again for others")
     return path

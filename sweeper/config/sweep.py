@@ -172,7 +172,7 @@ class FeaturesConfig(Frozen):
     cache: bool = Field(
         True,
         description="With `trainable: head` and pretrained weights, train the head on the backbone's stored output. "
-        "Trials with CutMix, which needs pixels, go through the backbone.",
+        "Trials with CutMix, progressive_resizing or a teacher need pixels, and go through the backbone.",
     )
     last_stage: bool = Field(
         False,
@@ -184,9 +184,9 @@ class FeaturesConfig(Frozen):
     )
     fuse: Annotated[Whole, Field(ge=1, le=1024)] = Field(
         1,
-        description="Trials that are suggested together, and trained at once as far as they have features, batch size "
-        "and shape of the head in common; a last stage is always trained alone. 1 suggests each with the knowledge of "
-        "all before it.",
+        description="Trials that are suggested together, and trained at once as far as they have features, batch size, "
+        "test_time_augmentation and shape of the head in common; a last stage is always trained alone. 1 suggests each "
+        "with the knowledge of all before it.",
     )
 
 

@@ -17,12 +17,14 @@ from sweeper.modeling.registry import load_model_files
 from sweeper.results import TrialSpec
 
 TIMED = 8  # images
+MOST_SHARED = 8
+"""Threads that a pass of a few images is shared by, at most, however many there are."""
 
 
 def forward_seconds(spec: TrialSpec, classes: int, model_files: Sequence[Path]) -> float:
     """Return the seconds that an image takes through a trial's network, with new weights, on an idle machine.
 
-    The time of one thread is measured, and taken to be shared by all there are: not that of the clock, since what runs
+    The time of one thread is measured, and taken to be shared by up to eight: not that of the clock, since what runs
     beside it now is not to count, nor that of several threads, which use up processor time where one waits for another.
     Raises what building and running the network raises.
     """
@@ -33,7 +35,7 @@ def forward_seconds(spec: TrialSpec, classes: int, model_files: Sequence[Path]) 
         network(images)
         began = time.process_time()
         network(images)
-        return (time.process_time() - began) / threads / TIMED
+        return (time.process_time() - began) / min(threads, MOST_SHARED) / TIMED
 
 
 @contextmanager

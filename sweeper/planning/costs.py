@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from sweeper.config.pruner import NoPrunerConfig, PromoteConfig
-from sweeper.config.searched import largest, smallest
+from sweeper.config.searched import largest, options, smallest
 from sweeper.config.sweep import SweepConfig
 from sweeper.planning.step import Measured
 from sweeper.search.untried import trials_of
@@ -104,7 +104,7 @@ def costs_of(
     at_once = at_speed or workers
     watts = _watts(measured, min(workers, gpus))
     epoch_s = mean(_epoch_s(sweep, one, images) for one in measured)
-    kept = {one: _features(one, images, sweep.dataset.folds) for one in _largest_batches(measured)}
+    kept = {one: _features(one, images, sweep) for one in _largest_batches(measured)}
     once_s = sum(rows / one.images_per_s for one, rows in kept.items())
     trainings = sweep.dataset.folds + 1 if sweep.dataset.folds else 1  # the last one on all images
     trial_s = max(1e-9, epoch_s * sweep.budget.epochs * trainings)
@@ -146,12 +146,13 @@ def _watts(measured: Sequence[Measured], gpus: int) -> dict[str, float]:
 
 
 def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:
-    forward = FORWARD * (1 + one.mirrored)
+    looks = 1 + mean(_mirrored(sweep))
+    forward = FORWARD * looks
     if one.views:
         return (images.train + forward * images.val) / one.learned_per_s if one.learned_per_s else 0.0
     sides = smallest(sweep.search.image_size), largest(sweep.search.image_size)
     area = (sides[0] ** 2 + sides[1] ** 2) / (2 * one.image_size**2)
-    forward = 1.0 + one.mirrored if one.trainable == "head" else forward
+    forward = looks if one.trainable == "head" else forward
     return area * (images.train + forward * images.val) / one.images_per_s
 
 
@@ -160,18 +161,24 @@ def _in_checkpoint(one: Measured) -> float:
     return one.learned * (1 + 1 / CHECKPOINT) if one.views else one.parameters  # on features, the best weights too
 
 
-def _features(one: Measured, images: Images, folds: int | None) -> int:
+def _mirrored(sweep: SweepConfig) -> list[bool]:
+    """Return of each option of a trial's answers whether a validation image is seen mirrored, too."""
+    return [option == "flip" for option in options(sweep.search.test_time_augmentation)]
+
+
+def _features(one: Measured, images: Images, sweep: SweepConfig) -> int:
     """Return of how many images, with all their views, features are kept: for each fold and for all images anew."""
     if not one.views:
         return 0
-    if folds:
-        return (images.train + images.val) * (folds * one.views + 1 + one.mirrored)
-    return images.train * one.views + images.val * (1 + one.mirrored)
+    mirrored = any(_mirrored(sweep))
+    if folds := sweep.dataset.folds:
+        return (images.train + images.val) * (folds * one.views + 1 + mirrored)
+    return images.train * one.views + images.val * (1 + mirrored)
 
 
 def _largest_batches(measured: Sequence[Measured]) -> list[Measured]:
-    """Return of each network the measurement with the largest batch, of those that see mirror images if some do."""
+    """Return of each network the measurement with the largest batch."""
     found: dict[tuple[str, str], Measured] = {}
-    for one in sorted(measured, key=lambda one: (one.mirrored, one.batch_size)):
+    for one in sorted(measured, key=lambda one: one.batch_size):
         found[one.backbone, one.trainable] = one
     return list(found.values())

@@ -63,7 +63,6 @@ class Measured:
             rate at which these are computed. 0 where images go through the network in each epoch.
         feature_bytes: Of the output of its backbone, or its frozen stages, for an image.
         learned_per_s: Images in training steps on stored features; None where a head alone learns, in next to no time.
-        mirrored: Whether a validation image is seen twice, as it is and mirrored.
         learned: Parameters of what learns on stored features, where that is more than a head.
         power: That its steps draw, or the forward passes of its frozen backbone.
     """
@@ -81,7 +80,6 @@ class Measured:
     power: Power
     learned_per_s: float | None = None
     learned: int = 0
-    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,6 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
             power=_power(work, device),
             learned_per_s=learned_per_s,
             learned=learned,
-            mirrored=config.test_time_augmentation == "flip",
         )
     finally:
         learner.close()

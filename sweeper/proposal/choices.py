@@ -9,7 +9,7 @@ from itertools import islice
 from sweeper.errors import ModelError
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts, Timer
-from sweeper.proposal.recipes import IMBALANCED, Recipe, can_mirror
+from sweeper.proposal.recipes import IMBALANCED, Recipe
 
 SIDES = (32, 48, 64, 96, 128, 160, 224)
 LARGEST_ON_CPU = 96
@@ -155,13 +155,6 @@ def of_every_network(data: DataFacts) -> Iterator[Line]:
     yield "  label_smoothing: {choice: [0.0, 0.1]}", ""
     if data.imbalance >= IMBALANCED:
         yield "  class_balance: {sampling: {choice: [0.0, 0.5]}}", "draws rare classes more often"
-
-
-def of_mirror_images(data: DataFacts) -> Iterator[Line]:
-    """Yield whether models answer by mirror images too."""
-    if can_mirror(data):
-        why = "answer by an image and its mirror image: better for photographs, each prediction costs twice"
-        yield "  test_time_augmentation: {choice: [none, flip]}", why
 
 
 def one_of(options: list[int]) -> str:

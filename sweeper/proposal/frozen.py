@@ -10,7 +10,7 @@ from sweeper.proposal import choices
 from sweeper.proposal.choices import Budget, Line, Search, takes
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts, StageSpeed, Timer
-from sweeper.proposal.recipes import FEW_IMAGES, can_mirror, head_recipe, last_stage_recipe
+from sweeper.proposal.recipes import FEW_IMAGES, head_recipe, last_stage_recipe
 from sweeper.safeguards.quantity import quantity
 
 HEAD_EPOCHS = 20
@@ -21,8 +21,8 @@ FEWEST_EPOCHS, MOST_EPOCHS = 5, 20
 FORWARD, FORWARD_BY_ONNX = 3.0, 8.0
 """How many times faster a network sees images than it is trained on them; ONNX Runtime is what a CPU uses for it."""
 
-FOR_VALUES = 1 / 3
-"""The most of the time in which stored values are computed."""
+FOR_VALUES = 1 / 4
+"""The most of the time in which stored values are computed, those by which backbones are ranked included."""
 
 FOR_ROOM = 1 / 2
 """The most of the free memory, and of the free disk, that they may take."""
@@ -131,22 +131,17 @@ def _with_last_stages(
     enough = planned.trials >= choices.FEWEST_TRIALS and planned.epochs >= FEWEST_EPOCHS
     if not enough or seconds > FOR_VALUES * hours * 3600:
         return "for the last stage there is no time here"
-    if not _has_room(data, machine, size, stages):
+    if not _has_room(data, machine, size, stages, kinds):
         return "for the stored values of a last stage there is too little memory or disk here"
     return Stored(tuple(stages), size, seconds, planned)
 
 
-def _has_room(data: DataFacts, machine: MachineFacts, size: int, stages: Mapping[str, StageSpeed]) -> bool:
+def _has_room(data: DataFacts, machine: MachineFacts, size: int, stages: Mapping[str, StageSpeed], kinds: int) -> bool:
     """Return whether stored values have room in memory, and on the disk beside decoded images."""
     largest = max(stage.value_bytes for stage in stages.values())
-    values = largest * (data.train + looks(data) * data.val)
+    values = kinds * largest * (data.train + data.val)
     decoded = 3 * min(size, data.largest_side) ** 2 * (data.train + data.val + data.test)
     return values <= FOR_ROOM * machine.free_memory and values + decoded <= FOR_ROOM * machine.free_disk
-
-
-def looks(data: DataFacts) -> int:
-    """Return how often a validation image is seen: with its mirror image, where models may answer by both."""
-    return 2 if can_mirror(data) else 1
 
 
 def _values_s(data: DataFacts, size: int, costs: list[float], kinds: int = 1) -> float:
@@ -159,7 +154,7 @@ def _values_s(data: DataFacts, size: int, costs: list[float], kinds: int = 1) ->
         kinds: How many kinds of values there are of each image.
     """
     ranked = (min(data.train, RANKED_BY) + data.val) * sum(costs) if len(costs) > 1 else 0.0
-    return size**2 * (ranked + kinds * (data.train + looks(data) * data.val) * max(costs, default=0.0))
+    return size**2 * (ranked + kinds * (data.train + data.val) * max(costs, default=0.0))
 
 
 def _of_heads(data: DataFacts, stored: Stored) -> Iterator[Line]:
@@ -174,7 +169,6 @@ def _of_heads(data: DataFacts, stored: Stored) -> Iterator[Line]:
     yield "  optimizer: {name: adamw, lr: {float: [3.0e-4, 3.0e-2], log: true}}", "usual range, over the decades"
     yield from choices.of_every_network(data)
     yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
-    yield from choices.of_mirror_images(data)
     yield "  scheduler: cosine", "falls to the end of the trial"
 
 
@@ -194,7 +188,6 @@ def _of_last_stages(data: DataFacts, stored: Stored, planned: Budget, *, few: bo
     yield f"  optimizer: {{name: adamw, lr: {{float: [1.0e-4, {high}], log: true}}}}", "usual range"
     yield from choices.of_every_network(data)
     yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
-    yield from choices.of_mirror_images(data)
     yield "  scheduler: cosine", "falls to the end of the trial"
 
 

@@ -1,8 +1,8 @@
 """Settings of common practice to begin with, by what the images and the machine are: the first trials of a first study.
 
 They lie in the search space that is written, so that the search goes on from them. All were better than most settings
-drawn from that space (benchmarks/recipes.py, docs/performance.md), but for FINE_TUNE_TRANSFORMER and the one of last
-stages, which have not been compared.
+drawn from that space (benchmarks/recipes.py, docs/performance.md), but for two that have not been compared with others:
+FINE_TUNE_TRANSFORMER, and that of last stages.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def head_recipe(data: DataFacts, batches: list[int], *, beside: bool = False) ->
     }
     learning = {"trainable": "head"} if beside else {}
     why = "a head needs a higher rate than a network that is fine-tuned"
-    return Recipe("head", why, MappingProxyType({**learning, **settings, **_balance(data), **_mirror(data)}))
+    return Recipe("head", why, MappingProxyType({**learning, **settings, **_balance(data)}))
 
 
 def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = False) -> Recipe:
@@ -95,7 +95,6 @@ def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = Fal
         "label_smoothing": 0.1,
         "augment": {"mixup": 0.1},
         **_balance(data),
-        **_mirror(data),
     }
     why = "pretrained layers need little change, so their rate is low"
     return Recipe("last_stage", why, MappingProxyType(settings))
@@ -103,10 +102,6 @@ def last_stage_recipe(data: DataFacts, batches: list[int], *, beside: bool = Fal
 
 def _balance(data: DataFacts) -> Mapping[str, Any]:
     return {"class_balance": {"sampling": 0.5}} if data.imbalance >= IMBALANCED else {}
-
-
-def _mirror(data: DataFacts) -> Mapping[str, Any]:
-    return {"test_time_augmentation": "flip"} if can_mirror(data) else {}
 
 
 def _fitting(data: DataFacts, batches: list[int]) -> int:
@@ -127,7 +122,8 @@ def _fitted(recipe: Recipe, data: DataFacts, backbone: str, padding: int, batche
     """Add what follows from the images: small batches for few of them, flips of photographs, a balance of classes."""
     augment = {"crop_padding": padding, "flip": not data.grey}
     own = {"backbone": backbone, "batch_size": _fitting(data, batches)}
-    settings = {**own, **recipe.settings, "augment": augment, **SCHEDULE, **_mirror(data)}
+    mirror = {"test_time_augmentation": "flip"} if can_mirror(data) else {}
+    settings = {**own, **recipe.settings, "augment": augment, **SCHEDULE, **mirror}
     why = [recipe.why]
     if data.imbalance >= IMBALANCED:
         settings["class_balance"] = {"sampling": 0.5}

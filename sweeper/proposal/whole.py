@@ -9,7 +9,7 @@ from sweeper.proposal import choices
 from sweeper.proposal.choices import Line, Reasoned, Search
 from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts, Timer
-from sweeper.proposal.recipes import FEW_IMAGES, TRANSFORMERS, recipes
+from sweeper.proposal.recipes import FEW_IMAGES, TRANSFORMERS, can_mirror, recipes
 from sweeper.safeguards.quantity import quantity
 
 
@@ -46,7 +46,7 @@ def _lines(
         ("  augment:", ""),
         (f"    crop_padding: {crops.value}", crops.why),
         ("    flip: {choice: [false, true]}", "wrong for digits and text, right for most photographs"),
-        *choices.of_mirror_images(data),
+        *_of_mirror_images(data),
         ("  scheduler:", ""),
         ("    choice:", ""),
         ("      - {name: cosine}", "falls to the end of the trial"),
@@ -62,6 +62,12 @@ def _of_pretrained(data: DataFacts, names: Iterable[str], pretrained: bool) -> I
         )
     if pretrained and any(name.startswith(TRANSFORMERS) for name in names):
         yield "  layer_decay: {choice: [1.0, 0.75]}", "usual for transformers, whose first layers need less change"
+
+
+def _of_mirror_images(data: DataFacts) -> Iterator[Line]:
+    if can_mirror(data):
+        why = "answer by an image and its mirror image: better for photographs, each prediction costs twice"
+        yield "  test_time_augmentation: {choice: [none, flip]}", why
 
 
 def _optimizers(pretrained: bool) -> Iterable[Line]:

@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 CONFIRMING = 0.25
 """The most of the whole time that is kept for training the best trials again."""
 
-CONFIRMING_AND_EXPORT = 0.4
-"""The most of it that is kept for that together with the export before it; else the search has it."""
+AFTER_THE_SEARCH = 0.5
+"""The most of it that is kept for a confirmation and the exports before and after it; else the search has that time."""
 
 COUNTED_EVERY_S = 10.0
 """What a kill can take at most from the count of the time of a confirmation."""
@@ -150,7 +150,7 @@ class Deadline:
 
     def _confirming_s(self, epochs: int) -> float:
         share, trial_s = CONFIRMING * self._seconds, self.pace.trial_s(epochs)
-        share = min(share, CONFIRMING_AND_EXPORT * self._seconds - self._export_s)
+        share = min(share, AFTER_THE_SEARCH * self._seconds - 2 * self._export_s)
         if trial_s is None or share <= 0:
             return max(0.0, share)
         wanted, least = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +148,18 @@ def test_each_fold_has_features_of_its_own() -> None:
     assert costs.features_bytes == (5 * (800 * 2 + 200) + 1000 * 2) * 40
 
 
-def test_mirror_images_are_validated_and_stored_too() -> None:
-    images, chosen = Images(all=1300, train=1000, val=300), sweep(pruner="none")
-    plain = measured(trainable="last_stage", views=2, learned_per_s=500.0, batch_size=64)
-    both = replace(plain, mirrored=True, batch_size=32)
-    costs = costs_of(chosen, [plain, both], images, workers=1, free_bytes=1)
-    assert costs.features_bytes == (2000 + 2 * 300) * 40
-    assert costs_of(chosen, [both], images, workers=1, free_bytes=1).epoch_s == pytest.approx((1000 + 600 / 3) / 500)
-    through = [measured(mirrored=mirrored) for mirrored in (False, True)]
-    seconds = [costs_of(chosen, [one], images, workers=1, free_bytes=1).epoch_s for one in through]
-    assert seconds[1] / seconds[0] == pytest.approx((1000 + 600 / 3) / (1000 + 300 / 3))
+@pytest.mark.parametrize(("mirrored", "looks"), [("none", 1), ("flip", 2), ({"choice": ["none", "flip"]}, 1.5)])
+def test_mirror_images_are_validated_and_stored_too(mirrored: Any, looks: float) -> None:
+    images, chosen = (
+        Images(all=1300, train=1000, val=300),
+        sweep(search={"test_time_augmentation": mirrored}, pruner="none"),
+    )
+    stored = measured(trainable="last_stage", views=2, learned_per_s=500.0)
+    costs = costs_of(chosen, [stored], images, workers=1, free_bytes=1)
+    assert costs.features_bytes == (2000 + (1 if mirrored == "none" else 2) * 300) * 40
+    assert costs.epoch_s == pytest.approx((1000 + looks * 100) / 500)
+    through = costs_of(chosen, [measured(image_size=16)], images, workers=1, free_bytes=1)
+    assert through.epoch_s == pytest.approx((1000 + looks * 100) / 100)
 
 
 def test_of_a_last_stage_on_features_both_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

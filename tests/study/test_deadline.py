@@ -331,7 +331,7 @@ def test_without_time_to_confirm_anything_no_second_export_is_kept_time_for() ->
 
 
 @pytest.mark.parametrize(
-    ("export_s", "confirming_s"), [(100, 250), (350, 50), (450, None)], ids=["short", "long", "too long"]
+    ("export_s", "confirming_s"), [(100, 250), (200, 100), (250, None)], ids=["short", "long", "too long"]
 )
 def test_a_long_export_takes_its_time_from_the_confirmation_before_the_search(
     export_s: float, confirming_s: float | None
