@@ -130,9 +130,9 @@ def _with_last_stages(
     planned = choices.budget(data, tuple(stages), size, batch, hours - seconds / 3600, speed)
     enough = planned.trials >= choices.FEWEST_TRIALS and planned.epochs >= FEWEST_EPOCHS
     if not enough or seconds > FOR_VALUES * hours * 3600:
-        return "for the last stage there is no time here"
+        return "there is no time here to train the last stage"
     if not _has_room(data, machine, size, stages, kinds):
-        return "for the stored values of a last stage there is too little memory or disk here"
+        return "too little memory or disk here for the stored values of a last stage"
     return Stored(tuple(stages), size, seconds, planned)
 
 

@@ -35,7 +35,7 @@ VALUES = 37_632
 
 
 def timed(whole: float = 100.0, last_stage: float | None = 300.0) -> Timer:
-    """Return what says that every network is trained with so many images a second, and every last stage."""
+    """Return a timer that gives each network, and each last stage, the same images a second."""
     stage = None if last_stage is None else StageSpeed(last_stage, VALUES)
     return Timer(lambda *_: whole, lambda *_: stage)
 
@@ -132,7 +132,7 @@ def test_heads_learn_where_there_is_no_time_for_last_stages(tmp_path: Path) -> N
     assert heads.search.trainable == "head"
     assert (heads.features.last_stage, heads.features.fuse) == (False, 8)
     assert heads.search.image_size == 224
-    assert "for the last stage there is no time here" in (tmp_path / "space.yaml").read_text()
+    assert "there is no time here to train the last stage" in (tmp_path / "space.yaml").read_text()
     assert space(1.0, 80 / 12).search.image_size == 128  # values of all images in 20 minutes
     assert space(1.0, 80 / 12, replace(CPU, cpu=False)).search.image_size == 64  # where PyTorch computes them
     assert space(0.01, 1).search.image_size == 32  # the smallest where there is time for none

@@ -346,22 +346,6 @@ def test_a_stack_that_fails_as_a_whole_goes_on_one_by_one(
         close(histories[spec.number][-3:], expected)
 
 
-def test_a_stack_with_a_trial_that_began_on_images_goes_on_one_by_one(
-    tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures
-) -> None:
-    def die(metrics: EpochMetrics) -> bool:
-        raise Killed
-
-    specs = members(weights, {}, {"optimizer": {"name": "adamw", "lr": 0.01}}, {})
-    with pytest.raises(Killed):
-        train(specs[1], TrialFolder(tmp_path / "fused" / "1"), Conditions(data, ObjectiveConfig(), None, CPU), die)
-    outcomes, histories = fuse(specs, tmp_path / "fused", data, features)
-    for number, spec in enumerate(specs):
-        _, history = alone(spec, tmp_path / f"alone-{number}", data, None if number == 1 else features)
-        assert (outcomes[number].state, outcomes[number].on_features) == (TrialState.COMPLETE, number != 1)
-        assert same(histories[number], history)
-
-
 def test_what_a_failed_stack_held_is_free_while_its_trials_go_on_one_by_one(
     tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,14 +11,20 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.config.sweep import ObjectiveConfig
 from sweeper.modeling.classifier import build_classifier
+from sweeper.paths import TrialFolder
+from sweeper.results import EpochMetrics, TrialState
+from sweeper.training.conditions import Conditions
 from sweeper.training.features import FeatureMaker
 from sweeper.training.learner import build_learner
 from sweeper.training.micro_batch import Limits
 from sweeper.training.ranks import Ranks
 from sweeper.training.stack.fused import stack_key
+from sweeper.training.trainer import train
 from tests.training.learnable import CPU, colored, comparable
-from tests.training.test_features import frozen_features, head_trial, run
+from tests.training.test_features import Killed, frozen_features, head_trial, run
+from tests.training.test_fused import alone, fuse, members, same
 
 
 @pytest.mark.parametrize(
@@ -97,3 +103,18 @@ def test_what_fits_in_memory_is_remembered_for_a_last_stage_on_features(tmp_path
 def test_a_last_stage_is_trained_alone_where_heads_are_trained_together(weights: str) -> None:
     assert stack_key(head_trial(weights).config) is not None
     assert stack_key(head_trial(weights, trainable="last_stage").config) is None
+
+
+def test_a_stack_with_a_trial_that_began_on_images_goes_on_one_by_one(tmp_path: Path, weights: str) -> None:
+    def die(metrics: EpochMetrics) -> bool:
+        raise Killed
+
+    data, features = colored(train=70), frozen_features(tmp_path)
+    specs = members(weights, {}, {"optimizer": {"name": "adamw", "lr": 0.01}}, {})
+    with pytest.raises(Killed):
+        train(specs[1], TrialFolder(tmp_path / "fused" / "1"), Conditions(data, ObjectiveConfig(), None, CPU), die)
+    outcomes, histories = fuse(specs, tmp_path / "fused", data, features)
+    for number, spec in enumerate(specs):
+        _, history = alone(spec, tmp_path / f"alone-{number}", data, None if number == 1 else features)
+        assert (outcomes[number].state, outcomes[number].on_features) == (TrialState.COMPLETE, number != 1)
+        assert same(histories[number], history)
