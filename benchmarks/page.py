@@ -3,11 +3,13 @@
     python -m benchmarks.page
 
 Each result stands between `<!-- benchmark: NAME -->` and `<!-- end -->`; the text around is kept. NAME is that of its
-file below benchmarks/results, with the folder: what was measured on a GPU is `gpu/NAME`.
+file below benchmarks/results, with the folder: what was measured on a GPU is `gpu/NAME`. A file without sections has
+its tables on another page.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
@@ -20,7 +22,8 @@ PLACE = re.compile(rf"(<!-- benchmark: ((?:{ON_GPU}/)?\w+) -->\n).*?(<!-- end --
 
 def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    found = {file.relative_to(RESULTS).with_suffix("").as_posix() for file in RESULTS.rglob("*.json")}
+    results = (file for file in RESULTS.rglob("*.json") if "sections" in json.loads(file.read_text(encoding="utf-8")))
+    found = {file.relative_to(RESULTS).with_suffix("").as_posix() for file in results}
     missing = found - {name for _, name, _ in PLACE.findall(page)}
     PAGE.write_text(PLACE.sub(_filled, page), encoding="utf-8")
     if missing:

@@ -27,7 +27,6 @@ from sweeper.config.sampler import SamplerConfig, TpeConfig
 from sweeper.config.space import searchable
 from sweeper.config.task import CLASSIFICATION, TaskConfig, reconstructs
 from sweeper.config.tracking import TrackingConfig
-from sweeper.safeguards.quantity import quantity
 
 DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 """The names of devices, as a regular expression."""
@@ -335,13 +334,12 @@ class SweepConfig(Frozen):
 
     @field_validator("enqueue")
     @classmethod
-    def _queue_has_room(cls, queue: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        sampler, budget = info.data.get("sampler"), info.data.get("budget")
+    def _queue_is_not_for_a_grid(
+        cls, queue: dict[str, dict[str, Any]], info: ValidationInfo
+    ) -> dict[str, dict[str, Any]]:
+        sampler = info.data.get("sampler")
         if queue and sampler and sampler.name == "grid":
             raise ValueError("the sampler grid tries every combination anyway; remove `enqueue` or take another")
-        if budget and len(queue) > budget.trials:
-            have = f"has {quantity(len(queue), 'configuration')} for {quantity(budget.trials, 'trial')}"
-            raise ValueError(f"{have}; raise budget.trials")
         return queue
 
     def fingerprint(self) -> dict[str, Any]:

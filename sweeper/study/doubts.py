@@ -25,6 +25,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
 from sweeper.data.listing import enumerated
 from sweeper.data.splitting import Rows, Splits
+from sweeper.safeguards.quantity import quantity
 from sweeper.search.untried import count_up_to
 
 WIDE = 1e4
@@ -68,6 +69,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _wide_ranges(sweep.search, "search")
     yield from _pruner_without_trials(sweep)
     yield from _part_of_a_grid(sweep)
+    yield from _enqueued_without_a_trial(sweep)
     yield from _end_without_parameters(sweep)
     yield from _stages_that_never_learn(sweep)
     yield from _settings_of_what_is_frozen(sweep)
@@ -136,6 +138,13 @@ def _part_of_a_grid(sweep: SweepConfig) -> Iterator[str]:
             f"the grid has {all_of_them:,} combinations and budget.trials is {sweep.budget.trials:,}: a part of it, "
             "drawn by the seed, is tried; raise budget.trials, give fewer options, or take `sampler: tpe`"
         )
+
+
+def _enqueued_without_a_trial(sweep: SweepConfig) -> Iterator[str]:
+    left_out = list(sweep.enqueue)[sweep.budget.trials :]
+    if left_out:
+        trials = quantity(sweep.budget.trials, "trial")
+        yield f"enqueue: {', '.join(left_out)} will not be tried, as there is room for {trials}; raise budget.trials"
 
 
 def _end_without_parameters(sweep: SweepConfig) -> Iterator[str]:

@@ -52,6 +52,12 @@ def test_a_linear_range_over_four_decades_is_to_be_logarithmic() -> None:
     )
 
 
+def test_configurations_beyond_the_trials_are_named() -> None:
+    first: dict[str, Any] = {"usual": {}, "bold": {}, "shy": {}}
+    assert "bold, shy will not be tried, as there is room for 1 trial" in told(enqueue=first, budget={"trials": 1})
+    assert told(enqueue=first, budget={"trials": 3}) == ""
+
+
 @pytest.mark.parametrize("pruner", ["hyperband", "successive_halving"])
 def test_a_pruner_with_more_rungs_than_trials_decides_by_chance(pruner: str) -> None:
     assert f"the pruner {pruner} compares" in told(pruner=pruner, budget={"trials": 5, "epochs": 81})
