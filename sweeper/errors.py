@@ -25,8 +25,8 @@ SweeperError
 
 Exit code 0 is success, 1 an unexpected error or a finding of `sweeper doctor` or `sweeper data check`, or that
 `sweeper plan` found a branch that cannot work, `sweeper reproduce` got other metrics, or the question of
-`sweeper delete` was answered by no, 130 an interruption by the user, 75 an end by SIGTERM, after which the
-same command goes on.
+`sweeper delete` was answered by no, 130 an interruption by the user, 75 an end by SIGTERM; after both, the same
+command continues.
 """
 
 from __future__ import annotations

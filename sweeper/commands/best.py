@@ -48,8 +48,9 @@ def best(
 ) -> None:
     """Print the best trial of a study, or the one you name, with its parameters; export and register it.
 
-    The best is the trial that `sweeper confirm` chose, else the one with the best objective. Of several objectives it
-    is the one on the Pareto front that is best in the first that judges the model, or in the one you prefer.
+    The best is the trial that `sweeper confirm` chose, else the one with the best objective. With several objectives
+    it is the trial on the Pareto front that is best by the first metric of the model (costs do not count), or by the
+    one that --prefer names.
     """
     from sweeper.display.tables import params_table
     from sweeper.standings.trial_names import require_weights

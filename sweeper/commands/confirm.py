@@ -32,7 +32,7 @@ def confirm(
 ) -> None:
     """Train the best trials again with fresh seeds, say which is really best, and look at the test split once.
 
-    The same command goes on after an interruption; more trials or seeds add to what has been trained.
+    After an interruption run the same command again to continue; more trials or seeds add to what has been trained.
     """
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
@@ -81,7 +81,7 @@ def confirm_and_tell(
     if result.judged is None and limit is not None and not result.run.interrupted:
         return None
     if result.judged is None:
-        say(f"unfinished ({result.run.stopped_because or reason(result.run)}); the same command goes on")
+        say(f"unfinished ({result.run.stopped_because or reason(result.run)}); run the same command again to continue")
         if not result.run.interrupted:
             return None
         leave(result.run)

@@ -52,7 +52,7 @@ def init(
     force: ForceOption = False,
     device: DeviceOption = "auto",
     with_recipes: Annotated[
-        bool, typer.Option("--recipes/--no-recipes", help="Try settings of common practice first, as `enqueue`.")
+        bool, typer.Option("--recipes/--no-recipes", help="Try commonly used configurations first (section `enqueue`).")
     ] = True,
     example: Annotated[
         str | None,
@@ -123,7 +123,8 @@ def write_proposal(
     output = Output(out, SPACE, "--out", (Path(images),), force)
     output.require_free()
     device_named(device)
+    workspace = this_workspace()
     with waiting("looking at the images and timing networks"):
-        text = proposed(images, this_workspace(), hours, device, most_recipes)
+        text = proposed(images, workspace, hours, device, most_recipes, workspace.studies_run())
     output.write(text)
     return text

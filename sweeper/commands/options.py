@@ -136,7 +136,7 @@ ForOption = Annotated[
     typer.Option(
         "--for",
         metavar="DURATION",
-        help="Have the best model exported after this time, such as 45m or 2h; as many trials as fit, or --trials.",
+        help="Time limit, such as 45m or 2h: run the trials that fit, or --trials, and export the best model by then.",
     ),
 ]
 UntilOption = Annotated[

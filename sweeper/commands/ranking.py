@@ -39,7 +39,7 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
         return found
     if found.result.interrupted:
         tell_of_end(found.result, found.ranking, this_workspace(), storage_url, exported=False)
-        say(f"{reason(found.result)}; the same command goes on with the ranking of backbones")
+        say(f"{reason(found.result)}; run the same command again to continue the ranking of backbones")
         leave(found.result)
     show_ranked(found.result.rows, found.ranking, limit=20)
     for name, why in left_out(found):

@@ -198,7 +198,7 @@ def _say_what_next(
     if result.interrupted:
         given = map(shown_assignment, sys.argv[1:])  # with every override: they name the study
         command = shlex.join(["sweeper", *given])
-        say(f"{reason(result)}; the same command goes on: {command}")
+        say(f"{reason(result)}; run the same command again to continue: {command}")
         leave(result)
     require_finished(study, result.rows)
     if failed := states.count("failed"):

@@ -38,7 +38,7 @@ def train(
 ) -> None:
     """Go on from a trial's best weights with other settings, as a study of its own.
 
-    After an interruption give the same command again.
+    After an interruption run the same command again to continue.
 
     Its run has the history of its source, goes on counting epochs from there, and links to it. `--set study=NAME`
     names it. `unfreezing` and `progressive_resizing` of the source do not begin again unless you set them.

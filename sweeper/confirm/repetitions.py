@@ -85,7 +85,7 @@ class Repetitions:
     def add_seconds_used(self, seconds: float) -> None: ...
 
     def requeue_interrupted(self) -> list[int]:
-        return []  # what has no outcome is in line
+        return []  # what has no outcome is queued
 
     def requeue(self, number: int) -> None:
         self._live.discard(number)
@@ -144,7 +144,7 @@ class Repetitions:
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:  # noqa: ARG002
         return []
 
-    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:  # noqa: ARG002
+    def is_queued(self, name: str, configuration: Mapping[str, Any]) -> bool:  # noqa: ARG002
         return False
 
     def set_trials(self, trials: int) -> None:  # noqa: ARG002

@@ -59,8 +59,8 @@ def confirm_leaders(
 ) -> Confirmed:
     """Train the `top` leaders with `seeds` fresh seeds each, continuing where an earlier run ended.
 
-    They go through the driver, the engine and the trainer of the search, to the end of the budget's epochs:
-    nothing is pruned. Where `limit` ends it early, the seeds count that all leaders have been trained with.
+    They go through the driver, the engine and the trainer of the search, with the epochs and the patience of
+    the budget: nothing is pruned. Where `limit` ends it early, the seeds count that all leaders have been trained with.
     Raises NoWinner when no trial has finished, StudyLocked while a driver runs the study
     and StudyChanged when its images or model files have changed.
     """

@@ -23,7 +23,7 @@ def confirmation_table(found: Confirmation) -> Table:
         "rank",
         "trial",
         f"mean {found.metric}",
-        "deviation",
+        "std. dev.",
         "95% interval",
         "seeds",
         "in the search",
@@ -81,6 +81,6 @@ def look_lines(seen: Sequence[Look], winner: int) -> Iterator[str]:
         yield f"test split, trial {look.trial}, {look.images:,} images, looked at {look.when}{forced}: {figures}"
     if seen and winner not in {look.trial for look in seen}:
         yield (
-            f"trial {winner} was not looked at: the test split has been used, and a winner chosen after that is judged "
-            "on it too kindly; --look-again measures it all the same and is recorded"
+            f"trial {winner} was not looked at: the test split has been used, and a winner chosen after that would get "
+            "too high a score on it; --look-again measures it all the same and is recorded"
         )

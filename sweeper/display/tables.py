@@ -223,7 +223,7 @@ def retrying(numbers: Sequence[int]) -> str:
     if not numbers:
         return "nothing to retry: no trial failed, or each was tried again"
     named = f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
-    return f"in line once more, under new numbers: the settings of {named}, which failed"
+    return f"queued again under new numbers: the settings of {named}, which failed"
 
 
 def sending(left: int) -> str:

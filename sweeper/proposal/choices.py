@@ -80,7 +80,7 @@ def backbones(machine: MachineFacts, takes: Callable[[str], bool]) -> tuple[tupl
     if here := here or tuple(islice(filter(takes, machine.weights), MOST_BACKBONES)):
         return here, Reasoned("true", WEIGHTS_HERE)
     have = "the networks whose weights are here do not take such images" if machine.weights else NO_WEIGHTS
-    return known, Reasoned("false", f"{have}; true, with a network, is better for photographs")
+    return known, Reasoned("false", f"{have}; set true where the internet can be reached: better for photographs")
 
 
 def takes(timer: Timer, name: str, size: int, batch: int) -> bool:

@@ -166,10 +166,10 @@ def _of_heads(data: DataFacts, stored: Stored) -> Iterator[Line]:
     yield "  trainable: head", stored.why_heads
     yield f"  image_size: {stored.size}", SIZE_WHY
     yield f"  batch_size: {choices.one_of(head_batches(data))}", ""
-    yield "  optimizer: {name: adamw, lr: {float: [3.0e-4, 3.0e-2], log: true}}", "usual range, over the decades"
+    yield "  optimizer: {name: adamw, lr: {float: [3.0e-4, 3.0e-2], log: true}}", "usual range, on a logarithmic scale"
     yield from choices.of_every_network(data)
     yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
-    yield "  scheduler: cosine", "falls to the end of the trial"
+    yield "  scheduler: cosine", "the learning rate falls until the end of the trial"
 
 
 def _of_last_stages(data: DataFacts, stored: Stored, planned: Budget, *, few: bool) -> Iterator[Line]:
@@ -188,7 +188,7 @@ def _of_last_stages(data: DataFacts, stored: Stored, planned: Budget, *, few: bo
     yield f"  optimizer: {{name: adamw, lr: {{float: [1.0e-4, {high}], log: true}}}}", "usual range"
     yield from choices.of_every_network(data)
     yield "  augment: {mixup: {float: [0.0, 0.4]}}", "works on stored values; changed images would be stored, too"
-    yield "  scheduler: cosine", "falls to the end of the trial"
+    yield "  scheduler: cosine", "the learning rate falls until the end of the trial"
 
 
 def _of_backbones(stored: Stored) -> Iterator[Line]:

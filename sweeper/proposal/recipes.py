@@ -34,7 +34,7 @@ class Recipe:
 
 FROM_SCRATCH = Recipe(
     "from_scratch",
-    "no weights to begin from: a high rate that falls to the end",
+    "no weights to begin from: a high learning rate that falls until the end",
     MappingProxyType({"optimizer": {"name": "adamw", "lr": 3e-3}, "weight_decay": 0.05, "label_smoothing": 0.1}),
 )
 FINE_TUNE_CONVNET = Recipe(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import yaml
@@ -33,6 +34,7 @@ def space_text(
     device: str = "auto",
     *,
     most_recipes: int | None = None,
+    taken: Collection[str] = (),
 ) -> str:
     """Return a search space that runs as it is, with configurations of common practice put first.
 
@@ -43,12 +45,13 @@ def space_text(
         timer: Times networks.
         device: What trains, as the search space names it.
         most_recipes: How many configurations are put first, at most; None for all there are.
+        taken: Names of studies that this one is not to have.
     """
     found = _search(data, machine, hours, timer)
     goal = choices.objective(data)
     lines = [
         *_head(data, machine),
-        (f"study: {written(study_name(data.path))}", ""),
+        _study(study_name(data.path), taken),
         ("dataset:", ""),
         (f"  path: {json.dumps(data.path, ensure_ascii=False)}", ""),
         *_splits(data),
@@ -72,7 +75,14 @@ def _search(data: DataFacts, machine: MachineFacts, hours: float, timer: Timer) 
 def study_name(path: str) -> str:
     """Return a name for the study of the images at a path."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).absolute().stem).strip("-_")
-    return name[:LONGEST_RANKED] or "first"
+    return name[: LONGEST_RANKED - 4] or "first"  # with room for a number
+
+
+def _study(name: str, taken: Collection[str]) -> Line:
+    if name not in taken:
+        return f"study: {written(name)}", ""
+    free = next(numbered for number in count(2) if (numbered := f"{name}-{number}") not in taken)
+    return f"study: {written(free)}", f"{name} has been run here"
 
 
 def _head(data: DataFacts, machine: MachineFacts) -> Iterator[Line]:
@@ -99,7 +109,7 @@ def _stored_size(data: DataFacts, image_size: int) -> Iterator[Line]:
 
 
 def _first(found: Sequence[Recipe]) -> Iterator[Line]:
-    """Put recipes in line before what the sampler suggests."""
+    """Queue recipes before what the sampler suggests."""
     if found:
         yield "enqueue:", "tried first; edit or remove them"
     for recipe in found:

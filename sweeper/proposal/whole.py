@@ -49,7 +49,7 @@ def _lines(
         *_of_mirror_images(data),
         ("  scheduler:", ""),
         ("    choice:", ""),
-        ("      - {name: cosine}", "falls to the end of the trial"),
+        ("      - {name: cosine}", "the learning rate falls until the end of the trial"),
         ("      - {name: reduce_on_plateau, patience: {int: [1, 3]}}", "falls when the validation loss stalls"),
     ]
 
@@ -72,6 +72,6 @@ def _of_mirror_images(data: DataFacts) -> Iterator[Line]:
 
 def _optimizers(pretrained: bool) -> Iterable[Line]:
     low, high = ("1.0e-5", "1.0e-3") if pretrained else ("3.0e-4", "1.0e-2")
-    yield f"      - {{name: adamw, lr: {{float: [{low}, {high}], log: true}}}}", "usual range, over the decades"
+    yield f"      - {{name: adamw, lr: {{float: [{low}, {high}], log: true}}}}", "usual range, on a logarithmic scale"
     low, high = ("1.0e-3", "1.0e-1") if pretrained else ("1.0e-2", "3.0e-1")
     yield f"      - {{name: sgd, lr: {{float: [{low}, {high}], log: true}}, momentum: 0.9}}", ""

@@ -76,9 +76,8 @@ class Output:
     def _not_ours(self) -> str | None:
         path = self.path
         if not self.kind.is_of(path):
-            return (
-                f"{path} is not a {self.kind.name} of ours, so it is not replaced; choose another name, or move it away"
-            )
+            whose = f"{path} is not a {self.kind.name} by sweeper"
+            return f"{whose}, so it is not replaced; choose another name, or move it away"
         if self.force or WrittenFiles(path.parent).holds(path):
             return None
         remedy = "move it away" if self.force is None else "name another file, or replace it with --force"

@@ -44,7 +44,7 @@ class Pausing:
     def begin(self, trial: optuna.Trial) -> None:
         """Note where a trial is to pause; one that was interrupted keeps to what was noted.
 
-        The first trial of a study does not pause where it was put in line: it is thought good, and a whole model is
+        The first trial of a study does not pause where it was queued: it is thought good, and a whole model is
         there early.
         """
         if self._promotion is not None and UNTIL not in trial.user_attrs:

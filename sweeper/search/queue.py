@@ -1,4 +1,4 @@
-"""Configurations that are put in line by name: those of the user, and of trials that failed or were cut short."""
+"""Configurations that are queued by name: those of the user, and of trials that failed or were cut short."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeper.search.stored_trial import CONFIG, ENQUEUED, GIVEN, OUTSIDE, RETRY_
 
 
 class Queue:
-    """What stands in line by name in one study."""
+    """What is queued by name in one study."""
 
     def __init__(self, study: optuna.Study, sweep: SweepConfig):
         self._study = study
@@ -23,7 +23,7 @@ class Queue:
         self._retries: int | None = None
 
     def put(self, configurations: Mapping[str, Mapping[str, Any]], budget: int) -> list[str]:
-        """Put named configurations in line and return the names of the new ones.
+        """Queue named configurations and return the names of the new ones.
 
         Each is put there once, over any restarts, and none beyond the budget. What one does not name, or names outside
         the search space, is left to the sampler.
@@ -36,7 +36,7 @@ class Queue:
         return new
 
     def holds(self, name: str, given: Mapping[str, Any]) -> bool:
-        """Return whether a configuration stands in line under a name, and its trial has not begun."""
+        """Return whether a configuration is queued under a name, and its trial has not begun."""
         waiting = self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
         mine = [trial.user_attrs for trial in waiting if trial.user_attrs.get(ENQUEUED) == name]
         return any(known.get(GIVEN) == given and CONFIG not in known for known in mine)
@@ -47,11 +47,11 @@ class Queue:
 
     @property
     def begun(self) -> bool:
-        """Whether there are trials that were not put in line by name."""
+        """Whether there are trials that were not queued by name."""
         return any(ENQUEUED not in trial.user_attrs for trial in self._study.get_trials(deepcopy=False))
 
     def retry_failed(self) -> list[int]:
-        """Put the configuration of each failed trial in line once more, under a new number; return whose.
+        """Queue the configuration of each failed trial once more, under a new number; return whose.
 
         The budget counts them as one trial. A failed trial is retried once; if the retry fails, the retry can be
         retried.
@@ -69,7 +69,7 @@ class Queue:
         return found
 
     def again(self, number: int) -> None:
-        """Put the configuration of one trial in line once more, beyond the budget, if it is not there yet."""
+        """Queue the configuration of one trial once more, beyond the budget, if it is not there yet."""
         trials = self._study.get_trials(deepcopy=False)
         if any(trial.user_attrs.get(RETRY_OF) == number for trial in trials):
             return

@@ -28,7 +28,7 @@ class RegretBound:
     def of(self, fewest: int) -> float:
         """Return the bound, in units of the objective.
 
-        Infinite while fewer trials than `fewest` are complete, or some are in line: interrupted ones, or enqueued.
+        Infinite while fewer trials than `fewest` are complete, or some are queued: interrupted ones, or enqueued.
         """
         if self._study._storage.get_n_trials(self._study._study_id, (TrialState.WAITING,)):
             return inf

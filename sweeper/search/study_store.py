@@ -195,7 +195,7 @@ class StudyStore:
 
     @guarded
     def requeue_interrupted(self) -> list[int]:
-        """Put every trial a dead driver left running back in line, under its own number."""
+        """Put every trial a dead driver left running back in the queue, under its own number."""
         begun = self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,))
         running = [trial for trial in begun if paused_after(trial) is None]
         for trial in running:
@@ -204,7 +204,7 @@ class StudyStore:
 
     @guarded
     def requeue(self, number: int) -> None:
-        """Put one live trial back in line."""
+        """Put one live trial back in the queue."""
         self._study._storage.set_trial_state_values(self._live[number]._trial_id, OptunaState.WAITING)
         del self._live[number]
 
@@ -257,22 +257,22 @@ class StudyStore:
 
     @guarded
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Put named configurations in line, before what the sampler suggests; return the names of the new ones."""
+        """Queue named configurations, before what the sampler suggests; return the names of the new ones."""
         return self._queue.put(configurations, self.budget)
 
     @guarded
-    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:
-        """Return whether just this stands in line under a name, and has not begun."""
+    def is_queued(self, name: str, configuration: Mapping[str, Any]) -> bool:
+        """Return whether just this is queued under a name, and has not begun."""
         return self._queue.holds(name, configuration)
 
     @guarded
     def retry_failed(self) -> list[int]:
-        """Put the configurations of failed trials in line once more, beyond the budget; return their numbers."""
+        """Queue the configurations of failed trials once more, beyond the budget; return their numbers."""
         return self._queue.retry_failed()
 
     @property
     def begun(self) -> bool:
-        """Whether there are trials that were not put in line by name."""
+        """Whether there are trials that were not queued by name."""
         return self._queue.begun
 
     @guarded
@@ -317,7 +317,7 @@ class StudyStore:
         self._train_again(number)
 
     def _train_again(self, number: int) -> None:
-        """Put a trial in line once more, if it was cut short for that."""
+        """Queue a trial once more, if it was cut short for that."""
         cut = self.cut_of(number)
         if cut is not None and cut.again:
             self._queue.again(number)

@@ -318,19 +318,19 @@ class Driver:
             self._outbox.notify_sweep("RUNNING")
 
     def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
-        """Put the trial of a dead worker back in line, or give it up."""
+        """Put the trial of a dead worker back in the queue, or give it up."""
         self._observer.worker_died(number, reason)
         if number is not None:
             self._after_loss(number, self._losses.of_worker(number, reason, for_memory=for_memory))
 
     def _lose_machine(self, number: int | None, reason: str) -> None:
-        """Put the trial of a lost machine back in line, or give it up."""
+        """Put the trial of a lost machine back in the queue, or give it up."""
         self._observer.worker_died(number, reason)
         if number is not None:
             self._after_loss(number, self._losses.of_machine(number, reason))
 
     def _after_loss(self, number: int, outcome: TrialOutcome | None) -> None:
-        """Put a trial back in line, or end it, which no worker lived to do."""
+        """Put a trial back in the queue, or end it, which no worker lived to do."""
         if outcome is None:
             self._put_back(number)
             return
@@ -385,7 +385,7 @@ class Driver:
         self._outbox.notify_sweep(status)
 
     def _abandon(self, status: str) -> None:
-        """Put what ran back in line, as far as the storage lets us, and let MLflow know that nothing runs."""
+        """Put what ran back in the queue, as far as the storage lets us, and let MLflow know that nothing runs."""
         for number in sorted(self._live):
             with suppress(StudyError):
                 self._store.requeue(number)

@@ -30,10 +30,10 @@ class Ledger(Protocol):
     def add_seconds_used(self, seconds: float) -> None: ...
 
     def requeue_interrupted(self) -> list[int]:
-        """Put back in line what a dead driver left running."""
+        """Put back in the queue what a dead driver left running."""
 
     def requeue(self, number: int) -> None:
-        """Put back in line what runs."""
+        """Put back in the queue what runs."""
 
     def next_group(self, size: int) -> list[TrialSpec]:
         """Return what a worker gets next; empty when there is nothing to start now."""
@@ -81,10 +81,10 @@ class Ledger(Protocol):
         """Give every one that is still to begin this number of epochs."""
 
     def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Put named configurations in line; return the names of those that are new and have room."""
+        """Queue named configurations; return the names of those that are new and have room."""
 
-    def in_line(self, name: str, configuration: Mapping[str, Any]) -> bool:
-        """Return whether just this stands in line under a name, and has not begun."""
+    def is_queued(self, name: str, configuration: Mapping[str, Any]) -> bool:
+        """Return whether just this is queued under a name, and has not begun."""
 
     def set_trials(self, trials: int) -> None:
         """Have this number in all. Raises StudyError."""

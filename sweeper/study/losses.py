@@ -1,4 +1,4 @@
-"""Workers and machines that trials lose: how often a trial goes back in line, and how it ends when it is given up."""
+"""Workers and machines that trials lose: how often a trial is queued again, and how it ends when given up."""
 
 from __future__ import annotations
 

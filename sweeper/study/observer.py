@@ -25,7 +25,7 @@ class Observer(Protocol):
         """The study is open; `rows` are the trials of earlier runs."""
 
     def retrying(self, numbers: list[int]) -> None:
-        """The configurations of these failed trials are in line once more."""
+        """The configurations of these failed trials are queued again."""
 
     def trial_started(self, spec: TrialSpec) -> None: ...
 

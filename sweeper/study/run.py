@@ -89,7 +89,7 @@ def run_sweep(
         store, sweep, material = _opened(sweep, stored, material, workspace, storage_url)
         with leased(store, claim.identity):
             take_storage(claim, store)
-            _put_in_line(store, leaders or {}, observer, retry_failed=retry_failed)
+            _put_in_queue(store, leaders or {}, observer, retry_failed=retry_failed)
             tags = _tags(store, folder, material)
             card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
@@ -202,10 +202,10 @@ def _limited(
     return limit, replace(material.opening, facts=facts, left_s=lambda: deadline.left_s)
 
 
-def _put_in_line(
+def _put_in_queue(
     store: StudyStore, leaders: Mapping[str, Mapping[str, Any]], observer: Observer, *, retry_failed: bool
 ) -> None:
-    """Put in line what the search space and the command name."""
+    """Queue what the search space and the command name."""
     queue = store.sweep.enqueue
     if leaders and not store.begun:
         store.enqueue({**queue, **leaders})

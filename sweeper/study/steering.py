@@ -85,7 +85,7 @@ class Steering:
                 return f"trial {number} ends with the epoch that it is in"
             case Enqueue(name=name, settings=settings):
                 self._enqueue(name, settings)
-                return f"{name} is in line"
+                return f"{name} is queued"
             case SetTrials(trials=trials):
                 self._require_going_on(reach)
                 self._store.set_trials(trials)
@@ -121,15 +121,15 @@ class Steering:
         misfits = fit(sweep.search, settings).misfits
         if misfits:
             raise StudyError(f"not in the search space of {sweep.study}: {'; '.join(map(str, misfits))}")
-        if not (self._store.enqueue({name: settings}) or self._store.in_line(name, settings)):
-            raise StudyError(self._why_not_in_line(name))
+        if not (self._store.enqueue({name: settings}) or self._store.is_queued(name, settings)):
+            raise StudyError(self._why_not_queued(name))
 
-    def _why_not_in_line(self, name: str) -> str:
+    def _why_not_queued(self, name: str) -> str:
         sweep, budget = self._store.sweep, self._store.budget
         if len(self._store.rows()) < budget:
-            return f"{name} was in line before; choose another --name"
+            return f"{name} was queued before; choose another --name"
         if budget < sweep.budget.trials:
-            return f"all {budget} combinations that the search space of {sweep.study} holds are tried or in line"
+            return f"all {budget} combinations that the search space of {sweep.study} holds are tried or queued"
         return f"no trial is left of the {budget} of {sweep.study}; first: sweeper set {sweep.study} trials=N"
 
     def hold(self, number: int, epoch: int, *, prune: bool) -> None:

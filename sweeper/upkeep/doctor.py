@@ -98,7 +98,7 @@ def _on_disk(store: StudyStore, workspace: Workspace) -> Iterator[Finding]:
     running = [number for number, row in rows.items() if row.state is TrialState.RUNNING]
     if running:
         what = f"{_trials(running)} marked as running, and no driver is"
-        yield Finding("Optuna", what, "--fix puts them back in line for `sweeper run`", partial(_requeue, store))
+        yield Finding("Optuna", what, "--fix puts them back in the queue for `sweeper run`", partial(_requeue, store))
     for left in abandoned(workspace):
         what = f"{left} is left of a `sweeper reproduce` that was killed"
         yield Finding("disk", what, "--fix removes it", partial(remove_abandoned, left))

@@ -1,6 +1,6 @@
 """Every command that writes, on a disk that is full at one step after another, read-only, or without locks.
 
-Each is reported on one line without a traceback, nothing is lost, and the same command goes on once there is space.
+Each is reported on one line without a traceback, nothing is lost, and the same command continues once there is space.
 """
 
 from __future__ import annotations

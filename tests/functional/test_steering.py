@@ -61,7 +61,7 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     assert (tmp_path / "log.txt").read_text() == paused
 
     queued = sweeper("enqueue", "s", "optimizer.lr=0.00321", "--name", "mine", folder=tmp_path)
-    assert queued.stdout == "study s: mine is in line\n"
+    assert queued.stdout == "study s: mine is queued\n"
     wrong = sweeper("enqueue", "s", "optimizer.lr=7", folder=tmp_path)
     assert wrong.returncode != 0
     assert "not in the search space of s" in wrong.stderr
@@ -111,7 +111,7 @@ def test_a_confirmation_is_paused_and_stopped_and_goes_on_later(tmp_path: Path) 
         assert sweeper("stop", folder=tmp_path).stdout.startswith("study s: no more trials are started")
         assert process.wait(PATIENCE_S) == 0
     said = (tmp_path / "log.txt").read_text()
-    assert "unfinished (`sweeper stop` asked for it); the same command goes on" in said
+    assert "unfinished (`sweeper stop` asked for it); run the same command again to continue" in said
     done = re.findall(r"repetition (\d+) complete", said)
     again = sweeper("confirm", "s", "--top", "1", "--seeds", f"{max(2, len(done))}", folder=tmp_path)
     assert again.returncode == 0

@@ -271,6 +271,13 @@ def test_recipes_lie_in_the_search_space_that_they_begin(
     assert len(load_sweep(file).enqueue) == 1
 
 
+def test_a_new_study_does_not_take_the_name_of_one_that_has_run() -> None:
+    first = f"study: {study_name(facts().path)}"
+    assert f"{first}\n" in space_text(facts(), CPU, 2.0, timed())
+    name = study_name(facts().path)
+    assert f"{first}-3 " in space_text(facts(), CPU, 2.0, timed(), taken=[name, f"{name}-2"])
+
+
 def test_recipes_follow_from_images_and_weights() -> None:
     def chosen(backbone: str = "resnet18", pretrained: bool = True, **changes: object) -> list[Recipe]:
         return recipes(facts(**changes), backbone, 4, [16, 32, 64], pretrained)

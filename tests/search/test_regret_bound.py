@@ -67,7 +67,7 @@ def test_the_bound_is_computed_again_after_a_twentieth_more_trials(monkeypatch: 
     assert counts == [20, 21, 23, 25]
 
 
-def test_trials_in_line_are_made_before_the_search_ends() -> None:
+def test_queued_trials_are_made_before_the_search_ends() -> None:
     study = study_of(20)
     study.enqueue_trial({"x": 0.5})
     assert RegretBound(study).of(20) == inf

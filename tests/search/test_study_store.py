@@ -300,7 +300,7 @@ def test_trials_of_one_group_are_suggested_before_any_of_them_has_run(url: str) 
 
 
 @pytest.mark.parametrize("enqueued", [True, False])
-def test_where_trials_pause_the_first_that_was_put_in_line_is_trained_whole(url: str, enqueued: bool) -> None:
+def test_where_trials_pause_the_first_that_was_queued_is_trained_whole(url: str, enqueued: bool) -> None:
     budget = {"trials": 4, "epochs": 20}
     store = StudyStore.create_or_load(url, sweep_of(sampler="random", pruner="promote", budget=budget))
     if enqueued:

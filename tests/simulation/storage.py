@@ -46,7 +46,7 @@ class MemoryStorage(InMemoryStorage):
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        """Return trials; Optuna's own way to find waiting ones misses those that are put back in line."""
+        """Return trials; Optuna's own way to find waiting ones misses those that are put back in the queue."""
         chosen = None if states is None else [state for state in TrialState if state in states]
         return super().get_all_trials(study_id, deepcopy, chosen)
 

@@ -98,7 +98,7 @@ def test_stop_finishes_what_runs_and_starts_nothing_more(workspace: Workspace) -
     assert [row.state for row in rows] == [TrialState.COMPLETE] * 2
     assert watching.stopped_because == "`sweeper stop` asked for it"
     again, _ = run(workspace, lambda *_: None)
-    assert len(again) == 5, "the same command goes on"
+    assert len(again) == 5, "run the same command again to continue"
 
 
 def test_a_skipped_trial_ends_with_its_epoch_and_says_so(workspace: Workspace) -> None:
@@ -134,21 +134,21 @@ def test_a_skip_that_was_accepted_holds_over_the_death_of_its_driver(workspace: 
     assert answers(workspace) == ["trial 1 ends with the epoch that it is in"]
 
 
-def test_what_was_put_in_line_by_a_driver_that_died_is_in_line(workspace: Workspace) -> None:
+def test_what_was_queued_by_a_driver_that_died_is_queued(workspace: Workspace) -> None:
     mine = Enqueue(name="mine", settings={"weight_decay": 0.25})
     dies_when_told(workspace, mine)
     rows, _ = run(workspace, once(2, 2, mine, Enqueue(name="mine", settings={"weight_decay": 0.5})))
     assert [row.params["weight_decay"] for row in rows].count(0.25) == 1
     first, *others = sorted(answers(workspace))
-    assert first == "mine is in line"
-    assert others == ["mine was in line before; choose another --name"] * 2
+    assert first == "mine is queued"
+    assert others == ["mine was queued before; choose another --name"] * 2
 
 
-def test_what_is_put_in_line_comes_next_with_its_settings(workspace: Workspace) -> None:
+def test_what_is_queued_comes_next_with_its_settings(workspace: Workspace) -> None:
     rows, watching = run(workspace, once(0, 1, Enqueue(name="mine", settings={"weight_decay": 0.25})))
     assert rows[1].params["weight_decay"] == 0.25
     assert len(rows) == 5
-    assert watching.heard == ["enqueue: mine is in line"]
+    assert watching.heard == ["enqueue: mine is queued"]
 
 
 def test_more_trials_or_fewer(workspace: Workspace) -> None:
@@ -339,7 +339,7 @@ def test_nothing_is_set_for_trials_that_no_longer_start(workspace: Workspace) ->
             wait_for_answer(path, 0)
 
 
-def test_what_finds_no_place_in_line_is_told_why(workspace: Workspace) -> None:
+def test_what_finds_no_place_in_the_queue_is_told_why(workspace: Workspace) -> None:
     content = {"study": "s", "dataset": {"path": "nowhere"}, "budget": {"trials": 5}}
     search = {"backbone": "r", "weight_decay": {"choice": [0.0, 0.1]}}
     sweep = SweepConfig.model_validate({**content, "search": search})
@@ -348,14 +348,14 @@ def test_what_finds_no_place_in_line_is_told_why(workspace: Workspace) -> None:
     for name, decay, told in (
         ("first", 0.1, None),
         ("first", 0.1, None),  # it is there already, and once
-        ("first", 0.0, "first was in line before; choose another --name"),
+        ("first", 0.0, "first was queued before; choose another --name"),
         ("second", 0.1, None),
-        ("third", 0.1, "all 2 combinations that the search space of s holds are tried or in line"),
+        ("third", 0.1, "all 2 combinations that the search space of s holds are tried or queued"),
     ):
         path = inbox.put(Enqueue(name=name, settings={"weight_decay": decay}))
         Steering(workspace.study("s"), store).heed(reach, lambda _: None)
         if told is None:
-            assert wait_for_answer(path, 0) == f"{name} is in line"
+            assert wait_for_answer(path, 0) == f"{name} is queued"
         else:
             with pytest.raises(StudyError, match=told):
                 wait_for_answer(path, 0)

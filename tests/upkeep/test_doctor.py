@@ -155,7 +155,7 @@ def test_what_was_not_delivered_is_delivered(
     assert folder.trials() == []
 
 
-def test_a_trial_left_running_by_a_dead_driver_is_put_back_in_line(
+def test_a_trial_left_running_by_a_dead_driver_is_put_back_in_the_queue(
     workspace: Workspace, url: str, finished: StudyStore
 ) -> None:
     assert next_trial(finished) is not None

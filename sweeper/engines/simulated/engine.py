@@ -51,7 +51,7 @@ Happening = Callable[[], list[Event]]
 
 
 class Planned(NamedTuple):
-    """What is to happen to a worker at a moment; the place in line orders what happens at once."""
+    """What is to happen to a worker at a moment; the order here decides what happens at once."""
 
     moment: float
     place: int
