@@ -11,7 +11,7 @@ SweeperError
 │   ├── StudyNotFound       no study of that name is stored
 │   ├── StudyChanged        the search space, the images or a model file differ from those it was started with
 │   ├── ForeignStudy        it belongs to another folder
-│   ├── NoWinner            none of its trials has finished
+│   ├── NoWinner            none of its trials has finished, or none trained again ended well
 │   ├── DamagedFile         a file that it keeps cannot be read
 │   ├── DeviceError         a device cannot train
 │   └── DiskError           what it keeps on disk cannot be written
@@ -31,7 +31,7 @@ command continues.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -123,7 +123,7 @@ class ForeignStudy(StudyError):
 
 
 class NoWinner(StudyError):
-    """No trial of the study has finished."""
+    """No trial of the study has finished, or none that was trained again ended well."""
 
 
 class DamagedFile(StudyError):
@@ -172,9 +172,23 @@ class ModelError(TrialError):
     """The backbone, the head or their weights cannot be built as configured."""
 
 
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def kind_and_message(error: BaseException) -> str:
+    """Return what an error says, after its kind where it is not one of ours: those explain themselves."""
+    return str(error) if isinstance(error, SweeperError) else f"{type(error).__name__}: {error}"
 
 
 NOT_AS_WRITTEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RuntimeError)

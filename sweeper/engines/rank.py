@@ -16,7 +16,7 @@ from sweeper.engines.protocol import CANNOT_START_EXIT, OUT_OF_MEMORY_EXIT, RANK
 from sweeper.engines.rank_process import RankFailed, RankSetup
 from sweeper.engines.reason import print_reason
 from sweeper.engines.resources import Resources
-from sweeper.errors import DeviceError, RankLost
+from sweeper.errors import DeviceError, RankLost, kind_and_message
 from sweeper.paths import StudyFolder
 from sweeper.results import TrialSpec, TrialState
 
@@ -70,7 +70,7 @@ def _train(spec: TrialSpec, folder: StudyFolder, resources: Resources, ranks: Ra
         _leave(error)
     except Exception as error:
         logger.exception("trial %d failed on device %d of it", spec.number, ranks.rank + 1)
-        return RankFailed(f"{type(error).__name__}: {error}", for_memory=False)
+        return RankFailed(kind_and_message(error), for_memory=False)
     if outcome.state is TrialState.FAILED or not outcome.feasible:
         return RankFailed(outcome.reason or "it failed", for_memory=not outcome.feasible)
     return None

@@ -32,7 +32,7 @@ from sweeper.engines.protocol import (
 )
 from sweeper.engines.reason import print_reason
 from sweeper.engines.resources import Resources, places
-from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages
+from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages, kind_and_message
 from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history, read_outcome
@@ -171,7 +171,7 @@ class Worker:
             raise  # the driver is gone, the disk is full, or the images have changed; the trial is not at fault
         except Exception as error:
             logger.exception("trial %d failed", spec.number)
-            return TrialOutcome(state=TrialState.FAILED, reason=f"{type(error).__name__}: {error}")
+            return TrialOutcome(state=TrialState.FAILED, reason=kind_and_message(error))
 
     def train_ahead(self, part: FoldAhead) -> None:
         """Train a fold of another worker's trial. If that fails, that worker trains it and reports what is wrong."""

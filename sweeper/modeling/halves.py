@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
 
-from sweeper.errors import ModelError
+from sweeper.errors import ModelError, kind_and_message
 from sweeper.modeling.classifier import Classifier, frozen_parts
 from sweeper.modeling.stages import last_stage
 
@@ -89,8 +89,8 @@ def cut(backbone: nn.Module, image_size: int) -> Halves:
     try:
         return _cut(backbone.eval(), last_stage(backbone), image_size)
     except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
-        reason = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
-        raise ModelError(f"the last stage cannot be trained on stored values: {reason}; {REMEDY}") from error
+        told = kind_and_message(error)
+        raise ModelError(f"the last stage cannot be trained on stored values: {told}; {REMEDY}") from error
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import urllib.error
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
+
+from sweeper.errors import chain_of
 
 SHOWN = 8  # names of weights that a message lists
 OURS = "timm/"  # the hub's repositories that timm takes weights from
@@ -20,7 +21,7 @@ def is_out_of_reach(error: BaseException) -> bool:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     kinds = (ConnectionError, TimeoutError, socket.gaierror, urllib.error.URLError, LocalEntryNotFoundError)
-    return any(isinstance(cause, kinds) for cause in _chain(error))
+    return any(isinstance(cause, kinds) for cause in chain_of(error))
 
 
 def out_of_reach(name: str, error: BaseException) -> str:
@@ -88,11 +89,3 @@ def hub_answers() -> bool:
     except OSError:
         return False
     return True
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.credentials import hide_credentials
-from sweeper.errors import TrackingError, TrackingRefused, first_line
+from sweeper.errors import TrackingError, TrackingRefused, chain_of, first_line
 
 if TYPE_CHECKING:
     from requests import Response
@@ -125,7 +125,7 @@ def _remedy(error: Exception, uri: str, *, connecting: bool, reading: bool) -> s
     from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
     from requests.exceptions import HTTPError
 
-    chain = list(_chain(error))
+    chain = list(chain_of(error))
     certificate = next((cause for cause in chain if isinstance(cause, ssl.SSLCertVerificationError)), None)
     if certificate is not None:
         return OF_CERTIFICATES.get(getattr(certificate, "verify_code", 0), NO_CERTIFICATE)
@@ -196,7 +196,7 @@ def _said(error: Exception) -> str:
     from requests.exceptions import RequestException
     from urllib3.exceptions import ResponseError
 
-    chain = list(_chain(error))
+    chain = list(chain_of(error))
     answer = next((found for cause in chain if (found := getattr(cause, "response", None)) is not None), None)
     if answer is not None and isinstance(error, RequestException):
         return _answer(answer)[1]
@@ -212,12 +212,3 @@ _SAID = {
     WRONG_LOG_IN: "it does not accept this user name and password",
 }
 """In our words, where MLflow's are about what it asked and not about why it was refused."""
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
