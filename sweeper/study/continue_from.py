@@ -5,21 +5,28 @@ Fetched once into the folder of the new study, so that an interrupted one goes o
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Self
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyError
+from sweeper.errors import StudyChanged, StudyError
 from sweeper.files import write_sealed, write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialStart, write_history
+from sweeper.results import EpochMetrics, TrialStart, read_history, write_history
+from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
 from sweeper.study.continuation import RESIZING, UNFREEZING
 from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.lock import study_lock
+from sweeper.study.recorded import own_folder
 from sweeper.study.source import SourceTrial
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_start(
@@ -34,13 +41,69 @@ def fetch_start(
 ) -> None:
     """Bring what `study` starts from into its folder, unless it is there; `anew` as of `set_anew`.
 
-    Raises StudyError when the source kept no such state, StudyLocked while the study is being run.
+    Raises StudyError when the source kept no such state, StudyChanged when the study has begun otherwise, StudyLocked
+    while it is being run.
     """
     folder = workspace.study(study)
     with study_lock(folder, study, which="fetches what it goes on from"):
-        if read_lineage(folder) is None:
-            store = StudyStore.load(storage_url, source.sweep.study)
-            _fetch(workspace, store, source, folder, with_optimizer, anew, tracking_uri)
+        wanted, kept = _Start.of(source, with_optimizer, anew), read_lineage(folder)
+        if study not in study_names(storage_url):
+            there = kept is not None and wanted == _Start.noted(kept)
+        elif there := kept is not None:
+            _require_same_start(study, kept, source, with_optimizer)
+        else:
+            _require_continuation(workspace, StudyStore.load(storage_url, study))
+        if not there:
+            _fetch(workspace, StudyStore.load(storage_url, source.sweep.study), source, folder, wanted, tracking_uri)
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What is taken from a trial, as a lineage notes it."""
+
+    study: str
+    trial: int
+    weights_epoch: int
+    epochs: int
+    with_optimizer: bool
+    unfreezing_after: int | None
+    resizing: bool
+
+    @classmethod
+    def of(cls, source: SourceTrial, with_optimizer: bool, anew: Collection[str]) -> Self:
+        row = source.row
+        unfreezing_after = row.epochs if UNFREEZING in anew else source.unfreezing_after
+        of_trial = source.sweep.study, row.number, source.best_epoch, row.epochs
+        return cls(*of_trial, with_optimizer, unfreezing_after, RESIZING in anew)
+
+    @classmethod
+    def noted(cls, lineage: Lineage) -> Self:
+        return cls(**lineage.model_dump(include={field.name for field in fields(cls)}))
+
+
+REMEDY = "give the new one another name, --set study=NAME"
+
+
+def _require_continuation(workspace: Workspace, store: StudyStore) -> None:
+    """Raise StudyChanged where a study that has begun went on from nothing; what one went on from may be lost here."""
+    study = store.sweep.study
+    if store.sweep.search.pretrained != _written(workspace, workspace.study(study).start.weights):
+        raise StudyChanged(f"there is a study {study}, and it does not go on from a trial; {REMEDY}")
+
+
+def _require_same_start(study: str, kept: Lineage, source: SourceTrial, with_optimizer: bool) -> None:
+    """Raise StudyChanged where a continuation that has begun does not go on from this trial."""
+    if (kept.study, kept.trial) != (source.sweep.study, source.row.number):
+        from_it = f"{kept.study}/{kept.trial}"
+        raise StudyChanged(
+            f"{study} goes on from {from_it}, not from {source.sweep.study}/{source.row.number}: continue it with "
+            f"--from {from_it}, or {REMEDY}"
+        )
+    if kept.with_optimizer != with_optimizer:
+        began, change = ("with", "add") if kept.with_optimizer else ("without", "remove")
+        raise StudyChanged(
+            f"{study} began {began} the optimizer's state of its source; {change} --with-optimizer, or {REMEDY}"
+        )
 
 
 def _fetch(
@@ -48,33 +111,40 @@ def _fetch(
     store: StudyStore,
     source: SourceTrial,
     folder: StudyFolder,
-    with_optimizer: bool,
-    anew: Collection[str],
+    wanted: _Start,
     tracking_uri: str | None,
 ) -> None:
     shutil.rmtree(folder.start.path, ignore_errors=True)  # what an interrupted fetch has left
     folder.start.path.mkdir(parents=True)
-    study, row = source.sweep.study, source.row
-    mlflow, run = find_run(workspace, store, row, tracking_uri)
-    artifacts = fetch_artifacts(workspace, store, row, folder.start.path / "fetched", tracking_uri)
+    mlflow, run = find_run(workspace, store, source.row, tracking_uri)
+    artifacts = fetch_artifacts(workspace, store, source.row, folder.start.path / "fetched", tracking_uri)
     write_whole(folder.start.weights, artifacts.weights.read_bytes())
-    if with_optimizer:
+    if wanted.with_optimizer:
         write_whole(folder.start.optimizer, _optimizer(source, artifacts).read_bytes())
-    history = mlflow.epochs(run)
-    write_history(folder.start.history, history)
+    write_history(folder.start.history, _history(own_folder(workspace, store), source, mlflow.epochs(run)))
     shutil.rmtree(folder.start.path / "fetched", ignore_errors=True)
-    start = Lineage(
-        study=study,
-        trial=row.number,
-        run_id=run,
-        experiment=mlflow.run(run).experiment,
-        weights_epoch=source.best_epoch,
-        epochs=row.epochs,
-        with_optimizer=with_optimizer,
-        unfreezing_after=row.epochs if UNFREEZING in anew else source.unfreezing_after,
-        resizing=RESIZING in anew,
-    )
+    start = Lineage(run_id=run, experiment=mlflow.run(run).experiment, **asdict(wanted))
     write_sealed(folder.start.source, start.model_dump_json())  # last: from here on all is there
+
+
+def _history(own: StudyFolder, source: SourceTrial, logged: list[EpochMetrics]) -> list[EpochMetrics]:
+    """Return the metrics of all epochs of a trial: as logged, or of its folder while some have not arrived in MLflow.
+
+    Raises StudyError where some are still to arrive.
+    """
+    trial, epochs = own.trial(source.row.number), source.row.epochs
+    if len(logged) >= epochs:
+        return logged
+    kept = [*read_history(own.start.history), *read_history(trial.history)]
+    if len(kept) >= epochs:
+        return kept
+    if trial.path.is_dir():
+        raise StudyError(
+            f"MLflow has {len(logged)} of the {epochs} epochs of {source.name}; deliver the rest first: sweeper sync "
+            f"{source.sweep.study}"
+        )
+    logger.warning("the metrics of some epochs of %s are lost: %d of %d are there", source.name, len(logged), epochs)
+    return logged
 
 
 def _optimizer(source: SourceTrial, artifacts: TrialArtifacts) -> Path:

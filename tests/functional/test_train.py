@@ -166,6 +166,16 @@ def test_a_source_that_is_not_there_ends_with_its_exit_code_and_what_there_is(
     assert rule.lower() in message.lower()
 
 
+def test_a_continuation_is_not_run_under_the_name_of_another_study(refused: Any, folder: Path) -> None:
+    code, message = refused("--from", "balanced/best", "--set", "study=tiny")
+    assert code == 4
+    assert "there is a study tiny, and it does not go on from a trial" in message
+    assert not (folder / ".sweeper" / "studies" / "tiny" / "start").exists()
+    code, message = refused("--from", "plain/best", "--set", "study=balanced")
+    assert code == 4
+    assert "balanced goes on from tiny/0, not from plain/0" in message
+
+
 def test_a_mistake_in_an_override_ends_with_exit_code_2(refused: Any) -> None:
     for override, told in (("search.batch_siz=3", "batch_size"), ("search.backbone=resnet5O", "resnet50")):
         code, message = refused("--from", "tiny/0", "--set", override)
