@@ -62,6 +62,7 @@ def confirm_and_tell(
     from sweeper.display.live import LiveTable
     from sweeper.display.plain import PlainLines
     from sweeper.engines.starting import start_engine
+    from sweeper.errors import NoWinner
     from sweeper.study.card import tracking_uri_of
 
     sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation
@@ -78,6 +79,8 @@ def confirm_and_tell(
             limit=limit,
         )
     say_undelivered(result.run, sweep.study)
+    if result.nothing is not None:
+        raise NoWinner(result.nothing)
     if result.judged is None and limit is not None and not result.run.interrupted:
         return None
     if result.judged is None:

@@ -75,6 +75,7 @@ def _confirm(
     """Train the best trials again, as many as there is time for."""
     from sweeper.commands.confirm import confirm_and_tell
     from sweeper.display.tables import duration
+    from sweeper.errors import NoWinner
     from sweeper.study.deadline import ConfirmingLimit
 
     if plan is None:
@@ -82,14 +83,18 @@ def _confirm(
         return
     left = duration(deadline.left_s - deadline.finish_s)
     say(f"training the {plan.leaders} best trials again with up to {plan.seeds} fresh seeds each, for {left}")
-    judged = confirm_and_tell(
-        workspace,
-        store,
-        top=plan.leaders,
-        seeds=plan.seeds,
-        workers=workers,
-        tracking_uri=tracking_uri,
-        limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
-    )
+    try:
+        judged = confirm_and_tell(
+            workspace,
+            store,
+            top=plan.leaders,
+            seeds=plan.seeds,
+            workers=workers,
+            tracking_uri=tracking_uri,
+            limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
+        )
+    except NoWinner as error:
+        warn(f"not confirmed: {error}")
+        return
     if judged is None:
         say("not confirmed: the time was too short for two fresh seeds of each; the best trial may be the best by luck")

@@ -87,14 +87,14 @@ def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) 
 
 def _instead_of_trials(folder: StudyFolder) -> str:
     """Say what the process that holds a study does in place of running trials; nothing where it runs them."""
-    from sweeper.confirm.repetitions import stored_repetitions
+    from sweeper.confirm.repetitions import latest, stored_repetitions
     from sweeper.safeguards.quantity import quantity
     from sweeper.study.lock import CONFIRMS, WHICH, other_work
 
     _, _, does = (other_work(folder) or "").partition(WHICH)
     if does != CONFIRMS:
         return f"a process {does}" if does else ""
-    repetitions = stored_repetitions(folder.confirmation)
+    repetitions = latest(stored_repetitions(folder.confirmation))
     done = sum(one.outcome is not None for one in repetitions)
     return f"the best trials are trained again: {done} of {quantity(len(repetitions), 'repetition')} done"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from sweeper.confirm.repetitions import leaders_of, stored_repetitions
+from sweeper.confirm.repetitions import latest, leaders_of, stored_repetitions
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
@@ -64,7 +64,7 @@ def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confir
     with suppress(StudyError):
         store.note(AT_ONCE, {"trials": pace.at_once})
     complete = sum(row.state is TrialState.COMPLETE for row in rows)
-    repetitions = stored_repetitions(workspace.study(store.sweep.study).confirmation)
+    repetitions = latest(stored_repetitions(workspace.study(store.sweep.study).confirmation))
     leaders = {row.number for row in leaders_of(in_order(rows, store.sweep), LEADERS[0][0])}
-    done = sum(one.outcome is not None and one.repeats.trial in leaders for one in repetitions)
+    done = sum(one.outcome is not None and not one.failed and one.repeats.trial in leaders for one in repetitions)
     return deadline.confirming(store.sweep.budget.epochs, complete, done)

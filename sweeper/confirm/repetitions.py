@@ -18,6 +18,8 @@ from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
 from sweeper.results import Cut, Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
 
+COMPLETE = TrialState.COMPLETE
+
 
 class Repetition(Frozen):
     """One training of a leader with a seed of its own; `number` names its folder and never changes."""
@@ -28,6 +30,11 @@ class Repetition(Frozen):
     memory_kills: int = 0
     outcome: TrialOutcome | None = None
     ended_ms: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has ended without a value."""
+        return self.outcome is not None and (self.outcome.state is not COMPLETE or self.outcome.best_value is None)
 
 
 STORED = TypeAdapter(list[Repetition])
@@ -44,7 +51,8 @@ def repetition_seed(study_seed: int, repeats: Repeats) -> int:
 class Repetitions:
     """A ledger of repetitions in one file, for the driver that holds the study's lock.
 
-    More leaders or seeds add to what is there; what has been trained is never trained again.
+    More leaders or seeds add to what is there; what has been trained is not trained again, unless nothing of it ended
+    well: a machine that had no room for any repetition may have it the next time.
     """
 
     def __init__(self, sweep: SweepConfig, folder: StudyFolder, leaders: Sequence[TrialRow], seeds: int):
@@ -55,11 +63,12 @@ class Repetitions:
         self._all = stored_repetitions(folder)
         self._live: set[int] = set()
         wanted = [Repeats(trial=row.number, seed_number=seed) for seed in range(1, seeds + 1) for row in leaders]
-        known = {repetition.repeats for repetition in self._all}
+        known = {repetition.repeats: repetition for repetition in self._all}
+        again = _failed_alone(known[repeats] for repeats in wanted if repeats in known)
         for repeats in wanted:
-            if repeats not in known:
+            if repeats not in known or repeats in again:
                 self._all.append(Repetition(number=len(self._all), repeats=repeats))
-        self._wanted = [repetition.number for repetition in self._all if repetition.repeats in set(wanted)]
+        self._wanted = [repetition.number for repetition in latest(self._all) if repetition.repeats in wanted]
 
     @classmethod
     def begin(cls, sweep: SweepConfig, folder: StudyFolder, leaders: Sequence[TrialRow], seeds: int) -> Self:
@@ -160,6 +169,13 @@ class Repetitions:
         wanted = [self._all[number].repeats.seed_number for number in self._wanted]
         return min(left) - 1 if left else max(wanted, default=0)
 
+    def all_failed(self) -> bool:
+        """Return whether all that is wanted has ended, and nothing of it well."""
+        return all(self._all[number].failed for number in self._wanted)
+
+    def wanted_rows(self) -> list[TrialRow]:
+        return [self._row(self._all[number]) for number in self._wanted]
+
     def rows(self) -> list[TrialRow]:
         """Return what is planned and how it ended; folders of earlier, larger plans count too."""
         return [self._row(repetition) for repetition in self._all]
@@ -187,18 +203,7 @@ class Repetitions:
         return [number for number in self._wanted if self._all[number].outcome is None]
 
     def _spec(self, repetition: Repetition) -> TrialSpec:
-        config = self._leaders[repetition.repeats.trial].config
-        if config is None:
-            raise StudyError(f"trial {repetition.repeats.trial} has no configuration and cannot be trained again")
-        return TrialSpec(
-            number=repetition.number,
-            seed=repetition_seed(self._sweep.seed, repetition.repeats),
-            epochs=self._sweep.budget.epochs,
-            config=config,
-            task=self._sweep.task,
-            memory_kills=repetition.memory_kills,
-            repeats=repetition.repeats,
-        )
+        return spec_of_repetition(self._sweep, self._leaders[repetition.repeats.trial], repetition)
 
     def _row(self, repetition: Repetition) -> TrialRow:
         outcome, leader = repetition.outcome, self._leaders.get(repetition.repeats.trial)
@@ -225,9 +230,35 @@ class Repetitions:
         write_sealed(self._folder.repetitions, STORED.dump_json(self._all))
 
 
+def spec_of_repetition(sweep: SweepConfig, leader: TrialRow, repetition: Repetition) -> TrialSpec:
+    """Return a repetition as its worker gets it. Raises StudyError where its leader has no configuration."""
+    if leader.config is None:
+        raise StudyError(f"trial {leader.number} has no configuration and cannot be trained again")
+    return TrialSpec(
+        number=repetition.number,
+        seed=repetition_seed(sweep.seed, repetition.repeats),
+        epochs=sweep.budget.epochs,
+        config=leader.config,
+        task=sweep.task,
+        memory_kills=repetition.memory_kills,
+        repeats=repetition.repeats,
+    )
+
+
 def stored_repetitions(folder: StudyFolder) -> list[Repetition]:
     """Return all repetitions of a study's leaders, by number."""
     return read_parsed(folder.repetitions, STORED.validate_json) if folder.repetitions.exists() else []
+
+
+def latest(repetitions: Iterable[Repetition]) -> list[Repetition]:
+    """Return repetitions by number, of those that were trained again the last."""
+    return list({one.repeats: one for one in repetitions}.values())
+
+
+def _failed_alone(repetitions: Iterable[Repetition]) -> frozenset[Repeats]:
+    """Return what has failed, where nothing has ended well."""
+    ended = [one for one in repetitions if one.outcome is not None]
+    return frozenset(one.repeats for one in ended) if all(one.failed for one in ended) else frozenset()
 
 
 def leaders_of(rows: Iterable[TrialRow], top: int) -> list[TrialRow]:

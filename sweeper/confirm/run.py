@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from sweeper.safeguards.spreadsheet import Cell, table
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
-from sweeper.standings.no_winner import require_finished
+from sweeper.standings.no_winner import reasons_of, require_finished
 from sweeper.standings.pareto import in_order
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import study_card, write_card
@@ -25,6 +26,7 @@ from sweeper.study.lock import CONFIRMS
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
+from sweeper.study.requests import Inbox
 from sweeper.study.result import SweepResult
 from sweeper.study.summary import after, known_order
 from sweeper.study.time_limit import TimeLimit
@@ -40,10 +42,17 @@ NUMBER = "repetition/number"
 
 @dataclass(frozen=True)
 class Confirmed:
-    """How a run of the command ended; no judgement while repetitions are left."""
+    """How a run of the command ended; no judgement while repetitions are left.
+
+    Attributes:
+        run: How it ended.
+        judged: What the repetitions say of the leaders.
+        nothing: Where all repetitions ended and none well: that, and why.
+    """
 
     run: SweepResult
     judged: Confirmation | None
+    nothing: str | None = None
 
 
 def confirm_leaders(
@@ -65,7 +74,9 @@ def confirm_leaders(
     and StudyChanged when its images or model files have changed.
     """
     sweep, study = store.sweep, workspace.study(store.sweep.study)
+    asked_before = time.time_ns()
     with held_study(workspace, store, which=CONFIRMS) as identity:
+        Inbox.of(study.confirmation).forget_old(asked_before)
         rows = store.rows()
         require_finished(sweep.study, rows)
         leaders = leaders_of(in_order(rows, sweep), top)
@@ -95,7 +106,13 @@ def confirm_leaders(
         if judged is not None:
             store.note(CONFIRMATION, judged.model_dump(mode="json"))
             ledger.give_up_unwanted()
-    return Confirmed(result, judged)
+    return Confirmed(result, judged, _nothing_confirmed(sweep.study, ledger) if ledger.all_failed() else None)
+
+
+def _nothing_confirmed(study: str, ledger: Repetitions) -> str:
+    reasons = [f"  {line}" for line in reasons_of(ledger.wanted_rows(), "repetition")]
+    told = f"no repetition of {study} ended well, so nothing is confirmed"
+    return "\n".join([told, *reasons, "next: remove the reason, and run the same command again to train them again"])
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ class _Judge:
     def judgement(self) -> Confirmation | None:
         """Judge by the seeds that all leaders have been trained with; None where those are fewer than enough."""
         seeds = self.ledger.full_rounds()
-        if seeds < self.enough:
+        if seeds < self.enough or self.ledger.all_failed():
             return None
         outcomes = {row.number: self.ledger.outcomes(row.number) for row in self.leaders}
         return confirmation(self.leaders, outcomes, self.ledger.sweep.objective, seeds, self.known_trials)

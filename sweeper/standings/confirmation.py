@@ -101,11 +101,11 @@ def confirmation(
     """Judge leaders by the outcomes of their repetitions.
 
     One that did not end well with every seed stands below all that did: what fails on one seed in five is
-    no winner.
+    no winner. Leaders that are equal keep the order of the search.
     """
     found = [_leader(row, outcomes[row.number]) for row in leaders]
     sign = -1 if objective.direction == "maximize" else 1
-    found.sort(key=lambda leader: (leader.failed, leader.mean is None, sign * (leader.mean or 0.0), leader.trial))
+    found.sort(key=lambda leader: (leader.failed, leader.mean is None, sign * (leader.mean or 0.0)))
     chances = [welch(found[0].values, other.values) for other in found[1:]]
     compared = [leader.model_copy(update={"p": p}) for leader, p in zip(found[1:], corrected(chances), strict=True)]
     return Confirmation(

@@ -32,18 +32,18 @@ def without_winner(study: str, rows: Sequence[TrialRow], *, listed: bool = False
         return missing
     counts = Counter(row.state.value for row in ended)
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
-    reasons = [f"  {line}" for line in _reasons(ended)]
+    reasons = [f"  {line}" for line in reasons_of(ended)]
     return "\n".join([f"{missing} ({told})", *reasons, f"next: {_next(ended)}"])
 
 
-def _reasons(ended: Sequence[TrialRow]) -> list[str]:
+def reasons_of(ended: Sequence[TrialRow], what: str = "trial") -> list[str]:
     """Return the reasons, the most frequent first, each with the trials that it ended; figures in one do not count."""
     kinds: dict[str, list[TrialRow]] = {}
     for row in ended:
         if _reason(row):
             kinds.setdefault(kind_of_failure(_reason(row)), []).append(row)
     in_order = sorted(kinds.values(), key=len, reverse=True)
-    lines = [f"{_trials(rows)}: {one_line(_reason(rows[0]))}" for rows in in_order[:SHOWN_REASONS]]
+    lines = [f"{_trials(rows, what)}: {one_line(_reason(rows[0]))}" for rows in in_order[:SHOWN_REASONS]]
     return [*lines, f"and {len(in_order) - SHOWN_REASONS} other reasons"] if len(in_order) > SHOWN_REASONS else lines
 
 
@@ -51,8 +51,8 @@ def _reason(row: TrialRow) -> str:
     return row.reason or (f"outside the search space now: {row.outside}" if row.outside else "")
 
 
-def _trials(rows: Sequence[TrialRow]) -> str:
-    return f"trial {rows[0].number}" if len(rows) == 1 else f"{len(rows)} trials, the first of them {rows[0].number}"
+def _trials(rows: Sequence[TrialRow], what: str) -> str:
+    return f"{what} {rows[0].number}" if len(rows) == 1 else f"{len(rows)} {what}s, the first of them {rows[0].number}"
 
 
 def _next(ended: Sequence[TrialRow]) -> str:

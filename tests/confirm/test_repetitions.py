@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.confirm.repetitions import Repetitions, leaders_of
+from sweeper.confirm.repetitions import Repetitions, latest, leaders_of, stored_repetitions
 from sweeper.paths import StudyFolder
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.search.samplers import trial_seed
@@ -74,3 +74,24 @@ def test_an_early_end_counts_the_seeds_that_all_have(tmp_path: Path) -> None:
             )
             ended += 1
     assert ledger.remaining() == 0
+
+
+def test_repetitions_are_trained_again_only_where_none_ended_well(tmp_path: Path) -> None:
+    failed = TrialOutcome(state=TrialState.FAILED, reason="no room", feasible=False)
+
+    def run(*outcomes: TrialOutcome) -> Repetitions:
+        ledger = Repetitions.begin(SWEEP, StudyFolder(tmp_path), LEADERS, 1)
+        for outcome in outcomes:
+            (spec,) = ledger.next_group(1)
+            ledger.finish(spec.number, outcome)
+        return ledger
+
+    assert run(failed).remaining() == 1  # of leader 3; then the study stops
+    second = run(failed, failed)
+    assert [(one.number, one.params["trial"]) for one in second.rows()] == [(0, 3), (1, 8), (2, 3)]
+    assert second.all_failed()
+    third = run(failed, DONE)
+    assert [(one.number, one.params["trial"]) for one in third.rows()][3:] == [(3, 3), (4, 8)]
+    assert (third.all_failed(), third.outcomes(3), third.outcomes(8)) == (False, [failed], [DONE])
+    assert run().remaining() == 0
+    assert [one.number for one in latest(stored_repetitions(StudyFolder(tmp_path)))] == [3, 4]

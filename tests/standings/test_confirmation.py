@@ -84,3 +84,7 @@ def test_a_leader_that_fails_with_one_seed_stands_below_all_that_never_do() -> N
     found = judged({0: [0.9, None, 0.9], 1: [0.5, 0.51, 0.5]})
     assert found.winner.trial == 1
     assert found.leaders[1].failed == 1
+
+
+def test_equal_leaders_keep_the_order_of_the_search() -> None:
+    assert [leader.trial for leader in judged({7: [0.5, 0.6], 2: [0.6, 0.5]}).leaders] == [7, 2]
