@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from optuna.storages._rdb import models
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, select
 
 from sweeper.search.lease import require_number
 from sweeper.search.storage import open_storage, storage_errors, study_not_found
@@ -50,9 +50,9 @@ def remove_study(storage_url: str, name: str, lease: int | None) -> None:
 
 
 def _remove(connection: Connection, name: str) -> None:
-    named = models.StudyModel.study_name
-    aside = named.startswith(name + ASIDE, autoescape=True)
-    studies = list(connection.scalars(select(models.StudyModel.study_id).where(or_(named == name, aside))))
+    known = connection.execute(select(models.StudyModel.study_id, models.StudyModel.study_name)).all()
+    # Compared here: LIKE takes `Digits` for `digits` in SQLite.
+    studies = [study for study, called in known if called == name or called.startswith(name + ASIDE)]
     trials = select(models.TrialModel.trial_id).where(models.TrialModel.study_id.in_(studies))
     for table in OF_TRIALS:
         connection.execute(delete(table).where(table.trial_id.in_(trials)))

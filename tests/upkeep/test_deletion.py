@@ -126,6 +126,17 @@ def test_another_study_loses_nothing(workspace: Workspace, store: StudyStore, cl
     assert len(client.search_runs([experiment.experiment_id])) == 2
 
 
+def test_a_name_that_differs_by_its_case_is_another_study(workspace: Workspace, store: StudyStore) -> None:
+    """What an extension keeps aside is called after its study."""
+    for name in ("S", "S~1", "s~1"):
+        StudyStore.create_or_load(store.url, store.sweep.model_copy(update={"study": name})).close()
+    remove_study(store.url, "S", None)
+    engine = create_engine(store.url)
+    with engine.connect() as connection:
+        assert set(connection.scalars(text("SELECT study_name FROM studies"))) == {"s", "s~1"}
+    engine.dispose()
+
+
 def test_runs_of_others_in_the_experiment_stay_and_so_does_it(
     workspace: Workspace, store: StudyStore, client: MlflowClient
 ) -> None:
