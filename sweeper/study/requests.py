@@ -7,11 +7,12 @@ server: who can write the folder can ask.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,8 @@ from sweeper.config.frozen import Frozen
 from sweeper.errors import NOT_AS_WRITTEN, StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
+
+logger = logging.getLogger(__name__)
 
 ASKED, TAKEN, DONE, REFUSED = ".json", ".taken", ".done", ".refused"
 LOOK_S = 0.1
@@ -91,6 +94,8 @@ class Inbox:
     """The requests to one study."""
 
     folder: Path
+    _told_of: set[Path] = field(default_factory=set, repr=False, compare=False)
+    """Files that cannot be changed."""
 
     @classmethod
     def of(cls, study: StudyFolder) -> Inbox:
@@ -107,22 +112,44 @@ class Inbox:
         """Take what was asked for, oldest first; `done` or `refuse` is to follow. What is no request is removed."""
         for path in self._files(ASKED):
             request = self._read(path)
-            if request is None:
-                continue
-            with suppress(FileNotFoundError):  # it is withdrawn in this moment
-                path.rename(path.with_suffix(TAKEN))
+            if request is not None and self._renamed(path, TAKEN):
                 yield path, request
 
     def _read(self, path: Path) -> Request | None:
         try:
             return REQUEST.validate_json(path.read_bytes())
         except FileNotFoundError:  # withdrawn, or a link to nothing
-            path.unlink(missing_ok=True)
+            self._remove(path)
         except NOT_AS_WRITTEN:
-            path.unlink(missing_ok=True)
+            self._remove(path)
         except OSError as error:
-            self.refuse(path, f"who runs the study cannot read the request ({error.strerror}); ask as the same user")
+            with self._leaving(path):
+                told = f"who runs the study cannot read the request ({error.strerror}); ask as the same user"
+                self.refuse(path, told)
         return None
+
+    def _renamed(self, path: Path, kind: str) -> bool:
+        """Give a request its next state; return False where it is withdrawn in this moment, or is not ours to take."""
+        with self._leaving(path), suppress(FileNotFoundError):
+            path.rename(path.with_suffix(kind))
+            return True
+        return False
+
+    def _remove(self, path: Path) -> None:
+        with self._leaving(path):
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _leaving(self, path: Path) -> Iterator[None]:
+        """Leave a file where it is if the system refuses to change it: a request by root must not end a study."""
+        try:
+            yield
+        except OSError as error:
+            if path not in self._told_of:
+                self._told_of.add(path)
+                whose = f"; {self.folder} must belong to the user who runs the study"
+                told = whose if isinstance(error, PermissionError) else ""
+                logger.warning("%s cannot be taken or answered (%s)%s", path, error.strerror, told)
 
     def done(self, path: Path, what: str) -> None:
         """Answer a request that was carried out."""
@@ -141,18 +168,21 @@ class Inbox:
     def forget_old(self, before_ns: int) -> None:
         """Remove requests to stop, pause or go on that were asked of an earlier driver, before a time, and old answers.
 
-        What that one had taken and not done is asked for again.
+        What that one had taken and not done is asked for again. The folder is made, so that it belongs to who runs the
+        study, whoever asks first.
         """
+        with self._leaving(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         for path in self._files(TAKEN):
             if path.with_suffix(DONE).exists() or path.with_suffix(REFUSED).exists():
-                path.unlink()
+                self._remove(path)
             else:
-                path.rename(path.with_suffix(ASKED))
+                self._renamed(path, ASKED)
         for path in self._files(ASKED, DONE, REFUSED):
             if path.name < f"{before_ns:020d}" and (
                 path.suffix != ASKED or isinstance(self._read(path), Stop | Pause | Resume)
             ):
-                path.unlink(missing_ok=True)
+                self._remove(path)
 
     def _files(self, *kinds: str) -> list[Path]:
         return sorted(path for kind in kinds for path in self.folder.glob(f"*{kind}"))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
-from sweeper.paths import StudyFolder, Workspace
+from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.requests import (
@@ -241,75 +239,10 @@ def test_what_nobody_can_read_is_thrown_away(workspace: Workspace) -> None:
     assert watching.heard == []
 
 
-def test_an_unanswered_request_is_withdrawn(tmp_path: Path) -> None:
-    path = Inbox.of(StudyFolder(tmp_path)).put(Stop())
-    assert wait_for_answer(path, 0) is None
-    assert not path.exists()
-
-
-def test_a_request_that_is_taken_is_waited_for_and_its_answer_is_given_once(tmp_path: Path) -> None:
-    inbox = Inbox.of(StudyFolder(tmp_path))
-    path = inbox.put(SetWorkers(workers=1))
-    assert [request for _, request in inbox.take()] == [SetWorkers(workers=1)]
-    later = threading.Timer(0.3, inbox.done, (path, "one trial at a time"))
-    later.start()
-    assert wait_for_answer(path, 0) == "one trial at a time"
-    later.join()
-    assert list(inbox.folder.iterdir()) == []
-
-
-def test_requests_that_vanish_or_cannot_be_read_hold_up_no_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inbox = Inbox.of(StudyFolder(tmp_path))
-    withdrawn, foreign, last = inbox.put(Pause()), inbox.put(Resume()), inbox.put(Stop())
-    (inbox.folder / "0.json").symlink_to("nowhere")
-    read = Path.read_bytes
-
-    def read_bytes(path: Path) -> bytes:
-        if path == withdrawn:
-            path.unlink()
-        if path == foreign:
-            raise PermissionError(13, "Permission denied")
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
-    assert [path for path, _ in inbox.take()] == [last]
-    with pytest.raises(StudyError, match=r"cannot read the request \(Permission denied\)"):
-        wait_for_answer(foreign, 0)
-    assert [file.name for file in inbox.folder.iterdir()] == [last.with_suffix(".taken").name]
-
-
-def test_of_old_requests_only_those_that_concern_the_trials_to_come_are_kept(tmp_path: Path) -> None:
-    inbox = Inbox.of(StudyFolder(tmp_path))
-    inbox.put(Stop())
-    kept, taken = inbox.put(SetTrials(trials=9)), inbox.put(Enqueue(name="mine", settings={}))
-    taken.rename(taken.with_suffix(".taken"))  # by a driver that has died with it
-    inbox.refuse(inbox.put(Pause()), "no")
-    answered = inbox.put(Skip(number=1))
-    inbox.done(answered, "ends")
-    answered.with_suffix(".taken").touch()  # the driver died between the two
-    now = time.time_ns()
-    later = inbox.put(Stop())
-    inbox.forget_old(now)
-    assert [path for path, _ in inbox.take()] == [kept, taken, later]
-
-
-def test_a_refusal_in_the_last_moment_is_no_withdrawal(tmp_path: Path) -> None:
-    inbox = Inbox.of(StudyFolder(tmp_path))
-    path = inbox.put(Stop())
-    with patch("sweeper.study.requests._answer_to", side_effect=[None, ("refused", "why")]) as looking:
-        looking.side_effect = [None, (".refused", "why")]
-        inbox.refuse(path, "why")
-        with pytest.raises(StudyError, match="why"):
-            wait_for_answer(path, 0)
-
-
-def test_a_folder_among_the_requests_ends_nothing(tmp_path: Path) -> None:
-    inbox = Inbox.of(StudyFolder(tmp_path))
-    (inbox.folder / "0.json").mkdir(parents=True)
-    path = inbox.put(Stop())
-    assert [found for found, _ in inbox.take()] == [path]
+def test_the_driver_makes_the_folder_of_requests(workspace: Workspace) -> None:
+    """Else it would belong to who asks first, who may be root."""
+    simulated(workspace, SPACE, Acting(lambda *_: None))
+    assert Inbox.of(workspace.study("s")).folder.is_dir()
 
 
 def test_a_stop_that_comes_while_the_study_gets_ready_is_obeyed(workspace: Workspace) -> None:
