@@ -55,6 +55,8 @@ GIVE_UP_TIMEOUT_S = 20.0  # for telling MLflow that a sweep has ended with an er
 POLL_S = 0.5
 COUNT_S = 10.0  # between two notes of how long the study has run; a kill loses no more
 
+NOBODY_TRAINS = (TrialState.WAITING, TrialState.PAUSED)
+
 EngineFactory = Callable[[], Engine]
 Summary = Callable[[StudyFolder, SweepConfig, list[TrialRow]], None]
 """Writes what the parent run holds: history and artifacts, into the folder of the study."""
@@ -136,7 +138,7 @@ class Driver:
         for number in (folder.number for folder in self._folder.trials()):
             if number in states and states[number].ended:
                 self._outbox.notify(number, DeliveryPhase.ENDED)
-            elif states.get(number) is TrialState.WAITING:  # a dead driver may have left its run open
+            elif states.get(number) in NOBODY_TRAINS:  # a dead driver may have left its run open
                 self._outbox.notify(number, DeliveryPhase.INTERRUPTED)
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeper.confirm.repetitions import stored_repetitions
+from sweeper.confirm.repetitions import Repetition, spec_of_repetition, stored_repetitions
 from sweeper.confirm.test_split import looks
 from sweeper.errors import DamagedFile, StudyError
-from sweeper.files import read_parsed
+from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
-from sweeper.results import TrialOutcome, TrialSpec, read_history
+from sweeper.results import HISTORY, TrialOutcome, TrialSpec, read_history
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
@@ -52,7 +53,7 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
     ended = {row.number for row in store.rows() if row.ended_ms is not None}
     for trial in folder.trials():
         yield from _of_trial(trial, ended=trial.number in ended)
-    yield from _of_confirmation(folder)
+    yield from _of_confirmation(folder, store)
 
 
 def _if_damaged(read: Callable[[], Any], remedy: str, repair: Callable[[], Any] | None = None) -> Iterator[Finding]:
@@ -76,6 +77,7 @@ def _restore_card(workspace: Workspace, store: StudyStore, tracking_uri: str | N
 
 
 def _of_trial(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
+    """Yield what is damaged of a trial; what is removed of one that has ended is made anew when it is delivered."""
     stored = "--fix makes it anew from Optuna" if ended else "--fix removes it: `sweeper run` writes it anew"
     yield from _if_damaged(partial(_read, trial.spec, TrialSpec.model_validate_json), stored, trial.spec.unlink)
     yield from _if_damaged(
@@ -87,15 +89,55 @@ def _of_trial(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
     yield from _if_damaged(
         partial(read_record, trial.run), "--fix removes it: the run is found by its tags", trial.run.unlink
     )
+    yield from _of_folds(trial, ended=ended)
+
+
+def _of_folds(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
+    """Yield what is damaged of the folds of a trial; of one that has ended nothing knows their files a second time."""
     for _, fold in trial.folds():
-        yield from _of_trial(fold, ended=ended)
+        if not ended:
+            yield from _of_trial(fold, ended=False)
+            continue
+        for file, parse in (
+            (fold.spec, TrialSpec.model_validate_json),
+            (fold.outcome, TrialOutcome.model_validate_json),
+            (fold.history, HISTORY.validate_json),
+        ):
+            lost = "--fix removes it; the run of the fold stays incomplete"
+            yield from _if_damaged(partial(_read, file, parse), lost, file.unlink)
 
 
 def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
     return read_parsed(path, parse) if path.exists() else None
 
 
-def _of_confirmation(folder: StudyFolder) -> Iterator[Finding]:
+def _of_repetition(trial: TrialFolder, store: StudyStore, repetition: Repetition) -> Iterator[Finding]:
+    """Yield what is damaged of a repetition that has ended, and what is missing of what its run is made from."""
+    remedy = "--fix makes it anew from the results of the repetitions"
+    for file, parse, anew in (
+        (trial.spec, TrialSpec.model_validate_json, partial(_spec_again, trial, store, repetition)),
+        (trial.outcome, TrialOutcome.model_validate_json, partial(_outcome_again, trial, repetition)),
+    ):
+        if not file.exists():
+            yield Finding(SUBJECT, f"{file} is missing", remedy, anew)
+        yield from _if_damaged(partial(_read, file, parse), remedy, anew)
+    lost = "--fix removes it; the metrics of its epochs are lost, but for the objective"
+    yield from _if_damaged(partial(read_history, trial.history), lost, trial.history.unlink)
+    yield from _if_damaged(partial(read_record, trial.run), FOUND_BY_TAGS, trial.run.unlink)
+    yield from _of_folds(trial, ended=True)
+
+
+def _spec_again(trial: TrialFolder, store: StudyStore, repetition: Repetition) -> None:
+    spec = spec_of_repetition(store.sweep, store.rows()[repetition.repeats.trial], repetition)
+    write_sealed(trial.spec, spec.model_dump_json())
+
+
+def _outcome_again(trial: TrialFolder, repetition: Repetition) -> None:
+    if repetition.outcome is not None:
+        write_sealed(trial.outcome, repetition.outcome.model_dump_json())
+
+
+def _of_confirmation(folder: StudyFolder, store: StudyStore) -> Iterator[Finding]:
     confirmation = folder.confirmation
     yield from _if_damaged(
         partial(stored_repetitions, confirmation),
@@ -111,5 +153,11 @@ def _of_confirmation(folder: StudyFolder) -> Iterator[Finding]:
     yield from _if_damaged(partial(read_card, confirmation), written, confirmation.card.unlink)
     yield from _if_damaged(partial(read_record, confirmation.parent_run), FOUND_BY_TAGS, confirmation.parent_run.unlink)
     yield from _if_damaged(partial(read_history, confirmation.history), written, confirmation.history.unlink)
+    ended: dict[int, Repetition] = {}
+    with suppress(DamagedFile):  # told above
+        ended = {one.number: one for one in stored_repetitions(confirmation) if one.outcome is not None}
     for trial in confirmation.trials():
-        yield from _of_trial(trial, ended=False)
+        if (repetition := ended.get(trial.number)) is not None:
+            yield from _of_repetition(trial, store, repetition)
+        else:
+            yield from _of_trial(trial, ended=False)

@@ -22,11 +22,12 @@ from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.relocation import old_places, relocate
 from sweeper.tracking.run_listing import ListedRun
 from sweeper.tracking.study_records import StudyRecords
-from sweeper.tracking.tags import ID_TAG, REPETITION_TAG, STATE_TAG, STATUS, SWEEP, TRIAL_TAG, WEIGHTS_TAG
+from sweeper.tracking.tags import ID_TAG, REPETITION_TAG, STATE_TAG, STATUS, STUDY_TAG, SWEEP, TRIAL_TAG, WEIGHTS_TAG
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.sync import confirmation_status, ended_repetitions, sync_confirmation
 
 SUBJECT = "MLflow"
+LISTED = (ID_TAG, STUDY_TAG, TRIAL_TAG, REPETITION_TAG, WEIGHTS_TAG)
 
 
 def examine_runs(
@@ -44,7 +45,7 @@ def examine_runs(
         elsewhere = old_places(workspace.mlflow_database) if mlflow.is_ours else []
         records = StudyRecords(mlflow, card.recorded(workspace.study(study)))
         records.examine()
-        check = _Check(workspace, store, card, mlflow, records.listing(ID_TAG, TRIAL_TAG, REPETITION_TAG, WEIGHTS_TAG))
+        check = _Check(workspace, store, card, mlflow, records.listing(*LISTED))
     except TrackingRefused as error:
         yield Finding(SUBJECT, str(error), f"do what it says, then sweeper sync {study}")
         return
@@ -86,10 +87,12 @@ class _Check:
 
     @cached_property
     def own(self) -> list[ListedRun]:
-        """The runs of this study: those that bear its id, or no id where it has none yet."""
-        identity = self.card.identity
+        """The runs of this study: those that bear its id, or its name alone where it had no id when they were made."""
+        identity, study = self.card.identity, self.store.sweep.study
         marked = [run for run in self.runs if identity is not None and run.tags.get(ID_TAG) == identity.id]
-        return marked or [run for run in self.runs if ID_TAG not in run.tags]
+        if marked or not (identity is None or identity.adopted):
+            return marked
+        return [run for run in self.runs if ID_TAG not in run.tags and run.tags.get(STUDY_TAG) == study]
 
     def missing(self) -> Iterator[Finding]:
         """Find ended trials whose run is missing or incomplete, the parent run, and what a confirmation has left."""

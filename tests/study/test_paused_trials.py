@@ -14,8 +14,11 @@ from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.study.driver import Driver
 from sweeper.study.time_limit import TimeLimit
-from tests.study.test_driver import ScriptedEngine, drive, epoch, stored, sweep_of
+from sweeper.tracking.outbox import DeliveryPhase
+from tests.standings.test_ranking import row
+from tests.study.test_driver import Notices, ScriptedEngine, Silent, drive, epoch, stored, sweep_of
 
 
 class TimeForSome(TimeLimit):
@@ -84,3 +87,18 @@ def test_a_paused_trial_whose_end_is_on_disk_is_ended_and_never_goes_on(
     assert number not in engine.gone_on
     assert result.rows[number].reason == "paused after epoch 1, and others were better"
     assert all(row.state.ended for row in result.rows)
+
+
+def test_the_run_of_a_paused_trial_that_a_dead_driver_has_left_open_is_closed(tmp_path: Path) -> None:
+    folder, notices = Workspace(tmp_path).study("s"), Notices()
+    store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", promoting(8))
+    states = {0: TrialState.PAUSED, 1: TrialState.WAITING, 2: TrialState.RUNNING, 3: TrialState.COMPLETE}
+    for number in states:
+        folder.trial(number).path.mkdir(parents=True)
+    driver = Driver(store, folder, notices, Silent())  # type: ignore[arg-type]
+    driver._send_leftovers([row(number, 0.5, state) for number, state in states.items()])
+    assert notices.phases == {
+        0: DeliveryPhase.INTERRUPTED,
+        1: DeliveryPhase.INTERRUPTED,
+        3: DeliveryPhase.ENDED,
+    }

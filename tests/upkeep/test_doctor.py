@@ -11,17 +11,24 @@ import mlflow
 import pytest
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.confirm.repetitions import STORED, Repetition
 from sweeper.errors import StudyLocked
-from sweeper.files import write_whole
+from sweeper.files import write_sealed, write_whole
+from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import TrialOutcome, TrialState
+from sweeper.results import Repeats, TrialOutcome, TrialState, read_outcome, read_spec
 from sweeper.search.study_store import StudyStore
 from sweeper.study.lock import is_running, study_lock
+from sweeper.study.place import place_here
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore, default_tracking_uri
+from sweeper.tracking.run_listing import ListedRun
+from sweeper.tracking.tags import STUDY_TAG
+from sweeper.upkeep.damage import damaged_files
 from sweeper.upkeep.doctor import examine_study
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.machine_check import examine_machine
+from sweeper.upkeep.run_check import _Check
 from tests.field.answers import server_that_answers
 from tests.search.asking import next_trial
 from tests.tracking.test_delivery import CARD, write_trial
@@ -305,6 +312,38 @@ def test_files_of_a_confirmation_and_of_folds_are_looked_at(
     write_trial(folder.trial(spec.number), 2)
     write_whole(folder.trial(spec.number).fold(1).history, b"[{")
     require_mended(workspace, url, "history.json")
+
+
+def test_files_of_a_repetition_that_has_ended_are_made_anew_from_its_results(
+    workspace: Workspace, finished: StudyStore
+) -> None:
+    confirmation = workspace.study("s").confirmation
+    outcome = TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, best_epoch=1, epochs=3)
+    one = Repetition(number=0, repeats=Repeats(trial=1, seed_number=2), outcome=outcome, ended_ms=1)
+    write_sealed(confirmation.repetitions, STORED.dump_json([one]))
+    trial = confirmation.trial(0)
+    write_whole(trial.outcome, b"{")
+    found = list(damaged_files(workspace, finished, None))
+    assert [finding.what.partition(" is ")[2][:7] for finding in found] == ["missing", "damaged"]
+    for finding in found:
+        assert finding.repair is not None
+        finding.repair()
+    assert read_outcome(trial.outcome) == outcome
+    assert read_spec(trial.spec).repeats == one.repeats
+    assert list(damaged_files(workspace, finished, None)) == []
+
+
+@pytest.mark.parametrize(("adopted", "own"), [(False, []), (True, ["earlier"])])
+def test_runs_without_an_id_are_those_of_a_study_that_had_none_when_they_were_made(
+    workspace: Workspace, finished: StudyStore, folder: StudyFolder, adopted: bool, own: list[str]
+) -> None:
+    """Where all runs of the study were deleted from the experiment, a neighbour's run in it stays the neighbour's."""
+    identity = Identity(id="0" * 12, place=place_here(workspace, folder), adopted=adopted)
+    card = StudyCard(study="s", tracking_uri="x", start_ms=1, params={}, tags={}, dataset=CARD, identity=identity)
+    mlflow_here = MlflowStore(default_tracking_uri(workspace), workspace)
+    tags: dict[str, dict[str, str]] = {"neighbour": {}, "earlier": {STUDY_TAG: "s"}, "other": {STUDY_TAG: "t"}}
+    listed = [ListedRun(name, name, "RUNNING", "", given) for name, given in tags.items()]
+    assert [run.id for run in _Check(workspace, finished, card, mlflow_here, listed).own] == own
 
 
 def test_who_asks_whether_a_study_runs_keeps_nobody_from_running_it(workspace: Workspace) -> None:
