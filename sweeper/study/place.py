@@ -56,16 +56,28 @@ def _user() -> str:
 def whereabouts(place: Place, here: Place, study: str) -> Whereabouts:
     """Tell what has become of a folder that was at `place` and is `here`.
 
-    A folder of the same inode is the same one, renamed or seen from another machine. Of another machine's folder it
-    cannot be known whether it is still there: this one then counts as its copy.
+    A folder of the same inode is the same one, renamed or seen from another machine, unless the original is still
+    there: snapshots of a file system keep inodes. Of another machine's folder it cannot be known whether it is still
+    there: this one then counts as its copy.
     """
     if (place.host, place.folder) == (here.host, here.folder):
         return Whereabouts.SAME
-    if place.inode == here.inode:
+    if place.inode == here.inode and not _is_snapshot(place, here, study):
         return Whereabouts.SAME if place.folder == here.folder else Whereabouts.RENAMED
     if place.host == here.host and not still_holds(place, study):
         return Whereabouts.MOVED
     return Whereabouts.COPIED
+
+
+def _is_snapshot(place: Place, here: Place, study: str) -> bool:
+    """Return whether two folders of this machine hold the study, and not one folder by two paths."""
+    if place.host != here.host or not still_holds(place, study):
+        return False
+    original, this = (Workspace(Path(one.folder)).study(study).path for one in (place, here))
+    try:
+        return not original.samefile(this)
+    except OSError:
+        return False
 
 
 def still_holds(place: Place, study: str) -> bool:
