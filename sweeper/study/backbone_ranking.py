@@ -70,8 +70,23 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., Swee
     if result.interrupted:
         return Ranked(sweep, result=result, ranking=first)
     order = tuple(in_rank_order(result.rows, sweep.objective.direction))
+    if not order:
+        raise StudyError(f"no backbone of {sweep.study} could be ranked: {_why_none(first, result)}")
     best = narrowed(sweep, [name for name, _ in order], sweep.backbone_ranking.keep)
     return Ranked(best, order, result, first, _seconds_used(storage_url, sweep), earlier_s)
+
+
+def _why_none(ranking: SweepConfig, result: SweepResult) -> str:
+    if any(row.state.ended for row in result.rows):
+        why = f"every trial of {ranking.study} that has ended failed; `sweeper status {ranking.study}` says why"
+        return f"{why}; run the same command again to try them again"
+    why = result.stopped_because or "it ended early"
+    more = (
+        ""
+        if ranking.budget.timeout is None
+        else "; raise the time of `budget`, of which it has a quarter, if that is it"
+    )
+    return f"the ranking ended before one was judged: {why}{more}; run the same command again to continue"
 
 
 def _seconds_used(storage_url: str, sweep: SweepConfig) -> float:
@@ -98,7 +113,8 @@ def left_out(ranked: Ranked) -> list[tuple[str, str]]:
     judged, searched = {name for name, _ in ranked.order}, options(ranked.sweep.search.backbone)
     reasons = {row.config.backbone: row.reason for row in ranked.result.rows if row.config and row.reason}
     names = [name for name in options(ranked.ranking.search.backbone) if name not in judged and name not in searched]
-    return [(name, reasons.get(name) or "the time of the ranking was used up") for name in names]
+    stopped = ranked.result.stopped_because or "the ranking ended before"
+    return [(name, reasons.get(name) or stopped) for name in names]
 
 
 def ranking_study(study: str) -> str:
@@ -163,15 +179,7 @@ def in_rank_order(rows: Iterable[TrialRow], direction: str) -> list[tuple[str, f
 
 
 def narrowed(sweep: SweepConfig, order: Sequence[str], keep: int) -> SweepConfig:
-    """Return a search space with the best `keep` of its backbones, and those that `enqueue` names.
-
-    Raises StudyError where no backbone could be judged.
-    """
-    if not order:
-        raise StudyError(
-            f"no backbone of {sweep.study} could be ranked: every trial of {ranking_study(sweep.study)} failed; "
-            f"`sweeper status {ranking_study(sweep.study)}` says why; the same command tries again"
-        )
+    """Return a search space with the best `keep` of its backbones, and those that `enqueue` names."""
     kept = {*order[:keep], *(given["backbone"] for given in sweep.enqueue.values() if "backbone" in given)}
     names = tuple(name for name in options(sweep.search.backbone) if name in kept)
     backbone: Any = sweep.search.backbone.model_copy(update={"choice": names}) if len(names) > 1 else names[0]

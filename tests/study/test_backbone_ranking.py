@@ -82,9 +82,18 @@ def test_what_is_enqueued_stays_in_the_search_space() -> None:
     assert list(kept) == ["resnet18", "resnet34"]
 
 
-def test_where_no_backbone_could_be_judged_it_says_where_the_reasons_are() -> None:
-    with pytest.raises(StudyError, match="`sweeper status birds-backbones` says why"):
-        narrowed(sweep_of(), [], 2)
+@pytest.mark.parametrize(
+    ("state", "why"),
+    [
+        (TrialState.FAILED, "`sweeper status birds-backbones` says why"),
+        (TrialState.WAITING, "the ranking ended before one was judged: time is up; raise the time of `budget`"),
+    ],
+)
+def test_where_no_backbone_could_be_judged_it_says_why(tmp_path: Path, state: TrialState, why: str) -> None:
+    rows = [row(0, None, state)]
+    result = SweepResult(rows, interrupted=False, stopped_because="time is up", undelivered=0, experiment=None)
+    with pytest.raises(StudyError, match=why):
+        rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result)
 
 
 def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Path) -> None:
@@ -108,7 +117,7 @@ def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> No
     assert list(options(ranked.sweep.search.backbone)) == ["resnet18", "resnet50"]
     assert left_out(ranked) == [
         ("resnet34", "no weights"),
-        ("vit_tiny_patch16_224", "the time of the ranking was used up"),
+        ("vit_tiny_patch16_224", "the ranking ended before"),
     ]
 
 
