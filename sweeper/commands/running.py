@@ -55,7 +55,7 @@ def run_and_tell(
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.finishing import finish_and_tell
     from sweeper.engines.starting import clock_of
-    from sweeper.standings.ranking import ranked
+    from sweeper.standings.pareto import in_order
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
     from sweeper.study.runner import Runner
     from sweeper.study.single_images import refuse_single_images
@@ -76,7 +76,7 @@ def run_and_tell(
         if any(row.value is not None for row in result.rows):
             stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
             show_ranked(result.rows, stored, limit=20, with_best=True)
-            say_whether_it_held(chosen, next(iter(ranked(result.rows, sweep.objective.direction)), None))
+            say_whether_it_held(chosen, next(iter(in_order(result.rows, sweep)), None))
         if deadline is not None and not result.interrupted:
             underway.exported = finish_and_tell(
                 deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers

@@ -188,13 +188,14 @@ def stored_form(card: StudyCard, root: Path) -> dict[str, Any]:
     return card.model_copy(update={"tracking_uri": shown}).model_dump(mode="json")
 
 
-def tracking_uri_of(workspace: Workspace, study: str, named: str | None) -> str:
+def tracking_uri_of(workspace: Workspace, study: str, named: str | None, folder: StudyFolder | None = None) -> str:
     """Return the MLflow address to use: the one named, or else the one the study was last run with.
 
-    Raises TrackingError when that one had credentials, which are not stored, and the environment does
-    not name it again.
+    `folder` is where the study is, if it was put aside. Raises TrackingError when that one had credentials, which are
+    not stored, and the environment does not name it again.
     """
-    card = read_card(workspace.study(study))
+    folder = folder or workspace.study(study)
+    card = read_card(folder)
     if named or card is None:
         return named or default_tracking_uri(workspace)
     stored, again = card.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", "")
@@ -205,7 +206,7 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None) -> str:
             f"the study {study} is recorded at {stored}, and the credentials of an address are never stored; "
             "name the whole address again with --tracking-uri or MLFLOW_TRACKING_URI"
         )
-    return _looked_up(stored, workspace, workspace.study(study))
+    return _looked_up(stored, workspace, folder)
 
 
 def _looked_up(stored: str, workspace: Workspace, folder: StudyFolder) -> str:

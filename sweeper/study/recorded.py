@@ -42,5 +42,5 @@ def recorded_as(workspace: Workspace, store: StudyStore) -> Recorded:
 
 def records_of(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> StudyRecords:
     """Return a study's records in MLflow, to read them. Raises TrackingError."""
-    uri = tracking_uri_of(workspace, store.sweep.study, tracking_uri)
+    uri = tracking_uri_of(workspace, store.sweep.study, tracking_uri, own_folder(workspace, store))
     return StudyRecords(MlflowStore(uri, workspace), recorded_as(workspace, store))

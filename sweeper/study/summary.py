@@ -15,8 +15,7 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
 from sweeper.results import EpochMetrics, TrialRow, TrialState, read_history, write_history
 from sweeper.safeguards.spreadsheet import Cell, table
-from sweeper.standings.pareto import choose
-from sweeper.standings.ranking import ranked
+from sweeper.standings.pareto import choose, in_order
 
 COLUMNS = ["rank", "trial", "state", "value", "best_epoch", "epochs", "seconds", "reason"]
 NUMBER = "trial/number"
@@ -52,7 +51,7 @@ class SummaryClock:
 def write_summary(folder: StudyFolder, sweep: SweepConfig, rows: Sequence[TrialRow]) -> None:
     """Write the optimisation history and the artifacts of the parent run."""
     write_history(folder.history, optimization_history(sweep, rows, known_order(folder, NUMBER)))
-    write_whole(folder.trials_table, trials_csv(rows, sweep.objective.direction))
+    write_whole(folder.trials_table, trials_csv(rows, sweep))
     best = choose(rows, sweep)
     if best is not None:
         content = best.model_dump_json(indent=2)
@@ -100,9 +99,9 @@ def after(points: Sequence[EpochMetrics], ended_ms: int) -> int:
     return max(ended_ms, points[-1].timestamp_ms + 1) if points else ended_ms
 
 
-def trials_csv(rows: Sequence[TrialRow], direction: str) -> str:
+def trials_csv(rows: Sequence[TrialRow], sweep: SweepConfig) -> str:
     """Return the table of all trials, ranked ones first, with every parameter that was searched."""
-    order = ranked(rows, direction)
+    order = in_order(rows, sweep)
     ranks = {row.number for row in order}
     rest = [row for row in rows if row.number not in ranks]
     params = sorted({name for row in rows for name in row.params})

@@ -15,6 +15,7 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sweeper.files import write_whole
 from sweeper.safeguards.outputs import marked
 from sweeper.scores.confusion import Confusion
 from sweeper.tracking.fonts import MONOSPACED, PLAIN, font, one_line, text_image
@@ -49,7 +50,7 @@ class Scale:
 
 def draw_confusion(confusion: Confusion, classes: Sequence[str], title: str, path: Path) -> None:
     """Write what `confusion_png` returns."""
-    path.write_bytes(confusion_png(confusion, classes, title))
+    write_whole(path, confusion_png(confusion, classes, title))
 
 
 def confusion_png(confusion: Confusion, classes: Sequence[str], title: str) -> bytes:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import sweeper
 from sweeper.config.dataset import CsvConfig, DatasetConfig
+from sweeper.config.sweep import SweepConfig
 from sweeper.confirm.run import _repetitions_csv
 from sweeper.curation.clean import Suspect, suspects_csv
 from sweeper.curation.split import DrawnSplits, write_splits
@@ -142,7 +143,8 @@ def test_every_table_that_we_write_is_written_so() -> None:
         number=0, state=TrialState.FAILED, value=-0.5, best_epoch=1, epochs=1, seconds=1.0, ended_ms=1,
         params={"+x": "=1", "lr": -0.5, "trial": 0, "seed": 1}, config_json=None, reason="=cmd|' /C calc'!A0",
     )  # fmt: skip
-    texts += [trials_csv([row], "maximize"), _repetitions_csv([row])]
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
+    texts += [trials_csv([row], sweep), _repetitions_csv([row])]
     for text in texts:
         for cells in csv.reader(io.StringIO(text)):
             assert not [cell for cell in cells if cell[:1] in "=+@" and cell]

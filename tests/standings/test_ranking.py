@@ -76,7 +76,8 @@ def test_the_parent_run_gets_the_best_trial_with_its_whole_configuration(tmp_pat
 
 
 def test_the_table_of_trials_lists_every_trial_and_parameter() -> None:
-    lines = trials_csv(ROWS, "maximize").splitlines()
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}})
+    lines = trials_csv(ROWS, sweep).splitlines()
     assert lines[0].endswith("batch,lr")
     assert len(lines) == 6
     assert lines[1].startswith("1,2,complete,0.7")
