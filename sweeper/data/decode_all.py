@@ -21,12 +21,12 @@ import numpy.typing as npt
 from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, Resize, bits_of, decode_square
 from sweeper.data.decoding_pool import decoding_pool
 from sweeper.data.fingerprint import FileStates
+from sweeper.data.prefetch import PARALLEL_FROM_BYTES
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
 
 CHUNK_IMAGES = 64
 CLAIMED_AT_ONCE = 1 << 20  # bytes
-PARALLEL_FROM_BYTES = 4 << 20  # below, starting processes takes longer than decoding
 DIGEST_BYTES = 16
 ALL_BITS = 16
 

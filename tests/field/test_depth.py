@@ -94,6 +94,21 @@ def test_the_largest_value_of_all_images_says_how_many_bits_a_data_set_uses(tmp_
     assert all(len(np.unique(image)) == 256 for image in images.images)
 
 
+def test_a_depth_that_is_given_and_one_that_files_say_have_pixels_of_their_own(tmp_path: Path) -> None:
+    """The first files are read as if nothing said that 10 bits are used, and stay so for studies that ask for it."""
+    for name in "ab":
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for number in range(4):
+            content = png_of(np.roll(at_bits(10), number + 4 * (name == "b")), [(b"sBIT", b"\x0a")])
+            (tmp_path / "d" / name / f"{number}.png").write_bytes(content)
+    said = pixels(tmp_path)
+    before, name = said.images.mean(), said.pixels
+    given = pixels(tmp_path, bits=16)
+    assert given.images.mean() < before / 10
+    assert given.pixels != name
+    assert pixels(tmp_path).images.mean() == before
+
+
 def test_one_image_of_all_bits_lets_the_others_be_read_by_all(tmp_path: Path) -> None:
     write(tmp_path, 12)
     (tmp_path / "d/a/bright.png").write_bytes(png_of(at_bits(16)))
