@@ -15,6 +15,7 @@ import numpy as np
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.copies import copies
+from sweeper.data.csv_columns import LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, plain_name
 from sweeper.data.fingerprint import file_states
 from sweeper.data.groups import Grouping, grouping
 from sweeper.data.index import label_numbers
@@ -27,6 +28,9 @@ from sweeper.files import part_of
 from sweeper.safeguards.quantity import quantity
 from sweeper.safeguards.spreadsheet import table
 from sweeper.safeguards.written_files import WrittenFiles
+
+GROUP = "group"
+"""What the column of groups is called in the lists, where it has no name of its own."""
 
 FILES: dict[Split, str] = {"train": "train.csv", "val": "valid.csv", "test": "test.csv"}
 
@@ -105,9 +109,15 @@ def write_splits(listing: Listing, drawn: DrawnSplits, folder: Path, *, force: b
         names = [os.path.normpath(os.path.join(start, listing.paths[row])) for row in splits[split]]  # noqa: PTH118
         columns = {"path": names, "label": [listing.class_names[row] for row in splits[split]]}
         if groups is not None:
-            columns[groups.column or "group"] = [groups.values[groups.numbers[row]] for row in splits[split]]
+            columns[group_column(groups)] = [groups.values[groups.numbers[row]] for row in splits[split]]
         written.write(path, table([tuple(columns), *zip(*columns.values(), strict=True)]).encode())
     return base
+
+
+def group_column(groups: Grouping) -> str:
+    """Return the column of the lists that holds the groups: `group` where its name has another meaning there."""
+    name = groups.column or GROUP
+    return GROUP if plain_name(name) in (*PATH_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS) else name
 
 
 def _require_replaceable(targets: dict[Split, Path], folder: Path, written: WrittenFiles, force: bool) -> None:

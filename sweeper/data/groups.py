@@ -76,7 +76,13 @@ def _by_column(listing: Listing, name: str) -> Grouping:
         column for column in listing.further if plain_name(column.name) == plain_name(name)
     ]
     if len(named) != 1:
-        there = ", ".join([*listing.columns.values(), *(column.name for column in listing.further)])
+        uses = [use for use, column in listing.columns.items() if plain_name(column) == plain_name(name)]
+        if uses:
+            raise DatasetError(
+                f"{listing.files[0]}: the column {name!r} (dataset.group_column) holds the {uses[0]} of each image and "
+                "cannot be its group as well; name another column"
+            )
+        there = ", ".join(column.name for column in listing.further) or "none"
         raise DatasetError(f"{listing.files[0]}: no column {name!r} for the groups, there are {there}; correct it")
     column = named[0]
     without = [place for place, value in enumerate(column.values) if not value]
@@ -92,15 +98,15 @@ def _by_column(listing: Listing, name: str) -> Grouping:
 
 def _by_path(listing: Listing, rule: str) -> Grouping:
     found = [re.search(rule, path) for path in listing.paths]
-    odd = [path for path, match in zip(listing.paths, found, strict=True) if match is None]
+    named = ["" if match is None else match[1 if match.re.groups else 0] or "" for match in found]
+    odd = [path for path, name in zip(listing.paths, named, strict=True) if not name]
     if odd:
         raise DatasetError(
-            f"{listing.root}: dataset.group_from, {rule!r}, matches no part of {len(odd):,} of {len(found):,} paths:\n"
+            f"{listing.root}: dataset.group_from, {rule!r}, names no group for {len(odd):,} of {len(found):,} paths:\n"
             f"{enumerated(odd)}\nWiden the expression."
         )
     numbers: dict[str, int] = {}
-    names = ((match[1] if match.re.groups else match[0]) or "" for match in found if match)
-    codes = [numbers.setdefault(name, len(numbers)) for name in names]
+    codes = [numbers.setdefault(name, len(numbers)) for name in named]
     return Grouping(tuple(numbers), np.array(codes, dtype=np.int64), rule=rule)
 
 

@@ -19,6 +19,7 @@ from sweeper.data.fetch import fetched, is_address
 from sweeper.data.fingerprint import FileStates, file_states
 from sweeper.data.folder_layout import class_folders, read_folders, refuse_another_level, split_folders
 from sweeper.data.folds import Folds, check_folds, first_of, kept_of
+from sweeper.data.groups import grouping
 from sweeper.data.labels import merged
 from sweeper.data.listing import SPLIT_NAMES, Listing, enumerated
 from sweeper.data.notes import Notes
@@ -26,7 +27,7 @@ from sweeper.data.odd_labels import odd_labels
 from sweeper.data.progress import Progress
 from sweeper.data.scan import counted, holds_images, subfolders
 from sweeper.data.splits import drawn_splits
-from sweeper.data.splitting import Rows, Splits, limit_splits
+from sweeper.data.splitting import Rows, Splits, Units, joined, limit_splits
 from sweeper.data.tiny_imagenet_layout import is_tiny_imagenet, read_tiny_imagenet
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
@@ -81,6 +82,16 @@ def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress
     check_splits(splits, labels, classes, where=where, folds=folds)
     index = _compact(listing, labels, classes, splits, folds, states)
     return replace(index, notes=notes, lists=(*listing.files, *excluded))
+
+
+def units_of(index: ImageIndex, dataset: DatasetConfig, workspace: Workspace) -> Units:
+    """Return which images of an index belong together: copies of one, and groups that the data set declares."""
+    same, listing = copies(index.root, index.paths, index.states, workspace.cache), read_listing(dataset, workspace)
+    groups = grouping(listing, dataset)
+    if groups is None:
+        return Units(same)
+    numbers = dict(zip(listing.paths, groups.numbers.tolist(), strict=True))
+    return joined(same, np.array([numbers[path] for path in index.paths]))
 
 
 def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:

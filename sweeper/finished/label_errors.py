@@ -22,9 +22,10 @@ from sweeper.curation.confident_learning import Labels, Probabilities, suspects
 from sweeper.curation.image_list import ImageList
 from sweeper.data.batches import DeviceImages
 from sweeper.data.feature_cache import FeatureCache
+from sweeper.data.folds import draw_folds
 from sweeper.data.image_set import ImageSet
-from sweeper.data.index import build_index
-from sweeper.data.prepare import prepare_images
+from sweeper.data.index import build_index, units_of
+from sweeper.data.prepare import prepare, prepare_images
 from sweeper.data.progress import Progress
 from sweeper.data.splitting import Splits
 from sweeper.errors import ConfigError, Problem, StudyError, StudyLocked
@@ -40,6 +41,7 @@ from sweeper.scores.predictions import image_ids, read_predictions
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.lineage import read_lineage
+from sweeper.study.preparation import require_images_of
 from sweeper.study.pretrained import with_kept_weights
 from sweeper.training.conditions import Conditions
 from sweeper.training.device import place
@@ -51,6 +53,8 @@ from sweeper.training.onnx_forward import quick_forward
 from sweeper.training.trainer import train
 
 METHOD = "study_folds"
+FOLDS_VERSION = 2
+"""Of how folds are drawn: what an earlier version has begun is not gone on with."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,12 @@ def find_label_errors(
 ) -> LabelErrors:
     """Train a trial's configuration once for each fold without it, and judge the labels in the fold.
 
+    Copies of an image, and images of a group, are in one fold: a network would know the label of its copy by heart.
     The validation split chooses the best epoch, as in the study; the test split is not touched. What is
     done stands on disk until all is: after an interruption it goes on from the last epoch.
 
     Raises:
-        ConfigError: there are more folds than images.
+        ConfigError: there are more folds than images that do not belong together.
         StudyLocked: it is being done already.
         StudyError: the trial has no configuration, or a training did not end well.
     """
@@ -98,15 +103,17 @@ def find_label_errors(
             "that are to be judged; choose a study without a teacher"
         )
     load_model_files(sweep.model_files)
-    images = prepare_images(sweep.dataset, config.image_size, workspace)
+    prepared = prepare(sweep.dataset, config.image_size, workspace)
+    images = prepared.images
     features = FrozenFeatures(FeatureCache(workspace.features), sweep.features, device)
     rows = images.splits["train"]
-    _require_images_for(folds, len(rows), sweep.study)
-    order = np.random.default_rng(sweep.seed).permutation(len(rows))
+    units = units_of(prepared.index, sweep.dataset, workspace)
+    _require_images_for(folds, len(np.unique(units.first[rows])), sweep.study)
+    parts = draw_folds(images.labels, rows, units, folds, sweep.seed)
     probabilities = np.zeros((len(rows), len(images.classes)))
     with _folder(workspace, sweep, config, images, folds) as files:
-        for fold in range(folds):
-            held = np.sort(order[fold::folds])
+        for fold, part in enumerate(parts):
+            held = np.searchsorted(rows, part)
             told = _scaled(progress, fold, folds, sweep.budget.epochs)
             found = _known(files.judged(fold), (len(held), len(images.classes)))
             if found is None:
@@ -124,11 +131,13 @@ def find_label_errors(
 def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) -> LabelErrors:
     """Judge the labels by what a cross-validated trial has said of each image that it had not seen; nothing is trained.
 
-    Raises StudyError where it has kept no predictions of these images, TrackingError when MLflow cannot be reached.
+    Raises StudyError where it has kept no predictions of these images, StudyChanged where images or labels are others
+    now, TrackingError when MLflow cannot be reached.
     """
     sweep = store.sweep
     size = row.config.image_size if row.config else TrialConfig.model_fields["image_size"].default
     images = prepare_images(sweep.dataset, size, workspace)
+    require_images_of(workspace, store, images.digest, "run a new study on these")
     with tempfile.TemporaryDirectory(prefix="sweeper-labels-") as folder:
         file = fetch_artifacts(workspace, store, row, Path(folder), None, ("predictions",)).predictions
         found = read_predictions(file) if file else None
@@ -145,7 +154,10 @@ def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) ->
 def _require_images_for(folds: int, images: int, study: str) -> None:
     """Raise ConfigError where a fold would have no image."""
     if folds > images:
-        rule = f"should be at most {images:,}, one for each training image of {study}, got {folds:,}; take fewer"
+        rule = (
+            f"should be at most {images:,}, one for each training image of {study} (copies and groups count as one), "
+            f"got {folds:,}; take fewer"
+        )
         raise ConfigError([Problem("--folds", "", rule)])
 
 
@@ -163,7 +175,7 @@ def _folder(
     workspace: Workspace, sweep: SweepConfig, config: TrialConfig, images: ImageSet, folds: int
 ) -> Iterator[FoldsFolder]:
     """Hold the folder of these trainings, named by all that they depend on."""
-    described = [sweep.fingerprint(), config.model_dump(mode="json"), images.digest, folds]
+    described = [sweep.fingerprint(), config.model_dump(mode="json"), images.digest, folds, FOLDS_VERSION]
     key = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=8).hexdigest()
     files = workspace.study(sweep.study).folds(key)
     try:

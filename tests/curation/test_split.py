@@ -93,6 +93,23 @@ def test_images_outside_the_folder_of_the_lists_are_named_from_their_own(tmp_pat
     }
 
 
+@pytest.mark.parametrize("column", ["label", "Path", "patient"])
+def test_a_column_of_groups_takes_no_name_that_has_a_meaning_in_the_lists(tmp_path: Path, column: str) -> None:
+    lines = [f"name,diagnosis,{column}"]
+    for number in range(12):
+        write_picture(tmp_path / f"{number}.png", number, 8, 8)
+        lines.append(f"{number}.png,{'ab'[number % 2]},p{number % 6}")
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    csv_columns = CsvConfig(path_column="name", label_column="diagnosis")
+    dataset = DatasetConfig(path=str(tmp_path / "d.csv"), csv=csv_columns, group_column=column, val_fraction=0.5)
+    listing = read_listing(dataset, Workspace(tmp_path))
+    write_splits(listing, draw(listing, dataset, tmp_path / "kept"), tmp_path / "lists", force=False)
+    header, *rows = csv.reader((tmp_path / "lists" / "train.csv").read_text().splitlines())
+    assert header == ["path", "label", column if column == "patient" else "group"]
+    assert {label for _, label, _ in rows} == {"a", "b"}
+    assert {group[:1] for _, _, group in rows} == {"p"}
+
+
 def test_lists_are_replaced_only_by_force_and_no_old_split_stays_beside_them(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "d", {"cat": 4, "dog": 4})
     splits = drawn_from(listed(root), 0.25, 0.0, 0)

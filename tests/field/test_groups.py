@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.curation.image_list import read_image_list
-from sweeper.data.index import ImageIndex, build_index
+from sweeper.data.index import ImageIndex, build_index, units_of
 from sweeper.data.splitting import draw_groups, joined
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
@@ -165,14 +165,29 @@ def test_groups_across_given_splits_are_a_leak(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"group_column": "doctor"}, "no column 'doctor' for the groups, there are image, label, patient_id"),
-        ({"group_from": "q(.)"}, "matches no part of 160 of 160 paths"),
+        ({"group_column": "doctor"}, "no column 'doctor' for the groups, there are patient_id"),
+        ({"group_column": "Label"}, r"the column 'Label' \(dataset.group_column\) holds the label of each image"),
+        ({"group_from": "q(.)"}, "names no group for 160 of 160 paths"),
+        ({"group_from": "p(x*)"}, "names no group for 160 of 160 paths"),
     ],
 )
 def test_a_group_that_is_not_there_is_refused(tmp_path: Path, options: dict[str, str], said: str) -> None:
     write_patients(tmp_path)
     with pytest.raises(DatasetError, match=said):
         index_of(tmp_path, **options)
+
+
+def test_what_belongs_together_is_known_of_an_index(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    (tmp_path / "im/p0_1.png").write_bytes((tmp_path / "im/p7_3.png").read_bytes())
+    dataset = DatasetConfig(path=str(tmp_path / "d.csv"), group_column="patient_id")
+    index = build_index(dataset, Workspace(tmp_path))
+    units = units_of(index, dataset, Workspace(tmp_path))
+    patients = [Path(path).name.partition("_")[0] for path in index.paths]
+    of_patient = {patient: set(units.first[[one == patient for one in patients]].tolist()) for patient in set(patients)}
+    assert {len(found) for found in of_patient.values()} == {1}
+    assert of_patient["p0"] == of_patient["p7"]  # of which one image is a copy
+    assert len(set(units.first.tolist())) == PATIENTS - 1
 
 
 def test_an_image_without_a_group_is_refused_by_name(tmp_path: Path) -> None:

@@ -123,10 +123,11 @@ def _listing(dataset: DatasetConfig, class_codes: Path | None) -> Listing:
 def _dataset_section(folder: Path, base: Path, groups: Grouping | None, classes: Sequence[str]) -> str:
     """Return what stands under `dataset:` in a search space that uses the lists."""
     from sweeper.config.document import written
+    from sweeper.curation.split import group_column
     from sweeper.data.labels import is_missing
 
     images = os.path.relpath(base, folder.resolve())
     where = "" if images == "." else f", csv: {{images: {written(images)}}}"
-    column = f", group_column: {written(groups.column or 'group')}" if groups else ""
+    column = f", group_column: {written(group_column(groups))}" if groups else ""
     words = ", missing_labels: keep" if any(map(is_missing, classes)) else ""
     return f"{{path: {written(str(folder))}{where}{column}{words}}}"
