@@ -91,7 +91,8 @@ def _no_use(logits: Logits, labels: Labels, halves: Logits) -> str | None:
 def crossed(logits: Logits, labels: Labels) -> Logits:
     """Return for every image, [N], the temperature fitted on the half of the images that it is not in.
 
-    Splits stand in the order of their classes, so that every second image is a half of each class.
+    Images stand in the order of their paths: in class folders every second one is a half of each class. Images that
+    belong together, such as those of one patient, may be in both halves.
     """
     temperatures = np.ones(len(labels))
     for half in (slice(0, None, 2), slice(1, None, 2)):

@@ -41,7 +41,8 @@ Labels = Literal["as_written", "normalize"]
 class EvaluatedImages:
     """One split, what the images are called, and in sentences what their scores do not say.
 
-    `own` are those of the study itself: no others may be recorded as its results.
+    `own` are those of the study itself: no others may be recorded as its results. `as_named` are then the same images
+    under their names below the folder that was named, by which they are compared with what others say of that folder.
     """
 
     images: ImageSet
@@ -49,6 +50,7 @@ class EvaluatedImages:
     named: str
     own: bool = False
     remarks: tuple[str, ...] = ()
+    as_named: ImageSet | None = None
 
 
 def own_images(
@@ -65,13 +67,13 @@ def own_images(
     Raises DatasetError when the split is missing or was trained on, StudyChanged when the images have changed.
     """
     sweep = store.sweep
-    images = prepare(sweep.dataset, config.image_size, workspace, progress).images
     if split == "val" and sweep.dataset.folds:
         raise DatasetError(
             f"{sweep.study} is cross-validated, and its weights have seen all images but the test split; "
             "`sweeper best` says what networks reach on images not seen. Name --split test, or other labelled images "
             "with --data"
         )
+    images = prepare(sweep.dataset, config.image_size, workspace, progress).images
     elsewhere = "name the new ones with --data" if takes_others else "run a new study on these"
     require_images_of(workspace, store, images.digest, elsewhere)
     if split not in images.splits:
@@ -111,7 +113,7 @@ def named_images(
     if depth is None:
         _require_plain_depth(other, data, sweep.study)
     if isinstance(own, Prepared) and _is_same_split(own, other, split):
-        return EvaluatedImages(own.images, split, dataset_name(sweep), own=True)
+        return EvaluatedImages(own.images, split, dataset_name(sweep), own=True, as_named=other.images)
     return EvaluatedImages(other.images, split, str(data), remarks=_remarks(own, other, split, str(data)))
 
 
@@ -133,12 +135,12 @@ def images_for_export(
     dataset = DatasetConfig.model_validate({"path": str(data), **chosen})
     other = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
     own: Prepared | Exception = StudyChanged(f"the study {config.lineage.study} is not in this folder")
-    if store is not None and _is_of(store, config.lineage):
+    if store is not None and is_of(store, config.lineage):
         own = _as_trained_on(workspace, store, config.lineage.hyperparameters.image_size, progress)
     return EvaluatedImages(other.images, split, str(data), remarks=_remarks(own, other, split, str(data)))
 
 
-def _is_of(store: StudyStore, lineage: Lineage) -> bool:
+def is_of(store: StudyStore, lineage: Lineage) -> bool:
     """Return whether a study is that of an export, and not another of its name."""
     return lineage.study_id is None or store.identity is None or store.identity.id == lineage.study_id
 

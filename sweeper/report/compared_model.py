@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from sweeper.export.export_config import read_config
 from sweeper.export.load import load_export
 from sweeper.finished.evaluate import evaluate_on, images_for_trial
 from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export
-from sweeper.finished.evaluated_images import Labels, images_for_export
+from sweeper.finished.evaluated_images import Labels, images_for_export, is_of
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
@@ -25,6 +25,9 @@ from sweeper.standings.trial_names import TrialFinder, trial_of
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder, records_of
 from sweeper.training.device import open_device
+
+FORMS = {"soup": "an average of the weights of several trials", "ensemble": "an ensemble of several trials"}
+NAME_IMAGES = "name images to evaluate it on with --data"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ class SideFinder:
             labels=self.labels,
             tracking_uri=self.tracking_uri,
         )
+        images = replace(images, images=images.as_named or images.images)
         report = evaluate_on(self.workspace, store, row, images, CLASSIFIERS, device=on, tracking_uri=self.tracking_uri)
         return self._on_data(side, report, images.remarks)
 
@@ -137,13 +141,16 @@ class SideFinder:
         config = read_config(ExportFolder(folder).config)
         lineage = config.lineage
         if self.data is None:
+            if config.form != "single":
+                raise StudyError(f"{folder} is {FORMS[config.form]}, of which no trial is the record; {NAME_IMAGES}")
             try:
                 store = self._store(lineage.study)
+                if not is_of(store, lineage):
+                    raise StudyError(f"{folder} is of another study that was called {lineage.study}; {NAME_IMAGES}")
                 side = self._trial(store, trial_of(store, lineage.trial))
             except StudyNotFound as error:
                 raise StudyError(
-                    f"{folder} is trial {lineage.trial} of {lineage.study}, which is not stored here; "
-                    "name images to evaluate it on with --data"
+                    f"{folder} is trial {lineage.trial} of {lineage.study}, which is not stored here; {NAME_IMAGES}"
                 ) from error
             return Side(**{**vars(side), "name": str(folder)})
         params = flatten(lineage.hyperparameters.model_dump(mode="json"))

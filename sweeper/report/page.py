@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from typing import Any
@@ -106,8 +106,6 @@ def _payload(
     classes: tuple[str, ...],
 ) -> dict[str, Any]:
     sweep = store.sweep
-    predictions = next((record.predictions for record in records if record.predictions is not None), None)
-    found = find_files(sweep.dataset, workspace, predictions.images) if predictions is not None else None
     return {
         "study": sweep.study,
         "metric": sweep.objective.metric,
@@ -119,7 +117,7 @@ def _payload(
         "params": params_payload([record.row for record in records], sweep),
         "trials": trials_payload(records, rows, sweep),
         "all": totals_payload(rows, sweep),
-        "images": images_payload(records, sweep, len(classes), found),
+        "images": images_payload(records, sweep, len(classes), partial(find_files, sweep.dataset, workspace)),
         "confusions": confusions_payload(records),
     }
 

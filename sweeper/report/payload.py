@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from sweeper.report.selection import places
 from sweeper.results import TrialRow
 from sweeper.safeguards.printable import one_line
 from sweeper.scores.calibration_error import reliability
-from sweeper.scores.predictions import Predictions
+from sweeper.scores.predictions import Ids, Predictions
 from sweeper.standings.pareto import in_order
 
 LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow
@@ -112,10 +112,11 @@ def _param(name: str, values: Sequence[Any], drawn: Drawn | None) -> dict[str, A
 
 
 def images_payload(
-    records: Sequence[TrialRecord], sweep: SweepConfig, classes: int, files: ImageFiles | None
+    records: Sequence[TrialRecord], sweep: SweepConfig, classes: int, find: Callable[[Ids], ImageFiles]
 ) -> dict[str, Any]:
     """Return what trials say about the validation images: predictions, mistakes, calibration, pictures.
 
+    `find` looks up the files of images by their ids.
     Predictions are differences to the true class, mod the number of classes: mostly 0, and so compress.
     """
     ranks = _ranks(records, sweep)
@@ -126,14 +127,14 @@ def images_payload(
     first = next(iter(told.values()))
     leaders = list(told.values())
     shown = chosen_images(leaders, leaders, classes)
-    paths = files.paths if files else ("",) * len(first)
+    files = find(first.images)
     return {
         "count": len(first),
         "wide": classes > 256,
         "labels": blob(packed(first.labels, classes)),
-        "names": blob("\n".join(map(one_line, paths)).encode()),
+        "names": blob("\n".join(map(one_line, files.paths)).encode()),
         "trials": dict(_within_bounds(told, classes)),
-        "pictures": pictures(files, shown) if files else {},
+        "pictures": pictures(files, shown),
     }
 
 
