@@ -3,6 +3,7 @@
 
 const STATES = { complete: "circle", pruned: "x", failed: "triangle-down", running: "circle-open", waiting: "circle-open" };
 const MOST_NUMBERS = 400;
+const TOOLBAR = 34; // pixels above the plot, for Plotly's buttons
 
 let plotlyStarted = null;
 
@@ -22,7 +23,7 @@ function layout(changes) {
   return {
     font: { family: "system-ui, sans-serif", size: narrow ? 11 : 12.5, color: color("ink") },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 50, r: 16, t: 16, b: 46 }, hovermode: "closest", dragmode: narrow ? false : "zoom",
+    margin: { l: 50, r: 16, t: TOOLBAR, b: 46 }, hovermode: "closest", dragmode: narrow ? false : "zoom",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
     hoverlabel: { bgcolor: color("raised"), bordercolor: color("line"), font: { color: color("ink") } },
     ...rest, xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis },
@@ -100,6 +101,3 @@ function byState(trials, x, y, more = {}) {
     };
   }).filter((trace) => trace.x.length);
 }
-
-// So that a page which is printed before its charts came into view has them: drawn at the last moment, they cannot wait.
-addEventListener("load", () => (window.requestIdleCallback ?? setTimeout)(plotly));

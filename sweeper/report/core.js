@@ -110,7 +110,24 @@ function fitTable(table) {
   table.classList.toggle("crowded", fits < SMALLEST);
 }
 
-/** Draw a node when it first comes near the screen; the function returned draws it again, when it is there. */
+const whenIdle = window.requestIdleCallback ?? ((run) => setTimeout(run, 50));
+const unseen = [];
+
+/** Draw something in a quiet moment, one thing after another: who prints or photographs the page wants the whole of it. */
+function drawLater(draw) {
+  unseen.push(draw);
+  if (unseen.length === 1) whenIdle(drawNext);
+}
+
+function drawNext() {
+  try { unseen[0](); }
+  finally {
+    unseen.shift();
+    if (unseen.length) whenIdle(drawNext);
+  }
+}
+
+/** Draw a node when it comes near the screen, or later; the function returned draws it again, when it is there. */
 function whenSeen(node, draw) {
   let seen = false, stale = true;
   const update = () => {
@@ -121,6 +138,9 @@ function whenSeen(node, draw) {
     seen = entries.some((entry) => entry.isIntersecting);
     update();
   }, { rootMargin: "200px" }).observe(node);
+  drawLater(() => {
+    if (stale && node.clientWidth) { stale = false; draw(); }
+  });
   page.redraws.set(node, redraw);
   addEventListener("beforeprint", () => { seen = true; update(); });
   return redraw;

@@ -2,6 +2,7 @@
 // Parallel coordinates on a canvas: one line a trial through its parameters to its objective.
 
 const MOST_AXES = 14;
+const LETTER = 7; // pixels of a letter of a name, about
 const GAP = 96; // pixels between two axes, at least
 const RAMP = [[253, 200, 40], [240, 120, 70], [190, 50, 120], [110, 20, 160], [60, 10, 130]]; // worst to best
 const RAMP_DARK = [[120, 110, 60], [200, 120, 60], [225, 90, 130], [190, 130, 250], [170, 200, 255]];
@@ -47,7 +48,8 @@ function drawParallel(canvas, trials, selected) {
   canvas.setAttribute("aria-label", `Parallel coordinates of ${scored.length} trials over ${axes.map((axis) => axis.name).join(", ")}`);
   const brush = canvas.getContext("2d");
   brush.scale(ratio, ratio);
-  const x = (place) => side + (place * (width - 2 * side)) / Math.max(axes.length - 1, 1);
+  const gap = (width - 2 * side) / Math.max(axes.length - 1, 1);
+  const x = (place) => side + place * gap;
   const y = (share) => bottom - share * (bottom - top);
   const sign = page.data.maximize ? 1 : -1;
   const ordered = [...scored].sort((a, b) => sign * (a.value - b.value));
@@ -73,7 +75,10 @@ function drawParallel(canvas, trials, selected) {
     brush.setLineDash([]); brush.strokeStyle = color("faint"); brush.lineWidth = 1;
     brush.beginPath(); brush.moveTo(x(place), top); brush.lineTo(x(place), bottom); brush.stroke();
     brush.font = "12px system-ui, sans-serif"; brush.textAlign = "center"; brush.fillStyle = color("ink");
-    brush.fillText(fitted(axis.name, letters), x(place), 15 + (place % 2) * 15);
+    // On two lines in turns, so that each name has the width of two gaps; the outer ones begin or end at the edge.
+    const room = place === 0 || place === axes.length - 1 ? gap + side : 2 * gap;
+    const title = fitted(axis.name, Math.max(letters, Math.floor(room / LETTER))), half = brush.measureText(title).width / 2;
+    brush.fillText(title, Math.max(half, Math.min(width - half, x(place))), 15 + (place % 2) * 15);
     brush.font = "11px system-ui, sans-serif";
     for (const [share, text] of axis.labels) {
       const name = fitted(text, letters - 1), wide = brush.measureText(name).width;
@@ -86,8 +91,8 @@ function drawParallel(canvas, trials, selected) {
   }
 }
 
-/** Shorten a name from its front, where names of one branch are alike. */
+/** Shorten a name in its middle: names of one branch begin alike, and parameters of one kind end alike. */
 function fitted(text, most) {
-  const name = String(text);
-  return name.length > most ? `…${name.slice(1 - most)}` : name;
+  const name = String(text), end = Math.floor((most - 1) / 2);
+  return name.length > most ? `${name.slice(0, most - 1 - end)}…${name.slice(-end)}` : name;
 }

@@ -107,7 +107,7 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
   function slice(param) {
     const value = (trial) => (trial.params[param.name] == null ? null : param.kind === "number" ? trial.params[param.name] : String(trial.params[param.name]));
     return { data: byState(shown, value, (trial) => trial.value),
-      layout: { showlegend: false, margin: { l: 46, r: 8, t: 8, b: 40 }, xaxis: { title: { text: fitted(param.name, 40) }, ...scaleOf(param) }, yaxis: { title: { text: "" } } } };
+      layout: { showlegend: false, margin: { l: 46, r: 8, t: TOOLBAR, b: 40 }, xaxis: { title: { text: fitted(param.name, 40) }, ...scaleOf(param) }, yaxis: { title: { text: "" } } } };
   }
   function parameters() {
     if (Object.keys(data.importances).length) {

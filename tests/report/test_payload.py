@@ -1,12 +1,18 @@
-"""How the parameters of a study are drawn."""
+"""How the parameters of a study are drawn, and which images are shown."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from sweeper.config.sweep import SweepConfig
-from sweeper.report.payload import params_payload
+from sweeper.report.payload import images_payload, params_payload
+from sweeper.report.pictures import ImageFiles
+from sweeper.report.records import TrialRecord
 from sweeper.results import TrialRow, TrialState
+from sweeper.scores.predictions import Ids, Predictions, image_ids
+from tests.standings.test_ranking import row
 
 SEARCH = {
     "backbone": "r",
@@ -57,3 +63,24 @@ def test_a_parameter_that_the_search_space_no_longer_has_is_drawn_by_its_values(
     found = drawn({"old": 0.001, "kind": "a"}, {"old": 1.0, "kind": "b"})
     assert (found["old"]["kind"], found["old"]["log"]) == ("number", True)
     assert (found["kind"]["kind"], found["kind"]["values"]) == ("category", ["a", "b"])
+
+
+def test_files_are_looked_up_for_the_images_of_the_trials_that_are_shown() -> None:
+    """A cross-validated trial that was pruned has judged the images of its folds alone."""
+    names, asked = [f"val/{number}.png" for number in range(6)], list[list[int]]()
+
+    def judged(number: int, value: float, images: int, state: TrialState) -> TrialRecord:
+        right = np.tile([[0, 1]], (images, 1))
+        shares = np.tile(np.float32([[0.8, 0.2]]), (images, 1))
+        found = Predictions(image_ids(names[:images]), np.zeros(images, np.int64), right, shares, shares[:, 0])
+        return TrialRecord(row(number, value, state), {}, predictions=found)
+
+    def find(ids: Ids) -> ImageFiles:
+        asked.append(ids.tolist())
+        return ImageFiles("nowhere", ("",) * len(ids))
+
+    sweep = SweepConfig.model_validate({"study": "s", "dataset": {"path": "d"}, "search": SEARCH})
+    records = [judged(0, 0.4, 2, TrialState.PRUNED), judged(1, 0.9, 6, TrialState.COMPLETE)]
+    found = images_payload(records, sweep, 2, find)
+    assert (found["count"], list(found["trials"])) == (6, ["1"])
+    assert asked == [image_ids(names).tolist()]
