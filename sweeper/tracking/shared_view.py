@@ -27,8 +27,12 @@ TRIALS_FIRST = "attributes.run_name LIKE 'trial-%'"
 SIZES = {"Parameters and score": (1, 420), "Confusion matrices": (1, 720)}
 """Charts beside each other in a section, and their height in pixels, where they need more than the page gives them."""
 
-MOST_SCATTERED = 12
+MOST_SCATTERED = 40
 """Charts of the score against a parameter: more would only be scrolled past."""
+
+GENERATED = ("val", "train", "Model metrics", "time", "memory", "cost", "best", "best/train", "best/val")
+"""Sections to which the page itself adds a chart for each other metric, by what its name begins with: as it finds them
+here, those of an epoch stand before those of the best one."""
 
 
 def experiment_tags(objective: ObjectiveConfig, searched: Mapping[str, bool]) -> dict[str, str]:
@@ -64,7 +68,7 @@ def view(objective: ObjectiveConfig, searched: Mapping[str, bool]) -> dict[str, 
         "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,  # or the sections would be sorted by name
         "hideEmptyCharts": True,
-        "compareRunSections": [_section(name) for name in sections],
+        "compareRunSections": [_section(name) for name in (*sections, *GENERATED)],
         "compareRunCharts": [
             _placed(chart, name, place) for name in sections for place, chart in enumerate(sections[name])
         ],
@@ -116,4 +120,4 @@ def _placed(chart: Mapping[str, Any], section: str, place: int) -> dict[str, Any
 
 
 def _uuid(section: str) -> str:
-    return f"sweeper-{section.lower().replace(' ', '-')}"
+    return f"sweeper-{section.lower().replace(' ', '-').replace('/', '-')}"
