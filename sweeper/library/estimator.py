@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from sweeper.config.document import read_document
 from sweeper.config.loading import validated
 from sweeper.config.sweep import AS_MANY_AS_FIT, SweepConfig
-from sweeper.errors import ConfigError, DatasetError, Problem, StudyError
+from sweeper.errors import ConfigError, DatasetError, Problem, StudyError, StudyNotFound
 from sweeper.library.events import Callback
 from sweeper.library.exported import Export, Picture
 from sweeper.library.run import Workers, run
@@ -22,6 +23,7 @@ from sweeper.library.space import Space, load_space
 from sweeper.library.study import Study
 from sweeper.paths import Workspace
 from sweeper.proposal.text import study_name
+from sweeper.search.stored_studies import open_study
 
 
 class ImageClassifierSweep:
@@ -140,7 +142,11 @@ class ImageClassifierSweep:
         if self.space is None:
             from sweeper.proposal.proposing import proposed
 
-            text = proposed(str(folder), Workspace(Path.cwd()), self.hours or 2.0, self.device, self.trials)
+            workspace = Workspace(Path.cwd())
+            if (begun := _begun(workspace, folder)) is not None:
+                return load_space(begun.model_dump(mode="json", by_alias=True), self._limits())
+            taken = workspace.studies_run()
+            text = proposed(str(folder), workspace, self.hours or 2.0, self.device, self.trials, taken)
             return validated(read_document(text, "proposal"), self._limits(), None)
         given = self.space
         if isinstance(given, Mapping) and isinstance(given.get("dataset", {}), Mapping):
@@ -156,6 +162,18 @@ class ImageClassifierSweep:
         if self.trials is not None:
             found += [f"budget.trials={self.trials}", *(["budget.for=null"] if self.hours is None else [])]
         return found + ([f"budget.epochs={self.epochs}"] if self.epochs is not None else [])
+
+
+def _begun(workspace: Workspace, folder: Path) -> SweepConfig | None:
+    """Return the search space of an earlier call on a folder: another proposal could differ, as timings do."""
+    name = study_name(str(folder))
+    for study in workspace.studies_run():
+        if study == name or study.startswith(f"{name}-"):
+            with suppress(StudyNotFound):
+                found = open_study(workspace, None, study).sweep
+                if found.dataset.path and (workspace.root / found.dataset.path).resolve() == folder.resolve():
+                    return found
+    return None
 
 
 def _quoted(folder: Path) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sweeper.config.sweep import SweepConfig
+from sweeper.config.sweep import GoalConfig, SweepConfig
 from sweeper.report.payload import params_payload
 from sweeper.report.selection import places, totals_payload
 from sweeper.results import TrialRow, TrialState
+from sweeper.standings.pareto import pareto_front
 
 COLORS = {"complete": "#2a62a8", "pruned": "#96600b", "failed": "#b00020", "running": "#5c6470"}
 BEST = "#1a7f45"
@@ -84,7 +85,7 @@ def parallel(rows: Sequence[TrialRow], sweep: SweepConfig) -> go.Figure:
     """Return a line for each trial through its parameters to its value.
 
     Plotly draws a line through all axes or not at all: trials that do not have a parameter stand at the lower end of
-    its axis, under the name "none".
+    its axis, under the name "none", or "not set" where none is an option.
     """
     scored = [row for row in rows if row.value is not None]
     values = [row.value for row in scored]
@@ -104,6 +105,34 @@ def importances(found: Mapping[str, float]) -> go.Figure:
     bar = go.Bar(x=[share for _, share in ordered], y=[name for name, _ in ordered], orientation="h")
     figure = go.Figure(bar)
     figure.update_layout(xaxis_title="share of the importance", yaxis={"automargin": True})
+    return figure
+
+
+def pareto(rows: Sequence[TrialRow], sweep: SweepConfig, cost: str) -> go.Figure:
+    """Return the value against a cost, and the complete trials that no other one beats in both."""
+    spent = {row.number: value for row in rows if row.outcome and (value := row.outcome.value_of(cost)) is not None}
+    known = [row for row in rows if row.number in spent and row.value is not None]
+    figure = go.Figure(_by_state(known, lambda row: spent[row.number]))
+    goals = (GoalConfig(metric=sweep.objective.metric, direction=sweep.objective.direction), GoalConfig(metric=cost))
+    numbers = pareto_front(known, goals)
+    front = sorted((row for row in known if row.number in numbers), key=lambda row: spent[row.number])
+    if front:
+        x, y = [spent[row.number] for row in front], [row.value for row in front]
+        line = {"shape": "hv", "color": BEST}
+        figure.add_scatter(x=x, y=y, mode="lines+markers", name="Pareto front", line=line)
+    figure.update_layout(xaxis_title=cost, yaxis_title=sweep.objective.metric)
+    return figure
+
+
+def times(rows: Sequence[TrialRow]) -> go.Figure:
+    """Return the training seconds of each trial."""
+    figure = go.Figure()
+    for state in SYMBOLS:
+        some = [row for row in rows if row.state.value == state and row.seconds is not None]
+        if some:
+            bars = go.Bar(x=[row.number for row in some], y=[row.seconds for row in some], name=state)
+            figure.add_trace(bars.update(marker={"color": COLORS[state]}))
+    figure.update_layout(_layout("trial", "training seconds", len(rows)), barmode="stack")
     return figure
 
 
@@ -153,8 +182,10 @@ def _dimension(param: Mapping[str, Any], rows: Sequence[TrialRow]) -> dict[str, 
     values: list[float]
     marks: dict[float, str]
     if param["kind"] == "category":
-        told = ["none" if value is None else str(value) for value in given]
-        order = [text for text in ("none", *map(str, param["values"])) if text in told]
+        named = [str(value) for value in param["values"]]
+        missing = "none" if "none" not in named else "not set"  # `none` may be an option itself
+        told = [missing if value is None else str(value) for value in given]
+        order = [text for text in (missing, *named) if text in told]
         values, marks = [order.index(text) for text in told], dict(enumerate(_told_apart(order)))
     else:
         scale = math.log10 if param["log"] else float
@@ -181,5 +212,6 @@ def _told_apart(texts: Sequence[str]) -> list[str]:
 
 
 def _fitted(text: str, most: int) -> str:
-    """Shorten a text from its front, where names of one branch are alike."""
-    return text if len(text) <= most else f"…{text[1 - most :]}"
+    """Shorten a text in its middle: names of one branch begin alike, and parameters of one kind end alike."""
+    end = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[-end:]}"

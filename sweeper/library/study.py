@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweeper.config.sweep import SweepConfig
+from sweeper.config.sweep import COSTS, SweepConfig
 from sweeper.errors import ConfigError, Problem
 from sweeper.library.notebook import template
 from sweeper.library.trial import Trial, best_epoch
@@ -19,6 +19,7 @@ from sweeper.safeguards.quantity import portion
 from sweeper.search.stored_studies import open_study as open_store
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import has_finished, without_winner
+from sweeper.standings.pareto import in_order
 from sweeper.standings.trial_names import trial_of
 from sweeper.standings.winner import study_winner, winner_of
 
@@ -167,6 +168,31 @@ class Study:
 
         return importances(self.store.importances())
 
+    def plot_pareto(self, cost: str = "train_seconds") -> go.Figure:
+        """Return a plotly figure: the value against a cost, and the trials that no other one beats in both.
+
+        Args:
+            cost: `train_seconds`, `parameters` or, where it was an objective, `latency_ms`.
+
+        Raises:
+            ConfigError: trials have other costs, and not this one.
+        """
+        from sweeper.library.figures import pareto
+
+        rows = self.store.rows()
+        outcomes = [row.outcome for row in rows if row.outcome is not None]
+        known = [name for name in COSTS if any(one.value_of(name) is not None for one in outcomes)]
+        if cost not in (known or COSTS):
+            there = ", ".join(known or COSTS)
+            raise ConfigError([Problem("plot_pareto", "cost", f"no trial has the cost {cost!r}; they have {there}")])
+        return pareto(rows, self.space, cost)
+
+    def plot_times(self) -> go.Figure:
+        """Return a plotly figure: the training seconds of each trial."""
+        from sweeper.library.figures import times
+
+        return times(self.store.rows())
+
     def __repr__(self) -> str:
         counts = self.store.counts()
         return f"<Study {self.name}: {portion(counts.ended, counts.known, 'trial')} ended>"
@@ -180,8 +206,8 @@ class Study:
             headline = without_winner(self.name, rows)
         else:
             headline = "no trial has finished yet"
-        sign = -1 if self.space.objective.direction == "maximize" else 1
-        ordered = sorted(rows, key=lambda row: (row.value is None, sign * (row.value or 0), row.number))
+        ranked = in_order(rows, self.space)
+        ordered = [*ranked, *(row for row in rows if row not in ranked)]
         names = list(dict.fromkeys(name for row in rows for name in row.params))
         planned = None if self.space.budget.open_ended else self.store.budget
         return template(PAGE).render(

@@ -243,6 +243,12 @@ def test_the_figures_are_of_the_trials(in_folder: Path) -> None:
         "val/accuracy",
     ]
     assert not study.plot_importances().data[0].x
+    assert [trace.name for trace in study.plot_pareto().data] == ["complete", "Pareto front"]
+    best = max(row.value for row in study.store.rows() if row.value is not None)
+    assert study.plot_pareto().data[1].y[-1] == best
+    assert list(study.plot_times().data[0].x) == [0, 1, 2, 3]
+    with pytest.raises(sweeper.ConfigError, match=r"no trial has the cost 'price'; they have .*train_seconds"):
+        study.plot_pareto("price")
 
 
 def test_options_that_end_alike_stay_apart_in_figures() -> None:
@@ -335,6 +341,19 @@ def test_a_classifier_has_scikit_learns_manners() -> None:
         found.set_params(epoch=5)
     with pytest.raises(sweeper.StudyError, match="call fit"):
         found.predict(["a.png"])
+
+
+def test_the_same_fit_again_takes_the_search_space_of_its_study(in_folder: Path) -> None:
+    """Another proposal could have other epochs, which a study may not change: they follow from measured speed."""
+    write_photos(in_folder / "photos")
+    classifier = sweeper.ImageClassifierSweep(trials=3, epochs=2)
+    content = {**SPACE, "study": "photos", "dataset": {"path": str(in_folder / "photos")}}
+    run({key: value for key, value in content.items() if key != "budget"} | {"budget": {"trials": 3, "epochs": 2}})
+    again = classifier._space_for(Path("photos"))
+    assert (again.study, again.search) == ("photos", sweeper.open_study("photos").space.search)
+    write_photos(in_folder / "other" / "photos")
+    other = classifier._space_for(in_folder / "other" / "photos")
+    assert other.study == "photos-2"
 
 
 @pytest.mark.slow
