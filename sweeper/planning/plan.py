@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -27,6 +27,7 @@ from sweeper.planning.branches import Taken, branches
 from sweeper.planning.costs import Costs, Images, costs_of
 from sweeper.planning.step import Measured, measure
 from sweeper.planning.weights import weights_problem
+from sweeper.safeguards.quantity import quantity
 from sweeper.study.opening import Opening, opening_before_decoding
 from sweeper.study.preparation import refuse_constant_metrics, refuse_impossible
 from sweeper.training.device import described, devices_like, open_device
@@ -103,12 +104,20 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
         study=sweep.study,
         device=described(device),
         workers=number,
-        opening=opening_before_decoding(sweep, index, workers),
+        opening=_with_note(opening_before_decoding(sweep, index, workers), workers, number),
         branches=len(ways),
         failures=tuple(dict.fromkeys(failures)),
         measured=tuple(measured),
         costs=costs_of(sweep, measured, counts, number, free, gpus=devices, at_speed=at_speed) if measured else None,
     )
+
+
+def _with_note(found: Opening, workers: str | None, number: int) -> Opening:
+    """Say what the times are for, where nobody knows yet how many workers will run."""
+    if workers != "auto":
+        return found
+    each = f"times are for {quantity(number, 'worker')}: how many `--workers auto` starts is known when they run"
+    return replace(found, warnings=(*found.warnings, each))
 
 
 @contextmanager
