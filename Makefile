@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart wheel quick test test-sweeps test-slow test-lowest postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema site clean
+.PHONY: help quickstart wheel quick test test-sweeps test-slow test-lowest test-pythons postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema pictures site clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -15,10 +15,10 @@ quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded d
 	$(BIN)/sweeper best quickstart --export
 	@echo "next: $(BIN)/mlflow ui (curves and confusion matrices), search_spaces/ (your own data), README.md"
 
-wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an environment outside the checkout
+wheel: .venv/dev.stamp  ## build the wheel into dist/, and use one in an empty environment outside the checkout; takes 5 minutes
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@rm -rf build
-	$(BIN)/pytest -m slow tests/functional/test_wheel.py
+	SWEEPER_EMPTY_ENVIRONMENT=1 $(BIN)/pytest -m slow tests/functional/test_wheel.py
 
 test: .venv/dev.stamp  ## run the tests but those that train whole studies, in two processes
 	$(BIN)/pytest -n 2 --dist loadfile --max-worker-restart 0
@@ -26,12 +26,21 @@ test: .venv/dev.stamp  ## run the tests but those that train whole studies, in t
 test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes twice as long
 	$(BIN)/pytest -m 'sweeps and not slow and not gpu' -n 2 --dist loadfile --max-worker-restart 0
 
-test-slow: .venv/dev.stamp postgresql chromium faketime  ## run the tests that take long
+test-slow: .venv/dev.stamp .venv/site.stamp postgresql chromium faketime  ## run the tests that take long
 	$(BIN)/pytest -m slow
 
 test-lowest: .venv-lowest/stamp  ## run what needs no other program with the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -W default tests/config tests/data tests/search tests/modeling \
 		tests/training tests/export tests/tracking tests/commands tests/library tests/functional/test_main_path.py
+
+test-pythons: test-python-3.12 test-python-3.13  ## run the tests with the other Pythons of this machine, each in an environment of its own
+
+test-python-%:
+	@python=$$(ls $$HOME/.pyenv/versions/$*.*/bin/python$* 2>/dev/null | tail -1); \
+	python=$${python:-$$(command -v python$*)}; \
+	if [ -z "$$python" ]; then echo "Python $* is not on this machine"; exit 0; fi; \
+	$(MAKE) .venv-$*/stamp OTHER_PYTHON=$$python && \
+		.venv-$*/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 postgresql: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,postgres]'
@@ -105,12 +114,15 @@ schema: .venv/package.stamp  ## write what docs/ holds of the code: references o
 	$(BIN)/python docs/write_library.py
 	$(BIN)/python docs/draw_layers.py
 
+pictures: .venv/site.stamp chromium  ## draw the pictures of docs/: a study in a terminal and its report; takes two minutes
+	$(BIN)/python docs/draw_pictures.py
+
 site: .venv/site.stamp  ## build the documentation site into site/; a link that leads nowhere fails it
 	$(BIN)/python docs/gather_site.py
 	$(BIN)/zensical build --strict --clean
 
 clean:  ## remove the environment and the caches of the tools
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache
+	rm -rf .venv .venv-lowest .venv-3.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -133,6 +145,12 @@ clean:  ## remove the environment and the caches of the tools
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps --editable .
 	@touch $@
 
+.venv-3.%/stamp: pyproject.toml constraints.txt
+	@echo "installing for Python 3.$* (about 4 minutes the first time)"
+	$(OTHER_PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
 .venv/ray.stamp: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,ray]'
 	@touch $@
@@ -144,7 +162,7 @@ clean:  ## remove the environment and the caches of the tools
 	@touch $@
 
 .venv/site.stamp: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[site]'
+	$(INSTALL) --editable '.[dev,site]'
 	@touch $@
 
 .venv/bench.stamp: .venv/bin/python pyproject.toml constraints.txt

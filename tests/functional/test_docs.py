@@ -6,7 +6,11 @@ import json
 import re
 import runpy
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -15,7 +19,8 @@ from typer.testing import CliRunner
 from sweeper.cli import app
 from sweeper.commands import data
 from sweeper.commands.running import check_names
-from sweeper.config.loading import load_sweep
+from sweeper.config.document import Document, read_document
+from sweeper.config.loading import load_sweep, validated
 from sweeper.config.reference import markdown
 from sweeper.config.sweep import json_schema
 from tests.functional.program import REPOSITORY
@@ -95,6 +100,35 @@ def test_overrides_in_the_headers_of_search_spaces_are_valid() -> None:
             load_sweep(path, [override for override in overrides if "..." not in override])
 
 
+def yaml_in(page: Path) -> list[dict[str, Any]]:
+    """Return every YAML block of a page; one that shows a key twice, as two ways to write it, is two of them."""
+    found: list[dict[str, Any]] = []
+    for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        shown: dict[str, str] = {}
+        for key, text in re.findall(r"^(\w+)(:.*\n(?:[ #].*\n|\n)*)", block, re.MULTILINE):
+            if key in shown:
+                found.append(parsed(shown, page))
+                shown = {}
+            shown[key] = text
+        found.append(parsed(shown, page))
+    return found
+
+
+def parsed(shown: dict[str, str], page: Path) -> dict[str, Any]:
+    document = read_document("".join(map("".join, shown.items())), page.name)
+    assert not document.problems
+    return dict(document.data)
+
+
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "models" / "README.md"], ids=lambda page: page.name)
+def test_every_part_of_a_search_space_in_the_documents_is_valid(page: Path) -> None:
+    """With the rest from the README's example where it shows a part."""
+    (whole,) = yaml_in(REPOSITORY / "README.md")
+    for part in yaml_in(page):
+        content = {**whole, **part, "search": {"backbone": "resnet18", **part.get("search", whole["search"])}}
+        assert validated(Document(page.name, content), [], None).study == content["study"]
+
+
 @pytest.mark.parametrize("command", sorted(COMMANDS), ids=" ".join)
 def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*command, "--help"])
@@ -126,6 +160,21 @@ def test_every_test_that_a_page_names_exists() -> None:
 def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_pages_are_drawn_by_their_script(tmp_path: Path) -> None:
+    pytest.importorskip("pyte", reason="make pictures installs it")
+    if not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("no Chromium: make chromium")
+    subprocess.run([sys.executable, "docs/draw_pictures.py", tmp_path], check=True)
+    assert "complete" in (tmp_path / "terminal.svg").read_text()
+    assert (tmp_path / "report.png").stat().st_size < 200_000
+
+
+def test_every_picture_stands_in_a_page() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"!\[[^\]]*\]\((?:docs/)?(\S+)\)", page.read_text())}
+    assert shown == {file.name for kind in ("*.svg", "*.png") for file in (REPOSITORY / "docs").glob(kind)}
 
 
 def test_the_stored_picture_of_the_layers_is_drawn_from_the_contract() -> None:

@@ -122,6 +122,9 @@ def test_other_programs_read_from_the_storage_what_the_values_are_and_where_the_
 ) -> None:
     study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{folder / 'optuna.db'}")
     assert study.metric_names == ["val/accuracy"]
+    by_sgd = [trial for trial in study.trials if "optimizer.sgd.lr" in trial.params]
+    assert by_sgd
+    assert all(trial.user_attrs["optimizer.lr"] == trial.params["optimizer.sgd.lr"] for trial in by_sgd)
     for trial in study.trials:
         run = runs[f"trial-{trial.number:04d}"]
         assert trial.user_attrs["best epoch"] == run.data.metrics["best/epoch"]
@@ -138,7 +141,8 @@ def test_status_lists_every_trial(folder: Path) -> None:
 def test_the_winner_is_exported_and_every_format_gives_the_logged_accuracy(folder: Path, runs: dict[str, Any]) -> None:
     done = sweeper("best", "tiny", "--export", "--fp16", "--ensemble", "--tolerance", "1", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert "registered as version 1 of tiny: mlflow models serve -m models:/tiny@best" in done.stdout
+    served = "mlflow models serve -m models:/tiny@best --env-manager local -p 5001"
+    assert f"registered as version 1 of tiny: {served}" in done.stdout
     assert "ensemble" in done.stdout
     export = folder / "exports" / "tiny"
     names = {"README.md", "config.json", "label.py", "picture", "model.fp16.onnx", "model.onnx"}

@@ -1,7 +1,12 @@
-"""The wheel, installed outside the checkout, is all that a user needs: no repository, no git."""
+"""The wheel, installed outside the checkout, is all that a user needs: no repository, no git.
+
+By `make wheel` it is installed with all that it depends on, into an empty environment; else it borrows that from the
+environment of the tests, which is there within a second.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import site
@@ -17,6 +22,7 @@ from tests.functional.program import REPOSITORY
 from tests.library.test_library import write_photos
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE")
+EMPTY = "SWEEPER_EMPTY_ENVIRONMENT" in os.environ
 
 LIBRARY = """
 import sweeper
@@ -60,15 +66,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """An environment that has the wheel, and borrows all that it depends on."""
+    """An environment that has the wheel, and has or borrows all that it depends on."""
     folder = tmp_path_factory.mktemp("elsewhere")
     path = folder / "env"
     venv.create(path, with_pip=False, symlinks=True)
-    inside = next(path.glob("lib/python*/site-packages"))
-    (inside / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
-    install = [sys.executable, "-m", "pip", "--python", str(path / "bin" / "python"), "install"]
-    command = [*install, "--no-deps", "--no-index", "--force-reinstall", "--ignore-installed", str(wheel)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    install = [sys.executable, "-m", "pip", "--python", str(path / "bin" / "python"), "install", str(wheel)]
+    if EMPTY:
+        command = [*install, "--constraint", str(REPOSITORY / "constraints.txt")]
+    else:
+        inside = next(path.glob("lib/python*/site-packages"))
+        (inside / "borrowed.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+        command = [*install, "--no-deps", "--no-index", "--force-reinstall", "--ignore-installed"]
+    subprocess.run(command, check=True, capture_output=True, timeout=1500)
     write_photos(folder / "photos")
     return Environment(path, folder)
 
@@ -85,5 +94,8 @@ def test_the_wheel_alone_proposes_runs_exports_reports_and_is_a_library(environm
     assert (environment.folder / "reports" / "photos.html").stat().st_size > 1_000_000
     done = environment.run("python", "-c", LIBRARY.format(environment=str(environment.path)))
     assert done.stdout.count("dark") + done.stdout.count("light") == 8
+    notebook = json.loads((REPOSITORY / "docs" / "notebook.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    environment.run("python", "-c", "\n".join(cells))
     label = (str(environment.folder / "exports" / "photos" / "label.py"), "photos/val/dark/0.png")
     assert environment.run("python", *label).stdout.startswith("photos/val/dark/0.png\t")
