@@ -81,6 +81,6 @@ def test_a_network_of_ones_own_is_never_replaced() -> None:
     own.write_text("my own")
     code, said = told("--example", "quickstart", "--force")
     assert code != 0
-    assert "models/small_resnet.py is not a model file of ours" in said
+    assert "models/small_resnet.py is not a model file by sweeper" in said
     assert own.read_text() == "my own"
     assert not Path("search_spaces").exists()
