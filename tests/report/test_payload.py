@@ -71,7 +71,7 @@ def test_files_are_looked_up_for_the_images_of_the_trials_that_are_shown() -> No
 
     def judged(number: int, value: float, images: int, state: TrialState) -> TrialRecord:
         right = np.tile([[0, 1]], (images, 1))
-        shares = np.tile(np.float32([[0.8, 0.2]]), (images, 1))
+        shares = np.tile(np.array([[0.8, 0.2]], np.float32), (images, 1))
         found = Predictions(image_ids(names[:images]), np.zeros(images, np.int64), right, shares, shares[:, 0])
         return TrialRecord(row(number, value, state), {}, predictions=found)
 
