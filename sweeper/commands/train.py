@@ -60,7 +60,6 @@ def train(
         with_optimizer=with_optimizer,
         check_names=check_names,
     )
-    say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     fetch_start(
         workspace,
         url,
@@ -70,6 +69,7 @@ def train(
         anew=set_anew(given),
         tracking_uri=tracking_uri,
     )
+    say(f"{sweep.study} goes on from {found.name}, whose best epoch is {found.best_epoch} of {found.row.epochs}")
     begun = started_from(workspace, sweep)
     with naming_lines(f"--from {found.name}", given):
         run_and_tell(begun, workers=None, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
