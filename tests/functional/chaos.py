@@ -360,7 +360,7 @@ def require_tidy(sandbox: Sandbox) -> None:
     """Assert that nothing is left on disk but what is shared and the study's own summary."""
     study = sandbox.workspace.study(STUDY)
     left = {path.name for path in study.path.iterdir()} - {"logs"}
-    assert left == {"driver.lock", "identity.json", "sweep"}
+    assert left == {"driver.lock", "identity.json", "requests", "sweep"}
     assert not list(sandbox.workspace.cache.glob("*.partial"))
     assert not list(sandbox.root.rglob("*.part"))
     assert not sandbox.workspace.mlflow_building.exists()
