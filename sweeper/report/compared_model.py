@@ -142,7 +142,7 @@ class SideFinder:
         lineage = config.lineage
         if self.data is None:
             if config.form != "single":
-                raise StudyError(f"{folder} is {FORMS[config.form]}, of which no trial is the record; {NAME_IMAGES}")
+                raise StudyError(f"{folder} is {FORMS[config.form]}, and no single trial has its scores; {NAME_IMAGES}")
             try:
                 store = self._store(lineage.study)
                 if not is_of(store, lineage):

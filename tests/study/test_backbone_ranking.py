@@ -86,7 +86,10 @@ def test_what_is_enqueued_stays_in_the_search_space() -> None:
     ("state", "why"),
     [
         (TrialState.FAILED, "`sweeper status birds-backbones` says why"),
-        (TrialState.WAITING, "the ranking ended before one was judged: time is up; raise the time of `budget`"),
+        (
+            TrialState.WAITING,
+            "the ranking ended before one was judged: time is up; it has a quarter of the time in `budget`",
+        ),
     ],
 )
 def test_where_no_backbone_could_be_judged_it_says_why(tmp_path: Path, state: TrialState, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a study lies, told from where it was when it was last used."""
+"""Whether a folder with a study is the one that it was, or a copy."""
 
 from __future__ import annotations
 
