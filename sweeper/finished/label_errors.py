@@ -110,6 +110,7 @@ def find_label_errors(
     units = units_of(prepared.index, sweep.dataset, workspace)
     _require_images_for(folds, len(np.unique(units.first[rows])), sweep.study)
     parts = draw_folds(images.labels, rows, units, folds, sweep.seed)
+    _require_images_for(folds, sum(len(part) > 0 for part in parts), sweep.study)  # large groups may leave one empty
     probabilities = np.zeros((len(rows), len(images.classes)))
     with _folder(workspace, sweep, config, images, folds) as files:
         for fold, part in enumerate(parts):
@@ -155,8 +156,8 @@ def _require_images_for(folds: int, images: int, study: str) -> None:
     """Raise ConfigError where a fold would have no image."""
     if folds > images:
         rule = (
-            f"should be at most {images:,}, one for each training image of {study} (copies and groups count as one), "
-            f"got {folds:,}; take fewer"
+            f"should be at most {images:,} for the training images of {study}, of which copies and groups stay in one "
+            f"fold, got {folds:,}; take fewer"
         )
         raise ConfigError([Problem("--folds", "", rule)])
 
