@@ -156,8 +156,8 @@ def _require_images_for(folds: int, images: int, study: str) -> None:
     """Raise ConfigError where a fold would have no image."""
     if folds > images:
         rule = (
-            f"should be at most {images:,} for the training images of {study}, of which copies and groups stay in one "
-            f"fold, got {folds:,}; take fewer"
+            f"should be at most {images:,} for the training images of {study}, got {folds:,}: copies, and images of a "
+            "group, stay in one fold; take fewer"
         )
         raise ConfigError([Problem("--folds", "", rule)])
 

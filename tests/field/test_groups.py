@@ -186,7 +186,7 @@ def test_what_belongs_together_is_known_of_an_index(tmp_path: Path) -> None:
     patients = [Path(path).name.partition("_")[0] for path in index.paths]
     of_patient = {patient: set(units.first[[one == patient for one in patients]].tolist()) for patient in set(patients)}
     assert {len(found) for found in of_patient.values()} == {1}
-    assert of_patient["p0"] == of_patient["p7"]  # of which one image is a copy
+    assert of_patient["p0"] == of_patient["p7"]  # they share an image
     assert len(set(units.first.tolist())) == PATIENTS - 1
 
 

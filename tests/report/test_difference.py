@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.config.dataset import DatasetConfig
+from sweeper.errors import StudyError
 from sweeper.paths import Workspace
-from sweeper.report.compared_model import Side, _folder_of_images
+from sweeper.report import compared_model
+from sweeper.report.compared_model import Side, SideFinder, _folder_of_images
 from sweeper.report.difference import difference, pair
 from sweeper.scores.calibration_error import BINS, reliability
 from sweeper.scores.mcnemar import mcnemar
@@ -141,3 +145,21 @@ def test_images_of_another_data_set_are_not_taken_for_those_of_the_same_name(
 def test_a_folder_of_images_is_the_same_however_it_is_written(tmp_path: Path, path: str) -> None:
     data = DatasetConfig.model_validate({"path": path.format(root=tmp_path)})
     assert _folder_of_images(Workspace(tmp_path), data) == (tmp_path / "images").resolve()
+
+
+@pytest.mark.parametrize(
+    ("form", "study_id", "said"),
+    [
+        ("soup", None, "an average of the weights of several trials, and no single trial has its scores"),
+        ("ensemble", None, "an ensemble of several trials, and no single trial has its scores"),
+        ("single", "another", "is of another study that was called s"),
+    ],
+)
+def test_an_export_that_is_no_trial_of_the_study_is_not_shown_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, study_id: str | None, said: str
+) -> None:
+    lineage = SimpleNamespace(study="s", trial=0, study_id=study_id)
+    monkeypatch.setattr(compared_model, "read_config", lambda _: SimpleNamespace(form=form, lineage=lineage))
+    store: Any = SimpleNamespace(identity=SimpleNamespace(id="mine"))
+    with pytest.raises(StudyError, match=rf"{said}; name images to evaluate it on with --data"):
+        SideFinder(Workspace(tmp_path), lambda _: store)._export(tmp_path)
