@@ -10,9 +10,13 @@ import typer
 from sweeper.commands.options import (
     ForceOption,
     LabelsOption,
+    OtherExtension,
+    OtherImages,
+    OtherLabelColumn,
+    OtherPathColumn,
     StorageOption,
     TrackingOption,
-    require_labels_of_something,
+    named_data,
 )
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, show, waiting, warn
@@ -42,6 +46,10 @@ def diff(
         "val"
     ),
     labels: LabelsOption = None,
+    path_column: OtherPathColumn = None,
+    label_column: OtherLabelColumn = None,
+    csv_images: OtherImages = None,
+    extension: OtherExtension = None,
     device: Annotated[str, typer.Option(help="Where to evaluate: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -53,13 +61,13 @@ def diff(
     from sweeper.report.difference_page import difference_page
     from sweeper.safeguards.outputs import PAGE, Output
 
-    require_labels_of_something(labels, data)
+    named = named_data(data, labels, path_column, label_column, csv_images, extension)
     workspace = this_workspace()
     output = Output(page, PAGE, "--page", force=force) if page else None
     if output:
         output.require_free()
     finder = SideFinder(
-        workspace, lambda name: open_study(workspace, storage, name), tracking_uri, data, split, device, labels
+        workspace, lambda name: open_study(workspace, storage, name), tracking_uri, named, split, device
     )
     with waiting("reading both"):
         sides = finder.find(a), finder.find(b)

@@ -12,10 +12,14 @@ from sweeper.commands.exported_model import is_export, study_of_export
 from sweeper.commands.options import (
     DeviceOption,
     LabelsOption,
+    OtherExtension,
+    OtherImages,
+    OtherLabelColumn,
+    OtherPathColumn,
     StorageOption,
     TrackingOption,
     device_named,
-    require_labels_of_something,
+    named_data,
 )
 from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
@@ -23,7 +27,8 @@ from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
 if TYPE_CHECKING:
     from sweeper.finished.evaluate_autoencoder import QualityReport
     from sweeper.finished.evaluate_classifier import SplitReport
-    from sweeper.finished.evaluated_images import EvaluatedImages, Labels
+    from sweeper.finished.evaluated_images import EvaluatedImages
+    from sweeper.finished.named_data import NamedData
     from sweeper.paths import EvaluationFolder, Workspace
 
 NOT_LOGGED = "not logged to MLflow: these are not the study's own test images"
@@ -38,6 +43,10 @@ def evaluate(
         Path | None, typer.Option(help="Other labelled images, in any layout; without splits all of them are taken.")
     ] = None,
     labels: LabelsOption = None,
+    path_column: OtherPathColumn = None,
+    label_column: OtherLabelColumn = None,
+    csv_images: OtherImages = None,
+    extension: OtherExtension = None,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -62,27 +71,24 @@ def evaluate(
     """
     from sweeper.paths import EvaluationFolder
 
-    require_labels_of_something(labels, data)
+    named = named_data(data, labels, path_column, label_column, csv_images, extension)
     workspace, folder = this_workspace(), EvaluationFolder(to) if to else None
     if is_export(model) and Path(model).is_dir():
-        if data is None:
+        if named is None:
             raise _without_images(model)
         folder = folder or workspace.evaluation(Path(model).resolve().name, split, data=data)
-        report = _of_export(workspace, Path(model), split, data, labels, folder, device, storage, force=force)
+        report = _of_export(workspace, Path(model), split, named, folder, device, storage, force=force)
         report.write(folder, force=force)
         _show(report, model, folder.path, as_json=as_json)
         return
-    _evaluate_trial(
-        workspace, model, split, data, labels, folder, device, storage, tracking_uri, as_json=as_json, force=force
-    )
+    _evaluate_trial(workspace, model, split, named, folder, device, storage, tracking_uri, as_json=as_json, force=force)
 
 
 def _evaluate_trial(
     workspace: Workspace,
     model: str,
     split: Literal["val", "test"],
-    data: Path | None,
-    labels: Labels | None,
+    data: NamedData | None,
     to: EvaluationFolder | None,
     device: str,
     storage: str | None,
@@ -101,9 +107,9 @@ def _evaluate_trial(
     task = finished_task(store.sweep)
     with progress_bar("decoding") as progress:
         judged = images_for_trial(
-            workspace, store, row, split, task, data=data, labels=labels, tracking_uri=tracking_uri, progress=progress
+            workspace, store, row, split, task, data=data, tracking_uri=tracking_uri, progress=progress
         )
-    folder = to or evaluation_folder(workspace, store, row, split, None if judged.own else data)
+    folder = to or evaluation_folder(workspace, store, row, split, None if judged.own or data is None else data.path)
     _tell_of(judged, folder, force=force)
     report = evaluate_on(workspace, store, row, judged, task, device=on, tracking_uri=tracking_uri)
     files = report.write(folder, force=force)
@@ -119,8 +125,7 @@ def _of_export(
     workspace: Workspace,
     export: Path,
     split: Literal["val", "test"],
-    data: Path,
-    labels: Labels | None,
+    data: NamedData,
     folder: EvaluationFolder,
     device: str,
     storage: str | None,
@@ -135,7 +140,7 @@ def _of_export(
     loaded = load_export(export)
     store = study_of_export(workspace, storage, loaded.config)
     with progress_bar("decoding") as progress:
-        judged = images_for_export(workspace, loaded.config, store, split, data, labels, progress)
+        judged = images_for_export(workspace, loaded.config, store, split, data, progress)
     _tell_of(judged, folder, force=force)
     return evaluate_export(loaded, str(export), judged, device=device_named(device))
 

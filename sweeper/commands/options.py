@@ -12,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+    from sweeper.finished.named_data import Labels, NamedData
+
 StorageOption = Annotated[
     str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
 ]
@@ -234,7 +236,20 @@ ForceOption = Annotated[
 ]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the class.")]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
+WHERE_CSV = "where --data is a CSV file; by default as in the study, as far as that fits the file."
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
+
+
+OtherPathColumn = Annotated[
+    str | None, typer.Option("--path-column", help=f"Column with the image's path or name, {WHERE_CSV}")
+]
+OtherLabelColumn = Annotated[str | None, typer.Option("--label-column", help=f"Column with the class, {WHERE_CSV}")]
+OtherImages = Annotated[
+    str | None, typer.Option("--csv-images", help=f"Folder of the images, relative to the file, {WHERE_CSV}")
+]
+OtherExtension = Annotated[
+    str | None, typer.Option("--extension", help=f"Appended to the names, such as .jpg, {WHERE_CSV}")
+]
 
 
 def device_named(name: str) -> torch.device:
@@ -248,10 +263,31 @@ def device_named(name: str) -> torch.device:
         raise ConfigError([Problem("--device", "", str(error))]) from error
 
 
-def require_labels_of_something(labels: str | None, data: Path | None) -> None:
-    """Raise ConfigError for `--labels` without `--data`: a study's own labels are read as in its training."""
-    from sweeper.errors import ConfigError, Problem
+def named_data(
+    data: Path | None,
+    labels: Labels | None,
+    path_column: str | None,
+    label_column: str | None,
+    csv_images: str | None,
+    extension: str | None,
+) -> NamedData | None:
+    """Return the images of `--data` and how they are read; None without that option.
 
-    if labels is not None and data is None:
-        rule = f"says how the labels of other images are read, got {labels} without --data; name these, or leave it out"
-        raise ConfigError([Problem("--labels", "", rule)])
+    Raises ConfigError for the others without it: a study's own images are read as in its training.
+    """
+    from sweeper.errors import ConfigError, Problem
+    from sweeper.finished.named_data import NamedData
+
+    columns = {"path_column": path_column, "label_column": label_column, "images": csv_images, "extension": extension}
+    csv = {key: value for key, value in columns.items() if value is not None}
+    if data is not None:
+        return NamedData(data, labels, csv)
+    of_options = {**({"labels": labels} if labels else {}), **csv}
+    problems = [
+        f"says how other images are read, got {value} without --data; name these, or leave it out"
+        for value in of_options.values()
+    ]
+    if problems:
+        names = [f"--{key.replace('_', '-')}" if key != "images" else "--csv-images" for key in of_options]
+        raise ConfigError([Problem(name, "", problem) for name, problem in zip(names, problems, strict=True)])
+    return None

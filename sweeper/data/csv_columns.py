@@ -19,6 +19,7 @@ PATH_COLUMNS = (
 LABEL_COLUMNS = ("label", "class", "target", "category", "class_name", "label_name")
 SPLIT_COLUMNS = ("split",)
 ONE_COLUMN = "One column must hold the class of each image; a column of its own for each class is not supported."
+OPTIONS = {"dataset.csv.path_column": "--path-column", "dataset.csv.label_column": "--label-column"}
 NEAR = 0.75
 """Likeness from which a name is taken for a slip of another."""
 
@@ -67,15 +68,22 @@ def pick(
             return _only(places, header, what, key, problems)
     wanted = repr(named) if named is not None else "/".join(common[:7])
     near = _near(header, [named] if named is not None else common)
-    advice = f"; did you mean {near!r}? Then {key}: {near}" if near else f"; name it: {key}"
+    advice = f"; did you mean {near!r}? Then {_given(key, near)}" if near else f"; name it: {_given(key)}"
     problems.append(f"no column {wanted} for the {what}{advice}")
     return None
+
+
+def _given(key: str, value: str = "") -> str:
+    """Return where a column is named: in a search space, and by the option of the commands that look at any images."""
+    in_space = f"{key}: {value}" if value else key
+    return f"{in_space} (as an option: {f'{OPTIONS[key]} {value}'.strip()})" if key in OPTIONS else in_space
 
 
 def _only(places: list[int], header: Sequence[str], what: str, key: str, problems: list[str]) -> int:
     if len(places) > 1:
         names = ", ".join(repr(header[place]) for place in places)
-        problems.append(f"{len(places)} columns may hold the {what}: {names}; rename or remove one, or name it: {key}")
+        remedy = f"rename or remove one, or name it: {_given(key)}"
+        problems.append(f"{len(places)} columns may hold the {what}: {names}; {remedy}")
     return places[0]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
-from sweeper.data.csv_columns import PATH_COLUMNS, Columns, find_columns, pick
+from sweeper.data.csv_columns import PATH_COLUMNS, Columns, find_columns, pick, plain_name
 from sweeper.data.further_columns import FurtherColumns
 from sweeper.data.labels import is_missing
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
@@ -86,6 +86,24 @@ def _told(path: Path, rows: _Rows, options: CsvConfig) -> str:
     }
     fitting = [choice for said, choice in choices.items() if any(said in problem for problem in rows.problems)]
     return " ".join([told, *fitting])
+
+
+def fitting_settings(path: Path, options: CsvConfig) -> CsvConfig:
+    """Return those settings of another CSV data set that also fit this one: its columns, and its folder of images.
+
+    Raises `DatasetError` when it cannot be read.
+    """
+    files = _files(path)
+    headers = [{plain_name(name) for name in next(_lines(file), (0, []))[1]} for file in files]
+    kept: dict[str, str | bool] = {"extension": options.extension}
+    for key in ("path_column", "label_column", "split_column"):
+        named = getattr(options, key)
+        if named is False or (named and all(plain_name(named) in header for header in headers)):
+            kept[key] = named
+    folder = path if path.is_dir() else path.parent
+    if (folder / options.images).is_dir():
+        kept["images"] = options.images
+    return CsvConfig.model_validate(kept)
 
 
 @dataclass(frozen=True)

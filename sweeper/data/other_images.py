@@ -16,6 +16,7 @@ from sweeper.data.image_set import ImageSet, dataset_digest
 from sweeper.data.index import ImageIndex, read_listing
 from sweeper.data.labels import look_alikes, plain, written
 from sweeper.data.listing import Listing, Split, enumerated
+from sweeper.data.notes import Notes
 from sweeper.data.prepare import Prepared
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError
@@ -69,6 +70,7 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
         classes=classes,
         splits={split: np.arange(len(wanted))},
         states=file_states(listing.root, paths),
+        notes=Notes(columns=listing.columns),
     )
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import torch
 
     from sweeper.data.progress import Progress
-    from sweeper.finished.evaluated_images import EvaluatedImages, Labels
+    from sweeper.finished.evaluated_images import EvaluatedImages
+    from sweeper.finished.named_data import NamedData
 
 Evaluated = TypeVar("Evaluated", bound=Report)
 
@@ -57,8 +58,7 @@ def images_for_trial(
     split: Split,
     task: FinishedTask[Report, object],
     *,
-    data: Path | None,
-    labels: Labels | None = None,
+    data: NamedData | None,
     tracking_uri: str | None,
     progress: Progress | None = None,
 ) -> EvaluatedImages:
@@ -71,7 +71,7 @@ def images_for_trial(
     config = _require_evaluable(store, row, task, data)
     if data is None:
         return own_images(workspace, store, config, split, takes_others=task.takes_other_images, progress=progress)
-    return named_images(workspace, store, row, config, split, data, labels, tracking_uri, progress)
+    return named_images(workspace, store, row, config, split, data, tracking_uri, progress)
 
 
 def evaluate_on(
@@ -99,7 +99,7 @@ def evaluate_on(
 
 
 def _require_evaluable(
-    store: StudyStore, row: TrialRow, task: FinishedTask[Report, object], data: Path | None
+    store: StudyStore, row: TrialRow, task: FinishedTask[Report, object], data: NamedData | None
 ) -> TrialConfig:
     """Return the configuration of a trial. Raises StudyError, and DatasetError for other images where none are taken.
 

@@ -10,11 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from sweeper.config.dataset import DatasetConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.data.decode import FULL_DEPTH, Depth
 from sweeper.data.decode_all import DIGEST_BYTES
@@ -26,6 +24,7 @@ from sweeper.data.prepare import Prepared, given_depth, prepare
 from sweeper.data.progress import Progress
 from sweeper.errors import DatasetError, StudyChanged
 from sweeper.export.export_config import ExportConfig, Lineage
+from sweeper.finished.named_data import NamedData
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow
 from sweeper.safeguards.quantity import quantity
@@ -33,8 +32,6 @@ from sweeper.scores.confusion import read_confusion
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.preparation import dataset_name, require_images_of
-
-Labels = Literal["as_written", "normalize"]
 
 
 @dataclass(frozen=True)
@@ -91,19 +88,18 @@ def named_images(
     row: TrialRow,
     config: TrialConfig,
     split: Split,
-    data: Path,
-    labels: Labels | None,
+    data: NamedData,
     tracking_uri: str | None,
     progress: Progress | None = None,
 ) -> EvaluatedImages:
-    """Return the images at `data`, labelled with a study's classes; `labels` in place of the study's `dataset.labels`.
+    """Return the images at `data`, labelled with a study's classes.
 
     The study's own images need not be there any more. Raises DatasetError when these cannot be used.
     """
     sweep = store.sweep
     own = _as_trained_on(workspace, store, config.image_size, progress)
     chosen = sweep.dataset.model_dump(include={"resize", "stored_size", "labels", "missing_labels"})
-    dataset = DatasetConfig(path=str(data), **{**chosen, **({"labels": labels} if labels else {})})
+    dataset = data.dataset(sweep.dataset.csv, **chosen)
     depth = own.images.depth if isinstance(own, Prepared) else given_depth(sweep.dataset)
     if isinstance(own, Prepared):
         classes = own.images.classes
@@ -111,10 +107,10 @@ def named_images(
         classes = _known_classes(workspace, store, row, tracking_uri, own)
     other = other_images(dataset, split, classes, config.image_size, workspace, depth or FULL_DEPTH, progress)
     if depth is None:
-        _require_plain_depth(other, data, sweep.study)
+        _require_plain_depth(other, data.path, sweep.study)
     if isinstance(own, Prepared) and _is_same_split(own, other, split):
         return EvaluatedImages(own.images, split, dataset_name(sweep), own=True, as_named=other.images)
-    return EvaluatedImages(other.images, split, str(data), remarks=_remarks(own, other, split, str(data)))
+    return EvaluatedImages(other.images, split, str(data.path), remarks=_remarks(own, other, split, str(data.path)))
 
 
 def images_for_export(
@@ -122,22 +118,22 @@ def images_for_export(
     config: ExportConfig,
     store: StudyStore | None,
     split: Split,
-    data: Path,
-    labels: Labels | None = None,
+    data: NamedData,
     progress: Progress | None = None,
 ) -> EvaluatedImages:
     """Return the images at `data`, labelled with the classes of an export; `store` is its study where that is here.
 
     Raises DatasetError when they cannot be used.
     """
-    chosen = {"resize": config.resize, "stored_size": config.stored_size, "labels": labels or "as_written"}
     depth = Depth(**config.depth.model_dump())
-    dataset = DatasetConfig.model_validate({"path": str(data), **chosen})
+    of_it = store is not None and is_of(store, config.lineage)
+    csv = store.sweep.dataset.csv if store is not None and of_it else None
+    dataset = data.dataset(csv, resize=config.resize, stored_size=config.stored_size)
     other = other_images(dataset, split, config.classes, config.image_size, workspace, depth, progress)
     own: Prepared | Exception = StudyChanged(f"the study {config.lineage.study} is not in this folder")
-    if store is not None and is_of(store, config.lineage):
+    if store is not None and of_it:
         own = _as_trained_on(workspace, store, config.lineage.hyperparameters.image_size, progress)
-    return EvaluatedImages(other.images, split, str(data), remarks=_remarks(own, other, split, str(data)))
+    return EvaluatedImages(other.images, split, str(data.path), remarks=_remarks(own, other, split, str(data.path)))
 
 
 def is_of(store: StudyStore, lineage: Lineage) -> bool:
@@ -195,10 +191,14 @@ def _content(prepared: Prepared, split: Split) -> list[tuple[bytes, str]]:
 
 
 def _remarks(own: Prepared | Exception, other: Prepared, split: Split, data: str) -> tuple[str, ...]:
-    """Say whether the model has been trained on some of the images, or why that is not known."""
+    """Say which columns were taken, and whether the model was trained on some of the images, or why that is unknown."""
+    columns = tuple(f"{data}: {fact}" for fact in other.index.notes.facts())
     if not isinstance(own, Prepared):
         why = str(own).splitlines()[0].rstrip(":")
-        return (f"not checked whether the model was trained on images of {data}: {why}",)
+        return (
+            *columns,
+            f"not checked whether the model was trained on images of {data}: {why}",
+        )
     trained = own.images.without_validation() if own.images.folds else own.images
     splits = {"train": trained.splits["train"], split: other.images.splits[split] + len(own.index.paths)}
     digests = np.frombuffer(own.digests + other.digests, np.uint8).reshape(-1, DIGEST_BYTES)
@@ -206,4 +206,4 @@ def _remarks(own: Prepared | Exception, other: Prepared, split: Split, data: str
     paths: Sequence[str] = [*own.index.paths, *other.index.paths]
     found = leaks(splits, same, "copies", paths)
     said = "the model was trained on some of these images, so that its scores are too high"
-    return tuple(f"{said}: {leak}" for leak in found)
+    return (*columns, *(f"{said}: {leak}" for leak in found))

@@ -14,7 +14,8 @@ from sweeper.export.export_config import read_config
 from sweeper.export.load import load_export
 from sweeper.finished.evaluate import evaluate_on, images_for_trial
 from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export
-from sweeper.finished.evaluated_images import Labels, images_for_export, is_of
+from sweeper.finished.evaluated_images import images_for_export, is_of
+from sweeper.finished.named_data import NamedData
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.report.records import Curve, confusion_of_run, read_record
@@ -59,17 +60,16 @@ class Side:
 class SideFinder:
     """Finds what a name on the command line means.
 
-    `open_store` opens a study by name. With `data` both sides are evaluated on these images, their labels read as
-    `labels` says, else what was kept of the validation images is compared.
+    `open_store` opens a study by name. With `data` both sides are evaluated on these images, else what was kept of the
+    validation images is compared.
     """
 
     workspace: Workspace
     open_store: Callable[[str], StudyStore]
     tracking_uri: str | None = None
-    data: Path | None = None
+    data: NamedData | None = None
     split: Literal["val", "test"] = "val"
     device: str = "auto"
-    labels: Labels | None = None
     _stores: dict[str, StudyStore] = field(default_factory=dict)
 
     def find(self, name: str) -> Side:
@@ -103,9 +103,9 @@ class SideFinder:
             judged_on=str(card.dataset["digest"]) if card is not None else "",
             judged_at=_folder_of_images(self.workspace, store.sweep.dataset),
         )
-        return side if self.data is None else self._evaluated(side, row)
+        return side if self.data is None else self._evaluated(side, row, self.data)
 
-    def _evaluated(self, side: Side, row: TrialRow) -> Side:
+    def _evaluated(self, side: Side, row: TrialRow, data: NamedData) -> Side:
         store = self._store(side.name.rpartition("/")[0])
         on = open_device(store.sweep.device if self.device == "auto" else self.device, 0)
         images = images_for_trial(
@@ -114,15 +114,14 @@ class SideFinder:
             row,
             self.split,
             CLASSIFIERS,
-            data=self.data,
-            labels=self.labels,
+            data=data,
             tracking_uri=self.tracking_uri,
         )
         images = replace(images, images=images.as_named or images.images)
         report = evaluate_on(self.workspace, store, row, images, CLASSIFIERS, device=on, tracking_uri=self.tracking_uri)
-        return self._on_data(side, report, images.remarks)
+        return self._on_data(side, report, images.remarks, data.dataset(store.sweep.dataset.csv))
 
-    def _on_data(self, side: Side, report: SplitReport, remarks: tuple[str, ...]) -> Side:
+    def _on_data(self, side: Side, report: SplitReport, remarks: tuple[str, ...], dataset: DatasetConfig) -> Side:
         """Replace what is known of the validation images by what was just evaluated."""
         scores = {f"{self.split}/{name}": value for name, value in report.evaluation.values.items()}
         return Side(
@@ -132,7 +131,7 @@ class SideFinder:
             curves=side.curves,
             classes=report.titles,
             predictions=report.predictions,
-            dataset=DatasetConfig(path=str(self.data)),
+            dataset=dataset,
             remarks=remarks,
         )
 
@@ -158,8 +157,10 @@ class SideFinder:
         on = open_device(self.device, 0)
         export = load_export(folder)
         own = self._store_of(lineage.study)
-        images = images_for_export(self.workspace, export.config, own, self.split, self.data, self.labels)
-        return self._on_data(bare, evaluate_export(export, str(folder), images, device=on), images.remarks)
+        images = images_for_export(self.workspace, export.config, own, self.split, self.data)
+        report = evaluate_export(export, str(folder), images, device=on)
+        csv = own.sweep.dataset.csv if own is not None and is_of(own, lineage) else None
+        return self._on_data(bare, report, images.remarks, self.data.dataset(csv))
 
     def _store_of(self, study: str) -> StudyStore | None:
         """Return the study of an export; None where it is not stored here, or is damaged."""

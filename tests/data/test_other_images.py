@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.config.dataset import DatasetConfig
+from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.data.decode import FULL_DEPTH
 from sweeper.data.image_set import ImageSet
 from sweeper.data.other_images import other_images
 from sweeper.errors import DatasetError
+from sweeper.finished.named_data import NamedData
 from sweeper.paths import Workspace
 from tests.pictures import write_class_folders
 
@@ -52,3 +53,31 @@ def test_labels_are_not_normalized_for_a_model_that_tells_spellings_apart(tmp_pa
     dataset = DatasetConfig(path=str(write_class_folders(tmp_path / "d", {"CAT": 1})), labels="normalize")
     with pytest.raises(DatasetError, match=r"cannot be normalized, .*\n  'Cat' = 'cat'\n"):
         other_images(dataset, "test", ("Cat", "cat"), 8, workspace, FULL_DEPTH)
+
+
+@pytest.mark.parametrize(
+    ("header", "kept"),
+    [
+        ("ImageID,Finding,Part", {"path_column": "imageid", "label_column": "Finding", "split_column": "Part"}),
+        ("path,Finding", {"label_column": "Finding"}),
+        ("path,label", {}),
+    ],
+)
+def test_another_list_is_read_by_those_settings_of_the_study_that_fit_it(
+    header: str, kept: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "list.csv").write_text(f"{header}\n")
+    study = CsvConfig(
+        path_column="imageid", label_column="Finding", split_column="Part", images="photos", extension=".png"
+    )
+    found = NamedData(tmp_path / "list.csv").dataset(study).csv
+    assert found.model_dump(exclude_defaults=True) == {**kept, "images": "photos", "extension": ".png"}
+    (tmp_path / "photos").rmdir()
+    named = NamedData(tmp_path / "list.csv", csv={"label_column": "Art", "extension": ""}).dataset(study).csv
+    assert (named.label_column, named.images, named.extension) == ("Art", ".", "")
+
+
+def test_class_folders_have_no_columns(tmp_path: Path) -> None:
+    root = write_class_folders(tmp_path / "d", {"cat": 1})
+    assert NamedData(root, "normalize").dataset(CsvConfig(label_column="Finding")).csv == CsvConfig()

@@ -186,3 +186,26 @@ def test_the_interval_of_accuracy_and_f1_is_shown_and_written(ask: Ask, work: Pa
     for name in ("accuracy", "f1"):
         low, high = found["intervals"][name]
         assert 0 <= low <= found["metrics"][name] <= high <= 1
+
+
+@pytest.mark.parametrize("model", ["blots", "exports/blots"])
+def test_the_columns_of_a_list_can_be_named(model: str, ask: Ask, work: Path) -> None:
+    rows = (work / "ward/list.csv").read_text().splitlines()[1:]
+    plain = [row.lower().replace(".png", "").split(",") for row in rows]
+    (work / "seen.csv").write_text("\n".join(["Ort;Seite", *(f"{path};{side}" for path, side in plain)]) + "\n")
+    refused = ask("evaluate", model, "--data", "seen.csv")
+    assert refused.code == 3
+    assert "no column path/image/file" in refused.err
+    assert "--path-column" in refused.err
+    assert "--label-column" in refused.err
+    named = ["--path-column", "Ort", "--label-column", "Seite", "--csv-images", "ward", "--extension", ".png"]
+    answer = ask("evaluate", model, "--data", "seen.csv", *named)
+    assert answer.code == 0, answer.err
+    assert "seen.csv: columns: image = Ort, label = Seite" in answer.err
+    (scores,) = (work / "evaluations").rglob("scores.json")
+    assert json.loads(scores.read_text())["images"] == 10
+    compared = ask("diff", "blots/0", "exports/blots", "--data", "seen.csv", *named, "--page", "page.html")
+    assert compared.code == 0, compared.err
+    without = ask("evaluate", "blots", *named[:2])
+    assert without.code == 2
+    assert "--path-column: says how other images are read, got Ort without --data" in without.err
