@@ -126,7 +126,8 @@ class Document:
         parent = self.data
         for depth, part in enumerate(key[:-1], 1):
             if not isinstance(parent.get(part), dict):
-                parent[part] = {}
+                above = parent.get(part)  # a name alone may stand for an object
+                parent[part] = {"name": above} if isinstance(above, str) else {}
                 self.places[key[:depth]] = place
             parent = parent[part]
         parent[key[-1]] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -84,6 +85,13 @@ def test_the_nearest_valid_name_is_offered(tmp_path: Path, line: str, hint: str)
     kept = "".join(f"{other}\n" for other in MINIMAL.splitlines() if not other.startswith(key))
     (problem,) = problems_of(tmp_path, f"{kept}{line}\n")
     assert hint in problem.message
+
+
+def test_a_key_of_what_is_written_by_its_name_alone_is_set_beside_the_name(tmp_path: Path) -> None:
+    text = "study: s\ndataset: {builtin: digits}\nsearch: {backbone: resnet18, scheduler: cosine, optimizer: sgd}\n"
+    search: Any = load(tmp_path, text, ["search.scheduler.min_lr=0.001", "search.optimizer.momentum=0.5"]).search
+    assert (search.scheduler.name, search.scheduler.min_lr) == ("cosine", 0.001)
+    assert (search.optimizer.name, search.optimizer.momentum) == ("sgd", 0.5)
 
 
 def test_a_key_inside_a_choice_cannot_be_set_alone_and_the_answer_says_what_can(tmp_path: Path) -> None:
