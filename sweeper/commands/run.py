@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -78,7 +80,7 @@ def run(
         with_shorthands(overrides, trials=trials, epochs=epochs, folds=folds, device=device), for_, until
     )
     if _is_folder(space):
-        space = _space_for(space, for_, device)
+        space = _space_for(space, _hours(given, for_), device)
     given = with_tracking_name(with_engine(given, engine, ray_address, shared), tracking_name)
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
@@ -106,22 +108,62 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _space_for(images: Path, duration: str | None, device: str | None) -> Path:
-    """Return the search space for a folder of images: the one of its name that is here, else one written now."""
-    from sweeper.commands.init import write_proposal
+def _other_images(space: Path, images: Path) -> str | None:
+    """Return which other images a search space is for; None where it is for these, or is not right and will be told."""
+    from sweeper.config.document import read_document
+    from sweeper.safeguards.printable import one_line
+
+    try:
+        data = read_document(space.read_text(encoding="utf-8"), str(space)).data
+    except (OSError, ValueError):
+        return None
+    dataset = data.get("dataset") if isinstance(data, dict) else None
+    if not isinstance(dataset, dict):
+        return None
+    named = dataset.get("path", dataset.get("builtin"))
+    if not isinstance(named, str) or Path(named).expanduser().resolve() == images.expanduser().resolve():
+        return None
+    return one_line(named)
+
+
+def _hours(overrides: Sequence[str], duration: str | None) -> float:
+    """Return how long the study may take, by the last override that says it; to the minute where that is --until.
+
+    Raises ConfigError for no duration.
+    """
     from sweeper.config.bounds import SECONDS
     from sweeper.config.bounds import duration as seconds_of
     from sweeper.errors import ConfigError, Problem
+
+    parts = [override.partition("=") for override in overrides]
+    named = [value.strip() for key, _, value in parts if key.strip() == "budget.for"]
+    if not named or named[-1] == "null":
+        return HOURS
+    try:
+        seconds = float(seconds_of(named[-1]))
+        return (seconds if duration else max(1, round(seconds / SECONDS["m"])) * SECONDS["m"]) / SECONDS["h"]
+    except ValueError as error:
+        raise ConfigError([Problem("--for" if duration else "--set budget.for", "", str(error))]) from None
+
+
+def _space_for(images: Path, hours: float, device: str | None) -> Path:
+    """Return the search space for a folder of images: the one of its name that is here, else one written now.
+
+    Another folder may have the same name: the file for this one then has a number.
+    """
+    from sweeper.commands.init import write_proposal
     from sweeper.proposal.text import study_name
 
-    path = Path(f"{study_name(str(images))}.yaml")
-    if path.exists():
-        say(f"{path} is the search space for {images}; remove it for a new one")
-        return path
-    try:
-        hours = HOURS if duration is None else float(seconds_of(duration)) / SECONDS["h"]
-    except ValueError as error:
-        raise ConfigError([Problem("--for", "", str(error))]) from None
+    name = study_name(str(images))
+    for number in count(1):
+        path = Path(f"{name}.yaml" if number == 1 else f"{name}-{number}.yaml")
+        if not path.exists():
+            break
+        other = _other_images(path, images)
+        if other is None:
+            say(f"{path} is the search space for {images}; remove it for a new one")
+            return path
+        say(f"{path} is the search space for other images: {other}")
     write_proposal(str(images), path, hours, device or "auto")
     say(f"written to {path}, with a reason for each choice; edit it and run it again for others")
     return path

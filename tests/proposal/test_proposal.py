@@ -340,25 +340,3 @@ def test_what_cannot_be_looked_at_ends_in_a_message_and_leaves_no_file(
     assert rule in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "space.yaml").exists()
-
-
-@pytest.mark.sweeps
-def test_a_folder_of_images_alone_is_run(tmp_path: Path) -> None:
-    write_photos(tmp_path / "photos", side=34)
-    command = ("run", "photos", "--for", "10m", "--trials", "1", "--epochs", "1", "--no-report")
-    ran = sweeper(*command, folder=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert "written to photos.yaml, with a reason for each choice" in ran.stdout
-    assert "for: 10m" in (tmp_path / "photos.yaml").read_text()
-    assert (tmp_path / "exports" / "photos" / "model.onnx").exists()
-    again = sweeper("run", "photos", "--set", "search.backbone=nonsense", folder=tmp_path)
-    assert "photos.yaml is the search space for photos; remove it for a new one" in again.stdout
-    assert again.returncode == 2
-
-
-def test_a_folder_with_a_time_that_is_none_is_refused_before_it_is_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    ran = sweeper("run", "photos", "--for", "soon", folder=tmp_path)
-    assert ran.returncode == 2
-    assert "--for: should be seconds or a duration like 45m, 8h or 1d12h, got 'soon'" in ran.stderr
-    assert not (tmp_path / "photos.yaml").exists()
