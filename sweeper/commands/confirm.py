@@ -106,15 +106,15 @@ def _require_free_look(workspace: Workspace, study: str, *, again: bool) -> None
 
 def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:
     """Measure the winner on the test split if that is new or asked for; show all looks."""
-    from sweeper.commands.options import device_named
     from sweeper.confirm.looking import look_at_test_split, record_looks
     from sweeper.confirm.test_split import looks
     from sweeper.display.confirmation import look_lines
     from sweeper.errors import DatasetError
+    from sweeper.training.device import device_of_study
 
     folder = workspace.study(store.sweep.study)
     if again or not looks(folder):
-        on, now_ms = device_named(store.sweep.device), int(time.time() * 1000)
+        on, now_ms = device_of_study(store.sweep.device), int(time.time() * 1000)
         try:
             with progress_bar("decoding") as progress:
                 look_at_test_split(

@@ -18,6 +18,7 @@ from sweeper.commands.options import (
     OtherPathColumn,
     StorageOption,
     TrackingOption,
+    device_for,
     device_named,
     named_data,
 )
@@ -101,7 +102,7 @@ def _evaluate_trial(
     from sweeper.finished.tasks import finished_task
 
     store, row = open_trial(workspace, storage, model, tracking_uri)
-    on = device_named(store.sweep.device if device == "auto" else device)
+    on = device_for(device, store.sweep.device)
     if to or data is None:
         _require_free(to or evaluation_folder(workspace, store, row, split), force=force)
     task = finished_task(store.sweep)

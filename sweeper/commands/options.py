@@ -252,6 +252,13 @@ OtherExtension = Annotated[
 ]
 
 
+def device_for(name: str, study: str) -> torch.device:
+    """Return a device; auto stands for that of the study. Raises ConfigError when this machine has no such device."""
+    from sweeper.training.device import device_of_study
+
+    return device_of_study(study) if name == "auto" else device_named(name)
+
+
 def device_named(name: str) -> torch.device:
     """Return a device. Raises ConfigError when this machine has none of that name."""
     from sweeper.errors import ConfigError, DeviceError, Problem

@@ -51,7 +51,7 @@ def export_trial(
     """
     from sweeper.data.prepare import prepare_images
     from sweeper.modeling.registry import load_model_files
-    from sweeper.training.device import open_device
+    from sweeper.training.device import device_of_study
 
     sweep = store.sweep
     task = finished_task(sweep)
@@ -75,7 +75,7 @@ def export_trial(
         source = _source(workspace, store, row, images, artifacts, tracking_uri)
         leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
         return task.export(
-            ExportJob(source, images, open_device(sweep.device, 0), destination, extras, leaders, folder)
+            ExportJob(source, images, device_of_study(sweep.device), destination, extras, leaders, folder)
         )
 
 

@@ -25,7 +25,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.trial_names import TrialFinder, trial_of
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder, records_of
-from sweeper.training.device import open_device
+from sweeper.training.device import device_of_study, open_device
 
 FORMS = {"soup": "an average of the weights of several trials", "ensemble": "an ensemble of several trials"}
 NAME_IMAGES = "name images to evaluate it on with --data"
@@ -107,7 +107,7 @@ class SideFinder:
 
     def _evaluated(self, side: Side, row: TrialRow, data: NamedData) -> Side:
         store = self._store(side.name.rpartition("/")[0])
-        on = open_device(store.sweep.device if self.device == "auto" else self.device, 0)
+        on = device_of_study(store.sweep.device) if self.device == "auto" else open_device(self.device, 0)
         images = images_for_trial(
             self.workspace,
             store,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from functools import lru_cache
@@ -16,6 +17,8 @@ from torch import nn
 from sweeper.config.sweep import DEVICE
 from sweeper.errors import DeviceError
 from sweeper.training.host_allocator import keep_freed_memory
+
+logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -36,6 +39,16 @@ def open_device(wanted: str, slot: int) -> torch.device:
     if device.type == "cpu":
         keep_freed_memory()
     return device
+
+
+def device_of_study(named: str) -> torch.device:
+    """Return the device that a study names, where this machine has it; else, which is said, what `auto` stands for."""
+    try:
+        return open_device(named, 0)
+    except DeviceError:
+        found = open_device("auto", 0)
+        logger.warning("this machine does not have the device of the study, %s: %s is used here", named, found)
+        return found
 
 
 def make_current(device: torch.device) -> None:

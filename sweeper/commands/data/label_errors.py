@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sweeper.commands.data.suspects import suspect_outputs, write_suspects
-from sweeper.commands.options import ForceOption, StorageOption, StudyArgument
+from sweeper.commands.options import ForceOption, StorageOption, StudyArgument, device_for
 from sweeper.commands.studies import open_study, this_workspace, winner_of
 from sweeper.commands.terminal import progress_bar, say
 
@@ -35,7 +35,6 @@ def label_errors(
     Takes as long as that many trials; no time where the study is cross-validated. The test split is not touched, and
     nothing is deleted.
     """
-    from sweeper.commands.options import device_named
     from sweeper.finished.label_errors import find_label_errors, kept_label_errors
     from sweeper.study.model_files import require_same_model_files
     from sweeper.study.trained import require_trained
@@ -45,7 +44,7 @@ def label_errors(
     require_trained(store)
     require_same_model_files(store)
     outputs = suspect_outputs(csv, sheet, store.sweep.dataset, force=force)
-    on = device_named(store.sweep.device if device == "auto" else device)
+    on = device_for(device, store.sweep.device)
     if store.sweep.dataset.folds:
         found = kept_label_errors(workspace, store, winner_of(store))
     else:
