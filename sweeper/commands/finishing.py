@@ -38,30 +38,33 @@ def finish_and_tell(
     if isinstance(sweep.engine, SimulateConfig):
         return False
     store = open_study(workspace, storage, sweep.study)
-    export = partial(_export, workspace, store, tracking_uri)
+    exported: list[int] = []
+    export = partial(_export, workspace, store, tracking_uri, exported)
     confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
-    exported = False
     try:
         if not finish_by(deadline, store, workspace, export, confirm):
             return False
-        if finished_task(sweep).registered:
-            register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
-        exported = True
     except SweeperError as error:
-        later = f"sweeper confirm {sweep.study}, then sweeper best {sweep.study} --export"
-        warn(f"{error}\nThe search is complete and nothing of it is lost; later: {later}")
+        warn(f"{error}\nThe search is complete and nothing of it is lost; later: {_later(sweep.study)}")
+    if exported and finished_task(sweep).registered:
+        register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
-    return exported
+    return bool(exported)
 
 
-def _export(workspace: Workspace, store: StudyStore, tracking_uri: str, number: int) -> None:
+def _later(study: str) -> str:
+    return f"sweeper confirm {study}, then sweeper best {study} --export"
+
+
+def _export(workspace: Workspace, store: StudyStore, tracking_uri: str, exported: list[int], number: int) -> None:
     from sweeper.commands import exporting
 
     row = store.rows()[number]
     say(f"exporting trial {number}, the best so far")
     destination = workspace.export(store.sweep.study)
     exporting.export(workspace, store, row, exporting.NOTHING_MORE, destination, tracking_uri, register=False)
+    exported.append(number)
 
 
 def _confirm(
@@ -75,7 +78,7 @@ def _confirm(
     """Train the best trials again, as many as there is time for."""
     from sweeper.commands.confirm import confirm_and_tell
     from sweeper.display.tables import duration
-    from sweeper.errors import NoWinner
+    from sweeper.errors import NoWinner, SweeperError
     from sweeper.study.deadline import ConfirmingLimit
 
     if plan is None:
@@ -95,6 +98,9 @@ def _confirm(
         )
     except NoWinner as error:
         warn(f"not confirmed: {error}")
+        return
+    except SweeperError as error:
+        warn(f"not confirmed: {error}\nThe best trial is exported all the same; later: {_later(store.sweep.study)}")
         return
     if judged is None:
         say("not confirmed: the time was too short for two fresh seeds of each; the best trial may be the best by luck")

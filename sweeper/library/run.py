@@ -14,7 +14,7 @@ from sweeper.confirm.finishing import finish_by
 from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.engines.starting import clock_of, start_engine
-from sweeper.errors import ConfigError, Problem, TrackingRefused
+from sweeper.errors import ConfigError, Problem, SweeperError, TrackingRefused
 from sweeper.finished.export_trial import export_trial
 from sweeper.library.events import Callback
 from sweeper.library.notebook import NotebookView, in_notebook
@@ -107,16 +107,19 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
     def confirm(plan: Confirming | None) -> None:
         if plan is None:
             return
-        confirm_leaders(
-            store,
-            top=plan.leaders,
-            seeds=plan.seeds,
-            workspace=workspace,
-            tracking_uri=tracking_uri_of(workspace, study.name, study.tracking_uri),
-            engine=lambda: start_engine(store.sweep, workspace, workers, folder),
-            observer=observer,
-            limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
-        )
+        try:
+            confirm_leaders(
+                store,
+                top=plan.leaders,
+                seeds=plan.seeds,
+                workspace=workspace,
+                tracking_uri=tracking_uri_of(workspace, study.name, study.tracking_uri),
+                engine=lambda: start_engine(store.sweep, workspace, workers, folder),
+                observer=observer,
+                limit=ConfirmingLimit(deadline, store.sweep.budget.epochs),
+            )
+        except SweeperError as error:
+            logger.warning("the best trial of %s is exported and not confirmed: %s", study.name, error)
 
     def export(number: int) -> None:
         export_trial(workspace, store, trial_of(store, number), workspace.export(study.name), study.tracking_uri)

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sweeper.errors import StudyLocked
+from tests.functional.answer import Ask, ask
 from tests.functional.program import sweeper
+
+__all__ = ["ask"]  # a fixture
 
 pytestmark = pytest.mark.sweeps
 
@@ -74,6 +78,22 @@ def test_an_export_that_cannot_be_written_is_told_and_nothing_else_is_lost(folde
     assert (folder / "exports" / "s").read_text() == "mine"
     assert "nothing of it is lost; later: sweeper confirm s, then sweeper best s --export" in ran.stderr
     assert "study s: 2 complete" in ran.stdout or "pruned" in ran.stdout
+
+
+def test_a_confirmation_that_fails_takes_nothing_from_the_export(
+    folder: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise StudyLocked("another command has the study")
+
+    monkeypatch.setattr("sweeper.confirm.run.confirm_leaders", fails)
+    answer = ask("run", "space.yaml", "--for", "10m", "--trials", "2", "--no-report")
+    assert answer.code == 0, answer.err
+    assert "not confirmed: another command has the study" in answer.err
+    assert "later: sweeper confirm s, then sweeper best s --export" in answer.err
+    assert "registered as version 1" in answer.out
+    assert "next: sweeper predict s PHOTOS" in answer.out
+    assert (folder / "exports" / "s" / "model.onnx").exists()
 
 
 @pytest.mark.parametrize(
