@@ -38,10 +38,10 @@ def best(
     register: exporting.RegisterOption = True,
     fp16: exporting.Fp16Option = False,
     int8: exporting.Int8Option = False,
-    tolerance: exporting.ToleranceOption = 0.01,
+    tolerance: exporting.ToleranceOption = exporting.TOLERANCE,
     soup: exporting.SoupOption = False,
     ensemble: exporting.EnsembleOption = False,
-    leaders: exporting.LeadersOption = 5,
+    leaders: exporting.LeadersOption = exporting.LEADERS,
     as_json: JsonOption = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
@@ -57,12 +57,14 @@ def best(
     from sweeper.standings.winner import study_winner
     from sweeper.study.trained import require_trained
 
+    asked = exporting.Asked(fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance)
+    asked.require_use(exports=export or to is not None)
     workspace = this_workspace()
     trial = _named(trial, number)
     store, row = open_trial(workspace, storage, trial, tracking_uri)
     require_weights(store, row)
     winner = study_winner(store)
-    _require_a_choice(prefer, within, None if _is_same(row, winner) else trial)
+    _require_a_choice(prefer, within, _that_names_one(trial))
     if prefer:
         row = winner_of(store, prefer, within)
     another = not _is_same(row, winner) and not (prefer and store.sweep.objectives)  # any of the Pareto front is best
@@ -75,14 +77,19 @@ def best(
         show_ranked(store.rows(), store.sweep, limit=5)
         folder = (to or workspace.export(store.sweep.study, row.number if another else None)) if export or to else None
         if folder is not None:
-            asked = exporting.Asked(
-                fp16=fp16, int8=int8, soup=soup, ensemble=ensemble, leaders=leaders, tolerance=tolerance
-            )
             exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
             if register and another:
                 _say_not_registered(store, folder)
     if as_json:
         write_json(_answer(store, row, folder, expected, winner=not another))
+
+
+def _that_names_one(trial: str | None) -> str | None:
+    """Return a name that stands for one trial whatever is preferred; None for that of a study, or of its best."""
+    from sweeper.config.trial_name import parse_trial_name
+
+    found = parse_trial_name(trial) if trial is not None else None
+    return trial if found is not None and (found.run or found.number is not None) else None
 
 
 def _is_same(row: TrialRow, winner: TrialRow | None) -> bool:

@@ -42,9 +42,10 @@ def diff(
             help="Labelled images to evaluate both on, in place of the validation predictions that were kept."
         ),
     ] = None,
-    split: Annotated[Literal["val", "test"], typer.Option(help="The split of these images, where they have any.")] = (
-        "val"
-    ),
+    split: Annotated[
+        Literal["val", "test"] | None,
+        typer.Option(help="The split of these images, where they have any; by default val.", show_default=False),
+    ] = None,
     labels: LabelsOption = None,
     path_column: OtherPathColumn = None,
     label_column: OtherLabelColumn = None,
@@ -56,18 +57,22 @@ def diff(
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
     from sweeper.display.difference import difference_tables, verdict
+    from sweeper.errors import ConfigError, Problem
     from sweeper.report.compared_model import SideFinder
     from sweeper.report.difference import difference
     from sweeper.report.difference_page import difference_page
     from sweeper.safeguards.outputs import PAGE, Output
 
+    if split is not None and data is None:
+        rule = f"says which images of --data both are evaluated on, got {split} without --data; name these, or leave"
+        raise ConfigError([Problem("--split", "", f"{rule} it out to compare on the study's validation images")])
     named = named_data(data, labels, path_column, label_column, csv_images, extension)
     workspace = this_workspace()
     output = Output(page, PAGE, "--page", force=force) if page else None
     if output:
         output.require_free()
     finder = SideFinder(
-        workspace, lambda name: open_study(workspace, storage, name), tracking_uri, named, split, device
+        workspace, lambda name: open_study(workspace, storage, name), tracking_uri, named, split or "val", device
     )
     with waiting("reading both"):
         sides = finder.find(a), finder.find(b)

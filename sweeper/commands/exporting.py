@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sweeper.tracking.model_registry import RegisteredVersion
 
 
+TOLERANCE = 0.01
+LEADERS = 5
+
 RegisterOption = Annotated[
     bool, typer.Option("--register/--no-register", help="Register an export in MLflow's model registry.")
 ]
@@ -67,6 +70,28 @@ class Asked:
     leaders: int
     tolerance: float
 
+    def require_use(self, *, exports: bool) -> None:
+        """Raise ConfigError for every option that would change nothing."""
+        from sweeper.errors import ConfigError, Problem
+
+        files = {"--fp16": self.fp16, "--int8": self.int8, "--soup": self.soup, "--ensemble": self.ensemble}
+        changed = {
+            "--leaders": (self.leaders != LEADERS, "--soup or --ensemble", self.soup or self.ensemble),
+            "--tolerance": (self.tolerance != TOLERANCE, "--fp16 or --int8", self.fp16 or self.int8),
+        }
+        problems = [
+            Problem(option, "", "says what an export holds; give --export too, or leave it out")
+            for option, given in files.items()
+            if given and not exports
+        ]
+        problems += [
+            Problem(option, "", f"is for {others}; give one of them too, or leave it out")
+            for option, (given, others, used) in changed.items()
+            if given and not used
+        ]
+        if problems:
+            raise ConfigError(problems)
+
     def extras(self, store: StudyStore, winner: TrialRow) -> Extras:
         from sweeper.finished.task import Extras
         from sweeper.standings.ranking import finished_behind
@@ -82,7 +107,7 @@ class Asked:
         )
 
 
-NOTHING_MORE = Asked(fp16=False, int8=False, soup=False, ensemble=False, leaders=2, tolerance=0.01)
+NOTHING_MORE = Asked(fp16=False, int8=False, soup=False, ensemble=False, leaders=LEADERS, tolerance=TOLERANCE)
 
 
 def export(

@@ -26,13 +26,23 @@ Answer = TypeVar("Answer")
 
 PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
-out = Console(
-    width=None if sys.stdout is not None and sys.stdout.isatty() else PIPED_WIDTH,
-    markup=False,
-    emoji=False,
-    highlight=False,
-)
-err = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+def _console(*, stderr: bool) -> Console:
+    """Return what writes to a stream; only a terminal is one, whatever FORCE_COLOR says: a view would be redrawn."""
+    stream = sys.stderr if stderr else sys.stdout
+    shown = stream is not None and stream.isatty()
+    return Console(
+        stderr=stderr,
+        force_terminal=None if shown else False,
+        width=None if shown or stderr else PIPED_WIDTH,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def say(text: str) -> None:

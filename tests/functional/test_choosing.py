@@ -237,6 +237,7 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
     )
     for given, rule in (
         (("best", f"blots/{other}", "--prefer", "parameters"), f"--prefer: chooses .*blots/{other} names one"),
+        (("best", f"blots/{best}", "--prefer", "parameters"), f"--prefer: chooses .*blots/{best} names one"),
         (("best", "blots", "--within", "0.1"), "--within: limits what --prefer may choose"),
         (("best", "blots/1", "--trial", "1"), "--trial: is a number in a study, .*; got blots/1"),
         (("best", "--trial", "1"), "--trial: is a number in a study, .*; got no study"),

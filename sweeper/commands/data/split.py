@@ -66,15 +66,25 @@ def split(
         labels=labels,
         missing_labels=missing_labels,
     )
+    folder = to or _folder_beside(data)
     listing = _listing(dataset, class_codes)
     drawn = draw(listing, dataset, this_workspace().cache)
-    folder = to or data.with_name(f"{data.absolute().name.removesuffix('.csv')}-splits")
     base = write_splits(listing, drawn, folder, force=force)
     for line in told(drawn):
         warn(line)
     counts = ", ".join(f"{len(rows):,} {name}" for name, rows in drawn.splits.items())
     say(f"{counts} images of {len(listing.classes):,} classes listed in {folder}")
     say(f"next, in a search space: dataset: {_dataset_section(folder, base, drawn.groups, listing.classes)}")
+
+
+def _folder_beside(data: Path) -> Path:
+    """Return the folder of the lists of a data set, beside it. Raises ConfigError where it has no name."""
+    from sweeper.errors import ConfigError, Problem
+
+    named = data if data.name and data.name != ".." else data.resolve()
+    if not named.name:
+        raise ConfigError([Problem("--to", "", f"is missing: the folder of the lists is named after {data} otherwise")])
+    return named.with_name(f"{named.name.removesuffix('.csv')}-splits")
 
 
 def _dataset(**options: Any) -> DatasetConfig:

@@ -1,0 +1,54 @@
+"""Options that would change nothing are refused, and say with what they go."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.functional.answer import Ask, ask
+from tests.pictures import write_class_folders
+
+__all__ = ["ask"]  # a fixture
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("best", "s", "--int8"), "--int8: says what an export holds; give --export too"),
+        (("best", "s", "--fp16", "--soup"), "--soup: says what an export holds"),
+        (("best", "s", "--export", "--leaders", "3"), "--leaders: is for --soup or --ensemble"),
+        (("best", "s", "--to", "there", "--tolerance", "0.1"), "--tolerance: is for --fp16 or --int8"),
+        (("diff", "s/0", "s/1", "--split", "test"), "--split: says which images of --data both are evaluated on"),
+    ],
+)
+def test_an_option_without_what_it_is_for_is_refused(words: tuple[str, ...], rule: str, ask: Ask) -> None:
+    answer = ask(*words)
+    assert answer.code == 2
+    assert rule in answer.err
+
+
+@pytest.mark.parametrize(("named", "folder"), [(".", "photos-splits"), ("../photos", "photos-splits")])
+def test_the_lists_of_a_folder_named_by_dots_lie_beside_it(
+    named: str, folder: str, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_class_folders(tmp_path / "photos", {"cat": 5, "dog": 5}))
+    answer = ask("data", "split", named)
+    assert answer.code == 0, answer.err
+    assert (tmp_path / folder / "train.csv").is_file()
+
+
+def test_the_lists_of_the_root_have_no_name(ask: Ask) -> None:
+    answer = ask("data", "split", "/")
+    assert answer.code == 2
+    assert "--to: is missing" in answer.err
+
+
+def test_a_pipe_is_no_terminal_whatever_colours_are_asked_for() -> None:
+    program = "from sweeper.commands.terminal import err, out; print(out.is_terminal, err.is_terminal)"
+    asked = {**os.environ, "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1", "TTY_INTERACTIVE": "1"}
+    ran = subprocess.run([sys.executable, "-c", program], env=asked, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "False"]
