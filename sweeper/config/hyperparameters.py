@@ -327,8 +327,8 @@ class TrialConfig(Frozen):
     ema: Annotated[Real, Field(ge=0, lt=1)] = Field(
         0.0,
         description="Decay of an exponential moving average of the weights, taken after every step: by it the trial is "
-        "judged, and it is what is kept and exported. 0 for none; 0.99 to 0.9999 are usual. Such trials do not train "
-        "together (`features.fuse`).",
+        "judged, and it is what is kept and exported. 0 for none. It reaches back over about 1 / (1 - ema) steps: 100 "
+        "for 0.99, 10,000 for 0.9999, which is for long training. Such trials do not train together (`features.fuse`).",
     )
     epoch_soup: Annotated[Whole, Field(ge=1, le=MOST_AVERAGED)] = Field(
         1,
