@@ -27,7 +27,7 @@ WANTED = 4.0
 
 def main() -> None:
     options = arguments()
-    built = build_backbone(options.backbone, str(options.weights), 0.0, options.image_size)
+    built = build_backbone(options.backbone, str(options.weights), options.image_size)
     module = place(built.module.requires_grad_(False).eval(), torch.device("cpu"))
     onnx = OnnxForward(module, options.image_size)
     images = torch.randn(CHUNK, 3, options.image_size, options.image_size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from timm.layers.drop import DropPath
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,19 +31,21 @@ default_cfgs = generate_default_cfgs(
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut; `stride` divides the resolution."""
+    """Two 3 x 3 convolutions, left out as often as `drop` says, beside a shortcut; `stride` divides the resolution."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int, drop: float = 0.0):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
+        self.drop_path = DropPath(drop) if drop else nn.Identity()
         self.shortcut = projection(inputs, outputs, stride)
 
     def forward(self, images: Tensor) -> Tensor:
         inner = functional.relu(self.bn1(self.conv1(images)), inplace=True)
-        return functional.relu(self.bn2(self.conv2(inner)) + self.shortcut(images), inplace=True)
+        residual = self.drop_path(self.bn2(self.conv2(inner)))
+        return functional.relu(residual + self.shortcut(images), inplace=True)
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -60,6 +63,7 @@ class SmallResNet(nn.Module):
         num_classes: 0 gives pooled features [B, widths[-1]] instead of class scores.
         in_chans: Channels of the images.
         drop_rate: Dropout before the classifier.
+        drop_path_rate: How often the last block is left out in training, rising from 0 for the first one.
         global_pool: "avg" or "max"; "" keeps the feature map.
     """
 
@@ -69,6 +73,7 @@ class SmallResNet(nn.Module):
         num_classes: int = 1000,
         in_chans: int = 3,
         drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         global_pool: str = "avg",
     ):
         super().__init__()
@@ -77,8 +82,9 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
         )
+        drops = [drop_path_rate * i / (len(widths) - 1) for i in range(len(widths))]
         self.stages = nn.Sequential(
-            *(Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2) for i, width in enumerate(widths))
+            *(Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2, drops[i]) for i, width in enumerate(widths))
         )
         reductions = [2**number for number in range(len(widths))]
         self.feature_info = [

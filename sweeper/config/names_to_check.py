@@ -14,7 +14,8 @@ Named = list[tuple[str, str]]  # a dotted key and the name that stands there
 class NamesUsed:
     """Collects names from raw data, whatever else may be wrong with it.
 
-    `decoder`: every backbone must have one. `device` is that of trials on this machine.
+    `decoder`: every backbone must have one; `drop_path`: it must have blocks that can be left out. `device` is that of
+    trials on this machine.
     """
 
     def __init__(self, data: dict[str, Any]):
@@ -25,6 +26,7 @@ class NamesUsed:
         self.optimizers = self._names(("search", "optimizer"), search.get("optimizer"))
         self.pretrained = self._names(("search", "pretrained"), search.get("pretrained"))
         self.teachers = self._names(("search", "teacher"), search.get("teacher"))
+        self.drop_path = search.get("drop_path_rate") not in (None, 0)
         self.decoder = reconstructs(data.get("task"))
         self.device = self._names(("device",), data.get("device")) if _is_local(data.get("engine")) else []
         files = data.get("model_files")

@@ -121,8 +121,16 @@ def options(value: Any) -> tuple[Any, ...]:
 
 def lowest(value: Any) -> float:
     """Return the lowest number that a field may be."""
-    ranges = FloatRange | IntRange
-    return min(option.bounds[0] if isinstance(option, ranges) else option for option in options(value))
+    return min(_ends(option)[0] for option in options(value))
+
+
+def highest(value: Any) -> float:
+    """Return the highest number that a field may be."""
+    return max(_ends(option)[1] for option in options(value))
+
+
+def _ends(option: Any) -> tuple[float, float]:
+    return option.ends if isinstance(option, FloatRange | IntRange) else (option, option)
 
 
 def smallest(value: Any) -> int:
@@ -132,4 +140,4 @@ def smallest(value: Any) -> int:
 
 def largest(value: Any) -> int:
     """Return the largest whole number that a field may be."""
-    return max(option.bounds[1] if isinstance(option, IntRange) else int(option) for option in options(value))
+    return int(highest(value))

@@ -55,7 +55,7 @@ def image_features(
     Raises:
         ModelError: the backbone cannot be built or its weights do not fit.
     """
-    network = build_backbone(backbone, pretrained, drop_rate=0.0, image_size=image_size)
+    network = build_backbone(backbone, pretrained, image_size)
     place(network.module.eval(), device)
     forward = quick_forward(network.module, image_size, device, len(files))
     normalize = Normalize(network.mean, network.std, image_size, device)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ModelError
-from sweeper.modeling.backbones import Backbone, Channels, build_backbone
+from sweeper.modeling.backbones import Backbone, Channels, backbone_of
 
 
 class Autoencoder(nn.Module):
@@ -58,8 +58,7 @@ def build_autoencoder(
         ModelError: the backbone has no decoder, or does not give back images of this size.
     """
     if backbone is None:
-        pretrained = config.pretrained if load_weights else False
-        backbone = build_backbone(config.backbone, pretrained, config.drop_rate, config.image_size, decoder=True)
+        backbone = backbone_of(config, load_weights=load_weights, decoder=True)
     network = Autoencoder(backbone.module, backbone.mean, backbone.std)
     _require_same_shape(network, backbone, config)
     return network

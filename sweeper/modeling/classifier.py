@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeper.config.hyperparameters import TrialConfig
-from sweeper.modeling.backbones import Backbone, Channels, build_backbone
+from sweeper.modeling.backbones import Backbone, Channels, backbone_of
 from sweeper.modeling.heads import build_head
 from sweeper.modeling.stages import last_stage
 
@@ -73,8 +73,7 @@ def build_classifier(
     """
     seed = int(torch.randint(2**62, ()))
     if backbone is None:
-        pretrained = config.pretrained if load_weights else False
-        backbone = build_backbone(config.backbone, pretrained, config.drop_rate, config.image_size)
+        backbone = backbone_of(config, load_weights=load_weights)
     torch.manual_seed(seed)
     head = build_head(config.head, backbone.features, classes)
     mirrored = config.test_time_augmentation == "flip"

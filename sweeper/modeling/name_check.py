@@ -91,7 +91,7 @@ def normalizations(asked: tuple[tuple[TrialConfig, ...], tuple[str, ...]]) -> li
 
     networks, model_files = asked
     load_model_files(model_files)
-    return [build_backbone(each.backbone, False, 0.0, each.image_size)[2:] for each in networks]
+    return [build_backbone(each.backbone, False, each.image_size)[2:] for each in networks]
 
 
 def save_together_apart(files: tuple[Path, ...], into: Path) -> None:
@@ -108,7 +108,14 @@ def save_together(asked: tuple[tuple[Path, ...], Path]) -> None:
 def check(used: NamesUsed) -> Problems:
     from sweeper.modeling.registry import check_names
 
-    named = check_names(used.backbones, used.optimizers, used.model_files, used.pretrained, decoder=used.decoder)
+    named = check_names(
+        used.backbones,
+        used.optimizers,
+        used.model_files,
+        used.pretrained,
+        decoder=used.decoder,
+        drop_path=used.drop_path,
+    )
     return [*named, *_missing_exports(used), *_missing_devices(used)]
 
 

@@ -25,6 +25,7 @@ from sweeper.config.nearest_name import meant
 from sweeper.config.optimizer import OWN_OPTIMIZERS
 from sweeper.config.weights import PREFIX
 from sweeper.errors import ConfigError, ModelError, Problem
+from sweeper.modeling.backbones import create
 from sweeper.modeling.weights import read_weights
 
 Named = Sequence[tuple[str, str]]
@@ -160,6 +161,7 @@ def check_names(
     pretrained: Sequence[tuple[str, bool | str]],
     *,
     decoder: bool = False,
+    drop_path: bool = False,
 ) -> list[tuple[str, str]]:
     """Load the model files and return a (key, message) pair for every name that stands for nothing.
 
@@ -170,12 +172,15 @@ def check_names(
         pretrained: Booleans, which are always right, references to studies, which the study itself looks up,
             and paths of files, which must hold weights.
         decoder: Architectures must be able to give images back.
+        drop_path: They must have blocks that can be left out.
     """
     problems = [(key, message) for key, file in model_files for message in model_file_problems(Path(file))]
     problems += [(key, message) for key, name in backbones for message in backbone_problems(name)]
     problems += [(key, message) for key, name in optimizers for message in optimizer_problems(name)]
     if decoder and not problems:
         problems += [(key, message) for key, name in backbones for message in decoder_problems(name)]
+    if drop_path and not problems:
+        problems += [(key, message) for key, name in backbones for message in drop_path_problems(name)]
     weights = [
         (key, Path(value)) for key, value in pretrained if isinstance(value, str) and not value.startswith(PREFIX)
     ]
@@ -206,6 +211,14 @@ def decoder_problems(name: str) -> list[str]:
     except Exception as error:  # mostly a TypeError, of whatever the architecture does with arguments it has not
         return [f"{name} cannot be built with a decoder ({error}); {advice}"]
     return [] if callable(getattr(module, "decode", None)) else [f"{name} has no decoder; {advice}"]
+
+
+def drop_path_problems(name: str) -> list[str]:
+    try:
+        create(name, False, {"drop_path_rate": 0.1})
+    except ModelError as error:
+        return [str(error)]
+    return []
 
 
 def optimizer_problems(name: str) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.weights import PREFIX
 from sweeper.errors import ModelError
-from sweeper.modeling.backbones import build_backbone
+from sweeper.modeling.backbones import backbone_of
 from sweeper.modeling.hub import hub_answers, is_cached, offline_problem
 
 
@@ -19,7 +17,7 @@ def weights_problem(config: TrialConfig) -> str | None:
     if pretrained is True:
         return None if is_cached(config.backbone) or hub_answers() else offline_problem(config.backbone)
     try:
-        build_backbone(config.backbone, str(Path(str(pretrained))), config.drop_rate, config.image_size)
+        backbone_of(config)
     except ModelError as error:
         return str(error)
     return None

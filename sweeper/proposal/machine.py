@@ -123,7 +123,7 @@ def _last_stage(device: torch.device, backbone: str, image_size: int, batch_size
 
 
 def _built(backbone: str, image_size: int) -> Backbone:
-    return build_backbone(backbone, pretrained=False, drop_rate=0.0, image_size=image_size)
+    return build_backbone(backbone, False, image_size)
 
 
 def _images_per_s(backbone: str, network: nn.Module, batch: Tensor, device: torch.device) -> float:

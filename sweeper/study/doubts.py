@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import BaseModel
 
+from sweeper.config.hyperparameters import largest_ema
 from sweeper.config.option_labels import inside_option, option_labels
 from sweeper.config.pruner import (
     HyperbandConfig,
@@ -19,7 +20,7 @@ from sweeper.config.pruner import (
     rungs,
 )
 from sweeper.config.sampler import GridConfig
-from sweeper.config.searched import largest, lowest, options, parameters
+from sweeper.config.searched import highest, lowest, options, parameters
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
@@ -61,6 +62,7 @@ class Labelled(Protocol):
 def doubts(sweep: SweepConfig, images: Labelled) -> Iterator[str]:
     """Yield a warning, with its remedy, for each setting that hardly does what is wanted."""
     yield from doubts_of_settings(sweep)
+    yield from _averages_alike(sweep, images)
     yield from _small_classes(images)
 
 
@@ -75,6 +77,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _settings_of_what_is_frozen(sweep)
     yield from _stored_stages(sweep)
     yield from _compared_before_they_learn(sweep)
+    yield from _stopped_before_they_learn(sweep)
     yield from _too_few_complete_to_stop(sweep)
 
 
@@ -182,12 +185,14 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
     search = sweep.search
     trainable = "all" if len(set(options(search.trainable))) > 1 else options(search.trainable)[0]
     head_first, stages_wait = (
-        any(largest(getattr(option, name)) > 0 for option in options(search.unfreezing))
+        any(highest(getattr(option, name)) > 0 for option in options(search.unfreezing))
         for name in ("head_epochs", "stage_epochs")
     )
     without_effect = {
         "unfreezing": trainable == "head" and (head_first or stages_wait),
         "layer_decay": trainable == "head" and lowest(search.layer_decay) < 1,
+        "drop_rate": trainable == "head" and highest(search.drop_rate) > 0,
+        "drop_path_rate": trainable == "head" and highest(search.drop_path_rate) > 0,
         "unfreezing.stage_epochs": trainable == "last_stage" and stages_wait,
     }
     learning = "the head learns" if trainable == "head" else "the head and the last stage learn"
@@ -208,7 +213,7 @@ def _stored_stages(sweep: SweepConfig) -> Iterator[str]:
         yield f"{rule}; set both, or remove it"
         return
     needs_images = {
-        "progressive_resizing": largest(search.progressive_resizing) < 1,
+        "progressive_resizing": highest(search.progressive_resizing) < 1,
         "augment.cutmix": all(lowest(option.cutmix) > 0 for option in options(search.augment)),
         "teacher": all(option.name != "none" for option in options(search.teacher)),
     }
@@ -232,13 +237,48 @@ def _compared_before_they_learn(sweep: SweepConfig) -> Iterator[str]:
         "unfreezing.head_epochs": [option.head_epochs for option in options(sweep.search.unfreezing)],
     }
     for name, found in waits.items():
-        if (longest := max(largest(each) for each in found)) >= pauses[0]:
-            later = longest + pauses[0]
+        if (longest := max(highest(each) for each in found)) >= pauses[0]:
+            later = ceil(longest) + pauses[0]
             remedy = f"let them pause later, pruner: {{name: promote, rungs: [{later}]}}, or take `pruner: median`"
             yield (
-                f"search.{name} is up to {longest:,}, and `pruner: promote` chooses after epoch {pauses[0]:,} which "
+                f"search.{name} is up to {longest:,g}, and `pruner: promote` chooses after epoch {pauses[0]:,} which "
                 f"trials go on, when they have hardly learned; {remedy if later < sweep.budget.epochs else 'lower it'}"
             )
+
+
+def _stopped_before_they_learn(sweep: SweepConfig) -> Iterator[str]:
+    """Tell of patience that may end while the head alone learns, which soon gets no better."""
+    waits = max(highest(option.head_epochs) for option in options(sweep.search.unfreezing))
+    if not waits:
+        return
+    plateaus = [option for option in options(sweep.search.scheduler) if option.name == "reduce_on_plateau"]
+    impatient = {
+        "budget.patience": sweep.budget.patience is not None and sweep.budget.patience <= waits,
+        "search.scheduler.patience": any(lowest(option.patience) < waits for option in plateaus),
+    }
+    ends = {
+        "budget.patience": "the trial may end",
+        "search.scheduler.patience": "the learning rate may fall",
+    }
+    for key in (key for key, soon in impatient.items() if soon):
+        yield (
+            f"search.unfreezing.head_epochs is up to {waits:g}, and by {key} {ends[key]} before the backbone begins to "
+            f"learn; raise {key} above that"
+        )
+
+
+def _averages_alike(sweep: SweepConfig, images: Labelled) -> Iterator[str]:
+    """Tell of decays of the average of the weights that are the same in a training as short as this one."""
+    steps = sweep.budget.epochs * ceil(len(images.splits["train"]) / lowest(sweep.search.batch_size))
+    most, ema = largest_ema(steps), sweep.search.ema
+    above = [value for value in options(ema) if not isinstance(value, FloatRange) and value > most]
+    if len(above) < 2 and not any(isinstance(value, FloatRange) and value.ends[1] > most for value in options(ema)):
+        return
+    alike = " and ".join(f"{value:g}" for value in above) if len(above) > 1 else f"all values above {most:.3g}"
+    yield (
+        f"search.ema: {alike} are the same in trials of {steps:,} steps or fewer, whose average reaches back over "
+        f"about {1 / (1 - most):,.0f} steps at most (docs/search_space.md); give one of them"
+    )
 
 
 def _too_few_complete_to_stop(sweep: SweepConfig) -> Iterator[str]:

@@ -134,7 +134,7 @@ class FrozenFeatures:
 
     def _build(self, config: TrialConfig) -> FrozenBackbone:
         # Dropout inside the backbone has no effect where nothing is trained, so that trials of all rates share.
-        built = build_backbone(config.backbone, config.pretrained, 0.0, config.image_size)
+        built = build_backbone(config.backbone, config.pretrained, config.image_size)
         built.module.requires_grad_(False).eval()
         halves = cut(built.module, config.image_size) if config.trainable == "last_stage" else None
         if halves:

@@ -1,9 +1,8 @@
 """An exponential moving average of a network's weights, which is often better than the last of them.
 
 The average of many noisy steps lies closer to the minimum than any of them (Polyak and Juditsky, SIAM Journal on
-Control and Optimization 30, 1992; for deep networks Tarvainen and Valpola, arXiv 1703.01780). It is timm's ModelEmaV3
-with a warm-up of power 1: a plain mean of all steps until these are 1 / (1 - decay). timm's own power, 2/3, is for a
-million steps: it holds every decay below 0.99 for 1,000 steps and below 0.998 for 11,000, where both are then the same.
+Control and Optimization 30, 1992; for deep networks Tarvainen and Valpola, arXiv 1703.01780). As in timm's ModelEmaV3
+with its warm-up: the first steps are forgotten sooner, since the weights that training begins with are worth nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from sweeper.config.hyperparameters import largest_ema
 
 
 class WeightAverage:
@@ -32,7 +33,7 @@ class WeightAverage:
 
     def update(self) -> None:
         """Take in the weights after a step. Numbers that are no averages, such as counts of batches, are copied."""
-        decay = min(self._decay, 1 - 1 / (1 + self._steps))
+        decay = min(self._decay, largest_ema(self._steps))
         self._steps += 1
         torch._foreach_lerp_(self._of(self._averages, True), self._of(self._live, True), 1 - decay)
         if counts := self._of(self._averages, False):

@@ -169,9 +169,9 @@ def test_pretrained_weights_without_a_network_name_a_file_the_cache_and_what_it_
     with pytest.raises(
         ModelError, match=r"weights of test_resnet are not on this machine .*; the cache holds no weights"
     ):
-        create("test_resnet", True, 0.0, 32)
+        create("test_resnet", True, {}, image_size=32)
     commit = tmp_path / "models--timm--resnet18.a1_in1k" / "snapshots" / ("0" * 40)
     write_whole(commit / "model.safetensors", b"weights")
     told = r"Set search.pretrained to a file .*, or fill the hub's cache .*; the cache holds those of resnet18.a1_in1k"
     with pytest.raises(ModelError, match=told):
-        create("test_resnet", True, 0.0, 32)
+        create("test_resnet", True, {}, image_size=32)

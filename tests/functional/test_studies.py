@@ -181,4 +181,4 @@ def test_every_network_of_a_search_space_takes_images_of_its_sizes(path: Path) -
     for backbone in options(sweep.search.backbone):
         for size in image_sizes(sweep.search.image_size):
             with torch.device("meta"):  # shapes alone: Swin-L takes neither memory nor time
-                assert feature_count(backbone, create(backbone, False, 0.0, size), size) > 0
+                assert feature_count(backbone, create(backbone, False, {}, image_size=size), size) > 0

@@ -38,7 +38,7 @@ def state() -> dict[str, torch.Tensor]:
 
 
 def build(path: Path):
-    return build_backbone("test_resnet", str(path), 0.0, 32)
+    return build_backbone("test_resnet", str(path), 32)
 
 
 def refusal(path: Path) -> str:
@@ -52,40 +52,40 @@ def refusal(path: Path) -> str:
     [(NAME, 32, 512), ("mobilenetv3_small_050", 32, 1024), ("test_vit", 64, 64), ("test_resnet", 8, None)],
 )
 def test_features_are_what_the_network_gives(name, size, features):
-    backbone = build_backbone(name, False, 0.1, size)
+    backbone = build_backbone(name, False, size, drop_rate=0.1)
     assert backbone.module(torch.zeros(2, 3, size, size)).shape == (2, backbone.features)
     assert features in (None, backbone.features)
 
 
 def test_a_model_of_fixed_size_is_built_for_the_image_size():
-    backbone = build_backbone("swin_tiny_patch4_window7_224", False, 0.0, 32)
+    backbone = build_backbone("swin_tiny_patch4_window7_224", False, 32)
     assert backbone.module.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 768)
 
 
 def test_normalization_is_the_architectures_own():
-    assert build_backbone("tf_efficientnet_lite0", False, 0.0, 32).mean == (0.5, 0.5, 0.5)
-    assert build_backbone(NAME, False, 0.0, 32).mean == pytest.approx((0.485, 0.456, 0.406))
+    assert build_backbone("tf_efficientnet_lite0", False, 32).mean == (0.5, 0.5, 0.5)
+    assert build_backbone(NAME, False, 32).mean == pytest.approx((0.485, 0.456, 0.406))
 
 
 def test_building_changes_no_batch_statistics():
-    module: Any = build_backbone("test_resnet", False, 0.0, 32).module
+    module: Any = build_backbone("test_resnet", False, 32).module
     assert module.training
     assert int(module.bn1.num_batches_tracked) == 0
 
 
 def test_an_image_size_that_does_not_fit_fails_the_trial():
     with pytest.raises(ModelError, match=r"inception_v3 does not take 32-pixel images.*choose another image_size"):
-        build_backbone("inception_v3", False, 0.0, 32)
+        build_backbone("inception_v3", False, 32)
 
 
 def test_an_unknown_architecture_fails_the_trial():
     with pytest.raises(ModelError, match="no_such_net cannot be built"):
-        build_backbone("no_such_net", False, 0.0, 32)
+        build_backbone("no_such_net", False, 32)
 
 
 def test_pretrained_weights_that_the_hub_has_not_are_reported_before_asking_it():
     with pytest.raises(ModelError, match="the model hub has no weights for resnet200"):
-        build_backbone("resnet200", True, 0.0, 32)
+        build_backbone("resnet200", True, 32)
 
 
 def test_a_safetensors_file_without_its_classifier_is_loaded_whole(tmp_path, state):
@@ -110,7 +110,7 @@ def test_weights_that_sweeper_wrote_give_their_backbone(tmp_path):
 
 def test_weights_of_another_image_size_are_resampled(tmp_path):
     save_file(timm.create_model("test_vit", img_size=64).state_dict(), tmp_path / "vit.safetensors")
-    backbone = build_backbone("test_vit", str(tmp_path / "vit.safetensors"), 0.0, 32)
+    backbone = build_backbone("test_vit", str(tmp_path / "vit.safetensors"), 32)
     assert backbone.module.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 64)
 
 
@@ -159,3 +159,22 @@ def test_a_missing_file_is_reported(tmp_path):
 def test_a_file_without_a_state_dict_is_reported(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     assert "not a mapping of names to tensors" in refusal(tmp_path / "list.pth")
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"])
+def test_blocks_are_left_out_as_often_as_timm_leaves_them_out(name: str) -> None:
+    def rates(module: Any) -> list[float]:
+        return [part.drop_prob for part in module.modules() if hasattr(part, "drop_prob")]
+
+    found = rates(build_backbone(name, False, 32, drop_path_rate=0.2).module)
+    sized: dict[str, Any] = {"img_size": 32} if "vit" in name else {}
+    assert found == rates(timm.create_model(name, drop_path_rate=0.2, **sized))
+    assert found == sorted(found)
+    assert found[-1] > 0
+    assert not any(rates(build_backbone(name, False, 32).module))
+
+
+def test_a_backbone_without_blocks_that_can_be_left_out_is_refused_by_name() -> None:
+    for name in ("densenet121", "dla46x_c"):  # one refuses the argument, the other ignores it
+        with pytest.raises(ModelError, match=f"{name} has no blocks that can be left out; set drop_path_rate to 0"):
+            build_backbone(name, False, 32, drop_path_rate=0.2)

@@ -29,13 +29,13 @@ def loaded() -> None:
 @pytest.mark.parametrize(("name", "features"), [("small_resnet", 128), ("small_resnet_wide", 256)])
 @pytest.mark.parametrize("size", [8, 28, 64])
 def test_our_networks_take_images_of_8_to_64_pixels(name, features, size):
-    backbone = build_backbone(name, False, 0.1, size)
+    backbone = build_backbone(name, False, size, drop_rate=0.1)
     assert backbone.features == features
     assert backbone.mean == (0.5, 0.5, 0.5)
 
 
 def test_resnet9_takes_images_of_32_pixels_and_has_a_last_stage():
-    assert build_backbone("resnet9", False, 0.1, 32).features == 512
+    assert build_backbone("resnet9", False, 32, drop_rate=0.1).features == 512
     model = build_classifier(TrialConfig(backbone="resnet9", image_size=32, trainable="last_stage"), 10)
     assert sum(parameter.numel() for parameter in model.parameters()) == 6_573_130
     learning = {name for name, parameter in model.backbone.named_parameters() if parameter.requires_grad}
@@ -49,7 +49,7 @@ def test_our_networks_have_a_last_stage():
 
 
 def test_our_networks_can_be_cut_before_their_last_stage():
-    backbone = build_backbone("small_resnet", False, 0.1, 16).module
+    backbone = build_backbone("small_resnet", False, 16, drop_rate=0.1).module
     assert cut(backbone, 16).width == 64 * 4 * 4
 
 
@@ -65,7 +65,7 @@ def test_our_networks_behave_like_timms():
 
 def test_weights_of_our_networks_can_be_loaded_again(tmp_path):
     save_file(timm.create_model("small_resnet", num_classes=4).state_dict(), tmp_path / "small.safetensors")
-    assert build_backbone("small_resnet", str(tmp_path / "small.safetensors"), 0.0, 16).features == 128
+    assert build_backbone("small_resnet", str(tmp_path / "small.safetensors"), 16).features == 128
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_weights_of_our_networks_can_be_loaded_again(tmp_path):
 )
 def test_networks_of_earlier_projects_take_images_of_many_sizes_and_have_a_last_stage(name, features, smallest):
     for size in (smallest, 100, 224):
-        assert build_backbone(name, False, 0.1, size).features == features
+        assert build_backbone(name, False, size, drop_rate=0.1).features == features
     config = TrialConfig(backbone=name, image_size=64, trainable="last_stage")
     learning = {
         key for key, parameter in build_classifier(config, 11).backbone.named_parameters() if parameter.requires_grad
@@ -90,7 +90,7 @@ def test_networks_of_earlier_projects_take_images_of_many_sizes_and_have_a_last_
 
 def test_a_network_for_one_size_refuses_images_that_are_too_small():
     with pytest.raises(ModelError, match="at least 32 pixels, got 16"):
-        build_backbone("simpsons_cnn5", False, 0.0, 16)
+        build_backbone("simpsons_cnn5", False, 16)
 
 
 def test_blocks_of_the_two_food_networks_have_one_and_two_convolutions():

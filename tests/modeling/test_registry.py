@@ -184,3 +184,11 @@ def test_an_error_inside_a_model_file_is_reported_under_its_key(write):
     assert check_names([], [], [("model_files.0", str(path))], []) == [
         ("model_files.0", f"{path}:2: ZeroDivisionError: division by zero")
     ]
+
+
+def test_backbones_whose_blocks_are_to_be_left_out_need_such_blocks() -> None:
+    named = [("search.backbone.choice[0]", "test_resnet"), ("search.backbone.choice[1]", "vgg11")]
+    ((key, message),) = check_names(named, [], [], [], drop_path=True)
+    assert key == "search.backbone.choice[1]"
+    assert message.startswith("vgg11 has no blocks that can be left out; set drop_path_rate to 0")
+    assert check_names(named, [], [], []) == []

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import itertools
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import BaseModel
 
+from sweeper.config.document import Document
+from sweeper.config.hyperparameters import TrialConfig
+from sweeper.config.nested_models import models_in
 from sweeper.config.pruner import HyperbandConfig, SuccessiveHalvingConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.folds import Folds
@@ -152,6 +159,8 @@ def test_changes_of_images_that_vary_are_told_where_each_has_stored_stages_of_it
         ({"trainable": "head", "unfreezing": {"head_epochs": 1}}, "search.unfreezing has no effect"),
         ({"trainable": "head", "unfreezing": {"stage_epochs": {"int": [0, 2]}}}, "search.unfreezing has no effect"),
         ({"trainable": "head", "layer_decay": {"float": [0.6, 1.0]}}, "search.layer_decay has no effect"),
+        ({"trainable": "head", "drop_rate": {"float": [0.0, 0.5]}}, "search.drop_rate has no effect"),
+        ({"trainable": "head", "drop_path_rate": 0.1}, "search.drop_path_rate has no effect"),
         (
             {"trainable": "last_stage", "unfreezing": {"stage_epochs": 1}},
             "search.unfreezing.stage_epochs has no effect",
@@ -180,6 +189,7 @@ def test_a_setting_of_parts_that_learn_raises_no_doubt(settings: dict[str, Any])
     ("search", "said"),
     [
         ({"scheduler": {"name": "cosine", "warmup_epochs": 3}}, "scheduler.warmup_epochs is up to 3"),
+        ({"scheduler": {"name": "cosine", "warmup_epochs": {"float": [0, 3.5]}}}, "warmup_epochs is up to 3.5"),
         ({"unfreezing": {"head_epochs": {"int": [0, 4]}}}, "unfreezing.head_epochs is up to 4"),
     ],
 )
@@ -191,6 +201,64 @@ def test_trials_that_are_chosen_from_before_they_learn_are_told(search: dict[str
     later = {"name": "promote", "rungs": [8]}
     assert told(search={"backbone": "b", **search}, budget=budget, pruner=later) == ""
     assert told(search={"backbone": "b", **search}, budget=budget, pruner="median") == ""
+
+
+@pytest.mark.parametrize(
+    ("search", "budget", "said"),
+    [
+        ({"unfreezing": {"head_epochs": 5}}, {"epochs": 20, "patience": 5}, "by budget.patience the trial may end"),
+        ({"unfreezing": {"head_epochs": {"int": [0, 6]}}}, {"epochs": 20}, "by search.scheduler.patience the learning"),
+        ({"unfreezing": {"head_epochs": 5}, "scheduler": "cosine"}, {"epochs": 20, "patience": 6}, ""),
+        ({"unfreezing": {"head_epochs": 5}}, {"epochs": 20, "patience": 6}, ""),
+        ({}, {"epochs": 20, "patience": 1}, ""),
+    ],
+)
+def test_patience_that_ends_before_the_backbone_learns_is_told(
+    search: dict[str, Any], budget: dict[str, Any], said: str
+) -> None:
+    found = told(search={"backbone": "b", **search}, budget=budget)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_averages_that_are_the_same_in_a_short_training_are_told() -> None:
+    search = {"backbone": "b", "batch_size": 10, "ema": {"choice": [0.0, 0.8, 0.95, 0.99]}}
+    said = told(search=search, budget={"epochs": 10})
+    assert "search.ema: 0.95 and 0.99 are the same in trials of 30 steps or fewer" in said
+    assert "about 10 steps at most" in said
+    assert told(search=search, budget={"epochs": 50}) == ""
+    one = {**search, "ema": {"choice": [0.0, 0.99]}}
+    assert told(search=one, budget={"epochs": 10}) == ""
+    ranged = {**search, "ema": {"float": [0.5, 0.99]}}
+    assert "all values above 0.899 are the same" in told(search=ranged, budget={"epochs": 10})
+
+
+def numbers(model: type[BaseModel], name: str = "search") -> Iterator[tuple[str, float]]:
+    """Yield every number of a search space that stands in no choice of several objects, and its default."""
+    for field, info in model.model_fields.items():
+        if type(info.default) in (int, float):
+            yield f"{name}.{field}", info.default
+        for inner in models_in(info.annotation):
+            if "name" not in inner.model_fields:
+                yield from numbers(inner, f"{name}.{field}")
+
+
+@pytest.mark.parametrize(("key", "default"), list(numbers(TrialConfig)))
+def test_every_number_may_be_a_range(key: str, default: float) -> None:
+    low = default or 0.25
+    drawn = {"int": [int(low), int(low) + 1]} if isinstance(default, int) else {"float": [low / 2, low]}
+    for pruner, trainable in itertools.product(("promote", "hyperband"), ("all", "head", "last_stage")):
+        document = Document("test", {"study": "s", "dataset": {"path": "d"}, "search": dict(STORED)})
+        given = {key: drawn, "pruner": pruner, "search.trainable": trainable, "features.last_stage": True}
+        for name, value in {**given, "search.scheduler": "cosine"}.items():
+            document.override(f"{name}={json.dumps(value)}")
+        list(doubts(SweepConfig.model_validate(document.data), Some()))
+
+
+def test_every_number_of_a_schedule_may_be_a_range() -> None:
+    for name in ("cosine", "one_cycle", "reduce_on_plateau", "step", "exponential", "constant"):
+        scheduler = {"name": name, "warmup_epochs": {"float": [0, 3]}}
+        told(search={"backbone": "b", "drop_rate": {"float": [0, 0.5]}, "scheduler": scheduler})
 
 
 def test_an_end_that_waits_for_more_complete_trials_than_there_will_be_is_told() -> None:

@@ -110,7 +110,7 @@ def test_cached_features_are_exactly_what_the_backbone_gives(
     frozen = features.backbone(head_trial(weights).config)
     maker = FeatureMaker(frozen, data.train, config, CPU, Limits(), None)
     stored = FeatureCache(tmp_path / "features").open(maker.key(1), maker.compute)
-    backbone = build_backbone("test_resnet", weights, 0.0, 8)
+    backbone = build_backbone("test_resnet", weights, 8)
     module = backbone.module.eval().to(memory_format=torch.channels_last)
     chunks = data.train.view_batches(CHUNK, config, 8, backbone.mean, backbone.std, maker.key(1).seed)
     with torch.inference_mode():

@@ -62,15 +62,34 @@ def test_the_same_trial_twice_gives_the_same_numbers(tmp_path: Path) -> None:
     assert comparable(first) != comparable(other)
 
 
+def test_blocks_are_left_out_in_training_alone(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.05}}
+    _, whole = run(spec_of(**settings), tmp_path / "whole")
+    outcome, thinned = run(spec_of(**settings, drop_path_rate=0.5), tmp_path / "thinned")
+    assert [one.values["train/loss"] for one in whole] != [one.values["train/loss"] for one in thinned]
+    spec, data = spec_of(**settings), colored()
+    network = build_classifier(spec.config, 3)
+    network.load_state_dict(load_file(TrialFolder(tmp_path / "thinned").weights_of(outcome.best_epoch or 0)))
+    network.to(memory_format=torch.channels_last)
+    batches = data.val.eval_batches(spec.config.batch_size, spec.config.image_size, network.mean, network.std)
+    assert evaluate(network, batches, classes=3, device=CPU).values["accuracy"] == outcome.best_value
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kills=st.sets(st.integers(1, 4), min_size=1, max_size=3),
     scheduler=st.sampled_from(["reduce_on_plateau", "one_cycle", {"name": "cosine", "warmup_epochs": 1.5}]),
     optimizer=st.sampled_from([{"name": "sgd", "lr": 0.05}, {"name": "adamw", "amsgrad": True}, {"name": "lion"}]),
     ema=st.sampled_from([0.0, 0.9]),
+    drop_path_rate=st.sampled_from([0.0, 0.5]),
 )
 def test_a_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
-    tmp_path_factory: pytest.TempPathFactory, kills: set[int], scheduler: Any, optimizer: Any, ema: float
+    tmp_path_factory: pytest.TempPathFactory,
+    kills: set[int],
+    scheduler: Any,
+    optimizer: Any,
+    ema: float,
+    drop_path_rate: float,
 ) -> None:
     folder = tmp_path_factory.mktemp("trial")
     data = colored(train=34)
@@ -79,6 +98,7 @@ def test_a_trial_killed_after_any_epochs_continues_as_if_nothing_had_happened(
         scheduler=scheduler,
         optimizer=optimizer,
         head={"hidden": [4], "norm": "batch", "dropout": 0.2},
+        drop_path_rate=drop_path_rate,
         ema=ema,
     )
     outcome, history = run(spec, folder / "whole", data)
