@@ -31,6 +31,7 @@ LEVELS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)  # shares of the epoc
 SHARE = 0.8  # of the curves in a replay
 DRAWS = 400
 LOSSES = {"best tenth lost": "tenth", "best trial lost": "best", "regret in points": "regret"}
+WORST = {"tenth": 1.0, "best": 1.0, "regret": 100.0}
 BLIND = "plateau, percentile, rates hidden"
 
 
@@ -133,7 +134,8 @@ def compare(tried: Sequence[Setting], measured: dict[str, Array]) -> dict[str, A
     draws = np.random.default_rng(0).integers(orders, size=(DRAWS, orders))
     losses = {
         loss: {
-            family: at_levels(rows_of(tried, family), measured["cost"], measured[loss], draws) for family in families
+            family: at_levels(rows_of(tried, family), measured["cost"], measured[loss], draws, WORST[loss])
+            for family in families
         }
         for loss in LOSSES.values()
     }
@@ -153,11 +155,16 @@ def rows_of(tried: Sequence[Setting], family: str) -> list[int]:
     return [index for index, one in enumerate(tried) if one.family == family]
 
 
-def at_levels(rows: list[int], cost: Array, loss: Array, draws: NDArray[np.int64]) -> list[list[float | None]]:
-    """Return mean, lower and upper bound of a family's loss at each level; None where it is never so cheap."""
+def at_levels(
+    rows: list[int], cost: Array, loss: Array, draws: NDArray[np.int64], worst: float
+) -> list[list[float | None]]:
+    """Return mean, lower and upper bound of a family's loss at each level; None where it is never so cheap.
+
+    A draw in which it is not so cheap counts as the `worst` there can be.
+    """
     mean = loss_at(LEVELS, cost[rows].mean(1), loss[rows].mean(1))
     spread = resampled(LEVELS, cost[rows], loss[rows], draws)
-    bounds = np.where(np.isnan(mean), np.nan, np.nanpercentile(np.nan_to_num(spread, nan=1.0), [2.5, 97.5], axis=0))
+    bounds = np.where(np.isnan(mean), np.nan, np.percentile(np.nan_to_num(spread, nan=worst), [2.5, 97.5], axis=0))
     return [[None if np.isnan(value) else round(float(value), 4) for value in row] for row in (mean, *bounds)]
 
 

@@ -39,7 +39,7 @@ def build_pruner(config: PrunerConfig, epochs: int, *, settled: bool = True) -> 
     """
     match config:
         case PercentileConfig() | MedianConfig():
-            percentile = MEDIAN if isinstance(config, MedianConfig) else config.percentile
+            percentile = config.percentile if isinstance(config, PercentileConfig) else MEDIAN
             waiting = (config.startup_trials, config.warmup_epochs, config.interval_epochs)
             kind = ColumnPercentilePruner if settled else optuna.pruners.PercentilePruner
             return kind(percentile, *waiting)

@@ -11,7 +11,9 @@ import pytest
 from optuna.pruners import PercentilePruner
 from optuna.trial import TrialState, create_trial
 
+from sweeper.config.pruner import MedianConfig, PatientConfig, PercentileConfig, PlateauConfig
 from sweeper.search.percentile import ColumnPercentilePruner
+from sweeper.search.pruners import build_pruner
 
 EPOCHS = 6
 
@@ -36,3 +38,15 @@ def test_every_decision_is_that_of_optuna(direction: Any, options: tuple[Any, ..
 
 def drawn(dice: random.Random) -> float:
     return math.nan if dice.random() < 0.1 else dice.random()
+
+
+@pytest.mark.parametrize("percentile", [25.0, 80.0])
+def test_a_percentile_of_the_search_space_is_the_pruner_s(percentile: float) -> None:
+    plain = PercentileConfig(name="percentile", percentile=percentile)
+    patient: Any = build_pruner(PatientConfig(name="patient", pruner=plain), EPOCHS)
+    plateau: Any = build_pruner(PlateauConfig(name="plateau", pruner=plain), EPOCHS)
+    median: Any = build_pruner(MedianConfig(name="median"), EPOCHS)
+    alone: Any = build_pruner(plain, EPOCHS)
+    for pruner in (alone, patient._wrapped_pruner, plateau._wrapped):
+        assert pruner._percentile == percentile
+    assert median._percentile == 50
