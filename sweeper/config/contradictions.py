@@ -10,13 +10,14 @@ from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
 from sweeper.config.pruner import (
     HyperbandConfig,
+    MedianConfig,
     PatientConfig,
     PlateauConfig,
     PromoteConfig,
     SuccessiveHalvingConfig,
 )
 from sweeper.config.searched import largest, lowest, options, smallest
-from sweeper.config.sweep import SweepConfig, right_direction
+from sweeper.config.sweep import COSTS, SweepConfig, right_direction
 from sweeper.config.task import METRICS, ReconstructionConfig
 
 SSIM_WINDOW = 11
@@ -31,7 +32,8 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     """Yield the key and the rule of every setting that does not go with the task, and of every wrong direction."""
     name = sweep.task.name
     measured = METRICS[name]
-    wanted: list[tuple[Key, Any]] = [(("objective", "metric"), sweep.objective.metric)]
+    wanted: list[tuple[Key, Any]] = [((*key, "metric"), goal.metric) for key, goal in _goals(sweep)]
+    wanted = [(key, metric) for key, metric in wanted if metric not in COSTS]
     wanted += [(("search", "scheduler"), metric) for metric in plateau_metrics(sweep.search.scheduler)]
     for key, metric in wanted:
         if metric not in measured:
@@ -78,17 +80,20 @@ def of_epochs(sweep: SweepConfig, before: int = 0, unfreezing_after: int = 0) ->
     most = f"{budget:,}, the epochs to come" if before else f"budget.epochs, {budget:,}"
     places: list[tuple[Key, Any]] = [(("pruner",), sweep.pruner)]
     places += [(("pruner", "pruner"), sweep.pruner.pruner)] if isinstance(sweep.pruner, PatientConfig) else []
+    reports = f"dataset.folds, {sweep.reports}" if sweep.dataset.folds else most
+    nothing = "the last one prunes nothing, and so would no other"
     for place, pruner in places:
-        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > sweep.reports - before:
-            reports = f"dataset.folds, {sweep.reports}" if sweep.dataset.folds else most
-            rule = f"should be at most {reports}, got {pruner.min_epochs:,}: nothing would be pruned"
-            yield (*place, "min_epochs"), rule
+        rung = isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig)
+        key = "min_epochs" if rung else "warmup_epochs" if isinstance(pruner, MedianConfig) else None
+        if key is not None and (first := getattr(pruner, key)) >= sweep.reports - before:
+            yield (*place, key), f"should be below {reports}, got {first:,}: {nothing}"
     for scheduler in options(sweep.search.scheduler):
         if (warmup := lowest(scheduler.warmup_epochs)) > budget:
             rule = f"warmup_epochs should be at most {most}, got {warmup:g}: the learning rate would never be reached"
             yield ("search", "scheduler"), rule
-    alone = min(lowest(option.head_epochs) for option in options(sweep.search.unfreezing))
-    if alone >= sweep.budget.epochs - unfreezing_after:
+    for option in options(sweep.search.unfreezing):
+        if (alone := lowest(option.head_epochs)) < sweep.budget.epochs - unfreezing_after:
+            continue
         rule = f"should be below {most}, got {alone:g}: the backbone would never learn"
         yield ("search", "unfreezing", "head_epochs"), f"{rule}; trainable: head says that"
     rungs = sweep.pruner.rungs if isinstance(sweep.pruner, PromoteConfig) else None

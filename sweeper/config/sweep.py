@@ -342,6 +342,19 @@ class SweepConfig(Frozen):
             raise ValueError("the sampler grid tries every combination anyway; remove `enqueue` or take another")
         return queue
 
+    def written(self) -> dict[str, Any]:
+        """Return the keys that somebody has written, without those that followed from them."""
+        content = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        budget = content.get("budget", {})
+        if budget.get("for") is not None and budget.get("trials") == AS_MANY_AS_FIT:
+            del budget["trials"]
+        if content.get("objectives"):
+            content.pop("objective", None)
+        for goal in (content.get("objective", {}), *content.get("objectives", ())):
+            if goal.get("direction") == right_direction(goal.get("metric", "")):
+                del goal["direction"]
+        return content
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what must not change while a study is continued. Its images may be moved: they are compared."""
         kept = {"search", "dataset", "objective", "objectives", "sampler", "pruner", "features", "seed", "model_files"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from sweeper.config.pruner import PromoteConfig, epochs_expected
 from sweeper.config.sweep import SweepConfig
@@ -24,6 +25,7 @@ class Forecast:
         self._before: dict[int, tuple[int, float]] = {}  # epochs and seconds of those that pause, or go on after it
         self._epochs_before, self._seconds_before = 0, 0.0  # of all of them: they may be many
         self._at_once = 1
+        self._fuse = sweep.features.fuse
         self._seconds, self._timed, self._epochs = 0.0, 0, 0
         for row in rows:
             if row.state.ended:
@@ -80,8 +82,9 @@ class Forecast:
 
         Where trials pause, few of those go on. Each of the others counts with the epochs that a trial has on average.
         """
+        at_once = ceil(self._at_once / self._fuse)  # each trial that is trained together has its share of the seconds
         left = max(0, self.budget - self.ended - len(self._paused))
         if self._expected is None:
-            return left * self._seconds / self._timed / self._at_once if self._timed else None
+            return left * self._seconds / self._timed / at_once if self._timed else None
         epochs, seconds = self._epochs + self._epochs_before, self._seconds + self._seconds_before
-        return left * self._expected * seconds / epochs / self._at_once if epochs and seconds else None
+        return left * self._expected * seconds / epochs / at_once if epochs and seconds else None

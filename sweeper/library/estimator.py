@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ class ImageClassifierSweep:
         trials: Trials in all, in place of what the search space says and, without `hours`, of its time too.
         epochs: Epochs of a trial, likewise.
         workers: Trials at the same time, as of `run`.
-        device: auto, cpu, cuda, cuda:1, mps.
+        device: auto, cpu, cuda, cuda:1, mps; without it as the search space says.
         callbacks: As of `run`.
 
     Attributes:
@@ -64,7 +65,7 @@ class ImageClassifierSweep:
         trials: int | None = None,
         epochs: int | None = None,
         workers: Workers = None,
-        device: str = "auto",
+        device: str | None = None,
         callbacks: Sequence[Callback] = (),
     ):
         self.space = space
@@ -112,7 +113,7 @@ class ImageClassifierSweep:
         """
         if not hasattr(self, "export_"):
             raise StudyError("this ImageClassifierSweep has no model yet; call fit(folder) first")
-        return self.export_.predict_proba(images, device=self.device)
+        return self.export_.predict_proba(images, device=self.device or "auto")
 
     def classes_of(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.str_]:
         """Return the most probable class of each row, text [N], of probabilities [N, C]."""
@@ -146,7 +147,7 @@ class ImageClassifierSweep:
             if (begun := _begun(workspace, folder)) is not None:
                 return load_space(begun.model_dump(mode="json", by_alias=True), self._limits())
             taken = workspace.studies_run()
-            text = proposed(str(folder), workspace, self.hours or 2.0, self.device, self.trials, taken)
+            text = proposed(str(folder), workspace, self.hours or 2.0, self.device or "auto", self.trials, taken)
             return validated(read_document(text, "proposal"), self._limits(), None)
         given = self.space
         if isinstance(given, Mapping) and isinstance(given.get("dataset", {}), Mapping):
@@ -168,7 +169,7 @@ def _begun(workspace: Workspace, folder: Path) -> SweepConfig | None:
     """Return the search space of an earlier call on a folder: another proposal could differ, as timings do."""
     name = study_name(str(folder))
     for study in workspace.studies_run():
-        if study == name or study.startswith(f"{name}-"):
+        if study == name or re.fullmatch(rf"{re.escape(name)}-\d+", study):
             with suppress(StudyNotFound):
                 found = open_study(workspace, None, study).sweep
                 if found.dataset.path and (workspace.root / found.dataset.path).resolve() == folder.resolve():

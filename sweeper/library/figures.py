@@ -58,7 +58,7 @@ def curves(rows: Sequence[TrialRow], told: Mapping[int, Mapping[int, float]], sw
                 marker={"size": 4},
             )
     longest = max((max(curve, default=0) for curve in told.values()), default=0)
-    figure.update_layout(_layout("epoch", sweep.objective.metric, longest))
+    figure.update_layout(_layout(sweep.reported, sweep.objective.metric, longest))
     return figure
 
 

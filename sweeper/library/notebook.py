@@ -16,19 +16,21 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialState
 from sweeper.safeguards.printable import one_line
 
 SHOWN = 10
-"""Trials that the view shows: those that run, and the latest that have ended."""
+"""Trials that the view shows: those that run, and the latest that have paused or ended."""
+
+RUNNING = "running"
 
 BETWEEN_S = 0.3
 """Seconds between two drawings, at least: a notebook keeps every message that it gets."""
 
 VIEW = """\
 <div>
-<p><b>{{ study }}</b>: {{ ended }} of {{ budget }} trials
+<p><b>{{ study }}</b>: {{ ended }}{% if budget %} of {{ budget }}{% endif %} trials
 {%- if best is not none %}, best {{ metric }} {{ "%.4f" % best }} (trial {{ leader }}){% endif %}
 {%- if preparing %}; {{ preparing }}{% endif %}</p>
-<progress max="{{ [budget, 1] | max }}" value="{{ ended }}" style="width:24em"></progress>
+{% if budget %}<progress max="{{ budget }}" value="{{ ended }}" style="width:24em"></progress>{% endif %}
 <table>
-<thead><tr><th>trial</th><th>state</th><th>epoch</th><th>{{ metric }}</th><th>seconds</th></tr></thead>
+<thead><tr><th>trial</th><th>state</th><th>{{ reported }}</th><th>{{ metric }}</th><th>seconds</th></tr></thead>
 <tbody>
 {%- for line in lines %}
 <tr><td>{{ line.number }}</td><td>{{ line.state }}</td><td>{{ line.epoch }} of {{ line.of }}</td>
@@ -57,7 +59,7 @@ class Line:
 
     number: int
     of: int
-    state: str = "running"
+    state: str = RUNNING
     epoch: int = 0
     value: float | None = None
     seconds: float = 0.0
@@ -71,7 +73,8 @@ class NotebookView:
         self._lines: dict[int, Line] = {}
         self._ended: set[int] = set()
         self._best: tuple[int, float] | None = None
-        self._budget, self._preparing, self._drawn_s = 0, "", 0.0
+        self._budget: int | None = None
+        self._preparing, self._drawn_s = "", 0.0
         self._output: Any = None
 
     def preparing(self, what: str, done: int, total: int) -> None:
@@ -79,12 +82,18 @@ class NotebookView:
         self._draw()
 
     def opened(self, sweep: SweepConfig, rows: Sequence[TrialRow], budget: int) -> None:
-        self._sweep, self._budget = sweep, budget
+        self._sweep = sweep
+        self.planned(budget)
         for row in rows:
             if row.state.ended:
                 self._ended.add(row.number)
                 self._count(row.number, row.state, row.value)
         self._draw(now=True)
+
+    def planned(self, budget: int) -> None:
+        """Take the number of trials in all; a time alone says nothing of it."""
+        open_ended = self._sweep is not None and self._sweep.budget.open_ended
+        self._budget = None if open_ended else budget
 
     def started(self, number: int, epochs: int) -> None:
         folds = self._sweep.dataset.folds if self._sweep is not None else None
@@ -118,12 +127,13 @@ class NotebookView:
 
     def html(self) -> str:
         """Return what is shown now."""
-        running = [line for line in self._lines.values() if line.number not in self._ended]
-        ended = [line for line in self._lines.values() if line.number in self._ended]
-        lines = [*ended[-SHOWN:], *running][-max(SHOWN, len(running)) :]
+        running = [line for line in self._lines.values() if line.state == RUNNING]
+        others = [line for line in self._lines.values() if line.state != RUNNING]
+        lines = [*others[-SHOWN:], *running][-max(SHOWN, len(running)) :]
         leader, best = self._best or (None, None)
         return template(VIEW).render(
             study=one_line(self._sweep.study) if self._sweep else "",
+            reported=self._sweep.reported if self._sweep else "epoch",
             metric=self._sweep.objective.metric if self._sweep else "",
             ended=len(self._ended),
             budget=self._budget,

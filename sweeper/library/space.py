@@ -45,7 +45,7 @@ def load_space(space: Space, overrides: Sequence[str] = ()) -> SweepConfig:
 
 def _changed(space: SweepConfig, overrides: Sequence[str]) -> SweepConfig:
     """Set keys of a loaded search space anew; what nobody has written in it follows from the others again."""
-    written = space.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    written = space.written()
     changed = validated(Document(IN_SEARCH_SPACE, written), overrides, _check_names)
     return changed if "notify" in changed.model_fields_set else changed.model_copy(update={"notify": space.notify})
 

@@ -78,6 +78,8 @@ class Watching:
 
     def steered(self, what: str, budget: int) -> None:
         logger.info("%s; %d trials in all", what, budget)
+        if self._view:
+            self._view.planned(budget)
 
     def stopping(self, reason: str) -> None:
         logger.info("no more trials are started: %s", reason)

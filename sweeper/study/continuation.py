@@ -67,6 +67,7 @@ def _space(source: SourceTrial, epochs: int | None) -> dict[str, Any]:
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     budget = sweep.budget
     space = {name: content[name] for name in KEPT if name in content}
+    space.get("objective", {}).pop("direction", None)  # which follows from the metric
     space["features"] = {**space.get("features", {}), "fuse": 1}
     more = epochs or source.own_epochs
     return {

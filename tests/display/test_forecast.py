@@ -67,3 +67,14 @@ def test_trials_at_the_same_time_share_the_time_left() -> None:
         found.trial_started(number)
     found.trial_ended(0, outcome(TrialState.COMPLETE, 10, 100.0))
     assert found.seconds_left == pytest.approx(9 * 100 / 2)
+
+
+def test_trials_that_train_together_each_have_their_share_of_the_seconds() -> None:
+    space = {"study": "s", "dataset": {"path": "x"}, "search": {"backbone": "b"}, "features": {"fuse": 8}}
+    budget = {"trials": 40, "epochs": 10}
+    found = Forecast([], 40, SweepConfig.model_validate({**space, "budget": budget, "pruner": "none"}))
+    for number in range(8):
+        found.trial_started(number)
+    for number in range(8):
+        found.trial_ended(number, outcome(TrialState.COMPLETE, 10, 10.0))
+    assert found.seconds_left == pytest.approx(320)

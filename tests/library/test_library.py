@@ -190,10 +190,21 @@ def test_a_space_takes_paths_and_tuples_and_is_not_changed(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "override", ["budget.for=2h", "objective.metric=val/loss", "search.optimizer.name=sgd", "search.batch_size=16"]
+    ("override", "more"),
+    [
+        ("budget.for=2h", {}),
+        ("objective.metric=val/loss", {}),
+        ("search.optimizer.name=sgd", {}),
+        ("search.batch_size=16", {}),
+        ("objective.metric=val/loss", {"objective": {"metric": "val/accuracy"}}),
+        ("budget.for=null", {"budget": {"for": "2h"}}),
+        ("objectives=[val/loss, parameters]", {"objectives": ["val/accuracy", "parameters"]}),
+        ("objectives=[]", {"objectives": ["val/loss", "parameters"], "objective": None}),
+    ],
 )
-def test_a_loaded_space_takes_an_override_as_the_dictionary_does(override: str) -> None:
-    given = {**SPACE, "budget": {"epochs": 3}, "notify": {"command": "true"}}
+def test_a_loaded_space_takes_an_override_as_the_dictionary_does(override: str, more: dict[str, Any]) -> None:
+    given = {**SPACE, "budget": {"epochs": 3}, "notify": {"command": "true"}, **more}
+    given = {key: value for key, value in given.items() if value is not None}
     given["search"] = {"backbone": "test_resnet", "optimizer": {"name": "adamw"}}
     changed = sweeper.load_space(sweeper.load_space(given), [override])
     assert changed == sweeper.load_space(given, [override])
@@ -329,6 +340,23 @@ def test_the_view_of_a_running_study_counts_trials_and_escapes_what_it_shows() -
     view.ended(0, TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=3, best_epoch=3))
     assert "1 of 4 trials, best val/accuracy 0.5000 (trial 0)" in view.html()
     assert "<b>&lt;b&gt;</b>" in view.html()
+    for number in range(1, 15):
+        view.started(number, 3)
+        view.ended(number, TrialOutcome(state=TrialState.PAUSED, best_value=0.1, epochs=1, best_epoch=1))
+    view.started(20, 3)
+    shown = view.html()
+    assert shown.count("<td>paused</td>") < 14
+    assert "<td>running</td>" in shown
+    view.planned(30)
+    assert "1 of 30 trials" in view.html()
+
+
+def test_the_view_of_a_study_that_a_time_limits_names_no_number_of_trials() -> None:
+    view = NotebookView()
+    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
+    view.opened(sweeper.load_space({**SPACE, "budget": {"for": "2h"}}), [], 10_000)
+    assert "0 trials" in view.html()
+    assert "<progress" not in view.html()
 
 
 def test_a_classifier_has_scikit_learns_manners() -> None:
@@ -354,6 +382,31 @@ def test_the_same_fit_again_takes_the_search_space_of_its_study(in_folder: Path)
     write_photos(in_folder / "other" / "photos")
     other = classifier._space_for(in_folder / "other" / "photos")
     assert other.study == "photos-2"
+
+
+def test_a_ranking_and_another_study_of_a_folder_are_not_taken_for_its_own(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(in_folder / "photos")
+    content = {**SPACE, "dataset": {"path": str(in_folder / "photos")}, "budget": {"trials": 1, "epochs": 1}}
+    for study in ("photos-backbones", "photos-big"):
+        run({**content, "study": study})
+    classifier = sweeper.ImageClassifierSweep(trials=1, epochs=1)
+    assert classifier._space_for(Path("photos")).study == "photos"
+
+
+def test_a_classifier_trains_on_the_device_of_its_search_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def runs(*_: Any, device: str | None, **__: Any) -> None:
+        asked.append(device)
+        raise sweeper.StudyError("enough")
+
+    monkeypatch.setattr("sweeper.library.estimator.run", runs)
+    for device in (None, "cpu"):
+        with pytest.raises(sweeper.StudyError, match="enough"):
+            sweeper.ImageClassifierSweep({**SPACE, "device": "cpu"}, device=device).fit("photos")
+    assert asked == [None, "cpu"]
 
 
 @pytest.mark.slow
