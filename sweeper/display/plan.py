@@ -37,7 +37,8 @@ def networks_table(plan: Plan) -> Table:
         batch = f"{one.batch_size}" if one.at_once == one.batch_size else f"{one.batch_size}, {one.at_once} at once"
         learns = [one.trainable] * several
         memory = size(one.peak_mb * 2**20)
-        rate = f"{one.learned_per_s or one.images_per_s:,.0f}"
+        learns_on_features = one.learned_per_s is not None and one.trainable != "head"
+        rate = f"{one.learned_per_s if learns_on_features else one.images_per_s:,.0f}"
         cells = (str(one.image_size), batch, *learns, f"{one.parameters:,}", memory, rate)
         add_row(table, one.backbone, *cells)
     return table
@@ -49,7 +50,8 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     each = f" of {duration(costs.epoch_s)}" if costs.epoch_s else ""
     trials = f"{quantity(costs.trials, 'trial')} of {quantity(sweep.budget.epochs, 'epoch')}{each}{at_once}"
     if sweep.budget.open_ended and costs.limit_s:
-        yield f"time: {duration(costs.limit_s)} as the budget says; about {trials} fit"
+        whole = f"{duration(costs.limit_s)} as the budget says, confirming and exporting included"
+        yield f"time: {whole}; at most {trials} fit"
     else:
         pruned = f"; about {duration(costs.pruned_s)} where half of the epochs are trained" if costs.pruned_s else ""
         yield f"time: {duration(costs.whole_s)} for {trials}{pruned}"

@@ -19,6 +19,9 @@ FORWARD = 1 / 3
 PRUNED = 0.5
 """The share of all epochs that is trained where trials end early: about what docs/pruning.md measured."""
 
+EPOCH_S, TRIAL_S = 0.05, 0.5
+"""What an epoch on stored features takes beside its steps, and a trial beside its epochs, on two cores of a CPU."""
+
 WEIGHT_BYTES = 4
 JOULES_OF_A_KWH = 3.6e6
 CHECKPOINT = 3  # times the weights: with what an optimizer keeps of each
@@ -107,16 +110,17 @@ def costs_of(
     kept = {one: _features(one, images, sweep) for one in _largest_batches(measured)}
     once_s = sum(rows / one.images_per_s for one, rows in kept.items())
     trainings = sweep.dataset.folds + 1 if sweep.dataset.folds else 1  # the last one on all images
-    trial_s = max(1e-9, epoch_s * sweep.budget.epochs * trainings)
-    share = None if isinstance(sweep.pruner, NoPrunerConfig) or len(sweep.goals) > 1 else PRUNED
+    trial_s = TRIAL_S + epoch_s * sweep.budget.epochs * trainings
+    share = None if isinstance(sweep.pruner, NoPrunerConfig) else PRUNED
     limit_s = sweep.budget.time or sweep.budget.timeout
-    trials = trials_of(sweep)
+    planned = fitting = trials_of(sweep)
     if limit_s is not None:
-        trials = min(trials, max(1, int(limit_s * at_once / (trial_s * (share or 1)))))
+        fitting = min(planned, max(1, int(limit_s * at_once / (trial_s * (share or 1)))))
+    trials = fitting if sweep.budget.open_ended else planned
     averaged = largest(sweep.search.epoch_soup)
     leading = averaged + 1 if averaged > 1 else 0  # one more, of the checkpoint before
-    paused = trials - int(sweep.pruner.keep * trials) if isinstance(sweep.pruner, PromoteConfig) else 0
-    unfinished = min(trials, workers + paused) if paused else workers
+    paused = fitting - int(sweep.pruner.keep * fitting) if isinstance(sweep.pruner, PromoteConfig) else 0
+    unfinished = min(fitting, workers + paused) if paused else workers
     weights = mean(one.parameters for one in measured) * WEIGHT_BYTES
     trained = mean(_in_checkpoint(one) for one in measured) * WEIGHT_BYTES
     return Costs(
@@ -128,7 +132,7 @@ def costs_of(
         limit_s=limit_s,
         images_bytes=images.all * 3 * sum(size**2 for size in decoded_sizes(sweep)),
         features_bytes=sum(rows * one.feature_bytes for one, rows in kept.items()),
-        weights_bytes=int(trials * weights * (1 + 2 * sweep.keep_optimizer)),
+        weights_bytes=int(fitting * weights * (1 + 2 * sweep.keep_optimizer)),
         checkpoint_bytes=int(unfinished * trained * (CHECKPOINT + leading)),
         free_bytes=free_bytes,
         watts=sum(watts.values()) if watts else None,
@@ -149,7 +153,7 @@ def _epoch_s(sweep: SweepConfig, one: Measured, images: Images) -> float:
     looks = 1 + mean(_mirrored(sweep))
     forward = FORWARD * looks
     if one.views:
-        return (images.train + forward * images.val) / one.learned_per_s if one.learned_per_s else 0.0
+        return EPOCH_S + ((images.train + forward * images.val) / one.learned_per_s if one.learned_per_s else 0.0)
     sides = smallest(sweep.search.image_size), largest(sweep.search.image_size)
     area = (sides[0] ** 2 + sides[1] ** 2) / (2 * one.image_size**2)
     forward = looks if one.trainable == "head" else forward

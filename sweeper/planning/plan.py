@@ -20,6 +20,7 @@ from sweeper.data.fetch import is_address, refresh
 from sweeper.data.index import ImageIndex, build_index
 from sweeper.data.progress import Progress
 from sweeper.engines.local import share_of_cores
+from sweeper.engines.resources import places
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, first_line
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import Workspace
@@ -85,7 +86,7 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
     ways, networks = branches(sweep.search), list(_networks(sweep, len(index.splits["train"])))
     failures, measured = list[Failure](), list[Measured]()
     devices = devices_like(sweep.device)
-    number = int(workers) if workers and workers.isdecimal() else devices
+    number = int(workers) if workers and workers.isdecimal() else places(sweep)
     for done, (taken, config) in enumerate(ways):
         progress(done, len(ways) + len(networks))
         failures += trial.try_branch(taken, config)
@@ -97,14 +98,14 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
                 measured.append(found)
             else:
                 failures.append(found)
-    at_speed = min(number, (os.cpu_count() or 1) if device.type == "cpu" else devices)
+    at_speed = min(number, (os.cpu_count() or 1) if device.type == "cpu" else places(sweep))
     counts = Images(len(index.paths), len(index.splits["train"]), len(index.splits["val"]))
     free = shutil.disk_usage(workspace.root).free
     return Plan(
         study=sweep.study,
         device=described(device),
         workers=number,
-        opening=_with_note(opening_before_decoding(sweep, index, workers), workers, number),
+        opening=_with_notes(opening_before_decoding(sweep, index, workers), sweep, workers, number),
         branches=len(ways),
         failures=tuple(dict.fromkeys(failures)),
         measured=tuple(measured),
@@ -112,12 +113,20 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
     )
 
 
-def _with_note(found: Opening, workers: str | None, number: int) -> Opening:
-    """Say what the times are for, where nobody knows yet how many workers will run."""
-    if workers != "auto":
-        return found
-    each = f"times are for {quantity(number, 'worker')}: how many `--workers auto` starts is known when they run"
-    return replace(found, warnings=(*found.warnings, each))
+def _with_notes(found: Opening, sweep: SweepConfig, workers: str | None, number: int) -> Opening:
+    """Say what the figures are for, where they are not for all that will run."""
+    notes = list(found.warnings)
+    if workers == "auto":
+        each = f"times are for {quantity(number, 'worker')}: how many `--workers auto` starts is known when they run"
+        notes.append(each)
+    if sweep.devices_per_trial > 1:
+        many = sweep.devices_per_trial
+        notes.append(f"times and memory are those of a trial on one device, and each has {many} (devices_per_trial)")
+    if (ranking := sweep.backbone_ranking) is not None:
+        named = quantity(len(options(sweep.search.backbone)), "backbone")
+        kept = f"of which backbone_ranking searches {ranking.keep}; its own time is not counted"
+        notes.append(f"times are the mean over {named}, {kept}")
+    return replace(found, warnings=tuple(notes))
 
 
 @contextmanager

@@ -62,7 +62,7 @@ class Measured:
         views: Of each training image, where trials learn from stored features of it; `images_per_s` is then the
             rate at which these are computed. 0 where images go through the network in each epoch.
         feature_bytes: Of the output of its backbone, or its frozen stages, for an image.
-        learned_per_s: Images in training steps on stored features; None where a head alone learns, in next to no time.
+        learned_per_s: Images in training steps on stored features; None where there are none.
         learned: Parameters of what learns on stored features, where that is more than a head.
         power: That its steps draw, or the forward passes of its frozen backbone.
     """
@@ -111,11 +111,11 @@ def measure(config: TrialConfig, sweep: SweepConfig, classes: int, device: torch
             frozen = _frozen(learner, config)
             work, images = _features(frozen, config, device)
             rate, width = images * _times_a_second(work, device, most=1), frozen.width
-            if config.trainable != "head":
-                learner = _on_noise(learner, frozen, config, device)
-                learned = count_parameters(learner.inputs.network)
-                work, images = _steps(learner, device, sweep.budget.epochs)
-                learned_per_s = images * _times_a_second(work, device, most=MOST_STEPS)
+            learner = _on_noise(learner, frozen, config, device)
+            learned = count_parameters(learner.inputs.network) if config.trainable != "head" else 0
+            step, images = _steps(learner, device, sweep.budget.epochs)
+            learned_per_s = images * _times_a_second(step, device, most=MOST_STEPS)
+            work = work if config.trainable == "head" else step
         return Measured(
             backbone=config.backbone,
             image_size=config.image_size,
@@ -191,10 +191,11 @@ def _features(frozen: FrozenPart, config: TrialConfig, device: torch.device) -> 
 
 
 def _on_noise(learner: Learner, frozen: FrozenPart, config: TrialConfig, device: torch.device) -> Learner:
-    """Return a learner of the last stage and the head on features without meaning."""
+    """Return a learner of the head, or of the last stage and the head, on features without meaning."""
     if not isinstance(learner.model, Classifier):
         raise TypeError("only classifiers have a head to be trained on features")
-    network = learning_half(learner.model, config.image_size)
+    whole = learner.model
+    network = whole.head if config.trainable == "head" else learning_half(whole, config.image_size)
     features = torch.randn(config.batch_size, frozen.width, device=device)
     labels = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
     compiling = Compiling(Forward(network, device), PLAIN, config.batch_size)

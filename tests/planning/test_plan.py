@@ -14,7 +14,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.display.plan import cost_lines, energy_line, networks_table
 from sweeper.errors import ConfigError
 from sweeper.paths import Workspace
-from sweeper.planning.costs import Images, costs_of
+from sweeper.planning.costs import EPOCH_S, TRIAL_S, Images, costs_of
 from sweeper.planning.plan import Plan, make_plan
 from sweeper.planning.power import Power
 from sweeper.planning.step import Measured
@@ -49,7 +49,7 @@ def test_every_network_is_measured_at_the_bounds_of_its_batch_size_within_the_im
     assert [one.batch_size for one in plan.measured] == [8, 100]
     assert all(one.parameters > 1000 and one.images_per_s > 0 and one.peak_mb > 0 for one in plan.measured)
     assert plan.costs is not None
-    assert plan.costs.whole_s == pytest.approx(8 * plan.costs.epoch_s)
+    assert plan.costs.whole_s == pytest.approx(4 * (TRIAL_S + 2 * plan.costs.epoch_s))
     assert "batch_size 256 is more than the 100 training images" in " ".join(plan.opening.warnings)
     assert not (tmp_path / "optuna.db").exists()
 
@@ -91,7 +91,7 @@ def test_time_and_disk_follow_from_what_was_measured() -> None:
     images = Images(all=1300, train=1000, val=300)
     costs = costs_of(sweep(pruner="none"), [measured()], images, workers=2, free_bytes=1)
     assert costs.epoch_s == pytest.approx((16 / 64) ** 2 * (1000 + 100) / 100)
-    assert costs.whole_s == pytest.approx(4 * 2 * costs.epoch_s / 2)
+    assert costs.whole_s == pytest.approx(4 * (TRIAL_S + 2 * costs.epoch_s) / 2)
     assert costs.pruned_s is None
     assert costs.images_bytes == 1300 * 16 * 16 * 3
     assert costs.weights_bytes == 4 * 1000 * 4
@@ -125,7 +125,7 @@ def test_features_are_computed_once_whatever_the_number_of_trials() -> None:
     frozen = measured(trainable="head", views=4)
     costs = costs_of(sweep(), [frozen], images, workers=1, free_bytes=1)
     assert costs.features_s == pytest.approx(43)
-    assert costs.whole_s == pytest.approx(43)
+    assert costs.whole_s == pytest.approx(43 + 4 * (TRIAL_S + 2 * EPOCH_S))
     assert costs.features_bytes == 4300 * 40
 
 
@@ -134,8 +134,8 @@ def test_a_last_stage_on_features_takes_time_in_each_epoch_and_room_for_its_chec
     stored = measured(trainable="last_stage", views=2, learned_per_s=500.0, learned=300)
     costs = costs_of(sweep(pruner="none"), [stored], images, workers=1, free_bytes=1)
     assert costs.features_s == pytest.approx(23)
-    assert costs.epoch_s == pytest.approx((1000 + 300 / 3) / 500)
-    assert costs.whole_s == pytest.approx(23 + 4 * 2 * costs.epoch_s)
+    assert costs.epoch_s == pytest.approx(EPOCH_S + (1000 + 300 / 3) / 500)
+    assert costs.whole_s == pytest.approx(23 + 4 * (TRIAL_S + 2 * costs.epoch_s))
     assert costs.features_bytes == 2300 * 40
     assert costs.checkpoint_bytes == 4 * 4 * 300  # weights, two averages of the optimizer, the best weights
 
@@ -157,7 +157,7 @@ def test_mirror_images_are_validated_and_stored_too(mirrored: Any, looks: float)
     stored = measured(trainable="last_stage", views=2, learned_per_s=500.0)
     costs = costs_of(chosen, [stored], images, workers=1, free_bytes=1)
     assert costs.features_bytes == (2000 + (1 if mirrored == "none" else 2) * 300) * 40
-    assert costs.epoch_s == pytest.approx((1000 + looks * 100) / 500)
+    assert costs.epoch_s == pytest.approx(EPOCH_S + (1000 + looks * 100) / 500)
     through = costs_of(chosen, [measured(image_size=16)], images, workers=1, free_bytes=1)
     assert through.epoch_s == pytest.approx((1000 + looks * 100) / 100)
 
@@ -168,7 +168,9 @@ def test_of_a_last_stage_on_features_both_are_measured(tmp_path: Path, monkeypat
     plan = planned(tmp_path, search=search, features={"last_stage": True})
     head, last_stage = plan.measured
     assert plan.failures == ()
-    assert (head.views, head.learned_per_s) == (1, None)
+    assert head.views == 1
+    assert head.learned_per_s is not None
+    assert head.learned_per_s > 0
     assert last_stage.views == 1
     assert last_stage.learned_per_s is not None
     assert last_stage.learned_per_s > 0
@@ -193,7 +195,33 @@ def test_of_a_budget_of_time_it_is_told_how_many_trials_fit() -> None:
     images = Images(all=1300, train=1000, val=300)
     long = sweep(budget={"for": 100, "epochs": 10}, pruner="none")
     assert costs_of(long, [measured(image_size=16)], images, workers=1, free_bytes=1).trials == 1
-    assert costs_of(long, [measured(image_size=16, images_per_s=1000.0)], images, workers=1, free_bytes=1).trials == 9
+    assert costs_of(long, [measured(image_size=16, images_per_s=1000.0)], images, workers=1, free_bytes=1).trials == 8
+
+
+def test_heads_that_learn_in_no_time_are_not_as_many_as_there_are_numbers() -> None:
+    images = Images(all=1300, train=1000, val=300)
+    head = measured(trainable="head", views=1, learned_per_s=1e6)
+    costs = costs_of(sweep(budget={"for": "1h", "epochs": 10}), [head], images, workers=1, free_bytes=1)
+    assert 1000 < costs.trials < 8000
+
+
+def test_a_timeout_leaves_the_trials_as_they_are_and_is_told(tmp_path: Path) -> None:
+    images = Images(all=1300, train=1000, val=300)
+    chosen = sweep(budget={"trials": 100, "epochs": 10, "timeout": 60}, pruner="none")
+    costs = costs_of(chosen, [measured()], images, workers=1, free_bytes=1)
+    assert costs.trials == 100
+    assert costs.weights_bytes < 20 * 4 * 1000
+    said = "\n".join(cost_lines(planned(tmp_path), costs, chosen))
+    assert "for 100 trials of 10 epochs" in said
+    assert "the budget ends the search after 1m00s" in said
+
+
+def test_what_the_figures_leave_out_is_told(tmp_path: Path) -> None:
+    plan = planned(tmp_path, devices_per_trial=4, device="cpu")
+    assert any("those of a trial on one device, and each has 4" in warning for warning in plan.opening.warnings)
+    backbones = {"choice": ["test_resnet", "test_vit", "test_efficientnet"]}
+    ranked = planned(tmp_path, search={"backbone": backbones, "pretrained": True}, backbone_ranking={"keep": 2})
+    assert any("the mean over 3 backbones, of which backbone_ranking" in warning for warning in ranked.opening.warnings)
 
 
 def test_workers_that_share_the_cores_save_no_time_that_was_not_measured(
