@@ -19,7 +19,7 @@ from sweeper.config.contradictions import contradictions
 from sweeper.config.document import Document, Key, read_document, short
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.names_to_check import NamesUsed, dotted
-from sweeper.config.nearest_name import meant, nearest_name, unknown_key
+from sweeper.config.nearest_name import is_part_of, meant, nearest_name, unknown_key
 from sweeper.config.nested_models import models_in
 from sweeper.config.space import Choice, FloatRange, IntRange
 from sweeper.config.space_membership import fit
@@ -221,28 +221,34 @@ def _message(item: ErrorDetails, key: Key, models: Sequence[type[BaseModel]]) ->
 
 
 def _unknown(key: Key, allowed: Iterable[str]) -> str:
-    """Say that a key is unknown, and which was meant: here, else elsewhere."""
+    """Say that a key is unknown, and which was meant: here, else elsewhere, where it may be exactly that."""
     name, names = str(key[-1]), list(allowed)
+    if name in OPTIONS:
+        return f"unknown key: it is an option of the command, {OPTIONS[name]}"
+    here = nearest_name(name, names)
+    exactly_elsewhere = name in KEYS and (here is None or is_part_of(name, here))
     in_levels = name.partition(".")[0] in names
-    place = None if in_levels or nearest_name(name, names) else _elsewhere(name)
+    place = None if in_levels or (here and not exactly_elsewhere) else _elsewhere(name, str(key[0]))
     return f"unknown key: did you mean {place}?" if place else unknown_key(name, names)
 
 
-def _elsewhere(name: str) -> str | None:
-    """Return where a key stands that is not allowed in its place, as a user would write it."""
+def _elsewhere(name: str, section: str) -> str | None:
+    """Return where a key stands that is not allowed in its place, as one writes it; in its section, if there."""
     near = nearest_name(name, KEYS)
-    return KEYS[near] if near is not None else None
+    if near is None:
+        return None
+    return next((place for place in KEYS[near] if place.startswith(f"{section}.")), KEYS[near][0])
 
 
-def _all_keys() -> dict[str, str]:
-    """Return the place of every key, by its own name; of several places that nearest to the top."""
-    found: dict[str, str] = {}
+def _all_keys() -> dict[str, list[str]]:
+    """Return the places of every key, by its own name, those nearest to the top first."""
+    found: dict[str, list[str]] = {}
     waiting: list[tuple[str, type[BaseModel]]] = [("", SweepConfig)]
     while waiting:
         place, model = waiting.pop(0)
         for name, info in _fields(model).items():
             inside = f"{place}.{name}" if place else name
-            found.setdefault(name, inside)
+            found.setdefault(name, []).append(inside)
             kinds = [TrialConfig] if inside == "search" else models_in(info.annotation)
             waiting += [(inside, inner) for inner in kinds if inside.count(".") < DEEPEST_KEY]
     return found
@@ -250,6 +256,7 @@ def _all_keys() -> dict[str, str]:
 
 DEEPEST_KEY = 3
 KEYS = _all_keys()
+OPTIONS = {"workers": "--workers", "num_workers": "--workers", "storage": "--storage", "tracking_uri": "--tracking-uri"}
 
 
 def _position(problem: Problem) -> tuple[bool, int]:

@@ -10,7 +10,7 @@ LISTED = 20
 """As many names as a message lists, where none is near."""
 
 POPULAR = (
-    *("val/accuracy", "val/loss", "val/f1"),
+    *("val/accuracy", "val/loss", "val/f1", "val/precision", "val/recall", "val/psnr", "val/ssim"),
     *("adamw", "adam", "sgd", "rmsprop", "adagrad"),
     *("resnet18", "resnet50", "efficientnet_b0", "convnext_tiny"),
 )
@@ -25,6 +25,10 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "vflip": ("vertical_flip",),
         "dropout": ("dropout", "drop_rate"),
         "wd": ("weight_decay",),
+        "decay": ("weight_decay",),
+        "augmentation": ("augment",),
+        "augmentations": ("augment",),
+        "transforms": ("augment",),
         "model": ("backbone",),
         "architecture": ("backbone",),
         "image": ("image_size",),
@@ -36,6 +40,16 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "n_epochs": ("epochs",),
         "early_stopping": ("patience",),
         "data": ("dataset",),
+        "folder": ("path",),
+        "root": ("path",),
+        "dir": ("path",),
+        "directory": ("path",),
+        "name": ("study",),
+        "study_name": ("study",),
+        "experiment": ("study",),
+        "project": ("study",),
+        "gamma": ("factor",),
+        "step_size": ("every",),
         "asha": ("successive_halving",),
         "sha": ("successive_halving",),
         "bayesian": ("tpe",),
@@ -83,6 +97,11 @@ def _within(wanted: str, names: Iterable[str]) -> str | None:
         name for name in names if len(wanted) > 2 and wanted in (part := folded(name)) and _at_an_end(wanted, part)
     ]
     return min(alike, key=len, default=None)
+
+
+def is_part_of(name: str, other: str) -> bool:
+    """Return whether another name was found by how it begins or ends alone."""
+    return folded(name) in folded(other) and len(folded(name)) < len(folded(other))
 
 
 def _at_an_end(wanted: str, name: str) -> bool:

@@ -78,6 +78,15 @@ search:
         ("pruner: {name: patient, pruner: {name: medan}}", "did you mean median?"),
         ("objective: {metric: val/acuracy}", "did you mean val/accuracy?"),
         ("dataset: {builtin: digits, layot: csv}", "did you mean layout?"),
+        ("search: {backbone: r, epochs: 10}", "did you mean budget.epochs?"),
+        ("search: {backbone: r, augmentation: {flip: true}}", "did you mean augment?"),
+        ("search: {backbone: r, decay: 0.1}", "did you mean weight_decay?"),
+        ("name: mine", "did you mean study?"),
+        ("workers: 4", "it is an option of the command, --workers"),
+        ("dataset: {folder: photos}", "did you mean path?"),
+        ("dataset: {path: d, images: photos}", "did you mean dataset.csv.images?"),
+        ("dataset: {path: d, train_images: 100}", "did you mean dataset.limit.train_images?"),
+        ("search: {backbone: r, scheduler: {name: step, gamma: 0.5}}", "did you mean factor?"),
     ],
 )
 def test_the_nearest_valid_name_is_offered(tmp_path: Path, line: str, hint: str) -> None:

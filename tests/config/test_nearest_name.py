@@ -21,6 +21,8 @@ BACKBONES = ("resnet18", "skresnet18", "resnet18d", "resnet50", "efficientnet_b0
         ("accuracy", ("train/accuracy", "val/loss", "val/accuracy"), "val/accuracy"),
         ("learning_rate", ("drop_rate", "lr"), "lr"),
         ("horizontal_flip", ("flip", "vertical_flip"), "flip"),
+        ("psnr", ("train/psnr", "val/psnr", "val/ssim"), "val/psnr"),
+        ("val/pnsr", ("train/psnr", "val/psnr", "val/ssim"), "val/psnr"),
         ("asha", ("median", "successive_halving", "hyperband"), "successive_halving"),
         ("learning_rate", ("drop_rate", "weight_decay"), None),
         ("mushrooms", ("median", "none"), None),
