@@ -51,11 +51,12 @@ def _described(workspace: Workspace, url: str, name: str) -> StudyAnswer:
     from sweeper.display.answers import StudyAnswer
     from sweeper.search.study_store import StudyStore
     from sweeper.standings.winner import study_winner
+    from sweeper.study.ending import is_finished
     from sweeper.study.lock import is_running
 
     store = StudyStore.load(url, name)
-    ended = store.counts().ended
-    state: StudyState = "finished" if ended >= store.budget else "unfinished"
-    if is_running(workspace.study(name)):
+    ended, folder = store.counts().ended, workspace.study(name)
+    state: StudyState = "finished" if is_finished(folder, store.sweep, whole=ended >= store.budget) else "unfinished"
+    if is_running(folder):
         state = "running"
     return StudyAnswer.of(state, store.sweep, ended, store.budget, study_winner(store))

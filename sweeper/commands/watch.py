@@ -60,6 +60,7 @@ def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) 
     from sweeper.display.work import Work
     from sweeper.search.stored_trial import DEADLINE
     from sweeper.standings.saving import saved_seconds
+    from sweeper.study.ending import is_finished
     from sweeper.upkeep.nvidia import percent_busy
 
     rows = store.rows()
@@ -79,6 +80,7 @@ def _view(store: StudyStore, folder: StudyFolder, lines: int, *, running: bool) 
         store.sweep,
         store.budget,
         running=running,
+        finished=is_finished(folder, store.sweep, whole=sum(row.state.ended for row in rows) >= store.budget),
         work=work,
         deadline_s=deadline_s,
         instead=_instead_of_trials(folder) if running else "",

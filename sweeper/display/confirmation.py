@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sweeper.confirm.test_split import Look
 from sweeper.display.cells import add_column, add_row, new_table
-from sweeper.display.tables import duration, score
+from sweeper.display.tables import score
 from sweeper.safeguards.quantity import quantity
 from sweeper.standings.confirmation import Confirmation, Leader
 
@@ -17,27 +17,19 @@ SHARES = ("accuracy", "top5_accuracy", "precision", "recall", "f1")
 
 
 def confirmation_table(found: Confirmation) -> Table:
-    """Return the leaders by their mean over fresh seeds."""
+    """Return the leaders by their mean over fresh seeds, the best one first."""
     table = new_table()
-    headings = (
-        "rank",
-        "trial",
-        f"mean {found.metric}",
-        "std. dev.",
-        "95% interval",
-        "seeds",
-        "in the search",
-        "p",
-        "time",
-    )
-    for heading in headings:
-        add_column(table, heading, right=True)
-    for rank, leader in enumerate(found.leaders, 1):
+    judged = f"mean {found.metric}"
+    widths = {"trial": 5, judged: len(found.metric), "std. dev.": 6, "95% interval": None}
+    widths |= {"seeds": 5, "in the search": 6, "p": 7}
+    for heading, least in widths.items():  # the numbers are whole at 80 columns, and headings have several lines
+        add_column(table, heading, right=True, fold=least is not None, least=least)
+    for leader in found.leaders:
         seeds = f"{len(leader.values)}" + (f", {leader.failed} failed" if leader.failed else "")
         spread = score(leader.deviation), _interval(leader, found.metric)
-        cells = [str(rank), str(leader.trial), score(leader.mean), *spread, seeds]
+        cells = [str(leader.trial), score(leader.mean), *spread, seeds]
         p = "-" if leader.p is None else f"{leader.p:.2g}"
-        add_row(table, *cells, score(leader.searched), p, duration(leader.seconds))
+        add_row(table, *cells, score(leader.searched), p)
     return table
 
 

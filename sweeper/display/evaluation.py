@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from rich.table import Table
@@ -34,23 +35,22 @@ def interval_lines(report: SplitReport | QualityReport) -> list[str]:
 
 
 def scores_table(report: SplitReport) -> Table:
-    """Return accuracy, macro scores, top-5 and loss in one line."""
-    values = report.values
+    """Return accuracy, macro scores, top-5 and loss, one a row."""
     names = ("accuracy", "precision", "recall", "f1", "top5_accuracy", "loss")
-    table = new_table()
-    for name in names:
-        add_column(table, f"{report.split}/{name}", right=True)
-    add_row(table, *(score(values[name]) for name in names))
-    return table
+    return _values_table(report.split, {name: report.values[name] for name in names})
 
 
 def quality_table(report: QualityReport) -> Table:
-    """Return loss, PSNR and SSIM of reconstructions in one line."""
-    values = report.values
+    """Return loss, PSNR and SSIM of reconstructions, one a row."""
+    return _values_table(report.split, report.values)
+
+
+def _values_table(split: str, values: Mapping[str, float]) -> Table:
     table = new_table()
-    for name in values:
-        add_column(table, f"{report.split}/{name}", right=True)
-    add_row(table, *(score(value) for value in values.values()))
+    add_column(table, "metric")
+    add_column(table, "value", right=True)
+    for name, value in values.items():
+        add_row(table, f"{split}/{name}", score(value))
     return table
 
 

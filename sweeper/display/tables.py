@@ -49,9 +49,11 @@ def ranked_table(rows: Sequence[TrialRow], sweep: SweepConfig, limit: int | None
     table = new_table()
     judged = ["± folds", "folds"] if sweep.dataset.folds else ["best epoch"]
     for heading in ("rank", "trial", sweep.objective.metric, *others, *["front"] * bool(others), *judged, "time"):
-        add_column(table, heading, right=True)
+        add_column(
+            table, heading, right=True, fold=heading == "best epoch", least=5 if heading == "best epoch" else None
+        )
     add_column(table, "state")
-    add_column(table, "parameters", fold=True)
+    add_column(table, "settings" if others else "parameters", fold=True, least=8)  # a cost is called parameters, too
     for rank, row in enumerate(order, 1):
         cells = [str(rank), str(row.number), score(row.value), *(_value(row, metric) for metric in others)]
         cells += ["*" if row.number in front else ""] * bool(others)

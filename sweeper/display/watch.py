@@ -18,6 +18,7 @@ from sweeper.standings.pareto import in_order
 View = RenderableType
 """What a terminal shows."""
 
+FINISHED, AT_REST = "finished: all its trials have ended", "not running: `sweeper run` goes on"
 LEADERS = 5
 
 
@@ -37,6 +38,7 @@ def watch_view(
     budget: int,
     *,
     running: bool,
+    finished: bool,
     work: Work,
     deadline_s: float | None = None,
     instead: str = "",
@@ -46,6 +48,7 @@ def watch_view(
     Args:
         rows: All trials.
         chosen: Those with a line.
+        finished: Whether the search has come to its end.
         work: What is measured.
         instead: What is done in place of running trials.
     """
@@ -53,19 +56,13 @@ def watch_view(
     at_work = [row.number for row in rows if row.state is TrialState.RUNNING]
     for number in at_work:
         forecast.trial_started(number)
-    state = instead or (f"{len(at_work)} at work" if running else _at_rest(forecast))
+    state = instead or (f"{len(at_work)} at work" if running else FINISHED if finished else AT_REST)
     lines = _lines(rows, chosen, curves, sweep)
     return Group(
         headline(forecast, sweep, running=running, deadline_s=deadline_s),
         message(work_line(sweep.objective, state, work), "dim"),
         trial_table(lines, sweep.reported),
     )
-
-
-def _at_rest(forecast: Forecast) -> str:
-    """Say of a study that does not run whether anything is left to run."""
-    finished = forecast.ended >= forecast.budget
-    return "finished: all its trials have ended" if finished else "not running: `sweeper run` goes on"
 
 
 def _lines(

@@ -6,6 +6,7 @@ A study may be finished though trials remain: its time was used up, or it was as
 from __future__ import annotations
 
 from sweeper.config.frozen import Frozen
+from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DamagedFile
 from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
@@ -31,6 +32,11 @@ def status_at_rest(folder: StudyFolder, *, whole: bool) -> str:
         return FINISHED
     noted = _noted(folder)
     return KILLED if noted in (None, RUNNING) else str(noted)
+
+
+def is_finished(folder: StudyFolder, sweep: SweepConfig, *, whole: bool) -> bool:
+    """Return whether the search has come to its end: no trial is left, or its time is up where that alone limits it."""
+    return whole or (sweep.budget.open_ended and status_at_rest(folder, whole=False) == FINISHED)
 
 
 def read_ending(folder: StudyFolder) -> str | None:

@@ -36,3 +36,16 @@ def test_the_interval_of_a_share_ends_at_0_and_1(metric: str, shown: str) -> Non
     written = io.StringIO()
     Console(file=written, width=140).print(confirmation_table(confirmation(0.9, 0.8, metric=metric)))
     assert shown in written.getvalue()
+
+
+def test_a_narrow_terminal_shows_every_number_whole() -> None:
+    leaders = (
+        Leader(trial=112, searched=0.9123, values=(0.91, 0.92, 0.93), seconds=5400.0),
+        Leader(trial=9, searched=0.9, values=(0.9, 0.91, 0.92), p=0.00012, seconds=5000.0),
+    )
+    found = Confirmation(metric="val/accuracy", direction="maximize", seeds=3, known_trials=200, leaders=leaders)
+    written = io.StringIO()
+    Console(file=written, width=80).print(confirmation_table(found))
+    assert "…" not in written.getvalue()
+    for number in ("112", "0.9200", "0.0100", "0.8952 to 0.9448", "0.9123", "0.00012"):
+        assert number in written.getvalue()

@@ -67,7 +67,9 @@ WORK = Work(images_per_s=1234.4, saved_s=saved_seconds(ROWS, 15))
 
 def printed(width: int, *, running: bool = True, rows: list[TrialRow] = ROWS, work: Work = WORK) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(watch_view(rows, shown(rows, SWEEP, 12), CURVES, SWEEP, 40, running=running, work=work))
+    console.print(
+        watch_view(rows, shown(rows, SWEEP, 12), CURVES, SWEEP, 40, running=running, finished=False, work=work)
+    )
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -133,7 +135,7 @@ def test_a_study_that_does_not_run_says_how_to_go_on() -> None:
 def test_a_study_whose_trials_have_all_ended_is_finished() -> None:
     rows = [row for row in ROWS if row.state.ended]
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    console.print(watch_view(rows, rows[:1], {}, SWEEP, len(rows), running=False, work=WORK))
+    console.print(watch_view(rows, rows[:1], {}, SWEEP, len(rows), running=False, finished=True, work=WORK))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "finished: all its trials have ended" in text
     assert "goes on" not in text
@@ -143,7 +145,9 @@ def test_with_a_deadline_the_time_until_then_is_shown() -> None:
     timed = SWEEP.model_copy(update={"budget": BudgetConfig.model_validate({"for": "10m"})})
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
     console.print(
-        watch_view(ROWS, ROWS[:1], CURVES, timed, timed.budget.trials, running=True, work=WORK, deadline_s=90.0)
+        watch_view(
+            ROWS, ROWS[:1], CURVES, timed, timed.budget.trials, running=True, finished=False, work=WORK, deadline_s=90.0
+        )
     )
     assert "21 trials  best 0.4900  1m30s to the deadline" in console.file.getvalue()  # type: ignore[attr-defined]
 

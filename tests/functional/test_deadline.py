@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -57,6 +58,9 @@ def test_the_table_at_the_end_counts_the_epochs_that_the_deadline_has_left(folde
     planned = re.search(r"trials have (\d+) epochs from now on, not 200", ran.stdout)
     assert planned, ran.stdout
     assert re.search(rf"^ +1 +\d+ +[\d.]+ +\d+/{planned[1]} ", ran.stdout, re.MULTILINE), ran.stdout
+    (listed,) = json.loads(sweeper("list", "--json", folder=folder).stdout)["studies"]
+    assert listed["state"] == "finished"
+    assert "finished: all its trials have ended" in sweeper("watch", "s", folder=folder).stdout
 
 
 @pytest.mark.slow
