@@ -43,15 +43,21 @@ def new_table(title: str | None = None, *, header: bool = True) -> Table:
 
 
 def add_column(
-    table: Table, heading: str, *, right: bool = False, fold: bool = False, least: int | None = None
+    table: Table,
+    heading: str,
+    *,
+    right: bool = False,
+    fold: bool = False,
+    least: int | None = None,
+    width: int | None = None,
 ) -> None:
     """Add a column, whose cells go on in further lines where it folds, and else end in an ellipsis.
 
-    `least`: of how many characters it has room in any terminal.
+    `least`: of how many characters it has room in any terminal; `width`: for exactly how many.
     """
     justify: Literal["left", "right"] = "right" if right else "left"
     overflow: Literal["fold", "ellipsis"] = "fold" if fold else "ellipsis"
-    table.add_column(cell(heading), justify=justify, no_wrap=not fold, overflow=overflow, min_width=least)
+    table.add_column(cell(heading), justify=justify, no_wrap=not fold, overflow=overflow, min_width=least, width=width)
 
 
 def add_row(table: Table, *cells: Cell, style: str | None = None) -> None:

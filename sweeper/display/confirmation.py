@@ -20,10 +20,10 @@ def confirmation_table(found: Confirmation) -> Table:
     """Return the leaders by their mean over fresh seeds, the best one first."""
     table = new_table()
     judged = f"mean {found.metric}"
-    widths = {"trial": 5, judged: len(found.metric), "std. dev.": 6, "95% interval": None}
+    widths = {"trial": 5, judged: min(12, len(judged.split()[1])), "std. dev.": 6, "95% interval": None}
     widths |= {"seeds": 5, "in the search": 6, "p": 7}
-    for heading, least in widths.items():  # the numbers are whole at 80 columns, and headings have several lines
-        add_column(table, heading, right=True, fold=least is not None, least=least)
+    for heading, width in widths.items():  # the numbers are whole at 80 columns, and headings have several lines
+        add_column(table, heading, right=True, fold=width is not None, width=width)
     for leader in found.leaders:
         seeds = f"{len(leader.values)}" + (f", {leader.failed} failed" if leader.failed else "")
         spread = score(leader.deviation), _interval(leader, found.metric)
