@@ -15,11 +15,13 @@ import torch
 from timm.models import is_model
 from torch import Tensor, nn
 
+from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import ModelError
 from sweeper.modeling.backbones import Backbone, build_backbone
 from sweeper.modeling.halves import cut
 from sweeper.modeling.hub import cached_sizes
 from sweeper.training.device import autocast, described, open_device, place, synchronize
+from sweeper.training.memory import free_memory
 
 FOR_TESTS = "test_"
 """How the names of timm's tiny networks begin, which no task needs."""
@@ -127,7 +129,7 @@ def _built(backbone: str, image_size: int) -> Backbone:
 
 
 def _images_per_s(backbone: str, network: nn.Module, batch: Tensor, device: torch.device) -> float:
-    """Train a network for a few steps on a batch. Raises ModelError."""
+    """Train a network for a few steps on a batch, or on as large a part of it as fits in memory. Raises ModelError."""
     network, batch = place(network, device), batch.to(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     labels = torch.zeros(len(batch), dtype=torch.long, device=device)
@@ -143,6 +145,9 @@ def _images_per_s(backbone: str, network: nn.Module, batch: Tensor, device: torc
             optimizer.step()
         synchronize(device)
     except RuntimeError as error:
+        if is_memory(error) and len(batch) > 1:  # a trial is cut likewise
+            free_memory(device)
+            return _images_per_s(backbone, network, batch[: len(batch) // 2], device)
         shape = tuple(batch.shape)
         raise ModelError(f"{backbone} cannot be trained on batches {shape} on {device}: {error}") from error
     return STEPS * len(batch) / (time.perf_counter() - started)

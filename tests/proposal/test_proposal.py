@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor, nn
 
 from sweeper.config.loading import load_sweep
 from sweeper.config.option_labels import option_labels
@@ -21,7 +23,7 @@ from sweeper.errors import ModelError
 from sweeper.paths import Workspace
 from sweeper.proposal import choices
 from sweeper.proposal.data import DataFacts, look_at_data
-from sweeper.proposal.machine import MachineFacts, StageSpeed, Timer, look_at_machine, stopwatch
+from sweeper.proposal.machine import MachineFacts, StageSpeed, Timer, _images_per_s, look_at_machine, stopwatch
 from sweeper.proposal.recipes import Recipe, recipes
 from sweeper.proposal.text import space_text, study_name
 from tests.functional.program import REPOSITORY, sweeper
@@ -340,3 +342,16 @@ def test_what_cannot_be_looked_at_ends_in_a_message_and_leaves_no_file(
     assert rule in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "space.yaml").exists()
+
+
+def test_a_network_that_takes_fewer_images_at_once_than_a_batch_is_timed_on_those() -> None:
+    class Greedy(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) > 8:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(images)
+
+    cpu = torch.device("cpu")
+    assert _images_per_s("b", Greedy(4, 3), torch.zeros(32, 4), cpu) > 0
+    with pytest.raises(ModelError, match="cannot be trained on batches"):
+        _images_per_s("b", nn.Linear(5, 3), torch.zeros(32, 4), cpu)
