@@ -41,6 +41,7 @@ def contradictions(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     yield from _directions(sweep)
     yield from _of_training(sweep)
     yield from of_epochs(sweep)
+    yield from _of_optimizers(sweep)
     yield from _of_pauses(sweep)
     yield from _of_features(sweep)
     yield from _of_devices(sweep)
@@ -99,6 +100,14 @@ def of_epochs(sweep: SweepConfig, before: int = 0, unfreezing_after: int = 0) ->
     rungs = sweep.pruner.rungs if isinstance(sweep.pruner, PromoteConfig) else None
     if rungs and (first := min(rungs)) >= budget:
         yield ("pruner", "rungs"), f"should be below {most}, got {first:,}: no trial would pause"
+
+
+def _of_optimizers(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
+    """Yield further arguments of an optimizer that have keys of their own, by which they would be replaced."""
+    own = {"lr": "search.optimizer.lr", "weight_decay": "search.weight_decay", "layer_decay": "search.layer_decay"}
+    for optimizer in options(sweep.search.optimizer):
+        for name in own.keys() & getattr(optimizer, "options", {}).keys():
+            yield ("search", "optimizer", "options", name), f"has no effect here; use {own[name]}"
 
 
 def _of_pauses(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:

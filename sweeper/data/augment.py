@@ -17,6 +17,8 @@ from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data import policy
 from sweeper.data.transfer import to_device
 
+AUGMENT_VERSION = 1
+"""Raised where the same settings and seed give other images: features that are kept are those of one version."""
 RESIZED_CROP_RATIO = 4 / 3  # most that width and height may differ, as in Inception's training
 ERASED_AREA = (0.02, 1 / 3)  # of the image; aspect ratios up to 3.3 (arXiv 1708.04896)
 ERASED_RATIO = 3.3

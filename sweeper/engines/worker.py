@@ -32,7 +32,7 @@ from sweeper.engines.protocol import (
 )
 from sweeper.engines.reason import print_reason
 from sweeper.engines.resources import Resources, places
-from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages, kind_and_message
+from sweeper.errors import DamagedFile, DatasetError, DeviceError, DiskError, OtherImages
 from sweeper.files import file_lock, write_sealed
 from sweeper.paths import StudyFolder, TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, read_history, read_outcome
@@ -155,7 +155,7 @@ class Worker:
 
     def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
         from sweeper.training.cross_validation import cross_validate
-        from sweeper.training.trainer import train
+        from sweeper.training.trainer import outcome_of, train
 
         report = partial(self._report, spec.number)
 
@@ -165,13 +165,7 @@ class Worker:
             at_work = partial(self._connection.send, AtWork(spec.number))
             return train(spec, folder, replace(self._resources.conditions(spec, ranks), at_work=at_work), report)
 
-        try:
-            return self._others.train(spec, here)
-        except (ConnectionError, DiskError, OtherImages):
-            raise  # the driver is gone, the disk is full, or the images have changed; the trial is not at fault
-        except Exception as error:
-            logger.exception("trial %d failed", spec.number)
-            return TrialOutcome(state=TrialState.FAILED, reason=kind_and_message(error))
+        return outcome_of(spec, lambda: self._others.train(spec, here))
 
     def train_ahead(self, part: FoldAhead) -> None:
         """Train a fold of another worker's trial. If that fails, that worker trains it and reports what is wrong."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sweeper.data.out_of_memory import is_memory
-from sweeper.errors import DoesNotFit, TrialError, first_line
+from sweeper.errors import DoesNotFit, RankLost, TrialError, first_line
 from sweeper.files import Damaged
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochSoup, TrialOutcome
@@ -111,6 +111,8 @@ def with_average(
     except (DoesNotFit, RuntimeError, MemoryError) as error:
         if not (isinstance(error, DoesNotFit) or is_memory(error)):
             raise
+        if conditions.ranks.several:  # the others wait for what this one would send
+            raise RankLost(first_line(error), for_memory=True) from error
         logger.warning(
             "the best epochs are not averaged because memory ran out (%s); the trial keeps its best one, epoch %d",
             first_line(error),

@@ -25,6 +25,7 @@ from torch import nn
 
 from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
 from sweeper.config.sweep import FeaturesConfig
+from sweeper.data.augment import AUGMENT_VERSION
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.data.features import DeviceFeatures
@@ -212,6 +213,7 @@ class FeatureMaker:
         """Return the name of a view's features; `engine` is what computes them, unless torch does."""
         augment = self.augment.model_dump(mode="json")
         described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
+        described |= {"augment_version": AUGMENT_VERSION} if self.augment != NOTHING else {}
         described |= {"engine": engine} if engine else {}
         described |= {"mirrored": True} if self.mirrored else {}
         return FeatureKey.of(described, len(self.images), self.frozen.backbone.features)
@@ -221,7 +223,7 @@ class FeatureMaker:
         sizes = MicroBatches(self.device, limits=self.limits)
         yield from self.compute_by(predictor(self.frozen.backbone.module, self.device, sizes), key)
         if self.limits_file is not None:
-            remember_limits(self.limits_file, sizes.limits)
+            remember_limits(self.limits_file, Limits(evaluation=sizes.limits.evaluation))
 
     def compute_by(self, predict: Predict, key: FeatureKey) -> Iterator[Features]:
         """Put every image through the backbone as `predict` does it."""

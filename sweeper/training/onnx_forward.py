@@ -54,12 +54,13 @@ class OnnxForward:
         if self._refusal is not None:
             raise ExportError(self._refusal)
         try:
-            self._predict = self._convert()
-            self._compare(self._predict, images)
+            predict = self._convert()
+            self._compare(predict, images)
         except ExportError as error:
-            self._predict, self._refusal = None, str(error)
+            self._refusal = str(error)
             raise
-        return self._predict
+        self._predict = predict
+        return predict
 
     def _convert(self) -> Predict:
         started = time.perf_counter()

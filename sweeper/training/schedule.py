@@ -44,12 +44,14 @@ class LearningRate:
 
     @property
     def lr(self) -> float:
-        """The rate now of the first parameter group: the backbone's, or the head's where only that learns.
+        """The rate now of the first parameter groups: the backbone's, or the head's where only that learns.
 
         Where layers have rates of their own it is the one that theirs are parts of.
         """
-        first = self._optimizer.param_groups[0]
-        return float(first["lr"]) / float(first.get("layer_scale", 1.0))
+        groups = self._optimizer.param_groups
+        part = groups[0].get("part")
+        # A group at the floor of a schedule is above its part of the rate, one of a large part the least.
+        return min(float(one["lr"]) / float(one.get("layer_scale", 1.0)) for one in groups if one.get("part") == part)
 
     def before_step(self, step: int) -> None:
         """Set the rates for an optimizer step, counted from 0 over the whole trial."""

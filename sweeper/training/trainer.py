@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from sweeper.data.out_of_memory import is_memory
-from sweeper.errors import DoesNotFit, NonFiniteLoss, TrialError
+from sweeper.errors import DiskError, DoesNotFit, NonFiniteLoss, OtherImages, TrialError, kind_and_message
 from sweeper.files import Damaged
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState, does_not_fit
@@ -29,6 +30,8 @@ from sweeper.training.progress import Progress
 from sweeper.training.ranks import Ranks
 from sweeper.training.task import Task, Validation
 from sweeper.training.tasks import build_task
+
+logger = logging.getLogger(__name__)
 
 OnEpoch = Callable[[EpochMetrics], bool]
 
@@ -121,7 +124,7 @@ def leave(
             learner.write_best(folder, progress)
         except Damaged as error:
             reason = f"{error}; check the disk, and train the configuration again"
-            outcome = outcome.model_copy(update={"state": TrialState.FAILED, "reason": reason})
+            outcome = progress.outcome(TrialState.FAILED, reason)
         costs = {"parameters": float(count_parameters(learner.model))}
         if conditions.latency and outcome.state in (TrialState.COMPLETE, TrialState.PAUSED):
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
@@ -251,6 +254,20 @@ def _train_epoch(
             raise NonFiniteLoss(_not_finite("training loss", float(loss), epoch, learner.schedule.lr))
         progress.steps += 1
     return steps.meter.compute()
+
+
+def outcome_of(spec: TrialSpec, training: Callable[[], TrialOutcome]) -> TrialOutcome:
+    """Return how the training of a trial ends; one in which anything is raised has failed.
+
+    Raises what is no fault of the trial: the driver is gone, the disk is full, or the images have changed.
+    """
+    try:
+        return training()
+    except (ConnectionError, DiskError, OtherImages):
+        raise
+    except Exception as error:
+        logger.exception("trial %d failed", spec.number)
+        return TrialOutcome(state=TrialState.FAILED, reason=kind_and_message(error))
 
 
 def epoch_seed(seed: int, epoch: int, rank: int = 0) -> int:

@@ -100,6 +100,10 @@ search: {backbone: r}
         ("search.optimizer={choice: [sgd, {name: sgd, lr: 0.05}]}", "options 1 and 2 are equal"),
         ("dataset={path: d, val_fraction: 0.2, test_fraction: 0.9}", "leave no images for training"),
         ("objective={metric: val/loss, direction: maximize}", "would rank the worst first"),
+        (
+            "search.optimizer={name: lion, options: {weight_decay: 0.05}}",
+            "search.optimizer.options.weight_decay: has no effect here; use search.weight_decay",
+        ),
         ("budget.trials=true", "should be a number, got true"),
         ("pruner={name: promote, rungs: [10]}", "should be below budget.epochs, 10, got 10: no trial would pause"),
         ("pruner={name: promote, rungs: [0]}", "should be at least 1, got 0"),

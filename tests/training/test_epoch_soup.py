@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.feature_cache import FeatureCache
-from sweeper.errors import DoesNotFit
+from sweeper.errors import DoesNotFit, RankLost
 from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import load_model_files
 from sweeper.paths import TrialFolder
@@ -25,10 +26,14 @@ from sweeper.results import EpochMetrics, TrialOutcome, TrialState
 from sweeper.scores.confusion import read_confusion
 from sweeper.scores.predictions import read_predictions
 from sweeper.scores.right import read_right
+from sweeper.training import epoch_soup
 from sweeper.training.checkpoint import read_leading, remove_checkpoints
+from sweeper.training.conditions import Conditions
 from sweeper.training.evaluate import evaluate
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
+from sweeper.training.progress import Progress
+from sweeper.training.ranks import Ranks
 from sweeper.training.soup import averaged
 from sweeper.training.stack.fused import stack_key
 from tests.training.learnable import CPU, colored, comparable, run, spec_of
@@ -349,6 +354,27 @@ def test_want_of_memory_costs_the_average_and_not_the_trial(
     assert without_clock(outcome) | {"soup": None} == without_clock(plain)
     assert outcome.averaged_epochs == ()
     assert left(tmp_path / "full") == left(tmp_path / "plain")
+
+
+def test_want_of_memory_on_one_of_several_devices_ends_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others wait for what this one would send; the workers that start again have memory, or none of them has."""
+
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(epoch_soup, "_read_states", full)
+    progress = Progress(before=0)
+    progress.leading, progress.best_epoch, progress.best_value = [1, 2], 1, 0.5
+    complete, learner = TrialOutcome(state=TrialState.COMPLETE), cast("Any", None)
+    alone = Conditions(noisy(), ObjectiveConfig(), None, CPU)
+    arguments = (learner, progress, TrialFolder(tmp_path))
+    assert epoch_soup.with_average(complete, *arguments, alone, 0).averaged_epochs == ()
+    both = replace(alone, ranks=Ranks(rank=1, count=2))
+    with pytest.raises(RankLost, match="CUDA out of memory") as lost:
+        epoch_soup.with_average(complete, *arguments, both, 0)
+    assert lost.value.for_memory
 
 
 def test_each_average_gives_signs_of_life(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,10 @@ from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
 from sweeper.data.feature_cache import FeatureCache
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
-from sweeper.scores.metrics import StackedMetrics
 from sweeper.training.conditions import Conditions
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
-from sweeper.training.stack import fused
 from sweeper.training.stack.fused import Report, Together, stack_key, train_together
-from sweeper.training.stack.fused_head import FusedHead
 from sweeper.training.trainer import train
 from tests.training.learnable import CPU, spec_of, squares
 
@@ -325,53 +320,6 @@ def test_a_group_killed_between_any_two_reports_continues_as_if_nothing_had_happ
         assert resumed[number].best_value == outcome.best_value
         mine, whole = (next((folder / name / str(number)).glob("artifacts/weights/*")) for name in ("broken", "whole"))
         assert mine.read_bytes() == whole.read_bytes()
-
-
-def test_a_stack_that_fails_as_a_whole_goes_on_one_by_one(
-    tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    specs = various(weights, 2)
-    run_epoch, calls = fused._run_epoch, iter(range(9))
-
-    def fail_in_the_second(*arguments: Any) -> Any:
-        if next(calls) == 1:
-            raise torch.OutOfMemoryError("no room for two")
-        return run_epoch(*arguments)
-
-    monkeypatch.setattr(fused, "_run_epoch", fail_in_the_second)
-    outcomes, histories = fuse(specs, tmp_path / "fused", data, features)
-    for spec in specs:
-        _, expected = alone(spec, tmp_path / f"alone-{spec.number}", data, features)
-        assert outcomes[spec.number].state is TrialState.COMPLETE
-        close(histories[spec.number][-3:], expected)
-
-
-def test_what_a_failed_stack_held_is_free_while_its_trials_go_on_one_by_one(
-    tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held: list[weakref.ref[Any]] = []
-
-    class Watched(FusedHead):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            held.append(weakref.ref(next(iter(self.parameters.values()))))
-
-    def refused(*_: Any) -> None:
-        raise torch.OutOfMemoryError("no room for two")
-
-    alive: list[bool] = []
-
-    def one(*arguments: Any, **options: Any) -> TrialOutcome:
-        gc.collect()
-        alive.append(any(weight() is not None for weight in held))
-        return train(*arguments, **options)
-
-    monkeypatch.setattr(fused, "FusedHead", Watched)
-    monkeypatch.setattr(StackedMetrics, "update", refused)
-    monkeypatch.setattr(fused, "train", one)
-    fuse(various(weights, 2), tmp_path, data, features)
-    assert len(held) == 1
-    assert alive == [False, False]
 
 
 def test_trials_are_stacked_only_where_all_that_cannot_be_data_agrees(weights: str) -> None:

@@ -194,3 +194,18 @@ def test_a_state_wins_over_the_rates_of_a_restored_optimizer():
     late = LearningRate(optimizer(first.lr), ADAPTER.validate_python("cosine"), steps_per_epoch=STEPS, epochs=5)
     late.load_state_dict(first.state_dict())
     assert late.lr == first.lr
+
+
+@pytest.mark.parametrize("config", [{"name": "cosine", "min_lr": 1e-4}, {"name": "reduce_on_plateau", "patience": 0}])
+def test_of_layers_with_rates_of_their_own_the_rate_is_never_above_what_any_has_at_full_scale(config):
+    scales = (1.0, 0.5, 0.25)
+    groups = [
+        {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 1e-3 * scale, "part": "backbone", "layer_scale": scale}
+        for scale in scales
+    ]
+    layered = LearningRate(torch.optim.SGD(groups), ADAPTER.validate_python(config), steps_per_epoch=1, epochs=50)
+    plain = LearningRate(optimizer(1e-3), ADAPTER.validate_python(config), steps_per_epoch=1, epochs=50)
+    for _ in range(50):
+        for one in (layered, plain):
+            one.after_epoch({"val/loss": 1.0})
+        assert layered.lr == pytest.approx(plain.lr)

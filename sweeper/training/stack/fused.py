@@ -24,7 +24,7 @@ from torch.nn import functional
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.optimizer import AdamConfig, SgdConfig
 from sweeper.data.batches import Batch
-from sweeper.errors import TrialError
+from sweeper.errors import DiskError, TrialError
 from sweeper.modeling.classifier import Classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
@@ -45,7 +45,7 @@ from sweeper.training.stack.fused_optim import FusedOptimizer, build_fused_optim
 from sweeper.training.step_graph import Recorder
 from sweeper.training.tasks import build_task
 from sweeper.training.top_classes import TopClasses
-from sweeper.training.trainer import epoch_seed, leave, quality, require_finite, train
+from sweeper.training.trainer import epoch_seed, leave, outcome_of, quality, require_finite, train
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _as_a_stack(
     """Train trials at once and yield each as it ends; return those that are left if that fails."""
     living: list[Member] = []
     for place, (spec, folder) in enumerate(trials):
-        member = _open(spec, folder, together)
+        member = _try_open(spec, folder, together)
         if member is None:
             return [*((one.spec, one.folder) for one in living), *trials[place:]]
         if isinstance(member, TrialOutcome):
@@ -165,6 +165,18 @@ def _try_epoch(members: Sequence[Member], together: Together) -> list[FinishedEp
     except Exception as error:
         logger.exception("an epoch of %d trials at once failed", len(members))
         traceback.clear_frames(error.__traceback__)  # they hold the weights and activations of all of them
+        return None
+
+
+def _try_open(spec: TrialSpec, folder: TrialFolder, together: Together) -> Member | TrialOutcome | None:
+    """Open a trial; None where that fails, and the ordinary trainer can do it or says why not."""
+    try:
+        return _open(spec, folder, together)
+    except DiskError:
+        raise
+    except Exception as error:
+        logger.exception("trial %d cannot begin beside others", spec.number)
+        traceback.clear_frames(error.__traceback__)
         return None
 
 
@@ -248,7 +260,8 @@ def _one_by_one(
     trials: Sequence[tuple[TrialSpec, TrialFolder]], together: Together
 ) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
     for spec, folder in trials:
-        yield spec, train(spec, folder, together, partial(together.report, spec.number))
+        training = partial(train, spec, folder, together, partial(together.report, spec.number))
+        yield spec, outcome_of(spec, training)
 
 
 def _run_epoch(members: Sequence[Member], together: Together) -> list[FinishedEpoch]:
