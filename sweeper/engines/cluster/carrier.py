@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import posixpath
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweeper.errors import SweeperError
+from sweeper.credentials import hide_credentials
+from sweeper.errors import StudyError, SweeperError, first_line
 from sweeper.files import whole_file
+from sweeper.safeguards.extras import how_to_install
 
 PIECE_BYTES = 16 * 2**20
+
+RETRIES_S = (0.5, 2.0)
+"""Between the tries to read a piece from a store that may be away for a moment."""
+
+logger = logging.getLogger(__name__)
 
 Piece = Any
 """A reference to an object in Ray's store, or the name of a file in the shared folder."""
@@ -69,14 +78,24 @@ class SharedCarrier:
     """Pieces are files below an address that fsspec knows: a mounted folder, `s3://bucket/folder`, `gs://…`.
 
     Each sender has a folder of its own, so that none ever writes where another has written.
+
+    Raises StudyError where the address is none, or nothing can be written there.
     """
 
     def __init__(self, address: str, sender: str):
-        import fsspec
+        self._address = hide_credentials(address)
+        try:
+            import fsspec
 
-        self._files, root = fsspec.core.url_to_fs(address)
-        self._folder = posixpath.join(root, sender)
-        self._files.makedirs(self._folder, exist_ok=True)
+            self._files, self._root = fsspec.core.url_to_fs(address)
+            self._folder = posixpath.join(self._root, sender)
+            self._files.makedirs(self._folder, exist_ok=True)
+        except ImportError as error:
+            raise StudyError(f"engine.shared, {self._address}: {error}. For s3://: {how_to_install('s3')}") from error
+        except Exception as error:  # of any of the file systems that there are
+            told = f"cannot be used ({type(error).__name__}: {hide_credentials(first_line(error))})"
+            remedy = "correct it, or the credentials that its file system reads"
+            raise StudyError(f"engine.shared, {self._address}: {told}; {remedy}") from error
 
     def put(self, content: bytes) -> Piece:
         name = posixpath.join(self._folder, uuid.uuid4().hex)
@@ -92,10 +111,14 @@ class SharedCarrier:
             if self._files.exists(piece):
                 self._files.rm_file(piece)
 
-    def close(self) -> None:
-        """Remove the folder of this sender."""
-        if self._files.exists(self._folder):
-            self._files.rm(self._folder, recursive=True)
+    def close(self, *others: str) -> None:
+        """Remove the folder of this sender, and those of others that send no more; a store that is away keeps them."""
+        for folder in (self._folder, *(posixpath.join(self._root, other) for other in others)):
+            try:
+                if self._files.exists(folder):
+                    self._files.rm(folder, recursive=True)
+            except Exception as error:
+                logger.warning("%s stays in %s: %s", folder, self._address, hide_credentials(first_line(error)))
 
 
 def carrier(shared: str | None, sender: str) -> RayCarrier | SharedCarrier:
@@ -127,12 +150,16 @@ def receive(carrier: Carrier, shipment: Shipment, into: Path) -> None:
 
 def _fetched(carrier: Carrier, piece: Piece, name: str) -> bytes:
     """Return a piece. Raises NotArrived, so that no one takes that for trouble with the disk here."""
-    try:
-        return carrier.get(piece)
-    except OSError as error:
-        raise NotArrived(
-            f"{name} did not arrive: {error}; all machines must be able to read and write engine.shared"
-        ) from error
+    for wait_s in (*RETRIES_S, None):
+        try:
+            return carrier.get(piece)
+        except OSError as error:
+            if wait_s is None:
+                raise NotArrived(
+                    f"{name} did not arrive: {error}; all machines must be able to read and write engine.shared"
+                ) from error
+            time.sleep(wait_s)
+    raise AssertionError("the last try returns or raises")
 
 
 def _read_in_pieces(file: Path) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address
 from sweeper.engines.cluster.actors import start_actors
-from sweeper.engines.cluster.carrier import Shipment, carrier, send
+from sweeper.engines.cluster.carrier import SharedCarrier, Shipment, carrier, send
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Reserve, Settle, Submit, TrainAhead
@@ -143,7 +143,7 @@ class RayEngine:
     def _tell_of_waiting(self, nodes: Sequence[Node]) -> None:
         """Say, once, that nothing is trained before more nodes join, or others free what they have."""
         share = self._share
-        waits = self._spread and not self._slots
+        waits = not self._slots
         full = bool(self._slots) and not any(slot.reached for slot in self._slots)
         full = full and time.monotonic() - self._slots[0].begun_s > TOLD_AFTER_S
         if full and not self._told_of_waiting:
@@ -155,13 +155,12 @@ class RayEngine:
                 described(nodes),
             )
         elif waits and not self._told_of_waiting:
-            logger.warning(
-                "a trial wants %d devices, and the Ray cluster has room for %d of them (%s): waiting for nodes to "
-                "join; to go on without, end this and set devices_per_trial to fewer",
-                share.devices,
-                sum(share.parts(node) for node in nodes),
-                described(nodes),
-            )
+            parts = sum(share.parts(node) for node in nodes)
+            devices = f"{share.devices} devices, and the Ray cluster has room for {parts} of them"
+            whole = f"{amount(share.cpus, 'CPU')} and {amount(share.gpus, 'GPU')}, and no node has room for it"
+            remedy = "; to go on without, end this and set devices_per_trial to fewer" if self._spread else ""
+            wants = devices if self._spread else whole
+            logger.warning("a trial wants %s (%s): waiting for nodes to join%s", wants, described(nodes), remedy)
         if waits or full or any(slot.reached for slot in self._slots):
             self._told_of_waiting = waits or full
 
@@ -374,7 +373,7 @@ class RayEngine:
     def close(self) -> None:
         close_all(self._slots)
         self._slots = []
-        if hasattr(self._carrier, "close"):
+        if isinstance(self._carrier, SharedCarrier):
             self._carrier.close()
         if self._connected:
             import ray

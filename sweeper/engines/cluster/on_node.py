@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +18,13 @@ from sweeper.engines.cluster.carrier import Shipment, carrier, receive
 from sweeper.engines.cluster.messages import Plan
 from sweeper.engines.cluster.versions import Versions
 from sweeper.errors import OtherImages, SweeperError
-from sweeper.files import file_lock
+from sweeper.files import AlreadyLocked, file_lock
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialSpec
+
+HELD = "held.lock"
+OF_A_SLOT = re.compile(r".+~[0-9a-f]{12}-\d+(-\d+)?")
+"""The name of a folder that a driver has made for a slot, from the study's name, the driver's token and a number."""
 
 
 class OtherVersions(SweeperError):
@@ -48,6 +54,7 @@ class StudyOnNode:
         self.carrier = carrier(plan.shared, plan.slot_id)
         self.workspace = Workspace(_node_folder(plan))
         self.folder = self.workspace.study(f"{plan.study}~{plan.slot_id}")
+        self._held = _held_alone(self.folder)
         sweep = SweepConfig.model_validate_json(plan.sweep)
         here = {path: str(self._kept(path, shipment)) for path, shipment in plan.files.items()}
         self.sweep = sweep.model_copy(update={"model_files": tuple(here.get(path, path) for path in sweep.model_files)})
@@ -84,6 +91,21 @@ class StudyOnNode:
     def drop(self) -> None:
         """Remove the study from this node."""
         shutil.rmtree(self.folder.path, ignore_errors=True)
+        self._held.close()
+
+
+def _held_alone(folder: StudyFolder) -> ExitStack:
+    """Hold a slot's folder while this process lives, and remove those of slots that have died without tidying up."""
+    held, folders = ExitStack(), folder.path.parent
+    folders.mkdir(parents=True, exist_ok=True)
+    with file_lock(folders.parent / "slots.lock", blocking=True):
+        folder.path.mkdir(exist_ok=True)
+        held.enter_context(file_lock(folder.path / HELD, blocking=False))
+        slots = [path for path in folders.iterdir() if OF_A_SLOT.fullmatch(path.name) and (path / HELD).exists()]
+        for other in (path for path in slots if path != folder.path):
+            with suppress(AlreadyLocked, OSError), file_lock(other / HELD, blocking=False):
+                shutil.rmtree(other, ignore_errors=True)
+    return held
 
 
 def _with_paths(spec: TrialSpec, here: dict[str, str]) -> TrialSpec:

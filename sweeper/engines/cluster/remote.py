@@ -109,6 +109,7 @@ class RemoteSlot:
             for event in engine.events(0):
                 self._report(event)
             self._hand_over(engine)
+            self._lease.renew()  # files may have taken long on their way
             return self._applied, self._outstanding(acknowledged)
 
     def _outstanding(self, acknowledged: int) -> list[Report]:
@@ -125,6 +126,7 @@ class RemoteSlot:
                 if sequence == self._applied + 1 and self._engine is not None:
                     self._apply(self._engine, command)
                     self._applied = sequence
+                    self._lease.renew()
 
     def _apply(self, engine: LocalEngine, command: Command) -> None:
         match command:

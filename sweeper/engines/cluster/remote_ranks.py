@@ -77,6 +77,7 @@ class RemoteRanks:
                 if sequence == self._applied + 1 and self._setup is not None:
                     self._apply(self._setup, sequence, command)
                     self._applied = sequence
+                    self._lease.renew()  # files may have taken long on their way
 
     def _apply(self, setup: WorkerSetup, sequence: int, command: Command) -> None:
         match command:

@@ -7,14 +7,14 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sweeper.engines.cluster.actors import Actors
 from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, require_opened
-from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, Shipment, carrier
+from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, Shipment, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder, move_into
 from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, StopAhead, Submit, TrainAhead
 from sweeper.engines.cluster.nodes import Node
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_S = 0.5  # until a node that cannot be reached is called again
 CLOSE_S = 3.0
+THERE_S = 5.0  # that a node has to say that it is there, beside what it does for the driver
 
 
 def close_all(slots: Sequence[Slot]) -> None:
@@ -115,6 +116,7 @@ class Slot:
         self._tell = tell
         self._ended = ended
         self._carrier = carrier(plan.shared, f"{plan.slot_id}-driver")
+        self._senders = [plan.slot_id for plan in plans]
         self._commands: deque[tuple[int, Command]] = deque()
         self._sent = 0
         self._acknowledged = 0
@@ -242,7 +244,7 @@ class Slot:
             asked = self._actor.exchange.remote(self._acknowledged, waiting, LISTEN_S)
             left = self._patience_s - (time.monotonic() - since)
             try:
-                applied, reports = ray.get(asked, timeout=max(left, 0.1))
+                applied, reports = self._answer(asked, max(left, 0.1))
             except ray.exceptions.ActorUnavailableError:  # which does not prove that it is gone
                 if time.monotonic() - since > self._patience_s:
                     raise Lost(lead, f"could not be reached for {self._patience_s:g} s") from None
@@ -258,6 +260,37 @@ class Slot:
             return [report for report in reports if report.sequence > self._acknowledged]
         return []
 
+    def _answer(self, asked: Any, timeout_s: float) -> tuple[int, list[Report]]:
+        """Return what a node answers, however long its files take while it is there. Raises what `ray.get` does."""
+        import ray
+
+        while True:
+            try:
+                answer: tuple[int, list[Report]] = ray.get(asked, timeout=timeout_s - min(THERE_S, timeout_s / 2))
+                return answer
+            except ray.exceptions.GetTimeoutError:
+                ray.get(self._actor.here.remote(), timeout=min(THERE_S, timeout_s / 2))
+                timeout_s = self._patience_s
+
+    @contextmanager
+    def _keeping_leases(self) -> Iterator[None]:
+        """Let the nodes know that the driver is there while it takes files, which may be long."""
+        done = threading.Event()
+
+        def keep() -> None:
+            while not done.wait(LISTEN_S):
+                for actor in (self._actor, *self._actors.others):
+                    with suppress(Exception):  # the next exchange says what is wrong
+                        actor.tell.remote([])
+
+        thread = threading.Thread(target=keep, daemon=True, name=f"leases-{self._plan.slot_id}")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     def _bring(self, report: Report) -> None:
         """Write what a report has brought along, and acknowledge it. Raises Lost, ArrivedDamaged, NotArrived."""
         import ray
@@ -267,10 +300,11 @@ class Slot:
             write_whole(self._folder.worker_logs / f"{self.place.lead.host}-{self._plan.slot_id}.log", report.log)
         if present is not None and isinstance(event, EpochFinished | TrialEnded | FoldLeft):
             try:
-                if isinstance(event, FoldLeft):
-                    self._bring_fold(event.number, changed, present)
-                else:
-                    self._received[event.number].bring(self._carrier, changed, present)
+                with self._keeping_leases():
+                    if isinstance(event, FoldLeft):
+                        self._bring_fold(event.number, changed, present)
+                    else:
+                        self._received[event.number].bring(self._carrier, changed, present)
             except DiskError as error:
                 self._tell(self, DiskTrouble(event.number, str(error)))
                 self._closed.set()
@@ -305,5 +339,5 @@ class Slot:
             except Exception:
                 logger.debug("a slot on %s cannot be told to end", self.place.hosts, exc_info=True)
         self._actors.free()
-        if hasattr(self._carrier, "close"):
-            self._carrier.close()
+        if isinstance(self._carrier, SharedCarrier):
+            self._carrier.close(*self._senders)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.engines.cluster import carrier as carriers
-from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, receive, send
+from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, carrier, receive, send
 from sweeper.engines.cluster.engine import _absolute
 from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of, move_into
-from sweeper.errors import DiskError
+from sweeper.errors import DiskError, StudyError
 from sweeper.paths import TrialFolder
 
 
@@ -159,3 +160,46 @@ def test_an_outcome_is_written_after_all_that_it_speaks_of(
     ended = ["checkpoint.pt", "history.json", "outcome.json"]
     assert sorted(written[:2]) == ["artifacts/curves.png", "leading/epoch-0002.weights"]
     assert written[2:] == [*(f"fold-2/{name}" for name in ended), *ended]
+
+
+@pytest.mark.parametrize("address", ["foo://x", "file:///proc/nowhere"])
+def test_a_shared_folder_that_cannot_be_used_is_an_error_in_words(address: str) -> None:
+    with pytest.raises(StudyError, match=rf"engine.shared, {address}: "):
+        carrier(address, "a")
+
+
+def test_a_store_that_is_away_at_the_end_keeps_its_files_and_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = SharedCarrier(f"file://{tmp_path}/shared", "a")
+    SharedCarrier(f"file://{tmp_path}/shared", "b").put(b"of a slot that is gone")
+    found.close("b")
+    assert list((tmp_path / "shared").iterdir()) == []
+
+    def away(*_: object) -> bool:
+        raise ValueError("no route to host")
+
+    monkeypatch.setattr(found._files, "exists", away)
+    found.close()
+    assert "no route to host" in caplog.text
+
+
+def test_a_piece_that_cannot_be_read_for_a_moment_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.engines.cluster.carrier.RETRIES_S", (0.0,))
+    shared = SharedCarrier(f"file://{tmp_path}/shared", "a")
+    (tmp_path / "sent").write_bytes(b"content")
+    shipment, failures = send(shared, tmp_path / "sent"), [OSError("away"), OSError("away"), OSError("away")]
+    read = shared.get
+
+    def get(piece: Any) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(piece)
+
+    monkeypatch.setattr(shared, "get", get)
+    with pytest.raises(NotArrived, match="did not arrive: away"):
+        receive(shared, shipment, tmp_path / "here")
+    receive(shared, shipment, tmp_path / "here")
+    assert (tmp_path / "here").read_bytes() == b"content"

@@ -238,3 +238,44 @@ def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkey
         time.sleep(0.05)
     assert ended == [1]
     assert not (Path(plan.node_folder) / ".sweeper/studies/s~one").exists()
+
+
+class Sluggish(SharedCarrier):
+    """Takes longer than the lease for each piece."""
+
+    def put(self, content: bytes) -> Any:
+        time.sleep(0.6)
+        return super().put(content)
+
+
+def test_files_that_take_longer_than_the_lease_do_not_end_the_node(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(lease, "LOOK_S", 0.02)
+    monkeypatch.setattr("sweeper.engines.cluster.lease.os._exit", ended.append)
+    monkeypatch.setattr("sweeper.engines.cluster.on_node.carrier", Sluggish)
+    with closing(RemoteSlot(lease_s=600)) as slot:
+        assert slot.open(plan).refusal is None
+        driver = Driver(slot)
+        assert isinstance(driver.next().event, WorkerReady)
+        driver.send(Submit((spec_of(epochs=1),), {}, {}))
+        slot._lease._seconds = 0.5
+        slot._lease.renew()
+        events: list[Any] = []
+        while not events or not isinstance(events[-1], TrialEnded):
+            events.append(driver.next().event)
+            if isinstance(events[-1], EpochFinished):
+                driver.send(Answer(0, False))
+        assert not ended
+
+
+def test_what_a_dead_slot_has_left_on_a_node_is_removed_by_the_next(plan: Plan) -> None:
+    dead, alive = (StudyOnNode(replace(plan, slot_id=f"0123456789ab-{number}")) for number in (1, 2))
+    dead._held.close()  # as the kernel does for a process that is killed
+    other = dead.folder.path.with_name("mine~old")
+    other.mkdir()
+    again = StudyOnNode(replace(plan, slot_id="0123456789ab-3"))
+    assert not dead.folder.path.exists()
+    assert alive.folder.path.exists()
+    assert other.exists()
+    for study in (alive, again):
+        study.drop()
