@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ import torch
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.config.weights import study_reference
 from sweeper.curation.clean import Suspect
 from sweeper.curation.confident_learning import Labels, Probabilities, suspects
 from sweeper.curation.image_list import ImageList
@@ -51,6 +53,8 @@ from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import MicroBatches
 from sweeper.training.onnx_forward import quick_forward
 from sweeper.training.trainer import train
+
+logger = logging.getLogger(__name__)
 
 METHOD = "study_folds"
 FOLDS_VERSION = 2
@@ -101,6 +105,14 @@ def find_label_errors(
         raise StudyError(
             f"trial {row.number} of {sweep.study} learns from {config.teacher.name}, which may have seen the labels "
             "that are to be judged; choose a study without a teacher"
+        )
+    if study_reference(row.config.pretrained) is not None:
+        logger.warning(
+            "trial %d of %s begins from %s, which may have learned the labels that are to be judged: then fewer wrong "
+            "ones are found",
+            row.number,
+            sweep.study,
+            row.config.pretrained,
         )
     load_model_files(sweep.model_files)
     prepared = prepare(sweep.dataset, config.image_size, workspace)

@@ -53,6 +53,11 @@ def cached_names() -> list[str]:
 
 def cached_sizes() -> dict[str, int]:
     """Return the same with how many bytes each takes."""
+    return {name.removeprefix(OURS): size for name, size in _repositories().items() if name.startswith(OURS)}
+
+
+def _repositories() -> dict[str, int]:
+    """Return the repositories of the hub that have files in its cache here, and how many bytes each takes."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -60,16 +65,12 @@ def cached_sizes() -> dict[str, int]:
         found = scan_cache_dir().repos
     except (CacheNotFound, OSError, ValueError):
         return {}
-    ours = [repo for repo in found if repo.repo_id.startswith(OURS) and repo.nb_files]
-    return {repo.repo_id.removeprefix(OURS): repo.size_on_disk for repo in ours}
+    return {repository.repo_id: repository.size_on_disk for repository in found if repository.nb_files}
 
 
-def is_cached(backbone: str) -> bool:
-    """Return whether the hub's cache on this machine holds weights of an architecture."""
-    wanted, _, tag = backbone.partition(".")
-    return any(
-        name.partition(".")[0] == wanted and (not tag or name.partition(".")[2] == tag) for name in cached_names()
-    )
+def in_cache(name: str) -> bool:
+    """Return whether the hub's cache on this machine holds the weights of this name, as `hub_name` gives it."""
+    return any(repository.removeprefix(OURS) == name for repository in _repositories())
 
 
 def hub_answers() -> bool:

@@ -8,7 +8,7 @@ import timm
 
 from sweeper.config.searched import options
 from sweeper.config.sweep import SweepConfig
-from sweeper.modeling.hub import OURS, cached_names, hub_answers
+from sweeper.modeling.hub import OURS, hub_answers, in_cache
 from sweeper.modeling.registry import load_model_files
 
 
@@ -17,8 +17,8 @@ def backbones_out_of_reach(content: str) -> list[str]:
     sweep = SweepConfig.model_validate_json(content)
     load_model_files(sweep.model_files)
     search: Any = sweep.search
-    here = set(cached_names())
-    absent = [name for name in options(search.backbone) if (place := hub_name(name)) is not None and place not in here]
+    places = {name: hub_name(name) for name in options(search.backbone)}
+    absent = [name for name, place in places.items() if place is not None and not in_cache(place)]
     return absent if absent and not hub_answers() else []
 
 

@@ -6,7 +6,8 @@ from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.weights import PREFIX
 from sweeper.errors import ModelError
 from sweeper.modeling.backbones import backbone_of
-from sweeper.modeling.hub import hub_answers, is_cached, offline_problem
+from sweeper.modeling.hub import hub_answers, in_cache, offline_problem
+from sweeper.modeling.hub_weights import hub_name
 
 
 def weights_problem(config: TrialConfig) -> str | None:
@@ -15,7 +16,8 @@ def weights_problem(config: TrialConfig) -> str | None:
     if pretrained is False or (isinstance(pretrained, str) and pretrained.startswith(PREFIX)):
         return None
     if pretrained is True:
-        return None if is_cached(config.backbone) or hub_answers() else offline_problem(config.backbone)
+        place = hub_name(config.backbone)
+        return None if place is None or in_cache(place) or hub_answers() else offline_problem(config.backbone)
     try:
         backbone_of(config)
     except ModelError as error:

@@ -12,8 +12,9 @@ import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from sweeper.config.searched import highest, options
 from sweeper.results import Cut, EpochMetrics, TrialSpec
 from sweeper.study.pace import Pace
 from sweeper.study.time_limit import Clock, TimeLimit, TimeUsed, seconds_awake_or_asleep
@@ -176,6 +177,22 @@ class Deadline:
         return None
 
 
+def growth(first: float) -> float:
+    """Return by how much the mean area of a trial's images is larger than that of its first ones.
+
+    `first`: the side of these as a part of the whole, which is reached after two thirds of the epochs.
+    """
+    while_growing = (1 + first + first**2) / 3
+    return (2 * while_growing + 1) / 3 / first**2
+
+
+def least_epochs(search: Any) -> int:
+    """Return the fewest epochs with which every part of a network learns, and the learning rate is reached."""
+    heads = [highest(option.head_epochs) + 1 for option in options(search.unfreezing)]
+    warmups = [highest(option.warmup_epochs) for option in options(search.scheduler)]
+    return math.ceil(max(1.0, *heads, *warmups))
+
+
 class SearchLimit(TimeLimit):
     """The part of the time before a deadline in which trials are searched.
 
@@ -186,6 +203,7 @@ class SearchLimit(TimeLimit):
         deadline: When the model is to be there.
         epochs: The most that a trial has.
         settled: Whether that number may no longer change.
+        least: The fewest epochs with which every part of a network learns, and the learning rate is reached.
         complete: Whether an earlier run has left a complete trial.
         export_time: Expects how long an export takes.
     """
@@ -196,6 +214,7 @@ class SearchLimit(TimeLimit):
         epochs: int,
         *,
         settled: bool,
+        least: int = 1,
         complete: bool = False,
         export_time: ExportTime | None = None,
     ):
@@ -203,6 +222,7 @@ class SearchLimit(TimeLimit):
         self._pace = deadline.pace
         self._epochs = epochs
         self._settled = settled
+        self._least = min(least, epochs)
         self._complete = complete
         self._export_time = export_time
         self._running: dict[int, TrialSpec] = {}
@@ -234,22 +254,27 @@ class SearchLimit(TimeLimit):
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> int | None:
         self._pace.epoch_finished(number, metrics)
-        if self._settled:
+        spec = self._running.get(number)
+        waits = spec is not None and metrics.epoch - spec.epochs_before <= spec.config.unfreezing.head_epochs
+        if self._settled or waits:  # the next epochs take longer than those in which the head alone learns
             return None
         self._settled = True
-        planned = self._plan()
+        planned = self._plan(1.0 if spec is None else growth(spec.config.progressive_resizing))
         if planned == self._epochs:
             return None
         self._epochs = planned
         return planned
 
-    def _plan(self) -> int:
-        """Return how many epochs a trial has, so that enough of them fit into the search."""
+    def _plan(self, longer: float) -> int:
+        """Return how many epochs a trial has, so that enough of them fit into the search.
+
+        `longer`: by how much its epochs take longer on average than those that were measured.
+        """
         epoch_s = self._pace.epoch_s
         if not epoch_s:
             return self._epochs
-        fitting = self._deadline.search_left_s(self._epochs) / LEAST_TRIALS / epoch_s
-        return max(1, min(self._epochs, math.floor(fitting)))
+        fitting = self._deadline.search_left_s(self._epochs) / LEAST_TRIALS / (epoch_s * longer)
+        return max(self._least, min(self._epochs, math.floor(fitting)))
 
     def waited(self, trials: Collection[int]) -> None:
         self._pace.waited(trials)

@@ -22,7 +22,7 @@ from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_images_of_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
-from sweeper.study.deadline import Deadline, SearchLimit
+from sweeper.study.deadline import Deadline, SearchLimit, least_epochs
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.earlier_study import KEY
 from sweeper.study.export_time import TimedExport
@@ -195,7 +195,8 @@ def _limited(
     prepared = material.images
     export_time = TimedExport.of(store.sweep, prepared.images, workspace.root) if prepared else None
     epochs = store.sweep.budget.epochs
-    limit = SearchLimit(deadline, epochs, settled=settled, complete=complete, export_time=export_time)
+    least = least_epochs(store.sweep.search)
+    limit = SearchLimit(deadline, epochs, settled=settled, least=least, complete=complete, export_time=export_time)
     if not isinstance(store.sweep.engine, SimulateConfig):
         store.note(DEADLINE, {"at": time.time() + deadline.left_s})
     facts = (("deadline", deadline.told()), *material.opening.facts)

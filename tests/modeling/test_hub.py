@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from sweeper.config.sweep import SweepConfig
+from sweeper.modeling import hub_weights
 from sweeper.modeling.hub import hub_answers
 
 
@@ -40,3 +42,23 @@ def test_one_that_is_gone_does_not_unless_a_proxy_is_in_between(
     assert hub_answers()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert not hub_answers()
+
+
+@pytest.mark.parametrize(
+    ("held", "absent"),
+    [
+        ({}, ["cspnext_tiny", "resnet50"]),
+        ({"munehiro-k/cspnext_tiny.in1k": 1, "timm/resnet50.tv_in1k": 1}, ["resnet50"]),  # timm takes another tag
+        ({"munehiro-k/cspnext_tiny.in1k": 1, "timm/resnet50.a1_in1k": 1}, []),
+    ],
+)
+def test_weights_are_here_under_the_name_that_timm_gives_them_whoever_owns_them(
+    held: dict[str, int], absent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owned = {"cspnext_tiny": "munehiro-k/cspnext_tiny.in1k", "resnet50": "resnet50.a1_in1k"}
+    monkeypatch.setattr(hub_weights, "hub_name", owned.get)
+    monkeypatch.setattr("sweeper.modeling.hub._repositories", lambda: held)
+    monkeypatch.setattr(hub_weights, "hub_answers", lambda: False)
+    search = {"backbone": {"choice": list(owned)}, "pretrained": True}
+    space = SweepConfig.model_validate({"study": "s", "dataset": {"builtin": "digits"}, "search": search})
+    assert hub_weights.backbones_out_of_reach(space.model_dump_json(by_alias=True)) == absent
