@@ -29,18 +29,20 @@ test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes t
 test-slow: .venv/dev.stamp .venv/site.stamp postgresql chromium faketime  ## run the tests that take long
 	$(BIN)/pytest -m slow
 
-test-lowest: .venv-lowest/stamp  ## run what needs no other program with the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -W default tests/config tests/data tests/search tests/modeling \
-		tests/training tests/export tests/tracking tests/commands tests/library tests/functional/test_main_path.py
+# Tests that need no other program.
+PORTABLE := $(addprefix tests/,config data search modeling training export tracking commands library functional/test_main_path.py)
 
-test-pythons: test-python-3.12 test-python-3.13  ## run the tests with the other Pythons of this machine, each in an environment of its own
+test-lowest: .venv-lowest/stamp  ## run what needs no other program with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -n 2 --dist loadfile -W default $(PORTABLE)
+
+test-pythons: test-python-3.12 test-python-3.13  ## run the tests (TESTS=) with the other Pythons of this machine, each in an environment of its own
 
 test-python-%:
 	@python=$$(ls $$HOME/.pyenv/versions/$*.*/bin/python$* 2>/dev/null | tail -1); \
 	python=$${python:-$$(command -v python$*)}; \
 	if [ -z "$$python" ]; then echo "Python $* is not on this machine"; exit 0; fi; \
 	$(MAKE) .venv-$*/stamp OTHER_PYTHON=$$python && \
-		.venv-$*/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+		.venv-$*/bin/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 $(TESTS)
 
 postgresql: .venv/dev.stamp
 	@$(INSTALL) --editable '.[dev,postgres]'
