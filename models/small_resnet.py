@@ -82,7 +82,7 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(in_chans, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
         )
-        drops = [drop_path_rate * i / (len(widths) - 1) for i in range(len(widths))]
+        drops = [drop_path_rate * i / max(1, len(widths) - 1) for i in range(len(widths))]
         self.stages = nn.Sequential(
             *(Block(widths[max(0, i - 1)], width, 1 if i == 0 else 2, drops[i]) for i, width in enumerate(widths))
         )

@@ -44,7 +44,8 @@ def delete(
             raise typer.Exit(1)
         delete_study(workspace, store, tracking_uri, keep_runs=keep_runs)
     except TrackingError:
-        warn(f"nothing of {study} was deleted; --keep-runs deletes the rest and leaves its runs in MLflow")
+        in_trash = "some of its runs may be in MLflow's trash by now, and the same command goes on"
+        warn(f"nothing of {study} was removed here; {in_trash}. --keep-runs deletes the rest and leaves the runs")
         raise
     say(f"study {study} is deleted")
     for line in trash_lines(planned):

@@ -57,15 +57,12 @@ def diff(
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
     from sweeper.display.difference import difference_tables, verdict
-    from sweeper.errors import ConfigError, Problem
     from sweeper.report.compared_model import SideFinder
     from sweeper.report.difference import difference
     from sweeper.report.difference_page import difference_page
     from sweeper.safeguards.outputs import PAGE, Output
 
-    if split is not None and data is None:
-        rule = f"says which images of --data both are evaluated on, got {split} without --data; name these, or leave"
-        raise ConfigError([Problem("--split", "", f"{rule} it out to compare on the study's validation images")])
+    _require_images_of(split, data)
     named = named_data(data, labels, path_column, label_column, csv_images, extension)
     workspace = this_workspace()
     output = Output(page, PAGE, "--page", force=force) if page else None
@@ -93,6 +90,15 @@ def diff(
     if output:
         output.write(difference_page(workspace, found))
         say(f"page: {page}")
+
+
+def _require_images_of(split: str | None, data: Path | None) -> None:
+    """Raise ConfigError for a split of no images."""
+    from sweeper.errors import ConfigError, Problem
+
+    if split is not None and data is None:
+        rule = f"says which images of --data both are evaluated on, got {split} without --data; name these, or leave"
+        raise ConfigError([Problem("--split", "", f"{rule} it out to compare on the study's validation images")])
 
 
 def _name_images(workspace: Workspace, found: Difference) -> None:

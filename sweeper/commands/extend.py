@@ -45,6 +45,8 @@ def extend(
     from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
     from sweeper.study.backbone_ranking import begun_with
     from sweeper.study.extending import extend_study
+    from sweeper.study.hub_weights import refuse_weights_out_of_reach
+    from sweeper.study.single_images import refuse_single_images
 
     given = with_tracking_name(overrides, tracking_name)
     sweep = load_sweep(space, given, check_names)
@@ -56,6 +58,8 @@ def extend(
         if sweep.backbone_ranking is not None and (begun := begun_with(storage_url(workspace, storage), sweep)):
             sweep = begun
             say_known_backbones(begun)
+        refuse_weights_out_of_reach(sweep, storage_url(workspace, storage))  # before anything is changed
+        refuse_single_images(sweep)
         found = extend_study(workspace, storage_url(workspace, storage), sweep)
         _say_what_became_of_the_trials(found, study)
         run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)

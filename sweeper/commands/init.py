@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,9 +112,16 @@ def _hours(answer: str) -> float:
 
 
 def write_proposal(
-    images: str, out: Path, hours: float, device: str, most_recipes: int | None = None, *, force: bool = False
+    images: str,
+    out: Path,
+    hours: float,
+    device: str,
+    most_recipes: int | None = None,
+    *,
+    taken: Collection[str] = (),
+    force: bool = False,
 ) -> str:
-    """Look at images and machine, write a search space and return its text.
+    """Look at images and machine, write a search space and return its text. Its study has no name that is `taken`.
 
     Raises ConfigError where another file is in the way, DatasetError where the images cannot be used.
     """
@@ -125,6 +133,6 @@ def write_proposal(
     device_named(device)
     workspace = this_workspace()
     with waiting("looking at the images and timing networks"):
-        text = proposed(images, workspace, hours, device, most_recipes, workspace.studies_run())
+        text = proposed(images, workspace, hours, device, most_recipes, {*taken, *workspace.studies_run()})
     output.write(text)
     return text

@@ -282,19 +282,23 @@ def named_data(
 
     Raises ConfigError for the others without it: a study's own images are read as in its training.
     """
+    from sweeper.data.csv_layout import is_csv
     from sweeper.errors import ConfigError, Problem
     from sweeper.finished.named_data import NamedData
 
     columns = {"path_column": path_column, "label_column": label_column, "images": csv_images, "extension": extension}
     csv = {key: value for key, value in columns.items() if value is not None}
-    if data is not None:
+    if data is not None and not (csv and data.is_dir() and not is_csv(data)):
         return NamedData(data, labels, csv)
+    missing = "without --data; name these" if data is None else f"and {data} is no CSV file; name one"
     of_options = {**({"labels": labels} if labels else {}), **csv}
     problems = [
-        f"says how other images are read, got {value} without --data; name these, or leave it out"
-        for value in of_options.values()
+        f"says how other images are read, got {value} {missing}, or leave it out"
+        for key, value in of_options.items()
+        if data is None or key in csv
     ]
     if problems:
-        names = [f"--{key.replace('_', '-')}" if key != "images" else "--csv-images" for key in of_options]
+        told = of_options if data is None else csv
+        names = [f"--{key.replace('_', '-')}" if key != "images" else "--csv-images" for key in told]
         raise ConfigError([Problem(name, "", problem) for name, problem in zip(names, problems, strict=True)])
     return None

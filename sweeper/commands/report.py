@@ -51,6 +51,7 @@ def write_page(
     force: bool = False,
 ) -> Path:
     """Write a study's page, log it and return its path. Raises TrackingError."""
+    from sweeper.errors import SweeperError
     from sweeper.report.page import study_page
     from sweeper.report.parent_run import log_page
     from sweeper.safeguards.outputs import PAGE, Output
@@ -60,7 +61,11 @@ def write_page(
     output.require_free()
     output.write(study_page(workspace, store, tracking_uri, hourly_price))
     if log:
-        log_page(workspace, store, path, tracking_uri)
+        try:
+            log_page(workspace, store, path, tracking_uri)
+        except SweeperError:
+            say(f"report: {path}; it is not in MLflow, which --no-log leaves out")
+            raise
     return path
 
 

@@ -108,8 +108,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _other_images(space: Path, images: Path) -> str | None:
-    """Return which other images a search space is for; None where it is for these, or is not right and will be told."""
+def _of_other_images(space: Path, images: Path) -> tuple[str, str] | None:
+    """Return the images and the study of a search space for others; None where it is for these, or is not readable."""
     from sweeper.config.document import read_document
     from sweeper.safeguards.printable import one_line
 
@@ -123,7 +123,7 @@ def _other_images(space: Path, images: Path) -> str | None:
     named = dataset.get("path", dataset.get("builtin"))
     if not isinstance(named, str) or Path(named).expanduser().resolve() == images.expanduser().resolve():
         return None
-    return one_line(named)
+    return one_line(named), str(data.get("study"))
 
 
 def _hours(overrides: Sequence[str], duration: str | None) -> float:
@@ -154,16 +154,18 @@ def _space_for(images: Path, hours: float, device: str | None) -> Path:
     from sweeper.commands.init import write_proposal
     from sweeper.proposal.text import study_name
 
-    name = study_name(str(images))
+    name, taken = study_name(str(images)), set[str]()
     for number in count(1):
         path = Path(f"{name}.yaml" if number == 1 else f"{name}-{number}.yaml")
         if not path.exists():
             break
-        other = _other_images(path, images)
-        if other is None:
+        found = _of_other_images(path, images)
+        if found is None:
             say(f"{path} is the search space for {images}; remove it for a new one")
             return path
+        other, study = found
+        taken.add(study)
         say(f"{path} is the search space for other images: {other}")
-    write_proposal(str(images), path, hours, device or "auto")
+    write_proposal(str(images), path, hours, device or "auto", taken=taken)
     say(f"written to {path}, with a reason for each choice; edit it and run it again for others")
     return path

@@ -66,6 +66,8 @@ def run_and_tell(
     runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
     with telling_of_errors(sweep, workspace, storage) as underway:
         refuse_weights_out_of_reach(sweep, runner.storage_url, retry_failed=retry_failed)
+        if warm_start_from:  # a wrong name is told before backbones are ranked
+            _leaders_of(workspace, storage, warm_start_from, sweep)
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
         chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
         sweep = chosen.sweep

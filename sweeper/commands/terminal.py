@@ -28,7 +28,7 @@ PIPED_WIDTH = 160  # columns of a table that is not shown in a terminal
 
 
 def _console(*, stderr: bool) -> Console:
-    """Return what writes to a stream; only a terminal is one, whatever FORCE_COLOR says: a view would be redrawn."""
+    """Return what writes to a stream, a terminal only if it is one: with FORCE_COLOR a live view would fill a file."""
     stream = sys.stderr if stderr else sys.stdout
     shown = stream is not None and stream.isatty()
     return Console(

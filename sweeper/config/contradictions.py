@@ -10,7 +10,6 @@ from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
 from sweeper.config.pruner import (
     HyperbandConfig,
-    MedianConfig,
     PatientConfig,
     PlateauConfig,
     PromoteConfig,
@@ -82,12 +81,10 @@ def of_epochs(sweep: SweepConfig, before: int = 0, unfreezing_after: int = 0) ->
     places: list[tuple[Key, Any]] = [(("pruner",), sweep.pruner)]
     places += [(("pruner", "pruner"), sweep.pruner.pruner)] if isinstance(sweep.pruner, PatientConfig) else []
     reports = f"dataset.folds, {sweep.reports}" if sweep.dataset.folds else most
-    nothing = "the last one prunes nothing, and so would no other"
     for place, pruner in places:
-        rung = isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig)
-        key = "min_epochs" if rung else "warmup_epochs" if isinstance(pruner, MedianConfig) else None
-        if key is not None and (first := getattr(pruner, key)) >= sweep.reports - before:
-            yield (*place, key), f"should be below {reports}, got {first:,}: {nothing}"
+        if isinstance(pruner, HyperbandConfig | SuccessiveHalvingConfig) and pruner.min_epochs > sweep.reports - before:
+            rule = f"should be at most {reports}, got {pruner.min_epochs:,}: nothing would be pruned"
+            yield (*place, "min_epochs"), rule
     for scheduler in options(sweep.search.scheduler):
         if (warmup := lowest(scheduler.warmup_epochs)) > budget:
             rule = f"warmup_epochs should be at most {most}, got {warmup:g}: the learning rate would never be reached"

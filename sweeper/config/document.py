@@ -27,6 +27,9 @@ INT, FLOAT, TIMESTAMP = (f"tag:yaml.org,2002:{kind}" for kind in ("int", "float"
 # text: the first is 20 where a number is asked for, the second is refused.
 DECIMAL_INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$")
 DECIMAL_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$")
+ENGINE = ("engine", "name")
+DISTRIBUTIONS = ("choice", "float", "int")
+
 NO_NUMBER = re.compile(r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
 
 
@@ -120,14 +123,18 @@ class Document:
             return
         if node is not None:
             self.problems.extend(_duplicates(node, place))
-        self._assign(tuple(dotted.strip().split(".")), value, place)
+        key = tuple(dotted.strip().split("."))
+        if key == ENGINE and isinstance(engine := self.data.get("engine"), dict) and engine.get("name") != value:
+            self._assign(("engine",), {}, place)  # another engine has none of its settings
+        self._assign(key, value, place)
 
     def _assign(self, key: Key, value: Any, place: str) -> None:
         parent = self.data
         for depth, part in enumerate(key[:-1], 1):
             if not isinstance(parent.get(part), dict):
-                above = parent.get(part)  # a name alone may stand for an object
-                parent[part] = {"name": above} if isinstance(above, str) else {}
+                above = parent.get(part)
+                named = isinstance(above, str) and key[depth] not in DISTRIBUTIONS  # a name may stand for an object
+                parent[part] = {"name": above} if named else {}
                 self.places[key[:depth]] = place
             parent = parent[part]
         parent[key[-1]] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,8 @@ def pick(
 def _given(key: str, value: str = "") -> str:
     """Return where a column is named: in a search space, and by the option of the commands that look at any images."""
     in_space = f"{key}: {value}" if value else key
-    return f"{in_space} (as an option: {f'{OPTIONS[key]} {value}'.strip()})" if key in OPTIONS else in_space
+    option = f"{OPTIONS[key]} {shlex.quote(value)}" if key in OPTIONS and value else OPTIONS.get(key)
+    return f"{in_space} (for `evaluate`, `diff` and `data`: {option})" if option else in_space
 
 
 def _only(places: list[int], header: Sequence[str], what: str, key: str, problems: list[str]) -> int:

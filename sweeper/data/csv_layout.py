@@ -89,13 +89,18 @@ def _told(path: Path, rows: _Rows, options: CsvConfig) -> str:
 
 
 def fitting_settings(path: Path, options: CsvConfig) -> CsvConfig:
-    """Return those settings of another CSV data set that also fit this one: its columns, and its folder of images.
+    """Return those settings of another CSV data set that fit this one: its columns, its folder, what names lack.
 
     Raises `DatasetError` when it cannot be read.
     """
     files = _files(path)
-    headers = [{plain_name(name) for name in next(_lines(file), (0, []))[1]} for file in files]
-    kept: dict[str, str | bool] = {"extension": options.extension}
+    headers, whole = [], False
+    for file in files:
+        lines = _lines(file)
+        headers.append({plain_name(name) for name in next(lines, (0, []))[1]})
+        first = next(lines, (0, []))[1]
+        whole |= any(value.lower().endswith(options.extension.lower()) for value in first)
+    kept: dict[str, str | bool] = {} if whole else {"extension": options.extension}
     for key in ("path_column", "label_column", "split_column"):
         named = getattr(options, key)
         if named is False or (named and all(plain_name(named) in header for header in headers)):

@@ -72,6 +72,18 @@ class LabelErrors:
     """Of the predictions for images that were not trained on, by the labels as they are."""
 
 
+def _warn_of_weights(sweep: SweepConfig, row: TrialRow) -> None:
+    """Warn where a trial began from weights of an earlier study."""
+    if row.config is not None and study_reference(row.config.pretrained) is not None:
+        logger.warning(
+            "trial %d of %s begins from %s, which may have learned the labels that are to be judged: then fewer wrong "
+            "ones are found",
+            row.number,
+            sweep.study,
+            row.config.pretrained,
+        )
+
+
 def find_label_errors(
     workspace: Workspace,
     sweep: SweepConfig,
@@ -106,14 +118,7 @@ def find_label_errors(
             f"trial {row.number} of {sweep.study} learns from {config.teacher.name}, which may have seen the labels "
             "that are to be judged; choose a study without a teacher"
         )
-    if study_reference(row.config.pretrained) is not None:
-        logger.warning(
-            "trial %d of %s begins from %s, which may have learned the labels that are to be judged: then fewer wrong "
-            "ones are found",
-            row.number,
-            sweep.study,
-            row.config.pretrained,
-        )
+    _warn_of_weights(sweep, row)
     load_model_files(sweep.model_files)
     prepared = prepare(sweep.dataset, config.image_size, workspace)
     images = prepared.images

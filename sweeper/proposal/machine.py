@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -131,23 +132,30 @@ def _built(backbone: str, image_size: int) -> Backbone:
 def _images_per_s(backbone: str, network: nn.Module, batch: Tensor, device: torch.device) -> float:
     """Train a network for a few steps on a batch, or on as large a part of it as fits in memory. Raises ModelError."""
     network, batch = place(network, device), batch.to(device)
+    while True:
+        try:
+            return _timed(network, batch, device)
+        except RuntimeError as error:
+            if not is_memory(error) or len(batch) == 1:
+                shape = tuple(batch.shape)
+                raise ModelError(f"{backbone} cannot be trained on batches {shape} on {device}: {error}") from error
+            traceback.clear_frames(error.__traceback__)  # they hold the activations
+        batch = batch[: len(batch) // 2].clone()  # a trial is cut likewise
+        free_memory(device)
+
+
+def _timed(network: nn.Module, batch: Tensor, device: torch.device) -> float:
+    """Return how many images a second a network is trained with. Raises RuntimeError."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     labels = torch.zeros(len(batch), dtype=torch.long, device=device)
-    try:
-        for step in range(STEPS + 1):
-            if step == 1:
-                synchronize(device)
-                started = time.perf_counter()
-            with autocast(device):
-                loss = nn.functional.cross_entropy(network(batch), labels)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-        synchronize(device)
-    except RuntimeError as error:
-        if is_memory(error) and len(batch) > 1:  # a trial is cut likewise
-            free_memory(device)
-            return _images_per_s(backbone, network, batch[: len(batch) // 2], device)
-        shape = tuple(batch.shape)
-        raise ModelError(f"{backbone} cannot be trained on batches {shape} on {device}: {error}") from error
+    for step in range(STEPS + 1):
+        if step == 1:
+            synchronize(device)
+            started = time.perf_counter()
+        with autocast(device):
+            loss = nn.functional.cross_entropy(network(batch), labels)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    synchronize(device)
     return STEPS * len(batch) / (time.perf_counter() - started)

@@ -187,7 +187,7 @@ def growth(first: float) -> float:
 
 
 def least_epochs(search: Any) -> int:
-    """Return the fewest epochs with which every part of a network learns, and the learning rate is reached."""
+    """Return the fewest epochs with which the backbone begins to learn, and the learning rate is reached."""
     heads = [highest(option.head_epochs) + 1 for option in options(search.unfreezing)]
     warmups = [highest(option.warmup_epochs) for option in options(search.scheduler)]
     return math.ceil(max(1.0, *heads, *warmups))
@@ -203,7 +203,7 @@ class SearchLimit(TimeLimit):
         deadline: When the model is to be there.
         epochs: The most that a trial has.
         settled: Whether that number may no longer change.
-        least: The fewest epochs with which every part of a network learns, and the learning rate is reached.
+        least: The fewest epochs with which the backbone begins to learn, and the learning rate is reached.
         complete: Whether an earlier run has left a complete trial.
         export_time: Expects how long an export takes.
     """
@@ -259,21 +259,20 @@ class SearchLimit(TimeLimit):
         if self._settled or waits:  # the next epochs take longer than those in which the head alone learns
             return None
         self._settled = True
-        planned = self._plan(1.0 if spec is None else growth(spec.config.progressive_resizing))
+        longer = 1.0 if spec is None else growth(spec.config.progressive_resizing)
+        head_first = spec is not None and spec.config.unfreezing.head_epochs > 0
+        epoch_s = self._pace.last_epoch_s(number) if head_first else self._pace.epoch_s
+        planned = self._plan(longer * (epoch_s or 0.0))
         if planned == self._epochs:
             return None
         self._epochs = planned
         return planned
 
-    def _plan(self, longer: float) -> int:
-        """Return how many epochs a trial has, so that enough of them fit into the search.
-
-        `longer`: by how much its epochs take longer on average than those that were measured.
-        """
-        epoch_s = self._pace.epoch_s
+    def _plan(self, epoch_s: float) -> int:
+        """Return how many epochs a trial has that take this long, so that enough of them fit into the search."""
         if not epoch_s:
             return self._epochs
-        fitting = self._deadline.search_left_s(self._epochs) / LEAST_TRIALS / (epoch_s * longer)
+        fitting = self._deadline.search_left_s(self._epochs) / LEAST_TRIALS / epoch_s
         return max(self._least, min(self._epochs, math.floor(fitting)))
 
     def waited(self, trials: Collection[int]) -> None:

@@ -70,6 +70,7 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     """Yield those that the search space alone shows."""
     yield from _wide_ranges(sweep.search, "search")
     yield from _pruner_without_trials(sweep)
+    yield from _pruner_without_epochs(sweep)
     yield from _part_of_a_grid(sweep)
     yield from _enqueued_without_a_trial(sweep)
     yield from _end_without_parameters(sweep)
@@ -112,6 +113,17 @@ def _pruner_without_trials(sweep: SweepConfig) -> Iterator[str]:
             f"epochs, and there are {sweep.budget.trials:,}: it decides by chance; raise budget.trials or "
             "pruner.min_epochs, or take `pruner: median`"
         )
+
+
+def _pruner_without_epochs(sweep: SweepConfig) -> Iterator[str]:
+    """Tell of a pruner whose first decision comes after the last epoch, when nothing is left to be saved."""
+    if isinstance(sweep.pruner, PlateauConfig):  # which counts phases
+        return
+    pruner = sweep.pruner.pruner if isinstance(sweep.pruner, PatientConfig) else sweep.pruner
+    key = {"min_epochs", "warmup_epochs"} & type(pruner).model_fields.keys()
+    for name in key:
+        if 1 < sweep.reports <= (first := getattr(pruner, name)):
+            yield f"pruner.{name} is {first:,} of {sweep.reports:,} {sweep.reported}s: nothing is pruned; lower it"
 
 
 def trials_needed(pruner: object, epochs: int) -> int:
@@ -274,10 +286,12 @@ def _averages_alike(sweep: SweepConfig, images: Labelled) -> Iterator[str]:
     above = [value for value in options(ema) if not isinstance(value, FloatRange) and value > most]
     if len(above) < 2 and not any(isinstance(value, FloatRange) and value.ends[1] > most for value in options(ema)):
         return
-    alike = " and ".join(f"{value:g}" for value in above) if len(above) > 1 else f"all values above {most:.3g}"
+    several = len(above) > 1
+    alike = " and ".join(f"{value:g}" for value in above) if several else f"all values above {most:.3g}"
+    remedy = "give one of them" if several else "lower the upper end to that"
     yield (
         f"search.ema: {alike} are the same in trials of {steps:,} steps or fewer, whose average reaches back over "
-        f"about {1 / (1 - most):,.0f} steps at most (docs/search_space.md); give one of them"
+        f"about {1 / (1 - most):,.0f} steps at most (docs/search_space.md); {remedy}"
     )
 
 

@@ -344,6 +344,7 @@ class Driver:
 
     def _put_back(self, number: int) -> None:
         self._store.requeue(number)
+        self._folds_ahead.forget(number)
         self._off_worker(number)
 
     def _lose_slot(self, reason: str, left: int) -> None:

@@ -29,6 +29,10 @@ class FoldsAhead:
                     return
                 self._given.add((trial.number, fold))
 
+    def forget(self, number: int) -> None:
+        """Take note that nobody trains folds of a trial any more, which has lost its worker."""
+        self._given = {given for given in self._given if given[0] != number}
+
     def _left(self, number: int) -> list[int]:
         """Return the folds that nobody trains, the last one first, but not the next one of the trial's worker."""
         folder = self._folder.trial(number)

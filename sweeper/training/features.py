@@ -213,7 +213,8 @@ class FeatureMaker:
         """Return the name of a view's features; `engine` is what computes them, unless torch does."""
         augment = self.augment.model_dump(mode="json")
         described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
-        described |= {"augment_version": AUGMENT_VERSION} if self.augment != NOTHING else {}
+        changed = AUGMENT_VERSION > 1 and self.augment != NOTHING  # the first one is in no name
+        described |= {"augment_version": AUGMENT_VERSION} if changed else {}
         described |= {"engine": engine} if engine else {}
         described |= {"mirrored": True} if self.mirrored else {}
         return FeatureKey.of(described, len(self.images), self.frozen.backbone.features)

@@ -50,7 +50,7 @@ class LearningRate:
         """
         groups = self._optimizer.param_groups
         part = groups[0].get("part")
-        # A group at the floor of a schedule is above its part of the rate, one of a large part the least.
+        # A group at the floor of a schedule is above its part of the rate, so the smallest quotient is the rate.
         return min(float(one["lr"]) / float(one.get("layer_scale", 1.0)) for one in groups if one.get("part") == part)
 
     def before_step(self, step: int) -> None:

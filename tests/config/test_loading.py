@@ -101,6 +101,16 @@ def test_a_key_of_what_is_written_by_its_name_alone_is_set_beside_the_name(tmp_p
     search: Any = load(tmp_path, text, ["search.scheduler.min_lr=0.001", "search.optimizer.momentum=0.5"]).search
     assert (search.scheduler.name, search.scheduler.min_lr) == ("cosine", 0.001)
     assert (search.optimizer.name, search.optimizer.momentum) == ("sgd", 0.5)
+    drawn: Any = load(tmp_path, text, ["search.backbone.choice=[resnet18, resnet50]"]).search
+    assert drawn.backbone.choice == ("resnet18", "resnet50")
+
+
+def test_another_engine_takes_none_of_the_settings_of_the_one_in_the_file(tmp_path: Path) -> None:
+    text = f"{MINIMAL}engine: {{name: ray, address: auto, cpus_per_trial: 4}}\n"
+    kept: Any = load(tmp_path, text, ["engine.name=ray", "engine.shared=there"]).engine
+    assert (kept.cpus_per_trial, kept.shared) == (4, "there")
+    assert load(tmp_path, text, ["engine.name=local"]).engine.name == "local"
+    assert load(tmp_path, text, ["engine.name=simulate", "engine.seed=3"]).engine.name == "simulate"
 
 
 def test_a_key_inside_a_choice_cannot_be_set_alone_and_the_answer_says_what_can(tmp_path: Path) -> None:

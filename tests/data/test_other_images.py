@@ -73,6 +73,8 @@ def test_another_list_is_read_by_those_settings_of_the_study_that_fit_it(
     )
     found = NamedData(tmp_path / "list.csv").dataset(study).csv
     assert found.model_dump(exclude_defaults=True) == {**kept, "images": "photos", "extension": ".png"}
+    (tmp_path / "whole.csv").write_text(f"{header}\nseen/1.PNG,cat,val\n")
+    assert NamedData(tmp_path / "whole.csv").dataset(study).csv.extension == ""
     (tmp_path / "photos").rmdir()
     named = NamedData(tmp_path / "list.csv", csv={"label_column": "Art", "extension": ""}).dataset(study).csv
     assert (named.label_column, named.images, named.extension) == ("Art", ".", "")

@@ -245,3 +245,22 @@ def test_no_fold_is_given_twice_and_none_without_a_slot_or_without_folds(tmp_pat
 
 def test_an_engine_that_cannot_is_asked_once(tmp_path: Path) -> None:
     assert fill(FoldsAhead(4, StudyFolder(tmp_path)), Slots(9, able=False), 0, 1) == [(0, 4)]
+
+
+def test_folds_of_a_trial_that_has_lost_its_worker_are_given_again(tmp_path: Path) -> None:
+    given: list[int] = []
+
+    class Idle:
+        idle = 3
+
+        def train_ahead(self, part: FoldAhead) -> bool:
+            given.append(part.fold)
+            return True
+
+    ahead, trial = FoldsAhead(FOLDS, StudyFolder(tmp_path)), spec_of()
+    for _ in range(2):
+        ahead.fill(Idle(), [trial])  # type: ignore[arg-type]
+    assert given == [4, 3, 2]
+    ahead.forget(trial.number)
+    ahead.fill(Idle(), [trial])  # type: ignore[arg-type]
+    assert given == [4, 3, 2, 4, 3, 2]

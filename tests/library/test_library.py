@@ -23,9 +23,7 @@ from PIL import Image
 
 import sweeper
 from sweeper.library import figures
-from sweeper.library.notebook import NotebookView
 from sweeper.library.run import run
-from sweeper.results import EpochMetrics, TrialOutcome, TrialState
 from tests.functional.program import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "library.md").read_text()
@@ -327,86 +325,6 @@ def test_a_study_shows_itself_in_a_notebook_with_names_escaped(in_folder: Path) 
     assert "4 of 4 trials ended" in shown
     assert "<td>complete</td>" in shown
     assert "best: trial" in shown
-
-
-def test_the_view_of_a_running_study_counts_trials_and_escapes_what_it_shows() -> None:
-    view = NotebookView()
-    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
-    sweep = sweeper.load_space(SPACE)
-    view.opened(sweep.model_copy(update={"study": "<b>"}), [], 4)
-    view.started(0, 3)
-    view.epoch(0, EpochMetrics(epoch=1, values={"val/accuracy": 0.25}, timestamp_ms=0))
-    assert "<td>1 of 3</td>" in view.html()
-    view.ended(0, TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=3, best_epoch=3))
-    assert "1 of 4 trials, best val/accuracy 0.5000 (trial 0)" in view.html()
-    assert "<b>&lt;b&gt;</b>" in view.html()
-    for number in range(1, 15):
-        view.started(number, 3)
-        view.ended(number, TrialOutcome(state=TrialState.PAUSED, best_value=0.1, epochs=1, best_epoch=1))
-    view.started(20, 3)
-    shown = view.html()
-    assert shown.count("<td>paused</td>") < 14
-    assert "<td>running</td>" in shown
-    view.planned(30)
-    assert "1 of 30 trials" in view.html()
-
-
-def test_the_view_of_a_study_that_a_time_limits_names_no_number_of_trials() -> None:
-    view = NotebookView()
-    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
-    view.opened(sweeper.load_space({**SPACE, "budget": {"for": "2h"}}), [], 10_000)
-    assert "0 trials" in view.html()
-    assert "<progress" not in view.html()
-
-
-def test_a_classifier_has_scikit_learns_manners() -> None:
-    from sklearn import base
-
-    found = base.clone(sweeper.ImageClassifierSweep(SPACE, trials=2))
-    assert found.get_params()["trials"] == 2
-    assert found.set_params(epochs=5).epochs == 5
-    with pytest.raises(sweeper.ConfigError, match="unknown argument"):
-        found.set_params(epoch=5)
-    with pytest.raises(sweeper.StudyError, match="call fit"):
-        found.predict(["a.png"])
-
-
-def test_the_same_fit_again_takes_the_search_space_of_its_study(in_folder: Path) -> None:
-    """Another proposal could have other epochs, which a study may not change: they follow from measured speed."""
-    write_photos(in_folder / "photos")
-    classifier = sweeper.ImageClassifierSweep(trials=3, epochs=2)
-    content = {**SPACE, "study": "photos", "dataset": {"path": str(in_folder / "photos")}}
-    run({key: value for key, value in content.items() if key != "budget"} | {"budget": {"trials": 3, "epochs": 2}})
-    again = classifier._space_for(Path("photos"))
-    assert (again.study, again.search) == ("photos", sweeper.open_study("photos").space.search)
-    write_photos(in_folder / "other" / "photos")
-    other = classifier._space_for(in_folder / "other" / "photos")
-    assert other.study == "photos-2"
-
-
-def test_a_ranking_and_another_study_of_a_folder_are_not_taken_for_its_own(
-    in_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_photos(in_folder / "photos")
-    content = {**SPACE, "dataset": {"path": str(in_folder / "photos")}, "budget": {"trials": 1, "epochs": 1}}
-    for study in ("photos-backbones", "photos-big"):
-        run({**content, "study": study})
-    classifier = sweeper.ImageClassifierSweep(trials=1, epochs=1)
-    assert classifier._space_for(Path("photos")).study == "photos"
-
-
-def test_a_classifier_trains_on_the_device_of_its_search_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def runs(*_: Any, device: str | None, **__: Any) -> None:
-        asked.append(device)
-        raise sweeper.StudyError("enough")
-
-    monkeypatch.setattr("sweeper.library.estimator.run", runs)
-    for device in (None, "cpu"):
-        with pytest.raises(sweeper.StudyError, match="enough"):
-            sweeper.ImageClassifierSweep({**SPACE, "device": "cpu"}, device=device).fit("photos")
-    assert asked == [None, "cpu"]
 
 
 @pytest.mark.slow

@@ -29,10 +29,13 @@ def test_a_folder_of_images_alone_is_run(tmp_path: Path) -> None:
 def test_folders_of_one_name_have_search_spaces_of_their_own(tmp_path: Path) -> None:
     for year in ("2023", "2024"):
         write_photos(tmp_path / year / "photos", side=34)
-    brief = ("--until", f"{datetime.now() + timedelta(minutes=10, seconds=20):%H:%M:%S}", "--dry-run")
-    first = sweeper("run", "2023/photos", *brief, folder=tmp_path)
+
+    def brief() -> tuple[str, ...]:
+        return "--until", f"{datetime.now() + timedelta(minutes=10, seconds=20):%H:%M:%S}", "--dry-run"
+
+    first = sweeper("run", "2023/photos", *brief(), folder=tmp_path)
     assert first.returncode == 0, first.stderr
-    second = sweeper("run", "2024/photos", *brief, folder=tmp_path)
+    second = sweeper("run", "2024/photos", *brief(), folder=tmp_path)
     assert second.returncode == 0, second.stderr
     assert "photos.yaml is the search space for other images: 2023/photos" in second.stdout
     assert "written to photos-2.yaml" in second.stdout
@@ -40,7 +43,8 @@ def test_folders_of_one_name_have_search_spaces_of_their_own(tmp_path: Path) -> 
         text = (tmp_path / file).read_text()
         assert f'path: "{year}/photos"' in text
         assert "for: 10m" in text
-    again = sweeper("run", str(tmp_path / "2024/photos"), *brief, folder=tmp_path)
+        assert f"study: {file.removesuffix('.yaml')}" in text
+    again = sweeper("run", str(tmp_path / "2024/photos"), *brief(), folder=tmp_path)
     assert "photos-2.yaml is the search space for" in again.stdout
     assert not (tmp_path / "photos-3.yaml").exists()
 

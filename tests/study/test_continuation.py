@@ -124,7 +124,7 @@ def test_what_the_weights_do_not_allow_is_refused(override: str, rule: str) -> N
     [
         ("search.scheduler={name: cosine, warmup_epochs: 4}", "should be at most 3, the epochs to come, got 4"),
         ("search.unfreezing.head_epochs=3", "should be below 3, the epochs to come, got 3"),
-        ("pruner={name: hyperband, min_epochs: 4}", "should be below 3, the epochs to come, got 4"),
+        ("pruner={name: hyperband, min_epochs: 4}", "should be at most 3, the epochs to come, got 4"),
         ("pruner={name: promote, rungs: [3]}", "should be below 3, the epochs to come, got 3"),
     ],
 )

@@ -14,7 +14,7 @@ from sweeper.study.deadline import SearchLimit, growth, least_epochs
 from tests.study.test_deadline import Search, metrics_of
 
 
-def test_epochs_in_which_the_head_alone_learns_settle_nothing_and_the_backbone_always_learns() -> None:
+def test_epochs_in_which_the_head_alone_learns_settle_nothing() -> None:
     config = TrialConfig.model_validate({"backbone": "r", "unfreezing": {"head_epochs": 2}})
     search = Search(1000, 20)
     limit = SearchLimit(search.deadline, 20, settled=False, least=3)
@@ -22,7 +22,20 @@ def test_epochs_in_which_the_head_alone_learns_settle_nothing_and_the_backbone_a
     for epoch in (1, 2):
         search.clock.advance_to(search.clock() + 1)
         assert limit.epoch_finished(0, metrics_of(epoch, 1.0)) is None
-    search.clock.advance_to(search.clock() + 200)
+    search.clock.advance_to(search.clock() + 10)
+    planned = limit.epoch_finished(0, metrics_of(3, 10.0))
+    assert planned is not None
+    assert 3 < planned < 12  # eight trials of epochs of 10 s, not of 4 s
+
+
+def test_however_little_time_there_is_the_backbone_begins_to_learn() -> None:
+    config = TrialConfig.model_validate({"backbone": "r", "unfreezing": {"head_epochs": 2}})
+    search = Search(1000, 20)
+    limit = SearchLimit(search.deadline, 20, settled=False, least=3)
+    limit.group_started([TrialSpec(number=0, seed=0, epochs=20, config=config)])
+    search.clock.advance_to(search.clock() + 600)
+    for epoch in (1, 2):
+        assert limit.epoch_finished(0, metrics_of(epoch, 200.0)) is None
     assert limit.epoch_finished(0, metrics_of(3, 200.0)) == 3
 
 

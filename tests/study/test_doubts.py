@@ -233,6 +233,22 @@ def test_averages_that_are_the_same_in_a_short_training_are_told() -> None:
     assert "all values above 0.899 are the same" in told(search=ranged, budget={"epochs": 10})
 
 
+@pytest.mark.parametrize(
+    ("pruner", "said"),
+    [
+        ({"name": "successive_halving", "min_epochs": 10}, "pruner.min_epochs is 10 of 10 epochs: nothing is pruned"),
+        ({"name": "median", "warmup_epochs": 12}, "pruner.warmup_epochs is 12 of 10 epochs"),
+        ({"name": "patient", "pruner": {"name": "median", "warmup_epochs": 10}}, "is 10 of 10 epochs"),
+        ({"name": "median", "warmup_epochs": 9}, ""),
+    ],
+)
+def test_a_pruner_that_decides_after_the_last_epoch_is_told(pruner: dict[str, Any], said: str) -> None:
+    found = told(pruner=pruner, budget={"epochs": 10, "trials": 500})
+    assert said in found
+    assert bool(found) == bool(said)
+    assert "nothing is pruned" not in told(pruner={"name": "median", "warmup_epochs": 1}, budget={"epochs": 1})
+
+
 def numbers(model: type[BaseModel], name: str = "search") -> Iterator[tuple[str, float]]:
     """Yield every number of a search space that stands in no choice of several objects, and its default."""
     for field, info in model.model_fields.items():

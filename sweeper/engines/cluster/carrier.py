@@ -79,7 +79,7 @@ class SharedCarrier:
 
     Each sender has a folder of its own, so that none ever writes where another has written.
 
-    Raises StudyError where the address is none, or nothing can be written there.
+    Raises StudyError where the address is not valid, or nothing can be written there.
     """
 
     def __init__(self, address: str, sender: str):

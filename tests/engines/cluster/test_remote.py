@@ -241,10 +241,14 @@ def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkey
 
 
 class Sluggish(SharedCarrier):
-    """Takes longer than the lease for each piece."""
+    """Takes longer than the lease for a piece."""
+
+    slept = False
 
     def put(self, content: bytes) -> Any:
-        time.sleep(0.6)
+        if not Sluggish.slept:
+            Sluggish.slept = True
+            time.sleep(4)
         return super().put(content)
 
 
@@ -258,13 +262,14 @@ def test_files_that_take_longer_than_the_lease_do_not_end_the_node(plan: Plan, m
         driver = Driver(slot)
         assert isinstance(driver.next().event, WorkerReady)
         driver.send(Submit((spec_of(epochs=1),), {}, {}))
-        slot._lease._seconds = 0.5
+        slot._lease._seconds = 3.0
         slot._lease.renew()
         events: list[Any] = []
         while not events or not isinstance(events[-1], TrialEnded):
             events.append(driver.next().event)
             if isinstance(events[-1], EpochFinished):
                 driver.send(Answer(0, False))
+        assert Sluggish.slept
         assert not ended
 
 

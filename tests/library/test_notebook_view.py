@@ -1,0 +1,38 @@
+"""The view of a running study in a notebook."""
+
+from __future__ import annotations
+
+import sweeper
+from sweeper.library.notebook import NotebookView
+from sweeper.results import EpochMetrics, TrialOutcome, TrialState
+from tests.library.test_library import SPACE
+
+
+def test_the_view_of_a_running_study_counts_trials_and_escapes_what_it_shows() -> None:
+    view = NotebookView()
+    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
+    sweep = sweeper.load_space(SPACE)
+    view.opened(sweep.model_copy(update={"study": "<b>"}), [], 4)
+    view.started(0, 3)
+    view.epoch(0, EpochMetrics(epoch=1, values={"val/accuracy": 0.25}, timestamp_ms=0))
+    assert "<td>1 of 3</td>" in view.html()
+    view.ended(0, TrialOutcome(state=TrialState.COMPLETE, best_value=0.5, epochs=3, best_epoch=3))
+    assert "1 of 4 trials, best val/accuracy 0.5000 (trial 0)" in view.html()
+    assert "<b>&lt;b&gt;</b>" in view.html()
+    for number in range(1, 15):
+        view.started(number, 3)
+        view.ended(number, TrialOutcome(state=TrialState.PAUSED, best_value=0.1, epochs=1, best_epoch=1))
+    view.started(20, 3)
+    shown = view.html()
+    assert shown.count("<td>paused</td>") < 14
+    assert "<td>running</td>" in shown
+    view.planned(30)
+    assert "1 of 30 trials" in view.html()
+
+
+def test_the_view_of_a_study_that_a_time_limits_names_no_number_of_trials() -> None:
+    view = NotebookView()
+    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
+    view.opened(sweeper.load_space({**SPACE, "budget": {"for": "2h"}}), [], 10_000)
+    assert "0 trials" in view.html()
+    assert "<progress" not in view.html()
