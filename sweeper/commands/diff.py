@@ -63,8 +63,7 @@ def diff(
     from sweeper.safeguards.outputs import PAGE, Output
 
     _require_images_of(split, data)
-    named = named_data(data, labels, path_column, label_column, csv_images, extension)
-    workspace = this_workspace()
+    workspace, named = this_workspace(), named_data(data, labels, path_column, label_column, csv_images, extension)
     output = Output(page, PAGE, "--page", force=force) if page else None
     if output:
         output.require_free()

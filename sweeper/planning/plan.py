@@ -124,8 +124,8 @@ def _with_notes(found: Opening, sweep: SweepConfig, workers: str | None, number:
         notes.append(f"times and memory are those of a trial on one device, and each has {many} (devices_per_trial)")
     if (ranking := sweep.backbone_ranking) is not None:
         named = quantity(len(options(sweep.search.backbone)), "backbone")
-        kept = f"of which backbone_ranking searches {ranking.keep}; its own time is not counted"
-        notes.append(f"times are the mean over {named}, {kept}")
+        kept = f"backbone_ranking chooses {ranking.keep} of them, and its own time is not counted"
+        notes.append(f"times are the mean over {named}: {kept}")
     return replace(found, warnings=tuple(notes))
 
 

@@ -221,7 +221,9 @@ def test_what_the_figures_leave_out_is_told(tmp_path: Path) -> None:
     assert any("those of a trial on one device, and each has 4" in warning for warning in plan.opening.warnings)
     backbones = {"choice": ["test_resnet", "test_vit", "test_efficientnet"]}
     ranked = planned(tmp_path, search={"backbone": backbones, "pretrained": True}, backbone_ranking={"keep": 2})
-    assert any("the mean over 3 backbones, of which backbone_ranking" in warning for warning in ranked.opening.warnings)
+    assert any(
+        "the mean over 3 backbones: backbone_ranking chooses 2" in warning for warning in ranked.opening.warnings
+    )
 
 
 def test_workers_that_share_the_cores_save_no_time_that_was_not_measured(

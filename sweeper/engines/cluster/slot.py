@@ -266,22 +266,25 @@ class Slot:
 
         while True:
             try:
-                answer: tuple[int, list[Report]] = ray.get(asked, timeout=timeout_s - min(THERE_S, timeout_s / 2))
+                answer: tuple[int, list[Report]] = ray.get(asked, timeout=timeout_s)
                 return answer
             except ray.exceptions.GetTimeoutError:
-                ray.get(self._actor.here.remote(), timeout=min(THERE_S, timeout_s / 2))
+                ray.get(self._actor.here.remote(), timeout=THERE_S)
                 timeout_s = self._patience_s
 
     @contextmanager
     def _keeping_leases(self) -> Iterator[None]:
         """Let the nodes know that the driver is there while it takes files, which may be long."""
-        done = threading.Event()
+        import ray
+
+        done, told = threading.Event(), dict[Any, Any]()
 
         def keep() -> None:
             while not done.wait(LISTEN_S):
                 for actor in (self._actor, *self._actors.others):
                     with suppress(Exception):  # the next exchange says what is wrong
-                        actor.tell.remote([])
+                        if actor not in told or ray.wait([told[actor]], timeout=0)[0]:
+                            told[actor] = actor.tell.remote([])
 
         thread = threading.Thread(target=keep, daemon=True, name=f"leases-{self._plan.slot_id}")
         thread.start()
