@@ -242,8 +242,8 @@ class Delivery:
         if not record.described:
             self._store.log_params(record.run_id, {"fold": number, "seed": read_spec(fold.spec).seed})
             record = record.model_copy(update={"described": True})
-        record, history = self._with_epochs(fold, record)
-        if not fold.outcome.exists():
+        ended, (record, history) = fold.outcome.exists(), self._with_epochs(fold, record)  # it may end meanwhile
+        if not ended:
             self._set_status(fold.run, record, "RUNNING" if running else "KILLED")
             return
         self._add_pictures(fold, spec, f"{spec.label}, fold {number}", history, read_outcome(fold.outcome))

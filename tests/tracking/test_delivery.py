@@ -51,9 +51,10 @@ def history_of(epochs: int) -> list[EpochMetrics]:
     ]
 
 
-def write_trial(folder: TrialFolder, epochs: int, state: TrialState | None = None) -> None:
+def write_trial(folder: TrialFolder, epochs: int, state: TrialState | None = None, number: int | None = None) -> None:
     config: dict[str, Any] = {"backbone": "resnet18"}
-    spec = TrialSpec.model_validate({"number": folder.number, "seed": 1, "epochs": 3, "config": config})
+    counted = folder.number if number is None else number
+    spec = TrialSpec.model_validate({"number": counted, "seed": 1, "epochs": 3, "config": config})
     write_whole(folder.spec, spec.model_dump_json())
     write_whole(folder.history, json.dumps([point.model_dump() for point in history_of(epochs)]))
     if state is not None:
@@ -365,3 +366,24 @@ def test_a_file_that_is_being_written_is_not_uploaded(
         write_whole(folder.artifacts / name, b"x")
     run = delivery.deliver_sweep("RUNNING")
     assert [file.path for file in client.list_artifacts(run)] == ["trials.csv"]
+
+
+def test_a_fold_that_ends_while_its_epochs_are_delivered_loses_none_of_them(
+    delivery: Delivery, folder: StudyFolder, client: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, log_epochs = folder.trial(0), MlflowStore.log_epochs
+    fold = trial.fold(1)
+    write_trial(trial, 1)
+    write_trial(fold, 2, number=0)
+
+    def ends_meanwhile(self: MlflowStore, run: str, history: list[EpochMetrics]) -> None:
+        log_epochs(self, run, history)
+        if len(history) == 2:
+            write_trial(fold, 3, TrialState.COMPLETE, number=0)
+
+    monkeypatch.setattr(MlflowStore, "log_epochs", ends_meanwhile)
+    for _ in range(2):
+        delivery.deliver_trial(trial, ended=False, running=True)
+    run = runs(client)["trial-0000-fold-1"]
+    assert steps(client, run.info.run_id) == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert run.info.status == "FINISHED"
