@@ -287,18 +287,19 @@ def named_data(
     from sweeper.finished.named_data import NamedData
 
     columns = {"path_column": path_column, "label_column": label_column, "images": csv_images, "extension": extension}
-    csv = {key: value for key, value in columns.items() if value is not None}
-    if data is not None and not (csv and data.is_dir() and not is_csv(data)):
-        return NamedData(data, labels, csv)
-    missing = "without --data; name these" if data is None else f"and {data} is no CSV file; name one"
-    of_options = {**({"labels": labels} if labels else {}), **csv}
+    names = ("--path-column", "--label-column", "--csv-images", "--extension")
+    without_use = dict(zip(names, columns.values(), strict=True))
+    if data is None:
+        missing, without_use = "without --data; name these", {"--labels": labels, **without_use}
+    elif data.is_dir() and not is_csv(data):
+        missing = f"and {data} is no CSV file; name one"
+    else:
+        return NamedData(data, labels, {key: value for key, value in columns.items() if value is not None})
     problems = [
-        f"says how other images are read, got {value} {missing}, or leave it out"
-        for key, value in of_options.items()
-        if data is None or key in csv
+        Problem(option, "", f"says how other images are read, got {value} {missing}, or leave it out")
+        for option, value in without_use.items()
+        if value is not None
     ]
     if problems:
-        told = of_options if data is None else csv
-        names = [f"--{key.replace('_', '-')}" if key != "images" else "--csv-images" for key in told]
-        raise ConfigError([Problem(name, "", problem) for name, problem in zip(names, problems, strict=True)])
-    return None
+        raise ConfigError(problems)
+    return NamedData(data, labels) if data is not None else None

@@ -64,7 +64,7 @@ def write_page(
         try:
             log_page(workspace, store, path, tracking_uri)
         except SweeperError:
-            say(f"report: {path}; it is not in MLflow, which --no-log leaves out")
+            say(f"report: {path}; it could not be logged to MLflow (--no-log does not try)")
             raise
     return path
 

@@ -119,11 +119,12 @@ def _pruner_without_epochs(sweep: SweepConfig) -> Iterator[str]:
     """Tell of a pruner whose first decision comes after the last epoch, when nothing is left to be saved."""
     if isinstance(sweep.pruner, PlateauConfig):  # which counts phases
         return
-    pruner = sweep.pruner.pruner if isinstance(sweep.pruner, PatientConfig) else sweep.pruner
-    key = {"min_epochs", "warmup_epochs"} & type(pruner).model_fields.keys()
-    for name in key:
+    place, pruner = "pruner", sweep.pruner
+    if isinstance(pruner, PatientConfig):
+        place, pruner = "pruner.pruner", pruner.pruner
+    for name in {"min_epochs", "warmup_epochs"} & type(pruner).model_fields.keys():
         if 1 < sweep.reports <= (first := getattr(pruner, name)):
-            yield f"pruner.{name} is {first:,} of {sweep.reports:,} {sweep.reported}s: nothing is pruned; lower it"
+            yield f"{place}.{name} is {first:,} of {sweep.reports:,} {sweep.reported}s: nothing is pruned; lower it"
 
 
 def trials_needed(pruner: object, epochs: int) -> int:

@@ -30,7 +30,7 @@ class FoldsAhead:
                 self._given.add((trial.number, fold))
 
     def forget(self, number: int) -> None:
-        """Take note that nobody trains folds of a trial any more, which has lost its worker."""
+        """Let the folds of a trial that has lost its worker be given again."""
         self._given = {given for given in self._given if given[0] != number}
 
     def _left(self, number: int) -> list[int]:
