@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +136,36 @@ def test_a_sweep_that_is_killed_goes_on_from_the_checkpoints_of_its_gpu(stand_in
     again = re.findall(r"trial (\d) epoch (\d+)/30", done.stdout)
     for trial in "01":
         assert [int(epoch) for number, epoch in again if number == trial] == list(range(1, 31))
+
+
+def test_a_plan_tells_the_energy_of_all_gpus_by_the_counters_of_their_driver(stand_in: StandIn, tmp_path: Path) -> None:
+    space(tmp_path)
+    env = environment(stand_in, tmp_path, gpus="2", watts="300")
+    plan = [sys.executable, "-m", "sweeper", "plan", "space.yaml", "--json"]
+    done = subprocess.run(plan, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    costs = json.loads(done.stdout)["costs"]
+    assert "GPUs" in costs["powered"]
+    if costs["powered"] == "GPUs":  # else the processors of this machine tell theirs as well
+        assert costs["watts"] == pytest.approx(600, rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_use_of_gpus_is_watched_and_in_mlflow_also_where_one_does_not_tell(
+    stand_in: StandIn, tmp_path: Path
+) -> None:
+    space(tmp_path, budget={"trials": 3, "epochs": 30})
+    env = environment(stand_in, tmp_path, gpus="3", busy="60,-,20")
+    with (tmp_path / "run.log").open("wb") as log:
+        sweep = subprocess.Popen(command(), cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while "epoch 3/30" not in (tmp_path / "run.log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        watch = [sys.executable, "-m", "sweeper", "watch", "s"]
+        seen = subprocess.run(watch, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        sweep.wait()
+    assert "2 GPUs 40% busy on average, the least busy 20%" in seen.stdout, seen.stdout + seen.stderr
+    assert "Encountered error" not in (tmp_path / "run.log").read_text()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        found = database.execute("SELECT key, value FROM metrics WHERE key LIKE 'system/gpu%utilization%'").fetchall()
+    assert set(found) == {("system/gpu_0_utilization_percentage", 60.0), ("system/gpu_2_utilization_percentage", 20.0)}

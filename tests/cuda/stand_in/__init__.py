@@ -28,7 +28,7 @@ class StandIn:
     folder: Path
 
     def environment(self, **machine: str) -> dict[str, str]:
-        """Return this process's environment with a machine that has GPUs; see `runtime.c` for its settings."""
+        """Return this process's environment with GPUs; `runtime.c` and `nvml.c` tell the settings."""
         paths = {"LD_PRELOAD": str(self.folder / "libruntime.so"), "LD_LIBRARY_PATH": str(self.folder)}
         settings = {f"STAND_IN_{name.upper()}": value for name, value in machine.items()}
         return {**os.environ, **paths, **settings, "CUDA_VISIBLE_DEVICES": visible(machine)}
@@ -50,6 +50,7 @@ def build(folder: Path) -> StandIn:
     for source, library, linked in (
         ("runtime.c", "libruntime.so", ["-lpthread"]),
         ("driver.c", "libcuda.so.1", ["-ldl"]),
+        ("nvml.c", "libnvidia-ml.so.1", []),
     ):
         command = [compiler, *flags, "-o", str(folder / library), str(HERE / source), *linked]
         subprocess.run(command, check=True, capture_output=True)

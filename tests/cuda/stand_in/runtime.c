@@ -168,6 +168,7 @@ error cudaPeekAtLastError(void) { return OK; }
 error cudaGetDeviceProperties(struct cudaDeviceProp *about, int gpu) {
     memset(about, 0, sizeof *about);
     snprintf(about->name, sizeof about->name, "Stand-in GPU");
+    about->uuid.bytes[15] = gpu;
     about->major = number("STAND_IN_MAJOR", 9);
     about->totalGlobalMem = total(gpu);
     about->multiProcessorCount = 132;
