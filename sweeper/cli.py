@@ -65,7 +65,7 @@ def main() -> None:
         refuse(f"error: {error}")
         sys.exit(error.exit_code)
     except ToldToLeave:
-        refuse("told to leave by SIGTERM; run the same command again to continue")
+        refuse("stopped by SIGTERM; run the same command again to continue")
         raise
 
 

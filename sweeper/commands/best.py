@@ -121,7 +121,7 @@ def _say_what_to_expect(workspace: Workspace, store: StudyStore, tracking_uri: s
     try:
         found = expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
     except TrackingError as error:
-        say(f"what to expect on new images is not known: {one_line(str(error))}")
+        say(f"the accuracy on new images cannot be estimated: {one_line(str(error))}")
         return None
     if found is not None:
         say(str(found))
@@ -132,7 +132,7 @@ def _say_not_registered(store: StudyStore, folder: Path) -> None:
     from sweeper.finished.tasks import finished_task
 
     if finished_task(store.sweep).registered:
-        say(f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}")
+        say(f"not registered, since it is not the best trial; to register it anyway: sweeper register {folder}")
 
 
 def _answer(

@@ -24,9 +24,7 @@ def confirm(
     top: Annotated[int, typer.Option(min=1, help="How many of the best trials are trained again.")] = 5,
     seeds: Annotated[int, typer.Option(min=2, help="How often each is trained, each time with a fresh seed.")] = 5,
     workers: WorkersOption = None,
-    look_again: Annotated[
-        bool, typer.Option("--look-again", help="Measure on the test split although it has been looked at.")
-    ] = False,
+    look_again: Annotated[bool, typer.Option("--look-again", help="Measure on the test split again.")] = False,
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -121,7 +119,7 @@ def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: st
                     workspace, store, winner, device=on, tracking_uri=tracking_uri, now_ms=now_ms, progress=progress
                 )
         except DatasetError as error:
-            warn(f"no look at a test split: {error}")
+            warn(f"not measured on a test split: {error}")
     record_looks(workspace, store, tracking_uri)
     for line in look_lines(looks(folder), winner):
         say(line)

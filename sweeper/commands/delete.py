@@ -44,8 +44,10 @@ def delete(
             raise typer.Exit(1)
         delete_study(workspace, store, tracking_uri, keep_runs=keep_runs)
     except TrackingError:
-        in_trash = "some of its runs may be in MLflow's trash by now, and the same command goes on"
-        warn(f"nothing of {study} was removed here; {in_trash}. --keep-runs deletes the rest and leaves the runs")
+        in_trash = "some of its runs may already be in MLflow's trash. Run the same command again"
+        warn(
+            f"nothing of {study} was removed here; {in_trash}, or add --keep-runs to leave the runs and delete the rest"
+        )
         raise
     say(f"study {study} is deleted")
     for line in trash_lines(planned):

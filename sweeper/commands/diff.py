@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sweeper.commands.options import (
+    DeviceOfTrial,
     ForceOption,
     LabelsOption,
     OtherExtension,
@@ -51,7 +52,7 @@ def diff(
     label_column: OtherLabelColumn = None,
     csv_images: OtherImages = None,
     extension: OtherExtension = None,
-    device: Annotated[str, typer.Option(help="Where to evaluate: auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: DeviceOfTrial = "auto",
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
@@ -96,8 +97,8 @@ def _require_images_of(split: str | None, data: Path | None) -> None:
     from sweeper.errors import ConfigError, Problem
 
     if split is not None and data is None:
-        rule = f"says which images of --data both are evaluated on, got {split} without --data; name these, or leave"
-        raise ConfigError([Problem("--split", "", f"{rule} it out to compare on the study's validation images")])
+        rule = f"chooses a split of --data, which is missing; add it, or remove --split {split} to compare on the"
+        raise ConfigError([Problem("--split", "", f"{rule} study's validation images")])
 
 
 def _name_images(workspace: Workspace, found: Difference) -> None:

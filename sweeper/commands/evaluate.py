@@ -10,7 +10,7 @@ import typer
 
 from sweeper.commands.exported_model import is_export, study_of_export
 from sweeper.commands.options import (
-    DeviceOption,
+    DeviceOfTrial,
     LabelsOption,
     OtherExtension,
     OtherImages,
@@ -59,7 +59,7 @@ def evaluate(
         typer.Option("--force", help="Replace earlier files even if they were edited since, or are of other images."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON instead of tables.")] = False,
-    device: DeviceOption = "auto",
+    device: DeviceOfTrial = "auto",
     storage: StorageOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:

@@ -80,12 +80,12 @@ class Asked:
             "--tolerance": (self.tolerance != TOLERANCE, "--fp16 or --int8", self.fp16 or self.int8),
         }
         problems = [
-            Problem(option, "", "says what an export holds; give --export too, or leave it out")
+            Problem(option, "", f"changes an export; add --export or remove {option}")
             for option, given in files.items()
             if given and not exports
         ]
         problems += [
-            Problem(option, "", f"is for {others}; give one of them too, or leave it out")
+            Problem(option, "", f"is for {others}; add one of them or remove {option}")
             for option, (given, others, used) in changed.items()
             if given and not used
         ]

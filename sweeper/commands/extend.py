@@ -67,9 +67,9 @@ def extend(
 
 def _say_what_became_of_the_trials(found: Extension, study: str) -> None:
     if found.aside is None:
-        say(f"the search space of {study} is as it was; it goes on")
+        say(f"the search space of {study} has not changed; the study goes on")
         return
     carried = quantity(len(found.carried), "trial")
-    say(f"{carried} carried over, {len(found.outside)} kept as history; before: {found.aside}")
+    say(f"{carried} carried over, {len(found.outside)} kept as history; the study as it was: {found.aside}")
     for number, why in found.outside.items():
         say(f"  trial {number} is history: {why}")

@@ -100,7 +100,7 @@ def _confirm(
         warn(f"not confirmed: {error}")
         return
     except SweeperError as error:
-        warn(f"not confirmed: {error}\nThe best trial is exported all the same; later: {_later(store.sweep.study)}")
+        warn(f"not confirmed: {error}\nThe best trial is exported anyway. Confirm it: {_later(store.sweep.study)}")
         return
     if judged is None:
         say("not confirmed: the time was too short for two fresh seeds of each; the best trial may be the best by luck")

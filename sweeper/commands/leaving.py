@@ -38,4 +38,4 @@ def leave(result: SweepResult) -> NoReturn:
 
 
 def reason(result: SweepResult) -> str:
-    return "told to leave by SIGTERM" if result.told_to_leave else "interrupted"
+    return "stopped by SIGTERM" if result.told_to_leave else "interrupted"

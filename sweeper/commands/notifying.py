@@ -127,7 +127,7 @@ def _send(notice: Notice, sweep: SweepConfig, *, leaving: bool = False) -> None:
 
     failed = send(notice, sweep.notify, LEAVING_S if leaving else PATIENCE_S)
     if failed:
-        warn(f"nobody was notified: {one_line(failed)}; the study itself is as told above")
+        warn(f"the notification failed: {one_line(failed)}; the study is not affected")
 
 
 def _plain(text: str) -> str:

@@ -57,9 +57,7 @@ LabelsOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Answer in JSON, for scripts; its form is in docs/scripting.md.")
 ]
-AdoptOption = Annotated[
-    bool, typer.Option("--adopt", help="Let the study belong to this folder, whatever folder it belonged to.")
-]
+AdoptOption = Annotated[bool, typer.Option("--adopt", help="Make this folder the owner of the study.")]
 
 
 def _workers(value: str | None) -> str | None:
@@ -74,7 +72,8 @@ WorkersOption = Annotated[
         callback=_workers,
         metavar="N|auto",
         show_default="one on each GPU, or one on the CPU",
-        help="Trials at the same time; auto: as many as fit in memory, at most one for each CPU core.",
+        help="Trials at the same time; auto: as many as fit in memory; at most one for each CPU core, 32 in all, "
+        "and 3 on each NVIDIA GPU.",
     ),
 ]
 
@@ -100,7 +99,7 @@ StudyArgument = Annotated[
 TrialArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TRIAL]",
+        metavar="TRIAL",
         help="STUDY or STUDY/best for its best trial, STUDY/NUMBER, or the id of an MLflow run; by default the best "
         "trial of the latest study.",
         autocompletion=studies_here,
@@ -229,14 +228,19 @@ def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[st
     return [*(overrides or []), *([] if name is None else [f"tracking.name={name}"])]
 
 
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+DEVICES = "(NVIDIA GPUs, else Apple's, else the CPU), cpu, cuda, cuda:1, mps."
+DeviceOption = Annotated[str, typer.Option(help=f"auto {DEVICES}")]
+DeviceOfTrial = Annotated[
+    str,
+    typer.Option("--device", help="auto (for a trial that of its study, else as in predict), cpu, cuda, cuda:1, mps."),
+]
 PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace an earlier file of this kind even if it was edited since.")
 ]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the class.")]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
-WHERE_CSV = "where --data is a CSV file; by default as in the study, as far as that fits the file."
+WHERE_CSV = "where --data is a CSV file; by default the study's, if the file has it."
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]
 
 
@@ -290,13 +294,13 @@ def named_data(
     names = ("--path-column", "--label-column", "--csv-images", "--extension")
     without_use = dict(zip(names, columns.values(), strict=True))
     if data is None:
-        missing, without_use = "without --data; name these", {"--labels": labels, **without_use}
+        missing, without_use = "--data, which is missing; add it", {"--labels": labels, **without_use}
     elif data.is_dir() and not is_csv(data):
-        missing = f"and {data} is no CSV file; name one"
+        missing = f"a CSV file, and {data} is none; name one"
     else:
         return NamedData(data, labels, {key: value for key, value in columns.items() if value is not None})
     problems = [
-        Problem(option, "", f"says how other images are read, got {value} {missing}, or leave it out")
+        Problem(option, "", f"describes {missing} or remove {option} {value}")
         for option, value in without_use.items()
         if value is not None
     ]

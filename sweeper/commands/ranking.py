@@ -44,7 +44,7 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
     show_ranked(found.result.rows, found.ranking, limit=20)
     for name, why in left_out(found):
         warn(f"{name} could not be ranked and is left out: {one_line(why)}")
-    say(f"searched now, the best of the ranking: {', '.join(map(str, options(found.sweep.search.backbone)))}")
+    say(f"searching the best of the ranking: {', '.join(map(str, options(found.sweep.search.backbone)))}")
     return found
 
 
@@ -52,7 +52,7 @@ def say_known_backbones(sweep: SweepConfig) -> None:
     """Say which backbones a study was begun with."""
     from sweeper.config.searched import options
 
-    say(f"backbones: {', '.join(map(str, options(sweep.search.backbone)))}, which the study was begun with")
+    say(f"backbones: {', '.join(map(str, options(sweep.search.backbone)))}, as chosen when the study began")
 
 
 def say_whether_it_held(found: Ranked, best: TrialRow | None) -> None:
@@ -60,5 +60,4 @@ def say_whether_it_held(found: Ranked, best: TrialRow | None) -> None:
     names = [name for name, _ in found.order]
     if best is not None and best.config is not None and best.config.backbone in names:
         backbone = best.config.backbone
-        place = f"number {names.index(backbone) + 1} of {len(names)}"
-        say(f"ranking: the backbone of the best trial, {backbone}, was {place}")
+        say(f"ranking: the best trial uses {backbone}, which was ranked {names.index(backbone) + 1} of {len(names)}")

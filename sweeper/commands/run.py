@@ -161,11 +161,11 @@ def _space_for(images: Path, hours: float, device: str | None) -> Path:
             break
         found = _of_other_images(path, images)
         if found is None:
-            say(f"{path} is the search space for {images}; remove it for a new one")
+            say(f"using {path}, written earlier for {images}; delete it to get a new one")
             return path
         other, study = found
         taken.add(study)
         say(f"{path} is the search space for other images: {other}")
     write_proposal(str(images), path, hours, device or "auto", taken=taken)
-    say(f"written to {path}, with a reason for each choice; edit it and run it again for others")
+    say(f"written to {path}, with a reason for each choice; to change them, edit it and run the same command again")
     return path

@@ -134,11 +134,11 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     require_finished(study, store.rows())
     rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
     leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
-    say(f"warm start: {len(leaders)} of the best trials of {study} come first in {sweep.study}, unless it has begun")
+    say(f"warm start: if {sweep.study} is new, it first tries the {len(leaders)} best trials of {study}")
     for name, given in leaders.items():
         misfits = fit(sweep.search, given).misfits
         if misfits:
-            say(f"  {name}, left to this search space: {'; '.join(map(str, misfits))}")
+            say(f"  {name}: not in this search space, so that the sampler chooses: {'; '.join(map(str, misfits))}")
     return leaders
 
 

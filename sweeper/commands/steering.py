@@ -28,7 +28,7 @@ OnlyRunningStudy = Annotated[
 
 
 def stop(study: OnlyRunningStudy = None) -> None:
-    """Start no more trials; those that run are finished. The same `sweeper run` goes on later."""
+    """Start no more trials and let the running ones finish. The same `sweeper run` goes on later."""
     from sweeper.study.requests import Stop
 
     _ask(study, Stop())
@@ -62,7 +62,7 @@ def skip(trial: Annotated[str, typer.Argument(metavar="STUDY/NUMBER", help="The 
 def enqueue(
     study: RunningStudy,
     settings: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE...", help="Keys of `search`, such as optimizer.lr=0.01.")
+        list[str], typer.Argument(metavar="KEY=VALUE", help="Keys of `search`, such as optimizer.lr=0.01.")
     ],
     name: Annotated[str | None, typer.Option(help="What the configuration is called, by default its settings.")] = None,
 ) -> None:
@@ -85,7 +85,7 @@ def enqueue(
 
 def set_budget(
     study: RunningStudy,
-    settings: Annotated[list[str], typer.Argument(metavar="trials=N|workers=N...", help="What is to change.")],
+    settings: Annotated[list[str], typer.Argument(metavar="trials=N|workers=N", help="What is to change.")],
 ) -> None:
     """Change how many trials a running study has in all, or trains at the same time.
 

@@ -30,7 +30,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.2, max=3600, help="Seconds between two looks.")] = 2.0,
     storage: StorageOption = None,
 ) -> None:
-    """Show a study while it runs: trials, curves, the best so far, the time left. Ctrl-C ends it, not the study.
+    """Show a study while it runs: trials, curves, the best so far, the time left. Ctrl-C ends the view alone.
 
     It ends when the study does. Without a terminal it shows the study once.
     """

@@ -60,7 +60,7 @@ class StudyAnswer(Frozen):
     """One study, as `sweeper list` has it."""
 
     study: str
-    state: StudyState = Field(description="running: by a driver of this folder; unfinished: trials are left to run.")
+    state: StudyState = Field(description="running: by a driver of this folder; unfinished: trials and time are left.")
     objective: str
     direction: Literal["maximize", "minimize"]
     ended: int = Field(description="Trials that have ended.")

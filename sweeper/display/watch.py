@@ -18,7 +18,7 @@ from sweeper.standings.pareto import in_order
 View = RenderableType
 """What a terminal shows."""
 
-FINISHED, AT_REST = "finished: no trial is left to run", "not running: `sweeper run` goes on"
+FINISHED, AT_REST = "finished: all trials have ended, or the time is used up", "not running: `sweeper run` goes on"
 LEADERS = 5
 
 

@@ -144,7 +144,7 @@ def _expected(
     try:
         return expected_of_study(workspace, store, records_of(workspace, store, tracking_uri))
     except TrackingError as error:  # an export of what lies on disk does without
-        logger.warning("what to expect on new images is not known: %s", error)
+        logger.warning("the accuracy on new images cannot be estimated: %s", error)
         return None
 
 

@@ -73,7 +73,7 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
     Raises ConfigError for what cannot be, DatasetError where the images cannot be used.
     """
     if not isinstance(sweep.engine, LocalConfig):
-        rule = f"a plan is made on this machine, and trials run elsewhere, got {sweep.engine.name}; add --engine local"
+        rule = f"a plan is made on this machine and needs the engine local, got {sweep.engine.name}; add --engine local"
         raise ConfigError([Problem(IN_SEARCH_SPACE, "engine", rule)])
     refuse_impossible(sweep)
     if sweep.dataset.path and is_address(sweep.dataset.path):

@@ -65,12 +65,10 @@ def whether_it_held(order: Sequence[str], found: Sequence[str]) -> str:
     """
     searched = [name for name in found if name in order]
     if found and found[0] not in order:
-        return f"The backbone of the best trial, {found[0]}, was not ranked."
+        return f"The best trial uses {found[0]}, which was not ranked."
     if not searched:
         return "No trial of a ranked backbone has finished yet."
-    winner = (
-        f"The backbone of the best trial, {searched[0]}, was number {order.index(searched[0]) + 1} of {len(order)}."
-    )
+    winner = f"The best trial uses {searched[0]}, which was ranked {order.index(searched[0]) + 1} of {len(order)}."
     if len(searched) == 1:
         return winner
     of_them = f"By their best trials the {len(searched)} that were searched stand in"

@@ -29,7 +29,7 @@ def examine_study(
 ) -> list[Finding]:
     """Return where the stores of a study disagree, repaired where `fix` is set and it can be.
 
-    `adopt` lets the study belong to this folder, whatever folder it belonged to. Raises StudyLocked while a driver
+    `adopt` makes this folder the owner of the study. Raises StudyLocked while a driver
     runs it and StudyNotFound when the study is missing.
     """
     store = StudyStore.load(storage_url, study)

@@ -54,8 +54,8 @@ def ended(store: StudyStore) -> SweepResult:
     ("end", "reason"),
     [
         (typer.Exit(INTERRUPTED), "interrupted"),
-        (typer.Exit(TOLD_TO_LEAVE), "told to leave by SIGTERM"),
-        (ToldToLeave(TOLD_TO_LEAVE), "told to leave by SIGTERM"),
+        (typer.Exit(TOLD_TO_LEAVE), "stopped by SIGTERM"),
+        (ToldToLeave(TOLD_TO_LEAVE), "stopped by SIGTERM"),
         (KeyboardInterrupt(), "interrupted"),
     ],
 )

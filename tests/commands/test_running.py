@@ -49,7 +49,7 @@ def test_a_sweep_that_is_told_to_leave_tells_of_a_refusal_too_and_ends_with_its_
     assert left.value.exit_code == TOLD_TO_LEAVE == 75
     said = capsys.readouterr().out
     assert "they wait on disk: no rights\n" in said
-    assert "told to leave by SIGTERM; run the same command again to continue" in said
+    assert "stopped by SIGTERM; run the same command again to continue" in said
 
 
 def test_a_refusal_is_an_error_at_the_end_of_a_sweep() -> None:

@@ -18,11 +18,11 @@ __all__ = ["ask"]  # a fixture
 @pytest.mark.parametrize(
     ("words", "rule"),
     [
-        (("best", "s", "--int8"), "--int8: says what an export holds; give --export too"),
-        (("best", "s", "--fp16", "--soup"), "--soup: says what an export holds"),
+        (("best", "s", "--int8"), "--int8: changes an export; add --export"),
+        (("best", "s", "--fp16", "--soup"), "--soup: changes an export"),
         (("best", "s", "--export", "--leaders", "3"), "--leaders: is for --soup or --ensemble"),
         (("best", "s", "--to", "there", "--tolerance", "0.1"), "--tolerance: is for --fp16 or --int8"),
-        (("diff", "s/0", "s/1", "--split", "test"), "--split: says which images of --data both are evaluated on"),
+        (("diff", "s/0", "s/1", "--split", "test"), "--split: chooses a split of --data, which is missing"),
     ],
 )
 def test_an_option_without_what_it_is_for_is_refused(words: tuple[str, ...], rule: str, ask: Ask) -> None:

@@ -137,7 +137,7 @@ def test_a_study_whose_trials_have_all_ended_is_finished() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
     console.print(watch_view(rows, rows[:1], {}, SWEEP, len(rows), running=False, finished=True, work=WORK))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "finished: no trial is left to run" in text
+    assert "finished: all trials have ended, or the time is used up" in text
     assert "goes on" not in text
 
 

@@ -127,7 +127,7 @@ def test_the_reasons_are_reported_by_kind_the_most_frequent_first(
     [
         (TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.1), "raise budget.trials"),
         (TrialOutcome(state=TrialState.PRUNED, feasible=False, reason="did not fit"), "take a smaller backbone"),
-        (TrialOutcome(state=TrialState.FAILED, reason="broken"), "change in the search space what the reason names"),
+        (TrialOutcome(state=TrialState.FAILED, reason="broken"), "correct the cause and run it with --retry-failed"),
     ],
 )
 def test_what_to_do_next_follows_from_how_the_trials_ended(

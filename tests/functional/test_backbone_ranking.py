@@ -95,22 +95,22 @@ def test_the_best_backbone_is_searched_and_the_study_goes_on_with_it(tmp_path: P
     assert first.returncode == 0, first.stdout + first.stderr
     assert "backbones: 3 are ranked by a head on the frozen features of each" in first.stdout
     assert "study shapes-backbones: 0 of 3 trials done" in first.stdout
-    line = next(line for line in first.stdout.splitlines() if line.startswith("searched now"))
+    line = next(line for line in first.stdout.splitlines() if line.startswith("searching the best of the ranking"))
     best = line.rpartition(" ")[2]
     assert best in ("test_resnet", "test_efficientnet")  # of the third there are no weights
-    assert f"ranking: the backbone of the best trial, {best}, was number 1 of 2" in first.stdout
+    assert f"ranking: the best trial uses {best}, which was ranked 1 of 2" in first.stdout
     again = sweeper("run", "space.yaml", "--no-report", "--trials", "3", folder=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"backbones: {best}, which the study was begun with" in again.stdout
+    assert f"backbones: {best}, as chosen when the study began" in again.stdout
     assert "are ranked" not in again.stdout
     space = {**SPACE, "search": {**SPACE["search"], "label_smoothing": 0.1}}  # type: ignore[dict-item]
     (tmp_path / "wider.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     extended = sweeper("extend", "shapes", "wider.yaml", "--set", "budget.trials=4", folder=tmp_path)
     assert extended.returncode == 0, extended.stdout + extended.stderr
-    assert f"backbones: {best}, which the study was begun with" in extended.stdout
+    assert f"backbones: {best}, as chosen when the study began" in extended.stdout
     assert sweeper("report", "shapes", folder=tmp_path).returncode == 0
     page = (tmp_path / "reports" / "shapes.html").read_text()
-    assert f"The backbone of the best trial, {best}, was number 1 of 2." in page
+    assert f"The best trial uses {best}, which was ranked 1 of 2." in page
     deleted = sweeper("delete", "shapes", folder=tmp_path)  # nobody can be asked
     assert deleted.returncode == 2
     assert "the study shapes-backbones, which ranked its backbones: sweeper delete shapes-backbones" in deleted.stdout

@@ -199,7 +199,7 @@ def test_an_edited_search_space_continues_with_the_trials_that_fit(
     with pytest.raises(StudyChanged, match="sweeper extend blots FILE"):
         command("run", "wider.yaml")
     shown = command("extend", "blots", "wider.yaml")
-    assert "2 trials carried over, 0 kept as history; before: blots~1" in shown
+    assert "2 trials carried over, 0 kept as history; the study as it was: blots~1" in shown
     rows = open_study(Workspace(folder), None, "blots").rows()
     assert [(row.number, row.value, row.config) for row in rows[:2]] == [
         (row.number, row.value, row.config) for row in before
@@ -232,7 +232,7 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
     told = command("best", f"blots/{other}", "--export")
     assert f"trial {other}, val/accuracy" in told
     assert f"the best is trial {best}" in told
-    assert f"not registered, since it is not the best trial; to do it all the same: sweeper register {folder}" in (
+    assert f"not registered, since it is not the best trial; to register it anyway: sweeper register {folder}" in (
         told.replace("\n", "")
     )
     for given, rule in (

@@ -60,7 +60,7 @@ def test_the_table_at_the_end_counts_the_epochs_that_the_deadline_has_left(folde
     assert re.search(rf"^ +1 +\d+ +[\d.]+ +\d+/{planned[1]} ", ran.stdout, re.MULTILINE), ran.stdout
     (listed,) = json.loads(sweeper("list", "--json", folder=folder).stdout)["studies"]
     assert listed["state"] == "finished"
-    assert "finished: no trial is left to run" in sweeper("watch", "s", folder=folder).stdout
+    assert "finished: all trials have ended, or the time is used up" in sweeper("watch", "s", folder=folder).stdout
 
 
 @pytest.mark.slow

@@ -139,4 +139,4 @@ def test_without_mlflow_the_winner_is_named_all_the_same(folder: Path) -> None:
     done = sweeper("best", "s", "--tracking-uri", "http://127.0.0.1:9", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "is best, val/accuracy" in done.stdout
-    assert "what to expect on new images is not known: MLflow" in done.stdout
+    assert "the accuracy on new images cannot be estimated: MLflow" in done.stdout

@@ -102,7 +102,7 @@ def test_sigterm_to_all_processes_of_a_job_leaves_with_75_and_the_same_command_g
     assert started.wait(PATIENCE_S) == 75, sandbox.said()
     assert time.monotonic() - begun < 60  # workers are killed, and MLflow has five seconds
     same = shlex.join(["sweeper", *sandbox.command()[3:]])
-    assert f"told to leave by SIGTERM; run the same command again to continue: {same}" in sandbox.said()
+    assert f"stopped by SIGTERM; run the same command again to continue: {same}" in sandbox.said()
     assert "was killed" not in sandbox.said()
     assert "Traceback" not in sandbox.said()
     assert {row.state for row in sandbox.rows()} == {TrialState.WAITING}
@@ -125,7 +125,7 @@ def test_sigterm_during_start_up_leaves_with_75_too(sandbox: Sandbox, delay_s: f
     assert ended == 75 or (ended == -signal.SIGTERM and delay_s < 3), sandbox.said()  # not even imported
     assert "Traceback" not in sandbox.said()
     if ended == 75:
-        assert "told to leave by SIGTERM; run the same command again to continue" in sandbox.said()
+        assert "stopped by SIGTERM; run the same command again to continue" in sandbox.said()
 
 
 def test_ctrl_c_while_runs_are_sent_leaves_them_on_disk_and_says_so(sandbox: Sandbox) -> None:

@@ -68,7 +68,7 @@ def test_another_notifier_is_no_other_study_and_one_that_fails_does_no_harm(tmp_
     assert (tmp_path / "told.txt").read_text().startswith("study s finished: 4 complete")
     said = run(tmp_path, notify={"command": "no-such-program"}, budget={"trials": 5, "epochs": 2})
     assert "study s: 5 complete" in said
-    assert "nobody was notified: `no-such-program` cannot be run: No such file or directory" in said
+    assert "the notification failed: `no-such-program` cannot be run: No such file or directory" in said
 
 
 @pytest.mark.parametrize("wrong", [f"ftp://{SECRET}", SECRET, f"http://[{SECRET}"])

@@ -208,7 +208,7 @@ def test_the_columns_of_a_list_can_be_named(model: str, ask: Ask, work: Path) ->
     assert compared.code == 0, compared.err
     folder = ask("evaluate", model, "--data", "ward", *named[:2])
     assert folder.code == 2
-    assert "--path-column: says how other images are read, got Ort and ward is no CSV file" in folder.err
+    assert "--path-column: describes a CSV file, and ward is none" in folder.err
     without = ask("evaluate", "blots", *named[:2])
     assert without.code == 2
-    assert "--path-column: says how other images are read, got Ort without --data" in without.err
+    assert "--path-column: describes --data, which is missing" in without.err

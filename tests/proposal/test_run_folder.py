@@ -21,7 +21,7 @@ def test_a_folder_of_images_alone_is_run(tmp_path: Path) -> None:
     assert "for: 10m" in (tmp_path / "photos.yaml").read_text()
     assert (tmp_path / "exports" / "photos" / "model.onnx").exists()
     again = sweeper("run", "photos", "--set", "search.backbone=nonsense", folder=tmp_path)
-    assert "photos.yaml is the search space for photos; remove it for a new one" in again.stdout
+    assert "using photos.yaml, written earlier for photos; delete it to get a new one" in again.stdout
     assert again.returncode == 2
 
 

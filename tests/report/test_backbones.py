@@ -11,14 +11,17 @@ from sweeper.report.backbones import whether_it_held
     ("found", "told"),
     [
         ([], "No trial of a ranked backbone has finished yet."),
-        (["enqueued"], "The backbone of the best trial, enqueued, was not ranked."),
-        (["enqueued", "b"], "The backbone of the best trial, enqueued, was not ranked."),
-        (["b"], "The backbone of the best trial, b, was number 2 of 3."),
+        (["enqueued"], "The best trial uses enqueued, which was not ranked."),
+        (["enqueued", "b"], "The best trial uses enqueued, which was not ranked."),
+        (["b"], "The best trial uses b, which was ranked 2 of 3."),
         (
             ["a", "b"],
-            "was number 1 of 3. By their best trials the 2 that were searched stand in the order of the ranking.",
+            "which was ranked 1 of 3. By their best trials the 2 that were searched stand in the order of the ranking.",
         ),
-        (["b", "a"], "was number 2 of 3. By their best trials the 2 that were searched stand in another order: b, a."),
+        (
+            ["b", "a"],
+            "which was ranked 2 of 3. By their best trials the 2 that were searched stand in another order: b, a.",
+        ),
     ],
 )
 def test_a_ranking_is_compared_with_what_the_search_found(found: list[str], told: str) -> None:

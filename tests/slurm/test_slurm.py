@@ -121,7 +121,7 @@ def test_a_sweep_that_is_preempted_twice_goes_on_and_gives_what_an_undisturbed_o
     wait_until(lambda: job.state in ENDED, said)
 
     assert (job.facts()["JobState"], job.facts()["ExitCode"]) == ("COMPLETED", "0:0"), said()
-    assert said().count("told to leave by SIGTERM; run the same command again to continue: sweeper run space.yaml") == 2
+    assert said().count("stopped by SIGTERM; run the same command again to continue: sweeper run space.yaml") == 2
     assert "was killed" not in said()
     assert {(0, 4), (1, 8)} <= seen.keys()
     check(sandbox, reference, seen)

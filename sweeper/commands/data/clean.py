@@ -10,6 +10,7 @@ import typer
 from sweeper.commands.data.suspects import suspect_outputs, write_suspects
 from sweeper.commands.options import (
     CsvImagesOption,
+    DeviceOption,
     ExtensionOption,
     ForceOption,
     LabelColumnOption,
@@ -39,7 +40,7 @@ def clean(
     force: ForceOption = False,
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels that the backbone gets.")] = 224,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the isolation forest and of the folds.")] = 0,
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,

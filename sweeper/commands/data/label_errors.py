@@ -27,13 +27,13 @@ def label_errors(
         "label_errors.png"
     ),
     force: ForceOption = False,
-    device: Annotated[str, typer.Option(help="auto, as in the study, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto (the study's device), cpu, cuda, cuda:1, mps.")] = "auto",
     storage: StorageOption = None,
 ) -> None:
     """List likely wrong labels of a study's training images, by its winner trained on folds without them.
 
-    Takes as long as that many trials; no time where the study is cross-validated. The test split is not touched, and
-    nothing is deleted.
+    Takes as long as training that many trials; a cross-validated study takes no time. The test split is not touched,
+    and nothing is deleted.
     """
     from sweeper.finished.label_errors import find_label_errors, kept_label_errors
     from sweeper.study.model_files import require_same_model_files
@@ -54,4 +54,4 @@ def label_errors(
             )
     write_suspects(outputs, found.listed, found.candidates)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
-    say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less the list is worth")
+    say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less reliable is the list")

@@ -52,7 +52,7 @@ def split(
     csv_images: CsvImagesOption = ".",
     extension: ExtensionOption = "",
 ) -> None:
-    """Write train.csv, valid.csv and perhaps test.csv: stratified, seeded, copies and groups on one side."""
+    """Write train.csv, valid.csv and perhaps test.csv: stratified, seeded, copies and groups in one split."""
     from sweeper.curation.split import draw, told, write_splits
 
     dataset = _dataset(
