@@ -227,6 +227,8 @@ class TrialOutcome(Frozen):
     cut: bool = False
     """A request or a deadline ended it, and no pruner."""
     epochs: int = 0
+    epochs_before: int = 0
+    """How many of them it has not trained: those of the trial that it goes on from."""
     best_epoch: int | None = None
     best_value: float | None = None
     best_metrics: dict[str, float] = Field({})

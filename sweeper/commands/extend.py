@@ -19,7 +19,7 @@ from sweeper.commands.options import (
 from sweeper.commands.ranking import say_known_backbones
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import storage_url, this_workspace
-from sweeper.commands.terminal import say
+from sweeper.commands.terminal import say, warn
 from sweeper.safeguards.quantity import quantity
 
 if TYPE_CHECKING:
@@ -73,3 +73,5 @@ def _say_what_became_of_the_trials(found: Extension, study: str) -> None:
     say(f"{carried} carried over, {len(found.outside)} kept as history; the study as it was: {found.aside}")
     for number, why in found.outside.items():
         say(f"  trial {number} is history: {why}")
+    if found.unconfirmed:
+        warn(f"the confirmation of {study} counts no more, since one of its trials is history; confirm it again")

@@ -184,11 +184,10 @@ def _of_ranking(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
     if len(backbones) <= ranking.keep:
         rule = f"search.backbone has {len(backbones)}, and keep is {ranking.keep}: nothing would be left out"
         yield ("backbone_ranking", "keep"), f"{rule}; name more backbones, or remove backbone_ranking"
-    if len(sweep.study) > LONGEST_RANKED:
-        rule = (
-            f"should have at most {LONGEST_RANKED} letters with backbone_ranking, whose study is called NAME-backbones"
-        )
-        yield ("study",), f"{rule}; got {len(sweep.study)}"
+    for place, name in ((("study",), sweep.study), (("tracking", "name"), sweep.tracking.name or "")):
+        if len(name) > LONGEST_RANKED:
+            rule = f"should have at most {LONGEST_RANKED} letters with backbone_ranking, whose study is NAME-backbones"
+            yield place, f"{rule}; got {len(name)}"
     if True not in options(sweep.search.pretrained):
         rule = "ranks backbones by their pretrained features; use search.pretrained: true"
         yield ("backbone_ranking",), f"{rule}, got {sweep.search.pretrained}"

@@ -32,13 +32,14 @@ from sweeper.search.lease import LeaseRecord, require_number
 from sweeper.search.ownership import ATTRIBUTE as IDENTITY
 from sweeper.search.replay import FIXED_PARAMS
 from sweeper.search.storage import open_storage, storage_errors
-from sweeper.search.stored_sweep import changed_keys
+from sweeper.search.stored_sweep import changed_keys, stored_sweep
 from sweeper.search.stored_trial import (
     ASIDE,
     AT_ONCE,
     BEFORE,
     CARD,
     CONFIG,
+    CONFIRMATION,
     EPOCHS,
     FINISHED,
     GIVEN,
@@ -58,7 +59,10 @@ from sweeper.search.study_store import StudyStore
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"
 KEPT = {SECONDS_USED, SECONDS_BESIDE, AT_ONCE, EPOCHS, BEFORE, IDENTITY, CARD, MODEL_FILES}
-"""What the new study has from the old one, beside the trials."""
+"""What the new study has from the old one, beside the trials; and its confirmation, where all leaders move over."""
+
+CMAES = "cma:"
+"""Begins what Optuna's CMA-ES keeps in trials: where it stands, in the space that was searched."""
 
 
 @dataclass
@@ -72,6 +76,8 @@ class Extension:
     """Of these the ones that were unfinished, and how they end by it."""
     aside: str | None = None
     """The name under which the old study is kept; None where nothing had changed."""
+    unconfirmed: bool = False
+    """Whether it had a confirmation that counts no more, since it compares a trial that is history now."""
 
 
 def extend(old: StudyStore, sweep: SweepConfig) -> Extension:
@@ -80,7 +86,11 @@ def extend(old: StudyStore, sweep: SweepConfig) -> Extension:
     Raises StudyChanged when more has changed than the space, the sampler and the pruner: trials on other data, of
     other length or with another objective could not be compared. StudyTakenOver.
     """
-    changed = changed_keys(sweep, old.sweep)
+    with storage_errors(old.url):
+        storage = open_storage(old.url)
+        study = optuna.load_study(study_name=sweep.study, storage=storage)
+    # As written: a deadline may have left each trial fewer epochs than the file says.
+    changed = changed_keys(sweep, stored_sweep(study.user_attrs[SWEEP], sweep.study))
     if forbidden := [key for key in changed if key not in MAY_CHANGE]:
         raise StudyChanged(
             f"only search, sampler, pruner, model_files and the budget's trials may change when a study is extended, "
@@ -90,12 +100,16 @@ def extend(old: StudyStore, sweep: SweepConfig) -> Extension:
     if not changed:
         return Extension()
     with storage_errors(old.url):
-        storage = open_storage(old.url)
-        return _rebuild(storage, optuna.load_study(study_name=sweep.study, storage=storage), sweep, old.lease_number)
+        return _rebuild(storage, study, sweep, old.lease_number, searched_anew="search" in changed)
 
 
 def _rebuild(
-    storage: optuna.storages.RDBStorage, old: optuna.Study, sweep: SweepConfig, lease: int | None
+    storage: optuna.storages.RDBStorage,
+    old: optuna.Study,
+    sweep: SweepConfig,
+    lease: int | None,
+    *,
+    searched_anew: bool,
 ) -> Extension:
     names = {study.study_name for study in storage.get_all_studies()}
     if sweep.study + BUILDING in names:  # left by a kill
@@ -105,11 +119,18 @@ def _rebuild(
     )
     found = Extension()
     with read_as_written(storage.engine):
-        pauses = _pauses(sweep, old.user_attrs.get(BEFORE, 0))
+        epochs = old.user_attrs.get(EPOCHS, sweep.budget.epochs)
+        pauses = _pauses(sweep, epochs, old.user_attrs.get(BEFORE, 0))
         moved = [_moved(trial, sweep, pauses, found) for trial in old.get_trials(deepcopy=False)]
+    for trial in moved if searched_anew else ():
+        trial.system_attrs = {key: kept for key, kept in trial.system_attrs.items() if not key.startswith(CMAES)}
     add_trials(storage, new._study_id, moved)
     for name in KEPT & old.user_attrs.keys():
         new.set_user_attr(name, old.user_attrs[name])
+    if confirmed := old.user_attrs.get(CONFIRMATION):
+        found.unconfirmed = not {leader["trial"] for leader in confirmed["leaders"]} <= set(found.carried)
+        if not found.unconfirmed:
+            new.set_user_attr(CONFIRMATION, confirmed)
     if lease is not None:
         new.set_user_attr(LEASE, LeaseRecord(number=lease).model_dump(mode="json"))  # the next number is its own again
     new.set_user_attr(SWEEP, sweep.model_dump(mode="json", by_alias=True))
@@ -147,10 +168,10 @@ def _moved(trial: FrozenTrial, sweep: SweepConfig, pauses: Collection[int], foun
     return _kept(trial, found)
 
 
-def _pauses(sweep: SweepConfig, before: int) -> Collection[int]:
-    """Return the epochs after which the trials of a search space pause."""
+def _pauses(sweep: SweepConfig, epochs: int, before: int) -> Collection[int]:
+    """Return the epochs after which trials of this many epochs pause; `before` of them are those of their source."""
     pruner = sweep.pruner
-    return rungs(pruner, sweep.budget.epochs, before) if isinstance(pruner, PromoteConfig) else ()
+    return rungs(pruner, epochs, before) if isinstance(pruner, PromoteConfig) else ()
 
 
 def _carried(trial: FrozenTrial, fitted: Fit, pauses: Collection[int]) -> FrozenTrial:

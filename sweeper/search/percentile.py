@@ -19,10 +19,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 
 class ColumnPercentilePruner(optuna.pruners.PercentilePruner):
-    """Optuna's pruner for one study, in which finished trials stay as they are."""
+    """Optuna's pruner for one study, in which finished trials stay as they are.
 
-    def __init__(self, *options: Any):
+    Args:
+        options: Those of Optuna's.
+        means: Whether trials report means over more and more folds, of which the latest counts and not the best.
+    """
+
+    def __init__(self, *options: Any, means: bool = False):
         super().__init__(*options)
+        self._means = means
         self._columns: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
         self._gathered: set[int] = set()
 
@@ -31,8 +37,9 @@ class ColumnPercentilePruner(optuna.pruners.PercentilePruner):
         step = trial.last_step
         if step is None or len(finished) < max(1, self._n_startup_trials) or not self._judges(step, trial):
             return False
-        best = float(_get_best_intermediate_result_over_steps(trial, study.direction))
-        if np.isnan(best):
+        best_of_steps = _get_best_intermediate_result_over_steps
+        reached = float(trial.intermediate_values[step] if self._means else best_of_steps(trial, study.direction))
+        if np.isnan(reached):
             return True
         self._gather(finished)
         column = np.frombuffer(self._columns[step]) if self._columns[step] else np.empty(0)
@@ -40,7 +47,7 @@ class ColumnPercentilePruner(optuna.pruners.PercentilePruner):
             return False
         maximizes = study.direction == StudyDirection.MAXIMIZE
         limit = float(np.nanpercentile(column, 100 - self._percentile if maximizes else self._percentile))
-        return best < limit if maximizes else best > limit  # false where there is none, for want of numbers
+        return reached < limit if maximizes else reached > limit  # false where there is none, for want of numbers
 
     def _judges(self, step: int, trial: FrozenTrial) -> bool:
         """Tell whether trials are judged at this step."""

@@ -25,24 +25,32 @@ from sweeper.search.plateau import Phases, PlateauPruner
 MEDIAN = 50.0
 
 
-def build_study_pruner(config: PrunerConfig, epochs: int, before: int) -> optuna.pruners.BasePruner:
-    """Return the pruner of a study whose trials end with `epochs`; `before` of them are those of their source."""
+def build_study_pruner(
+    config: PrunerConfig, epochs: int, before: int, *, means: bool = False
+) -> optuna.pruners.BasePruner:
+    """Return the pruner of a study whose trials end with `epochs`; `before` of them are those of their source.
+
+    `means`: what trials report are means over more and more folds.
+    """
     if not before:
-        return build_pruner(config, epochs)
+        return build_pruner(config, epochs, means=means)
     return OwnEpochsPruner(build_pruner(config, max(1, epochs - before)), before)
 
 
-def build_pruner(config: PrunerConfig, epochs: int, *, settled: bool = True) -> optuna.pruners.BasePruner:
+def build_pruner(
+    config: PrunerConfig, epochs: int, *, settled: bool = True, means: bool = False
+) -> optuna.pruners.BasePruner:
     """Return a pruner whose steps are epochs, and no trial is longer than `epochs`.
 
-    `settled`: trials that it is shown as finished change no more.
+    `settled`: trials that it is shown as finished change no more. `means` as of `ColumnPercentilePruner`.
     """
     match config:
         case PercentileConfig() | MedianConfig():
             percentile = config.percentile if isinstance(config, PercentileConfig) else MEDIAN
             waiting = (config.startup_trials, config.warmup_epochs, config.interval_epochs)
-            kind = ColumnPercentilePruner if settled else optuna.pruners.PercentilePruner
-            return kind(percentile, *waiting)
+            if settled:
+                return ColumnPercentilePruner(percentile, *waiting, means=means)
+            return optuna.pruners.PercentilePruner(percentile, *waiting)
         case SuccessiveHalvingConfig():
             return optuna.pruners.SuccessiveHalvingPruner(
                 config.min_epochs, config.reduction_factor, config.min_early_stopping_rate
@@ -56,7 +64,7 @@ def build_pruner(config: PrunerConfig, epochs: int, *, settled: bool = True) -> 
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 return optuna.pruners.PatientPruner(
-                    build_pruner(config.pruner, epochs, settled=settled), config.patience, config.min_delta
+                    build_pruner(config.pruner, epochs, settled=settled, means=means), config.patience, config.min_delta
                 )
         case PlateauConfig():
             return _plateau_pruner(config, epochs)

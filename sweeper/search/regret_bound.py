@@ -8,10 +8,15 @@ Hyperparameter Optimization, AutoML 2022, as Optuna computes it). Only parameter
 from __future__ import annotations
 
 import warnings
-from math import inf
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import takewhile
+from math import ceil, inf
 
 import optuna
 from optuna.trial import TrialState
+
+EVER = datetime.min
 
 GROWTH = 1.05
 """The bound is computed again when there are this many times as many trials, since its cost grows with their cube."""
@@ -33,18 +38,29 @@ class RegretBound:
         if self._study._storage.get_n_trials(self._study._study_id, (TrialState.WAITING,)):
             return inf
         count = self._study._storage.get_n_trials(self._study._study_id, (TrialState.COMPLETE,))
-        if count >= max(fewest, 1) and (count < self._trials or count >= max(self._trials + 1, self._trials * GROWTH)):
-            self._trials, self._value = count, self._computed()
-        return self._value if self._trials >= fewest else inf
+        due = max(takewhile(lambda due: due <= count, _due(fewest)), default=0)
+        if due != self._trials:
+            self._trials, self._value = due, self._of_first(due) if due else inf
+        return self._value
 
-    def _computed(self) -> float:
+    def _of_first(self, count: int) -> float:
+        """Return the bound by the trials that were complete first, so that an interruption changes nothing."""
         from optuna.terminator import RegretBoundEvaluator  # and scipy and torch with it, for studies that ask for it
 
         complete = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        complete = sorted(complete, key=lambda trial: (trial.datetime_complete or EVER, trial.number))[:count]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             evaluator = RegretBoundEvaluator(seed=0)
             try:
-                return float(evaluator.evaluate(list(complete), self._study.direction))
+                return float(evaluator.evaluate(complete, self._study.direction))
             except ValueError:  # the trials have no parameter in common
                 return inf
+
+
+def _due(fewest: int) -> Iterator[int]:
+    """Yield the numbers of complete trials with which the bound is computed."""
+    count = max(fewest, 1)
+    while True:
+        yield count
+        count = max(count + 1, ceil(count * GROWTH))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, Trial
 from optuna.trial import TrialState as OptunaState
@@ -47,17 +47,20 @@ UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what 
 WENT_ON = "went_on"  # of a trial that has paused: when it went on, and the seconds that it had been trained before
 GOALS = "goals"  # what each of several objectives was when the trial paused, by epoch; lower is better
 
+Counts = Literal["maximize", "minimize", "latest"]
+"""Which of its values counts of a trial: the largest, the smallest, or the last mean over folds."""
+
 ASIDE = "~"  # in the names of studies that an extension keeps aside; no search space can be called so
 
 
-def trial_row(trial: FrozenTrial, direction: str) -> TrialRow:
-    """Return a trial as tables show it; `direction` says which value is the best of one that has not ended."""
+def trial_row(trial: FrozenTrial, counts: Counts) -> TrialRow:
+    """Return a trial as tables show it; `counts` says which value counts of one that has not ended."""
     stored = stored_json(trial, OUTCOME)
     outcome = TrialOutcome.model_validate_json(stored) if stored else None
     return TrialRow(
         number=trial.number,
         state=_state(trial, outcome),
-        value=outcome.best_value if outcome else _best_so_far(trial, direction),
+        value=outcome.best_value if outcome else _value_so_far(trial, counts),
         best_epoch=outcome.best_epoch if outcome else None,
         epochs=outcome.epochs if outcome else max(trial.intermediate_values, default=0),
         seconds=outcome.seconds if outcome else _seconds_so_far(trial),
@@ -111,11 +114,13 @@ def _state(trial: FrozenTrial, outcome: TrialOutcome | None) -> TrialState:
     return STATES[trial.state] if paused_after(trial) is None else TrialState.PAUSED
 
 
-def _best_so_far(trial: FrozenTrial, direction: str) -> float | None:
-    values = trial.intermediate_values.values()
+def _value_so_far(trial: FrozenTrial, counts: Counts) -> float | None:
+    values = trial.intermediate_values
     if not values:
         return None
-    return max(values) if direction == "maximize" else min(values)
+    if counts == "latest":
+        return values[max(values)]
+    return max(values.values()) if counts == "maximize" else min(values.values())
 
 
 def _seconds_so_far(trial: FrozenTrial) -> float | None:

@@ -57,7 +57,7 @@ class StudyStore:
         self._keeps_log = keeps_log
         self._lease: Lease | None = None
         self._live: dict[int, optuna.Trial] = {}
-        self._rows = TrialRows(sweep.objective.direction)
+        self._rows = TrialRows("latest" if sweep.dataset.folds else sweep.objective.direction)
         self._queue = Queue(study, sweep)
         self._plan = Plan(study, sweep)
         self._regret = RegretBound(study)
@@ -67,7 +67,8 @@ class StudyStore:
         """Take up a search space, and the epochs that a deadline leaves to each trial."""
         study = self._study
         self._sweep = sweep = sweep if epochs is None else with_epochs(sweep, epochs)
-        study.pruner = build_study_pruner(sweep.pruner, sweep.reports, study.user_attrs.get(BEFORE, 0))
+        before, means = study.user_attrs.get(BEFORE, 0), bool(sweep.dataset.folds)
+        study.pruner = build_study_pruner(sweep.pruner, sweep.reports, before, means=means)
         self._reports = Reports(study, sweep)
         self._pausing = Pausing(study, sweep)
         self._asking = Asking(study, sweep)

@@ -10,14 +10,14 @@ from sweeper.errors import NOT_AS_WRITTEN
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.as_written import damaged_storage
 from sweeper.search.bulk_storage import BulkStorage
-from sweeper.search.stored_trial import FINISHED, OUTCOME, trial_row
+from sweeper.search.stored_trial import FINISHED, OUTCOME, Counts, trial_row
 
 
 class TrialRows:
-    """The rows of one study. `direction` says which value is the best of a trial that has not ended."""
+    """The rows of one study. `counts` says which value counts of a trial that has not ended."""
 
-    def __init__(self, direction: str):
-        self._direction = direction
+    def __init__(self, counts: Counts):
+        self._counts = counts
         self._ended: dict[int, TrialRow] = {}
         self._settled = -1  # up to this id of Optuna's all trials have ended, and their rows are known
 
@@ -38,16 +38,16 @@ class TrialRows:
         known = self._ended.get(trial.number)
         if known is not None:
             return known
-        row = _as_written(trial, self._direction)
+        row = _as_written(trial, self._counts)
         if trial.state in FINISHED:
             self._ended[trial.number] = row
         return row
 
 
-def _as_written(trial: FrozenTrial, direction: str) -> TrialRow:
+def _as_written(trial: FrozenTrial, counts: Counts) -> TrialRow:
     """Return a trial's row. Raises DamagedFile where the storage holds something else of it than was written."""
     try:
-        row = trial_row(trial, direction)
+        row = trial_row(trial, counts)
         if row.state is TrialState.COMPLETE and trial.values and len(trial.values) == 1:
             _require_same_value(trial.values[0], row.value)
     except NOT_AS_WRITTEN as error:

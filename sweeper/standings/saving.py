@@ -15,5 +15,5 @@ def saved_seconds(rows: Iterable[TrialRow], of_epochs: int) -> float:
 def saved_by(outcome: TrialOutcome, of_epochs: int) -> float:
     """Return what pruning a trial has saved; nothing where it had no epoch, or where no pruner has ended it."""
     pruned = outcome.state is TrialState.PRUNED and outcome.feasible and not outcome.cut
-    left = max(0, of_epochs - outcome.epochs)
-    return left * outcome.seconds / outcome.epochs if pruned and outcome.epochs else 0.0
+    left, own = max(0, of_epochs - outcome.epochs), outcome.epochs - outcome.epochs_before
+    return left * outcome.seconds / own if pruned and own else 0.0

@@ -25,7 +25,7 @@ RATE = 1e-3
 TIME_PART = 4
 """The ranking has at most one part in this many of a limited time."""
 
-SHARED = ("task", "objective", "tracking", "seed", "engine", "device", "model_files")
+SHARED = ("task", "objective", "seed", "engine", "device", "model_files")
 """Sections of the search space that the ranking has too."""
 
 
@@ -126,6 +126,7 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
         {
             **{key: content[key] for key in SHARED},
             "study": ranking_study(sweep.study),
+            "tracking": {**content["tracking"], "name": sweep.tracking.name and ranking_study(sweep.tracking.name)},
             "dataset": {**content["dataset"], "folds": None, "limit": _limit(sweep, ranking)},
             "budget": {"trials": len(names), "epochs": ranking.epochs, "timeout": _time(sweep)},
             "sampler": "grid",

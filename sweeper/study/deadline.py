@@ -51,6 +51,9 @@ MOST_FOR_EXPORT = 0.5
 RESERVE = 1.15
 """How much longer than the last time anything may take."""
 
+LATE_TRIALS = 5
+"""Trials that may leave their workers after the deadline, where none is complete: then no further one is begun."""
+
 LEAST_TRIALS = 8
 """Whole trials that must fit into the search, on each worker; otherwise each has fewer epochs."""
 
@@ -196,8 +199,8 @@ def least_epochs(search: Any) -> int:
 class SearchLimit(TimeLimit):
     """The part of the time before a deadline in which trials are searched.
 
-    While no trial is complete, of this run or an earlier one, the search goes on whatever the time: there has to be a
-    model.
+    While no trial is complete, of this run or an earlier one, the search goes on past the deadline, since there has to
+    be a model; but not for ever.
 
     Args:
         deadline: When the model is to be there.
@@ -226,12 +229,14 @@ class SearchLimit(TimeLimit):
         self._complete = complete
         self._export_time = export_time
         self._running: dict[int, TrialSpec] = {}
+        self._late = 0
 
     def used_up(self) -> str | None:
         if self._export_time is not None and (export_s := self._export_time.seconds()) is not None:
             self._deadline.expect_export(export_s)
         if not self._complete:
-            return None
+            late = self._late >= LATE_TRIALS
+            return f"the time is used up, and none of the latest {LATE_TRIALS} trials is complete" if late else None
         left_s, trial_s = self._deadline.search_left_s(self._epochs), self._pace.trial_s(self._epochs)
         if left_s <= 0:
             return "the time for the search is used up"
@@ -292,6 +297,7 @@ class SearchLimit(TimeLimit):
 
     def trial_ended(self, number: int, *, complete: bool) -> None:
         self._complete |= complete
+        self._late += self._deadline.left_s < 0
         spec = self._running.pop(number, None)
         if complete and spec is not None and self._export_time is not None:
             self._export_time.complete(spec)

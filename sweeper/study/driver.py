@@ -254,7 +254,7 @@ class Driver:
                 self._silence.at_work(number)
             else:
                 self._silence.epoch_finished(number)
-            self._losses.epoch_finished(number)
+                self._losses.epoch_finished(number)
             self._outbox.notify(number, DeliveryPhase.RUNNING)
             if self._events is not None:
                 self._events.epoch_finished(number, metrics)

@@ -37,17 +37,19 @@ class Pace:
         self._earlier_s: deque[float] = deque(maxlen=RECENT)
         self.at_once = 1
         """Most trials that have run at the same time."""
+        self.epochs_before = 0
+        """How many of a trial's epochs its source has had, which take no time."""
 
     def count_earlier(self, rows: Iterable[TrialRow], at_once: int = 1) -> None:
         """Take in how fast trials of an earlier run were, and how many ran at once.
 
         That is of use while none of this run has ended.
         """
-        if self.trial_s(1) is None:
+        if self.epoch_s is None:
             self.at_once = max(self.at_once, at_once)
         for row in rows:
-            if row.state is TrialState.COMPLETE and row.seconds and row.epochs:
-                self._earlier_s.append(row.seconds / row.epochs)
+            if row.state is TrialState.COMPLETE and row.seconds and row.epochs > self.epochs_before:
+                self._earlier_s.append(row.seconds / (row.epochs - self.epochs_before))
 
     def group_started(self, group: Sequence[TrialSpec]) -> None:
         now = self._clock()
@@ -95,9 +97,9 @@ class Pace:
 
     def earlier_trial_s(self, epochs: int) -> float | None:
         """Seconds of a whole trial as they were in earlier runs; None where there were none."""
-        return epochs * median(self._earlier_s) if self._earlier_s else None
+        return (epochs - self.epochs_before) * median(self._earlier_s) if self._earlier_s else None
 
     def trial_s(self, epochs: int) -> float | None:
         """Seconds of a whole trial of this number of epochs, from its start on a worker to the next one's."""
         overhead = median(self._overheads_s) if self._overheads_s else 0.0
-        return None if self.epoch_s is None else overhead + epochs * self.epoch_s
+        return None if self.epoch_s is None else overhead + (epochs - self.epochs_before) * self.epoch_s

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sweeper.config.engine import SimulateConfig
 from sweeper.config.sampler import GridConfig
@@ -188,9 +188,10 @@ def _limited(
     prepared_s = deadline.spent_s - (ranked.seconds - ranked.earlier_s if ranked else 0.0)
     deadline.count_earlier(store.seconds_used + (ranked.earlier_s if ranked else 0.0) + seconds_beside(store))
     add_seconds_beside(store, prepared_s)
-    rows, planned = store.rows(), store.noted(EPOCHS) is not None
-    settled = planned or any(row.epochs for row in rows) or isinstance(store.sweep.sampler, GridConfig)
-    settled = settled or store.noted(BEFORE) is not None
+    rows, before = store.rows(), cast(int, store.noted(BEFORE) or 0)
+    deadline.pace.epochs_before = before
+    settled = store.noted(EPOCHS) is not None or before > 0 or isinstance(store.sweep.sampler, GridConfig)
+    settled = settled or any(row.config and row.epochs > row.config.unfreezing.head_epochs for row in rows)
     complete = any(row.state is TrialState.COMPLETE for row in rows)
     prepared = material.images
     export_time = TimedExport.of(store.sweep, prepared.images, workspace.root) if prepared else None

@@ -90,6 +90,7 @@ class Progress:
             state=state,
             feasible=feasible,
             epochs=self.epochs,
+            epochs_before=self.before,
             best_epoch=best.epoch if best else None,
             best_value=self.best_value if best else None,
             best_metrics=_quality(best.values) if best else {},

@@ -126,7 +126,7 @@ def leave(
             reason = f"{error}; check the disk, and train the configuration again"
             outcome = progress.outcome(TrialState.FAILED, reason)
         costs = {"parameters": float(count_parameters(learner.model))}
-        if conditions.latency and outcome.state in (TrialState.COMPLETE, TrialState.PAUSED):
+        if conditions.latency and outcome.best_epoch is not None:  # a pruned one may count as complete (`as_counted`)
             costs["latency_ms"] = latency_ms(learner.model, spec.config.image_size, device)
         trained |= {"on_features": learner.on_features, "compiled": compiled, "costs": costs}
     return outcome.model_copy(update=trained)

@@ -173,7 +173,7 @@ def test_several_objectives_are_measured_ranked_and_chosen_from_after_a_warm_sta
     several = several.replace("pruner: none", "enqueue: {mine: {weight_decay: 0.02}}")
     (folder / "several.yaml").write_text(several.replace("trials: 2, epochs: 2", "trials: 3, epochs: 1"))
     shown = command("run", "several.yaml", "--warm-start-from", "blots")
-    assert "2 of the best trials of blots come first in several" in shown
+    assert "if several is new, it first tries the 2 best trials of blots" in shown
     assert "parameters" in shown
     assert "*" in shown
     store = open_study(Workspace(folder), None, "several")

@@ -15,6 +15,7 @@ from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.search import extension
 from sweeper.search.extension import Extension, extend
 from sweeper.search.stored_studies import study_names
+from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
 from tests.search.asking import next_trial
@@ -31,7 +32,8 @@ ONLY_B = {**NARROW, "backbone": "b"}
 
 
 def space(search: dict[str, Any], trials: int = 8, **changes: Any) -> SweepConfig:
-    return sweep_of(search=search, budget={"trials": trials, "epochs": 4}, sampler={"name": "tpe"}, **changes)
+    budget = {"trials": trials, "epochs": 4}
+    return sweep_of(**{"search": search, "budget": budget, "sampler": {"name": "tpe"}, **changes})
 
 
 @pytest.fixture
@@ -204,3 +206,58 @@ def test_trials_that_wait_by_name_are_fitted_anew(tmp_path: Path) -> None:
     spec = next_trial(StudyStore.create_or_load(url, edited))
     assert spec is not None
     assert (spec.config.backbone, spec.config.weight_decay) == ("b", 0.1)
+
+
+def test_a_study_whose_epochs_a_deadline_has_planned_can_be_extended(url: str) -> None:
+    store = StudyStore.create_or_load(url, space(NARROW))
+    store.plan_epochs(2)
+    assert StudyStore.load(url, "s").sweep.budget.epochs == 2
+    assert extended(url, space(WIDE, trials=9)).carried == list(range(8))
+    assert StudyStore.load(url, "s").sweep.budget.epochs == 2
+    with pytest.raises(StudyChanged, match="other settings of epochs"):
+        extended(url, space(NARROW, budget={"trials": 9, "epochs": 5}))
+
+
+def test_trials_paused_at_planned_epochs_stay_paused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    pruner = {"name": "promote"}
+    long = {"trials": 20, "epochs": 30}
+    store = StudyStore.create_or_load(url, space(NARROW, pruner=pruner, budget=long))
+    store.plan_epochs(10)
+    spec = next_trial(store)
+    assert spec is not None
+    assert spec.until == 1
+    store.report(spec.number, 1, 0.5)
+    store.pause(spec.number, TrialOutcome(state=TrialState.PAUSED, epochs=1, best_epoch=1, best_value=0.5))
+    extended(url, space(WIDE, pruner=pruner, budget=long))
+    assert StudyStore.load(url, "s").rows()[0].state is TrialState.PAUSED
+
+
+@pytest.mark.parametrize(("search", "kept"), [(WIDE, True), (ONLY_B, False)])
+def test_a_confirmation_stays_where_all_its_trials_do(url: str, search: dict[str, Any], kept: bool) -> None:
+    store = StudyStore.load(url, "s")
+    a = next(row.number for row in store.rows() if row.value is not None and row.params["backbone"] == "a")
+    leaders = [{"trial": number, "searched": 0.5, "values": [0.5, 0.6]} for number in (a, 7)]
+    found = {"metric": "val/accuracy", "direction": "maximize", "seeds": 2, "known_trials": 8, "leaders": leaders}
+    store.note(CONFIRMATION, found)
+    assert extended(url, space(search)).unconfirmed is not kept
+    assert StudyStore.load(url, "s").noted(CONFIRMATION) == (found if kept else None)
+
+
+def test_cmaes_begins_anew_in_a_space_of_other_dimensions(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    line = {"backbone": "a", "weight_decay": {"float": [0, 1]}, "drop_rate": {"float": [0, 0.5]}}
+    begun = sweep_of(search=line, budget={"trials": 16, "epochs": 1}, sampler={"name": "cmaes"})
+    run_to_end(StudyStore.create_or_load(url, begun))
+
+    def kept() -> int:
+        trials = optuna.load_study(study_name="s", storage=url).trials
+        return sum(any(key.startswith("cma:") for key in trial.system_attrs) for trial in trials)
+
+    assert kept() > 0
+    wider = {**line, "label_smoothing": {"float": [0, 0.3]}}
+    edited = sweep_of(search=wider, budget={"trials": 40, "epochs": 1}, sampler={"name": "cmaes"})
+    extended(url, edited)
+    assert kept() == 0
+    run_to_end(StudyStore.create_or_load(url, edited))
+    assert kept() > 0

@@ -13,7 +13,7 @@ from optuna.trial import TrialState, create_trial
 
 from sweeper.config.pruner import MedianConfig, PatientConfig, PercentileConfig, PlateauConfig
 from sweeper.search.percentile import ColumnPercentilePruner
-from sweeper.search.pruners import build_pruner
+from sweeper.search.pruners import build_pruner, build_study_pruner
 
 EPOCHS = 6
 
@@ -34,6 +34,22 @@ def test_every_decision_is_that_of_optuna(direction: Any, options: tuple[Any, ..
         state = dice.choice([TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED])
         study.add_trial(create_trial(state=state, value=0.5, intermediate_values=reported))
     assert set(decisions) == {True, False}
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_a_cross_validated_trial_is_judged_by_its_mean_so_far_and_not_by_an_easy_fold(direction: Any) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sign = 1 if direction == "maximize" else -1
+    study = optuna.create_study(direction=direction)
+    for last in (0.89, 0.90, 0.91):
+        finished = {1: sign * 0.95, 2: sign * last}
+        study.add_trial(create_trial(state=TrialState.COMPLETE, value=sign * last, intermediate_values=finished))
+    sinking = create_trial(state=TrialState.RUNNING, intermediate_values={1: sign * 0.91, 2: sign * 0.755})
+    rising = create_trial(state=TrialState.RUNNING, intermediate_values={1: sign * 0.7, 2: sign * 0.92})
+    median = MedianConfig(name="median", startup_trials=1)
+    by_mean = build_study_pruner(median, 5, 0, means=True)
+    assert (by_mean.prune(study, sinking), by_mean.prune(study, rising)) == (True, False)
+    assert not build_study_pruner(median, 5, 0).prune(study, sinking)
 
 
 def drawn(dice: random.Random) -> float:

@@ -56,15 +56,27 @@ def test_the_bound_is_computed_again_after_a_twentieth_more_trials(monkeypatch: 
     study, counts = study_of(20), list[int]()
     bound = RegretBound(study)
 
-    def computed() -> float:
-        counts.append(len(study.trials))
+    def of_first(count: int) -> float:
+        counts.append(count)
         return 0.1
 
-    monkeypatch.setattr(bound, "_computed", computed)
+    monkeypatch.setattr(bound, "_of_first", of_first)
     for _ in range(6):
         bound.of(20)
         study.add_trial(study.trials[0])
     assert counts == [20, 21, 23, 25]
+
+
+def test_the_bound_is_the_same_after_an_interruption() -> None:
+    study = study_of(20)
+    undisturbed = RegretBound(study)
+    bound = undisturbed.of(20)
+    for _ in range(4):
+        trial = study.ask()
+        study.tell(trial, 0.5 + trial.suggest_float("x", 0, 1) / 10)
+        bound = undisturbed.of(20)  # that of 23 trials, the last one of these
+    assert len(study.trials) == 24
+    assert RegretBound(study).of(20) == bound
 
 
 def test_queued_trials_are_made_before_the_search_ends() -> None:

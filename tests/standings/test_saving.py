@@ -16,6 +16,7 @@ def test_what_pruning_saved_goes_by_the_pace_of_each_trial() -> None:
     assert saved_by(pruned(2, 6.0), 10) == 24.0
     assert saved_by(pruned(2, 6.0, reason="paused after epoch 2, and others were better"), 10) == 24.0
     assert saved_by(pruned(0, 6.0), 10) == saved_by(pruned(10, 6.0), 10) == 0.0
+    assert saved_by(pruned(102, 6.0, epochs_before=100), 110) == 24.0  # it goes on from another trial
     assert saved_by(pruned(12, 6.0), 10) == 0.0  # the epochs were planned anew
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.config.contradictions import contradictions
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
@@ -55,6 +56,14 @@ def test_every_backbone_gets_one_head_on_its_frozen_features() -> None:
     assert (first.dataset.val_fraction, first.seed, first.device) == (0.3, 3, "cpu")
     assert first.features.cache
     assert first.sampler.name == "grid"
+
+
+def test_the_ranking_has_a_name_of_its_own_on_a_server_too() -> None:
+    named = sweep_of(tracking={"name": "anna-birds", "tensorboard": True})
+    ranking = ranking_sweep(named, BackboneRankingConfig())
+    assert (ranking.tracking.name, ranking.tracking.tensorboard) == ("anna-birds-backbones", True)
+    assert ranking_sweep(sweep_of(), BackboneRankingConfig()).tracking.name is None
+    assert [place for place, _ in contradictions(sweep_of(tracking={"name": "b" * 95}))] == [("tracking", "name")]
 
 
 def test_the_smaller_limit_of_the_two_counts() -> None:

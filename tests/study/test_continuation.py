@@ -67,6 +67,17 @@ def test_it_has_the_trials_own_settings_and_one_trial_without_pruning() -> None:
     assert continued(epochs=2).budget.epochs == 7
 
 
+def test_an_autoencoder_goes_on_as_one() -> None:
+    classifier = source()
+    content = classifier.sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    content |= {"task": {"name": "reconstruction", "every": 4}, "objective": {"metric": "val/psnr"}}
+    content["search"].pop("head", None)
+    config = TrialConfig.model_validate({**content["search"], "weight_decay": 0.2})
+    autoencoder = replace(classifier, sweep=SweepConfig.model_validate(content), config=config)
+    found = continued_sweep(autoencoder, [], epochs=None, with_optimizer=False)
+    assert (found.task, found.objective.metric) == (autoencoder.sweep.task, "val/psnr")
+
+
 def test_overrides_are_those_of_run() -> None:
     sweep = continued(
         "search.class_balance={sampling: 1, loss: focal}", "search.augment={}", "search.scheduler=cosine", "study=more"

@@ -49,6 +49,58 @@ def test_a_continuation_keeps_its_epochs_since_those_of_its_source_are_among_the
     assert (limit.epoch_finished(0, metrics_of(before + 1, 30)) is None) is (before > 0)
 
 
+def test_the_epochs_of_its_source_take_no_time_of_a_continuation(tmp_path: Path) -> None:
+    content = {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "search": {"backbone": "r"},
+        "budget": {"for": "10m", "epochs": 110, "trials": 20},
+    }
+    store, clock = store_of(tmp_path, content, before=100), VirtualClock(0)
+    deadline = Deadline(clock, 600)
+    limit = limited(deadline, store, clock)
+    limit.group_started([spec_of(0, 110)])
+    for epoch in range(101, 111):
+        clock.advance_to(clock() + 2)
+        limit.epoch_finished(0, metrics_of(epoch, 2))
+    limit.trial_ended(0, complete=True)
+    assert deadline.pace.trial_s(110) == pytest.approx(20)
+    assert limit.used_up() is None
+    assert deadline.confirming(110, complete=2) is not None
+    deadline.pace.count_earlier([row_of(1, 0.5).model_copy(update={"epochs": 110, "seconds": 20.0})])
+    assert deadline.pace.earlier_trial_s(110) == pytest.approx(20)
+
+
+@pytest.mark.parametrize(("epochs", "planned"), [(1, True), (2, True), (3, False)])
+def test_epochs_are_planned_after_an_interruption_while_only_heads_have_learned(
+    tmp_path: Path, epochs: int, planned: bool
+) -> None:
+    search = {"backbone": "r", "pretrained": True, "unfreezing": {"head_epochs": 2}}
+    content = {"study": "s", "dataset": {"builtin": "digits"}, "search": search, "budget": {"for": "1m", "epochs": 9}}
+    store, clock = store_of(tmp_path, content), VirtualClock(0)
+    (spec,) = store.next_group(1)
+    for epoch in range(1, epochs + 1):
+        store.report(spec.number, epoch, 0.5, None)
+    limit = limited(Deadline(clock, 60), store, clock)
+    limit.group_started([spec])
+    for epoch in range(1, 4):
+        found = limit.epoch_finished(0, metrics_of(epoch, 30))
+    assert (found is not None) is planned
+
+
+def test_a_search_without_a_complete_trial_ends_some_time_after_the_deadline() -> None:
+    search = Search(100, 10, settled=True)
+    for number in range(4):
+        search.limit.group_started([spec_of(number, 10)])
+        search.clock.advance_to(search.clock() + 40)
+        search.limit.trial_ended(number, complete=False)
+        assert search.limit.used_up() is None
+    for number in range(4, 7):
+        search.limit.group_started([spec_of(number, 10)])
+        search.limit.trial_ended(number, complete=False)
+    assert "none of the latest 5 trials is complete" in (search.limit.used_up() or "")
+
+
 DIGITS = {"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}, "budget": {"for": "10m"}}
 
 

@@ -12,13 +12,14 @@ from rich.console import Console
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.plain import PlainLines
-from sweeper.engines.protocol import AtWork, Event, FoldAhead, TrialEnded, WorkerDied
+from sweeper.engines.protocol import AtWork, EpochFinished, Event, FoldAhead, TrialEnded, WorkerDied
 from sweeper.files import write_whole
 from sweeper.paths import Workspace
-from sweeper.results import TrialOutcome, TrialSpec, TrialState
+from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
 from sweeper.study.driver import Driver
+from sweeper.study.losses import MAX_MACHINES
 from sweeper.study.result import SweepResult
 
 Script = Callable[[TrialSpec], Event]
@@ -124,6 +125,28 @@ def test_a_worker_that_averages_epochs_for_longer_than_the_limit_is_not_given_up
     result = driver.run(lambda: engine)
     assert engine.now >= 2 * 5 * 50
     assert [row.state for row in result.rows] == [TrialState.COMPLETE] * 2
+
+
+class Unlucky(Scripted):
+    """A slot whose machine is lost whenever its trial has told again what it had reached, or one epoch at first."""
+
+    def submit(self, group: Sequence[TrialSpec]) -> None:
+        (spec,) = group
+        self.specs.append(spec)
+        values = {"val/accuracy": 0.5, "train/loss": 1.0, "time/epoch_s": 1.0}
+        told = EpochFinished(spec.number, EpochMetrics(epoch=1, values=values, timestamp_ms=7))
+        self._events += [told, WorkerDied(spec.number, "its node is gone", blameless=True)]
+
+
+def test_a_trial_that_loses_every_machine_in_the_same_epoch_fails_at_last(tmp_path: Path) -> None:
+    content = {"study": "s", "dataset": {"builtin": "digits"}, "search": {"backbone": "r"}}
+    sweep = SweepConfig.model_validate({**content, "budget": {"trials": 1, "epochs": 5}})
+    store, engine = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", sweep), Unlucky(complete)
+    outbox: Any = NoOutbox()
+    result = Driver(store, Workspace(tmp_path).study("s"), outbox, PlainLines(Console(quiet=True))).run(lambda: engine)
+    assert len(engine.specs) == MAX_MACHINES
+    assert (result.rows[0].state, result.rows[0].epochs) == (TrialState.FAILED, 0)
+    assert result.rows[0].reason == f"its node is gone, {MAX_MACHINES} times without an epoch"
 
 
 def test_a_trial_that_is_given_up_leaves_nothing_to_go_on_from(run, tmp_path: Path) -> None:

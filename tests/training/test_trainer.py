@@ -179,6 +179,11 @@ def test_a_pruned_trial_ends_at_once_and_keeps_its_best(tmp_path: Path) -> None:
     assert outcome.best_value == max(point.values["val/accuracy"] for point in history)
 
 
+def test_the_latency_of_a_pruned_trial_is_measured_since_a_deadline_may_count_it_as_complete(tmp_path: Path) -> None:
+    outcome, _ = run(spec_of(epochs=5), tmp_path, on_epoch=lambda metrics: metrics.epoch == 2, latency=True)
+    assert outcome.costs["latency_ms"] > 0
+
+
 def test_patience_ends_a_trial_that_no_longer_improves(tmp_path: Path) -> None:
     outcome, _ = run(spec_of(epochs=30, optimizer={"name": "sgd", "lr": 1e-12}), tmp_path, patience=2)
     assert outcome.state is TrialState.COMPLETE
