@@ -49,7 +49,7 @@ def failed(here: Here, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> Ask:
 def require_reasons(answer: Answer) -> None:
     assert answer.code == NO_WINNER, answer
     told = " ".join(answer.err.split())
-    assert f"no trial of s has finished; see sweeper status s (2 failed) {REASON} next: change in the search" in told
+    assert f"no trial of s has finished; see sweeper status s (2 failed) {REASON} next: correct the cause" in told
 
 
 def test_a_run_in_which_every_trial_failed_says_why_and_recommends_no_export(failed: Ask) -> None:

@@ -205,7 +205,7 @@ def test_an_edited_search_space_continues_with_the_trials_that_fit(
         (row.number, row.value, row.config) for row in before
     ]
     assert len(rows) == 3
-    assert "it goes on" in command("extend", "blots", "wider.yaml")
+    assert "has not changed; the study goes on" in command("extend", "blots", "wider.yaml")
     assert "float" in (folder / ".sweeper/studies/blots/sweep/artifacts/search_space.yaml").read_text()
 
 
@@ -283,5 +283,5 @@ def test_a_difference_on_other_images_says_what_was_trained_on_and_reads_labels_
     shown = command("diff", "blots/0", "out-of-blots", "--data", "others", "--labels", "normalize")
     for side in ("A", "B"):
         assert f"{side}: the model was trained on some of these images" in shown
-    with pytest.raises(ConfigError, match="without --data"):
+    with pytest.raises(ConfigError, match="--data, which is missing"):
         command("diff", "blots/0", "blots/1", "--labels", "normalize")

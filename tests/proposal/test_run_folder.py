@@ -45,7 +45,7 @@ def test_folders_of_one_name_have_search_spaces_of_their_own(tmp_path: Path) -> 
         assert "for: 10m" in text
         assert f"study: {file.removesuffix('.yaml')}" in text
     again = sweeper("run", str(tmp_path / "2024/photos"), *brief(), folder=tmp_path)
-    assert "photos-2.yaml is the search space for" in again.stdout
+    assert "using photos-2.yaml, written earlier for" in again.stdout
     assert not (tmp_path / "photos-3.yaml").exists()
 
 
