@@ -44,8 +44,8 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
     if not ExportFolder(folder).config.is_file():
         _require_study(workspace, storage, name.study, winner=name.number is None)
         raise StudyError(f"{model} has not been exported, {folder} is missing: sweeper best {model} --export")
-    if name.number is None and has_studies(workspace, storage):
-        _require_winner(workspace, storage, name.study, folder)
+    if has_studies(workspace, storage):
+        _require_current(workspace, storage, name.study, folder, winner=name.number is None)
     return folder
 
 
@@ -82,16 +82,26 @@ def _require_study(workspace: Workspace, storage: str | None, study: str, *, win
         winner_of(store)
 
 
-def _require_winner(workspace: Workspace, storage: str | None, study: str, folder: Path) -> None:
+def _require_current(workspace: Workspace, storage: str | None, study: str, folder: Path, *, winner: bool) -> None:
+    """Raise StudyError where an export is of an earlier study of this name, or of no `winner` any more."""
     from sweeper.errors import StudyError, StudyNotFound
     from sweeper.export.export_config import read_config
+    from sweeper.finished.evaluated_images import is_of
 
     try:
         store = open_study(workspace, storage, study)
-        best = winner_of(store)
     except StudyNotFound:
         return  # the export of a study that ran elsewhere
-    exported = read_config(ExportFolder(folder).config).lineage.trial
+    lineage = read_config(ExportFolder(folder).config).lineage
+    exported = lineage.trial
+    if not is_of(store, lineage):
+        raise StudyError(
+            f"{folder} holds trial {exported} of an earlier study called {study}: sweeper best {study} --export. "
+            "To use the old one, name its folder"
+        )
+    if not winner:
+        return
+    best = winner_of(store)
     if best.number != exported and exported not in _taken_as_well(store):
         raise StudyError(
             f"{folder} holds trial {exported}, and trial {best.number} of {study} is best now: "

@@ -164,6 +164,8 @@ def _say_what_a_classifier_scores(report: ExportReport) -> None:
             f"{calibration.ece:.4f} before, {calibration.calibrated_ece:.4f} after"
         )
     if report.config.variants:
+        if report.config.cross_validation:
+            say("the smaller files are compared by the same images; on new ones they may lose more:")
         show(variants_table(report.config.variants))
     for variant in report.config.variants:
         if not variant.kept:

@@ -34,7 +34,8 @@ def other_images(
 ) -> Prepared:
     """Return one split of a data set, its labels as indices into `classes`, its pixels by the `depth` of the training.
 
-    Where the data set names no splits, all of its images are taken. Not every class need occur.
+    Where the data set names no splits, all of its images are taken. Not every class need occur. Classes may be given by
+    their titles, which are names with the words of `words.txt`.
 
     Raises:
         DatasetError: it has other splits and not this one, or a class that is not among `classes`.
@@ -60,6 +61,7 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
         _require_distinct(classes, where)
         known = {plain(name): name for name in classes}
         names = [known.get(plain(name), name) for name in names]
+    classes = _untitled(classes, set(names))
     _require_known(set(names), classes, where)
     number = {name: place for place, name in enumerate(classes)}
     paths = [listing.paths[row] for row in wanted]
@@ -71,6 +73,16 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
         splits={split: np.arange(len(wanted))},
         states=file_states(listing.root, paths),
         notes=Notes(columns=listing.columns),
+    )
+
+
+def _untitled(classes: tuple[str, ...], names: set[str]) -> tuple[str, ...]:
+    """Return classes by their names, where they are given by titles that begin with one of the `names`."""
+    return tuple(
+        title
+        if title in names
+        else max((name for name in names if title.startswith(f"{name} ")), key=len, default=title)
+        for title in classes
     )
 
 

@@ -11,6 +11,7 @@ from sweeper.display.cells import add_column, add_row, new_table
 from sweeper.display.settings import short
 from sweeper.display.tables import score
 from sweeper.report.difference import Difference, PairedPredictions
+from sweeper.safeguards.quantity import quantity
 
 MOST_ROWS = 10
 SIGNIFICANT = 0.05
@@ -32,10 +33,12 @@ def verdict(paired: PairedPredictions) -> str:
     """Say in a sentence which side is better, and whether by more than chance."""
     gained, lost = len(paired.newly_right), len(paired.newly_wrong)
     sure = "more than chance would explain" if paired.p_value < SIGNIFICANT else "a difference this small may be chance"
+    relabelled = quantity(paired.relabelled, "image has", "images have")
+    left_out = f"; {relabelled} another class in B and are left out" if paired.relabelled else ""
     return (
         f"of {len(paired.a):,} images {gained:,} are newly right in B, {lost:,} newly wrong, "
         f"{paired.both_right:,} right and {paired.both_wrong:,} wrong in both: "
-        f"{sure} (McNemar's exact test, p = {paired.p_value:.3g})"
+        f"{sure} (McNemar's exact test, p = {paired.p_value:.3g}){left_out}"
     )
 
 

@@ -29,7 +29,8 @@ class Forecast:
         self._seconds, self._timed, self._epochs = 0.0, 0, 0
         for row in rows:
             if row.state.ended:
-                self._count(row.state, row.epochs, row.seconds or 0.0, row.value)
+                value = row.value if row.outside is None else None  # history has no rank
+                self._count(row.state, row.epochs, row.seconds or 0.0, value)
             elif row.state is TrialState.PAUSED:
                 self._pause(row.number, row.epochs, row.seconds or 0.0)
 

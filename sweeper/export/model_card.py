@@ -122,8 +122,14 @@ def data(config: ExportConfig) -> str:
 
 def mirrored(config: ExportConfig) -> str:
     """Say that a network looks at each image twice; nothing of one that does not."""
-    if config.test_time_augmentation != "flip":
+    flips = [network.test_time_augmentation == "flip" for network in config.networks()]
+    if not any(flips):
         return ""
+    if not all(flips):
+        return (
+            f" {sum(flips)} of its {len(flips)} networks answer with the mean of their probabilities for the image and "
+            "for its mirror image (test-time augmentation), which they make by themselves: these cost twice as much."
+        )
     return (
         " It answers with the mean of its probabilities for the image and for its mirror image (test-time "
         "augmentation), which it makes by itself: each prediction costs twice as much."
@@ -148,7 +154,7 @@ def metrics(config: ExportConfig, verification: Verification) -> str:
         for check in verification.formats
     ]
     header = ("file", "accuracy", "images that differ", "largest relative difference of logits")
-    images = "images of the first fold, which the weights have seen" if config.cross_validation else "validation images"
+    images = compared_by(config)
     return (
         f"## Metrics\n\n{expected(config)}{logged_when(config)}:\n\n{table(('metric', 'value'), logged)}\n\n"
         f"Every file was loaded again and run over the {verification.images:,} {images}. The weights are "
@@ -226,9 +232,10 @@ def variants(config: ExportConfig) -> list[str]:
         return []
     header = ("file", "method", "accuracy lost", "predictions changed", "size", "one image")
     rows = [row for variant in config.variants for row in variant_rows(variant)]
+    seen = " On new images more may be lost." if config.cross_validation else ""
     return [
-        "## Smaller files\n\nAccuracy is that on the validation split beside the weights', with the 95 % interval of "
-        "the difference; time is that of one image on the CPU of the machine that exported.\n\n"
+        f"## Smaller files\n\nAccuracy is that on the {compared_by(config)} beside the weights', with the 95 % "
+        f"interval of the difference.{seen} Time is that of one image on the CPU of the machine that exported.\n\n"
         f"{table(header, rows)}"
     ]
 
@@ -288,9 +295,17 @@ def limits(config: ExportConfig) -> str:
     )
 
 
+def compared_by(config: ExportConfig) -> str:
+    """Name the images by which files are compared."""
+    return "images of the first fold, which the weights have seen" if config.cross_validation else "validation images"
+
+
 def judging_images(config: ExportConfig) -> str:
     """Name the images by which trials were compared."""
     return "the images of the folds" if config.cross_validation else "the validation images"
+
+
+MADE_OF = {"soup": "the mean over its members", "ensemble": "all of its members"}
 
 
 def origin(config: ExportConfig) -> str:
@@ -301,7 +316,7 @@ def origin(config: ExportConfig) -> str:
         ("trial", str(lineage.trial)),
         *([("made of trials", numbers_and_runs(config))] if config.members else []),
         ("MLflow run", lineage.run_id or "not recorded"),
-        ("weights of", lineage.epoch),
+        ("weights of", MADE_OF[config.form] if config.members else lineage.epoch),
         ("validated in training", f"in {lineage.training.precision} on {lineage.training.device}"),
         ("architecture", config.architecture),
         ("model files", ", ".join(config.model_files) or "none"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from sweeper.data.batches import DeviceImages
+from sweeper.errors import first_line
 from sweeper.export.export_config import ExportConfig, Variant, VariantTry
 from sweeper.export.quantize import METHODS, Images, VariantKind, Writer
 from sweeper.export.self_description import describe_onnx, self_description
@@ -111,7 +112,7 @@ def _try(method: str, write: Writer, source: Path, target: Path, batches: Sequen
     except OSError:
         raise  # the disk is to blame, not the network
     except Exception as error:  # whatever onnxruntime's tools meet in an architecture
-        return VariantTry(method=method, failure=f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        return VariantTry(method=method, failure=f"{type(error).__name__}: {first_line(error)}")
 
 
 def milliseconds(networks: Sequence[Predict], image: Images) -> list[float]:

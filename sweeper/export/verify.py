@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from sweeper.safeguards.quantity import quantity
 from sweeper.training.device import place
 from sweeper.training.evaluate import Evaluation, evaluate_predictions
 from sweeper.training.host_allocator import keep_freed_memory
+from sweeper.training.micro_batch import MicroBatches, Parts
 
 OTHER_ARITHMETIC = 0.005
 """Share of the images by which accuracy may differ from that of another device or precision."""
@@ -102,7 +104,7 @@ def verify_export(folder: Path, val: DeviceImages) -> Verification:
     weights = check_weights(files.weights.name, reference, loaded.config, val.device)
     problems = weights_problems(weights, len(val))
     formats: list[FormatCheck] = []
-    for path, read in ((files.program, read_program), (files.onnx, read_onnx)):
+    for path, read in ((files.program, partial(_program_on, val.device)), (files.onnx, read_onnx)):
         try:
             check = check_format(path, read, reference, val, loaded.config)
         except ExportError as error:
@@ -113,6 +115,10 @@ def verify_export(folder: Path, val: DeviceImages) -> Verification:
     if problems:
         raise ExportError("\n".join(problems))
     return Verification(len(val), str(val.device), weights, tuple(formats), reference)
+
+
+def _program_on(device: torch.device, path: Path) -> Predict:
+    return in_parts_that_fit(read_program(path), device)
 
 
 def evaluated(predict: Predict, val: DeviceImages, config: ExportConfig) -> Pass:
@@ -136,9 +142,22 @@ def passed(predict: Predict, batches: Iterable[Batch], classes: int, device: tor
 
 
 def classifier_on(classifier: AnyClassifier, device: torch.device) -> Predict:
-    """Put a classifier on a device as the trainer does."""
+    """Put a classifier on a device as the trainer does, and return it; what does not fit goes through in parts."""
     place(classifier, device)
-    return classifier
+    return in_parts_that_fit(classifier, device)
+
+
+def in_parts_that_fit(network: Predict, device: torch.device) -> Predict:
+    """Return a network that takes batches [B, ...] in parts, where memory does not hold them whole."""
+    micro_batches = MicroBatches(device)
+
+    def predict(images: Tensor) -> Tensor:
+        def attempt(cut: Parts) -> Tensor:
+            return torch.cat([network(images[part]) for part in cut])
+
+        return micro_batches.fit("evaluation", len(images), attempt, rewind=lambda: None)
+
+    return predict
 
 
 @contextmanager

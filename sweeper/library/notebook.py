@@ -87,7 +87,7 @@ class NotebookView:
         for row in rows:
             if row.state.ended:
                 self._ended.add(row.number)
-                self._count(row.number, row.state, row.value)
+                self._count(row.number, row.state, row.value if row.outside is None else None)
         self._draw(now=True)
 
     def planned(self, budget: int) -> None:

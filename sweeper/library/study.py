@@ -207,7 +207,8 @@ class Study:
         else:
             headline = "no trial has finished yet"
         ranked = in_order(rows, self.space)
-        ordered = [*ranked, *(row for row in rows if row not in ranked)]
+        numbers = {row.number for row in ranked}
+        ordered = [*ranked, *(row for row in rows if row.number not in numbers)]
         names = list(dict.fromkeys(name for row in rows for name in row.params))
         planned = None if self.space.budget.open_ended else self.store.budget
         return template(PAGE).render(

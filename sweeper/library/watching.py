@@ -20,6 +20,7 @@ class Watching:
     def __init__(self, callbacks: Sequence[Callback], view: NotebookView | None):
         self._callbacks = callbacks
         self._view = view
+        self._told: dict[int, EpochMetrics] = {}
 
     def preparing(self, what: str, done: int, total: int) -> None:
         if self._view:
@@ -46,6 +47,10 @@ class Watching:
             self._view.started(spec.number, spec.epochs)
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
+        told = self._told.get(number)
+        if told and metrics.epoch <= told.epoch and metrics.timestamp_ms <= told.timestamp_ms:
+            return  # a worker that goes on with a trial reports its epochs again
+        self._told[number] = metrics
         if self._view:
             self._view.epoch(number, metrics)
         self._tell(EpochFinished(number, metrics.epoch, dict(metrics.values)))
@@ -55,6 +60,7 @@ class Watching:
             self._view.ended(number, outcome)
 
     def trial_ended(self, number: int, outcome: TrialOutcome) -> None:
+        self._told.pop(number, None)
         if self._view:
             self._view.ended(number, outcome)
         value, epoch = outcome.best_value, outcome.best_epoch

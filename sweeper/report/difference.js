@@ -11,7 +11,7 @@
     const { test } = data;
     if (!test) { byId("headline").textContent = `Not compared image by image: ${data.whyNot}.`; return; }
     const sure = test.p < 0.05 ? "unlikely to be chance" : "may well be chance";
-    byId("headline").textContent = `Of ${data.images.count} images B gets ${test.gained} right that A does not, and ${test.lost} wrong that A gets right: ${sure} (McNemar's exact test, p = ${test.p < 0.001 ? test.p.toExponential(1) : test.p.toFixed(3)}).`;
+    byId("headline").textContent = `Of ${data.images.count} images B gets ${test.gained} right that A does not, and ${test.lost} wrong that A gets right: ${sure} (McNemar's exact test, p = ${test.p < 0.001 ? test.p.toExponential(1) : test.p.toFixed(3)}).${test.relabelled ? ` ${test.relabelled} images whose class is another one in B are left out.` : ""}`;
     byId("tiles").append(tile(test.gained, "newly right"), tile(test.lost, "newly wrong"), tile(test.bothRight, "right in both"), tile(test.bothWrong, "wrong in both"), tile(test.p < 0.001 ? test.p.toExponential(1) : test.p.toFixed(3), "p-value, McNemar"));
   }
   function tables() {

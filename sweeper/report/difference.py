@@ -36,6 +36,8 @@ class PairedPredictions:
     a: Predictions
     b: Predictions
     p_value: float
+    relabelled: int = 0
+    """Images that are left out, since their class in A is another one than in B."""
 
     @property
     def newly_right(self) -> npt.NDArray[np.int64]:
@@ -82,7 +84,7 @@ def difference(a: Side, b: Side) -> Difference:
     if not why_not and a.predictions is not None and b.predictions is not None:
         paired = pair(a.predictions, b.predictions)
     if paired is not None and not len(paired.a):
-        paired, why_not = None, "they have no image in common; name images for both with --data"
+        paired, why_not = None, "they have no image of the same class in common; name images for both with --data"
     return Difference(a, b, differing, paired, why_not, _class_changes(paired, a.classes) if paired else ())
 
 
@@ -104,13 +106,15 @@ def _judged_elsewhere(a: Side, b: Side) -> bool:
 
 
 def pair(a: Predictions, b: Predictions) -> PairedPredictions:
-    """Bring the images that both have seen into the same order, and test which is right more often."""
+    """Bring the images that both have seen, as the same class, into one order; test which is right more often."""
     _, in_a, in_b = np.intersect1d(a.images, b.images, return_indices=True)
+    same = a.labels[in_a] == b.labels[in_b]
+    relabelled, in_a, in_b = int((~same).sum()), in_a[same], in_b[same]
     order = np.argsort(in_a)
     left, right = _rows(a, in_a[order]), _rows(b, in_b[order])
     gained = int((~left.right & right.right).sum())
     lost = int((left.right & ~right.right).sum())
-    return PairedPredictions(left, right, mcnemar(gained, lost))
+    return PairedPredictions(left, right, mcnemar(gained, lost), relabelled)
 
 
 def _rows(predictions: Predictions, rows: npt.NDArray[np.intp]) -> Predictions:

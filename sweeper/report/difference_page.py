@@ -60,4 +60,5 @@ def _test(paired: PairedPredictions) -> dict[str, Any]:
         "lost": len(paired.newly_wrong),
         "bothRight": paired.both_right,
         "bothWrong": paired.both_wrong,
+        "relabelled": paired.relabelled,
     }

@@ -110,7 +110,7 @@ def _payload(
         "study": sweep.study,
         "metric": sweep.objective.metric,
         "maximize": sweep.objective.direction == "maximize",
-        "budget": store.budget,
+        "budget": None if sweep.budget.open_ended else store.budget,
         "step": sweep.reported,
         "steps": sweep.reports,
         "classes": classes,
@@ -118,7 +118,7 @@ def _payload(
         "trials": trials_payload(records, rows, sweep),
         "all": totals_payload(rows, sweep),
         "images": images_payload(records, sweep, len(classes), partial(find_files, sweep.dataset, workspace)),
-        "confusions": confusions_payload(records),
+        "confusions": confusions_payload(records, sweep, len(classes)),
     }
 
 

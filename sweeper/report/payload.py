@@ -65,6 +65,7 @@ def _trial(record: TrialRecord, rank: int | None, metric: str) -> dict[str, Any]
         "state": row.state.value,
         "value": row.value,
         "bestEpoch": row.best_epoch,
+        "reachedIn": row.reached_in,
         "epochs": row.epochs,
         "folds": [fold.value for fold in row.outcome.folds] if row.outcome else [],
         "spread": row.outcome.spread if row.outcome else None,
@@ -119,9 +120,7 @@ def images_payload(
     `find` looks up the files of images by their ids.
     Predictions are differences to the true class, mod the number of classes: mostly 0, and so compress.
     """
-    ranks = _ranks(records, sweep)
-    known = sorted(records, key=lambda record: ranks.get(record.row.number, len(records) + 1))
-    told = comparable([(record.row.number, record.predictions) for record in known if record.predictions is not None])
+    told = _told(records, sweep)
     if not told:
         return {"count": 0, "trials": {}, "pictures": {}}
     first = next(iter(told.values()))
@@ -136,6 +135,13 @@ def images_payload(
         "trials": dict(_within_bounds(told, classes)),
         "pictures": pictures(files, shown),
     }
+
+
+def _told(records: Sequence[TrialRecord], sweep: SweepConfig) -> dict[int, Predictions]:
+    """Return the predictions that the page holds: of the images of the first of the trials as they are ranked."""
+    ranks = _ranks(records, sweep)
+    known = sorted(records, key=lambda record: ranks.get(record.row.number, len(records) + 1))
+    return comparable([(record.row.number, record.predictions) for record in known if record.predictions is not None])
 
 
 def comparable(predictions: Iterable[tuple[int, Predictions]]) -> dict[int, Predictions]:
@@ -175,12 +181,17 @@ def _judged(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def confusions_payload(records: Sequence[TrialRecord]) -> dict[str, list[list[int]]]:
-    """Return the matrices of trials that kept no predictions, as triples of true, predicted, images."""
+def confusions_payload(records: Sequence[TrialRecord], sweep: SweepConfig, classes: int) -> dict[str, list[list[int]]]:
+    """Return the matrices of trials whose predictions the page does not hold, as triples of true, predicted, images.
+
+    Such as kept none, or were pruned when some folds of the images had been validated.
+    """
     found: dict[str, list[list[int]]] = {}
+    told = _told(records, sweep)
     for record in records:
-        if record.confusion is not None and record.predictions is None:
-            true, predicted = np.nonzero(record.confusion)
-            counts = record.confusion[true, predicted]
-            found[str(record.row.number)] = np.stack([true, predicted, counts], axis=1).tolist()
+        own = record.predictions
+        matrix = record.confusion if own is None else own.confusion(classes)
+        if matrix is not None and record.row.number not in told:
+            true, predicted = np.nonzero(matrix)
+            found[str(record.row.number)] = np.stack([true, predicted, matrix[true, predicted]], axis=1).tolist()
     return found

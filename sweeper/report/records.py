@@ -99,7 +99,8 @@ def _from_run(row: TrialRow, curves: Mapping[str, Curve], tracking: MlflowStore,
     record = TrialRecord(row, curves, run, run.metrics)
     if row.best_epoch is None:
         return record
-    weights = next(iter(tracking.sizes(run, "weights").values()), None)
+    sizes = tracking.sizes(run, "weights")  # the optimizer's state may lie beside them
+    weights = next((size for file, size in sizes.items() if file.endswith(".safetensors")), None)
     predictions = predictions_of_run(tracking, run)
     matrix, classes = (None, ()) if predictions is not None else confusion_of_run(tracking, run)
     return replace(record, weights=weights, predictions=predictions, confusion=matrix, classes=classes)

@@ -21,12 +21,12 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
     const { states, seconds } = data.all;
     byId("headline").textContent = best
       ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} ${reachedIn(best)}, with ${describe(best)}.`
-      : data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
-    byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(`${data.all.ended} of ${data.budget}`, "trials ended"),
+      : data.budget != null && data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
+    byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(data.budget == null ? data.all.ended : `${data.all.ended} of ${data.budget}`, "trials ended"),
       ...["complete", "pruned", "failed"].map((state) => tile(states[state], state)), tile(duration(seconds), "of training in all"));
   }
   function reachedIn(trial) {
-    return trial.folds.length ? `± ${score(trial.spread)} over ${trial.folds.length} folds` : `in epoch ${trial.bestEpoch} of ${trial.epochs}`;
+    return trial.folds.length ? trial.reachedIn : `${trial.reachedIn} of ${trial.epochs}`;
   }
   function describe(trial) {
     return Object.entries(trial.params).map(([name, value]) => `${name} ${short(value)}`).join(", ");
@@ -78,7 +78,7 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
   function risesOf(ended) {
     const steps = [];
     for (const trial of ended) {
-      if (trial.state === "complete" && trial.value != null && (!steps.length || better(trial.value, steps.at(-1)[1]))) steps.push([trial.place, trial.value]);
+      if (trial.state === "complete" && trial.rank != null && (!steps.length || better(trial.value, steps.at(-1)[1]))) steps.push([trial.place, trial.value]);
     }
     return steps;
   }
@@ -149,7 +149,7 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
   // Cost.
   function front(cost) {
     const less = !cost.includes("a second");
-    const ended = shown.filter((trial) => trial.state === "complete" && trial.value != null && trial.costs[cost] != null);
+    const ended = shown.filter((trial) => trial.state === "complete" && trial.rank != null && trial.costs[cost] != null);
     const ordered = ended.sort((a, b) => (less ? 1 : -1) * (a.costs[cost] - b.costs[cost]) || sign * (b.value - a.value));
     const kept = [];
     for (const trial of ordered) if (!kept.length || better(trial.value, kept.at(-1).value)) kept.push(trial);

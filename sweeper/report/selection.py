@@ -78,7 +78,7 @@ def _steps(rows: Sequence[TrialRow], sweep: SweepConfig) -> list[tuple[int, floa
     best: float | None = None
     for number, place in places(rows).items():
         row = of_number[number]
-        if row.state is not TrialState.COMPLETE or row.value is None:
+        if row.state is not TrialState.COMPLETE or row.value is None or row.outside is not None:
             continue
         if sweep.objective.better(row.value, best):
             best = row.value

@@ -86,7 +86,8 @@ def optimization_history(sweep: SweepConfig, rows: Sequence[TrialRow], known: Se
         }
         if row.value is not None:
             values["trial/value"] = row.value
-            if row.state is TrialState.COMPLETE and sweep.objective.better(row.value, best):
+            counts_now = row.state is TrialState.COMPLETE and row.outside is None
+            if counts_now and sweep.objective.better(row.value, best):
                 best = row.value
         if best is not None:
             values["best/value"] = best

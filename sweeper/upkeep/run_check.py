@@ -11,7 +11,7 @@ from sweeper.errors import StudyError, TrackingError, TrackingRefused
 from sweeper.files import write_sealed
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
-from sweeper.results import TrialRow, TrialSpec, TrialState
+from sweeper.results import SIMULATED, TrialRow, TrialSpec, TrialState
 from sweeper.safeguards.quantity import quantity
 from sweeper.search.samplers import trial_seed
 from sweeper.search.study_store import StudyStore
@@ -190,7 +190,8 @@ class _Check:
             row = self.rows.get(int(trial)) if trial.isdigit() else None
             if row is None or files is None or row.state is not TrialState.COMPLETE or row.best_epoch is None:
                 continue
-            none = WEIGHTS_TAG in run.tags or row.outcome is None or not row.outcome.has_weights
+            outcome = row.outcome
+            none = WEIGHTS_TAG in run.tags or outcome is None or not outcome.has_weights or outcome.device == SIMULATED
             weights = none or any((files / "weights").glob("*"))
             if not weights or not files.exists():
                 what, where = ("weights", files / "weights") if files.exists() else ("files", files)

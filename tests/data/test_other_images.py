@@ -27,6 +27,15 @@ def test_labels_count_in_the_classes_of_the_model(tmp_path: Path, workspace: Wor
     assert images.classes == CLASSES
 
 
+def test_classes_may_be_given_by_titles(tmp_path: Path, workspace: Workspace) -> None:
+    root = write_class_folders(tmp_path / "d", {"n01 x": 2, "n02": 1, "n03 eel": 1})
+    titles = ("n01 x great white shark", "n02 goldfish", "n03 eel", "n04 newt")
+    dataset = DatasetConfig(path=str(root))
+    images = other_images(dataset, "test", titles, 8, workspace, FULL_DEPTH).images
+    assert images.labels.tolist() == [0, 0, 1, 2]
+    assert images.classes == ("n01 x", "n02", "n03 eel", "n04 newt")
+
+
 def test_of_named_splits_only_the_wanted_one_is_taken(tmp_path: Path, workspace: Workspace) -> None:
     root = write_class_folders(tmp_path / "d", {"train/cat": 2, "train/dog": 2, "test/dog": 3})
     assert read(root, workspace).labels.tolist() == [2, 2, 2]

@@ -92,6 +92,8 @@ def test_what_is_better_than_the_winner_by_more_than_chance_takes_its_place(
     card = (tmp_path / "export" / "README.md").read_text()
     assert f"| {kind} | {', '.join(map(str, tried.members))} | 0, 1, 2, 3 |" in card
     assert isinstance(load_export(tmp_path / "export").classifier, Ensemble if kind == "ensemble" else Classifier)
+    made_of = {"soup": "the mean over its members", "ensemble": "all of its members"}[kind]
+    assert f"| weights of | {made_of} |" in card
     assert "run1" in card or "run2" in card or "run3" in card
 
 

@@ -90,6 +90,22 @@ def test_a_variant_that_loses_too_much_or_cannot_be_made_is_left_out_and_said_so
     assert "model.fp16.onnx: LEFT OUT, may lose 1.00%" in card
 
 
+def wordless(source: Path, target: Path, _: list[Images]) -> None:
+    raise NotImplementedError
+
+
+def test_a_tool_that_fails_without_a_word_costs_the_variant_and_not_the_export(
+    report: ExportReport, val: DeviceImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "METHODS", {"int8": {"break": wordless}})
+    files = ExportFolder(tmp_path)
+    files.onnx.write_bytes((report.folder / "model.onnx").read_bytes())
+    judge = Judge(report.config, val, report.verification.reference)
+    (found,) = write_variants(files, judge, VariantRequest(("int8",), val))
+    assert not found.kept
+    assert "NotImplementedError" in (found.best.failure or "")
+
+
 def test_infinite_logits_are_never_right(
     report: ExportReport, val: DeviceImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from sweeper.export.verify import (
     format_problems,
     full_precision,
     images_between,
+    in_parts_that_fit,
     relative_difference,
     tolerance,
     verify_export,
@@ -168,3 +169,18 @@ def test_full_precision_is_given_back() -> None:
     with full_precision():
         assert conv.fp32_precision == "ieee"
     assert conv.fp32_precision == before
+
+
+def test_a_batch_that_memory_does_not_hold_is_verified_in_parts() -> None:
+    sizes: list[int] = []
+
+    def small(images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        if len(images) > 3:
+            raise torch.OutOfMemoryError
+        return images.flatten(1).sum(1, keepdim=True)
+
+    images = torch.rand(8, 3, 2, 2)
+    assert torch.equal(in_parts_that_fit(small, CPU)(images), images.flatten(1).sum(1, keepdim=True))
+    assert max(sizes[1:]) <= 8
+    assert sizes[-1] <= 3

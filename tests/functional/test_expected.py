@@ -10,7 +10,8 @@ import pytest
 from sweeper.commands.exported_model import exported_model
 from sweeper.display.answers import BestAnswer
 from sweeper.errors import StudyError
-from sweeper.paths import Workspace
+from sweeper.export.export_config import read_config, write_config
+from sweeper.paths import ExportFolder, Workspace
 from sweeper.scores.expected_accuracy import ExpectedAccuracy
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
@@ -98,6 +99,21 @@ def test_the_winner_may_be_named_by_its_number_too(folder: Path, expected: Expec
     with pytest.raises(StudyError, match=r"has not been exported, .*exports/s@\d is missing"):
         exported_model(Workspace(folder), None, f"s/{(best.trial.number + 1) % 3}")
     assert best.expected == expected
+
+
+def test_the_export_of_an_earlier_study_of_the_name_is_not_taken_for_this_one(folder: Path) -> None:
+    number = BestAnswer.model_validate_json(sweeper("best", "s", "--json", folder=folder).stdout).trial.number
+    sweeper("best", "s", "--export", "--no-register", folder=folder)
+    file = ExportFolder(folder / "exports" / "s").config
+    written = read_config(file)
+    lineage = written.lineage.model_copy(update={"study_id": "0" * 32})
+    write_config(file, written.model_copy(update={"lineage": lineage}))
+    try:
+        for name in ("s", f"s/{number}"):
+            with pytest.raises(StudyError, match="of an earlier study called s: sweeper best s --export"):
+                exported_model(Workspace(folder), None, name)
+    finally:
+        write_config(file, written)
 
 
 def test_of_a_trial_that_a_confirmation_chose_instead_nothing_is_expected(folder: Path) -> None:

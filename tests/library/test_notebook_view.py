@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sweeper
+from sweeper.library.events import EpochFinished
 from sweeper.library.notebook import NotebookView
+from sweeper.library.watching import Watching
 from sweeper.results import EpochMetrics, TrialOutcome, TrialState
 from tests.library.test_library import SPACE
+from tests.standings.test_ranking import row as row_of
 
 
 def test_the_view_of_a_running_study_counts_trials_and_escapes_what_it_shows() -> None:
@@ -28,6 +31,23 @@ def test_the_view_of_a_running_study_counts_trials_and_escapes_what_it_shows() -
     assert "<td>running</td>" in shown
     view.planned(30)
     assert "1 of 30 trials" in view.html()
+
+
+def test_a_trial_that_an_edited_search_space_left_out_is_not_the_best() -> None:
+    view = NotebookView()
+    view._draw = lambda **_: None  # type: ignore[method-assign] # there is no notebook here
+    history = row_of(0, 0.9).model_copy(update={"outside": "backbone: 'a' is not 'b'"})
+    view.opened(sweeper.load_space(SPACE), [history, row_of(1, 0.5)], 4)
+    assert "2 of 4 trials, best val/accuracy 0.5000 (trial 1)" in view.html()
+
+
+def test_callbacks_get_an_epoch_once_though_a_worker_that_goes_on_tells_it_again() -> None:
+    told: list[object] = []
+    watching = Watching([told.append], None)
+    first = EpochMetrics(epoch=1, values={"val/accuracy": 0.25}, timestamp_ms=10)
+    for metrics in (first, first, first.model_copy(update={"epoch": 2, "timestamp_ms": 20}), first):
+        watching.epoch_finished(0, metrics)
+    assert [event.epoch for event in told if isinstance(event, EpochFinished)] == [1, 2]
 
 
 def test_the_view_of_a_study_that_a_time_limits_names_no_number_of_trials() -> None:

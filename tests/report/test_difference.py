@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from sweeper.cli import app
 from sweeper.config.dataset import DatasetConfig
+from sweeper.display.difference import verdict
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.report import compared_model
@@ -58,6 +59,17 @@ def test_images_are_paired_by_name_whatever_their_order(seed: int, left: set[int
     assert np.array_equal(paired.a.images, paired.b.images)
     assert np.array_equal(paired.a.predicted, paired.b.predicted)
     assert paired.p_value == 1.0
+
+
+def test_an_image_that_was_relabelled_in_between_is_left_out_and_counted() -> None:
+    names = ["x" * (number + 1) for number in range(40)]
+    before, other = predictions(1, names), predictions(2, names)
+    labels = other.labels.copy()
+    labels[[3, 7]] = (labels[[3, 7]] + 1) % 4
+    paired = pair(before, replace(other, labels=labels))
+    assert (len(paired.a), paired.relabelled) == (38, 2)
+    assert np.array_equal(paired.a.labels, paired.b.labels)
+    assert "2 images have another class in B and are left out" in verdict(paired)
 
 
 def test_the_four_groups_of_images_make_up_all_and_explain_the_matrices() -> None:

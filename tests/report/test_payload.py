@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sweeper.config.sweep import SweepConfig
-from sweeper.report.payload import images_payload, params_payload
+from sweeper.report.payload import confusions_payload, images_payload, params_payload
 from sweeper.report.pictures import ImageFiles
 from sweeper.report.records import TrialRecord
 from sweeper.results import TrialRow, TrialState
@@ -84,3 +84,4 @@ def test_files_are_looked_up_for_the_images_of_the_trials_that_are_shown() -> No
     found = images_payload(records, sweep, 2, find)
     assert (found["count"], list(found["trials"])) == (6, ["1"])
     assert asked == [image_ids(names).tolist()]
+    assert confusions_payload(records, sweep, 2) == {"0": [[0, 0, 2]]}
