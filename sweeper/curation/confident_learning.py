@@ -24,21 +24,22 @@ class Suspects:
     scores: Probabilities
 
 
-def suspects(probabilities: Probabilities, labels: Labels) -> Suspects:
+def suspects(probabilities: Probabilities, labels: Labels, known: npt.NDArray[np.bool_] | None = None) -> Suspects:
     """Find the images with a label that is likely wrong.
 
     Args:
         probabilities: [N, C], by models that had not seen the image.
         labels: [N], as given.
+        known: [N], whether the model of an image has seen others of its label; what it cannot know is not judged.
 
     Returns:
         With scores of 1 - the probability of the given label.
     """
-    everyone = np.arange(len(labels))
+    everyone, known = np.arange(len(labels)), np.ones(len(labels), bool) if known is None else known
     given = probabilities[everyone, labels]
-    carried = np.bincount(labels, minlength=probabilities.shape[1])
-    usual = np.bincount(labels, given, minlength=probabilities.shape[1]) / np.maximum(carried, 1)
-    convincing = (probabilities >= np.where(carried, usual, np.inf)) & (probabilities > given[:, None])
+    carried = np.bincount(labels[known], minlength=probabilities.shape[1])
+    usual = np.bincount(labels[known], given[known], minlength=probabilities.shape[1]) / np.maximum(carried, 1)
+    convincing = known[:, None] & (probabilities >= np.where(carried, usual, np.inf)) & (probabilities > given[:, None])
     candidates = np.where(convincing, probabilities, -1.0)
     rows = np.flatnonzero(convincing.any(axis=1))
     rows = rows[np.argsort(given[rows], kind="stable")]

@@ -105,6 +105,6 @@ def _of_index(index: ImageIndex) -> ImageList:
     splits = [""] * len(index.paths)
     for split, rows in index.splits.items():
         for row in rows.tolist():
-            splits[row] = split
+            splits[row] = "train" if index.folds and split != "test" else split  # each fold is trained on, too
     labels = [index.classes[label] for label in index.labels.tolist()]
     return ImageList(index.root, index.paths, labels, splits, index.classes, index.notes)

@@ -7,13 +7,14 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from sweeper.config.hyperparameters import TrialConfig
@@ -143,7 +144,8 @@ def find_label_errors(
     labels = images.labels[rows]
     listed = _listed(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    return LabelErrors(listed, _candidates(listed, rows, probabilities, labels), len(rows), accuracy)
+    known = _known_classes(labels, [np.searchsorted(rows, part) for part in parts])
+    return LabelErrors(listed, _candidates(listed, rows, probabilities, labels, known), len(rows), accuracy)
 
 
 def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) -> LabelErrors:
@@ -165,7 +167,8 @@ def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) ->
             f"trial {row.number} of {sweep.study} has kept no predictions of all these images; run it again"
         )
     listed, labels = _listed(workspace, sweep, images), images.labels[rows]
-    candidates = _candidates(listed, rows, found.shares(len(images.classes)), labels)
+    known = _known_classes(labels, [np.searchsorted(rows, fold) for fold in images.folds])
+    candidates = _candidates(listed, rows, found.shares(len(images.classes)), labels, known)
     return LabelErrors(listed, candidates, len(rows), float(found.right.mean()))
 
 
@@ -259,8 +262,21 @@ def _listed(workspace: Workspace, sweep: SweepConfig, images: ImageSet) -> Image
     return ImageList(index.root, index.paths, labels, ["train"] * len(labels), images.classes)
 
 
-def _candidates(images: ImageList, rows: Labels, probabilities: Probabilities, labels: Labels) -> list[Suspect]:
-    found = suspects(probabilities, labels)
+def _known_classes(labels: Labels, parts: Sequence[Labels]) -> npt.NDArray[np.bool_]:
+    """Return [N], whether the network that judges an image has learned from others of its class.
+
+    That of a fold has not where all images of a class are in it, as those of one group.
+    """
+    known = np.ones(len(labels), bool)
+    for part in parts:
+        known[part] = np.isin(labels[part], np.delete(labels, part))
+    return known
+
+
+def _candidates(
+    images: ImageList, rows: Labels, probabilities: Probabilities, labels: Labels, known: npt.NDArray[np.bool_]
+) -> list[Suspect]:
+    found = suspects(probabilities, labels, known)
     return [
         Suspect(row, images.paths[row], images.labels[row], score, METHOD, images.classes[suggested])
         for row, suggested, score in zip(

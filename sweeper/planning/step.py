@@ -88,7 +88,11 @@ class NoiseFeatures:
 
     network: nn.Module
     batch: Batch
+    config: TrialConfig
     prepared_s: float = 0.0
+
+    def training_size(self, epoch: int) -> int:  # noqa: ARG002
+        return self.config.image_size
 
     def train(self, epoch: int) -> Iterator[Batch]:  # noqa: ARG002
         yield self.batch
@@ -199,7 +203,7 @@ def _on_noise(learner: Learner, frozen: FrozenPart, config: TrialConfig, device:
     features = torch.randn(config.batch_size, frozen.width, device=device)
     labels = torch.zeros(config.batch_size, dtype=torch.int64, device=device)
     compiling = Compiling(Forward(network, device), PLAIN, config.batch_size)
-    return replace(learner, inputs=NoiseFeatures(network, Batch(features, labels)), compiling=compiling)
+    return replace(learner, inputs=NoiseFeatures(network, Batch(features, labels), config), compiling=compiling)
 
 
 def _steps(learner: Learner, device: torch.device, last: int) -> tuple[Work, int]:

@@ -18,7 +18,19 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError, Problem
 from sweeper.study.source import SourceTrial
 
-KEPT = ("task", "dataset", "objective", "seed", "device", "compile", "model_files", "features", "keep_optimizer")
+KEPT = (
+    "task",
+    "dataset",
+    "objective",
+    "seed",
+    "device",
+    "devices_per_trial",
+    "compile",
+    "cuda_graphs",
+    "model_files",
+    "features",
+    "keep_optimizer",
+)
 UNFREEZING, RESIZING = "unfreezing", "progressive_resizing"
 """Settings that follow a trial's epochs: what is inherited does not begin again, what is set anew does."""
 

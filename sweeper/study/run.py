@@ -28,13 +28,14 @@ from sweeper.study.earlier_study import KEY
 from sweeper.study.export_time import TimedExport
 from sweeper.study.extending import follow_extension
 from sweeper.study.holding import leased
-from sweeper.study.lineage import read_lineage
+from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.lock import study_lock
 from sweeper.study.material import Material, material_of
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
 from sweeper.study.observer import Observer
 from sweeper.study.opening import Opening, with_pruner_as_begun
 from sweeper.study.preparation import images_guarded, refuse_impossible
+from sweeper.study.pretrained import KEY as WEIGHTS_KEY
 from sweeper.study.pretrained import Pinned, pin_weights
 from sweeper.study.recorded import recorded_by
 from sweeper.study.requests import Inbox
@@ -43,7 +44,7 @@ from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
 from sweeper.study.time_beside import add_seconds_beside, seconds_beside
 from sweeper.study.time_limit import Clock, TimeLimit, Timeout
-from sweeper.study.unseen_images import require_unseen_by_exports
+from sweeper.study.unseen_images import drawn_alike, earlier_studies, require_unseen_by_exports
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox
@@ -86,6 +87,8 @@ def run_sweep(
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         material = _material(sweep, pinned.teachers, workspace, workers, observer)
+        if stored is None:
+            material = _judged_by_unseen(material, sweep, pinned, read_lineage(folder), workspace, storage_url)
         store, sweep, material = _opened(sweep, stored, material, workspace, storage_url)
         with leased(store, claim.identity):
             take_storage(claim, store)
@@ -147,6 +150,29 @@ def _material(
     material = material_of(sweep, workspace, workers, observer.preparing, fits)
     require_unseen_by_exports(KEY, {name: teacher.seen for name, teacher in teachers.items()}, material.card.digest)
     return replace(material, opening=replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts)))
+
+
+def _judged_by_unseen(
+    material: Material,
+    sweep: SweepConfig,
+    pinned: Pins,
+    source: Lineage | None,
+    workspace: Workspace,
+    storage_url: str,
+) -> Material:
+    """Require that no image judges that an earlier study has learned from; warn where that is not known."""
+    if material.images is None:
+        return material
+    named = {source.study: "dataset"} if source else {}
+    named |= {pin.study: WEIGHTS_KEY for pin in pinned.weights.values() if pin.study}
+    named |= {teacher.study: KEY for teacher in pinned.teachers.values() if teacher.study}
+    index, digest = material.images.index, material.card.digest
+    found = [
+        drawn_alike(sweep, index, digest, earlier, workspace)
+        for earlier in earlier_studies(named, workspace, storage_url)
+    ]
+    warnings = (*material.opening.warnings, *filter(None, found))
+    return replace(material, opening=replace(material.opening, warnings=warnings))
 
 
 def _opened(

@@ -9,13 +9,17 @@ mostly traces the network only.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sweeper.config.frozen import Frozen
 from sweeper.config.sweep import Compile
 from sweeper.files import write_whole
+from sweeper.training.convolution import needs_small_maps
 from sweeper.training.forward import Forward
+
+logger = logging.getLogger(__name__)
 
 WORTH_A_TRY_S = 120.0
 """Trying costs about a minute; where a trial of this kind has less than this before it, none tries."""
@@ -70,6 +74,10 @@ class Compiling:
 
     def __post_init__(self) -> None:
         self._times = self.compilation.recall()
+        if needs_small_maps(self.forward.network, self.forward.device):
+            self.forward.cannot_compile = True
+            if self.compilation.wish is True:
+                logger.warning("the network is not compiled: on this processor some convolutions would be wrong")
 
     def before_epoch(self, steps_left: int) -> None:
         """Compile the network, or go back to the plain one, given how many steps the trial has left at most."""

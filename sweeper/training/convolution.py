@@ -19,7 +19,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -31,6 +31,22 @@ Pair = tuple[int, int]
 def small_maps(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Let the forward passes within, and the backward passes that belong to them, treat small maps so."""
     return _SmallMaps() if device.type == "cpu" else contextlib.nullcontext()
+
+
+def needs_small_maps(network: nn.Module, device: torch.device) -> bool:
+    """Return whether a network has convolutions of the kind that is avoided, which compiled code would not avoid."""
+    return (
+        device.type == "cpu"
+        and _has_slow_weight_gradients()
+        and any(
+            isinstance(module, nn.Conv2d)
+            and module.kernel_size == (1, 1)
+            and module.stride != (1, 1)
+            and module.in_channels < FEW_CHANNELS
+            and module.groups == 1
+            for module in network.modules()
+        )
+    )
 
 
 class _SmallMaps(TorchFunctionMode):

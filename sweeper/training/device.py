@@ -156,10 +156,14 @@ def reset_peak_memory(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_memory_mb(device: torch.device) -> float:
-    """Return the largest memory in MB since the reset: of the GPU, else of this process."""
+def peak_memory_mb(device: torch.device, *, recorded: bool = False) -> float:
+    """Return the largest memory in MB since the reset: of the GPU, else of this process.
+
+    `recorded`: steps are CUDA graphs, whose memory is held for them and not counted as allocated.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
+        most = torch.cuda.max_memory_reserved if recorded else torch.cuda.max_memory_allocated
+        return most(device) / 2**20
     with contextlib.suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         if found:

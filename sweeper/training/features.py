@@ -86,6 +86,9 @@ class FeatureInputs:
     def prepared_s(self) -> float:
         return self.frozen.computed_s
 
+    def training_size(self, epoch: int) -> int:  # noqa: ARG002  # whose images never grow
+        return self.config.image_size
+
     def train(self, epoch: int) -> Iterator[Batch]:
         config = self.config
         sampling = config.class_balance.sampling

@@ -41,11 +41,18 @@ class Inputs(Protocol):
         """What the inputs go through."""
 
     @property
+    def config(self) -> TrialConfig:
+        """The trial's configuration."""
+
+    @property
     def prepared_s(self) -> float:
         """Seconds spent so far on what is made once, for this trial and later ones: the features of images."""
 
     def train(self, epoch: int) -> Iterator[Batch]:
         """Yield the training batches of an epoch, counted from 1. All chance comes from seed and epoch."""
+
+    def training_size(self, epoch: int) -> int:
+        """Return the side of the training images of an epoch, in pixels."""
 
     def val(self) -> Iterator[Batch]:
         """Yield the validation batches."""
@@ -66,10 +73,12 @@ class ImageInputs:
     def prepared_s(self) -> float:
         return 0.0
 
-    def train(self, epoch: int) -> Iterator[Batch]:
-        config, model = self.config, self.network
+    def training_size(self, epoch: int) -> int:
         own, all_own = epoch - self.before, self.epochs - self.before
-        size = training_size(config.image_size, config.progressive_resizing, own, all_own)
+        return training_size(self.config.image_size, self.config.progressive_resizing, own, all_own)
+
+    def train(self, epoch: int) -> Iterator[Batch]:
+        config, model, size = self.config, self.network, self.training_size(epoch)
         return self.data.train.train_batches(
             config.batch_size,
             sized(config.augment, size / config.image_size),

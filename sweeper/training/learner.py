@@ -28,6 +28,7 @@ from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.forward import Forward
 from sweeper.training.gradients import Losses
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData, training_size
+from sweeper.training.memory import drop_when_short, keep_when_short
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.progress import Progress
@@ -40,7 +41,7 @@ from sweeper.training.step import TrainingStep
 from sweeper.training.step_graph import Steps, can_record
 from sweeper.training.task import Task
 from sweeper.training.tasks import build_task
-from sweeper.training.unfreezing import first_epochs, let_learn
+from sweeper.training.unfreezing import all_learn, first_epochs, let_learn
 from sweeper.training.weight_average import WeightAverage
 
 
@@ -77,6 +78,11 @@ class Learner:
     @property
     def on_features(self) -> bool:
         return self.inputs.network is not self.model
+
+    @property
+    def recorded(self) -> bool:
+        """Whether steps are CUDA graphs."""
+        return self._steps is not None and self._steps.recorded
 
     @property
     def judged(self) -> nn.Module:
@@ -123,11 +129,16 @@ class Learner:
 
     def before_epoch(self, epoch: int) -> None:
         """Let those parts learn, by those weights, that an epoch begins with."""
-        changed = let_learn(self.optimizer, epoch - self.unfreezing_after)
-        if changed and self._steps is not None:
+        changed, size = let_learn(self.optimizer, epoch - self.unfreezing_after), self.inputs.training_size
+        if self._steps is not None and (changed or size(epoch) != size(epoch - 1)):
             self._steps.restart()
         to_training(self.optimizer)
         self.inputs.network.train()
+
+    def has_whole_work(self, epoch: int) -> bool:
+        """Return whether the steps of an epoch cost as much as any later one: all learns, by images of their size."""
+        whole = self.inputs.training_size(epoch) == self.inputs.config.image_size
+        return whole and all_learn(self.optimizer, epoch - self.unfreezing_after)
 
     def before_validation(self, epoch: int, device: torch.device) -> None:
         """Bring the network from the weights that it trains with to those that it is judged by."""
@@ -144,12 +155,14 @@ class Learner:
                 forward, self.losses, self.optimizer, self.micro_batches, meter, self.gradient_clip, self.ranks
             )
             self._steps = Steps(step)
+            drop_when_short(self._steps.drop)
         return self._steps
 
     def close(self) -> None:
         """Give back what only training needs."""
         self.compiling.forward.close()
         if self._steps is not None:
+            keep_when_short(self._steps.drop)
             self._steps.close()
             self._steps = None
 

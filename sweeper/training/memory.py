@@ -39,6 +39,11 @@ def drop_when_short(release: Callable[[], bool]) -> None:
     _spare.append(release)
 
 
+def keep_when_short(release: Callable[[], bool]) -> None:
+    """Forget what `drop_when_short` was given."""
+    _spare.remove(release)
+
+
 def was_refused_memory(step: Callable[[], object]) -> bool:
     """Repeat a step that has failed, and return whether torch's allocator refused it memory.
 

@@ -57,6 +57,7 @@ def recompute_statistics(classifier: Classifier, batches: Iterable[Batch]) -> No
     """
     fixed = {module for part in frozen_parts(classifier) for module in part.modules()}
     norms = [m for m in classifier.modules() if isinstance(m, _BatchNorm) and m not in fixed]
+    mirrored, classifier.mirrored = classifier.mirrored, False  # whose second pass would be measured too
     classifier.eval()
     if norms:
         with measured_anew(norms) as next_batch:
@@ -65,4 +66,5 @@ def recompute_statistics(classifier: Classifier, batches: Iterable[Batch]) -> No
                     continue
                 next_batch(len(batch.inputs))
                 classifier(batch.inputs)
+    classifier.mirrored = mirrored
     classifier.eval()

@@ -76,9 +76,13 @@ class Steps:
         return self._step.micro_batches.size(count) == count
 
     def restart(self) -> None:
-        """Record anew, since from now on other parts of the network learn."""
+        """Record anew, since from now on other parts of the network learn, or images have another size."""
         if self._recorder is not None:
             self._recorder.restart()
+
+    def drop(self) -> bool:
+        """Go on without graphs, since their memory is needed; return whether there were any."""
+        return self._recorder is not None and self._recorder.drop()
 
     def close(self) -> None:
         """Give back the memory of the graphs."""
@@ -138,6 +142,13 @@ class Recorder:
         """Forget what was recorded and which shapes have come."""
         self.close()
         self._seen.clear()
+
+    def drop(self) -> bool:
+        """Give back the memory of the graphs and record none any more; return whether there were any."""
+        dropped = self.recorded
+        self._cannot |= dropped
+        self.close()
+        return dropped
 
     def close(self) -> None:
         """Give back the memory of the graphs."""

@@ -207,14 +207,16 @@ def _run_epoch(
     torch.manual_seed(epoch_seed(spec.seed, epoch, ranks.rank))
     reset_peak_memory(device)
     steps = data.steps(config.batch_size)
-    learner.compiling.before_epoch((spec.epochs - progress.epochs) * steps)
+    whole = learner.has_whole_work(epoch)  # cheaper epochs do not tell whether compiling repays
+    learner.compiling.before_epoch((spec.epochs - progress.epochs) * steps if whole else 0)
     started, prepared_s = time.perf_counter(), learner.inputs.prepared_s
     trained = _train_epoch(learner, progress, epoch, device, writer)
     if trained is None:
         return None
     rate = learner.schedule.lr
     training_s = time.perf_counter() - started - (learner.inputs.prepared_s - prepared_s)
-    learner.compiling.after_epoch(steps, training_s)
+    if whole:
+        learner.compiling.after_epoch(steps, training_s)
     sizes = learner.micro_batches
     learner.before_validation(epoch, device)
     validated = learner.task.validate(learner.judged, learner.inputs.val(), device, sizes, ranks)
@@ -228,7 +230,7 @@ def _run_epoch(
         "lr": rate,
         "time/epoch_s": seconds - features_s,
         "images_per_s": len(data.train) / training_s,
-        "memory/peak_mb": peak_memory_mb(device),
+        "memory/peak_mb": peak_memory_mb(device, recorded=learner.recorded),
         "micro_batch_size": sizes.size(ranks.largest_share(config.batch_size)),
     }
     metrics = EpochMetrics(epoch=epoch, values=ranks.agree(values), timestamp_ms=progress.now_ms())

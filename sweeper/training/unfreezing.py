@@ -43,6 +43,11 @@ def let_learn(optimizer: torch.optim.Optimizer, epoch: int) -> bool:
     return changed
 
 
+def all_learn(optimizer: torch.optim.Optimizer, epoch: int) -> bool:
+    """Return whether all groups learn in an epoch, counted from 1."""
+    return all(epoch >= group.get(BEGINS, 1) for group in optimizer.param_groups)
+
+
 def first_epochs(network: nn.Module, config: UnfreezingConfig) -> dict[str, int]:
     """Return the first epoch in which each parameter learns that waits, by name; none where all learn at once."""
     if not isinstance(network, Classifier) or not (config.head_epochs or config.stage_epochs):

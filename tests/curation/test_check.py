@@ -55,6 +55,18 @@ def paths_of(report: CheckReport) -> list[tuple[str, set[str]]]:
     return [(group.kind, {report.images.paths[row] for row in group.rows}) for group in report.groups]
 
 
+def test_every_fold_of_a_cross_validated_study_is_looked_at_as_trained_on(root: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (root / split).rename(tmp_path / f"old-{split}")
+    for number in range(12):
+        save(root / "ab"[number % 2] / f"{number}.png", scene(number))
+    space = tmp_path / "space.yaml"
+    space.write_text("{study: s, dataset: {path: d, folds: 3, test_fraction: 0.25}, search: {backbone: r}}")
+    images = read_image_list(space, CsvConfig(), Workspace(tmp_path))
+    assert sorted(set(images.splits)) == ["test", "train"]
+    assert len(images.of_splits(["train"])) > len(images) * 0.6
+
+
 def test_nothing_is_found_in_a_clean_data_set(root: Path) -> None:
     report = checked(root)
     assert report.groups == []

@@ -27,3 +27,11 @@ def test_nobody_is_suspect_whose_label_is_the_most_probable(seed: int, images: i
     assert (found.suggested != labels[found.rows]).all()
     assert np.isin(found.suggested, labels).all()
     assert (np.diff(found.scores) <= 0).all()
+
+
+def test_a_class_that_no_network_has_learned_from_others_is_not_judged() -> None:
+    labels = np.array([0, 0, 1, 1, 2])
+    probabilities = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.1, 0.9, 0], [0.9, 0.1, 0], [0.9, 0.1, 0]])
+    known = np.array([True, True, True, True, False])
+    assert 4 in suspects(probabilities, labels).rows
+    assert suspects(probabilities, labels, known).rows.tolist() == [3]

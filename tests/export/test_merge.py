@@ -155,6 +155,17 @@ def test_an_image_counts_the_same_in_a_short_batch_and_one_alone_in_the_last_is_
             torch.testing.assert_close(first.running_mean, whole)
 
 
+def test_statistics_of_a_mirroring_network_are_those_of_the_images_themselves(study: Study) -> None:
+    plain, mirroring = build_classifier(CONFIG, 5), build_classifier(CONFIG, 5)
+    mirroring.load_state_dict(plain.state_dict())
+    mirroring.mirrored = True
+    for classifier in (plain, mirroring):
+        recompute_statistics(classifier, study.train.eval_batches(20, 8, classifier.mean, classifier.std))
+    assert mirroring.mirrored
+    found = mirroring.state_dict()
+    assert all(torch.equal(tensor, found[name]) for name, tensor in plain.state_dict().items())
+
+
 def test_statistics_of_a_frozen_backbone_stay(study: Study) -> None:
     frozen = build_classifier(CONFIG.model_copy(update={"trainable": "head"}), 5)
     before = {name: tensor.clone() for name, tensor in frozen.state_dict().items()}

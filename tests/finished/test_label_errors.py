@@ -11,7 +11,7 @@ from PIL import Image
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import ConfigError
-from sweeper.finished.label_errors import find_label_errors
+from sweeper.finished.label_errors import _known_classes, find_label_errors
 from sweeper.paths import Workspace
 from sweeper.results import TrialRow, TrialState
 
@@ -83,3 +83,9 @@ def test_more_folds_than_images_are_refused_before_anything_is_trained(tmp_path:
             workspace, sweep.model_copy(update={"dataset": grouped}), ROW, folds=4, device=torch.device("cpu")
         )
     assert not workspace.study("s").path.exists()
+
+
+def test_an_image_whose_class_lies_in_one_fold_is_judged_by_a_network_that_cannot_know_it() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    parts = [np.array([0, 3, 4]), np.array([1, 2, 5])]
+    assert _known_classes(labels, parts).tolist() == [True, True, True, False, False, False]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from torch import nn
 from sweeper.data.batches import evaluation_batch
 from sweeper.training.compiling import PLAIN_EPOCHS, WORTH_A_TRY_S, Compilation, Compiling, StepTimes
 from sweeper.training.forward import Forward
-from tests.training.learnable import CPU, comparable, run, spec_of
+from sweeper.training.learner import build_learner
+from sweeper.training.memory import make_room
+from sweeper.training.step_graph import Recorder
+from tests.training.learnable import CPU, colored, comparable, run, spec_of
 
 STEPS = 100
 
@@ -129,3 +133,57 @@ def test_an_accelerator_evaluates_more_images_at_once_than_it_trains(
     device: str, batch_size: int, image_size: int, at_once: int
 ) -> None:
     assert evaluation_batch(batch_size, image_size, torch.device(device)) == at_once
+
+
+def test_a_network_with_convolutions_that_a_processor_gets_wrong_is_not_compiled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.Flatten())
+    for capability, compiled in (("AVX512", True), ("AVX2", False)):
+        slow = capability == "AVX2"
+        monkeypatch.setattr("sweeper.training.convolution._has_slow_weight_gradients", lambda slow=slow: slow)
+        trial = Compiling(Forward(network, CPU), Compilation(True, None), 4)
+        trial.before_epoch(10)
+        assert trial.forward.compiled is compiled
+    assert caplog.text.count("is not compiled") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "whole"),
+    [
+        ({}, [True, True, True]),
+        ({"unfreezing": {"head_epochs": 1}}, [False, True, True]),
+        ({"progressive_resizing": 0.5, "image_size": 64}, [False, False, True]),
+    ],
+)
+def test_only_epochs_in_which_all_learns_from_whole_images_tell_what_a_step_takes(
+    changes: dict[str, Any], whole: list[bool]
+) -> None:
+    spec = spec_of(3, **changes)
+    learner = build_learner(spec, colored(), CPU)
+    found = []
+    for number in (1, 2, 3):
+        learner.before_epoch(number)
+        found.append(learner.has_whole_work(number))
+    assert found == whole
+
+
+def test_what_was_recorded_is_forgotten_when_images_grow_and_dropped_when_memory_is_short() -> None:
+    learner = build_learner(spec_of(3, progressive_resizing=0.5, image_size=64), colored(), CPU)
+    learner.before_epoch(1)
+    steps = learner.steps(CPU)
+    recorder = Recorder(lambda batch: batch.labels, CPU, warm_up=8)
+    steps._recorder = recorder
+    for number in (2, 3):
+        recorder._graphs[()] = None  # type: ignore[assignment] # there is no GPU to record one
+        learner.before_epoch(number)
+        grows = learner.inputs.training_size(number) != learner.inputs.training_size(number - 1)
+        assert learner.recorded is not grows
+    recorder._graphs[()] = None  # type: ignore[assignment]
+    assert make_room(CPU)
+    assert not learner.recorded
+    assert recorder._cannot
+    learner.close()
+    recorder._graphs[()] = None  # type: ignore[assignment]
+    make_room(CPU)
+    assert recorder.recorded, "a trial that has ended is asked for nothing"
