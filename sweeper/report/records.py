@@ -62,15 +62,26 @@ def read_records(
     leaders = [runs[row.number].id for row in in_order(rows, store.sweep)[:MOST_CURVES] if row.number in runs]
     losses = tracking.curves(leaders, CURVES)
 
+    shared: list[Predictions] = []
+
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
         folder = own.trial(row.number)
         run = runs.get(row.number)
         if row.ended_ms is not None and folder.outcome.exists():
-            return _from_folder(row, curves, folder)
+            return slim(_from_folder(row, curves, folder))
         if run is None:
             return TrialRecord(row, curves)
-        return _from_run(row, {**losses.get(run.id, {}), **curves}, tracking, run)
+        return slim(_from_run(row, {**losses.get(run.id, {}), **curves}, tracking, run))
+
+    def slim(record: TrialRecord) -> TrialRecord:
+        """Keep of hundreds of trials on thousands of images what is shown: the class that each found likeliest."""
+        if record.predictions is None:
+            return record
+        kept = record.predictions.best_alone(next(iter(shared), None))
+        if not shared:
+            shared.append(kept)
+        return replace(record, predictions=kept)
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as threads:
         return list(threads.map(read, rows))
