@@ -22,10 +22,11 @@ def finish_and_tell(
     storage: str | None,
     tracking_uri: str,
     workers: str | None,
+    asked_to_stop: bool = False,
 ) -> bool:
     """Export and confirm in what is left of the time, and return whether the best model is exported.
 
-    What goes wrong is told: the search is not lost by it.
+    Who has asked the search to stop gets no confirmation. What goes wrong is told: the search is not lost by it.
     """
     from sweeper.commands.exporting import register_if_possible
     from sweeper.commands.studies import open_study
@@ -41,6 +42,12 @@ def finish_and_tell(
     exported: list[int] = []
     export = partial(_export, workspace, store, tracking_uri, exported)
     confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
+    if asked_to_stop:
+        confirm = partial(_say_not_confirmed, sweep.study)
+    if deadline.left_s < 0 and _is_exported(workspace, store):
+        say(f"the time was used up before, and {workspace.export(sweep.study)} holds the best trial")
+        say("a longer time goes on with the search, such as --for 2h")
+        return True
     try:
         if not finish_by(deadline, store, workspace, export, confirm):
             return False
@@ -51,6 +58,26 @@ def finish_and_tell(
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
     return bool(exported)
+
+
+def _is_exported(workspace: Workspace, store: StudyStore) -> bool:
+    """Return whether the export of a study holds its best trial."""
+    from sweeper.errors import ExportError
+    from sweeper.export.export_config import read_config
+    from sweeper.finished.evaluated_images import is_of
+    from sweeper.paths import ExportFolder
+    from sweeper.standings.winner import study_winner
+
+    winner = study_winner(store)
+    try:
+        lineage = read_config(ExportFolder(workspace.export(store.sweep.study)).config).lineage
+    except ExportError:  # there is none, or a damaged one
+        return False
+    return winner is not None and is_of(store, lineage) and lineage.trial == winner.number
+
+
+def _say_not_confirmed(study: str, _plan: Confirming | None) -> None:
+    say(f"not confirmed, since `sweeper stop` asked to end. Confirm it: {_later(study)}")
 
 
 def _later(study: str) -> str:
@@ -103,4 +130,4 @@ def _confirm(
         warn(f"not confirmed: {error}\nThe best trial is exported anyway. Confirm it: {_later(store.sweep.study)}")
         return
     if judged is None:
-        say("not confirmed: the time was too short for two fresh seeds of each; the best trial may be the best by luck")
+        say("not confirmed: fewer than two fresh seeds of each were trained; the best trial may be the best by luck")

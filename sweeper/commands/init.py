@@ -70,12 +70,25 @@ def init(
     if images is None:
         images, hours, out = _asked(hours, out)
     out, hours = out or SPACE, hours or HOURS
+    if not force:
+        _require_not_run(out)
     text = write_proposal(images, out, hours, device, None if with_recipes else 0, force=force)
     sweep = load_sweep(out, [], lambda *_: [])
     say(text.rstrip())
     epochs = quantity(sweep.budget.epochs, "epoch")
     say(f"\nwritten to {out}: as many trials of up to {epochs} as fit into {short_time(hours)}")
     say(f"next: sweeper run {out}")
+
+
+def _require_not_run(out: Path) -> None:
+    """Raise ConfigError for a file whose study has been run here: without it that study could not go on."""
+    from sweeper.commands.run import study_in
+    from sweeper.errors import ConfigError, Problem
+
+    study = study_in(out)
+    if study in this_workspace().studies_run():
+        rule = f"{out} is the search space of {study}, which has been run here; name another file, or give --force"
+        raise ConfigError([Problem("--out", "", rule)])
 
 
 def _asked(hours: float | None, out: Path | None) -> tuple[str, float, Path]:

@@ -194,6 +194,8 @@ def with_deadline(overrides: list[str] | None, duration: str | None, until: str 
     if duration and until:
         raise ConfigError([Problem("--for", "", "and --until say the same in two ways; keep one of them")])
     seconds = None if until is None else f"{seconds_until(until, datetime.now().astimezone()):.3f}"
+    if duration and duration.strip().replace(".", "", 1).isdigit():
+        raise ConfigError([Problem("--for", "", f"should have a unit, such as 45m or 2h, got {duration}")])
     given = duration or seconds
     if not given:
         return overrides or []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -108,16 +108,28 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _of_other_images(space: Path, images: Path) -> tuple[str, str] | None:
-    """Return the images and the study of a search space for others; None where it is for these, or is not readable."""
+def study_in(space: Path) -> str | None:
+    """Return the study that a file is the search space of; None where it is none, or is not readable."""
+    study = _content(space).get("study")
+    return study if isinstance(study, str) else None
+
+
+def _content(space: Path) -> dict[str, Any]:
     from sweeper.config.document import read_document
-    from sweeper.safeguards.printable import one_line
 
     try:
         data = read_document(space.read_text(encoding="utf-8"), str(space)).data
     except (OSError, ValueError):
-        return None
-    dataset = data.get("dataset") if isinstance(data, dict) else None
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _of_other_images(space: Path, images: Path) -> tuple[str, str] | None:
+    """Return the images and the study of a search space for others; None where it is for these, or is not readable."""
+    from sweeper.safeguards.printable import one_line
+
+    data = _content(space)
+    dataset = data.get("dataset")
     if not isinstance(dataset, dict):
         return None
     named = dataset.get("path", dataset.get("builtin"))

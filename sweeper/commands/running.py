@@ -57,6 +57,7 @@ def run_and_tell(
     from sweeper.engines.starting import clock_of
     from sweeper.standings.pareto import in_order
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
+    from sweeper.study.result import ASKED_TO_STOP
     from sweeper.study.runner import Runner
     from sweeper.study.single_images import refuse_single_images
     from sweeper.tracking.mlflow_store import default_tracking_uri
@@ -81,7 +82,13 @@ def run_and_tell(
             say_whether_it_held(chosen, next(iter(in_order(result.rows, sweep)), None))
         if deadline is not None and not result.interrupted:
             underway.exported = finish_and_tell(
-                deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers
+                deadline,
+                workspace,
+                sweep,
+                storage=storage,
+                tracking_uri=uri,
+                workers=workers,
+                asked_to_stop=result.stopped_because == ASKED_TO_STOP,
             )
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):

@@ -90,6 +90,7 @@ def _text_of(path: Path) -> str:
     except FileNotFoundError:
         near = nearest_name(path.name, [file.name for file in path.parent.glob("*.y*ml")])
         hint = f"; did you mean {path.parent / near}?" if near else f"{relative_to_here(path)}"
+        hint += "" if path.suffix else "; `sweeper run` takes a YAML file, or a folder of images"
         raise ConfigError([Problem(str(path), "", f"search space not found{hint}")]) from None
     except UnicodeDecodeError as error:
         line = bytes(error.object).count(b"\n", 0, error.start) + 1

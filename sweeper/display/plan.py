@@ -51,7 +51,7 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
     trials = f"{quantity(costs.trials, 'trial')} of {quantity(sweep.budget.epochs, 'epoch')}{each}{at_once}"
     if sweep.budget.open_ended and costs.limit_s:
         whole = f"{duration(costs.limit_s)} as the budget says, confirming and exporting included"
-        yield f"time: {whole}; about {trials} fit"
+        yield f"time: {whole}; about {trials} fit{', with half of the epochs trained' if costs.pruned_s else ''}"
     else:
         pruned = f"; about {duration(costs.pruned_s)} where half of the epochs are trained" if costs.pruned_s else ""
         yield f"time: {duration(costs.whole_s)} for {trials}{pruned}"

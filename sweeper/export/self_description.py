@@ -39,6 +39,10 @@ def self_description(config: ExportConfig | AutoencoderConfig, classes: Sequence
     }
 
 
+HEADER_LENGTH = 8
+"""Bytes at the start of a safetensors file that say how long its header is."""
+
+
 def write_weights(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     """Copy weights into a safetensors file that has `facts` as its metadata."""
     with safe_open(source, framework="pt") as tensors:
@@ -46,7 +50,23 @@ def write_weights(source: Path, target: Path, facts: Mapping[str, str]) -> None:
     target.touch()
     readers = target.stat().st_mode  # as of the other files: safetensors would let nobody else read it
     save_file(weights, target, metadata={"format": "pt", **facts})
+    _sort_metadata(target)
     target.chmod(readers)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Bring the facts of a safetensors file into one order: the library's own is another one each time.
+
+    So the same export is the same file, and is registered once.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(HEADER_LENGTH), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(ordered) <= length:  # else it writes some text otherwise than we do, and stays as it is
+            file.seek(HEADER_LENGTH)
+            file.write(ordered.ljust(length))
 
 
 def describe_onnx(path: Path, facts: Mapping[str, str]) -> None:

@@ -30,7 +30,7 @@ from sweeper.study.card import tracking_uri_of
 from sweeper.study.deadline import Confirming, ConfirmingLimit, Deadline
 from sweeper.study.hub_weights import refuse_weights_out_of_reach
 from sweeper.study.observer import Observer
-from sweeper.study.result import SweepResult
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.runner import Runner
 from sweeper.study.single_images import refuse_single_images
 from sweeper.tracking.mlflow_store import default_tracking_uri
@@ -95,17 +95,18 @@ def run(
     _require_undisturbed(result, sweep)
     study = open_study(sweep.study, storage=storage, tracking_uri=tracking_uri)
     if deadline is not None and clock is None:
-        _finish(deadline, study, runner.workers, quiet)
+        asked_to_stop = result.stopped_because == ASKED_TO_STOP
+        _finish(deadline, study, runner.workers, quiet, confirmed=not asked_to_stop)
     return study
 
 
-def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Observer) -> None:
+def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Observer, *, confirmed: bool) -> None:
     """Export the best model, and train the best trials again, in what is left of the time."""
     store, workspace = study.store, study.workspace
     folder = workspace.study(study.name).confirmation
 
     def confirm(plan: Confirming | None) -> None:
-        if plan is None:
+        if plan is None or not confirmed:
             return
         try:
             confirm_leaders(

@@ -114,5 +114,5 @@ def open_storage(url: str) -> BulkStorage:
 def study_not_found(storage: BulkStorage, name: str) -> StudyNotFound:
     """Return the error for a name that no study has; it names those that there are."""
     known = [study for study in storage.study_names(SWEEP) if ASIDE not in study]
-    there = f"there are {', '.join(known)}" if known else "it does not exist yet; `sweeper run` creates it"
+    there = f"the studies are: {', '.join(known)}" if known else "it does not exist yet; `sweeper run` creates it"
     return StudyNotFound(f"no study is called {name}; {there}")

@@ -241,7 +241,7 @@ class SearchLimit(TimeLimit):
         if left_s <= 0:
             return "the time for the search is used up"
         if trial_s is not None and trial_s > left_s:
-            return f"a trial takes about {trial_s:.0f} s, and {math.floor(left_s)} s are left for the search"
+            return f"a trial takes about {math.ceil(trial_s)} s, and {math.floor(left_s)} s are left for the search"
         return None
 
     def over(self) -> bool:

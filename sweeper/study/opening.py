@@ -127,10 +127,11 @@ def _goal(sweep: SweepConfig) -> str:
     trials, epochs = trials_of(sweep), sweep.budget.epochs
     all_of_them = ", all that the search space holds," if trials < sweep.budget.trials else ""
     number = f"{quantity(trials, 'trial')}{all_of_them}"
+    as_many = ""
     if sweep.budget.open_ended and trials == sweep.budget.trials:
-        number = "as many trials as fit into the time"
+        number, as_many = "trials", ", as many as fit into the time"
     folds = f" on each of {sweep.dataset.folds} folds, then on all images" if sweep.dataset.folds else ""
-    return f"{goals}; {number} of up to {quantity(epochs, 'epoch')}{folds}"
+    return f"{goals}; {number} of up to {quantity(epochs, 'epoch')}{folds}{as_many}"
 
 
 def _splits(images: Labelled, notes: Notes) -> Iterator[str]:

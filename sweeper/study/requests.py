@@ -27,6 +27,7 @@ from sweeper.paths import StudyFolder
 logger = logging.getLogger(__name__)
 
 ASKED, TAKEN, DONE, REFUSED = ".json", ".taken", ".done", ".refused"
+PAUSED = "paused"  # a file beside them, while the study waits
 LOOK_S = 0.1
 LONGEST_S = 60.0
 """For how long it is waited for a request that has been taken: to end many workers takes a while."""
@@ -101,6 +102,19 @@ class Inbox:
     def of(cls, study: StudyFolder) -> Inbox:
         return cls(study.requests)
 
+    @property
+    def paused(self) -> bool:
+        """Whether the driver that takes the requests has been asked to pause, and not yet to go on."""
+        return (self.folder / PAUSED).exists()
+
+    def note_paused(self, paused: bool) -> None:
+        """Let others see whether the study is paused; where the disk has no room they do not."""
+        with suppress(OSError):
+            if paused:
+                (self.folder / PAUSED).touch()
+            else:
+                (self.folder / PAUSED).unlink(missing_ok=True)
+
     def put(self, request: Request) -> Path:
         """Leave a request, and return its file."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +187,7 @@ class Inbox:
         """
         with self._leaving(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        self.note_paused(False)
         for path in self._files(TAKEN):
             if path.with_suffix(DONE).exists() or path.with_suffix(REFUSED).exists():
                 self._remove(path)

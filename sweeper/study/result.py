@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from sweeper.results import TrialRow
 
+ASKED_TO_STOP = "`sweeper stop` asked for it"
+"""Why a search has ended that somebody asked to stop."""
+
 
 @dataclass(frozen=True)
 class SweepResult:

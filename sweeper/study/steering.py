@@ -13,6 +13,7 @@ from sweeper.results import Cut
 from sweeper.safeguards.quantity import quantity
 from sweeper.study.ledger import Ledger
 from sweeper.study.requests import Enqueue, Inbox, Pause, Request, Resume, SetTrials, SetWorkers, Skip, Stop
+from sweeper.study.result import ASKED_TO_STOP
 
 SHOWN = {"workers": "set"}
 """The command by which something is asked for, where it is called otherwise than the request."""
@@ -71,14 +72,14 @@ class Steering:
         """Carry a request out, and say what it means. Raises StudyError where that cannot be."""
         match request:
             case Stop():
-                self.paused = False
-                reach.stop("`sweeper stop` asked for it")
+                self._pause(paused=False)
+                reach.stop(ASKED_TO_STOP)
                 return "no more trials are started; those that run are finished"
             case Pause():
-                self.paused = True
+                self._pause(paused=True)
                 return "each trial waits at the end of its epoch; `sweeper resume` lets them go on"
             case Resume():
-                self.paused = False
+                self._pause(paused=False)
                 return "the trials go on"
             case Skip(number=number):
                 self._skip(number, reach.live)
@@ -98,6 +99,10 @@ class Steering:
                 return request.meaning
             case _:
                 assert_never(request)
+
+    def _pause(self, *, paused: bool) -> None:
+        self.paused = paused
+        self._inbox.note_paused(paused)
 
     def _require_going_on(self, reach: Reach) -> None:
         """Raise StudyError for what would change nothing, since no more trials are started."""

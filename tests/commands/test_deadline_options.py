@@ -65,6 +65,12 @@ def test_a_time_lifts_the_number_of_trials_unless_one_is_given() -> None:
     assert with_deadline(None, None, "18:00")[0].startswith("budget.for=")
 
 
+@pytest.mark.parametrize("number", ["10", "2.5"])
+def test_a_number_without_a_unit_is_refused(number: str) -> None:
+    with pytest.raises(ConfigError, match=f"--for: should have a unit, such as 45m or 2h, got {number}"):
+        with_deadline([], number, None)
+
+
 def test_both_are_refused() -> None:
     with pytest.raises(ConfigError, match="say the same in two ways"):
         with_deadline([], "2h", "18:00")

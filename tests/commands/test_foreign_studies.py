@@ -60,7 +60,7 @@ def test_a_study_of_another_program_is_refused_where_it_is_named(url: str, tmp_p
 
 
 def test_a_name_that_no_study_has_is_answered_with_those_that_can_be_opened(url: str, tmp_path: Path) -> None:
-    with pytest.raises(StudyNotFound, match=r"no study is called x; there are s$"):
+    with pytest.raises(StudyNotFound, match=r"no study is called x; the studies are: s$"):
         open_study(Workspace(tmp_path), None, "x")
 
 

@@ -49,6 +49,14 @@ def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Pat
     assert "registered as version" in ran.stdout
     assert re.search(r"m\d\ds before the deadline", ran.stdout), "three trials take no ten minutes"
 
+    again = sweeper("run", "space.yaml", "--for", "1s", "--trials", "3", "--no-report", folder=folder)
+    assert again.returncode == 0, again.stderr
+    assert "the time was used up before, and exports/s holds the best trial" in again.stdout.replace(f"{folder}/", "")
+    assert "exporting" not in again.stdout
+    refused = sweeper("init", "nowhere", "--out", "space.yaml", folder=folder)
+    assert refused.returncode == 2
+    assert "space.yaml is the search space of s, which has been run here" in refused.stderr
+
 
 def test_the_table_at_the_end_counts_the_epochs_that_the_deadline_has_left(folder: Path) -> None:
     simulated = {**SPACE, "budget": {"epochs": 200}, "engine": {"name": "simulate", "epoch": 10}}
@@ -67,7 +75,7 @@ def test_the_table_at_the_end_counts_the_epochs_that_the_deadline_has_left(folde
 def test_as_many_trials_as_fit_are_tried_and_the_end_is_near_the_deadline(folder: Path) -> None:
     ran = sweeper("run", "space.yaml", "--for", "75s", folder=folder)
     assert ran.returncode == 0, ran.stderr
-    assert "as many trials as fit into the time" in ran.stdout
+    assert "as many as fit into the time" in ran.stdout
     assert len(re.findall(r"^trial \d+ started", ran.stdout, re.MULTILINE)) > 3
     found = re.search(r"([\d.]+)s (before|after) the deadline", ran.stdout)
     assert found, ran.stdout

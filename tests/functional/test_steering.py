@@ -59,6 +59,7 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     paused = (tmp_path / "log.txt").read_text()
     time.sleep(2)
     assert (tmp_path / "log.txt").read_text() == paused
+    assert "paused: `sweeper resume` lets the trials go on" in sweeper("watch", "s", folder=tmp_path).stdout
 
     queued = sweeper("enqueue", "s", "optimizer.lr=0.00321", "--name", "mine", folder=tmp_path)
     assert queued.stdout == "study s: mine is queued\n"

@@ -79,7 +79,7 @@ def test_a_model_that_is_not_there_is_answered_with_the_command_that_makes_it(fo
 def test_a_model_of_no_study_is_answered_with_those_that_there_are(folder: Path, name: str) -> None:
     refused = sweeper("predict", name, "images/val", folder=folder)
     assert refused.returncode == 4
-    assert "other is neither the folder of an export nor a study: no study is called other; there are blots" in (
+    assert "other is neither the folder of an export nor a study: no study is called other; the studies are: blots" in (
         " ".join(refused.stderr.split())
     )
     assert "--export" not in refused.stderr

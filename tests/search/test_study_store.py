@@ -163,7 +163,7 @@ def test_a_grid_smaller_than_the_budget_ends_the_study(url: str) -> None:
 
 def test_an_unknown_study_is_reported_with_those_there_are(url: str) -> None:
     StudyStore.create_or_load(url, sweep_of())
-    with pytest.raises(StudyNotFound, match="there are s"):
+    with pytest.raises(StudyNotFound, match="the studies are: s"):
         StudyStore.load(url, "t")
 
 
