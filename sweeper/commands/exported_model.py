@@ -9,6 +9,7 @@ from sweeper.commands.studies import has_studies, open_study, winner_of
 from sweeper.paths import ExportFolder
 
 if TYPE_CHECKING:
+    from sweeper.config.trial_name import TrialName
     from sweeper.export.export_config import ExportConfig
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
@@ -45,7 +46,7 @@ def exported_model(workspace: Workspace, storage: str | None, model: str) -> Pat
         _require_study(workspace, storage, name.study, winner=name.number is None)
         raise StudyError(f"{model} has not been exported, {folder} is missing: sweeper best {model} --export")
     if has_studies(workspace, storage):
-        _require_current(workspace, storage, name.study, folder, winner=name.number is None)
+        _require_current(workspace, storage, model, name, folder)
     return folder
 
 
@@ -82,21 +83,26 @@ def _require_study(workspace: Workspace, storage: str | None, study: str, *, win
         winner_of(store)
 
 
-def _require_current(workspace: Workspace, storage: str | None, study: str, folder: Path, *, winner: bool) -> None:
-    """Raise StudyError where an export is of an earlier study of this name, or of no `winner` any more."""
+def _require_current(workspace: Workspace, storage: str | None, model: str, name: TrialName, folder: Path) -> None:
+    """Raise StudyError where an export is of an earlier study of its name, or of no winner where that is meant."""
     from sweeper.errors import StudyError, StudyNotFound
     from sweeper.export.export_config import read_config
     from sweeper.finished.evaluated_images import is_of
 
+    study, winner = name.study, name.number is None
     try:
         store = open_study(workspace, storage, study)
     except StudyNotFound:
         return  # the export of a study that ran elsewhere
+    except StudyError:
+        if winner:
+            raise
+        return  # which of another version of sweeper cannot be opened
     lineage = read_config(ExportFolder(folder).config).lineage
     exported = lineage.trial
     if not is_of(store, lineage):
         raise StudyError(
-            f"{folder} holds trial {exported} of an earlier study called {study}: sweeper best {study} --export. "
+            f"{folder} holds trial {exported} of an earlier study called {study}: sweeper best {model} --export. "
             "To use the old one, name its folder"
         )
     if not winner:

@@ -77,7 +77,7 @@ def _is_exported(workspace: Workspace, store: StudyStore) -> bool:
 
 
 def _say_not_confirmed(study: str, _plan: Confirming | None) -> None:
-    say(f"not confirmed, since `sweeper stop` asked to end. Confirm it: {_later(study)}")
+    say(f"not confirmed, since `sweeper stop` asked to end. To confirm: {_later(study)}")
 
 
 def _later(study: str) -> str:
@@ -127,7 +127,7 @@ def _confirm(
         warn(f"not confirmed: {error}")
         return
     except SweeperError as error:
-        warn(f"not confirmed: {error}\nThe best trial is exported anyway. Confirm it: {_later(store.sweep.study)}")
+        warn(f"not confirmed: {error}\nThe best trial is exported anyway. To confirm: {_later(store.sweep.study)}")
         return
     if judged is None:
         say("not confirmed: fewer than two fresh seeds of each were trained; the best trial may be the best by luck")

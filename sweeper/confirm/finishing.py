@@ -63,7 +63,7 @@ def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confir
     pace.count_earlier(rows, at_once=(store.noted(AT_ONCE) or {}).get("trials", 1))
     with suppress(StudyError):
         store.note(AT_ONCE, {"trials": pace.at_once})
-    complete = sum(row.state is TrialState.COMPLETE for row in rows)
+    complete = sum(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
     repetitions = latest(stored_repetitions(workspace.study(store.sweep.study).confirmation))
     leaders = {row.number for row in leaders_of(in_order(rows, store.sweep), LEADERS[0][0])}
     done = sum(one.outcome is not None and not one.failed and one.repeats.trial in leaders for one in repetitions)

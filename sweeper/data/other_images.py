@@ -31,16 +31,19 @@ def other_images(
     workspace: Workspace,
     depth: Depth,
     progress: Progress | None = None,
+    *,
+    titled: bool = False,
 ) -> Prepared:
     """Return one split of a data set, its labels as indices into `classes`, its pixels by the `depth` of the training.
 
-    Where the data set names no splits, all of its images are taken. Not every class need occur. Classes may be given by
-    their titles, which are names with the words of `words.txt`.
+    Where the data set names no splits, all of its images are taken. Not every class need occur. With `titled` classes
+    are given by their titles, which are names with the words of `words.txt`.
 
     Raises:
         DatasetError: it has other splits and not this one, or a class that is not among `classes`.
     """
     listing = read_listing(dataset, workspace)
+    classes = _untitled(classes, set(listing.class_names)) if titled else classes
     index = _index(listing, split, tuple(classes), str(dataset.path), normalize=dataset.labels == "normalize")
     cache = ImageCache(workspace.cache, dataset.stored_size or size, dataset.resize, depth)
     cached = cache.open(index, skip_bad=False, progress=progress)
@@ -61,7 +64,6 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
         _require_distinct(classes, where)
         known = {plain(name): name for name in classes}
         names = [known.get(plain(name), name) for name in names]
-    classes = _untitled(classes, set(names))
     _require_known(set(names), classes, where)
     number = {name: place for place, name in enumerate(classes)}
     paths = [listing.paths[row] for row in wanted]
@@ -76,14 +78,14 @@ def _index(listing: Listing, split: Split, classes: tuple[str, ...], where: str,
     )
 
 
-def _untitled(classes: tuple[str, ...], names: set[str]) -> tuple[str, ...]:
-    """Return classes by their names, where they are given by titles that begin with one of the `names`."""
-    return tuple(
-        title
-        if title in names
-        else max((name for name in names if title.startswith(f"{name} ")), key=len, default=title)
-        for title in classes
-    )
+def _untitled(titles: Sequence[str], names: set[str]) -> tuple[str, ...]:
+    """Return classes by their names where titles begin with these; those of one name stay as they are."""
+    found = [title if title in names else _beginning(title, names) for title in titles]
+    return tuple(title if found.count(name) > 1 else name for title, name in zip(titles, found, strict=True))
+
+
+def _beginning(title: str, names: set[str]) -> str:
+    return max((name for name in names if title.startswith(f"{name} ")), key=len, default=title)
 
 
 def _require_distinct(classes: tuple[str, ...], where: str) -> None:

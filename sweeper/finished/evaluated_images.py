@@ -101,11 +101,13 @@ def named_images(
     chosen = sweep.dataset.model_dump(include={"resize", "stored_size", "labels", "missing_labels"})
     dataset = data.dataset(sweep.dataset.csv, **chosen)
     depth = own.images.depth if isinstance(own, Prepared) else given_depth(sweep.dataset)
+    titled = not isinstance(own, Prepared)  # what a trial leaves names classes by their titles
     if isinstance(own, Prepared):
         classes = own.images.classes
     else:
         classes = _known_classes(workspace, store, row, tracking_uri, own)
-    other = other_images(dataset, split, classes, config.image_size, workspace, depth or FULL_DEPTH, progress)
+    full = depth or FULL_DEPTH
+    other = other_images(dataset, split, classes, config.image_size, workspace, full, progress, titled=titled)
     if depth is None:
         _require_plain_depth(other, data.path, sweep.study)
     if isinstance(own, Prepared) and _is_same_split(own, other, split):

@@ -47,12 +47,12 @@ class Watching:
             self._view.started(spec.number, spec.epochs)
 
     def epoch_finished(self, number: int, metrics: EpochMetrics) -> None:
+        if self._view:
+            self._view.epoch(number, metrics)
         told = self._told.get(number)
         if told and metrics.epoch <= told.epoch and metrics.timestamp_ms <= told.timestamp_ms:
             return  # a worker that goes on with a trial reports its epochs again
         self._told[number] = metrics
-        if self._view:
-            self._view.epoch(number, metrics)
         self._tell(EpochFinished(number, metrics.epoch, dict(metrics.values)))
 
     def trial_paused(self, number: int, outcome: TrialOutcome) -> None:

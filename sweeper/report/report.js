@@ -21,7 +21,7 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
     const { states, seconds } = data.all;
     byId("headline").textContent = best
       ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} ${reachedIn(best)}, with ${describe(best)}.`
-      : data.budget != null && data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
+      : data.budget == null || data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
     byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(data.budget == null ? data.all.ended : `${data.all.ended} of ${data.budget}`, "trials ended"),
       ...["complete", "pruned", "failed"].map((state) => tile(states[state], state)), tile(duration(seconds), "of training in all"));
   }

@@ -59,7 +59,7 @@ def _next(ended: Sequence[TrialRow]) -> str:
     failed = any(row.state is TrialState.FAILED for row in ended)
     infeasible = any(row.outcome is not None and not row.outcome.feasible for row in ended)
     if failed:
-        return "correct the cause and run it with --retry-failed; a changed search space needs another `study:` name"
+        return "correct the cause and run it with --retry-failed, or change the search space with `sweeper extend`"
     if infeasible:
         return "take a smaller backbone, image_size or batch_size under another `study:` name, and run it"
     return "raise budget.trials and run it again, or change the pruner (`pruner: none`) with `sweeper extend`"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 from sweeper.config.engine import SimulateConfig
 from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.data.index import ImageIndex
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
@@ -28,7 +29,7 @@ from sweeper.study.earlier_study import KEY
 from sweeper.study.export_time import TimedExport
 from sweeper.study.extending import follow_extension
 from sweeper.study.holding import leased
-from sweeper.study.lineage import Lineage, read_lineage
+from sweeper.study.lineage import read_lineage
 from sweeper.study.lock import study_lock
 from sweeper.study.material import Material, material_of
 from sweeper.study.model_files import pin_model_files, require_same_model_files, tags_of
@@ -44,7 +45,13 @@ from sweeper.study.saturation import saturated
 from sweeper.study.teachers import Teachers, pin_teachers, require_same_classes, told
 from sweeper.study.time_beside import add_seconds_beside, seconds_beside
 from sweeper.study.time_limit import Clock, TimeLimit, Timeout
-from sweeper.study.unseen_images import drawn_alike, earlier_studies, require_unseen_by_exports
+from sweeper.study.unseen_images import (
+    Earlier,
+    changed_since,
+    earlier_studies,
+    require_drawn_alike,
+    require_unseen_by_exports,
+)
 from sweeper.tracking.acceptance import require_acceptance
 from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox
@@ -86,9 +93,8 @@ def run_sweep(
         stored = read_card(folder)
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
-        material = _material(sweep, pinned.teachers, workspace, workers, observer)
-        if stored is None:
-            material = _judged_by_unseen(material, sweep, pinned, read_lineage(folder), workspace, storage_url)
+        earlier = tuple(earlier_studies(_begun_with(pinned, stored, folder), workspace, storage_url))
+        material = _material(sweep, pinned.teachers, earlier, workspace, workers, observer)
         store, sweep, material = _opened(sweep, stored, material, workspace, storage_url)
         with leased(store, claim.identity):
             take_storage(claim, store)
@@ -142,37 +148,42 @@ def _pinned(
     )
 
 
+def _begun_with(pinned: Pins, stored: StudyCard | None, folder: StudyFolder) -> dict[str, str]:
+    """Return the studies whose weights a study begins with, each with the key that names it; of one that has begun, new
+    ones alone.
+    """
+    source, (weights, teachers) = read_lineage(folder), (stored.pretrained, stored.teachers) if stored else ({}, {})
+    named = {source.study: "dataset"} if source and stored is None else {}
+    named |= {pin.study: WEIGHTS_KEY for key, pin in pinned.weights.items() if pin.study and key not in weights}
+    return named | {pin.study: KEY for key, pin in pinned.teachers.items() if pin.study and key not in teachers}
+
+
 def _material(
-    sweep: SweepConfig, teachers: Teachers, workspace: Workspace, workers: str | None, observer: Observer
+    sweep: SweepConfig,
+    teachers: Teachers,
+    earlier: Sequence[Earlier],
+    workspace: Workspace,
+    workers: str | None,
+    observer: Observer,
 ) -> Material:
-    """Prepare what trials are trained on; the teachers are among what is told before the first trial."""
-    fits = partial(require_same_classes, teachers, sweep)
+    """Prepare what trials are trained on; the teachers are among what is told before the first trial.
+
+    Raises ConfigError where images would judge that `earlier` studies have learned from.
+    """
+
+    def fits(index: ImageIndex) -> None:
+        require_same_classes(teachers, sweep, index)
+        for study in earlier:
+            require_drawn_alike(sweep, index, study, workspace)
+
     material = material_of(sweep, workspace, workers, observer.preparing, fits)
+    if material.images is not None:
+        index, digest = material.images.index, material.card.digest
+        changed = (changed_since(sweep, index, digest, study, workspace) for study in earlier)
+        warnings = (*material.opening.warnings, *filter(None, changed))
+        material = replace(material, opening=replace(material.opening, warnings=warnings))
     require_unseen_by_exports(KEY, {name: teacher.seen for name, teacher in teachers.items()}, material.card.digest)
     return replace(material, opening=replace(material.opening, facts=(*told(teachers, sweep), *material.opening.facts)))
-
-
-def _judged_by_unseen(
-    material: Material,
-    sweep: SweepConfig,
-    pinned: Pins,
-    source: Lineage | None,
-    workspace: Workspace,
-    storage_url: str,
-) -> Material:
-    """Require that no image judges that an earlier study has learned from; warn where that is not known."""
-    if material.images is None:
-        return material
-    named = {source.study: "dataset"} if source else {}
-    named |= {pin.study: WEIGHTS_KEY for pin in pinned.weights.values() if pin.study}
-    named |= {teacher.study: KEY for teacher in pinned.teachers.values() if teacher.study}
-    index, digest = material.images.index, material.card.digest
-    found = [
-        drawn_alike(sweep, index, digest, earlier, workspace)
-        for earlier in earlier_studies(named, workspace, storage_url)
-    ]
-    warnings = (*material.opening.warnings, *filter(None, found))
-    return replace(material, opening=replace(material.opening, warnings=warnings))
 
 
 def _opened(
@@ -218,7 +229,7 @@ def _limited(
     deadline.pace.epochs_before = before
     settled = store.noted(EPOCHS) is not None or before > 0 or isinstance(store.sweep.sampler, GridConfig)
     settled = settled or any(row.config and row.epochs > row.config.unfreezing.head_epochs for row in rows)
-    complete = any(row.state is TrialState.COMPLETE for row in rows)
+    complete = any(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
     prepared = material.images
     export_time = TimedExport.of(store.sweep, prepared.images, workspace.root) if prepared else None
     epochs = store.sweep.budget.epochs

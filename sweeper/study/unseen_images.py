@@ -5,12 +5,13 @@ from __future__ import annotations
 import os.path
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.data.index import ImageIndex, build_index
+from sweeper.data.listing import Split
 from sweeper.data.notes import GIVEN
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DatasetError, Problem, StudyError
 from sweeper.paths import Workspace
@@ -47,14 +48,17 @@ def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) ->
     raise ConfigError([Problem(IN_SEARCH_SPACE, key, f"{rule}, so that the accuracy would be too high; {advice}")])
 
 
+JUDGING: tuple[Split, ...] = ("val", "test")
+
+
 class Earlier(NamedTuple):
     """A study that has trained what another one begins with.
 
     Attributes:
         key: Where it is named.
         sweep: Its search space.
-        digest: That of its images and splits.
-        images: How many each split had when it was trained.
+        digest: That of its images and splits; empty where it ran on another machine.
+        images: How many each split had when it was trained; empty likewise.
     """
 
     key: str
@@ -64,58 +68,82 @@ class Earlier(NamedTuple):
 
 
 def earlier_studies(named: Mapping[str, str], workspace: Workspace, storage_url: str) -> Iterator[Earlier]:
-    """Yield those that have been run here, of studies by name, each with the key that names it."""
+    """Yield those that are stored here, of studies by name, each with the key that names it."""
     for study, key in named.items():
         with suppress(StudyError):
             store = StudyStore.load(storage_url, study)
-            if (card := read_card(own_folder(workspace, store))) is not None:
-                yield Earlier(key, store.sweep, str(card.dataset["digest"]), card.dataset["images"])
+            card = read_card(own_folder(workspace, store))
+            dataset: dict[str, Any] = card.dataset if card is not None else {"digest": "", "profile": {"images": {}}}
+            yield Earlier(key, store.sweep, str(dataset["digest"]), dataset["profile"]["images"])
 
 
-def drawn_alike(sweep: SweepConfig, index: ImageIndex, digest: str, earlier: Earlier, workspace: Workspace) -> str:
-    """Require that the images that judge are not among those that an earlier study on them was trained on.
+def require_drawn_alike(sweep: SweepConfig, index: ImageIndex, earlier: Earlier, workspace: Workspace) -> None:
+    """Refuse weights that were trained on images which are to judge, since an earlier study draws its splits otherwise.
 
     Args:
         sweep: The search space of the study that is to begin.
         index: Its images and splits.
-        digest: That of its images.
         earlier: The earlier study.
         workspace: Where lists of images are kept.
 
-    Returns:
-        A warning where the images are no longer those that the earlier study was trained on; else nothing.
-
     Raises:
-        ConfigError: the splits are drawn otherwise, and images would judge that the weights have learned from.
+        ConfigError: images would judge that the weights have learned from.
     """
-    ours, theirs, name = sweep.dataset, earlier.sweep.dataset, earlier.sweep.study
-    if digest == earlier.digest or ours.folds or theirs.folds or not _same_place(ours, theirs):
-        return ""
-    if isinstance(earlier.sweep.task, ReconstructionConfig):
-        return ""
-    judging = [split for split in ("val", "test") if split in index.splits]
-    drawn = any(index.notes.origin.get(split, GIVEN) != GIVEN for split in judging)
-    unknown = (
-        f"the images have changed since {name} was trained on them, and the splits are drawn anew" if drawn else ""
-    )
-    if unknown:
-        unknown += ": it may have learned from some that judge here, so that the accuracy is too high"
-    try:
-        then = build_index(theirs, workspace)
-    except DatasetError:
-        return unknown
-    learned = {then.paths[row] for row in then.splits["train"].tolist()}
-    for split in judging:
+    then = _index_of(sweep, earlier, workspace)
+    learned = {then.paths[row] for row in then.splits["train"].tolist()} if then is not None else set()
+    for split in _judging(index):
         rows = index.splits[split].tolist()
         seen = sum(index.paths[row] in learned for row in rows)
         if seen:
-            rule = f"{name} was trained on {seen:,} of the {len(rows):,} {split} images, since its splits are others"
-            advice = "draw them alike (the keys of `dataset`), or name a study of other images"
-            raise ConfigError(
-                [Problem(IN_SEARCH_SPACE, earlier.key, f"{rule}; the accuracy would be too high; {advice}")]
+            rule = (
+                f"{earlier.sweep.study} was trained on {seen:,} of the {len(rows):,} {split} images, since its splits "
+                "are others: the accuracy would be too high; draw them alike (the keys of `dataset`), give both the "
+                "lists of `sweeper data split`, or name other weights"
             )
-    changed = {split: len(rows) for split, rows in then.splits.items()} != dict(earlier.images)
-    return unknown if changed else ""
+            raise ConfigError([Problem(IN_SEARCH_SPACE, earlier.key, rule)])
+
+
+def changed_since(
+    sweep: SweepConfig, index: ImageIndex, digest: str, earlier: Earlier, workspace: Workspace
+) -> str | None:
+    """Return a warning where splits are drawn from other images than those that an earlier study was trained on.
+
+    Which of them it has learned from is not known then. `digest` is that of the images of `index`.
+    """
+    drawn = any(index.notes.origin.get(split, GIVEN) != GIVEN for split in _judging(index))
+    then = _index_of(sweep, earlier, workspace)
+    if not drawn or then is None or not earlier.images or digest == earlier.digest:
+        return None
+    theirs = earlier.sweep.dataset
+    all_used = theirs.on_bad_image == "error" and theirs.on_leak != "drop"
+    counts = {split: len(rows) for split, rows in then.splits.items()}
+    changed = counts != earlier.images if all_used else sweep.dataset == theirs
+    if not changed:
+        return None
+    return (
+        f"the images have changed since {earlier.sweep.study} was trained on them, and the splits are drawn anew: it "
+        "may have learned from some that judge here, so that the accuracy is too high; `sweeper data split` fixes them"
+    )
+
+
+def _judging(index: ImageIndex) -> list[Split]:
+    return [split for split in JUDGING if split in index.splits]
+
+
+def _index_of(sweep: SweepConfig, earlier: Earlier, workspace: Workspace) -> ImageIndex | None:
+    """Return the images of an earlier study as they are split now; None where they do not count, or are not there.
+
+    Those of other places do not, nor those of folds (`require_unseen_images`); and autoencoders learn no labels.
+    """
+    ours, theirs = sweep.dataset, earlier.sweep.dataset
+    autoencoder = isinstance(earlier.sweep.task, ReconstructionConfig)
+    if ours.folds or theirs.folds or not _same_place(ours, theirs):
+        return None
+    if autoencoder and not isinstance(sweep.task, ReconstructionConfig):
+        return None
+    with suppress(DatasetError):
+        return build_index(theirs, workspace)
+    return None
 
 
 def require_unseen_by_exports(key: str, seen: Mapping[str, str | None], digest: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+MOST_FAILURES = 5
+"""After so many samples in a row that fail a part of the load is given up."""
 
 
 class SystemMonitor:
@@ -26,16 +30,17 @@ class SystemMonitor:
         logging.getLogger(GPUMonitor.__module__).setLevel(logging.ERROR)
         made = map(_unless_it_fails, (CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor))
         self._monitors: list[Any] = [monitor for monitor in made if monitor is not None]
+        self._failures: Counter[Any] = Counter()  # in a row
 
     def sample(self) -> dict[str, float]:
         """Return the machine's load now, under the names that MLflow's page knows."""
         values: dict[str, float] = {}
         for monitor in list(self._monitors):
             loads = _unless_it_fails(partial(_loads, monitor))
-            if loads is None:
+            values |= loads or {}
+            failures = self._failures[monitor] = 0 if loads is not None else self._failures[monitor] + 1
+            if failures == MOST_FAILURES:
                 self._monitors.remove(monitor)
-            else:
-                values |= loads
         return values
 
 

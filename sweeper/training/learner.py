@@ -28,7 +28,7 @@ from sweeper.training.features import FeatureInputs, FrozenFeatures
 from sweeper.training.forward import Forward
 from sweeper.training.gradients import Losses
 from sweeper.training.inputs import ImageInputs, Inputs, Network, TrialData, training_size
-from sweeper.training.memory import drop_when_short, keep_when_short
+from sweeper.training.memory import drop_when_short
 from sweeper.training.micro_batch import MicroBatches, recall_limits, remember_limits, smallest_part
 from sweeper.training.optim import build_optimizer
 from sweeper.training.progress import Progress
@@ -162,7 +162,6 @@ class Learner:
         """Give back what only training needs."""
         self.compiling.forward.close()
         if self._steps is not None:
-            keep_when_short(self._steps.drop)
             self._steps.close()
             self._steps = None
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -25,7 +26,7 @@ from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DeviceError
 from sweeper.training.host_allocator import give_back_freed_memory
 
-_spare: list[Callable[[], bool]] = []
+_spare: list[weakref.WeakMethod[Callable[[], bool]]] = []
 _widths = itertools.count(9)
 
 
@@ -35,13 +36,11 @@ def may_be_memory(error: BaseException) -> bool:
 
 
 def drop_when_short(release: Callable[[], bool]) -> None:
-    """Call `release` when this process runs out of memory: it drops what only saves time and returns whether it did."""
-    _spare.append(release)
+    """Call `release` when this process runs out of memory: it drops what only saves time and returns whether it did.
 
-
-def keep_when_short(release: Callable[[], bool]) -> None:
-    """Forget what `drop_when_short` was given."""
-    _spare.remove(release)
+    It is a method, and its object is not kept alive by it.
+    """
+    _spare.append(weakref.WeakMethod(release))
 
 
 def was_refused_memory(step: Callable[[], object]) -> bool:
@@ -66,7 +65,8 @@ def was_refused_memory(step: Callable[[], object]) -> bool:
 
 def make_room(device: torch.device) -> bool:
     """Drop what is only kept to save time, and give back what nothing refers to; True where anything was dropped."""
-    dropped = [release() for release in _spare]
+    _spare[:] = [method for method in _spare if method() is not None]
+    dropped = [release() for release in [method() for method in _spare] if release is not None]
     free_memory(device)
     return any(dropped)
 

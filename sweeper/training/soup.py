@@ -59,12 +59,13 @@ def recompute_statistics(classifier: Classifier, batches: Iterable[Batch]) -> No
     norms = [m for m in classifier.modules() if isinstance(m, _BatchNorm) and m not in fixed]
     mirrored, classifier.mirrored = classifier.mirrored, False  # whose second pass would be measured too
     classifier.eval()
-    if norms:
+    try:
         with measured_anew(norms) as next_batch:
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(batches if norms else ()):
                 if number and len(batch.inputs) == 1:  # which alone has no variance
                     continue
                 next_batch(len(batch.inputs))
                 classifier(batch.inputs)
-    classifier.mirrored = mirrored
+    finally:
+        classifier.mirrored = mirrored
     classifier.eval()

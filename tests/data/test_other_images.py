@@ -31,9 +31,20 @@ def test_classes_may_be_given_by_titles(tmp_path: Path, workspace: Workspace) ->
     root = write_class_folders(tmp_path / "d", {"n01 x": 2, "n02": 1, "n03 eel": 1})
     titles = ("n01 x great white shark", "n02 goldfish", "n03 eel", "n04 newt")
     dataset = DatasetConfig(path=str(root))
-    images = other_images(dataset, "test", titles, 8, workspace, FULL_DEPTH).images
+    images = other_images(dataset, "test", titles, 8, workspace, FULL_DEPTH, titled=True).images
     assert images.labels.tolist() == [0, 0, 1, 2]
     assert images.classes == ("n01 x", "n02", "n03 eel", "n04 newt")
+
+
+@pytest.mark.parametrize("titled", [False, True])
+def test_a_class_whose_name_begins_with_that_of_another_stays_another(
+    tmp_path: Path, workspace: Workspace, titled: bool
+) -> None:
+    dataset = DatasetConfig(path=str(write_class_folders(tmp_path / "d", {"apple": 2, "pear": 1})))
+    classes = ("apple", "apple pie", "pear")
+    images = other_images(dataset, "test", classes, 8, workspace, FULL_DEPTH, titled=titled).images
+    assert images.classes == classes
+    assert images.labels.tolist() == [0, 0, 2]
 
 
 def test_of_named_splits_only_the_wanted_one_is_taken(tmp_path: Path, workspace: Workspace) -> None:

@@ -102,7 +102,7 @@ def test_a_confirmation_that_fails_takes_nothing_from_the_export(
     answer = ask("run", "space.yaml", "--for", "10m", "--trials", "2", "--no-report")
     assert answer.code == 0, answer.err
     assert "not confirmed: another command has the study" in answer.err
-    assert "Confirm it: sweeper confirm s, then sweeper best s --export" in answer.err
+    assert "To confirm: sweeper confirm s, then sweeper best s --export" in answer.err
     assert "registered as version 1" in answer.out
     assert "next: sweeper predict s PHOTOS" in answer.out
     assert (folder / "exports" / "s" / "model.onnx").exists()

@@ -110,7 +110,7 @@ def test_the_export_of_an_earlier_study_of_the_name_is_not_taken_for_this_one(fo
     write_config(file, written.model_copy(update={"lineage": lineage}))
     try:
         for name in ("s", f"s/{number}"):
-            with pytest.raises(StudyError, match="of an earlier study called s: sweeper best s --export"):
+            with pytest.raises(StudyError, match=f"of an earlier study called s: sweeper best {name} --export"):
                 exported_model(Workspace(folder), None, name)
     finally:
         write_config(file, written)

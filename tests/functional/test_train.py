@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import yaml
 
 from sweeper.cli import main
 from sweeper.search.study_store import StudyStore
-from tests.functional.program import environment
+from tests.functional.program import environment, sweeper
 from tests.pictures import write_class_folders
 
 pytestmark = pytest.mark.sweeps
@@ -154,7 +155,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     [
         ("tiny/first", "STUDY/NUMBER, or the id of an MLflow run, got 'tiny/first'"),
         ("tiny/7", "tiny has no trial 7"),
-        ("tinny/best", "no study is called tinny; there are"),
+        ("tinny/best", "no study is called tinny; the studies are"),
         ("0" * 32, f"has no run {'0' * 32}"),
     ],
 )
@@ -181,3 +182,17 @@ def test_a_mistake_in_an_override_ends_with_exit_code_2(refused: Any) -> None:
         code, message = refused("--from", "tiny/0", "--set", override)
         assert code == 2
         assert f"did you mean {told}" in message
+
+
+def test_a_split_that_the_source_has_learned_from_is_refused(folder: Path) -> None:
+    write_class_folders(folder / "undivided", {"cat": 24, "dog": 12})
+    whole = ("--set", "study=whole", "--set", "dataset={path: undivided, val_fraction: 0.25}", "--epochs", "1")
+    ran = sweeper("run", "space.yaml", *whole, "--no-report", folder=folder)
+    assert ran.returncode == 0, ran.stderr
+    command = ("train", "--from", "whole/best", "--epochs", "1", "--set", "study=leaking")
+    refused = sweeper(*command, "--set", "dataset.split_seed=1", folder=folder)
+    assert refused.returncode == 2, refused.stdout
+    assert re.search(r"dataset: whole was trained on \d+ of the 9 val images", refused.stderr), refused.stderr
+    goes_on = sweeper(*command, folder=folder)
+    assert goes_on.returncode == 0, goes_on.stderr
+    assert "have changed" not in goes_on.stdout

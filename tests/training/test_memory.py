@@ -29,20 +29,26 @@ def test_what_cuda_itself_refuses_is_reported_by_its_code(code: int | None, for_
     assert is_memory(error) == may_be_memory(error) == for_memory
 
 
-def test_what_is_kept_for_later_trials_goes_before_a_batch_is_cut() -> None:
-    kept = [object()]
+class Keeper:
+    """Keeps something for later trials."""
 
-    def drop() -> bool:
-        had = bool(kept)
-        kept.clear()
+    def __init__(self, *kept: object) -> None:
+        self.kept = list(kept)
+
+    def drop(self) -> bool:
+        had = bool(self.kept)
+        self.kept.clear()
         return had
 
-    drop_when_short(drop)
+
+def test_what_is_kept_for_later_trials_goes_before_a_batch_is_cut() -> None:
+    keeper = Keeper(object())
+    drop_when_short(keeper.drop)
     seen: list[Parts] = []
 
     def attempt(cut: Parts) -> int:
         seen.append(cut)
-        if kept:
+        if keeper.kept:
             raise torch.OutOfMemoryError("no room")
         return len(cut)
 
@@ -53,8 +59,15 @@ def test_what_is_kept_for_later_trials_goes_before_a_batch_is_cut() -> None:
 
 
 def test_nothing_is_said_to_be_dropped_where_nothing_was_kept() -> None:
-    drop_when_short(lambda: False)
+    keeper = Keeper()
+    drop_when_short(keeper.drop)
     assert not make_room(CPU)
+
+
+def test_whoever_is_gone_is_asked_for_nothing() -> None:
+    drop_when_short(Keeper(object()).drop)
+    assert not make_room(CPU)
+    assert not memory._spare
 
 
 def test_a_device_that_cannot_train_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,4 +54,4 @@ def label_errors(
             )
     write_suspects(outputs, found.listed, found.candidates)
     say(f"{len(found.candidates):,} of {found.images:,} labels are likely wrong, listed in {csv}, shown in {sheet}")
-    say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less reliable is the list")
+    say(f"accuracy on images that were not trained on: {found.accuracy:.4f}; the lower, the less reliable the list")

@@ -29,7 +29,10 @@ class StandIn:
 
     def environment(self, **machine: str) -> dict[str, str]:
         """Return this process's environment with GPUs; `runtime.c` and `nvml.c` tell the settings."""
-        paths = {"LD_PRELOAD": str(self.folder / "libruntime.so"), "LD_LIBRARY_PATH": str(self.folder)}
+        libraries = [self.folder]
+        if {"busy", "watts"} & machine.keys():  # where it is, torch asks it and the driver for much more
+            libraries.append(self.folder / "nvml")
+        paths = {"LD_PRELOAD": str(self.folder / "libruntime.so"), "LD_LIBRARY_PATH": ":".join(map(str, libraries))}
         settings = {f"STAND_IN_{name.upper()}": value for name, value in machine.items()}
         return {**os.environ, **paths, **settings, "CUDA_VISIBLE_DEVICES": visible(machine)}
 
@@ -47,10 +50,11 @@ def build(folder: Path) -> StandIn:
     if not found:
         raise CannotBuild("this build of torch brings no CUDA headers to build the stand-in with")
     flags = ["-w", "-shared", "-fPIC", "-O1", f"-I{HERE / 'include'}", f"-I{found[0].parent}"]
+    (folder / "nvml").mkdir(exist_ok=True)
     for source, library, linked in (
         ("runtime.c", "libruntime.so", ["-lpthread"]),
         ("driver.c", "libcuda.so.1", ["-ldl"]),
-        ("nvml.c", "libnvidia-ml.so.1", []),
+        ("nvml.c", "nvml/libnvidia-ml.so.1", []),
     ):
         command = [compiler, *flags, "-o", str(folder / library), str(HERE / source), *linked]
         subprocess.run(command, check=True, capture_output=True)
