@@ -81,14 +81,9 @@ def run_and_tell(
             show_ranked(result.rows, stored, limit=20, with_best=True)
             say_whether_it_held(chosen, next(iter(in_order(result.rows, sweep)), None))
         if deadline is not None and not result.interrupted:
+            asked = result.stopped_because == ASKED_TO_STOP
             underway.exported = finish_and_tell(
-                deadline,
-                workspace,
-                sweep,
-                storage=storage,
-                tracking_uri=uri,
-                workers=workers,
-                asked_to_stop=result.stopped_because == ASKED_TO_STOP,
+                deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers, asked_to_stop=asked
             )
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):

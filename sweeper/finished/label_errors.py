@@ -129,10 +129,12 @@ def find_label_errors(
     _require_images_for(folds, len(np.unique(units.first[rows])), sweep.study)
     parts = draw_folds(images.labels, rows, units, folds, sweep.seed)
     _require_images_for(folds, sum(len(part) > 0 for part in parts), sweep.study)  # large groups may leave one empty
-    probabilities = np.zeros((len(rows), len(images.classes)))
+    probabilities, held_out = (
+        np.zeros((len(rows), len(images.classes))),
+        [np.searchsorted(rows, part) for part in parts],
+    )
     with _folder(workspace, sweep, config, images, folds) as files:
-        for fold, part in enumerate(parts):
-            held = np.searchsorted(rows, part)
+        for fold, held in enumerate(held_out):
             told = _scaled(progress, fold, folds, sweep.budget.epochs)
             found = _known(files.judged(fold), (len(held), len(images.classes)))
             if found is None:
@@ -144,8 +146,8 @@ def find_label_errors(
     labels = images.labels[rows]
     listed = _listed(workspace, sweep, images)
     accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-    known = _known_classes(labels, [np.searchsorted(rows, part) for part in parts])
-    return LabelErrors(listed, _candidates(listed, rows, probabilities, labels, known), len(rows), accuracy)
+    candidates = _candidates(listed, rows, probabilities, labels, _known_classes(labels, held_out))
+    return LabelErrors(listed, candidates, len(rows), accuracy)
 
 
 def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) -> LabelErrors:

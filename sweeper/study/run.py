@@ -80,9 +80,8 @@ def run_sweep(
     failed ones are trained again. `workers`: how many the engine has, a number, `auto`, or None for one on each device.
     `clock` as of `Driver`. A `deadline` leaves the search a part of the time, as the ranking `ranked` does.
 
-    Raises ConfigError when the search space asks for what cannot be, StudyLocked while another driver runs it,
-    ForeignStudy when it belongs to another folder, TrackingRefused when MLflow will not take its records, StudyChanged
-    when its search space or its images differ and DatasetError when the images cannot be used.
+    Raises ConfigError for what cannot be, StudyLocked while another driver runs it, ForeignStudy when it belongs to
+    another folder, TrackingRefused, StudyChanged when its search space or its images differ, and DatasetError.
     """
     refuse_impossible(sweep)
     events, folder = event_files(sweep, workspace), workspace.study(sweep.study)
