@@ -28,7 +28,7 @@ from sweeper.data.feature_cache import FeatureCache
 from sweeper.data.folds import draw_folds
 from sweeper.data.image_set import ImageSet
 from sweeper.data.index import build_index, units_of
-from sweeper.data.prepare import prepare, prepare_images
+from sweeper.data.prepare import Prepared, prepare, prepare_images
 from sweeper.data.progress import Progress
 from sweeper.data.splitting import Splits
 from sweeper.errors import ConfigError, Problem, StudyError, StudyLocked
@@ -125,14 +125,8 @@ def find_label_errors(
     images = prepared.images
     features = FrozenFeatures(FeatureCache(workspace.features), sweep.features, device)
     rows = images.splits["train"]
-    units = units_of(prepared.index, sweep.dataset, workspace)
-    _require_images_for(folds, len(np.unique(units.first[rows])), sweep.study)
-    parts = draw_folds(images.labels, rows, units, folds, sweep.seed)
-    _require_images_for(folds, sum(len(part) > 0 for part in parts), sweep.study)  # large groups may leave one empty
-    probabilities, held_out = (
-        np.zeros((len(rows), len(images.classes))),
-        [np.searchsorted(rows, part) for part in parts],
-    )
+    held_out = _held_out(prepared, sweep, workspace, folds)
+    probabilities = np.zeros((len(rows), len(images.classes)))
     with _folder(workspace, sweep, config, images, folds) as files:
         for fold, held in enumerate(held_out):
             told = _scaled(progress, fold, folds, sweep.budget.epochs)
@@ -172,6 +166,16 @@ def kept_label_errors(workspace: Workspace, store: StudyStore, row: TrialRow) ->
     known = _known_classes(labels, [np.searchsorted(rows, fold) for fold in images.folds])
     candidates = _candidates(listed, rows, found.shares(len(images.classes)), labels, known)
     return LabelErrors(listed, candidates, len(rows), float(found.right.mean()))
+
+
+def _held_out(prepared: Prepared, sweep: SweepConfig, workspace: Workspace, folds: int) -> list[Labels]:
+    """Return the places in the training split of the images of each fold. Raises ConfigError where one has none."""
+    images, rows = prepared.images, prepared.images.splits["train"]
+    units = units_of(prepared.index, sweep.dataset, workspace)
+    _require_images_for(folds, len(np.unique(units.first[rows])), sweep.study)
+    parts = draw_folds(images.labels, rows, units, folds, sweep.seed)
+    _require_images_for(folds, sum(len(part) > 0 for part in parts), sweep.study)  # large groups may leave one empty
+    return [np.searchsorted(rows, part) for part in parts]
 
 
 def _require_images_for(folds: int, images: int, study: str) -> None:
