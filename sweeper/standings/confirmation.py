@@ -86,7 +86,7 @@ class Confirmation(Frozen):
             return gap + "cannot be judged: too few repetitions ended well"
         if second.p >= 1 - CONFIDENCE:
             also = " or ".join(str(leader.trial) for leader in self.ties)
-            noise = f"is noise at {self.seeds} seeds (p = {second.p:.2g}): it may be no better than trial {also}. "
+            noise = f"may be noise at {self.seeds} seeds (p = {second.p:.2g}): it may be no better than trial {also}. "
             return gap + noise + "Choose by cost, or ask for more --seeds"
         return gap + f"is more than noise (p = {second.p:.2g})"
 

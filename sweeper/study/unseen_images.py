@@ -19,6 +19,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card
 from sweeper.study.recorded import own_folder
 
+JUDGING: tuple[Split, ...] = ("val", "test")
+
 
 def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) -> None:
     """Refuse weights of an earlier study on the same images, where it or this one is cross-validated.
@@ -46,9 +48,6 @@ def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) ->
         rule = f"{earlier.study} was trained on these images, which dataset.folds: {ours.folds} lets judge in turn"
     advice = "name a study of other images, or weights from elsewhere"
     raise ConfigError([Problem(IN_SEARCH_SPACE, key, f"{rule}, so that the accuracy would be too high; {advice}")])
-
-
-JUDGING: tuple[Split, ...] = ("val", "test")
 
 
 class Earlier(NamedTuple):

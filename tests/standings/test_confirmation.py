@@ -72,7 +72,7 @@ def test_the_mean_over_fresh_seeds_decides_and_not_the_value_in_the_search() -> 
 def test_a_gap_smaller_than_the_spread_is_called_noise_with_those_it_cannot_be_distinguished_from() -> None:
     found = judged({4: [0.50, 0.60, 0.55], 7: [0.51, 0.58, 0.54], 9: [0.1, 0.1, 0.12]})
     assert [leader.trial for leader in found.ties] == [7]
-    assert "trial 4 and trial 7 is noise" in found.verdict()
+    assert "trial 4 and trial 7 may be noise" in found.verdict()
     assert Confirmation.model_validate_json(found.model_dump_json()) == found
 
 
