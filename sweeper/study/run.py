@@ -148,7 +148,7 @@ def _pinned(
 
 
 def _begun_with(pinned: Pins, stored: StudyCard | None, folder: StudyFolder) -> dict[str, str]:
-    """Return the studies whose weights this one begins with, and the key that names each; once it has begun, new ones."""
+    """Return the studies whose weights this one begins with, each with its key; of one that has begun, new ones."""
     source, (weights, teachers) = read_lineage(folder), (stored.pretrained, stored.teachers) if stored else ({}, {})
     named = {source.study: "dataset"} if source and stored is None else {}
     named |= {pin.study: WEIGHTS_KEY for key, pin in pinned.weights.items() if pin.study and key not in weights}
