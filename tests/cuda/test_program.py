@@ -138,6 +138,7 @@ def test_a_sweep_that_is_killed_goes_on_from_the_checkpoints_of_its_gpu(stand_in
         assert [int(epoch) for number, epoch in again if number == trial] == list(range(1, 31))
 
 
+@pytest.mark.sweeps
 def test_a_plan_tells_the_energy_of_all_gpus_by_the_counters_of_their_driver(stand_in: StandIn, tmp_path: Path) -> None:
     space(tmp_path)
     env = environment(stand_in, tmp_path, gpus="2", watts="300")
