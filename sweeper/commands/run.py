@@ -117,6 +117,8 @@ def study_in(space: Path) -> str | None:
 def _content(space: Path) -> dict[str, Any]:
     from sweeper.config.document import read_document
 
+    if not space.is_file():  # a pipe would be waited for
+        return {}
     try:
         data = read_document(space.read_text(encoding="utf-8"), str(space)).data
     except (OSError, ValueError):
