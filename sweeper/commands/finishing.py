@@ -45,7 +45,7 @@ def finish_and_tell(
     if asked_to_stop:
         confirm = partial(_say_not_confirmed, sweep.study)
     if deadline.left_s < 0 and _is_exported(workspace, store):
-        say(f"the time was used up before, and {workspace.export(sweep.study)} holds the best trial")
+        say(f"the time is used up, and {workspace.export(sweep.study)} holds the best trial")
         say("a longer time goes on with the search, such as --for 2h")
         return True
     try:

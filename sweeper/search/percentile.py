@@ -23,7 +23,7 @@ class ColumnPercentilePruner(optuna.pruners.PercentilePruner):
 
     Args:
         options: Those of Optuna's.
-        means: Whether trials report means over more and more folds, of which the latest counts and not the best.
+        means: Whether trials report the mean over their folds so far: the latest value counts, not the best one.
     """
 
     def __init__(self, *options: Any, means: bool = False):

@@ -30,7 +30,7 @@ def build_study_pruner(
 ) -> optuna.pruners.BasePruner:
     """Return the pruner of a study whose trials end with `epochs`; `before` of them are those of their source.
 
-    `means`: what trials report are means over more and more folds.
+    `means`: trials report the mean over their folds so far.
     """
     if not before:
         return build_pruner(config, epochs, means=means)

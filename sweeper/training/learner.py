@@ -136,7 +136,7 @@ class Learner:
         self.inputs.network.train()
 
     def has_whole_work(self, epoch: int) -> bool:
-        """Return whether the steps of an epoch cost as much as any later one: all learns, by images of their size."""
+        """Return whether the steps of an epoch cost as much as later ones: all of it learns, from whole images."""
         whole = self.inputs.training_size(epoch) == self.inputs.config.image_size
         return whole and all_learn(self.optimizer, epoch - self.unfreezing_after)
 

@@ -51,7 +51,7 @@ def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Pat
 
     again = sweeper("run", "space.yaml", "--for", "1s", "--trials", "3", "--no-report", folder=folder)
     assert again.returncode == 0, again.stderr
-    assert "the time was used up before, and exports/s holds the best trial" in again.stdout.replace(f"{folder}/", "")
+    assert "the time is used up, and exports/s holds the best trial" in again.stdout.replace(f"{folder}/", "")
     assert "exporting" not in again.stdout
     refused = sweeper("init", "nowhere", "--out", "space.yaml", folder=folder)
     assert refused.returncode == 2
