@@ -5,10 +5,10 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart wheel quick test test-sweeps test-slow test-lowest test-pythons postgresql chromium faketime chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema pictures site clean
+.PHONY: help quickstart wheel quick test test-sweeps test-slow test-lowest test-pythons postgresql chromium faketime namespaces chaos chaos-cluster test-services test-slurm simulate bench gpu-check check lint types layers format schema pictures site clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-14s %s\n", $$1, $$2}'
 
 quickstart: .venv/package.stamp  ## install, run a small sweep on the embedded digits, export the best model
 	$(BIN)/sweeper run search_spaces/quickstart.yaml
@@ -26,7 +26,7 @@ test: .venv/dev.stamp  ## run the tests but those that train whole studies, in t
 test-sweeps: .venv/dev.stamp  ## run the tests that train whole studies; takes twice as long
 	$(BIN)/pytest -m 'sweeps and not slow and not gpu' -n 2 --dist loadfile --max-worker-restart 0
 
-test-slow: .venv/dev.stamp .venv/site.stamp postgresql chromium faketime  ## run the tests that take long
+test-slow: .venv/dev.stamp .venv/site.stamp postgresql chromium faketime namespaces  ## run the tests that take long
 	$(BIN)/pytest -m slow
 
 # Tests that need no other program.
@@ -66,10 +66,14 @@ faketime:  ## install what the slow tests set a clock with
 	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
 		apt-get install --yes faketime || echo "no libfaketime: its tests are skipped"
 
+namespaces:  ## install what cuts the nodes of a cluster off from one another
+	@command -v ip >/dev/null && command -v iptables >/dev/null || \
+		apt-get install --yes --no-install-recommends iproute2 iptables || echo "no ip or iptables: tests of partitions are skipped"
+
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
-chaos-cluster: .venv/ray.stamp  ## break a Ray cluster of several nodes on this machine 42 times; takes half an hour
+chaos-cluster: .venv/ray.stamp namespaces  ## break a Ray cluster of several nodes on this machine 42 times; takes half an hour
 	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
 
 simulate: export SIMULATE_SEEDS ?= 10000
