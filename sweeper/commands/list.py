@@ -53,10 +53,11 @@ def _described(workspace: Workspace, url: str, name: str) -> StudyAnswer:
     from sweeper.standings.winner import study_winner
     from sweeper.study.ending import is_finished
     from sweeper.study.lock import is_running
+    from sweeper.study.requests import is_paused
 
     store = StudyStore.load(url, name)
     ended, folder = store.counts().ended, workspace.study(name)
     state: StudyState = "finished" if is_finished(folder, store.sweep, whole=ended >= store.budget) else "unfinished"
     if is_running(folder):
         state = "running"
-    return StudyAnswer.of(state, store.sweep, ended, store.budget, study_winner(store))
+    return StudyAnswer.of(state, store.sweep, ended, store.budget, study_winner(store), paused=is_paused(folder))

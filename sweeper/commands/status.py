@@ -26,6 +26,7 @@ def status(
     from sweeper.display.tables import status_table
     from sweeper.safeguards.quantity import portion
     from sweeper.standings.no_winner import without_winner
+    from sweeper.study.requests import is_paused
     from sweeper.study.trained import is_simulated
 
     workspace = this_workspace()
@@ -39,7 +40,9 @@ def status(
         return
     simulated = ", simulated: nothing was trained" if is_simulated(store) else ""
     planned = None if store.sweep.budget.open_ended else store.budget
-    say(f"study {store.sweep.study}: {portion(counts.ended, planned, 'trial')} ended{simulated}")
+    waits = is_paused(workspace.study(store.sweep.study))
+    paused = "; paused: `sweeper resume` lets its trials go on" if waits else ""
+    say(f"study {store.sweep.study}: {portion(counts.ended, planned, 'trial')} ended{simulated}{paused}")
     if len(rows) < counts.known:
         listed = portion(len(rows), counts.known, "trial")
         say(f"listed: {listed}, the latest and those that have not ended; --all lists every one")

@@ -92,9 +92,9 @@ def _instead_of_trials(folder: StudyFolder) -> str:
     from sweeper.confirm.repetitions import latest, stored_repetitions
     from sweeper.safeguards.quantity import quantity
     from sweeper.study.lock import CONFIRMS, WHICH, other_work
-    from sweeper.study.requests import Inbox
+    from sweeper.study.requests import is_paused
 
-    if Inbox.of(folder).paused:
+    if is_paused(folder):
         return "paused: `sweeper resume` lets the trials go on"
     _, _, does = (other_work(folder) or "").partition(WHICH)
     if does != CONFIRMS:

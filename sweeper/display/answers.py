@@ -66,12 +66,23 @@ class StudyAnswer(Frozen):
     ended: int = Field(description="Trials that have ended.")
     budget: int = Field(description="Trials that the study will have.")
     best: TrialAnswer | None
+    paused: bool = Field(False, description="Its trials wait until `sweeper resume`; only while it is running.")
 
     @classmethod
-    def of(cls, state: StudyState, sweep: SweepConfig, ended: int, budget: int, best: TrialRow | None) -> StudyAnswer:
+    def of(
+        cls,
+        state: StudyState,
+        sweep: SweepConfig,
+        ended: int,
+        budget: int,
+        best: TrialRow | None,
+        *,
+        paused: bool = False,
+    ) -> StudyAnswer:
         return cls(
             study=sweep.study,
             state=state,
+            paused=paused,
             objective=sweep.objective.metric,
             direction=sweep.objective.direction,
             ended=ended,

@@ -76,7 +76,7 @@ def studies_table(studies: Sequence[StudyAnswer]) -> Table:
         whole = study.ended <= study.budget < AS_MANY_AS_FIT
         trials = f"{study.ended}/{study.budget}" if whole else str(study.ended)
         number, value = (str(best.number), score(best.value)) if best else ("", "")
-        add_row(table, study.study, study.state, trials, number, value, study.objective)
+        add_row(table, study.study, "paused" if study.paused else study.state, trials, number, value, study.objective)
     return table
 
 

@@ -23,6 +23,7 @@ from sweeper.config.frozen import Frozen
 from sweeper.errors import NOT_AS_WRITTEN, StudyError
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder
+from sweeper.study.lock import CONFIRMS, is_running, other_work
 
 logger = logging.getLogger(__name__)
 
@@ -201,6 +202,12 @@ class Inbox:
 
     def _files(self, *kinds: str) -> list[Path]:
         return sorted(path for kind in kinds for path in self.folder.glob(f"*{kind}"))
+
+
+def is_paused(study: StudyFolder) -> bool:
+    """Return whether who holds a study, or trains its best trials again, was asked to pause and not yet to go on."""
+    confirms = (other_work(study) or "").endswith(CONFIRMS)
+    return is_running(study) and Inbox.of(study.confirmation if confirms else study).paused
 
 
 def wait_for_answer(path: Path, patience_s: float) -> str | None:

@@ -79,8 +79,9 @@ class Steering:
                 self._pause(paused=True)
                 return "each trial waits at the end of its epoch; `sweeper resume` lets them go on"
             case Resume():
+                was_paused = self.paused
                 self._pause(paused=False)
-                return "the trials go on"
+                return "the trials go on" if was_paused else "it was not paused, and goes on as before"
             case Skip(number=number):
                 self._skip(number, reach.live)
                 return f"trial {number} ends with the epoch that it is in"

@@ -16,6 +16,7 @@ from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.holding import held_study
 from sweeper.study.lock import CONFIRMS, other_work, study_lock
+from sweeper.study.requests import Inbox
 from tests.search.test_study_store import sweep_of
 
 
@@ -73,6 +74,31 @@ def test_who_does_other_work_takes_no_requests(workspace: Workspace, monkeypatch
     with study_lock(workspace.study("s"), "s", which="checks it"):
         error = failure("stop", "s")
     assert "which checks it and takes no requests meanwhile; wait for it, or press Ctrl-C where it runs" in str(error)
+
+
+def shown(command: str) -> str:
+    return CliRunner().invoke(app, [command]).output
+
+
+def test_a_pause_is_shown_as_long_as_somebody_waits(workspace: Workspace, confirmed: Workspace) -> None:
+    assert "paused" not in shown("list") + shown("status")
+    confirmed_inbox = Inbox.of(workspace.study("s").confirmation)
+    write_whole(confirmed_inbox.folder / "note", "")
+    confirmed_inbox.note_paused(True)
+    assert "paused" in shown("list")
+    assert "0 of 6 trials ended; paused: `sweeper resume` lets its trials go on" in shown("status")
+
+
+def test_a_pause_that_a_killed_driver_left_is_not_shown(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.root)
+    StudyStore.create_or_load(sqlite_address(workspace.optuna_database), sweep_of()).close()
+    inbox = Inbox.of(workspace.study("s"))
+    write_whole(inbox.folder / "note", "")
+    inbox.note_paused(True)
+    with study_lock(workspace.study("s"), "s"):
+        assert "paused" in shown("list")
+    assert "unfinished" in shown("list")
+    assert "paused" not in shown("status")
 
 
 @pytest.mark.usefixtures("confirmed")

@@ -214,6 +214,11 @@ def test_a_paused_study_waits_and_then_trains_as_if_nothing_had_been(workspace: 
     assert [(row.value, row.params) for row in paused] == [(row.value, row.params) for row in plain]
 
 
+def test_who_lets_a_study_go_on_that_was_not_paused_is_told(workspace: Workspace) -> None:
+    _, watching = run(workspace, lambda inbox, number, epoch: (number, epoch) == (0, 1) and inbox.put(Resume()))
+    assert watching.heard == ["resume: it was not paused, and goes on as before"]
+
+
 def test_a_trial_that_is_skipped_while_it_waits_trains_no_further_epoch(workspace: Workspace) -> None:
     def act(inbox: Inbox, number: int, epoch: int) -> None:
         if (number, epoch) == (1, 1):
