@@ -90,6 +90,11 @@ class MlflowStore:
         """Whether it is the database of this working directory, to which nobody else writes."""
         return sqlite_file(self.uri, self._workspace.root) == self._workspace.mlflow_database
 
+    @property
+    def database(self) -> Path:
+        """The database of this working directory."""
+        return self._workspace.mlflow_database
+
     def _create_database(self) -> None:
         """Build the database aside and move it into place: a kill halfway would break it for good."""
         database = self._workspace.mlflow_database

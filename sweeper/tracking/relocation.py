@@ -80,6 +80,19 @@ def relocate(database: Path) -> list[Path]:
     return old
 
 
+def other_folder(address: str, database: Path) -> Path | None:
+    """Return the working folder in which the files of a database's experiment lie, where that is another one.
+
+    So it is in a copy of a folder without the files of its runs, while the original is still there.
+    """
+    here = database.parent / MLFLOW_ARTIFACTS
+    location = _located(address, 1, here)
+    if location is None or not (location.base.parent / database.name).exists():
+        return None
+    same = location.base.exists() and here.exists() and location.base.samefile(here)
+    return None if same else location.base.parent
+
+
 @contextmanager
 def _reading(database: Path) -> Iterator[None]:
     try:

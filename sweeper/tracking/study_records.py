@@ -5,6 +5,7 @@ An experiment belongs to one study, and to one folder. Where another has the nam
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Self
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.errors import TrackingRefused
 from sweeper.identity import Identity
+from sweeper.paths import MLFLOW_ARTIFACTS
 from sweeper.tracking.mlflow_store import EXPERIMENT_TAGS, MlflowStore
+from sweeper.tracking.relocation import other_folder
 from sweeper.tracking.run_listing import ListedRun, list_runs
 from sweeper.tracking.runs import RunSummary
 from sweeper.tracking.tags import (
@@ -221,6 +224,8 @@ class StudyRecords:
         return known is not None and str(client.get_run(known).info.experiment_id) == str(found.experiment_id)
 
     def _require_same_place(self, found: Experiment) -> None:
+        if self.store.is_ours:
+            self._require_files_here(found)
         identity, place = self.recorded.identity, found.tags.get(PLACE_TAG)
         if identity is None or place is None or identity.stands_for(place) or self.store.is_ours:
             return
@@ -230,6 +235,17 @@ class StudyRecords:
             "there, or give yours another `study:` name. If that folder is no longer used, let the study belong to "
             f"this one: sweeper doctor {self.recorded.study} --adopt"
         )
+
+    def _require_files_here(self, found: Experiment) -> None:
+        database = self.store.database
+        elsewhere = other_folder(str(found.artifact_location), database)
+        if elsewhere is not None:
+            files = elsewhere / MLFLOW_ARTIFACTS
+            raise TrackingRefused(
+                f"the files of the runs of {self.recorded.study} lie in {files}: this folder is a copy of {elsewhere} "
+                f"without them, and would write into the original. Copy them, too: cp -r {shlex.quote(str(files))} "
+                f"{shlex.quote(str(database.parent))}"
+            )
 
     def _made(self, client: MlflowClient) -> str | None:
         """Make the experiment; None where another process has made it meanwhile."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import mlflow
 import pytest
 
-from sweeper.errors import ForeignStudy, StudyChanged, StudyError
+from sweeper.errors import ForeignStudy, StudyChanged, StudyError, TrackingRefused
 from sweeper.files import write_whole
 from sweeper.study.card import read_card
 from sweeper.study.continue_from import fetch_start
@@ -100,6 +103,20 @@ def test_a_folder_copied_to_another_machine_is_a_working_folder(
     assert there.run(2).undelivered == 0
     assert there.wrong() == []
     assert not here.root.exists()
+
+
+def test_a_copy_without_the_files_of_runs_does_not_write_into_the_original(here: Here, tmp_path: Path) -> None:
+    here.run(1)
+    copy = here.copied(tmp_path / "a copy")
+    shutil.rmtree(copy.root / "mlruns")
+    before = content(here.root)
+    with pytest.raises(TrackingRefused, match="this folder is a copy of .* and would write into the original") as error:
+        copy.run(2)
+    assert content(here.root) == before
+    advised = "cp" + str(error.value).partition(": cp")[2]
+    subprocess.run(shlex.split(advised), check=True)
+    assert copy.run(2).undelivered == 0
+    assert content(here.root) == before
 
 
 def test_a_storage_outside_the_folder_knows_the_folder_again_after_a_move(
