@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -286,6 +287,37 @@ def test_unreadable_file_is_listed(folder: Path, workspace: Workspace) -> None:
     (folder / "train" / "cat" / "0000.png").chmod(0)
     with pytest.raises(DatasetError, match=r"0000.png: Permission denied"):
         prepared(folder, workspace)
+
+
+class Unsteady:
+    """Opens files, but a named one not the first `times`: the disk or the network has an error."""
+
+    def __init__(self, name: str, times: int):
+        self._name, self._left = name, times
+
+    def __call__(self, path: str, *args: Any, **options: Any) -> Any:
+        if path.endswith(self._name) and self._left:
+            self._left -= 1
+            raise OSError(errno.EIO, "Input/output error")
+        return open(path, *args, **options)  # noqa: PTH123
+
+
+@pytest.mark.parametrize("on_bad_image", ["error", "skip"])
+def test_an_image_that_a_disk_does_not_give_is_no_bad_image(
+    folder: Path,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    on_bad_image: str,
+) -> None:
+    monkeypatch.setattr(decode_all, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(decode_all, "open", Unsteady("0001.png", 9), raising=False)
+    with pytest.raises(DatasetError, match=r"0001.png: the file cannot be read now \(Input/output error\)"):
+        prepared(folder, workspace, on_bad_image=on_bad_image)
+    monkeypatch.setattr(decode_all, "open", Unsteady("0001.png", 2), raising=False)
+    with caplog.at_level(logging.WARNING, "sweeper"):
+        prepared(folder, workspace, on_bad_image=on_bad_image)
+    assert "left out" not in caplog.text
 
 
 def test_full_disk_is_reported_and_leaves_nothing(
