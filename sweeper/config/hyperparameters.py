@@ -342,7 +342,8 @@ class TrialConfig(Frozen):
         description="Best epochs of a trial whose weights are averaged when it is complete: the best one first, each "
         "other one in the order of its score unless the objective gets worse by it (greedy soup, arXiv 2203.05482). "
         "The average is what the trial is judged by then, what is kept and exported. 1 for none; 3 is usual, as in "
-        "AutoGluon. While the trial runs, the weights of these epochs take disk space. Such trials do not train "
+        "AutoGluon. A trial that is pruned, or that a deadline ends early, keeps its best epoch instead. "
+        "While the trial runs, the weights of these epochs take disk space. Such trials do not train "
         "together (`features.fuse`).",
     )
     scheduler: SchedulerConfig = Field(
