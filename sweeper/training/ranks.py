@@ -12,6 +12,7 @@ each backward pass, and a batch that is cut to fit in memory has several passes 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -159,12 +160,16 @@ ALONE = Ranks()
 
 
 def new_store(host: str = LOOPBACK) -> TCPStore:
-    """Return where ranks find each other: it listens on a free port of this machine, whose address `host` is.
+    """Return where ranks find each other: it listens on a free port of this machine, at its address `host` alone.
 
-    Raises RankLost where that is not its address.
+    Left to itself, torch listens at all addresses, and whoever reaches one may send it what ranks unpickle. Raises
+    RankLost where that is not its address.
     """
     with _lost_ranks_told():
-        return TCPStore(host, 0, is_master=True, wait_for_workers=False)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, 0), family=family)
+        port = listening.getsockname()[1]
+        return TCPStore(host, port, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach())
 
 
 def store_at(host: str, port: int) -> TCPStore:
@@ -215,7 +220,7 @@ def _lost_ranks_told() -> Iterator[None]:
     """Raise RankLost where ranks cannot be reached."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         raise RankLost(f"another device's process does not answer: {str(error).partition(chr(10))[0]}") from error
 
 

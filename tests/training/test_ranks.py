@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+
 import pytest
 import timm
 import torch
@@ -13,7 +16,7 @@ from sweeper.data.batches import Batch
 from sweeper.errors import RankLost, TrialError
 from sweeper.training.gradients import to_the_end
 from sweeper.training.micro_batch import MicroBatches, parts
-from sweeper.training.ranks import ALONE, Ranks, interface_of
+from sweeper.training.ranks import ALONE, Ranks, interface_of, new_store
 from sweeper.training.trainer import epoch_seed
 
 CPU = torch.device("cpu")
@@ -32,6 +35,20 @@ def test_the_shares_of_all_ranks_are_the_batch_and_equal_to_within_an_image(imag
     sizes = {len(share) for share in taken}
     assert sizes <= {ranks[0].smallest_share(images), ranks[0].largest_share(images)}
     assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a machine has one loopback address")
+def test_ranks_meet_at_one_address_of_the_machine_and_at_no_other() -> None:
+    store = new_store("127.0.0.1")
+    with socket.create_connection(("127.0.0.1", store.port), timeout=5):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", store.port), timeout=5)
+
+
+def test_ranks_do_not_meet_at_an_address_of_another_machine() -> None:
+    with pytest.raises(RankLost, match="does not answer"):
+        new_store("192.0.2.1")
 
 
 @given(images=st.integers(4, 200), limit=st.integers(1, 50))
