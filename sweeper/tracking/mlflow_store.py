@@ -21,6 +21,7 @@ from sweeper.errors import NOT_AS_WRITTEN, TrackingError, TrackingRefused
 from sweeper.files import file_lock, put_in_place
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
+from sweeper.tracking.file_timeout import REQUEST_S, TIMEOUT, time_for_file
 from sweeper.tracking.refusal import client_missing, damaged_database, is_of_a_store, place_refused, tracking_error
 from sweeper.tracking.relocation import relocate
 from sweeper.tracking.run_listing import read_curves
@@ -36,7 +37,7 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    TIMEOUT: REQUEST_S,
 }
 # MLflow's own seven retries block for four minutes, and one that repeats the creation of a run whose
 # answer was lost creates a second one. The outbox retries instead, and looks before it creates.
@@ -285,7 +286,7 @@ class MlflowStore:
 
     def log_artifact(self, run: str, file: Path, folder: str) -> None:
         """Upload one file into a folder of the run's artifacts."""
-        with self._file_errors(run):
+        with self._file_errors(run), time_for_file(file.stat().st_size):
             self._client.log_artifact(run, str(file), folder or None)
 
     def sizes(self, run: RunSummary, folder: str) -> dict[str, int]:
@@ -295,7 +296,7 @@ class MlflowStore:
 
     def fetch(self, run: RunSummary, artifact: str, into: Path) -> Path:
         """Download one file; unlike `download` it looks the run up no more, so that hundreds are quick."""
-        with self._file_errors(run.id, reading=True):
+        with self._file_errors(run.id, reading=True), time_for_file():
             return Path(self._files_of(run).download_artifacts(artifact, str(into)))
 
     def _files_of(self, run: RunSummary) -> Any:
@@ -310,7 +311,7 @@ class MlflowStore:
 
     def download(self, run: str, artifact: str, into: Path) -> Path:
         """Download one artifact, a file or a folder, and return its local path."""
-        with self._file_errors(run, reading=True):
+        with self._file_errors(run, reading=True), time_for_file():
             return Path(self._client.download_artifacts(run, artifact, str(into)))
 
     def set_running(self, run: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from sweeper.errors import TrackingError, TrackingRefused
+from sweeper.tracking.file_timeout import time_for_file
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.tags import EXPORT_DIGEST_TAG, ID_TAG, STUDY_TAG
 
@@ -198,7 +199,8 @@ def _log_model(client: MlflowClient, run: str, export: ServableExport) -> Any:
         try:
             card = Model(logged.artifact_location, run, model_uuid=logged.model_id, model_id=logged.model_id)
             save_served(export, folder, card)
-            client.log_model_artifacts(logged.model_id, str(folder))
+            with time_for_file(sum(path.stat().st_size for path in folder.rglob("*"))):
+                client.log_model_artifacts(logged.model_id, str(folder))
             client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")

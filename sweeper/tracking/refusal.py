@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.credentials import hide_credentials
 from sweeper.errors import TrackingError, TrackingRefused, chain_of, first_line
+from sweeper.tracking.file_timeout import TIMEOUT
 
 if TYPE_CHECKING:
     from requests import Response
@@ -203,6 +204,8 @@ def _said(error: Exception) -> str:
     if not any(isinstance(cause, RequestException) for cause in chain):
         return first_line(error)
     said = first_line(chain[-1])
+    if isinstance(chain[-1], TimeoutError):
+        return f"{said}; {TIMEOUT} sets for how many seconds it is waited"
     return f"it answers with {said}; its log says why" if isinstance(chain[-1], ResponseError) else said
 
 

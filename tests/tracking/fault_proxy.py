@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 SLOW_S = 0.05
+LATE_S = 2.0
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "keep-alive", "server", "date"}
 
 
@@ -20,7 +21,7 @@ class FaultProxy:
 
     None: nothing. `refuse`: the connection is closed. `hang`: no answer until the fault changes.
     `500`: an error, and the request does not arrive. `lost`: it arrives, and the answer is an error.
-    `slow`: the answer takes a while.
+    `slow`: the answer takes a while. `late files`: that to a file takes a long while.
     """
 
     def __init__(self, target: int):
@@ -70,6 +71,8 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 return
             if fault == "slow":
                 time.sleep(SLOW_S)
+            if fault == "late files" and self.command == "PUT":
+                time.sleep(LATE_S)
             if fault == "500":
                 self._send(500, b"out of order", [])
                 return

@@ -19,6 +19,7 @@ from mlflow.entities import ViewType
 from sweeper.errors import TrackingError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
+from sweeper.tracking import file_timeout
 from sweeper.tracking import outbox as outbox_module
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -145,6 +146,35 @@ def test_a_server_that_fails_from_the_start_gets_everything_once_it_is_back(
     assert outbox.close(PATIENCE_S) == 0
     assert outbox.trouble is None
     require_everything_once(server.uri, study)
+
+
+def test_a_server_that_takes_long_for_a_file_is_waited_for(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(file_timeout.TIMEOUT, "1")
+    monkeypatch.setattr(file_timeout, "REQUEST_S", "1")
+    proxy.fault = "late files"
+    outbox = outbox_of(study, proxy.uri)
+    run_trials(study, outbox, range(1))
+    wait_until(lambda: not study.trials() or outbox.trouble)
+    assert outbox.trouble is None
+    proxy.fault = None
+    outbox.notify_sweep("FINISHED")
+    assert outbox.close(PATIENCE_S) == 0
+    require_everything_once(server.uri, study, trials=1)
+
+
+def test_who_has_set_how_long_is_waited_is_told_what_to_set_where_it_is_too_short(
+    proxy: FaultProxy, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(file_timeout.TIMEOUT, "1")
+    proxy.fault = "late files"
+    outbox = outbox_of(study, proxy.uri)
+    run_trials(study, outbox, range(1))
+    wait_until(lambda: outbox.trouble)
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT sets for how many seconds" in str(outbox.trouble)
+    proxy.fault = None
+    assert outbox.close(PATIENCE_S) == 0
 
 
 def test_a_server_killed_in_the_middle_and_back_after_the_sweep_gets_the_rest_from_sync(
