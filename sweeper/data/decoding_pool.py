@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Lock
 
+from sweeper.allowance import available_bytes, usable_cores
 from sweeper.child_process import live_with_parent, spawning
 from sweeper.data.decode import take_turns
 
@@ -29,16 +28,8 @@ def decoding_pool(at_most: int) -> ProcessPoolExecutor:
 
 def decoding_processes() -> int:
     """Return how many processes may decode at the same time."""
-    import psutil  # not in the processes themselves, which start the sooner for it
-
-    room = (psutil.virtual_memory().available - LARGE_BYTES) // PROCESS_BYTES
-    return max(1, min(_usable_cores(), room))
-
-
-def _usable_cores() -> int:
-    """Return how many cores this process may use; where the system does not say, how many there are."""
-    usable: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # of Linux alone
-    return len(usable(0)) if usable else os.cpu_count() or 1
+    room = (available_bytes() - LARGE_BYTES) // PROCESS_BYTES
+    return max(1, min(usable_cores(), room))
 
 
 def _begin(lock: Lock) -> None:

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
+from sweeper.allowance import available_bytes
 from sweeper.data.decode import Pixels
 from sweeper.data.feature_cache import Features
 from sweeper.data.out_of_memory import is_memory
@@ -65,7 +65,7 @@ def place_samples(samples: Samples, rows: Rows, device: torch.device, *, residen
 def _free_bytes(device: torch.device) -> float:
     if device.type == "cuda":
         return RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-    available: int = psutil.virtual_memory().available
+    available = available_bytes()
     return available if device.type == "cpu" else RESIDENT_SHARE * available
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
+from sweeper.allowance import is_throttled, usable_cores
 from sweeper.child_process import SIGKILL, start_prepared
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.oom_kills import count_oom_kills
@@ -43,6 +43,7 @@ from sweeper.engines.reason import last_line
 from sweeper.engines.worker import worker_main
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
+from sweeper.safeguards.quantity import quantity
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class LocalEngine:
         self._sweep = sweep
         self._workspace = workspace
         self._folder = folder or workspace.study(sweep.study)
-        most = min(os.cpu_count() or 1, MOST_WORKERS) if workers == "auto" else workers or 1
+        most = min(usable_cores(), MOST_WORKERS) if workers == "auto" else workers or 1
         self._threads = threads or share_of_cores(most)
         self._workers = workers
         self._spread, self._aside = spread, aside
@@ -266,13 +267,16 @@ class LocalEngine:
         for_memory = exitcode == OUT_OF_MEMORY_EXIT or (exitcode == -SIGKILL and self._kernel_has_killed())
         for_memory = for_memory and not slot.given_up
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
-        blameless = exitcode == RANK_LOST_EXIT and not slot.given_up
+        fewer = self._fewer_at_once(slot) if for_memory else 0
+        if fewer:  # the trial may be small: the others took the memory
+            reason, for_memory = f"{reason}; from now on at most {quantity(fewer, 'trial')} at once", False
+        blameless = (exitcode == RANK_LOST_EXIT and not slot.given_up) or fewer > 0
         numbers = () if slot.ahead is not None else slot.numbers or (None,)
         died: list[Event] = [WorkerDied(number, reason, for_memory, blameless) for number in numbers]
         if slot.ahead is not None and not slot.given_up:
             logger.warning("a fold of trial %d is not trained ahead: %s", slot.ahead.trial.number, reason)
         self._leave_fold(slot)
-        if self._too_many:
+        if self._too_many or fewer:
             self._slots.remove(slot)
             return died
         failed = 0 if slot.ready else slot.failed_starts + 1
@@ -280,6 +284,18 @@ class LocalEngine:
             return [*died, self._retire(slot, reason, ranks_lost=blameless)]
         self._slots[self._slots.index(slot)] = self._start(slot.number, slot.device, failed)
         return died
+
+    def _fewer_at_once(self, slot: Slot) -> int:
+        """Let no more workers than the others run on a device where memory ran out, and return how many that are.
+
+        0 where the worker was alone, or their number was not chosen by the room that there seemed to be.
+        """
+        if self._packing is None or self._packing.each is not None:
+            return 0
+        others = sum(other.device == slot.device for other in self._slots) - 1
+        if others:
+            self._packing.at_most(slot.device, others)
+        return others
 
     def _retire(self, slot: Slot, reason: str, *, ranks_lost: bool) -> SlotRetired:
         """Go on without a slot, and with no more workers on its device than are left there."""
@@ -321,8 +337,11 @@ class LocalEngine:
 
 
 def share_of_cores(workers: int) -> int:
-    """Return how many threads each worker has: an even share, or 0, the framework's own choice, for one alone."""
-    return max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
+    """Return how many threads each worker has: an even share, or 0, the framework's own choice, for one alone.
+
+    The framework counts the cores that it sees, of which a control group may give it less than that time.
+    """
+    return max(1, usable_cores() // workers) if workers > 1 or is_throttled() else 0
 
 
 def ask_to_end(slot: Slot) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 
 import torch
 
+from sweeper.allowance import usable_cores
 from sweeper.config.engine import LocalConfig
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import largest, options, smallest
@@ -98,7 +98,7 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
                 measured.append(found)
             else:
                 failures.append(found)
-    at_speed = min(number, (os.cpu_count() or 1) if device.type == "cpu" else places(sweep))
+    at_speed = min(number, usable_cores() if device.type == "cpu" else places(sweep))
     counts = Images(len(index.paths), len(index.splits["train"]), len(index.splits["val"]))
     free = shutil.disk_usage(workspace.root).free
     return Plan(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import traceback
@@ -11,11 +10,11 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import psutil
 import torch
 from timm.models import is_model
 from torch import Tensor, nn
 
+from sweeper.allowance import available_bytes, usable_cores
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import ModelError
 from sweeper.modeling.backbones import Backbone, build_backbone
@@ -88,9 +87,9 @@ def look_at_machine(wanted: str = "auto") -> MachineFacts:
         described(device),
         gpu=device.type == "cuda",
         cpu=device.type == "cpu",
-        cores=os.cpu_count() or 1,
+        cores=usable_cores(),
         weights=_weights_here(),
-        free_memory=psutil.virtual_memory().available,
+        free_memory=available_bytes(),
         free_disk=shutil.disk_usage(Path.cwd()).free,
     )
 

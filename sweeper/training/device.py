@@ -14,6 +14,7 @@ import psutil
 import torch
 from torch import nn
 
+from sweeper.allowance import available_bytes
 from sweeper.config.sweep import DEVICE
 from sweeper.errors import DeviceError
 from sweeper.training.host_allocator import keep_freed_memory
@@ -107,7 +108,7 @@ def free_memory_mb(device: torch.device) -> float:
     """Return the memory in MB that a device, or for the CPU the machine, can still give."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0] / 2**20
-    return float(psutil.virtual_memory().available / 2**20)
+    return available_bytes() / 2**20
 
 
 def process_memory_mb(device: torch.device) -> float:

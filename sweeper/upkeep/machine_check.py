@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
-import psutil
 from packaging.requirements import Requirement
 
 from sweeper.addresses import sqlite_file
+from sweeper.allowance import available_bytes, usable_cores
 from sweeper.credentials import hide_credentials
 from sweeper.errors import DeviceError, SweeperError, TrackingRefused
 from sweeper.paths import Workspace
@@ -75,7 +76,9 @@ def _device() -> Finding:
             return Finding("device", ", ".join(found.names))
         if cards.count:
             return Finding("device", *unused_cards(cards, found.cuda))
-    return Finding("device", f"the CPU, {psutil.cpu_count()} cores")
+    usable, there = usable_cores(), os.cpu_count() or 1
+    of_all = f" of {there}, as this job or container allows" if usable < there else ""
+    return Finding("device", f"the CPU, {quantity(usable, 'core')}{of_all}")
 
 
 def unused_cards(cards: NvidiaCards, cuda_of_torch: str | None) -> tuple[str, str]:
@@ -101,7 +104,7 @@ def _disk(workspace: Workspace) -> Finding:
 
 
 def _memory() -> Finding:
-    free = psutil.virtual_memory().available / 1e9
+    free = available_bytes() / 1e9
     remedy = f"keep {LEAST_FREE_MEMORY_GB:g} GB free for each worker" if free < LEAST_FREE_MEMORY_GB else None
     return Finding("memory", f"{free:.1f} GB free", remedy)
 

@@ -14,6 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from sweeper.allowance import usable_cores
 from sweeper.config.sweep import FeaturesConfig, SweepConfig
 from sweeper.engines.local import MAX_FAILED_STARTS, MOST_WORKERS, LocalEngine
 from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
@@ -142,10 +143,39 @@ def test_as_many_workers_as_have_room_start_once_a_trial_is_measured(sweep: Swee
         assert (engine.idle, len(engine._slots)) == (1, 1)
         engine.submit([spec_of(epochs=2)])
         wait_for(engine, EpochFinished)
-        assert len(engine._slots) == min(os.cpu_count() or 1, MOST_WORKERS)
+        assert len(engine._slots) == min(usable_cores(), MOST_WORKERS)
         engine.answer(0, prune=False)
         wait_for(engine, TrialEnded)
         assert not (tmp_path / ".sweeper" / "micro-batches").exists()
+    finally:
+        engine.close()
+
+
+def test_where_memory_runs_out_fewer_workers_go_on_and_the_trial_is_not_at_fault(
+    sweep: SweepConfig, tmp_path: Path, oom_kills: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.engines.local.usable_cores", lambda: 2)
+    engine = LocalEngine(sweep, Workspace(tmp_path), workers="auto", oom_kills=lambda: oom_kills[-1])
+    try:
+        wait_for(engine, WorkerReady)
+        engine.submit([spec_of(epochs=50)])
+        wait_for(engine, EpochFinished)
+        assert len(engine._slots) == 2
+        oom_kills.append(4)
+        os.kill(engine._slots[0].process.pid or 0, signal.SIGKILL)
+        died = wait_for(engine, WorkerDied)
+        assert isinstance(died, WorkerDied)
+        assert (died.number, died.for_memory, died.blameless) == (0, False, True)
+        assert died.reason.endswith("because memory ran out; from now on at most 1 trial at once")
+        wait_for(engine, WorkerReady)
+        engine.submit([spec_of(epochs=50)])
+        wait_for(engine, EpochFinished)
+        assert len(engine._slots) == 1
+        oom_kills.append(5)
+        os.kill(engine._slots[0].process.pid or 0, signal.SIGKILL)
+        died = wait_for(engine, WorkerDied)
+        assert isinstance(died, WorkerDied)
+        assert died.for_memory
     finally:
         engine.close()
 

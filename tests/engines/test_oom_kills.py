@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.allowance import ControlGroup
 from sweeper.engines.oom_kills import count_oom_kills
 
 
@@ -24,10 +25,11 @@ def test_the_count_of_our_own_control_group_comes_before_the_machines(
 ) -> None:
     member = write(tmp_path / "self", membership)
     vmstat = write(tmp_path / "vmstat", "pgfault 3\noom_kill 9\n")
-    assert count_oom_kills(member, tmp_path / "cgroup", vmstat) == 9
+    group = ControlGroup(member, tmp_path / "cgroup")
+    assert count_oom_kills(group, vmstat) == 9
     write(tmp_path / "cgroup" / counter, "under_oom 0\noom_kill 2\n")
-    assert count_oom_kills(member, tmp_path / "cgroup", vmstat) == 2
+    assert count_oom_kills(group, vmstat) == 2
 
 
 def test_a_system_that_does_not_say_gives_no_count(tmp_path: Path) -> None:
-    assert count_oom_kills(tmp_path / "none", tmp_path, tmp_path / "none") is None
+    assert count_oom_kills(ControlGroup(tmp_path / "none", tmp_path), tmp_path / "none") is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from sweeper.allowance import usable_cores
 from sweeper.config.sweep import SweepConfig
 from sweeper.display.plan import cost_lines, energy_line, networks_table
 from sweeper.errors import ConfigError
@@ -244,7 +244,7 @@ def test_workers_that_share_the_cores_save_no_time_that_was_not_measured(
         return measured()
 
     monkeypatch.setattr("sweeper.planning.plan.measure", measure)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     plan = make_plan(sweep(), Workspace(tmp_path), str(8 * cores), lambda done, total: None)
     assert plan.costs is not None
     assert threads[-1] == 1
