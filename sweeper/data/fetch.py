@@ -40,16 +40,16 @@ def name_at(address: str) -> str:
     return path.rstrip("/").rpartition("/")[2]
 
 
-def refuse_secrets(address: str) -> None:
+def refuse_secrets(address: str, key: str = "dataset.path", instead: str = "fetch the data yourself and name") -> None:
     """Raise ConfigError for an address with a password or a signature: it is stored with the study and its runs."""
     shown = hide_credentials(address)
     if shown != address:
         rule = (
             "should hold no password and no signature, since it is stored with the study and its runs: put a password "
-            "into ~/.netrc or into the variables that the file system reads (AWS_ACCESS_KEY_ID), or fetch the data "
-            f"yourself and name the folder, got {shown}"
+            f"into ~/.netrc or into the variables that the file system reads (AWS_ACCESS_KEY_ID), or {instead} the "
+            f"folder, got {shown}"
         )
-        raise ConfigError([Problem(IN_SEARCH_SPACE, "dataset.path", rule)])
+        raise ConfigError([Problem(IN_SEARCH_SPACE, key, rule)])
 
 
 def fetched(address: str, workspace: Workspace) -> Path:

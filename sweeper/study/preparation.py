@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.config.contradictions import plateau_metrics
+from sweeper.config.engine import RayConfig
 from sweeper.config.sampler import GridConfig
 from sweeper.config.space import Choice, IntRange
 from sweeper.config.sweep import SweepConfig
@@ -97,6 +98,8 @@ def refuse_impossible(sweep: SweepConfig) -> None:
     decoded_sizes(sweep)
     if sweep.dataset.path and is_address(sweep.dataset.path):
         refuse_secrets(sweep.dataset.path)
+    if isinstance(sweep.engine, RayConfig) and sweep.engine.shared:
+        refuse_secrets(sweep.engine.shared, "engine.shared", "mount what is there on all nodes and name")
     if isinstance(sweep.sampler, GridConfig):
         grid(sweep.search, sweep.seed)
 

@@ -7,10 +7,11 @@ import logging
 import posixpath
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyError, SweeperError, first_line
@@ -19,10 +20,15 @@ from sweeper.safeguards.extras import how_to_install
 
 PIECE_BYTES = 16 * 2**20
 
-RETRIES_S = (0.5, 2.0)
-"""Between the tries to read a piece from a store that may be away for a moment."""
+RETRIES_S = (0.5, 2.0, 8.0)
+"""Between the tries to reach a store that may be away for a moment."""
+
+OF_BUCKETS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss", "oci"}
+"""File systems that have no folders, and would make a bucket that is not there: its name may be mistyped."""
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Piece = Any
 """A reference to an object in Ray's store, or the name of a file in the shared folder."""
@@ -32,8 +38,8 @@ class ArrivedDamaged(SweeperError):
     """A file is not what was sent."""
 
 
-class NotArrived(SweeperError):
-    """A piece of a file cannot be had from where the other side has left it."""
+class NotArrived(StudyError):
+    """A piece of a file cannot be left for the other side, or cannot be had from where that has left it."""
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,13 @@ class SharedCarrier:
 
     def __init__(self, address: str, sender: str):
         self._address = hide_credentials(address)
+        self._told_of_left = False
         try:
             import fsspec
 
             self._files, self._root = fsspec.core.url_to_fs(address)
             self._folder = posixpath.join(self._root, sender)
-            self._files.makedirs(self._folder, exist_ok=True)
+            _tried(self._try_out)
         except ImportError as error:
             raise StudyError(f"engine.shared, {self._address}: {error}. For s3://: {how_to_install('s3')}") from error
         except Exception as error:  # of any of the file systems that there are
@@ -97,19 +104,47 @@ class SharedCarrier:
             remedy = "correct it, or the credentials that its file system reads"
             raise StudyError(f"engine.shared, {self._address}: {told}; {remedy}") from error
 
+    def _try_out(self) -> None:
+        """Leave a file and remove it again."""
+        protocols = self._files.protocol
+        if OF_BUCKETS.isdisjoint([protocols] if isinstance(protocols, str) else protocols):
+            self._files.makedirs(self._folder, exist_ok=True)
+        name = posixpath.join(self._folder, f"{uuid.uuid4().hex}.probe")
+        self._files.pipe_file(name, b"probe")
+        self.drop([name])
+
     def put(self, content: bytes) -> Piece:
+        """Leave a piece. Raises NotArrived."""
         name = posixpath.join(self._folder, uuid.uuid4().hex)
-        self._files.pipe_file(name, content)
+        with self._not_arrived():
+            _tried(lambda: self._files.pipe_file(name, content))
         return name
 
     def get(self, piece: Piece) -> bytes:
-        found: bytes = self._files.cat_file(piece)
+        """Return a piece. Raises NotArrived, so that no one takes that for trouble with the disk here."""
+        with self._not_arrived():
+            found: bytes = _tried(lambda: self._files.cat_file(piece))
         return found
 
+    @contextmanager
+    def _not_arrived(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of any of the file systems that there are
+            told = f"cannot be reached ({type(error).__name__}: {hide_credentials(first_line(error))})"
+            needs = "all machines must be able to read and write there; then the same command goes on"
+            raise NotArrived(f"engine.shared, {self._address}: {told}; {needs}") from error
+
     def drop(self, pieces: Sequence[Piece]) -> None:
-        for piece in pieces:
-            if self._files.exists(piece):
-                self._files.rm_file(piece)
+        """Remove pieces; one that a store does not let go stays, since all of it has arrived."""
+        try:
+            for piece in pieces:
+                if self._files.exists(piece):
+                    self._files.rm_file(piece)
+        except Exception as error:
+            level = logging.DEBUG if self._told_of_left else logging.WARNING
+            self._told_of_left = True
+            logger.log(level, "files stay in %s: %s", self._address, hide_credentials(first_line(error)))
 
     def close(self, *others: str) -> None:
         """Remove the folder of this sender, and those of others that send no more; a store that is away keeps them."""
@@ -141,25 +176,20 @@ def receive(carrier: Carrier, shipment: Shipment, into: Path) -> None:
     digest = hashlib.blake2b(digest_size=16)
     with whole_file(into) as file:
         for piece in shipment.pieces:
-            content = _fetched(carrier, piece, into.name)
+            content = carrier.get(piece)
             digest.update(content)
             file.write(content)
         if digest.hexdigest() != shipment.digest:
             raise ArrivedDamaged(f"{into.name} arrived with another content than it was sent with")
 
 
-def _fetched(carrier: Carrier, piece: Piece, name: str) -> bytes:
-    """Return a piece. Raises NotArrived, so that no one takes that for trouble with the disk here."""
-    for wait_s in (*RETRIES_S, None):
-        try:
-            return carrier.get(piece)
-        except OSError as error:
-            if wait_s is None:
-                raise NotArrived(
-                    f"{name} did not arrive: {error}; all machines must be able to read and write engine.shared"
-                ) from error
-            time.sleep(wait_s)
-    raise AssertionError("the last try returns or raises")
+def _tried(action: Callable[[], T]) -> T:
+    """Do something, and after a while again where it fails. Raises what it does in the end."""
+    for wait_s in RETRIES_S:
+        with suppress(Exception):  # of any of the file systems that there are; the last try raises it
+            return action()
+        time.sleep(wait_s)
+    return action()
 
 
 def _read_in_pieces(file: Path) -> Iterator[bytes]:

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster import carrier as carriers
 from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, carrier, receive, send
 from sweeper.engines.cluster.engine import _absolute
 from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of, move_into
-from sweeper.errors import DiskError, StudyError
+from sweeper.errors import ConfigError, DiskError, StudyError
 from sweeper.paths import TrialFolder
+from sweeper.study.preparation import refuse_impossible
 
 
 @pytest.fixture
@@ -59,11 +61,16 @@ def test_a_relative_folder_is_the_drivers_on_every_node(named: str | None, meant
     assert _absolute(Path("/work"), named) == meant
 
 
-def test_a_piece_that_is_not_there_is_no_trouble_of_the_disk_here(shared: SharedCarrier, tmp_path: Path) -> None:
+def test_a_piece_that_is_not_there_is_no_trouble_of_the_disk_here(
+    shared: SharedCarrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.engines.cluster.carrier.RETRIES_S", ())
     (tmp_path / "file").write_bytes(b"new")
     sent = send(shared, tmp_path / "file")
     shared.close()
-    with pytest.raises(NotArrived, match=r"arrived did not arrive: .*read and write engine\.shared"):
+    with pytest.raises(
+        NotArrived, match=r"engine\.shared, .* cannot be reached .* must be able to read and write there"
+    ):
         receive(shared, sent, tmp_path / "arrived")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["file"]
 
@@ -163,7 +170,10 @@ def test_an_outcome_is_written_after_all_that_it_speaks_of(
 
 
 @pytest.mark.parametrize("address", ["foo://x", "file:///proc/nowhere"])
-def test_a_shared_folder_that_cannot_be_used_is_an_error_in_words(address: str) -> None:
+def test_a_shared_folder_that_cannot_be_used_is_an_error_in_words(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeper.engines.cluster.carrier.RETRIES_S", ())
     with pytest.raises(StudyError, match=rf"engine.shared, {address}: "):
         carrier(address, "a")
 
@@ -184,22 +194,61 @@ def test_a_store_that_is_away_at_the_end_keeps_its_files_and_ends_nothing(
     assert "no route to host" in caplog.text
 
 
-def test_a_piece_that_cannot_be_read_for_a_moment_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Away(Exception):
+    """As of stores whose errors are none of the system's."""
+
+
+@pytest.mark.parametrize("reading", [True, False], ids=["read", "left"])
+def test_a_store_that_is_away_for_a_moment_is_tried_again(
+    shared: SharedCarrier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reading: bool
 ) -> None:
     monkeypatch.setattr("sweeper.engines.cluster.carrier.RETRIES_S", (0.0,))
-    shared = SharedCarrier(f"file://{tmp_path}/shared", "a")
     (tmp_path / "sent").write_bytes(b"content")
-    shipment, failures = send(shared, tmp_path / "sent"), [OSError("away"), OSError("away"), OSError("away")]
-    read = shared.get
+    shipment, failures = send(shared, tmp_path / "sent"), [Away("no route"), Away("no route"), Away("no route")]
+    name = "cat_file" if reading else "pipe_file"
+    works = getattr(shared._files, name)
 
-    def get(piece: Any) -> bytes:
+    def unsteady(*arguments: Any) -> Any:
         if failures:
             raise failures.pop()
-        return read(piece)
+        return works(*arguments)
 
-    monkeypatch.setattr(shared, "get", get)
-    with pytest.raises(NotArrived, match="did not arrive: away"):
-        receive(shared, shipment, tmp_path / "here")
+    monkeypatch.setattr(shared._files, name, unsteady)
+    with pytest.raises(NotArrived, match=r"cannot be reached \(Away: no route\)"):
+        receive(shared, shipment, tmp_path / "here") if reading else send(shared, tmp_path / "sent")
+    shipment = shipment if reading else send(shared, tmp_path / "sent")
     receive(shared, shipment, tmp_path / "here")
     assert (tmp_path / "here").read_bytes() == b"content"
+    assert not failures
+
+
+def test_a_store_that_lets_nothing_be_removed_is_no_failure_and_is_told_once(
+    shared: SharedCarrier, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(_: str) -> None:
+        raise PermissionError("not allowed")
+
+    monkeypatch.setattr(shared._files, "rm_file", refused)
+    for _ in range(2):
+        shared.drop([shared.put(b"content")])
+    assert caplog.text.count("not allowed") == 1
+
+
+def test_a_bucket_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.engines.cluster.carrier.RETRIES_S", ())
+    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.protocol", ("s3", "s3a"))
+    with pytest.raises(StudyError, match=r"mistyped: cannot be used \(FileNotFoundError"):
+        SharedCarrier(f"file://{tmp_path}/mistyped", "a")
+    assert not (tmp_path / "mistyped").exists()
+
+
+def test_an_address_with_a_password_is_refused_since_it_would_be_stored() -> None:
+    content = {
+        "study": "s",
+        "dataset": {"builtin": "digits"},
+        "engine": {"name": "ray", "shared": "sftp://ada:hidden@store/x"},
+        "search": {"backbone": "test_resnet"},
+    }
+    with pytest.raises(ConfigError, match=r"engine\.shared.*no password") as refused:
+        refuse_impossible(SweepConfig.model_validate(content))
+    assert "hidden" not in str(refused.value)
