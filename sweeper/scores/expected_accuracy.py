@@ -85,7 +85,8 @@ def expected_accuracy(trials: Sequence[Right], seed: int = 0) -> ExpectedAccurac
     from scipy.stats import norm  # takes as long as a short command
 
     measured, lost, left = redrawn(trials, seed)
-    value = (measured - float(lost.mean()) + float(left.mean())) / 2
+    # Of a few images right by luck alone, more may be lost than there are.
+    value = min(1.0, max(0.0, (measured - float(lost.mean()) + float(left.mean())) / 2))
     # Images not drawn are a part of all, whose mean varies less than that of as many new ones.
     deviation = float(left.std()) / math.sqrt((1 - NOT_DRAWN) / NOT_DRAWN)
     half = float(norm.ppf((1 + CONFIDENCE) / 2)) * deviation

@@ -16,6 +16,13 @@ def trials_of(accuracies: list[float], images: int, seed: int, epochs: int = 1) 
     return [dice.random((epochs, images)) < accuracy for accuracy in accuracies]
 
 
+def test_of_images_that_are_right_by_luck_alone_no_less_than_none_is_expected() -> None:
+    each_another_one = [row[np.newaxis] > 0 for row in np.eye(100)[:40]]
+    found = expected_accuracy(each_another_one)
+    assert found is not None
+    assert 0 <= found.low <= found.accuracy <= found.high <= 1
+
+
 def test_the_best_of_equal_trials_is_expected_to_reach_what_they_all_reach() -> None:
     """Forty trials of 0.6: the luckiest seems far better, which is all luck."""
     found = [expected_accuracy(trials_of([0.6] * 40, 500, seed)) for seed in range(20)]
