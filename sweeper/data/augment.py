@@ -17,7 +17,7 @@ from sweeper.config.hyperparameters import AugmentConfig
 from sweeper.data import policy
 from sweeper.data.transfer import to_device
 
-AUGMENT_VERSION = 1
+AUGMENT_VERSION = 2
 """Raised where the same settings and seed give other images: features that are kept are those of one version."""
 RESIZED_CROP_RATIO = 4 / 3  # most that width and height may differ, as in Inception's training
 ERASED_AREA = (0.02, 1 / 3)  # of the image; aspect ratios up to 3.3 (arXiv 1708.04896)
@@ -68,7 +68,7 @@ def augment_images(
             resized(pixels, image_size), augment.crop_padding, augment.flip, augment.vertical_flip, generator
         )
     if drawn:
-        pixels = policy.recolored(pixels, drawn, policy.strongest(augment.policy))
+        pixels = policy.recolored(pixels, drawn, policy.strongest(augment.policy, image_size))
     if augment.color_jitter:
         pixels = jitter_colors(pixels.float(), augment.color_jitter, generator)
     if augment.blur:
@@ -133,7 +133,7 @@ def warp(
         pixels = resized(pixels, 2 * image_size)
     images = pixels.permute(0, 3, 1, 2).float()
     maps = affine_maps(len(pixels), augment, image_size, generator)
-    maps = policy.moved(maps, drawn, policy.strongest(augment.policy))
+    maps = policy.moved(maps, drawn, policy.strongest(augment.policy, image_size))
     grid = F.affine_grid(maps, [len(pixels), 3, image_size, image_size], align_corners=False)
     warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     return warped.permute(0, 2, 3, 1)

@@ -4,6 +4,7 @@ Every image of a batch has an operation and a strength of its own, and the batch
 without a wait for the device. Three kinds of arithmetic do for the fourteen operations: one affine map, which is read
 together with crop and flip; one table of 256 values for each image and channel; one blend with a grey or a smooth
 version. The strengths are those of torchvision, where a place outside the image is black; here it is its reflection.
+TrivialAugment's shifts are a number of pixels there, and so here: of large images a small part.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ class Strongest(NamedTuple):
     """That posterize takes away, of 8."""
 
 
+TRIVIAL_PIXELS = 32
+"""By how many an image is shifted at most by TrivialAugment, whatever its size."""
+
 TRIVIAL = Strongest(shear=0.99, translate=1.0, degrees=135.0, factor=0.99, bits=6.0)
 RAND = Strongest(shear=0.3, translate=150 / 331, degrees=30.0, factor=0.9, bits=4.0)
 
@@ -98,9 +102,11 @@ def draw(policy: PolicyConfig, count: int, generator: Generator) -> list[Drawn]:
     ]
 
 
-def strongest(policy: PolicyConfig) -> Strongest:
-    """Return what the operations of a policy do at most."""
-    return TRIVIAL if isinstance(policy, TrivialAugmentConfig) else RAND
+def strongest(policy: PolicyConfig, image_size: int) -> Strongest:
+    """Return what the operations of a policy do at most to images of this side, in pixels."""
+    if isinstance(policy, TrivialAugmentConfig):
+        return TRIVIAL._replace(translate=min(1.0, TRIVIAL_PIXELS / image_size))
+    return RAND
 
 
 def moved(maps: Tensor, drawn: list[Drawn], most: Strongest) -> Tensor:

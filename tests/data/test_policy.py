@@ -107,6 +107,18 @@ def test_what_stays_inside_is_moved_as_torchvision_moves_it(most: Strongest, nam
     assert (moved - expected)[inside].abs().max() < 2
 
 
+@pytest.mark.parametrize("side", [32, 64, 224])
+def test_images_are_shifted_by_as_much_as_in_torchvision_whatever_their_size(side: int) -> None:
+    for config, space in (
+        (TrivialAugmentConfig(name="trivial_augment"), TrivialAugmentWide()._augmentation_space(BINS)),
+        (RandAugmentConfig(name="rand_augment"), RandAugment()._augmentation_space(BINS, (side, side))),
+    ):
+        most = policy.strongest(config, side)
+        assert most.translate * side == pytest.approx(float(space["TranslateX"][0][-1]))
+        assert most.shear == pytest.approx(float(space["ShearX"][0][-1]))
+        assert most.degrees == pytest.approx(float(space["Rotate"][0][-1]))
+
+
 def test_nothing_changes_at_no_strength() -> None:
     pixels = photographs(4)
     for name in ("identity", *OPERATIONS[1:10], "posterize"):
