@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sweeper.data.labels import plain
 from sweeper.data.listing import SPLIT_NAMES, Listing, Split, enumerated, in_class_order
 from sweeper.data.scan import count_images, find_files, holds_images, subfolders
 from sweeper.errors import DatasetError
@@ -42,14 +43,14 @@ class _Images:
         return Listing(root, self.paths, self.class_names, self.split_names, classes, others=self.others)
 
 
-def read_folders(root: Path) -> Listing:
-    """List the images of class folders.
+def read_folders(root: Path, *, normalized: bool = False) -> Listing:
+    """List the images of class folders; `normalized`: classes that look alike will be one.
 
     Raises `DatasetError` when there are no class folders, when two folders claim the same split, or
     when val or test holds a class that train does not.
     """
     splits = split_folders(root)
-    return _read_splits(root, splits) if splits else _read_tree(root)
+    return _read_splits(root, splits, normalized=normalized) if splits else _read_tree(root)
 
 
 def split_folders(root: Path) -> dict[Split, str]:
@@ -77,16 +78,22 @@ def _refuse_two_of_a_kind(root: Path, named: dict[Split, list[str]]) -> None:
             raise DatasetError(f"{root}: one folder may hold the {split} split, found {names}; keep one of them")
 
 
-def _read_splits(root: Path, splits: dict[Split, str]) -> Listing:
-    classes = in_class_order(set(subfolders(root / splits["train"])))
+def _read_splits(root: Path, splits: dict[Split, str], *, normalized: bool) -> Listing:
+    known = set(subfolders(root / splits["train"]))
+    classes, plainly = set(known), {plain(name) for name in known}
     images = _Images()
     images.leave_out([root, *(root / name for name in subfolders(root) if name.lower() in SPLIT_NAMES)])
     for split, folder in splits.items():
         names = subfolders(root / folder)
-        refuse_unknown_classes(root / folder, set(names) - set(classes))
+        unknown = set(names) - known
+        alike = {name for name in unknown if plain(name) in plainly}
+        refuse_unknown_classes(
+            root / folder, unknown - alike if normalized else unknown, bool(alike) and not normalized
+        )
+        classes |= unknown
         for name in names:
             images.add_class(root, f"{folder}/{name}", name, split)
-    return images.listing(root, classes)
+    return images.listing(root, in_class_order(classes))
 
 
 def _read_tree(root: Path) -> Listing:
@@ -139,10 +146,12 @@ def refuse_another_level(listing: Listing, where: str) -> None:
         raise DatasetError(f"{where}: the class folders are not in it but in {within}; set dataset.path: {inner}")
 
 
-def refuse_unknown_classes(where: Path, unknown: set[str]) -> None:
+def refuse_unknown_classes(where: Path, unknown: set[str], some_look_alike: bool = False) -> None:
     """Raise `DatasetError` when a split holds classes that the training split does not."""
     if unknown:
+        normalize = "\n`dataset.labels: normalize` makes those one that differ in case or blanks alone."
         raise DatasetError(
             f"{where}: every class must be in the training images, {len(unknown):,} here are not:\n"
             f"{enumerated(sorted(unknown))}\nRename them, add training images, or remove these folders."
+            f"{normalize if some_look_alike else ''}"
         )

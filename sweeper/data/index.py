@@ -157,7 +157,7 @@ def _read_path(path: Path, dataset: DatasetConfig) -> Listing:
         case "tiny-imagenet":
             return read_tiny_imagenet(path)
         case "folder":
-            return read_folders(path)
+            return read_folders(path, normalized=dataset.labels == "normalize")
         case _:
             assert_never(layout)
 

@@ -104,6 +104,20 @@ def test_class_folders_are_looked_at_alike(tmp_path: Path) -> None:
     assert len(merged.paths) == 20
 
 
+def test_a_class_may_be_spelled_otherwise_in_another_split_folder_where_spellings_are_one(tmp_path: Path) -> None:
+    root = tmp_path / "d"
+    write_class_folders(root / "train", {"Cat": 4, "01": 4, CAFE: 4})
+    write_class_folders(root / "val", {"cat": 2, "1": 2, CAFE_ON_MACOS: 2})
+    with pytest.raises(DatasetError, match=r"3 here are not:(?s:.*)`dataset.labels: normalize` makes those one"):
+        build_index(DatasetConfig(path=str(root)), Workspace(tmp_path))
+    index = build_index(DatasetConfig(path=str(root), labels="normalize"), Workspace(tmp_path))
+    assert index.classes == ("1", "Cat", CAFE)
+    assert [len(index.splits[split]) for split in ("train", "val")] == [12, 6]
+    write_class_folders(root / "val", {"cow": 2})
+    with pytest.raises(DatasetError, match=r"1 here are not:\n  cow\n.*folders\.$"):
+        build_index(DatasetConfig(path=str(root), labels="normalize"), Workspace(tmp_path))
+
+
 def test_other_images_are_labelled_by_what_the_classes_mean_where_the_study_did_so(tmp_path: Path) -> None:
     root = write_class_folders(tmp_path / "d", {"CAT": 2, CAFE_ON_MACOS: 2})
     workspace, classes = Workspace(tmp_path), ("cat", CAFE)
