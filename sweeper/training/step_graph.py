@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 WARM_UP = 8
 """Batches of one shape that go through operation by operation first: libraries choose their algorithms meanwhile."""
 
+FREQUENT = 1 / 3
+"""The part of all batches that are alike but for their shape."""
+
 KNOWN = ("torch", "timm", "torchvision", "sweeper")
 """Packages whose modules do the same in every step."""
 
@@ -118,14 +121,23 @@ class Recorder:
     def __call__(self, batch: Batch, otherwise: Work, kind: Hashable = None) -> Tensor:
         """Repeat what was recorded for batches of this shape and kind of work, or do the work in the other way."""
         shape = (kind, *shape_of(batch))
+        self._seen[shape] += 1
         graph = self._graphs.get(shape)
         if graph is not None:
             return graph(batch)
         result = otherwise(batch)
-        self._seen[shape] += 1
-        if self._seen[shape] == self._warm_up and not self._cannot:
+        if self._is_worth_it(shape) and not self._cannot:
             self._record(shape, batch)
         return result
+
+    def _is_worth_it(self, shape: Shape) -> bool:
+        """Return whether a shape comes often enough for a graph, which keeps the memory of a whole step.
+
+        The short last batch of an epoch does not: it would take that memory epochs after it was counted what a trial
+        takes, for one step in each.
+        """
+        alike = sum(count for other, count in self._seen.items() if other[0] == shape[0])
+        return self._seen[shape] >= self._warm_up and self._seen[shape] >= FREQUENT * alike
 
     def _record(self, shape: Shape, batch: Batch) -> None:
         random = torch.cuda.get_rng_state(self._device)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from sweeper.data.batches import evaluation_batch
+from sweeper.data.batches import Batch, evaluation_batch
 from sweeper.training.compiling import PLAIN_EPOCHS, WORTH_A_TRY_S, Compilation, Compiling, StepTimes
 from sweeper.training.forward import Forward
 from sweeper.training.learner import build_learner
@@ -168,6 +168,19 @@ def test_only_epochs_in_which_all_learns_from_whole_images_tell_what_a_step_take
         learner.before_epoch(number)
         found.append(learner.has_whole_work(number))
     assert found == whole
+
+
+@pytest.mark.parametrize(("whole", "last", "recorded"), [(10, 1, {16}), (10, 2, {16}), (1, 1, {16, 4}), (0, 1, {4})])
+def test_the_last_batch_of_an_epoch_gets_no_graph_beside_many_whole_ones(
+    whole: int, last: int, recorded: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(Recorder, "_record", lambda _, shape, batch: sizes.append(len(batch.labels)))
+    recorder = Recorder(lambda batch: batch.labels, CPU, warm_up=8)
+    for _ in range(20):
+        for size in [16] * whole + [4] * last:
+            recorder(Batch(torch.zeros(size, 3, 8, 8), torch.zeros(size)), lambda batch: batch.labels)
+    assert set(sizes) == recorded
 
 
 def test_what_was_recorded_is_forgotten_when_images_grow_and_dropped_when_memory_is_short() -> None:
