@@ -24,6 +24,7 @@ from sweeper.paths import TrialFolder
 from sweeper.results import write_history
 from sweeper.scores.predictions import Predictions, write_predictions
 from sweeper.training.progress import Progress
+from sweeper.training.snapshot import with_own_memory
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Record:
                 save_weights(folder.weights_of(epoch), network)
         if self.optimizer:
             with whole_file(folder.optimizer_of(epoch)) as file:
-                torch.save(state["optimizer"], file)
+                torch.save(with_own_memory(state["optimizer"]), file)
         if self.predictions is not None:
             write_predictions(folder.predictions_of(epoch), self.predictions)
         if folder.checkpoint.exists():

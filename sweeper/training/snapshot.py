@@ -54,6 +54,15 @@ class HostMemory:
                 self._flat[kind] = torch.empty(count, dtype=kind, pin_memory=True)
 
 
+def with_own_memory(state: Any) -> Any:
+    """Return nested state whose tensors are no parts of larger memory, all of which a file of them would hold."""
+
+    def own(tensor: Tensor) -> Tensor:
+        return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+
+    return _mapped(state, own)
+
+
 def _dense_strides(tensor: Tensor) -> tuple[int, ...]:
     """Return the strides of a copy without gaps, in the order of memory that the tensor has."""
     return torch.empty_like(tensor, device="meta").stride()
