@@ -138,6 +138,15 @@ def test_crop_squash_and_pad_make_squares() -> None:
     assert (padded[4:12] == pixels).all()
 
 
+@pytest.mark.parametrize("size", [(300, 2), (2, 300), (1000, 1), (64, 64), (64, 47), (47, 64)])
+def test_padding_keeps_a_line_of_the_thinnest_image_and_is_else_as_in_pillow(size: tuple[int, int]) -> None:
+    image = Image.effect_noise(size, 60).convert("RGB").point(lambda value: max(60, value))
+    padded = decode(encoded(image), 32, "pad")
+    assert (padded.max(axis=2) > 0).sum() >= 32
+    if min(size) > 2:
+        assert (padded == np.asarray(ImageOps.pad(image, (32, 32), Image.Resampling.BICUBIC))).all()
+
+
 def test_reducing_averages_instead_of_picking_pixels() -> None:
     checks = np.indices((64, 64)).sum(0) % 2 * np.uint8(255)
     decoded = decode(encoded(Image.fromarray(checks.astype(np.uint8))), 8, "crop")

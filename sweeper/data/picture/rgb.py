@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .depth import ALL_BITS, Depth, deep_image
 from .formats import opened, reasons
@@ -80,13 +80,26 @@ def square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
     if (width, height) == (size, size):
         return image
     if resize == "pad":
-        return ImageOps.pad(image, (size, size), Image.Resampling.BICUBIC, color="black")
+        return _padded(image, size)
     box: tuple[float, float, float, float] = (0, 0, width, height)
     if resize == "crop":
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=REDUCING_GAP)
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    """Put an RGB image whole into the middle of a black square; however thin it is, a line of it is left."""
+    width, height = image.size
+    if width > height:
+        inner = (size, max(1, round(height / width * size)))
+    else:
+        inner = (max(1, round(width / height * size)), size)
+    square = Image.new("RGB", (size, size))
+    left, top = (round((size - side) / 2) for side in inner)
+    square.paste(image.resize(inner, Image.Resampling.BICUBIC), (left, top))
+    return square
 
 
 def _read_reduced(image: Image.Image, data: bytes, size: int) -> None:
