@@ -120,7 +120,9 @@ class ImageCache:
     def _images(self, digest: str, bits: int) -> Path:
         if not re.fullmatch(r"[0-9a-f]{32}", digest) or not isinstance(bits, int):
             raise ValueError(f"not a digest and a number: {digest!r}, {bits!r}")
-        depth = f"{bits}given" if self.depth else str(bits)  # a tag in a file counts before what was found, not given
+        depth = str(bits)  # found in the data: a tag in a file counts before
+        if self.depth:
+            depth += "known" if self.depth.tags_first else "given"  # of the images of a study, or by who names them
         return self.folder / f"{digest}-{self.size}-{self.resize}-{depth}-{DECODER_VERSION}.npy"
 
     def _build(self, key: str, index: ImageIndex, progress: Progress | None, *, skip_bad: bool) -> _Entry:

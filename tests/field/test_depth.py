@@ -12,6 +12,7 @@ from PIL import Image
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.decode import FULL_DEPTH, BadImage, Depth, decode
 from sweeper.data.image_set import ImageSet
+from sweeper.data.other_images import other_images
 from sweeper.data.picture import prepared
 from sweeper.data.prepare import prepare, prepare_images
 from sweeper.errors import DatasetError
@@ -107,6 +108,11 @@ def test_a_depth_that_is_given_and_one_that_files_say_have_pixels_of_their_own(t
     assert given.images.mean() < before / 10
     assert given.pixels != name
     assert pixels(tmp_path).images.mean() == before
+    dataset = DatasetConfig(path=str(tmp_path / "d"))
+    other_images(dataset, "val", ("a", "b"), SIDE, Workspace(tmp_path), Depth(16))  # as an export of another study does
+    again = pixels(tmp_path, bits=16)
+    assert (again.images == given.images).all()
+    assert again.pixels == given.pixels
 
 
 def test_one_image_of_all_bits_lets_the_others_be_read_by_all(tmp_path: Path) -> None:
