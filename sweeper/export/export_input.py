@@ -27,6 +27,10 @@ class Training(Frozen):
     precision: Literal["float32", "bfloat16"] = "float32"
     on_features: bool = False
     """Validated on stored features: the backbone had seen the images in batches of another size."""
+    threads: int | None = None
+    """Of the CPU, by whose number it parts its sums; None where nobody knows, and on a GPU."""
+    devices: int = 1
+    """That shared each batch."""
 
 
 class CrossValidation(Frozen):

@@ -190,11 +190,24 @@ def images_between(accuracy: float, logged: float, images: int) -> int:
 def tolerance(training: Training, device: torch.device, images: int) -> tuple[int, str]:
     """Return by how many images the accuracy may differ from the logged one, and why."""
     trained = f"{training.precision} on {training.device}"
-    if training == Training(device=device.type, precision="float32"):
-        return 0, f"validated in {trained} then and now"
-    if training == Training(device=device.type, precision="float32", on_features=True):
-        return max(1, math.ceil(CHANGED * images)), f"validated in {trained} on stored features then, on images now"
+    if (training.device, training.precision) == (device.type, "float32"):
+        then = _arranged_otherwise(training, device)
+        if then is None:
+            return 0, f"validated in {trained} then and now"
+        return max(1, math.ceil(CHANGED * images)), f"validated in {trained} {then}"
     return math.ceil(OTHER_ARITHMETIC * images), f"validated in {trained} then, in float32 on {device.type} now"
+
+
+def _arranged_otherwise(training: Training, device: torch.device) -> str | None:
+    """Say what rounds otherwise now than in the validation of a trial on such a device; None where nothing does."""
+    if training.on_features:
+        return "on stored features then, on images now"
+    if training.devices > 1:
+        return f"on {training.devices} devices then, on one now"
+    threads = torch.get_num_threads()
+    if device.type == "cpu" and training.threads not in (None, threads):
+        return f"by {quantity(int(training.threads or 0), 'thread')} then, by {threads} now"
+    return None
 
 
 def check_format(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sweeper.data.image_set import ImageSet
     from sweeper.export.autoencoder_export import AutoencoderReport
     from sweeper.export.export import ExportReport
-    from sweeper.export.export_input import CrossValidation, ExportInput
+    from sweeper.export.export_input import CrossValidation, ExportInput, Training
     from sweeper.export.merge import Contender
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def _source(
 ) -> ExportInput:
     """Put together what an export is made from. Raises StudyError for a trial without a finished epoch."""
     from sweeper.data.card import describe
-    from sweeper.export.export_input import ExportInput, Training
+    from sweeper.export.export_input import ExportInput
 
     sweep, recorded, outcome = store.sweep, recorded_as(workspace, store), row.outcome
     if row.config is None or outcome is None or outcome.best_epoch is None or not outcome.has_weights:
@@ -109,7 +109,7 @@ def _source(
         dataset=asdict(describe(images, dataset_name(sweep))),
         stored_size=images.image_size,
         resize=sweep.dataset.resize,
-        training=Training(device=outcome.device, precision=outcome.precision, on_features=outcome.on_features),
+        training=_training(outcome, sweep.devices_per_trial),
         model_files=tuple(workspace.root / file for file in sweep.model_files),
         run_id=artifacts.run_id,
         depth=images.depth,
@@ -131,6 +131,19 @@ def _cross_validation(outcome: TrialOutcome, images: ImageSet) -> CrossValidatio
         spread=outcome.spread,
         epochs=outcome.refit.epochs,
         seen_accuracy=outcome.refit.metrics[ACCURACY],
+    )
+
+
+def _training(outcome: TrialOutcome, devices: int) -> Training:
+    """Return on what a trial was validated."""
+    from sweeper.export.export_input import Training
+
+    return Training(
+        device=outcome.device,
+        precision=outcome.precision,
+        on_features=outcome.on_features,
+        threads=outcome.threads,
+        devices=devices,
     )
 
 

@@ -133,6 +133,13 @@ def test_half_a_percent_is_allowed_after_training_in_bfloat16(report: ExportRepo
 def test_tolerance_is_zero_only_for_the_same_arithmetic() -> None:
     assert tolerance(Training(), CPU, 10_000)[0] == 0
     assert tolerance(Training(on_features=True), CPU, 10_000)[0] == 10
+    threads = torch.get_num_threads()
+    assert tolerance(Training(threads=threads), CPU, 10_000)[0] == 0
+    assert tolerance(Training(threads=threads + 1), CPU, 10_000) == (
+        10,
+        f"validated in float32 on cpu by {threads + 1} threads then, by {threads} now",
+    )
+    assert tolerance(Training(devices=2), CPU, 10_000)[0] == 10
     assert tolerance(Training(device="cuda", precision="float32"), CPU, 10_000)[0] == 50
     assert tolerance(Training(device="cuda", precision="bfloat16"), torch.device("cuda"), 10_000)[0] == 50
 
