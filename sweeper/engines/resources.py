@@ -159,7 +159,8 @@ class Resources:
         key = self.sweep.dataset.stored_size or image_size, part
         if key not in self._data:
             if len(self._data) >= KEPT_IMAGE_SETS:
-                self._data.popitem()  # before the new images need its memory
+                _, oldest = self._data.popitem()  # before the new images need its memory
+                self.features.forget(oldest)
             images = _part_of(self._image_set(image_size), part)
             # One worker at a time, since each takes a share of the memory that it finds free.
             with file_lock(self._workspace.device_lock(str(self.device)), blocking=True):

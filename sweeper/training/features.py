@@ -115,7 +115,7 @@ class FrozenFeatures:
         self._config = config
         self._device = device
         self._backbones: LRUCache[str, FrozenBackbone] = LRUCache(KEPT_BACKBONES)
-        self._splits: LRUCache[str, DeviceFeatures] = LRUCache(KEPT_SPLITS)
+        self._splits: LRUCache[str, tuple[DeviceImages, DeviceFeatures]] = LRUCache(KEPT_SPLITS)
         self.computed_s = 0.0
 
     def drop(self) -> bool:
@@ -124,6 +124,12 @@ class FrozenFeatures:
         self._backbones.clear()
         self._splits.clear()
         return kept
+
+    def forget(self, data: TrialData) -> None:
+        """Keep no features of these images: whatever can still compute some holds them in the device's memory."""
+        for name, (images, _) in list(self._splits.items()):
+            if images in (data.train, data.val):
+                del self._splits[name]
 
     def serve(self, config: TrialConfig, data: TrialData) -> bool:
         """Return whether a trial learns from features: not from pixels that have no name."""
@@ -176,8 +182,9 @@ class FrozenFeatures:
         if name not in self._splits:
             views = 1 if maker.augment == NOTHING else self._config.views
             opened = partial(self._open, maker)
-            self._splits[name] = DeviceFeatures(maker.images.labels, opened, views, self._device)
-        return self._splits[name]
+            made = DeviceFeatures(maker.images.labels, opened, views, self._device)
+            self._splits[name] = maker.images, made
+        return self._splits[name][1]
 
     def _open(self, maker: FeatureMaker, view: int) -> Features:
         """Return the features of a view, and count the seconds."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -156,6 +158,20 @@ def test_the_time_of_features_is_told_apart_from_that_of_epochs(tmp_path: Path, 
     assert min(waited[:2]) > 0  # two views
     assert waited[2:] == [0.0, 0.0]
     assert outcome.seconds == pytest.approx(sum(waited) + sum(point.values["time/epoch_s"] for point in history))
+
+
+def test_images_that_no_trial_needs_any_more_leave_the_memory_with_their_features(tmp_path: Path, weights: str) -> None:
+    features, spec = frozen_features(tmp_path), head_trial(weights, epochs=1)
+    earlier, later = colored(train=70), colored(train=60)
+    for number, data in enumerate((earlier, later)):
+        run(spec, tmp_path / str(number), features, data)
+    alive = weakref.ref(earlier.train), weakref.ref(later.train)
+    features.forget(earlier)
+    del earlier, data
+    gc.collect()
+    assert alive[0]() is None
+    assert alive[1]() is not None
+    assert len(features._splits) == 2
 
 
 def _batches(split: Any, spec: TrialSpec, epoch: int) -> Iterator[Any]:
