@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.confirm.repetitions import Repetitions, leaders_of
 from sweeper.files import write_whole
@@ -89,7 +90,7 @@ def confirm_leaders(
         write_card(study.confirmation, card)
         enough = seeds if limit is None else FEWEST
         judge = _Judge(ledger, leaders, enough, sum(row.ended_ms is not None for row in rows))
-        outbox = Outbox(workspace, study.confirmation, card)
+        outbox = Outbox(workspace, study.confirmation, card, elsewhere=isinstance(sweep.engine, RayConfig))
         driver = Driver(
             ledger,
             study.confirmation,

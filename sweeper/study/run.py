@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from sweeper.config.engine import SimulateConfig
+from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.sampler import GridConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.index import ImageIndex
@@ -107,7 +107,7 @@ def run_sweep(
             driver = Driver(
                 store,
                 folder,
-                Outbox(workspace, folder, card),
+                Outbox(workspace, folder, card, elsewhere=isinstance(sweep.engine, RayConfig)),
                 observer,
                 beginning=beginning_of(card, folder, workspace),
                 events=events,

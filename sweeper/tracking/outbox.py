@@ -84,9 +84,13 @@ class Patience:
 
 
 class Outbox:
-    """Delivers in the background, oldest trial first."""
+    """Delivers in the background, oldest trial first.
 
-    def __init__(self, workspace: Workspace, folder: StudyFolder, card: StudyCard):
+    With trials `elsewhere`, on other machines, the load of this one is recorded of the study alone.
+    """
+
+    def __init__(self, workspace: Workspace, folder: StudyFolder, card: StudyCard, *, elsewhere: bool = False):
+        self._elsewhere = elsewhere
         self._workspace = workspace
         self._folder = folder
         self._card = card
@@ -252,7 +256,9 @@ class Outbox:
         if not sampler.due():
             return
         values, step = sampler.take()
-        for run in self._running.values():
+        for number, run in self._running.items():
+            if self._elsewhere and number != SWEEP_RUN:
+                continue
             delivery.log_system(run, values, step, int(time.time() * 1000))
 
 
