@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -17,7 +19,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster.carrier import Shipment, carrier, receive
 from sweeper.engines.cluster.messages import Plan
 from sweeper.engines.cluster.versions import Versions
-from sweeper.errors import OtherImages, SweeperError
+from sweeper.errors import DiskError, OtherImages, SweeperError
 from sweeper.files import AlreadyLocked, file_lock
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialSpec
@@ -66,7 +68,7 @@ class StudyOnNode:
         """Return where a file of the driver's machine lies here, by its content."""
         file = self.workspace.shipped(shipment.digest, Path(path).name)
         with file_lock(file.with_name(f"{file.name}.lock"), blocking=True):  # other slots of this node want it too
-            if not file.exists():
+            if not file.exists() or _digest_of(file) != shipment.digest:
                 receive(self.carrier, shipment, file)
         return file
 
@@ -124,10 +126,35 @@ def _with_paths(spec: TrialSpec, here: dict[str, str]) -> TrialSpec:
     return spec.model_copy(update=changes)
 
 
+def _digest_of(file: Path) -> str:
+    """Return what names the content of a file that came here, as `carrier.Shipment` has it."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def _node_folder(plan: Plan) -> Path:
     if plan.node_folder:
         return Path(plan.node_folder).expanduser()
-    return Path(tempfile.gettempdir()) / f"sweeper-{getattr(os, 'getuid', getpass.getuser)()}"
+    return own_folder(Path(tempfile.gettempdir()) / f"sweeper-{getattr(os, 'getuid', getpass.getuser)()}")
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder where everybody may make some. Raises DiskError where others may write into what is there.
+
+    They could put code there that runs with the rights of this user, or other weights than were sent.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status, owner = folder.lstat(), getattr(os, "getuid", lambda: None)()
+    if owner is None:  # not on a system where users share such a folder
+        return folder
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & stat.S_IWOTH:
+        raise DiskError(
+            f"{folder} is no folder, belongs to another user, or everybody may write into it: remove it there, or name "
+            "another folder with engine.node_folder"
+        )
+    folder.chmod(0o700)
+    return folder
 
 
 def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace) -> None:
