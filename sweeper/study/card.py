@@ -28,9 +28,10 @@ from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import SIMULATED, PinnedTeacher, PinnedWeights
 from sweeper.study.place import read_identity
 from sweeper.study.same_images import require_same_images
-from sweeper.tracking.delivery import StudyCard, read_record
+from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
 from sweeper.tracking.relocation import holds_run
+from sweeper.tracking.run_record import read_record
 from sweeper.tracking.shared_view import experiment_tags
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG, TEACHER_TAG
 

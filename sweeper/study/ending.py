@@ -10,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DamagedFile
 from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.tracking.delivery import read_record
+from sweeper.tracking.run_record import read_record
 
 RUNNING, FINISHED, KILLED, FAILED = "RUNNING", "FINISHED", "KILLED", "FAILED"
 

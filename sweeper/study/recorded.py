@@ -7,8 +7,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.claim import Claim
 from sweeper.study.place import read_identity
-from sweeper.tracking.delivery import read_record
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.run_record import read_record
 from sweeper.tracking.study_records import Recorded, StudyRecords
 
 

@@ -19,7 +19,7 @@ from pydantic import Field
 from sweeper.config.flatten import flatten
 from sweeper.config.frozen import Frozen
 from sweeper.errors import DamagedFile, TrackingError
-from sweeper.files import read_parsed, sync_folder, write_sealed, write_whole
+from sweeper.files import write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import BEST_CONFUSION, StudyFolder, TrialFolder
 from sweeper.results import (
@@ -39,6 +39,7 @@ from sweeper.tracking.image_grid import IMAGES_TAG, add_to_grid
 from sweeper.tracking.mean_history import mean_history
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.run_description import note, repeated, run_name
+from sweeper.tracking.run_record import RunRecord, lasting_history, lost_weights, read_record
 from sweeper.tracking.study_records import Recorded, StudyRecords
 from sweeper.tracking.tags import (
     AVERAGED_TAG,
@@ -87,16 +88,6 @@ class StudyCard(Frozen):
         return Recorded.to_write(self.study, self.identity, self.experiment, run.run_id if run else None)
 
 
-class RunRecord(Frozen):
-    """The run a folder is delivered to, and how far."""
-
-    run_id: str
-    described: bool = False
-    epochs: int = 0
-    artifacts: tuple[str, ...] = ()
-    status: str = "RUNNING"
-
-
 class Delivery:
     """Delivers the folders of one study to its MLflow experiment.
 
@@ -134,7 +125,7 @@ class Delivery:
         if not record.described:
             self._store.log_params(record.run_id, self._card.params)
             self._store.log_dataset(record.run_id, self._card.dataset)
-        history = _lasting_history(self._folder.history, record)
+        history = lasting_history(self._folder.history, record)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         for file in sorted(path for path in self._folder.artifacts.glob("*") if path.suffix != ".part"):
             self._store.log_artifact(record.run_id, file, "")
@@ -169,6 +160,7 @@ class Delivery:
         self._add_pictures(folder, spec, spec.label, history, outcome)
         add_to_grid(folder, outcome)
         record = self._upload(folder, record, folder.artifacts.rglob("*"))
+        self._require_arrived(folder, record)
         self._close(record, outcome, has_images=any(name.startswith("images/") for name in record.artifacts))
         self._drop_strays(record.run_id, self._identity(str(spec.number)))
         self._remove(folder)
@@ -223,7 +215,7 @@ class Delivery:
 
     def _with_epochs(self, folder: TrialFolder, record: RunRecord) -> tuple[RunRecord, list[EpochMetrics]]:
         """Log the epochs of a folder that are new; return how far its run is now, and all its epochs."""
-        history = _lasting_history(folder.history, record)
+        history = lasting_history(folder.history, record)
         self._store.log_epochs(record.run_id, history[record.epochs :])
         record = record.model_copy(update={"epochs": len(history)})
         self._write_record(folder.run, record)
@@ -292,6 +284,17 @@ class Delivery:
                 record = record.model_copy(update={"artifacts": tuple(sent)})
                 self._write_record(folder.run, record)
         return record
+
+    def _require_arrived(self, folder: TrialFolder, record: RunRecord) -> None:
+        """Raise TrackingError unless MLflow has the weights that are removed here next; others are sent again later."""
+        lost = lost_weights(self._store, record, folder)
+        if lost:
+            self._write_record(folder.run, record.without(lost))
+            name = min(lost)
+            raise TrackingError(
+                f"MLflow at {self._store.shown_uri} took {name}, and has it not or not whole; perhaps a page to log in "
+                "answered in its place. The file stays here and is sent again"
+            )
 
     def _add_pictures(
         self, folder: TrialFolder, spec: TrialSpec, label: str, history: list[EpochMetrics], outcome: TrialOutcome
@@ -369,17 +372,6 @@ class Delivery:
             raise TrackingError("this delivery was given up; another may have taken its place")
 
 
-def _lasting_history(file: Path, record: RunRecord) -> list[EpochMetrics]:
-    """Return a history that a power cut does not take back: what it took back would be recorded twice.
-
-    It may just have been put in place, by another process that has not yet made its name last.
-    """
-    history = read_history(file)
-    if len(history) > record.epochs:
-        sync_folder(file.parent)
-    return history
-
-
 def _start_ms(folder: TrialFolder) -> int:
     """Return when a trial began; where its files were made anew since, or copied, as long before its end as it took."""
     made_ms = int(folder.spec.stat().st_mtime * 1000)
@@ -393,8 +385,3 @@ def _add_config(folder: TrialFolder, spec: TrialSpec) -> None:
     """Put the configuration among the artifacts, as the `search` section of a search space."""
     content = {"search": spec.config.model_dump(mode="json")}
     write_whole(folder.config, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def read_record(path: Path) -> RunRecord | None:
-    """Return the run that a folder is delivered to; None where none is known. Raises DamagedFile."""
-    return read_parsed(path, RunRecord.model_validate_json) if path.exists() else None

@@ -294,6 +294,11 @@ class MlflowStore:
         with self._file_errors(run.id, reading=True):
             return {str(file.path): int(file.file_size or 0) for file in self._files_of(run).list_artifacts(folder)}
 
+    def sizes_of(self, run: str, folder: str) -> dict[str, int | None]:
+        """Return the bytes of each file in a folder of the artifacts of a run; None where its store does not say."""
+        with self._file_errors(run, reading=True):
+            return {str(file.path): file.file_size for file in self._client.list_artifacts(run, folder)}
+
     def fetch(self, run: RunSummary, artifact: str, into: Path) -> Path:
         """Download one file; unlike `download` it looks the run up no more, so that hundreds are quick."""
         with self._file_errors(run.id, reading=True), time_for_file():

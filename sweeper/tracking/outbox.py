@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 from sweeper.errors import DamagedFile, SweeperError, TrackingError, TrackingRefused
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.tracking.delivery import Delivery, StudyCard, read_record
+from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.run_record import read_record
 from sweeper.tracking.system_monitor import SystemMonitor
 
 logger = logging.getLogger(__name__)

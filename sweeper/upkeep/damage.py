@@ -19,7 +19,8 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
 from sweeper.study.lineage import read_lineage
 from sweeper.study.place import read_identity
-from sweeper.tracking.delivery import StudyCard, read_record
+from sweeper.tracking.delivery import StudyCard
+from sweeper.tracking.run_record import read_record
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.restoring import card_from_mlflow
 

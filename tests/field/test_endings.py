@@ -15,7 +15,7 @@ from sweeper.paths import TrialFolder
 from sweeper.results import Repeats, TrialSpec
 from sweeper.study import ending
 from sweeper.study.ending import KILLED, RUNNING, note_ending
-from sweeper.tracking.delivery import read_record
+from sweeper.tracking.run_record import read_record
 from sweeper.upkeep.sync import sync_study
 from tests.field.folders import Here, Repeating, confirm, runs
 

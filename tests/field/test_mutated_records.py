@@ -35,7 +35,8 @@ from sweeper.study.card import read_card, write_card
 from sweeper.study.ending import FINISHED, note_ending, read_ending
 from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.place import read_identity, write_identity
-from sweeper.tracking.delivery import RunRecord, StudyCard, read_record
+from sweeper.tracking.delivery import StudyCard
+from sweeper.tracking.run_record import RunRecord, read_record
 from sweeper.training.checkpoint import Record, load_checkpoint
 from sweeper.training.progress import Progress
 from tests.field.test_mutated_files import FEW, SEEDS, mutated, require_sound

@@ -109,6 +109,11 @@ class Server:
         self.runs[run].artifacts[f"{folder}/{file.name}".lstrip("/")] = file.read_bytes()
 
     @_asked
+    def sizes_of(self, run: str, folder: str) -> dict[str, int]:
+        held = self.runs[run].artifacts
+        return {name: len(content) for name, content in held.items() if name.startswith(f"{folder}/")}
+
+    @_asked
     def set_running(self, run: str) -> None:
         self.runs[run].status = "RUNNING"
 

@@ -22,6 +22,7 @@ class FaultProxy:
     None: nothing. `refuse`: the connection is closed. `hang`: no answer until the fault changes.
     `500`: an error, and the request does not arrive. `lost`: it arrives, and the answer is an error.
     `slow`: the answer takes a while. `late files`: that to a file takes a long while.
+    `login`: a file does not arrive, and a page to log in is the answer.
     """
 
     def __init__(self, target: int):
@@ -73,6 +74,9 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
                 time.sleep(SLOW_S)
             if fault == "late files" and self.command == "PUT":
                 time.sleep(LATE_S)
+            if fault == "login" and self.command == "PUT":
+                self._send(200, b"<html>Who are you?</html>", [])
+                return
             if fault == "500":
                 self._send(500, b"out of order", [])
                 return

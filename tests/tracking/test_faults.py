@@ -164,6 +164,23 @@ def test_a_server_that_takes_long_for_a_file_is_waited_for(
     require_everything_once(server.uri, study, trials=1)
 
 
+def test_weights_that_a_page_to_log_in_took_are_sent_again(
+    server: MlflowServer, proxy: FaultProxy, study: StudyFolder
+) -> None:
+    outbox = outbox_of(study, proxy.uri)
+    wait_until(lambda: outbox._running)
+    proxy.fault = "login"
+    run_trials(study, outbox, range(1))
+    wait_until(lambda: outbox.trouble)
+    assert "perhaps a page to log in answered in its place" in str(outbox.trouble)
+    assert len(list(study.trial(0).weights.iterdir())) == 1
+    proxy.fault = None
+    wait_until(lambda: not study.trials())
+    outbox.notify_sweep("FINISHED")
+    assert outbox.close(PATIENCE_S) == 0
+    require_everything_once(server.uri, study, trials=1)
+
+
 def test_who_has_set_how_long_is_waited_is_told_what_to_set_where_it_is_too_short(
     proxy: FaultProxy, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
