@@ -149,9 +149,12 @@ class SlotRetired:
 
 @dataclass(frozen=True)
 class DiskTrouble:
-    """A worker cannot write what its trial must leave on disk; the trial is not at fault."""
+    """What a trial or its worker must leave on disk cannot be written; the trial is not at fault.
 
-    number: int
+    Without a number the worker had no trial.
+    """
+
+    number: int | None
     message: str
 
 

@@ -31,6 +31,7 @@ from sweeper.engines.protocol import (
     RanksAwaited,
     RanksUnmet,
     TrialEnded,
+    WorkerDied,
 )
 from sweeper.errors import DiskError
 from sweeper.files import write_whole
@@ -298,23 +299,29 @@ class Slot:
         """Write what a report has brought along, and acknowledge it. Raises Lost, ArrivedDamaged, NotArrived."""
         import ray
 
-        event, changed, present = report.event, report.changed, report.present
-        if report.log:
-            write_whole(self._folder.worker_logs / f"{self.place.lead.host}-{self._plan.slot_id}.log", report.log)
-        if present is not None and isinstance(event, EpochFinished | TrialEnded | FoldLeft):
-            try:
+        event = report.event
+        try:
+            if report.log:
+                write_whole(self._folder.worker_logs / f"{self.place.lead.host}-{self._plan.slot_id}.log", report.log)
+            if report.present is not None and isinstance(event, EpochFinished | TrialEnded | FoldLeft):
                 with self._keeping_leases():
-                    if isinstance(event, FoldLeft):
-                        self._bring_fold(event.number, changed, present)
-                    else:
-                        self._received[event.number].bring(self._carrier, changed, present)
-            except DiskError as error:
-                self._tell(self, DiskTrouble(event.number, str(error)))
-                self._closed.set()
-                return
-            except ray.exceptions.RayError as error:
-                raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
+                    self._bring_files(event, report.changed, report.present)
+        except DiskError as error:  # of the driver's own disk
+            number = event.number if isinstance(event, EpochFinished | TrialEnded | FoldLeft | WorkerDied) else None
+            self._tell(self, DiskTrouble(number, str(error)))
+            self._closed.set()
+            return
+        except ray.exceptions.RayError as error:
+            raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
         self._acknowledged = report.sequence
+
+    def _bring_files(
+        self, event: EpochFinished | TrialEnded | FoldLeft, changed: Mapping[str, Shipment], present: frozenset[str]
+    ) -> None:
+        if isinstance(event, FoldLeft):
+            self._bring_fold(event.number, changed, present)
+        else:
+            self._received[event.number].bring(self._carrier, changed, present)
 
     def _bring_fold(self, number: int, changed: Mapping[str, Shipment], present: frozenset[str]) -> None:
         """Put what a fold has left into its trial's folder, unless it was stopped; that folder has another writer."""
