@@ -278,13 +278,13 @@ class RayEngine:
         return [event]
 
     def _lose(self, slot: Slot, ended: Ended) -> list[Event]:
-        """Go on without a slot, for the fault of a node. Its trials are given back, and count no attempt."""
+        """Go on without a slot, for the fault of a node. Its trials are given back."""
         slot.kill()
         self._slots.remove(slot)
         self._settle(slot)
         for number in slot.numbers:
             self._stop_ahead(number)
-        lost: list[Event] = [WorkerDied(number, ended.reason, blameless=True) for number in slot.numbers]
+        lost: list[Event] = [ended.loss_of(number) for number in slot.numbers]
         if not self._may_start_again(slot, ended):
             lost.append(SlotRetired(ended.reason, self._going_on()))
         elif not lost:

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any
 
-from sweeper.engines.cluster.calls import Lost, Refused, in_words, require_opened
+from sweeper.engines.cluster.calls import Lost, Refused, lost, require_opened
 from sweeper.engines.cluster.messages import Command, Plan
 from sweeper.engines.cluster.nodes import Node
 
@@ -77,7 +77,7 @@ class OtherPart:
         except ray.exceptions.ActorUnavailableError:
             raise
         except ray.exceptions.RayError as error:
-            raise Lost(self._node, in_words(error)) from error
+            raise lost(self._node, error) from error
         self._heard = time.monotonic()
         with self._lock:
             while self._commands and self._commands[0][0] <= applied:

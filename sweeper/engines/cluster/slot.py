@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.engines.cluster.actors import Actors
-from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, require_opened
+from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, lost, require_opened
 from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, Shipment, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder, move_into
 from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, StopAhead, Submit, TrainAhead
@@ -68,12 +68,18 @@ class Ended:
         reason: What happened.
         again: Whether another slot could start on that node.
         apart: Nodes, by their ids, that cannot reach each other: then no single node is at fault.
+        for_memory: Ray has ended it because the node had too little memory left.
     """
 
     node: Node
     reason: str
     again: bool
     apart: frozenset[str] = frozenset()
+    for_memory: bool = False
+
+    def loss_of(self, number: int) -> WorkerDied:
+        """Return what a trial of the slot has lost; only where memory ran out is it at fault."""
+        return WorkerDied(number, self.reason, for_memory=self.for_memory, blameless=not self.for_memory)
 
 
 class Slot:
@@ -182,7 +188,7 @@ class Slot:
         except Refused as error:
             self._ended(self, Ended(error.node, str(error), again=False))
         except Lost as error:
-            self._ended(self, Ended(error.node, str(error), again=True))
+            self._ended(self, Ended(error.node, str(error), again=True, for_memory=error.for_memory))
         except Unmet as error:
             self._ended(self, Ended(lead, str(error), again=True, apart=error.nodes))
         except NotArrived as error:
@@ -254,7 +260,7 @@ class Slot:
             except ray.exceptions.GetTimeoutError:
                 raise Lost(lead, f"did not answer for {self._patience_s:g} s") from None
             except ray.exceptions.RayError as error:
-                raise Lost(lead, in_words(error)) from error
+                raise lost(lead, error) from error
             with self._lock:
                 while self._commands and self._commands[0][0] <= applied:
                     self._commands.popleft()
