@@ -255,7 +255,7 @@ class Slot:
             except ray.exceptions.ActorUnavailableError:  # which does not prove that it is gone
                 if time.monotonic() - since > self._patience_s:
                     raise Lost(lead, f"could not be reached for {self._patience_s:g} s") from None
-                self._closed.wait(RETRY_S)
+                self._look(RETRY_S)
                 continue
             except ray.exceptions.GetTimeoutError:
                 raise Lost(lead, f"did not answer for {self._patience_s:g} s") from None
@@ -268,16 +268,20 @@ class Slot:
         return []
 
     def _answer(self, asked: Any, timeout_s: float) -> tuple[int, list[Report]]:
-        """Return what a node answers, however long its files take while it is there. Raises what `ray.get` does."""
+        """Return what a node answers, however long its files take while it is there.
+
+        Meanwhile the other nodes are looked at, so that their leases hold. Raises what `ray.get` and a look do.
+        """
         import ray
 
-        while True:
-            try:
-                answer: tuple[int, list[Report]] = ray.get(asked, timeout=timeout_s)
-                return answer
-            except ray.exceptions.GetTimeoutError:
+        deadline = time.monotonic() + timeout_s
+        while not ray.wait([asked], timeout=min(LISTEN_S, timeout_s))[0]:
+            self._look(0)
+            if time.monotonic() >= deadline:
                 ray.get(self._actor.here.remote(), timeout=THERE_S)
-                timeout_s = self._patience_s
+                deadline = time.monotonic() + self._patience_s
+        answer: tuple[int, list[Report]] = ray.get(asked)
+        return answer
 
     @contextmanager
     def _keeping_leases(self) -> Iterator[None]:
