@@ -330,3 +330,15 @@ def test_a_second_study_says_that_it_waits_for_room_and_goes_on_when_the_first_h
     begun.send_signal(signal.SIGTERM)
     assert begun.wait(60) == 75
     ended_well(waiting, second)
+
+
+def test_a_trial_that_gets_no_gpu_sees_none_on_a_node_that_has_some(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    machines.add(num_gpus=2)
+    engine = {"name": "ray", "node_folder": str(node_folder), "gpus_per_trial": 0}
+    sandbox = sandbox_on(machines, tmp_path, node_folder, **SHORT, engine=engine, device="auto")
+    process = sandbox.start()
+    after_epoch(sandbox, 1)
+    assert [worker.environ().get("CUDA_VISIBLE_DEVICES") for worker in workers()] == [""]
+    ended_well(process, sandbox)

@@ -24,6 +24,9 @@ class Actors:
 ONCE: dict[str, Any] = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 4}
 """Ray never starts an actor again, since each is started with a new token."""
 
+NO_GPU = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+"""Of an actor that gets no GPU: Ray hides none from it, and all slots of a node would train on the first one."""
+
 
 def start_actors(place: Place, share: Share, lease_s: float) -> Actors:
     """Start the other ends of a slot."""
@@ -65,7 +68,8 @@ def _start(end: type, held: tuple[float, float], there: Any, lease_s: float) -> 
 
     cpus, gpus = held
     options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": there, **ONCE}
-    return ray.remote(end).options(**options).remote(lease_s)
+    seen = {} if gpus else {"runtime_env": NO_GPU}
+    return ray.remote(end).options(**options, **seen).remote(lease_s)
 
 
 def _held(part: Part, share: Share) -> tuple[float, float]:
