@@ -22,8 +22,9 @@ from sweeper.engines.cluster.carrier import SharedCarrier, Shipment, carrier, se
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Reserve, Settle, Submit, TrainAhead
-from sweeper.engines.cluster.nodes import Node, described, gpus_of_a_trial, nodes_alive
+from sweeper.engines.cluster.nodes import Node, gpus_of_a_trial, nodes_alive
 from sweeper.engines.cluster.places import Place, Share, free_places
+from sweeper.engines.cluster.shortage import Waiting, require_room
 from sweeper.engines.cluster.slot import Ended, Slot, close_all
 from sweeper.engines.cluster.versions import Versions
 from sweeper.engines.protocol import (
@@ -36,10 +37,8 @@ from sweeper.engines.protocol import (
     WorkerDied,
     WorkerReady,
 )
-from sweeper.errors import StudyError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
-from sweeper.safeguards.quantity import amount
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,6 @@ LEASE = 2 / 3
 """Of the patience with a silent node, after which it ends its worker itself: well before its trials start elsewhere."""
 MAX_FAILED_STARTS = 3  # of slots on a node, one after the other
 
-TOLD_AFTER_S = 15.0  # without room for a trial
 MAX_UNMET = 2  # meetings of the devices on some nodes that came to nothing
 
 Happening = tuple[Slot, Event | FoldLeft | Ended]
@@ -100,25 +98,10 @@ class RayEngine:
         gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
         self._share = Share(config.cpus_per_trial, gpus, sweep.devices_per_trial)
         self._spread = config.spread and sweep.devices_per_trial > 1
-        self._told_of_waiting = False
-        self._require_room(nodes)
+        self._waiting = Waiting(self._share, spread=self._spread)
+        require_room(nodes, self._share, spread=self._spread)
         shutil.rmtree(self._folder.arriving, ignore_errors=True)  # of a driver that was killed
         self._follow_cluster()
-
-    def _require_room(self, nodes: Sequence[Node]) -> None:
-        """Raise StudyError where no node has room for a trial, nor for one of its devices where it may be spread."""
-        share = self._share
-        if any(share.whole(node) or (self._spread and share.parts(node)) for node in nodes):
-            return
-        what = "one device of a trial" if self._spread else "a trial"
-        parts = share.devices if self._spread else 1
-        unspread = share.devices > 1 and not self._spread
-        hint = ", or engine.spread: true, by which a trial may be on several nodes" if unspread else ""
-        raise StudyError(
-            f"no node of the Ray cluster has room for {what} with {amount(share.cpus / parts, 'CPU')} and "
-            f"{amount(share.gpus / parts, 'GPU')}; it has {described(nodes)}. Set engine.cpus_per_trial or "
-            f"engine.gpus_per_trial{hint}"
-        )
 
     def _follow_cluster(self) -> None:
         """Start slots where there is room for more. Those of a node that is gone end by themselves."""
@@ -131,7 +114,7 @@ class RayEngine:
         places = self._free_places(nodes, [slot.place for slot in self._slots])
         more = None if self._most is None else max(0, self._most - len(self._slots))
         self._slots += [self._start(place) for place in islice(places, more)]
-        self._tell_of_waiting(nodes)
+        self._waiting.look(self._slots, nodes)
 
     def _free_places(self, nodes: Sequence[Node], taken: Sequence[Place]) -> Iterator[Place]:
         apart = [ids for ids, times in self._unmet.items() if times >= MAX_UNMET]
@@ -139,30 +122,6 @@ class RayEngine:
 
     def _usable_nodes(self) -> list[Node]:
         return [node for node in nodes_alive() if node.id not in self._refused]
-
-    def _tell_of_waiting(self, nodes: Sequence[Node]) -> None:
-        """Say, once, that nothing is trained before more nodes join, or others free what they have."""
-        share = self._share
-        waits = not self._slots
-        full = bool(self._slots) and not any(slot.reached for slot in self._slots)
-        full = full and time.monotonic() - self._slots[0].begun_s > TOLD_AFTER_S
-        if full and not self._told_of_waiting:
-            logger.warning(
-                "the Ray cluster has no room for a trial now, which needs %s and %s: others use it (%s). "
-                "Waiting until there is room; `ray status` says what is in use",
-                amount(share.cpus, "CPU"),
-                amount(share.gpus, "GPU"),
-                described(nodes),
-            )
-        elif waits and not self._told_of_waiting:
-            parts = sum(share.parts(node) for node in nodes)
-            devices = f"{share.devices} devices, and the Ray cluster has room for {parts} of them"
-            whole = f"{amount(share.cpus, 'CPU')} and {amount(share.gpus, 'GPU')}, and no node has room for it"
-            remedy = "; to go on without, end this and set devices_per_trial to fewer" if self._spread else ""
-            wants = devices if self._spread else whole
-            logger.warning("a trial wants %s (%s): waiting for nodes to join%s", wants, described(nodes), remedy)
-        if waits or full or any(slot.reached for slot in self._slots):
-            self._told_of_waiting = waits or full
 
     def _start(self, place: Place) -> Slot:
         self._started += 1
