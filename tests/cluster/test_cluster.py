@@ -332,6 +332,23 @@ def test_a_second_study_says_that_it_waits_for_room_and_goes_on_when_the_first_h
     ended_well(waiting, second)
 
 
+def test_a_second_study_of_one_worker_takes_the_node_that_the_first_leaves_free(
+    machines: Machines, tmp_path: Path, node_folder: Path
+) -> None:
+    machines.add()
+    machines.add()
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    long = {"budget": {"trials": 1, "epochs": 3000}}
+    first = sandbox_on(machines, tmp_path / "first", node_folder, "--workers", "1", **long)
+    second = sandbox_on(machines, tmp_path / "second", node_folder, "--workers", "1", **SHORT)
+    begun = first.start()
+    after_epoch(first, 1)
+    ended_well(second.start(), second)
+    assert begun.poll() is None, first.said()
+    end_group(begun)
+
+
 def test_a_trial_that_gets_no_gpu_sees_none_on_a_node_that_has_some(
     machines: Machines, tmp_path: Path, node_folder: Path
 ) -> None:

@@ -19,6 +19,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address
 from sweeper.engines.cluster.actors import start_actors
 from sweeper.engines.cluster.carrier import SharedCarrier, Shipment, carrier, send
+from sweeper.engines.cluster.demand import lacking, surplus, without_room
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Reserve, Settle, Submit, TrainAhead
@@ -110,18 +111,20 @@ class RayEngine:
         self._next_look = time.monotonic() + LOOK_S
         if not self._head.answers():  # trials go on meanwhile; a question to it would wait
             return
-        nodes = self._usable_nodes()
-        places = self._free_places(nodes, [slot.place for slot in self._slots])
-        more = None if self._most is None else max(0, self._most - len(self._slots))
-        self._slots += [self._start(place) for place in islice(places, more)]
+        nodes = self._usable(nodes_alive())
+        waited_for = without_room(self._slots)
+        others = [node for node in nodes if node.id not in waited_for]
+        places = self._free_places(others, [slot.place for slot in self._slots])
+        self._slots += [self._start(place) for place in islice(places, lacking(self._slots, self._most))]
+        self._end_surplus()
         self._waiting.look(self._slots, nodes)
 
     def _free_places(self, nodes: Sequence[Node], taken: Sequence[Place]) -> Iterator[Place]:
         apart = [ids for ids, times in self._unmet.items() if times >= MAX_UNMET]
         return free_places(nodes, taken, self._share, spread=self._spread, apart=apart)
 
-    def _usable_nodes(self) -> list[Node]:
-        return [node for node in nodes_alive() if node.id not in self._refused]
+    def _usable(self, nodes: Sequence[Node]) -> list[Node]:
+        return [node for node in nodes if node.id not in self._refused]
 
     def _start(self, place: Place) -> Slot:
         self._started += 1
@@ -212,6 +215,9 @@ class RayEngine:
                 slot.ready = True
                 for part in slot.place.parts:
                     self._failed[part.node.id] = 0
+                self._end_surplus()
+                if slot not in self._slots:
+                    return []
                 return [WorkerReady(replace(room, device=f"{room.device} of {slot.place.hosts}"))]
             case TrialEnded(number):
                 slot.numbers.remove(number)
@@ -266,7 +272,7 @@ class RayEngine:
 
     def _going_on(self) -> int:
         """Return how many slots there are, or could be on nodes that were not refused."""
-        nodes = self._usable_nodes() if self._head.answers() else []
+        nodes = self._usable(nodes_alive()) if self._head.answers() else []
         whole = sum(self._share.whole(node) > 0 for node in nodes)
         return len(self._slots) + (whole or len(list(self._free_places(nodes, ()))))
 
@@ -323,9 +329,8 @@ class RayEngine:
         self._end_surplus()
 
     def _end_surplus(self) -> None:
-        """End slots that are on no trial while there are more than were asked for."""
-        surplus = 0 if self._most is None else max(0, len(self._slots) - self._most)
-        ending = [slot for slot in reversed(self._slots) if not slot.busy][:surplus]
+        """End slots on no trial that are more than were asked for, and those that wait while there are as many."""
+        ending = surplus(self._slots, self._most)
         self._slots = [slot for slot in self._slots if slot not in ending]
         close_all(ending)
 

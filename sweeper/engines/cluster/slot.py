@@ -232,6 +232,7 @@ class Slot:
             self._look(0)
             if done:
                 require_opened(self.place.lead, opening)
+                self.reached = True  # should the answer to that still be on its way
                 return
 
     def _look(self, after_s: float) -> None:
@@ -344,8 +345,10 @@ class Slot:
         shutil.rmtree(arrived.path, ignore_errors=True)
 
     def ask_to_end(self) -> list[Any]:
-        """Ask the other ends to tidy up, and return their answers to come."""
+        """Ask the other ends to tidy up, and return their answers to come; none of those that do not run yet."""
         self._closed.set()
+        if not self.reached:
+            return []
         return [actor.close.remote() for actor in (self._actor, *self._actors.others)]
 
     def kill(self) -> None:

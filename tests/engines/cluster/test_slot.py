@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,19 +20,14 @@ __all__ = ["plan"]
 
 ON_A = Place((Part(Node("a", "a", 1, 0), 0, 1),))
 
-MakeSlot = Callable[[Path, list[Event | FoldLeft]], Slot]
+Told = list[Event | FoldLeft]
 
 
-@pytest.fixture
-def make_slot(plan: Plan) -> MakeSlot:
-    """Return what makes a slot whose node nobody calls."""
-
-    def made(folder: Path, told: list[Event | FoldLeft]) -> Slot:
-        by_ray = replace(plan, shared=None)
-        ends = Actors(None)
-        return Slot(ends, ON_A, [by_ray], StudyFolder(folder), 30, lambda _, event: told.append(event), lambda *_: None)
-
-    return made
+def slot_at(place: Place, plan: Plan, folder: Path, told: Told | None = None) -> Slot:
+    """Return a slot whose nodes nobody calls."""
+    hears = [] if told is None else told
+    plans, nobody = [replace(plan, shared=None) for _ in place.parts], Actors(None, (None,) * (len(place.parts) - 1))
+    return Slot(nobody, place, plans, StudyFolder(folder), 30, lambda _, event: hears.append(event), lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +35,14 @@ def make_slot(plan: Plan) -> MakeSlot:
     [(WorkerDied(3, "it was killed"), 3), (WorkerDied(None, "it was killed"), None), (SlotRetired("no GPU", 0), None)],
 )
 def test_a_log_that_cannot_be_written_here_is_trouble_with_this_disk_and_not_the_node_s_fault(
-    make_slot: MakeSlot, tmp_path: Path, event: WorkerDied | SlotRetired, number: int | None
+    plan: Plan, tmp_path: Path, event: WorkerDied | SlotRetired, number: int | None
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: make chaos-cluster does it")
-    told: list[Event | FoldLeft] = []
+    told: Told = []
     folder = StudyFolder(tmp_path / "study")
     folder.path.mkdir()
     folder.worker_logs.write_text("a file in place of a folder")
-    make_slot(folder.path, told)._bring(Report(1, event, log="the last lines"))
+    slot_at(ON_A, plan, folder.path, told)._bring(Report(1, event, log="the last lines"))
     (trouble,) = told
     assert isinstance(trouble, DiskTrouble)
     assert trouble.number == number
