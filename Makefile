@@ -73,7 +73,7 @@ namespaces:  ## install what cuts the nodes of a cluster off from one another
 chaos: .venv/dev.stamp  ## kill sweeps at random moments, 40 times (CHAOS_KILLS=, CHAOS_SEED=); takes half an hour
 	$(BIN)/pytest -m slow -s tests/functional/test_crashes.py
 
-chaos-cluster: .venv/ray.stamp namespaces  ## break a Ray cluster of several nodes on this machine 43 times; takes half an hour
+chaos-cluster: .venv/ray.stamp namespaces  ## break a Ray cluster of several nodes on this machine 44 times; takes half an hour
 	$(BIN)/pytest -m slow -s tests/cluster tests/conformance/test_engines.py
 
 simulate: export SIMULATE_SEEDS ?= 10000

@@ -14,7 +14,7 @@ import pytest
 from sweeper.engines.rank import PROCESS_NAME
 from tests.cluster.conftest import PATIENCE_S, Machines, actors, await_that, named, sandbox_on, workers
 from tests.cluster.test_cluster import after_epoch, ended_well
-from tests.functional.chaos import SPACE, Sandbox, check, recorded
+from tests.functional.chaos import SPACE, Sandbox, check, end_group, recorded
 from tests.functional.test_memory import cap
 from tests.functional.test_several_devices import TOLERANCE
 
@@ -90,6 +90,28 @@ def test_a_trial_waits_until_enough_nodes_have_joined_and_says_so(
     process = sandbox.start()
     await_that(lambda: "a trial wants 2 devices, and the Ray cluster has room for 1 of them" in sandbox.said(), sandbox)
     assert not actors()
+    machines.add()
+    ended_well(process, sandbox)
+    check(sandbox, undisturbed, {})
+
+
+def test_a_trial_that_waits_for_a_node_that_goes_is_put_on_others(
+    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox
+) -> None:
+    machines.add()
+    machines.add()
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    alone = {"budget": {"trials": 1, "epochs": 3000}}
+    other = sandbox_on(machines, tmp_path / "one", node_folder, "--workers", "1", **alone)
+    begun = other.start()
+    after_epoch(other, 1)
+    sandbox = spread_on(machines, tmp_path / "two", node_folder)
+    process = sandbox.start()
+    await_that(lambda: "the Ray cluster has no room for a trial now" in " ".join(sandbox.said().split()), sandbox)
+    begun.send_signal(signal.SIGSTOP)  # or it would take the other node
+    machines.kill_raylet(lead(machines))
+    end_group(begun)
     machines.add()
     ended_well(process, sandbox)
     check(sandbox, undisturbed, {})

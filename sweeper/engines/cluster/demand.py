@@ -7,8 +7,9 @@ starts more of them, on other nodes, while some wait, and ends those that still 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from sweeper.engines.cluster.nodes import Node
 from sweeper.engines.cluster.slot import Slot
 
 WAITS_S = 10.0
@@ -37,3 +38,15 @@ def surplus(slots: Sequence[Slot], most: int | None) -> list[Slot]:
         return []
     idle = [slot for slot in reversed(running) if not slot.busy]
     return [slot for slot in slots if slot not in running] + idle[: len(running) - most]
+
+
+def left_behind(slots: Sequence[Slot], nodes: Sequence[Node]) -> Iterator[tuple[Slot, Node]]:
+    """Yield slots that are not ready and have devices on a node that is gone, with that node.
+
+    What Ray has not started yet would wait for that very node, and no error would ever say so.
+    """
+    there = {node.id for node in nodes}
+    for slot in slots:
+        gone = [part.node for part in slot.place.parts if part.node.id not in there]
+        if gone and not slot.ready:
+            yield slot, gone[0]

@@ -19,7 +19,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address
 from sweeper.engines.cluster.actors import start_actors
 from sweeper.engines.cluster.carrier import SharedCarrier, Shipment, carrier, send
-from sweeper.engines.cluster.demand import lacking, surplus, without_room
+from sweeper.engines.cluster.demand import lacking, left_behind, surplus, without_room
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
 from sweeper.engines.cluster.messages import Answer, Command, GiveUp, Plan, Reserve, Settle, Submit, TrainAhead
@@ -105,13 +105,16 @@ class RayEngine:
         self._follow_cluster()
 
     def _follow_cluster(self) -> None:
-        """Start slots where there is room for more. Those of a node that is gone end by themselves."""
+        """Start slots where there is room for more, and lose those that would wait for a node that is gone."""
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_S
         if not self._head.answers():  # trials go on meanwhile; a question to it would wait
             return
-        nodes = self._usable(nodes_alive())
+        alive = nodes_alive()
+        for slot, node in left_behind(self._slots, alive):
+            self._ended(slot, Ended(node, f"{node.host}: it has left the cluster", again=True))
+        nodes = self._usable(alive)
         waited_for = without_room(self._slots)
         others = [node for node in nodes if node.id not in waited_for]
         places = self._free_places(others, [slot.place for slot in self._slots])

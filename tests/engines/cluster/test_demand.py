@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.engines.cluster.demand import WAITS_S, lacking, surplus, without_room
+from sweeper.engines.cluster.demand import WAITS_S, lacking, left_behind, surplus, without_room
 from sweeper.engines.cluster.messages import Plan
 from sweeper.engines.cluster.nodes import Node
 from sweeper.engines.cluster.places import Part, Place
@@ -66,3 +66,10 @@ def test_without_a_number_of_slots_there_are_as_many_as_have_room(start: Start) 
     slots = [start(A, for_s=LONG_S), start(B, reached=True)]
     assert lacking(slots, None) is None
     assert surplus(slots, None) == []
+
+
+def test_a_slot_that_waits_for_a_node_that_is_gone_is_lost_wherever_its_other_devices_are(start: Start) -> None:
+    spread, there, ready = start(A, B), start(A), start(B, reached=True)
+    ready.ready = True  # Ray reports the end of what runs
+    assert list(left_behind([spread, there, ready], [A, C])) == [(spread, B)]
+    assert list(left_behind([spread, there, ready], [A, B, C])) == []
