@@ -88,6 +88,7 @@ class LocalEngine:
         folder: Where the folders of the trials lie, by default that of the study.
         threads: Threads of each worker, by default its share of the cores.
         oom_kills: The kernel's count of processes it has killed for memory.
+        alone: Whether none but these workers use the devices.
         spread: Where the devices of a trial are, if not all on this machine.
         aside: Gets what is no event of the engine: on trials' devices on other machines, and on folds trained ahead.
     """
@@ -100,6 +101,7 @@ class LocalEngine:
         *,
         folder: StudyFolder | None = None,
         threads: int | None = None,
+        alone: bool = True,
         oom_kills: Callable[[], int | None] = count_oom_kills,
         spread: Spread | None = None,
         aside: Callable[[Aside], None] = lambda _: None,
@@ -109,7 +111,7 @@ class LocalEngine:
         self._folder = folder or workspace.study(sweep.study)
         most = min(usable_cores(), MOST_WORKERS) if workers == "auto" else workers or 1
         self._threads = threads or share_of_cores(most)
-        self._workers = workers
+        self._workers, self._alone = workers, alone
         self._spread, self._aside = spread, aside
         self._packing = None
         if not isinstance(workers, int):
@@ -129,7 +131,7 @@ class LocalEngine:
             slot=number,
             threads=self._threads,
             device=device,
-            workers=None if self._workers == "auto" else self._workers or 1,
+            workers=None if self._workers == "auto" or not self._alone else self._workers or 1,
             spread=self._spread,
         )
         log = self._folder.worker_logs / f"worker-{number}.log"

@@ -94,6 +94,11 @@ class StudyFolder:
         return self.path / "arriving"
 
     @property
+    def sender(self) -> Path:
+        """By what name the latest driver leaves files for nodes of a cluster in a folder that they share."""
+        return self.path / "sender"
+
+    @property
     def images(self) -> Path:
         """Which images there were when the study last began or went on, and their state."""
         return self.path / "images.npz"

@@ -177,12 +177,17 @@ def test_a_fault_costs_time_alone(
     print(f"\n{fault} after {epochs} epochs: {time.monotonic() - started:.0f} s in all")
 
 
-@pytest.mark.parametrize("epochs", [1, 4, 7])
+@pytest.mark.parametrize(("epochs", "options"), [(1, ()), (4, ("--shared", "files")), (7, ())])
 def test_a_killed_driver_takes_its_actors_along_and_goes_on(
-    machines: Machines, tmp_path: Path, node_folder: Path, undisturbed: Sandbox, epochs: int
+    machines: Machines,
+    tmp_path: Path,
+    node_folder: Path,
+    undisturbed: Sandbox,
+    epochs: int,
+    options: tuple[str, ...],
 ) -> None:
     machines.add()
-    sandbox = sandbox_on(machines, tmp_path, node_folder, **SHORT)
+    sandbox = sandbox_on(machines, tmp_path, node_folder, *options, **SHORT)
     process = sandbox.start()
     after_epoch(sandbox, epochs)
     os.kill(process.pid, signal.SIGKILL)
@@ -191,6 +196,7 @@ def test_a_killed_driver_takes_its_actors_along_and_goes_on(
     await_that(lambda: not workers(), within_s=30)
     assert sandbox.run() == 0, sandbox.said()
     check(sandbox, undisturbed, seen)
+    assert not [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
 
 
 def test_a_node_that_joins_gets_work(

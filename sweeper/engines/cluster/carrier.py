@@ -146,6 +146,16 @@ class SharedCarrier:
             self._told_of_left = True
             logger.log(level, "files stay in %s: %s", self._address, hide_credentials(first_line(error)))
 
+    def remove_all_of(self, driver: str) -> None:
+        """Remove what a driver that was killed, and its slots, have left; a store that is away keeps it."""
+        try:
+            names = [posixpath.basename(found.rstrip("/")) for found in self._files.ls(self._root, detail=False)]
+            for name in names:
+                if name == driver or name.startswith(f"{driver}-"):
+                    self._files.rm(posixpath.join(self._root, name), recursive=True)
+        except Exception as error:
+            logger.warning("files of %s stay in %s: %s", driver, self._address, hide_credentials(first_line(error)))
+
     def close(self, *others: str) -> None:
         """Remove the folder of this sender, and those of others that send no more; a store that is away keeps them."""
         for folder in (self._folder, *(posixpath.join(self._root, other) for other in others)):

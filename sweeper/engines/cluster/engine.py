@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -38,6 +39,7 @@ from sweeper.engines.protocol import (
     WorkerDied,
     WorkerReady,
 )
+from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialSpec
 
@@ -95,14 +97,24 @@ class RayEngine:
         self._next_look = 0.0
         self._shared = _absolute(workspace.root, config.shared)  # a node has another current folder
         self._carrier = carrier(self._shared, self._token)
+        self._lent: dict[Slot, list[Shipment]] = {}
+        """What slots have got of their trials, and need no longer once they are on none."""
+        self._remove_what_a_killed_driver_left()
         nodes = nodes_alive()
         gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
         self._share = Share(config.cpus_per_trial, gpus, sweep.devices_per_trial)
         self._spread = config.spread and sweep.devices_per_trial > 1
         self._waiting = Waiting(self._share, spread=self._spread)
         require_room(nodes, self._share, spread=self._spread)
-        shutil.rmtree(self._folder.arriving, ignore_errors=True)  # of a driver that was killed
         self._follow_cluster()
+
+    def _remove_what_a_killed_driver_left(self) -> None:
+        """Remove files that were on their way to or from an earlier driver of the study, and note whose are ours."""
+        shutil.rmtree(self._folder.arriving, ignore_errors=True)
+        if isinstance(self._carrier, SharedCarrier):
+            with suppress(FileNotFoundError):
+                self._carrier.remove_all_of(self._folder.sender.read_text(encoding="utf-8"))
+            write_whole(self._folder.sender, self._token)
 
     def _follow_cluster(self) -> None:
         """Start slots where there is room for more, and lose those that would wait for a node that is gone."""
@@ -169,6 +181,7 @@ class RayEngine:
             files={path: self._file(path) for path in self._sweep.model_files},
             versions=Versions.here(),
             shared=self._shared,
+            alone=self._share.alone,
         )
 
     def _file(self, path: str) -> Shipment:
@@ -194,8 +207,15 @@ class RayEngine:
             spec.number: {name: send(self._carrier, path) for name, path in files_of(self._folder.trial(spec.number))}
             for spec in group
         }
+        self._lent[slot] = [shipment for sent in folders.values() for shipment in sent.values()]
         files = {path: self._file(path) for spec in group for path in _files_named_by(spec)}
         slot.send(Submit(tuple(group), folders, files))
+
+    def _take_back(self, slot: Slot) -> None:
+        """Remove what was sent to a slot of trials that it is on no longer."""
+        if not slot.numbers:
+            for shipment in self._lent.pop(slot, ()):
+                self._carrier.drop(shipment.pieces)
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         self._follow_cluster()
@@ -224,6 +244,7 @@ class RayEngine:
                 return [WorkerReady(replace(room, device=f"{room.device} of {slot.place.hosts}"))]
             case TrialEnded(number):
                 slot.numbers.remove(number)
+                self._take_back(slot)
                 self._stop_ahead(number)
                 self._end_surplus()
             case FoldLeft():
@@ -234,6 +255,7 @@ class RayEngine:
                 slot.ready = False
                 if number is not None:
                     slot.numbers.remove(number)
+                    self._take_back(slot)
                     self._stop_ahead(number)
                 return [replace(event, reason=f"{reason} (on {slot.place.hosts})")]
             case SlotRetired(reason, ranks_lost=True):
@@ -252,6 +274,8 @@ class RayEngine:
         self._settle(slot)
         for number in slot.numbers:
             self._stop_ahead(number)
+        for shipment in self._lent.pop(slot, ()):
+            self._carrier.drop(shipment.pieces)
         lost: list[Event] = [ended.loss_of(number) for number in slot.numbers]
         if not self._may_start_again(slot, ended):
             lost.append(SlotRetired(ended.reason, self._going_on()))
@@ -310,7 +334,9 @@ class RayEngine:
         except OSError as error:
             logger.warning("fold %d of trial %d is trained again: %s", part.fold, number, error)
             files = {}
-        self._tell(number, Settle(number, part.fold, files))
+        if self._tell(number, Settle(number, part.fold, files)):
+            of_trial = next(other for other in self._slots if number in other.numbers)
+            self._lent.setdefault(of_trial, []).extend(files.values())
 
     def _files_of_fold(self, number: int, fold: int) -> dict[str, Shipment]:
         """Put on its way what a fold has left that has ended."""

@@ -25,6 +25,7 @@ class Plan:
         files: Model files, by their paths on the driver's machine.
         versions: What the driver runs on.
         shared: Address of a folder that driver and nodes see; None to send files through Ray.
+        alone: Whether the device of a trial is its own, so that what fitted in its memory holds for later ones.
         spread: Which of the devices of a trial are on the node; None where all are.
     """
 
@@ -37,6 +38,7 @@ class Plan:
     files: Mapping[str, Shipment]
     versions: Versions
     shared: str | None
+    alone: bool = True
     spread: Spread | None = None
 
 

@@ -22,6 +22,11 @@ class Share:
     gpus: float
     devices: int = 1
 
+    @property
+    def alone(self) -> bool:
+        """Whether a device of a trial is its own; a CPU has room for other slots and programs, as has part of a GPU."""
+        return self.gpus >= self.devices
+
     def whole(self, node: Node) -> int:
         """Return how many trials have room on a node."""
         return node.slots(self.cpus, self.gpus)

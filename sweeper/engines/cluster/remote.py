@@ -87,6 +87,7 @@ class RemoteSlot:
             1,
             folder=study.folder,
             threads=plan.threads,
+            alone=plan.alone,
             spread=plan.spread,
             aside=self._report,
         )

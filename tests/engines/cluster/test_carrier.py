@@ -194,6 +194,15 @@ def test_a_store_that_is_away_at_the_end_keeps_its_files_and_ends_nothing(
     assert "no route to host" in caplog.text
 
 
+def test_what_a_killed_driver_and_its_slots_have_left_is_removed_and_nothing_of_others(tmp_path: Path) -> None:
+    address = f"file://{tmp_path}/shared"
+    for sender in ("0a1b", "0a1b-1", "0a1b-2-driver", "0a1bc", "ffff", "ffff-1"):
+        SharedCarrier(address, sender).put(b"on its way")
+    SharedCarrier(address, "new").remove_all_of("0a1b")
+    left = [path.name for path in (tmp_path / "shared").iterdir()]
+    assert sorted(left) == ["0a1bc", "ffff", "ffff-1", "new"]
+
+
 class Away(Exception):
     """As of stores whose errors are none of the system's."""
 
