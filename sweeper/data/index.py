@@ -32,6 +32,8 @@ from sweeper.data.tiny_imagenet_layout import is_tiny_imagenet, read_tiny_imagen
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 
+CORRECT_PATH = "correct the path (in a search space dataset.path)"
+
 
 @dataclass(frozen=True)
 class ImageIndex:
@@ -142,15 +144,15 @@ def _located(name: str, workspace: Workspace) -> Path:
         if path.exists():
             return path
     except (OSError, RuntimeError) as error:  # a name that is too long, or ~ of a user that does not exist
-        raise DatasetError(f"{name}: cannot be looked up ({error}); correct dataset.path") from error
+        raise DatasetError(f"{name}: cannot be looked up ({error}); {CORRECT_PATH}") from error
     begins = "" if Path(name).expanduser().is_absolute() else f"; relative paths begin in {workspace.root}"
-    raise DatasetError(f"{path}: no such file or folder{begins}; correct dataset.path")
+    raise DatasetError(f"{path}: no such file or folder{begins}; {CORRECT_PATH}")
 
 
 def _read_path(path: Path, dataset: DatasetConfig) -> Listing:
     layout = _recognised(path) if dataset.layout == "auto" else dataset.layout
     if layout != "csv" and not path.is_dir():
-        raise DatasetError(f"{path}: the {layout} layout is read from a folder, this is a file; correct dataset.path")
+        raise DatasetError(f"{path}: the {layout} layout is read from a folder, this is a file; {CORRECT_PATH}")
     match layout:
         case "csv":
             return read_csv(path, dataset)
@@ -166,7 +168,7 @@ def _recognised(path: Path) -> Layout:
     if path.is_file():
         if is_csv(path):
             return "csv"
-        raise DatasetError(f"{path}: a data set is a folder or a .csv file; correct dataset.path")
+        raise DatasetError(f"{path}: a data set is a folder or a .csv file; {CORRECT_PATH}")
     if is_tiny_imagenet(path):
         return "tiny-imagenet"
     splits = split_folders(path)
