@@ -62,6 +62,7 @@ def init(
 ) -> None:
     """Look at images and at this machine, and write a search space that runs as it is, each choice with its reason."""
     if example is not None:
+        _require_alone(images, hours, device, with_recipes)
         copy_example(example, out, force=force)
         return
     from sweeper.config.loading import load_sweep
@@ -78,6 +79,18 @@ def init(
     epochs = quantity(sweep.budget.epochs, "epoch")
     say(f"\nwritten to {out}: as many trials of up to {epochs} as fit into {short_time(hours)}")
     say(f"next: sweeper run {out}")
+
+
+def _require_alone(images: str | None, hours: float | None, device: str, with_recipes: bool) -> None:
+    """Raise ConfigError for what says how a search space is to be written, where one is copied as it is."""
+    from sweeper.errors import ConfigError, Problem
+
+    given = {"IMAGES": images is not None, "--hours": hours is not None, "--device": device != "auto"}
+    given["--no-recipes"] = not with_recipes
+    named = [name for name, there in given.items() if there]
+    if named:
+        rule = f"copies a search space as it is; leave out {' and '.join(named)}, and change the copy"
+        raise ConfigError([Problem("--example", "", rule)])
 
 
 def _require_not_run(out: Path) -> None:

@@ -20,6 +20,8 @@ __all__ = ["ask"]  # a fixture
     [
         (("best", "s", "--int8"), "--int8: changes an export; add --export"),
         (("best", "s", "--fp16", "--soup"), "--soup: changes an export"),
+        (("init", "photos", "--example", "quickstart"), "--example: copies a search space as it is; leave out IMAGES"),
+        (("init", "--hours", "1", "--example"), "leave out --hours, and change the copy"),
         (("best", "s", "--export", "--leaders", "3"), "--leaders: is for --soup or --ensemble"),
         (("best", "s", "--to", "there", "--tolerance", "0.1"), "--tolerance: is for --fp16 or --int8"),
         (("diff", "s/0", "s/1", "--split", "test"), "--split: chooses a split of --data, which is missing"),
