@@ -75,6 +75,8 @@ def _misfit(key: Key, why: str) -> Fit:
 def _fit_range(node: FloatRange | IntRange, name: str, given: Any, key: Key) -> Fit:
     low, high = node.bounds
     whole = isinstance(node, IntRange)
+    if whole and isinstance(given, float) and given.is_integer():  # of a key whose values are real numbers
+        given = int(given)
     if isinstance(given, bool) or not isinstance(given, int if whole else int | float):
         return _misfit(key, f"{given!r} is not a {'whole ' if whole else ''}number")
     steps = 0.0 if node.step is None else (given - low) / node.step

@@ -45,6 +45,16 @@ def test_what_was_suggested_fits_and_gives_back_parameters_and_distributions(see
     assert {name: distribution_of(node) for name, node in found.nodes.items()} == trial.distributions
 
 
+def test_whole_numbers_of_a_key_with_real_values_fit_as_they_are_stored() -> None:
+    content = {"backbone": "x", "augment": {"rotation": {"int": [0, 30]}}}
+    space = SearchSpace.model_validate(content)
+    found = fit(space, {"augment": {"rotation": 15.0}})
+    assert not found.misfits
+    assert found.params == {"augment.rotation": 15}
+    assert isinstance(found.params["augment.rotation"], int)
+    assert fit(space, {"augment": {"rotation": 15.5}}).misfits
+
+
 def test_what_is_not_given_stays_open() -> None:
     found = fit(SPACE, {"optimizer": "sgd", "batch_size": 16})
     assert found.params == {"optimizer": "sgd", "batch_size": 16}
