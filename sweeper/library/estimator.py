@@ -25,6 +25,7 @@ from sweeper.library.study import Study
 from sweeper.paths import Workspace
 from sweeper.proposal.text import study_name
 from sweeper.search.stored_studies import open_study
+from sweeper.search.stored_sweep import as_written
 
 
 class ImageClassifierSweep:
@@ -171,7 +172,7 @@ def _begun(workspace: Workspace, folder: Path) -> SweepConfig | None:
     for study in workspace.studies_run():
         if study == name or re.fullmatch(rf"{re.escape(name)}-\d+", study):
             with suppress(StudyNotFound):
-                found = open_study(workspace, None, study).sweep
+                found = as_written(open_study(workspace, None, study))
                 if found.dataset.path and (workspace.root / found.dataset.path).resolve() == folder.resolve():
                     return found
     return None

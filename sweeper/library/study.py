@@ -17,6 +17,7 @@ from sweeper.results import TrialRow
 from sweeper.safeguards.printable import one_line
 from sweeper.safeguards.quantity import portion
 from sweeper.search.stored_studies import open_study as open_store
+from sweeper.search.stored_sweep import as_written
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.no_winner import has_finished, without_winner
 from sweeper.standings.pareto import in_order
@@ -84,8 +85,8 @@ class Study:
 
     @property
     def space(self) -> SweepConfig:
-        """Its search space."""
-        return self.store.sweep
+        """Its search space as it was written, to run it again: a deadline may have left each trial fewer epochs."""
+        return as_written(self.store)
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -141,26 +142,26 @@ class Study:
         """Return a plotly figure: the value of each trial in the order in which they ended, and the best so far."""
         from sweeper.library.figures import history
 
-        return history(self.store.rows(), self.space)
+        return history(self.store.rows(), self.store.sweep)
 
     def plot_curves(self) -> go.Figure:
         """Return a plotly figure: the objective of each trial after each epoch."""
         from sweeper.library.figures import curves
 
         rows = self.store.rows()
-        return curves(rows, self.store.curves([row.number for row in rows]), self.space)
+        return curves(rows, self.store.curves([row.number for row in rows]), self.store.sweep)
 
     def plot_slices(self) -> go.Figure:
         """Return a plotly figure: the value against each searched parameter."""
         from sweeper.library.figures import slices
 
-        return slices(self.store.rows(), self.space)
+        return slices(self.store.rows(), self.store.sweep)
 
     def plot_parallel(self) -> go.Figure:
         """Return a plotly figure: a line for each trial through its parameters to its value."""
         from sweeper.library.figures import parallel
 
-        return parallel(self.store.rows(), self.space)
+        return parallel(self.store.rows(), self.store.sweep)
 
     def plot_importances(self) -> go.Figure:
         """Return a plotly figure: how much each parameter distinguishes the best trials; empty below 8 trials."""
@@ -185,7 +186,7 @@ class Study:
         if cost not in (known or COSTS):
             there = ", ".join(known or COSTS)
             raise ConfigError([Problem("plot_pareto", "cost", f"no trial has the cost {cost!r}; they have {there}")])
-        return pareto(rows, self.space, cost)
+        return pareto(rows, self.store.sweep, cost)
 
     def plot_times(self) -> go.Figure:
         """Return a plotly figure: the training seconds of each trial."""
@@ -206,16 +207,16 @@ class Study:
             headline = without_winner(self.name, rows)
         else:
             headline = "no trial has finished yet"
-        ranked = in_order(rows, self.space)
+        ranked = in_order(rows, self.store.sweep)
         numbers = {row.number for row in ranked}
         ordered = [*ranked, *(row for row in rows if row.number not in numbers)]
         names = list(dict.fromkeys(name for row in rows for name in row.params))
-        planned = None if self.space.budget.open_ended else self.store.budget
+        planned = None if self.store.sweep.budget.open_ended else self.store.budget
         return template(PAGE).render(
             study=self.name,
             trials=portion(sum(row.state.ended for row in rows), planned, "trial"),
-            metric=self.space.objective.metric,
-            direction=self.space.objective.direction,
+            metric=self.store.sweep.objective.metric,
+            direction=self.store.sweep.objective.direction,
             headline=headline,
             columns=[*COLUMNS, *map(one_line, names)],
             rows=[_cells(row, names) for row in ordered[:MOST_ROWS]],

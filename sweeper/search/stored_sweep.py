@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from pydantic import ValidationError
@@ -13,6 +13,9 @@ from sweeper.credentials import hide_credentials
 from sweeper.errors import StudyChanged, StudyError
 from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_trial import SWEEP
+
+if TYPE_CHECKING:
+    from sweeper.search.study_store import StudyStore
 
 
 def stored_sweep(stored: Any, name: str) -> SweepConfig:
@@ -54,6 +57,11 @@ def as_begun(study: optuna.Study, sweep: SweepConfig, url: str) -> SweepConfig:
 def with_pruner_of(sweep: SweepConfig, stored: SweepConfig) -> SweepConfig:
     """Return a search space that names no pruner with that of its study: its default follows keys that may change."""
     return sweep if "pruner" in sweep.model_fields_set else sweep.model_copy(update={"pruner": stored.pruner})
+
+
+def as_written(store: StudyStore) -> SweepConfig:
+    """Return the search space of a study with all of its epochs, of which a deadline may have taken some."""
+    return stored_sweep(store.noted(SWEEP), store.sweep.study)
 
 
 def with_epochs(sweep: SweepConfig, epochs: int) -> SweepConfig:

@@ -34,6 +34,10 @@ def test_the_same_fit_again_takes_the_search_space_of_its_study(in_folder: Path)
     run({key: value for key, value in content.items() if key != "budget"} | {"budget": {"trials": 3, "epochs": 2}})
     again = classifier._space_for(Path("photos"))
     assert (again.study, again.search) == ("photos", sweeper.open_study("photos").space.search)
+    sweeper.open_study("photos").store.plan_epochs(1)  # as a deadline does
+    assert sweeper.open_study("photos").store.sweep.budget.epochs == 1
+    assert sweeper.open_study("photos").space.budget.epochs == 2
+    assert classifier._space_for(Path("photos")).budget.epochs == 2
     write_photos(in_folder / "other" / "photos")
     other = classifier._space_for(in_folder / "other" / "photos")
     assert other.study == "photos-2"
