@@ -21,11 +21,11 @@ FEWEST_TRIALS = 8
 
 
 class _Known:
-    """A storage that has these trials and no others, and of several objectives the first alone."""
+    """A storage that has these trials and no others, and of several objectives one alone."""
 
-    def __init__(self, storage: Any, trials: list[FrozenTrial]):
+    def __init__(self, storage: Any, trials: list[FrozenTrial], goal: int):
         self._storage = storage
-        self._trials = [_of_first_objective(trial) for trial in trials]
+        self._trials = [_of_one_objective(trial, goal) for trial in trials]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
@@ -34,11 +34,11 @@ class _Known:
         return self._trials
 
 
-def _of_first_objective(trial: FrozenTrial) -> FrozenTrial:
+def _of_one_objective(trial: FrozenTrial, goal: int) -> FrozenTrial:
     if len(trial.values) == 1:
         return trial
     found = copy.copy(trial)
-    found.values = trial.values[:1]
+    found.values = [trial.values[goal]]
     return found
 
 
@@ -48,15 +48,16 @@ def importances(study: optuna.Study, bulk: BulkStorage, sweep: SweepConfig) -> d
     PED-ANOVA (Watanabe et al., 2023, arXiv 2304.10255): how far a parameter's values in the best tenth of
     the trials differ from those in all of them. It takes conditional parameters as well. All trials are those that
     finished, and where trials pause those too that did not go on, with the best that they had reached. Of several
-    objectives the first counts, which ranks the trials.
+    objectives the one counts that ranks the trials, which is the first that is no cost.
     """
+    goal = next(place for place, one in enumerate(sweep.goals) if one.metric == sweep.objective.metric)
     trials = list(bulk.in_brief(study._study_id, TrialState.COMPLETE))
     if isinstance(sweep.pruner, PromoteConfig) and len(sweep.goals) == 1:
         trials += _by_their_best(bulk.in_brief(study._study_id, TrialState.PRUNED), sweep)
-    if len(trials) < FEWEST_TRIALS or len({trial.values[0] for trial in trials}) == 1:
+    if len(trials) < FEWEST_TRIALS or len({trial.values[goal] for trial in trials}) == 1:
         return {}
-    known = with_storage(study, _Known(study._storage, trials))
-    known._directions = known._directions[:1]
+    known = with_storage(study, _Known(study._storage, trials, goal))
+    known._directions = [known._directions[goal]]
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of branches with few trials: the page says what it is based on

@@ -324,13 +324,13 @@ def test_a_trial_that_goes_on_is_told_to_train_until_the_next_rung(url: str, bef
         assert spec.until == following
 
 
-def test_parameters_are_ranked_by_the_first_of_several_objectives(url: str) -> None:
-    objectives = ["val/accuracy", "parameters"]
+@pytest.mark.parametrize("objectives", [["val/accuracy", "parameters"], ["parameters", "val/accuracy"]])
+def test_parameters_are_ranked_by_the_objective_that_is_no_cost(url: str, objectives: list[str]) -> None:
     sweep = sweep_of(sampler="random", pruner="none", objectives=objectives, budget={"trials": 30})
     store = StudyStore.create_or_load(url, sweep)
     while (spec := next_trial(store)) is not None:
         value = spec.config.drop_rate
-        metrics, costs = {"val/accuracy": value}, {"parameters": 100.0 - spec.number}
+        metrics, costs = {"val/accuracy": value}, {"parameters": 1000 * spec.config.weight_decay}
         done = {"epochs": 1, "best_epoch": 1, "best_value": value, "best_metrics": metrics, "costs": costs}
         store.finish(spec.number, TrialOutcome(state=TrialState.COMPLETE, **done))
     found = store.importances()
