@@ -111,7 +111,7 @@ def _evaluate_trial(
             workspace, store, row, split, task, data=data, tracking_uri=tracking_uri, progress=progress
         )
     folder = to or evaluation_folder(workspace, store, row, split, None if judged.own or data is None else data.path)
-    _tell_of(judged, folder, force=force)
+    _tell_of(judged, store.sweep.study, folder, force=force)
     report = evaluate_on(workspace, store, row, judged, task, device=on, tracking_uri=tracking_uri)
     files = report.write(folder, force=force)
     _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json)
@@ -142,7 +142,7 @@ def _of_export(
     store = study_of_export(workspace, storage, loaded.config)
     with progress_bar("decoding") as progress:
         judged = images_for_export(workspace, loaded.config, store, split, data, progress)
-    _tell_of(judged, folder, force=force)
+    _tell_of(judged, str(export), folder, force=force)
     return evaluate_export(loaded, str(export), judged, device=device_named(device))
 
 
@@ -160,12 +160,12 @@ def _require_free(folder: EvaluationFolder, *, force: bool) -> None:
     require_free(outputs_of(folder, force=force))
 
 
-def _tell_of(judged: EvaluatedImages, folder: EvaluationFolder, *, force: bool) -> None:
-    """Say what is to be known of the images. Raises ConfigError where their scores would replace those of others."""
-    from sweeper.finished.evaluation_files import require_same_images
+def _tell_of(judged: EvaluatedImages, model: str, folder: EvaluationFolder, *, force: bool) -> None:
+    """Say what is to be known of the images. Raises ConfigError where scores would replace those of others."""
+    from sweeper.finished.evaluation_files import require_same_subject
 
     _require_free(folder, force=force)
-    require_same_images(folder, judged.split, judged.images.digest, judged.named, force=force)
+    require_same_subject(folder, model, judged.split, judged.images.digest, judged.named, force=force)
     for remark in judged.remarks:
         warn(remark)
 

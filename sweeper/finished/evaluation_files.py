@@ -32,14 +32,18 @@ def outputs_of(files: EvaluationFolder, option: str = "--to", *, force: bool | N
     return [Output(path, kind, option, force=force) for path, kind in kinds.items()]
 
 
-def require_same_images(files: EvaluationFolder, split: str, digest: str, data: str, *, force: bool) -> None:
-    """Raise ConfigError, before the long work, where a folder has the scores of other images: they are a result too.
+def require_same_subject(
+    files: EvaluationFolder, model: str, split: str, digest: str, data: str, *, force: bool
+) -> None:
+    """Raise ConfigError, before the long work, where a folder has scores of another model or on other images.
 
-    `split` and `digest` say by which images the files are to be written; `data` is what these are called.
+    They are a result, too. `split` and `digest` say by which images the files are to be written; `data` is what these
+    are called, `model` is a study, whose winner may be another one by now, or the path of an export.
     """
     try:
         earlier = json.loads(files.scores.read_bytes())
         then, named = (str(earlier["split"]), str(earlier["digest"])), str(earlier["data"])
+        judged = str(earlier["model"])
     except (OSError, ValueError, KeyError, TypeError):
         return  # nothing is there, or what is refused as not ours
     if then != (split, digest) and not force:
@@ -47,6 +51,16 @@ def require_same_images(files: EvaluationFolder, split: str, digest: str, data: 
         remedy = "name another folder, or replace them with --force"
         problem = f"{rule} {split} images of {data}, digest {digest}; {remedy}"
         raise ConfigError([Problem("--to", "", one_line(problem))])
+    if not (force or _are_one(judged, model)):
+        rule = f"{files.scores} has scores of {judged}, and not of {model}; name another folder, or replace them"
+        raise ConfigError([Problem("--to", "", one_line(f"{rule} with --force"))])
+
+
+def _are_one(first: str, second: str) -> bool:
+    """Return whether two names mean one model: an export's folder bears the name of its study."""
+    paths = Path(first), Path(second)
+    of_one_study = first == paths[1].name or second == paths[0].name
+    return of_one_study or paths[0].resolve() == paths[1].resolve()
 
 
 def write_files(files: EvaluationFolder, contents: Mapping[Path, bytes | str], *, force: bool | None) -> list[Path]:

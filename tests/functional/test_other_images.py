@@ -119,6 +119,16 @@ def test_scores_on_other_images_are_replaced_by_force_alone(ask: Ask, work: Path
     assert not logged(work)[0], "what is refused is no look"
 
 
+def test_scores_of_another_export_of_the_same_name_are_replaced_by_force_alone(ask: Ask, work: Path) -> None:
+    shutil.copytree(work / "exports/blots", work / "second/blots")
+    assert ask("evaluate", "exports/blots", "--data", "ward").code == 0
+    refused = ask("evaluate", "second/blots", "--data", "ward")
+    assert refused.code == 2
+    assert "scores.json has scores of exports/blots, and not of second/blots" in refused.err
+    assert ask("evaluate", f"{work}/exports/blots", "--data", "ward").code == 0, "the same export"
+    assert ask("evaluate", "second/blots", "--data", "ward", "--force").code == 0
+
+
 @pytest.mark.parametrize("model", ["blots", "exports/blots"])
 def test_images_that_the_model_was_trained_on_are_told(model: str, ask: Ask, work: Path) -> None:
     for number in range(3):
