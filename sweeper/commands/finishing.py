@@ -31,10 +31,11 @@ def finish_and_tell(
     from sweeper.commands.exporting import register_if_possible
     from sweeper.commands.studies import open_study
     from sweeper.config.engine import SimulateConfig
-    from sweeper.confirm.finishing import finish_by
+    from sweeper.confirm.finishing import finish_by, is_exported
     from sweeper.display.tables import duration
     from sweeper.errors import SweeperError
     from sweeper.finished.tasks import finished_task
+    from sweeper.standings.winner import study_winner
 
     if isinstance(sweep.engine, SimulateConfig):
         return False
@@ -44,7 +45,9 @@ def finish_and_tell(
     confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
     if asked_to_stop:
         confirm = partial(_say_not_confirmed, sweep.study)
-    if deadline.left_s < 0 and _is_exported(workspace, store):
+    winner = study_winner(store)
+    held = winner is not None and is_exported(workspace, store, winner.number)
+    if held and deadline.left_s < 0:
         say(f"the time is used up, and {workspace.export(sweep.study)} holds the best trial")
         say("a longer time goes on with the search, such as --for 2h")
         return True
@@ -55,25 +58,11 @@ def finish_and_tell(
         warn(f"{error}\nThe search is complete and nothing of it is lost; later: {_later(sweep.study)}")
     if exported and finished_task(sweep).registered:
         register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
+    if held and not exported:
+        say(f"{workspace.export(sweep.study)} holds the best trial already")
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
-    return bool(exported)
-
-
-def _is_exported(workspace: Workspace, store: StudyStore) -> bool:
-    """Return whether the export of a study holds its best trial."""
-    from sweeper.errors import ExportError
-    from sweeper.export.export_config import read_config
-    from sweeper.finished.evaluated_images import is_of
-    from sweeper.paths import ExportFolder
-    from sweeper.standings.winner import study_winner
-
-    winner = study_winner(store)
-    try:
-        lineage = read_config(ExportFolder(workspace.export(store.sweep.study)).config).lineage
-    except ExportError:  # there is none, or a damaged one
-        return False
-    return winner is not None and is_of(store, lineage) and lineage.trial == winner.number
+    return held or bool(exported)
 
 
 def _say_not_confirmed(study: str, _plan: Confirming | None) -> None:

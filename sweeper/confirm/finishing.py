@@ -8,8 +8,8 @@ from contextlib import suppress
 from functools import partial
 
 from sweeper.confirm.repetitions import latest, leaders_of, stored_repetitions
-from sweeper.errors import StudyError
-from sweeper.paths import Workspace
+from sweeper.errors import ExportError, StudyError
+from sweeper.paths import ExportFolder, Workspace
 from sweeper.results import TrialState
 from sweeper.search.stored_trial import AT_ONCE
 from sweeper.search.study_store import StudyStore
@@ -26,7 +26,9 @@ def finish_by(
     export: Callable[[int], object],
     confirm: Callable[[Confirming | None], object],
 ) -> bool:
-    """Use what is left of the time after the search, and return whether a trial was exported.
+    """Use what is left of the time after the search, and return whether the best trial is exported.
+
+    A trial that its study's export holds already is not exported again.
 
     Args:
         deadline: When the best model is to be there.
@@ -39,17 +41,30 @@ def finish_by(
     if winner is None:
         return False
     deadline.count_into(partial(_add_seconds, store))
-    began = time.monotonic()
-    export(winner.number)
-    deadline.exported(time.monotonic() - began)
+    if not is_exported(workspace, store, winner.number):  # perhaps with more than a plain export has
+        began = time.monotonic()
+        export(winner.number)
+        deadline.exported(time.monotonic() - began)
     deadline.count_used()
     confirm(_plan(deadline, store, workspace))
     deadline.count_used()
     confirmed = study_winner(store)
-    if confirmed is not None and confirmed.number != winner.number:
+    if confirmed is not None and not is_exported(workspace, store, confirmed.number):
         export(confirmed.number)
         deadline.count_used()
     return True
+
+
+def is_exported(workspace: Workspace, store: StudyStore, trial: int) -> bool:
+    """Return whether the export of a study holds this trial."""
+    from sweeper.export.export_config import read_config  # with torch, which takes seconds
+    from sweeper.finished.evaluated_images import is_of
+
+    try:
+        lineage = read_config(ExportFolder(workspace.export(store.sweep.study)).config).lineage
+    except ExportError:  # there is none, or a damaged one
+        return False
+    return is_of(store, lineage) and lineage.trial == trial
 
 
 def _add_seconds(store: StudyStore, seconds: float) -> None:

@@ -125,7 +125,10 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
     def export(number: int) -> None:
         export_trial(workspace, store, trial_of(store, number), workspace.export(study.name), study.tracking_uri)
 
-    finish_by(deadline, store, workspace, export, confirm)
+    try:
+        finish_by(deadline, store, workspace, export, confirm)
+    except SweeperError as error:
+        logger.warning("the search of %s is complete, and its best model is not exported: %s", study.name, error)
 
 
 def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) -> Deadline | None:

@@ -49,6 +49,13 @@ def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Pat
     assert "registered as version" in ran.stdout
     assert re.search(r"m\d\ds before the deadline", ran.stdout), "three trials take no ten minutes"
 
+    written = (folder / "exports" / "s" / "config.json").stat().st_mtime_ns
+    longer = sweeper("run", "space.yaml", "--for", "20m", "--trials", "3", "--no-report", folder=folder)
+    assert longer.returncode == 0, longer.stderr
+    assert "exports/s holds the best trial already" in longer.stdout.replace(f"{folder}/", "")
+    assert "registered" not in longer.stdout
+    assert (folder / "exports" / "s" / "config.json").stat().st_mtime_ns == written, "it may hold more than a plain one"
+
     again = sweeper("run", "space.yaml", "--for", "1s", "--trials", "3", "--no-report", folder=folder)
     assert again.returncode == 0, again.stderr
     assert "the time is used up, and exports/s holds the best trial" in again.stdout.replace(f"{folder}/", "")
