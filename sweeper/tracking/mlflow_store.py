@@ -21,9 +21,9 @@ from sweeper.errors import NOT_AS_WRITTEN, TrackingError, TrackingRefused
 from sweeper.files import file_lock, put_in_place
 from sweeper.paths import MLFLOW_ARTIFACTS, Workspace
 from sweeper.results import EpochMetrics
-from sweeper.tracking.file_timeout import REQUEST_S, TIMEOUT, time_for_file
 from sweeper.tracking.refusal import client_missing, damaged_database, is_of_a_store, place_refused, tracking_error
 from sweeper.tracking.relocation import relocate
+from sweeper.tracking.request_settings import our_requests, time_for_file
 from sweeper.tracking.run_listing import read_curves
 from sweeper.tracking.runs import LoggedRun, RunSummary
 from sweeper.tracking.tags import PARENT_TAG
@@ -37,11 +37,7 @@ SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    TIMEOUT: REQUEST_S,
 }
-# MLflow's own seven retries block for four minutes, and one that repeats the creation of a run whose
-# answer was lost creates a second one. The outbox retries instead, and looks before it creates.
-OWN_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # For versions of MLflow's page that choose by it what an experiment opens on; 3.17 does not.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 LOGS_TRACEBACKS = "mlflow.store.db.utils"
@@ -71,7 +67,6 @@ class MlflowStore:
         """
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
-        os.environ[OWN_RETRIES] = "0"
         self.uri = uri
         self._workspace = workspace
         with self._errors(connecting=True):
@@ -344,7 +339,8 @@ class MlflowStore:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            yield
+            with our_requests():
+                yield
         except TrackingError:
             raise
         except Exception as error:

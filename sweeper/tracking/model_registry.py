@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from sweeper.errors import TrackingError, TrackingRefused
-from sweeper.tracking.file_timeout import time_for_file
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.request_settings import time_for_file
 from sweeper.tracking.tags import EXPORT_DIGEST_TAG, ID_TAG, STUDY_TAG
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from sweeper.errors import DamagedFile, SweeperError, TrackingError, TrackingRef
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
+from sweeper.tracking.request_settings import our_requests
 from sweeper.tracking.run_record import read_record
 from sweeper.tracking.system_monitor import SystemMonitor
 
@@ -106,7 +107,8 @@ class Outbox:
         self.refused: str | None = None
         """Why MLflow will not take what is left, however often it is tried."""
         self.experiment: str | None = None
-        self._thread = threading.Thread(target=self._work, name="outbox", daemon=True)
+        work = our_requests()(self._work)  # once for all: other threads read the environment meanwhile
+        self._thread = threading.Thread(target=work, name="outbox", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

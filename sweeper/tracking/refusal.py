@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.credentials import hide_credentials
 from sweeper.errors import TrackingError, TrackingRefused, chain_of, first_line
-from sweeper.tracking.file_timeout import TIMEOUT
+from sweeper.tracking.request_settings import TIMEOUT
 
 if TYPE_CHECKING:
     from requests import Response

@@ -5,6 +5,7 @@ The server is a real one; a proxy before it does the failing.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -19,8 +20,8 @@ from mlflow.entities import ViewType
 from sweeper.errors import TrackingError
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
-from sweeper.tracking import file_timeout
 from sweeper.tracking import outbox as outbox_module
+from sweeper.tracking import request_settings
 from sweeper.tracking.delivery import Delivery, StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.outbox import DeliveryPhase, Outbox
@@ -151,8 +152,8 @@ def test_a_server_that_fails_from_the_start_gets_everything_once_it_is_back(
 def test_a_server_that_takes_long_for_a_file_is_waited_for(
     server: MlflowServer, proxy: FaultProxy, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(file_timeout.TIMEOUT, "1")
-    monkeypatch.setattr(file_timeout, "REQUEST_S", "1")
+    monkeypatch.setenv(request_settings.TIMEOUT, "1")
+    monkeypatch.setattr(request_settings, "REQUEST_S", "1")
     proxy.fault = "late files"
     outbox = outbox_of(study, proxy.uri)
     run_trials(study, outbox, range(1))
@@ -181,10 +182,27 @@ def test_weights_that_a_page_to_log_in_took_are_sent_again(
     require_everything_once(server.uri, study, trials=1)
 
 
+def test_a_program_s_own_settings_of_mlflow_come_back(
+    server: MlflowServer, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(request_settings.TIMEOUT)
+    for retries in (None, "3"):
+        if retries:
+            monkeypatch.setenv(request_settings.RETRIES, retries)
+        store = MlflowStore(server.uri, Workspace(study.path.parents[2]))
+        with store.client():
+            assert os.environ[request_settings.RETRIES] == "0"
+            with store.client(), request_settings.time_for_file(10_000_000):
+                assert os.environ[request_settings.TIMEOUT] == "130"
+            assert os.environ[request_settings.TIMEOUT] == "20"
+        assert os.environ.get(request_settings.RETRIES) == retries
+        assert request_settings.TIMEOUT not in os.environ
+
+
 def test_who_has_set_how_long_is_waited_is_told_what_to_set_where_it_is_too_short(
     proxy: FaultProxy, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(file_timeout.TIMEOUT, "1")
+    monkeypatch.setenv(request_settings.TIMEOUT, "1")
     proxy.fault = "late files"
     outbox = outbox_of(study, proxy.uri)
     run_trials(study, outbox, range(1))
