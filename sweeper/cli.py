@@ -38,7 +38,7 @@ from sweeper.commands.terminal import refuse, say
 from sweeper.commands.train import train
 from sweeper.commands.watch import watch
 from sweeper.credentials import log_without_credentials
-from sweeper.errors import SweeperError
+from sweeper.errors import DiskError, SweeperError
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ def main() -> None:
         logger.debug("raised here", exc_info=error)
         refuse(f"error: {error}")
         sys.exit(error.exit_code)
+    except PermissionError as error:  # of a path that may not even be looked up
+        logger.debug("raised here", exc_info=error)
+        refuse(f"error: {error.filename or error}: permission denied; ask for access, or name another place")
+        sys.exit(DiskError.exit_code)
     except ToldToLeave:
         refuse("stopped by SIGTERM; run the same command again to continue")
         raise

@@ -38,7 +38,6 @@ def copy_example(name: str, to: Path | None, *, force: bool) -> None:
     for output, _ in missing:
         output.require_free()
     for output, content in missing:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
         output.write(content)
         say(f"written to {output.path}")
     say(f"next: sweeper run {space}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeper.commands.options import StorageOption, TrackingOption, studies_here
 from sweeper.commands.studies import open_study, storage_url, this_workspace
-from sweeper.commands.terminal import agrees, say, warn
+from sweeper.commands.terminal import agrees, can_ask, say, warn
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
@@ -71,7 +70,7 @@ def _agreed(study: str) -> bool:
     """Ask whether to delete. Raises ConfigError where nobody can answer."""
     from sweeper.errors import ConfigError, Problem
 
-    if not sys.stdin.isatty():
+    if not can_ask():
         rule = f"is needed where nobody can be asked; look at what goes, then: sweeper delete {study} --yes"
         raise ConfigError([Problem("--yes", "", rule)])
     return agrees("delete it?")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from sweeper.commands.copying import copy_example
 from sweeper.commands.help import Command
 from sweeper.commands.options import DeviceOption, ForceOption, device_named
 from sweeper.commands.studies import this_workspace
-from sweeper.commands.terminal import ask, say, waiting
+from sweeper.commands.terminal import ask, can_ask, say, waiting
 from sweeper.safeguards.quantity import quantity
 
 SPACE = Path("space.yaml")
@@ -108,12 +107,16 @@ def _asked(hours: float | None, out: Path | None) -> tuple[str, float, Path]:
     """Ask for what a search space cannot be written without. Raises ConfigError where nobody can answer."""
     from sweeper.errors import ConfigError, Problem
 
-    if not sys.stdin.isatty():
+    if not can_ask():
         rule = "is missing: name a folder of images, as in `sweeper init photos`, or `--example` lists search spaces"
         raise ConfigError([Problem("IMAGES", "", rule)])
     images = ask("Where are the images? A folder of class folders, or a CSV file", _existing)
     hours = hours or ask("How long may the study take? Such as 45m or 2h", _hours, f"{HOURS:g}h")
-    return images, hours, out or ask("Write the search space to", Path, str(SPACE))
+    return images, hours, out or ask("Write the search space to", _written_to, str(SPACE))
+
+
+def _written_to(answer: str) -> Path:
+    return Path(answer.strip()).expanduser()
 
 
 def _existing(answer: str) -> str:

@@ -103,6 +103,11 @@ def beside_json(wanted: bool) -> Iterator[None]:
         out.file = None  # type: ignore[assignment]  # standard output again, whatever that is by then
 
 
+def can_ask() -> bool:
+    """Return whether somebody is there to answer."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def ask(question: str, read: Callable[[str], Answer], default: str | None = None) -> Answer:
     """Ask in a terminal until `read` raises no ValueError, and return what it makes of the answer."""
     while True:

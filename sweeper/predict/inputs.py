@@ -63,6 +63,12 @@ def _behind(name: str, csv: CsvConfig) -> tuple[list[InputImage], Counter[str]]:
     if not name:
         raise DatasetError("the name of an image or folder is empty; the current folder is named by a dot")
     path = Path(name)
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise DatasetError(f"{name}: cannot be looked up ({error.strerror})") from error
+    except (OSError, ValueError):  # it may be a pattern
+        pass
     if path.is_dir():
         within = find_files(path)
         inner = [os.path.join(name, image) for image in within.images]  # noqa: PTH118
