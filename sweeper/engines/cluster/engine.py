@@ -368,6 +368,7 @@ class RayEngine:
         self._slots = []
         if isinstance(self._carrier, SharedCarrier):
             self._carrier.close()
+            self._folder.sender.unlink(missing_ok=True)
         if self._connected:
             import ray
 
