@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from sweeper.export.export_config import ExportConfig
 from sweeper.export.load import load_export as load
 from sweeper.predict.inputs import find_inputs
 from sweeper.predict.predict import Labelling
-from sweeper.training.device import open_device
+from sweeper.training.device import borrowed_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +135,6 @@ class Export:
         self, images: Picture | Sequence[Picture], batch_size: int | None, device: str
     ) -> tuple[list[str], npt.NDArray[np.float32], dict[int, str]]:
         """Return what images are called, their probabilities [N, C], and why some of them cannot be read."""
-        labelling = Labelling(self._loaded, open_device(str(device), 0))
         size = self.config.batch_size if batch_size is None else _counted("batch_size", batch_size)
         given = _several(images)
         named = [os.fspath(image) for image in given if isinstance(image, str | os.PathLike)]
@@ -151,12 +151,23 @@ class Export:
             names, readable = [str(row) for row in range(len(given))], list(range(len(given)))
             batches = _in_memory(given, self.config, size)
         probabilities = np.full((len(names), len(self.classes)), np.nan, np.float32)
-        for batch in batches:
-            reasons |= {readable[row]: reason for row, reason in batch.bad.items()}
-            if batch.rows:
-                rows = [readable[row] for row in batch.rows]
-                probabilities[rows] = labelling.probabilities(torch.from_numpy(batch.pixels)).numpy()
+        with self._labelling(device) as labelling:
+            for batch in batches:
+                reasons |= {readable[row]: reason for row, reason in batch.bad.items()}
+                if batch.rows:
+                    rows = [readable[row] for row in batch.rows]
+                    probabilities[rows] = labelling.probabilities(torch.from_numpy(batch.pixels)).numpy()
         return names, probabilities, reasons
+
+    @contextmanager
+    def _labelling(self, device: str) -> Iterator[Labelling]:
+        """Give what labels images on a device; `model` and the program's current GPU are as before afterwards."""
+        home = next(self.model.parameters()).device
+        with borrowed_device(str(device)) as borrowed:
+            try:
+                yield Labelling(self._loaded, borrowed)
+            finally:
+                self._loaded.classifier.to(home)
 
     def __repr__(self) -> str:
         return f"<Export of {self.config.architecture} for {len(self.classes)} classes in {self.folder}>"

@@ -6,6 +6,8 @@ import contextlib
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -40,6 +42,22 @@ def open_device(wanted: str, slot: int) -> torch.device:
     if device.type == "cpu":
         keep_freed_memory()
     return device
+
+
+@contextmanager
+def borrowed_device(wanted: str) -> Iterator[torch.device]:
+    """Work on a device within the program of somebody else, whose current GPU comes back. Raises DeviceError."""
+    before = torch.cuda.current_device() if _has_begun() else 0
+    try:
+        yield open_device(wanted, 0)
+    finally:
+        if _has_begun():
+            torch.cuda.set_device(before)
+
+
+def _has_begun() -> bool:
+    """Return whether this process has opened a GPU."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
 def device_of_study(named: str) -> torch.device:

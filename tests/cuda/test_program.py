@@ -182,3 +182,20 @@ def gpu_use_in_mlflow(folder: Path) -> set[tuple[str, float]]:
             return set(database.execute(query).fetchall())
     except sqlite3.OperationalError:
         return set()
+
+
+BORROWED = """
+import sweeper.library.exported, torch
+from sweeper.training.device import borrowed_device
+
+torch.cuda.set_device(1)
+with borrowed_device("cuda:0") as device:
+    print(device, torch.cuda.current_device())
+print(torch.cuda.current_device())
+"""
+
+
+def test_a_program_that_uses_the_library_keeps_its_current_gpu(stand_in: StandIn) -> None:
+    command = [sys.executable, "-c", BORROWED]
+    done = subprocess.run(command, cwd=REPOSITORY, env=stand_in.environment(gpus="2"), capture_output=True, text=True)
+    assert done.stdout.split() == ["cuda:0", "0", "1"], done.stderr
