@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sweeper.commands import exporting
-from sweeper.commands.options import JsonOption, StorageOption, TrackingOption, TrialArgument, finite
+from sweeper.commands.options import JsonOption, RecordedOption, StorageOption, TrialArgument, finite
 from sweeper.commands.ranked import show_ranked
 from sweeper.commands.studies import open_trial, this_workspace, winner_of
 from sweeper.commands.terminal import beside_json, say, show, write_json
@@ -44,7 +45,7 @@ def best(
     leaders: exporting.LeadersOption = exporting.LEADERS,
     as_json: JsonOption = False,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
 ) -> None:
     """Print the best trial of a study, or the one you name, with its parameters; export and register it.
 
@@ -132,7 +133,8 @@ def _say_not_registered(store: StudyStore, folder: Path) -> None:
     from sweeper.finished.tasks import finished_task
 
     if finished_task(store.sweep).registered:
-        say(f"not registered, since it is not the best trial; to register it anyway: sweeper register {folder}")
+        command = f"sweeper register {shlex.quote(str(folder))}"
+        say(f"not registered, since it is not the best trial; to register it anyway: {command}")
 
 
 def _answer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper.commands.leaving import leave, reason
-from sweeper.commands.options import StorageOption, StudyArgument, TrackingOption, WorkersOption
+from sweeper.commands.options import RecordedOption, StorageOption, StudyArgument, WorkersOption
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import out, progress_bar, say, show, warn
 
@@ -26,7 +26,7 @@ def confirm(
     workers: WorkersOption = None,
     look_again: Annotated[bool, typer.Option("--look-again", help="Measure on the test split again.")] = False,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
 ) -> None:
     """Train the best trials again with fresh seeds, say which is really best, and look at the test split once.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import StorageOption, TrackingOption, studies_here
+from sweeper.commands.options import RecordedOption, StorageOption, studies_here
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import agrees, can_ask, say, warn
 
@@ -19,7 +19,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Leave its runs in MLflow as they are.")] = False,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
 ) -> None:
     """Delete a study: its trials, checkpoints and undelivered weights; its MLflow runs move to MLflow's trash.
 

@@ -15,8 +15,8 @@ from sweeper.commands.options import (
     OtherImages,
     OtherLabelColumn,
     OtherPathColumn,
+    RecordedOption,
     StorageOption,
-    TrackingOption,
     named_data,
 )
 from sweeper.commands.studies import open_study, this_workspace
@@ -54,7 +54,7 @@ def diff(
     extension: OtherExtension = None,
     device: DeviceOfTrial = "auto",
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
     from sweeper.display.difference import difference_tables, verdict

@@ -16,8 +16,8 @@ from sweeper.commands.options import (
     OtherImages,
     OtherLabelColumn,
     OtherPathColumn,
+    RecordedOption,
     StorageOption,
-    TrackingOption,
     device_for,
     device_named,
     named_data,
@@ -61,7 +61,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON instead of tables.")] = False,
     device: DeviceOfTrial = "auto",
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
 ) -> None:
     """Score a model on a split: accuracy, macro precision, recall and F1, top-5, loss, and each class.
 

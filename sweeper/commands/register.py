@@ -8,14 +8,14 @@ import typer
 
 from sweeper.commands.exported_model import exported_model
 from sweeper.commands.exporting import say_registered
-from sweeper.commands.options import StorageOption, TrackingNameOption, TrackingOption
+from sweeper.commands.options import RecordedOption, StorageOption, TrackingNameOption
 from sweeper.commands.studies import this_workspace
 
 
 def register(
     model: Annotated[str, typer.Argument(help="An export's folder, or STUDY or STUDY/NUMBER once exported.")],
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Register an export in MLflow's model registry as the newest version of its study, with the alias `best`.

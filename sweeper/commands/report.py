@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeper.commands.options import ForceOption, StorageOption, StudyArgument, TrackingOption, finite
+from sweeper.commands.options import ForceOption, RecordedOption, StorageOption, StudyArgument, finite
 from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import say, waiting, warn
 
@@ -30,7 +30,7 @@ def report(
     ] = None,
     log: Annotated[bool, typer.Option("--log/--no-log", help="Log the page to the parent run in MLflow too.")] = True,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
 ) -> None:
     """Write one HTML file about a study, which needs neither network nor server: trials, charts, mistakes, cost."""
     workspace = this_workspace()

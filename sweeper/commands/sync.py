@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sweeper.commands.options import StorageOption, StudyArgument, TrackingNameOption, TrackingOption
+from sweeper.commands.options import RecordedOption, StorageOption, StudyArgument, TrackingNameOption
 from sweeper.commands.studies import open_study, storage_url, this_workspace
 from sweeper.commands.terminal import say
 from sweeper.safeguards.quantity import quantity
@@ -11,7 +11,7 @@ from sweeper.safeguards.quantity import quantity
 def sync(
     study: StudyArgument = None,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: RecordedOption = None,
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Deliver to MLflow what could not be delivered while the sweep ran."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +36,8 @@ from sweeper.tracking.relocation import holds_run
 from sweeper.tracking.run_record import read_record
 from sweeper.tracking.shared_view import experiment_tags
 from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG, TEACHER_TAG
+
+logger = logging.getLogger(__name__)
 
 
 def require_images_of_card(stored: StudyCard | None, dataset: DatasetCard, study: str) -> None:
@@ -202,12 +206,24 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None, folder:
     stored, again = card.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", "")
     if hide_credentials(again) == stored:
         return again
+    if again and hide_credentials(portable(again, workspace.root)) != stored:
+        _tell_of_another(study, stored, hide_credentials(again))
     if "***" in stored:
         raise TrackingError(
             f"the study {study} is recorded at {stored}, and the credentials of an address are never stored; "
             "name the whole address again with --tracking-uri or MLFLOW_TRACKING_URI"
         )
     return _looked_up(stored, workspace, folder)
+
+
+@cache  # a command may ask several times
+def _tell_of_another(study: str, stored: str, named: str) -> None:
+    logger.warning(
+        "the study %s is recorded at %s: that is used, not MLFLOW_TRACKING_URI (%s); --tracking-uri names another",
+        study,
+        stored,
+        named,
+    )
 
 
 def _looked_up(stored: str, workspace: Workspace, folder: StudyFolder) -> str:

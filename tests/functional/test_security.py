@@ -175,6 +175,19 @@ def test_the_study_card_keeps_no_credentials_and_asks_for_them_again(
     assert tracking_uri_of(workspace, "s", None) == uri
 
 
+def test_who_names_another_server_in_the_environment_is_told_once_which_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace, uri = Workspace(tmp_path), "http://host:5000"
+    card = StudyCard(study="told", tracking_uri=uri, start_ms=0, params={}, tags={}, dataset={})
+    write_card(workspace.study("told"), card)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@other")
+    for _ in range(2):
+        assert tracking_uri_of(workspace, "told", None) == uri
+    assert caplog.text.count("is recorded at http://host:5000: that is used, not MLFLOW_TRACKING_URI") == 1
+    assert SECRET not in caplog.text
+
+
 SPACE = """
 study: s
 dataset: {path: d.csv}
