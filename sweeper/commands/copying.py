@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
@@ -40,7 +41,7 @@ def copy_example(name: str, to: Path | None, *, force: bool) -> None:
     for output, content in missing:
         output.write(content)
         say(f"written to {output.path}")
-    say(f"next: sweeper run {space}")
+    say(f"next: sweeper run {shlex.quote(str(space))}")
 
 
 def _list(known: Mapping[str, Example]) -> None:

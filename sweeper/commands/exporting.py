@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, assert_never
@@ -183,7 +184,7 @@ def register_if_possible(workspace: Workspace, folder: Path, tracking_uri: str |
             version = register_export(workspace, folder, tracking_uri)
     except (TrackingError, StudyError) as error:
         known = folder == workspace.export(folder.name)
-        warn(f"not registered: {error}. Later: sweeper register {folder.name if known else folder}")
+        warn(f"not registered: {error}. Later: sweeper register {shlex.quote(folder.name if known else str(folder))}")
     else:
         say_registered(version)
 

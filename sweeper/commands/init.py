@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,7 +78,7 @@ def init(
     say(text.rstrip())
     epochs = quantity(sweep.budget.epochs, "epoch")
     say(f"\nwritten to {out}: as many trials of up to {epochs} as fit into {short_time(hours)}")
-    say(f"next: sweeper run {out}")
+    say(f"next: sweeper run {shlex.quote(str(out))}")
 
 
 def _require_alone(images: str | None, hours: float | None, device: str, with_recipes: bool) -> None:

@@ -20,6 +20,9 @@ StorageOption = Annotated[
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
+RecordedOption = Annotated[
+    str | None, typer.Option(help="MLflow server or database, by default that of the study's latest run.")
+]
 
 
 def _plain_name(value: str | None) -> str | None:
@@ -191,6 +194,8 @@ def with_deadline(overrides: list[str] | None, duration: str | None, until: str 
     from sweeper.config.sweep import AS_MANY_AS_FIT
     from sweeper.errors import ConfigError, Problem
 
+    if duration is not None and not duration.strip():
+        raise ConfigError([Problem("--for", "", "is empty; give a duration such as 45m or 2h")])
     if duration and until:
         raise ConfigError([Problem("--for", "", "and --until say the same in two ways; keep one of them")])
     seconds = None if until is None else f"{seconds_until(until, datetime.now().astimezone()):.3f}"
@@ -222,12 +227,19 @@ def with_engine(
 ) -> list[str]:
     """Return the overrides with those that say where trials run."""
     given = {"engine.name": engine, "engine.address": ray_address, "engine.shared": shared}
-    return [*(overrides or []), *(f"{key}={value}" for key, value in given.items() if value is not None)]
+    return [*(overrides or []), *(_text(key, value) for key, value in given.items() if value is not None)]
 
 
 def with_tracking_name(overrides: list[str] | None, name: str | None) -> list[str]:
     """Return the overrides with the one that names the experiment."""
-    return [*(overrides or []), *([] if name is None else [f"tracking.name={name}"])]
+    return [*(overrides or []), *([] if name is None else [_text("tracking.name", name)])]
+
+
+def _text(key: str, value: str) -> str:
+    """Return an override with a value that is text, whatever YAML would make of it."""
+    from sweeper.config.document import written
+
+    return f"{key}={written(value)}"
 
 
 DEVICES = "(NVIDIA GPUs, else Apple's, else the CPU), cpu, cuda, cuda:1, mps."

@@ -218,12 +218,21 @@ def _say_what_next(
         say(f"next: sweeper status {study}{where}   sweeper best {study} --export{where}")
     if result.experiment is not None:
         page = tracking_uri if tracking_uri.startswith("http") else MLFLOW_PAGE
-        start = "" if page == tracking_uri else "mlflow ui   then "
+        start = "" if page == tracking_uri else f"mlflow ui{_not_its_own(tracking_uri)}   then "
         trials = f"{page}/#/experiments/{result.experiment}/runs?{urlencode(address_query(), quote_via=quote)}"
         say(f"      {start}{trials}")
     if result.undelivered and result.refused:
         of_runs = quantity(result.undelivered, "run is not in MLflow and stays", "runs are not in MLflow and stay")
         raise TrackingRefused(f"{of_runs} on disk until this is changed: {result.refused}\nthen: sweeper sync {study}")
+
+
+def _not_its_own(tracking_uri: str) -> str:
+    """Return what `mlflow ui` must be told to show another database than that of the working directory."""
+    from sweeper.tracking.mlflow_store import own_address
+
+    if tracking_uri == own_address(this_workspace()):
+        return ""
+    return f" --backend-store-uri {shlex.quote(hide_credentials(tracking_uri))}"
 
 
 def say_undelivered(result: SweepResult, study: str) -> None:

@@ -90,8 +90,9 @@ def short(value: Any, longest: int = 120) -> str:
 
 def shown_assignment(assignment: str) -> str:
     """Return an override as it may be shown: addresses of webhooks are secrets."""
-    key, equals, _ = assignment.partition("=")
-    return f"{key}{equals}…" if equals and key.strip().startswith("notify") else assignment
+    option = "--set=" if assignment.startswith("--set=") else ""
+    key, equals, _ = assignment.removeprefix(option).partition("=")
+    return f"{option}{key}{equals}…" if equals and key.strip().startswith("notify") else assignment
 
 
 @dataclass

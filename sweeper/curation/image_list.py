@@ -10,6 +10,7 @@ import numpy as np
 
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.config.loading import load_sweep
+from sweeper.data.csv_layout import is_csv
 from sweeper.data.groups import suspicions
 from sweeper.data.index import ImageIndex, build_index, label_numbers, read_listing
 from sweeper.data.labels import look_alikes
@@ -18,7 +19,7 @@ from sweeper.data.notes import Notes
 from sweeper.data.odd_labels import odd_labels
 from sweeper.data.scan import counted
 from sweeper.data.splitting import Drawing, Units, draw_splits
-from sweeper.errors import DatasetError
+from sweeper.errors import ConfigError, DatasetError, Problem
 from sweeper.paths import Workspace
 
 WHOLE = "all"
@@ -55,7 +56,13 @@ class ImageList:
 
 
 def dataset_of(path: Path, csv: CsvConfig) -> DatasetConfig:
-    """Return the data set of a search space (.yaml), or the one that a folder or CSV file is."""
+    """Return the data set of a search space (.yaml), or the one that a folder or CSV file is.
+
+    Raises ConfigError for what `csv` says where there is no CSV file that it could be of.
+    """
+    if csv != CsvConfig() and (_is_search_space(path) or (path.is_dir() and not is_csv(path))):
+        rule = f"describe a CSV file, and {path} is none; leave them out, or name one"
+        raise ConfigError([Problem("--path-column, --label-column, --csv-images and --extension", "", rule)])
     if _is_search_space(path):
         return load_sweep(path).dataset
     return DatasetConfig(path=str(path), csv=csv, missing_labels="skip", on_bad_image="skip")
