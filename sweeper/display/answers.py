@@ -116,7 +116,7 @@ class NetworkAnswer(Frozen):
     batch_size: int
     trainable: str
     parameters: int
-    peak_mb: float = Field(description="Of the GPU; on a CPU of the whole process.")
+    peak_mb: float = Field(description="In MiB, of the GPU; on a CPU of the whole process.")
     images_per_s: float = Field(description="In training; with views, the rate at which features are computed.")
     views: int = Field(description="Of each image, whose features are stored; 0 where trials do not learn from those.")
     at_once: int = Field(description="Images that go through it at once; below batch_size where memory demands it.")

@@ -23,7 +23,7 @@ from sweeper.standings.pareto import in_order
 
 LARGEST_PREDICTIONS = 8_000_000  # bytes, compressed, of all trials together; those of lower rank stay in MLflow
 LOGARITHMIC = 30  # ratio of largest to smallest value from which a parameter is drawn on a logarithmic axis
-COSTS = {"images_per_s": "images a second in training", "memory/peak_mb": "peak memory (MB)"}
+COSTS = {"images_per_s": "images a second in training", "memory/peak_mb": "peak memory (MiB)"}
 OWN_COSTS = {"parameters": "parameters", "latency_ms": "latency of one image (ms)"}
 
 
