@@ -21,7 +21,7 @@ __all__ = ["ask"]  # a fixture
         (("best", "s", "--int8"), "--int8: changes an export; add --export"),
         (("best", "s", "--fp16", "--soup"), "--soup: changes an export"),
         (("data", "check", ".", "--label-column", "x"), "--extension: describe a CSV file, and . is none"),
-        (("data", "clean", "s.yaml", "--csv-images", "x"), "--extension: describe a CSV file, and s.yaml is none"),
+        (("data", "check", "s.yaml", "--csv-images", "x"), "--extension: describe a CSV file, and s.yaml is none"),
         (("run", "s.yaml", "--for", ""), "--for: is empty; give a duration such as 45m or 2h"),
         (("init", "photos", "--example", "quickstart"), "--example: copies a search space as it is; leave out IMAGES"),
         (("init", "--hours", "1", "--example"), "leave out --hours, and change the copy"),
