@@ -26,7 +26,7 @@ def test_a_trial_whose_actor_ray_ends_for_memory_goes_on_with_a_quarter(
     threshold = (memory.total - memory.available + SPARE_GB * 2**30) / memory.total
     machines.add(env_vars={"RAY_memory_usage_threshold": f"{threshold:.3f}"})
     search = {**SPACE["search"], "batch_size": 48}
-    sandbox = sandbox_on(machines, tmp_path, node_folder, budget={"trials": 1, "epochs": 400}, search=search)
+    sandbox = sandbox_on(machines, tmp_path, node_folder, budget={"trials": 1, "epochs": 60}, search=search)
     process = sandbox.start()
     after_epoch(sandbox, 2)
     ballast: list[bytes] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.engines.cluster.actors import Actors
-from sweeper.engines.cluster.calls import Lost, Refused, Unmet, in_words, lost, require_opened
+from sweeper.engines.cluster.calls import Lost, Refused, Unmet, ended_for_memory, in_words, lost, require_opened
 from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, Shipment, carrier
 from sweeper.engines.cluster.folders import ReceivedFolder, move_into
 from sweeper.engines.cluster.messages import Command, Meet, Plan, Report, StopAhead, Submit, TrainAhead
@@ -323,8 +323,25 @@ class Slot:
             self._closed.set()
             return
         except ray.exceptions.RayError as error:
-            raise Lost(self.place.lead, f"its files did not arrive: {in_words(error)}") from error
+            raise self._lost_with_files(error) from error
         self._acknowledged = report.sequence
+
+    def _lost_with_files(self, error: Exception) -> Lost:
+        """Return why files did not arrive: their node is gone, or memory has run out there, which Ray knows later."""
+        import ray
+
+        lead, deadline = self.place.lead, time.monotonic() + THERE_S
+        while time.monotonic() < deadline:
+            try:
+                ray.get(self._actor.here.remote(), timeout=THERE_S)
+                break
+            except ray.exceptions.ActorUnavailableError:
+                self._closed.wait(RETRY_S)
+            except ray.exceptions.RayError as gone:
+                if ended_for_memory(gone):
+                    return lost(lead, gone)
+                break
+        return Lost(lead, f"its files did not arrive: {in_words(error)}")
 
     def _bring_files(
         self, event: EpochFinished | TrialEnded | FoldLeft, changed: Mapping[str, Shipment], present: frozenset[str]
