@@ -92,9 +92,10 @@ class PlateauPruner(optuna.pruners.BasePruner):
 class PhaseView:
     """A storage as the trial that is judged competes in it.
 
-    Its trials have a value a phase in place of one an epoch: the best up to its end. All others that have not
-    failed count as complete. What is compared is a phase that has ended: to leave out trials that were pruned
-    after it, as at equal epochs, would leave only the best to compare with.
+    Its trials have a value a phase in place of one an epoch: the best up to its end. All others that have not failed
+    count as complete once a phase of theirs has ended; before that they are not among its trials. What is compared is a
+    phase that has ended: to leave out trials that were pruned after it, as at equal epochs, would leave only the best
+    to compare with.
     """
 
     def __init__(self, storage: Any, phases: Phases, direction: StudyDirection, judged: int):
@@ -111,7 +112,8 @@ class PhaseView:
     ) -> list[FrozenTrial]:
         wanted = None if states is None else {*COMPETING, *states} if OptunaState.COMPLETE in states else states
         trials = self._storage.get_all_trials(study_id, deepcopy, wanted)
-        return [self.in_phases(trial) for trial in trials if trial.number != self._judged]
+        shown = (self.in_phases(trial) for trial in trials if trial.number != self._judged)
+        return [trial for trial in shown if trial.intermediate_values]
 
     def in_phases(self, trial: FrozenTrial) -> FrozenTrial:
         """Return a shallow copy of a trial that counts phases."""

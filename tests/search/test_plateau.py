@@ -101,6 +101,15 @@ def test_trials_that_were_pruned_after_a_phase_still_count_in_it() -> None:
     assert PlateauPruner(median, PHASES).prune(study_of(good, good, poor), judged)
 
 
+@pytest.mark.parametrize("state", [OptunaState.RUNNING, OptunaState.WAITING])
+def test_trials_whose_first_phase_has_not_ended_are_none_of_those_at_the_start(state: OptunaState) -> None:
+    good, begun = trial_of([0.8, 0.9], [0.1] * 2), trial_of([0.7], [0.1], state)
+    judged = trial_of([0.4, 0.5], [0.1] * 2, OptunaState.RUNNING)
+    pruner = PlateauPruner(optuna.pruners.MedianPruner(2), PHASES)
+    assert not pruner.prune(study_of(good, begun, begun), judged)
+    assert pruner.prune(study_of(good, good, begun), judged)
+
+
 class Asked(optuna.pruners.BasePruner):
     """Notes the steps at which it is asked, and what it is shown."""
 
