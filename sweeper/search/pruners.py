@@ -63,9 +63,9 @@ def build_pruner(
         case PatientConfig():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                return optuna.pruners.PatientPruner(
-                    build_pruner(config.pruner, epochs, settled=settled, means=means), config.patience, config.min_delta
-                )
+                wrapped = build_pruner(config.pruner, epochs, settled=settled, means=means)
+                # Optuna counts the epochs after the first worse one, which is one of the `patience` here.
+                return optuna.pruners.PatientPruner(wrapped, config.patience - 1, config.min_delta)
         case PlateauConfig():
             return _plateau_pruner(config, epochs)
         case NoPrunerConfig() | PromoteConfig():  # which pauses trials, and ends none while others run
