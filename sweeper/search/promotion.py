@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from optuna.study._multi_objective import _fast_non_domination_rank
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.pruner import PromoteConfig, rungs
 from sweeper.search.stored_trial import FINISHED, GOALS, paused_after
@@ -35,6 +36,7 @@ class Standing:
         values: The objective after each epoch; higher is better.
         paused: The last epoch of one that is paused.
         ended: Whether it has ended.
+        complete: Whether that was its own end, and nothing went wrong.
         goals: Of several objectives, what each was when the trial paused, by epoch; lower is better.
     """
 
@@ -42,6 +44,7 @@ class Standing:
     values: dict[int, float]
     paused: int | None = None
     ended: bool = False
+    complete: bool = False
     goals: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
 
     @property
@@ -89,8 +92,12 @@ class Promotion:
         return next((trial.number for trial in waiting if self.after(trial.paused or 0) == self.after(rung)), None)
 
     def _dropped_out(self, trial: Standing, rung: int) -> bool:
-        """Return whether a trial has ended between this rung and the next: its place is free."""
-        return trial.ended and trial.epochs < self.after(rung)
+        """Return whether a trial has ended between this rung and the next: its place is free.
+
+        After the last rung one that is complete keeps it: there is nothing further that it could have come to.
+        """
+        following = self.after(rung)
+        return trial.ended and trial.epochs < following and not (trial.complete and following == self._epochs)
 
 
 def best_first(trials: Sequence[Standing], rung: int) -> list[Standing]:
@@ -136,6 +143,7 @@ def standings(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[Standing
             values={epoch: sign * value for epoch, value in trial.intermediate_values.items()},
             paused=paused_after(trial),
             ended=trial.state in FINISHED,
+            complete=trial.state == OptunaState.COMPLETE,
             goals={int(epoch): tuple(values) for epoch, values in trial.user_attrs.get(GOALS, {}).items()},
         )
         for trial in trials

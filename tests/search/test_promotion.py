@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import optuna
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from sweeper.config.pruner import PromoteConfig, rungs
-from sweeper.search.promotion import Promotion, Standing, best_first, spread
+from sweeper.search.promotion import Promotion, Standing, best_first, spread, standings
 
 EPOCHS = 9
 
@@ -65,6 +68,17 @@ def test_one_that_ends_before_the_next_rung_leaves_its_place_to_the_next_best() 
     assert promotion.next([paused(0, 0.1), stalled, paused(2, 0.2)], last=False) == 2
     went_on = Standing(1, {1: 0.3, 2: 0.3, 3: 0.4}, paused=3)
     assert promotion.next([paused(0, 0.1), went_on, paused(2, 0.2)], last=False) is None
+
+
+def test_after_the_last_rung_one_that_is_complete_keeps_its_place_and_one_that_went_wrong_does_not() -> None:
+    promotion, others = Promotion(config(), EPOCHS), [paused(0, 0.1, 0.1, 0.1), paused(2, 0.2, 0.2, 0.2)]
+    study = optuna.create_study(direction="maximize")
+    values = dict.fromkeys(range(1, 6), 0.3)
+    study.add_trial(create_trial(value=0.3, intermediate_values=values))
+    study.add_trial(create_trial(state=OptunaState.PRUNED, intermediate_values=values))
+    stalled, skipped = (replace(trial, number=1) for trial in standings(study.trials, maximize=True))
+    assert promotion.next([*others, stalled], last=False) is None
+    assert promotion.next([*others, skipped], last=False) == 2
 
 
 def test_of_a_few_trials_one_goes_on_to_the_end() -> None:
