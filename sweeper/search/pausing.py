@@ -15,7 +15,18 @@ from sweeper.errors import StudyError
 from sweeper.results import TrialOutcome, TrialState
 from sweeper.seal import sealed_text
 from sweeper.search.promotion import Promotion, standings
-from sweeper.search.stored_trial import BEFORE, CONFIG, ENQUEUED, GOALS, PAUSED, UNTIL, WENT_ON, losses_of, stored_json
+from sweeper.search.stored_trial import (
+    BEFORE,
+    CONFIG,
+    ENQUEUED,
+    GOALS,
+    OWN_EPOCHS,
+    PAUSED,
+    UNTIL,
+    WENT_ON,
+    losses_of,
+    stored_json,
+)
 
 
 class Pausing:
@@ -50,8 +61,15 @@ class Pausing:
         if self._promotion is not None and UNTIL not in trial.user_attrs:
             stored = self._study._storage.get_trial(trial._trial_id)
             whole = trial.number == 0 and ENQUEUED in trial.user_attrs
-            until = self._sweep.budget.epochs if whole else self._promotion.after(_epochs(stored))
-            trial.set_user_attr(UNTIL, until)
+            trial.set_user_attr(UNTIL, self._own_end(stored) if whole else self._until(stored, self._promotion))
+
+    def _until(self, trial: FrozenTrial, promotion: Promotion) -> int:
+        """Return where a trial pauses next, or its own end, which may be later than that of others."""
+        until = promotion.after(_epochs(trial))
+        return self._own_end(trial) if until == self._sweep.budget.epochs else until
+
+    def _own_end(self, trial: FrozenTrial) -> int:
+        return int(trial.user_attrs.get(OWN_EPOCHS, self._sweep.budget.epochs))
 
     def take_up(self, number: int) -> optuna.Trial:
         """Return a trial that is paused, to write to it. What the study samples by is put aside."""
@@ -65,7 +83,7 @@ class Pausing:
         config = stored_json(stored, CONFIG)
         if self._promotion is None or config is None:
             raise StudyError(f"the study storage holds no settings of trial {trial.number}; `sweeper doctor` says more")
-        trial.set_user_attr(UNTIL, self._promotion.after(_epochs(stored)))
+        trial.set_user_attr(UNTIL, self._until(stored, self._promotion))
         if (paused := stored_json(stored, PAUSED)) is not None:
             seconds = TrialOutcome.model_validate_json(paused).seconds
             trial.set_user_attr(WENT_ON, {"at": time.time(), "seconds": seconds})
