@@ -18,10 +18,12 @@ from sweeper.search.promotion import Promotion, standings
 from sweeper.search.stored_trial import (
     BEFORE,
     CONFIG,
+    CUT,
     ENQUEUED,
     GOALS,
     OWN_EPOCHS,
     PAUSED,
+    RETRY_OF,
     UNTIL,
     WENT_ON,
     losses_of,
@@ -56,12 +58,18 @@ class Pausing:
         """Note where a trial is to pause; one that was interrupted keeps to what was noted.
 
         The first trial of a study does not pause where it was queued: it is thought good, and a whole model is
-        there early.
+        there early. Nor does the one that stands for it, where it was cut short for that.
         """
         if self._promotion is not None and UNTIL not in trial.user_attrs:
             stored = self._study._storage.get_trial(trial._trial_id)
-            whole = trial.number == 0 and ENQUEUED in trial.user_attrs
+            whole = self._is_first_queued(trial)
             trial.set_user_attr(UNTIL, self._own_end(stored) if whole else self._until(stored, self._promotion))
+
+    def _is_first_queued(self, trial: optuna.Trial) -> bool:
+        if 0 not in (trial.number, trial.user_attrs.get(RETRY_OF)):
+            return False
+        first = self._study.get_trials(deepcopy=False)[0].user_attrs
+        return ENQUEUED in first and (trial.number == 0 or first.get(CUT, {}).get("again", False))
 
     def _until(self, trial: FrozenTrial, promotion: Promotion) -> int:
         """Return where a trial pauses next, or its own end, which may be later than that of others."""

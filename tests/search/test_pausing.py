@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.results import TrialOutcome, TrialSpec, TrialState
+from sweeper.results import Cut, TrialOutcome, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
 from tests.search.test_study_store import sweep_of, url
@@ -52,3 +52,25 @@ def test_a_trial_that_keeps_more_epochs_than_a_deadline_leaves_goes_on_to_its_ow
     train(store, other)
     on = started(store)
     assert (on.number, on.until, on.epochs) == (longer.number, EPOCHS, EPOCHS)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_the_first_queued_configuration_does_not_pause_though_it_is_trained_again_with_fewer_epochs(
+    url: str, cut: bool
+) -> None:
+    store = store_of(url)
+    store.enqueue({"thought_good": {"drop_rate": 0.2}})
+    first = started(store)
+    assert first.until == EPOCHS
+    store.report(first.number, 1, 0.5)
+    store.plan_epochs(LEFT)
+    if cut:
+        store.cut(first.number, 1, Cut(why="too many epochs", again=True))
+        store.finish(first.number, TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.5))
+    else:
+        store.finish(first.number, TrialOutcome(state=TrialState.FAILED, reason="it broke"))
+        store.retry_failed()
+    again = started(store)
+    assert again.config.drop_rate == 0.2
+    assert again.until == (LEFT if cut else 1)
+    assert started(store).until == 1
