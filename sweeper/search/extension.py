@@ -64,6 +64,9 @@ KEPT = {SECONDS_USED, SECONDS_BESIDE, AT_ONCE, EPOCHS, BEFORE, IDENTITY, CARD, M
 CMAES = "cma:"
 """Begins what Optuna's CMA-ES keeps in trials: where it stands, in the space that was searched."""
 
+RUNGS = "completed_rung_"
+"""Begins what successive halving and Hyperband keep in trials: what each had reached at a rung."""
+
 
 @dataclass
 class Extension:
@@ -100,7 +103,7 @@ def extend(old: StudyStore, sweep: SweepConfig) -> Extension:
     if not changed:
         return Extension()
     with storage_errors(old.url):
-        return _rebuild(storage, study, sweep, old.lease_number, searched_anew="search" in changed)
+        return _rebuild(storage, study, sweep, old.lease_number, changed)
 
 
 def _rebuild(
@@ -108,8 +111,7 @@ def _rebuild(
     old: optuna.Study,
     sweep: SweepConfig,
     lease: int | None,
-    *,
-    searched_anew: bool,
+    changed: Collection[str],
 ) -> Extension:
     names = {study.study_name for study in storage.get_all_studies()}
     if sweep.study + BUILDING in names:  # left by a kill
@@ -122,8 +124,8 @@ def _rebuild(
         epochs = old.user_attrs.get(EPOCHS, sweep.budget.epochs)
         pauses = _pauses(sweep, epochs, old.user_attrs.get(BEFORE, 0))
         moved = [_moved(trial, sweep, pauses, found) for trial in old.get_trials(deepcopy=False)]
-    for trial in moved if searched_anew else ():
-        trial.system_attrs = {key: kept for key, kept in trial.system_attrs.items() if not key.startswith(CMAES)}
+    for trial in moved:
+        _forget(trial, changed)
     add_trials(storage, new._study_id, moved)
     for name in KEPT & old.user_attrs.keys():
         new.set_user_attr(name, old.user_attrs[name])
@@ -140,6 +142,13 @@ def _rebuild(
     renamed = {sweep.study: found.aside, sweep.study + BUILDING: sweep.study}
     _swap(storage, renamed, lambda connection: require_number(connection, old._study_id, sweep.study, lease))
     return found
+
+
+def _forget(trial: FrozenTrial, changed: Collection[str]) -> None:
+    """Take from a trial what Optuna has noted in it for another space or pruner; history competes at no rung."""
+    stale = [begins for begins, key in ((CMAES, "search"), (RUNGS, "pruner")) if key in changed]
+    begins = (*stale, RUNGS) if OUTSIDE in trial.user_attrs else tuple(stale)
+    trial.system_attrs = {key: kept for key, kept in trial.system_attrs.items() if not key.startswith(begins)}
 
 
 def _swap(

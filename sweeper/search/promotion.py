@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.pruner import PromoteConfig, rungs
-from sweeper.search.stored_trial import FINISHED, GOALS, paused_after
+from sweeper.search.stored_trial import FINISHED, GOALS, OUTSIDE, paused_after
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def standings(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[Standing]:
-    """Return how the trials of a study stand."""
+    """Return how the trials of a study stand; those that its search space no longer holds are not among them."""
     sign = 1 if maximize else -1
     return [
         Standing(
@@ -147,4 +147,5 @@ def standings(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[Standing
             goals={int(epoch): tuple(values) for epoch, values in trial.user_attrs.get(GOALS, {}).items()},
         )
         for trial in trials
+        if OUTSIDE not in trial.user_attrs
     ]

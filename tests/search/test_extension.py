@@ -261,3 +261,23 @@ def test_cmaes_begins_anew_in_a_space_of_other_dimensions(tmp_path: Path) -> Non
     assert kept() == 0
     run_to_end(StudyStore.create_or_load(url, edited))
     assert kept() > 0
+
+
+RUNG = "completed_rung_0"
+
+
+@pytest.mark.parametrize(("pruner", "kept"), [("successive_halving", True), ("hyperband", False)])
+def test_history_competes_at_no_rung_and_nobody_at_those_of_another_pruner(
+    tmp_path: Path, pruner: str, kept: bool
+) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    store = StudyStore.create_or_load(url, space(NARROW, pruner="successive_halving"))
+    while (spec := next_trial(store)) is not None:
+        store.report(spec.number, 1, 0.5)
+        store.finish(spec.number, TrialOutcome(state=TrialState.PRUNED, epochs=1, best_epoch=1, best_value=0.5))
+    assert all(RUNG in trial.system_attrs for trial in optuna.load_study(study_name="s", storage=url).trials)
+    found = extended(url, space(ONLY_B, pruner=pruner))
+    trials = optuna.load_study(study_name="s", storage=url).trials
+    assert found.carried
+    assert found.outside
+    assert [trial.number for trial in trials if RUNG in trial.system_attrs] == (found.carried if kept else [])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import optuna
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
-from optuna.trial import create_trial
 
 from sweeper.config.pruner import PromoteConfig, rungs
 from sweeper.search.promotion import Promotion, Standing, best_first, spread, standings
+from sweeper.search.stored_trial import OUTSIDE, PAUSED
 
 EPOCHS = 9
 
@@ -79,6 +81,17 @@ def test_after_the_last_rung_one_that_is_complete_keeps_its_place_and_one_that_w
     stalled, skipped = (replace(trial, number=1) for trial in standings(study.trials, maximize=True))
     assert promotion.next([*others, stalled], last=False) is None
     assert promotion.next([*others, skipped], last=False) == 2
+
+
+def test_trials_that_are_history_take_no_places_and_make_none() -> None:
+    def trial(value: float, **attributes: Any) -> FrozenTrial:
+        state = OptunaState.FAIL if OUTSIDE in attributes else OptunaState.RUNNING
+        return create_trial(state=state, intermediate_values={1: value}, user_attrs={PAUSED: "{}", **attributes})
+
+    history = {OUTSIDE: {"state": "PRUNED", "values": None, "why": "another backbone"}}
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([trial(0.1), trial(0.2), trial(0.9, **history)])
+    assert Promotion(config(1), EPOCHS).next(standings(study.trials, maximize=True), last=False) is None
 
 
 def test_of_a_few_trials_one_goes_on_to_the_end() -> None:
