@@ -47,6 +47,7 @@ from sweeper.search.stored_trial import (
     OUTCOME,
     OUTSIDE,
     PAUSED,
+    RETRY_OF,
     SECONDS_BESIDE,
     SECONDS_USED,
     SWEEP,
@@ -168,7 +169,7 @@ def _moved(trial: FrozenTrial, sweep: SweepConfig, pauses: Collection[int], foun
     """Return a trial as the new study holds it."""
     config = stored_json(trial, CONFIG)
     if config is None:
-        return _not_begun(trial, sweep)
+        return _not_begun(trial, sweep, found)
     fitted = fit(sweep.search, json.loads(config))
     if not fitted.misfits:
         found.carried.append(trial.number)
@@ -239,10 +240,20 @@ def _kept(trial: FrozenTrial, found: Extension) -> FrozenTrial:
     )
 
 
-def _not_begun(trial: FrozenTrial, sweep: SweepConfig) -> FrozenTrial:
-    """Return a trial without a whole configuration: one that waits for its turn, or was killed while it was drawn."""
+def _not_begun(trial: FrozenTrial, sweep: SweepConfig, found: Extension) -> FrozenTrial:
+    """Return a trial without a whole configuration: one that waits for its turn, or was killed while it was drawn.
+
+    One that stands for another trial is to have just the settings of that one, or is history until it can.
+    """
     given = trial.user_attrs.get(GIVEN)
-    attributes = {FIXED_PARAMS: fit(sweep.search, given).params} if given is not None else {}
+    fitted = Fit() if given is None else fit(sweep.search, given)
+    if fitted.misfits and RETRY_OF in trial.user_attrs:
+        found.outside[trial.number] = "; ".join(map(str, fitted.misfits))
+        return _kept(trial, found)
+    attributes = {} if given is None else {FIXED_PARAMS: fitted.params}
+    if OUTSIDE in trial.user_attrs:  # an earlier extension had left it out
+        known = {key: value for key, value in trial.user_attrs.items() if key not in {OUTSIDE, OUTCOME}}
+        return create_trial(state=OptunaState.WAITING, user_attrs=known, system_attrs=attributes)
     state = OptunaState.FAIL if trial.state in FINISHED else OptunaState.WAITING
     return create_trial(state=state, user_attrs=trial.user_attrs, system_attrs=attributes)
 

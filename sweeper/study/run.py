@@ -10,9 +10,12 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from sweeper.config.engine import RayConfig, SimulateConfig
+from sweeper.config.names_to_check import dotted
 from sweeper.config.sampler import GridConfig
+from sweeper.config.space_membership import fit
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.index import ImageIndex
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
@@ -241,10 +244,22 @@ def _limited(
 def _put_in_queue(
     store: StudyStore, leaders: Mapping[str, Mapping[str, Any]], observer: Observer, *, retry_failed: bool
 ) -> None:
-    """Queue what the search space and the command name."""
+    """Queue what the search space and the command name. Raises ConfigError."""
     queue = store.sweep.enqueue
+    _require_searched(store.sweep)
     if leaders and not store.begun:
         store.enqueue({**queue, **leaders})
     store.enqueue(queue)
     if retry_failed:
         observer.retrying(store.retry_failed())
+
+
+def _require_searched(sweep: SweepConfig) -> None:
+    """Raise ConfigError where `enqueue` names what the study does not search: backbones that a ranking has left out."""
+    problems = [
+        Problem(IN_SEARCH_SPACE, dotted(("enqueue", name, *misfit.key)), f"{misfit.why} of the study; remove it here")
+        for name, given in sweep.enqueue.items()
+        for misfit in fit(sweep.search, given).misfits
+    ]
+    if problems:
+        raise ConfigError(problems)

@@ -208,6 +208,27 @@ def test_trials_that_wait_by_name_are_fitted_anew(tmp_path: Path) -> None:
     assert (spec.config.backbone, spec.config.weight_decay) == ("b", 0.1)
 
 
+def test_a_retry_that_the_new_space_no_longer_holds_becomes_no_other_configuration(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    store = StudyStore.create_or_load(url, space(NARROW))
+    store.enqueue({"mine": {"backbone": "a"}})
+    assert next_trial(store) is not None
+    store.finish(0, TrialOutcome(state=TrialState.FAILED, reason="it broke"))
+    assert store.retry_failed() == [0]
+    found = extended(url, space(ONLY_B))
+    assert sorted(found.outside) == [0, 1]
+    again = StudyStore.create_or_load(url, space(ONLY_B))
+    assert [row.state for row in again.rows()] == [TrialState.FAILED] * 2
+    spec = next_trial(again)
+    assert spec is not None
+    assert spec.number == 2
+    assert sorted(extended(url, space({**ONLY_B, "backbone": "c"})).outside) == [0, 1, 2]
+    extended(url, space(NARROW))
+    back = next_trial(StudyStore.create_or_load(url, space(NARROW)))
+    assert back is not None
+    assert (back.number, back.config.backbone) == (1, "a")
+
+
 def test_a_study_whose_epochs_a_deadline_has_planned_can_be_extended(url: str) -> None:
     store = StudyStore.create_or_load(url, space(NARROW))
     store.plan_epochs(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from sweeper.config.contradictions import contradictions
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.searched import options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
-from sweeper.errors import StudyChanged, StudyError
+from sweeper.errors import ConfigError, StudyChanged, StudyError
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import begun_with, in_rank_order, left_out, narrowed, rank_backbones, ranking_sweep
 from sweeper.study.result import SweepResult
+from sweeper.study.run import _put_in_queue
 from tests.standings.test_ranking import row
+from tests.study.test_driver import Silent
 
 NAMES = ["resnet18", "resnet34", "resnet50", "vit_tiny_patch16_224"]
 
@@ -119,6 +122,20 @@ def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Pat
     StudyStore.create_or_load(url, begun).close()
     store.close()
     other.close()
+
+
+def test_a_study_that_goes_on_refuses_to_queue_a_backbone_that_its_ranking_has_left_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    StudyStore.create_or_load(url, narrowed(sweep_of(), ["resnet50", "resnet18"], 2)).close()
+    for backbone, refused in (("resnet34", True), ("resnet50", False)):
+        begun = begun_with(url, sweep_of(enqueue={"again": {"backbone": backbone}}))
+        assert begun is not None
+        store = StudyStore.create_or_load(url, begun)
+        told = pytest.raises(ConfigError, match=r"enqueue\.again\.backbone: 'resnet34' is not among")
+        with told if refused else nullcontext():
+            _put_in_queue(store, {}, Silent(), retry_failed=False)
+        assert len(store.rows()) == (0 if refused else 1)
+        store.close()
 
 
 def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> None:
