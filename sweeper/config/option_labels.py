@@ -8,9 +8,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sweeper.config.space import Choice
+
 
 def option_labels(options: Sequence[Any]) -> list[Any]:
-    """Return a distinct category for every option: scalars as they are, objects by name or content."""
+    """Return a distinct category for every option: scalars as they are, objects by name, or names, or content."""
     labels: list[Any] = []
     for option in options:
         label = _label(option)
@@ -22,17 +24,20 @@ def option_labels(options: Sequence[Any]) -> list[Any]:
 def inside_option(option: Any, label: Any, index: int, name: str) -> str:
     """Return the name of a choice's option, with which the names of the parameters inside begin.
 
-    Each branch has parameters of its own: `optimizer.adam.lr`.
+    Each branch has parameters of its own: `optimizer.adam.lr`; where its name is searched too, `optimizer.1.lr`.
     """
     if isinstance(option, BaseModel):
-        named = getattr(option, "name", None)
+        named = isinstance(getattr(option, "name", None), str)
         return f"{name}.{label if named else index}"
     return f"{name}[{index}]" if isinstance(option, tuple) else name
 
 
 def _label(option: Any) -> Any:
     if isinstance(option, BaseModel):
-        return getattr(option, "name", None) or _fixed_part(option)
+        named = getattr(option, "name", None)
+        if isinstance(named, Choice):
+            return " or ".join(named.choice)
+        return named or _fixed_part(option)
     return (
         json.dumps(option, default=lambda inner: inner.model_dump(by_alias=True))
         if isinstance(option, tuple)

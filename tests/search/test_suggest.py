@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,7 +13,10 @@ from sweeper.config.flatten import flatten
 from sweeper.config.optimizer import AdamConfig, SgdConfig
 from sweeper.config.option_labels import option_labels
 from sweeper.config.space import SearchSpace
+from sweeper.config.space_membership import fit
+from sweeper.search.study_store import StudyStore
 from sweeper.search.suggest import keys_of, suggest
+from tests.search.test_study_store import run_to_end, sweep_of
 
 CONDITIONAL: dict[str, Any] = {
     "backbone": {"choice": ["resnet18", "resnet34"]},
@@ -106,3 +110,20 @@ def test_labels_are_distinct_and_in_order(options: list[tuple[int, ...]]) -> Non
 def test_unnamed_objects_are_labelled_by_what_is_fixed_in_them() -> None:
     space = SearchSpace.model_validate(CONDITIONAL)
     assert option_labels(space.head.choice)[0] == "default"  # type: ignore[attr-defined]
+
+
+def test_an_option_whose_name_is_itself_a_choice_is_stored_and_fits_again(tmp_path: Path) -> None:
+    options = [{"name": "adamw"}, {"name": {"choice": ["lamb", "lion"]}, "lr": {"float": [1e-3, 1e-2]}}]
+    space = {"backbone": "r", "optimizer": {"choice": options}}
+    sweep = sweep_of(search=space, sampler="random", budget={"trials": 8, "epochs": 1})
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    run_to_end(StudyStore.create_or_load(url, sweep))
+    rows = StudyStore.load(url, "s").rows()
+    names = {row.config.optimizer.name for row in rows if row.config}
+    assert names == {"adamw", "lamb", "lion"}
+    for row in rows:
+        assert row.config is not None
+        assert fit(sweep.search, row.config.model_dump(mode="json")).params == row.params
+    searched = next(row.params for row in rows if row.params["optimizer"] != "adamw")
+    assert sorted(searched) == ["optimizer", "optimizer.1.lr", "optimizer.1.name"]
+    assert searched["optimizer"] == "lamb or lion"
