@@ -48,18 +48,20 @@ def parameters(node: Any, name: str = "", *, of_all: bool = False) -> Iterator[t
                 yield from parameters(inner, f"{name}[{index}]", of_all=of_all)
 
 
-def configurations(space: Any) -> float:
+def configurations(node: Any) -> float:
     """Return how many configurations a search space holds at most; infinity where a range has no steps."""
-    return prod(_values(drawn) for _, drawn in parameters(space))
-
-
-def _values(drawn: Drawn) -> float:
-    """Return how many values a parameter may take."""
-    if isinstance(drawn, tuple):
-        return len(drawn)
-    low, high = drawn.ends
-    step = drawn.step or (1 if isinstance(drawn, IntRange) else 0)
-    return inf if not step else round((high - low) / step) + 1
+    match node:
+        case FloatRange(ends=(low, high)) | IntRange(ends=(low, high)):
+            step = node.step or (1 if isinstance(node, IntRange) else 0)
+            return 1 if low == high else round((high - low) / step) + 1 if step else inf
+        case Choice():
+            return sum(map(configurations, node.choice))
+        case BaseModel():
+            return prod(configurations(inner) for _, inner in node)
+        case tuple():
+            return prod(map(configurations, node))
+        case _:
+            return 1
 
 
 def _of_choice(node: Choice[Any], name: str, *, of_all: bool) -> Iterator[tuple[str, Drawn]]:

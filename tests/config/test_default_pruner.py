@@ -60,6 +60,9 @@ def test_trials_do_not_pause_where_that_does_not_go_with_the_rest(other: dict[st
         ({"backbone": {"choice": ["a", "b"]}, "batch_size": {"int": [8, 16], "step": 2}}, "promote"),
         ({"backbone": {"choice": ["a", "b"]}, "drop_rate": {"float": [0.1, 0.2], "step": 0.05}}, "median"),
         ({"weight_decay": {"float": [0.0, 0.1]}}, "promote"),
+        ({"optimizer": {"choice": [{"name": name, "lr": {"choice": [1, 2, 3]}} for name in "abc"]}}, "median"),
+        ({"optimizer": {"choice": [{"name": name, "lr": {"choice": [1, 2, 3, 4]}} for name in "abc"]}}, "promote"),
+        ({"optimizer": {"choice": ["a", {"name": "b", "lr": {"float": [0.1, 1]}}]}}, "promote"),
     ],
 )
 def test_a_search_space_of_few_configurations_pauses_none(searched: dict[str, Any], expected: str) -> None:
