@@ -34,7 +34,7 @@ from sweeper.study.beginning import WITHOUT_FILES, Beginning
 from sweeper.study.cuts import Cuts
 from sweeper.study.ending import FAILED, FINISHED, KILLED, RUNNING, note_ending
 from sweeper.study.folds_ahead import FoldsAhead
-from sweeper.study.ledger import Ledger, as_counted, report_what_is_on_disk
+from sweeper.study.ledger import Ledger, as_counted, given_up
 from sweeper.study.losses import Losses
 from sweeper.study.observer import Observer
 from sweeper.study.replays import Replays
@@ -337,7 +337,7 @@ class Driver:
             self._put_back(number)
             return
         folder = self._folder.trial(number)
-        report_what_is_on_disk(self._store, number, folder)
+        outcome = given_up(self._store, self._live[number], outcome, folder)
         write_sealed(folder.outcome, outcome.model_dump_json())
         folder.remove_to_go_on()
         self._end_trial(number, outcome)

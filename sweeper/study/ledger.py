@@ -98,15 +98,19 @@ class Ledger(Protocol):
         """Nothing more is written."""
 
 
-def report_what_is_on_disk(ledger: Ledger, number: int, folder: TrialFolder) -> None:
-    """Report all epochs of a trial that no worker goes on with.
+def given_up(ledger: Ledger, spec: TrialSpec, outcome: TrialOutcome, folder: TrialFolder) -> TrialOutcome:
+    """Report all epochs of a trial that no worker goes on with, and return how it ends, with what it has cost.
 
     A worker writes an epoch before it tells of it, and MLflow may have it already: the study is to know it too.
     """
-    metric = ledger.sweep.objective.metric
+    metric, timed = ledger.sweep.objective.metric, (f"time/{ledger.sweep.reported}_s", "time/features_s")
+    epochs, seconds = ledger.last_epoch(spec.number), 0.0
     with suppress(DamagedFile):
         for metrics in read_history(folder.history):
-            ledger.report(number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
+            ledger.report(spec.number, metrics.epoch, metrics.values[metric], metrics.values.get("lr"))
+            epochs, seconds = metrics.epoch, seconds + sum(metrics.values.get(name, 0.0) for name in timed)
+    before = spec.epochs_before if epochs else 0
+    return outcome.model_copy(update={"epochs": epochs, "epochs_before": before, "seconds": seconds})
 
 
 def as_counted(ledger: Ledger, number: int, outcome: TrialOutcome, folder: TrialFolder) -> TrialOutcome:

@@ -221,7 +221,8 @@ def test_an_epoch_on_disk_that_a_dead_worker_never_told_of_is_known_to_the_study
     def dies_before_it_tells(spec: TrialSpec) -> Iterator[Event]:
         folder = Workspace(tmp_path).study("s").trial(spec.number)
         folder.path.mkdir(parents=True, exist_ok=True)
-        told = [epoch(spec, number, 0.5).metrics for number in (1, 2)]
+        values = {"val/accuracy": 0.5, "time/epoch_s": 3.0, "time/features_s": 0.5}
+        told = [EpochMetrics(epoch=number, values=values, timestamp_ms=number) for number in (1, 2)]
         write_history(folder.history, told)
         yield EpochFinished(spec.number, told[0])
         yield WorkerDied(spec.number, "its worker was killed by SIGKILL")
@@ -231,6 +232,7 @@ def test_an_epoch_on_disk_that_a_dead_worker_never_told_of_is_known_to_the_study
         TrialState.FAILED,
         f"its worker was killed by SIGKILL, {MAX_ATTEMPTS} times",
     )
+    assert (result.rows[0].epochs, result.rows[0].seconds) == (2, 7.0)
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{Workspace(tmp_path).optuna_database}")
     assert sorted(study.trials[0].intermediate_values) == [1, 2]
 

@@ -145,7 +145,7 @@ def test_a_trial_that_loses_every_machine_in_the_same_epoch_fails_at_last(tmp_pa
     outbox: Any = NoOutbox()
     result = Driver(store, Workspace(tmp_path).study("s"), outbox, PlainLines(Console(quiet=True))).run(lambda: engine)
     assert len(engine.specs) == MAX_MACHINES
-    assert (result.rows[0].state, result.rows[0].epochs) == (TrialState.FAILED, 0)
+    assert (result.rows[0].state, result.rows[0].epochs) == (TrialState.FAILED, 1)
     assert result.rows[0].reason == f"its node is gone, {MAX_MACHINES} times without an epoch"
 
 
