@@ -87,8 +87,8 @@ class Deadline:
     """
 
     def __init__(self, clock: Clock | None, seconds: float, *, of_study: bool = True, passed: float = 0.0):
-        self._clock = clock or seconds_awake_or_asleep
-        self._end = self._clock() + seconds - passed
+        self.clock = clock or seconds_awake_or_asleep
+        self._end = self.clock() + seconds - passed
         self._seconds = seconds
         self._of_study = of_study
         self._export_s = EXPORT_S
@@ -108,7 +108,7 @@ class Deadline:
 
     def count_into(self, add: Callable[[float], None]) -> None:
         """Let `add` store, from now on, the seconds that `count_used` finds to have passed."""
-        self._used = TimeUsed(add, self._clock)
+        self._used = TimeUsed(add, self.clock)
 
     def count_used(self, at_least: float = 0.0) -> None:
         if self._used is not None:
@@ -136,7 +136,7 @@ class Deadline:
     @property
     def left_s(self) -> float:
         """Seconds until the deadline; negative after it."""
-        return self._end - self._clock()
+        return self._end - self.clock()
 
     @property
     def finish_s(self) -> float:
@@ -221,6 +221,7 @@ class SearchLimit(TimeLimit):
         complete: bool = False,
         export_time: ExportTime | None = None,
     ):
+        self.clock = deadline.clock  # so that a run that goes on keeps to the same time
         self._deadline = deadline
         self._pace = deadline.pace
         self._epochs = epochs

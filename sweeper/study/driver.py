@@ -143,7 +143,7 @@ class Driver:
 
     def _run_trials(self, engine_factory: EngineFactory) -> None:
         time_is_up = False
-        used = TimeUsed(self._store.add_seconds_used, self._clock)
+        used = TimeUsed(self._store.add_seconds_used, self._limit.clock or self._clock)
         engine = engine_factory()
         self._stop_request.hear()
         try:

@@ -27,7 +27,12 @@ class TimeLimit(Protocol):
     """Watches the trials of one run of a driver, and says what the time still allows.
 
     What a limit does not look at has a default here, which changes nothing.
+
+    Attributes:
+        clock: Counts the time that a run has used, where the limit knows better than its driver.
     """
+
+    clock: Clock | None = None
 
     def used_up(self) -> str | None:
         """Return why no more trials are started, or None while they may be."""

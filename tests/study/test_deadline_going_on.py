@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.engines.protocol import Event
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.paths import Workspace
 from sweeper.results import TrialSpec
@@ -21,6 +23,7 @@ from sweeper.study.time_beside import add_seconds_beside
 from sweeper.study.time_limit import TimeLimit
 from tests.standings.test_ranking import row as row_of
 from tests.study.test_deadline import Search, metrics_of, spec_of
+from tests.study.test_driver import ScriptedEngine, completes, drive, stored, sweep_of
 
 
 def limited(deadline: Deadline, store: StudyStore, clock: VirtualClock) -> TimeLimit:
@@ -217,3 +220,19 @@ def test_what_passed_before_the_images_are_prepared_counts_too(tmp_path: Path) -
     again = Deadline(clock, 600)
     limited(again, store, clock)
     assert again.left_s == 600 - 7
+
+
+@pytest.mark.parametrize("under_a_deadline", [True, False])
+def test_what_a_machine_slept_is_gone_from_the_time_of_a_deadline_when_the_run_goes_on(
+    tmp_path: Path, under_a_deadline: bool
+) -> None:
+    awake, passed = VirtualClock(0), VirtualClock(0)
+
+    def sleeps(spec: TrialSpec) -> Iterator[Event]:
+        awake.advance_to(awake() + 10)
+        passed.advance_to(passed() + 1000)
+        return completes(spec)
+
+    limit = SearchLimit(Deadline(passed, 36_000), 3, settled=True) if under_a_deadline else None
+    drive(tmp_path, ScriptedEngine(sleeps), sweep_of(trials=2), clock=awake, limit=limit)
+    assert stored(tmp_path).seconds_used == (2000 if under_a_deadline else 20)
