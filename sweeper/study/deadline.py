@@ -211,6 +211,8 @@ class SearchLimit(TimeLimit):
         export_time: Expects how long an export takes.
     """
 
+    needs_model = True
+
     def __init__(
         self,
         deadline: Deadline,

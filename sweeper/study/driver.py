@@ -38,7 +38,7 @@ from sweeper.study.ledger import Ledger, as_counted, given_up
 from sweeper.study.losses import Losses
 from sweeper.study.observer import Observer
 from sweeper.study.replays import Replays
-from sweeper.study.result import SweepResult
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.silence import Silence
 from sweeper.study.steering import Reach, Steering
 from sweeper.study.stopping import StopRequest
@@ -157,7 +157,8 @@ class Driver:
                 if self._stop_request or self._limit.over():
                     break
                 if not (self._live or self._more_to_start()):
-                    number = self._store.paused_to_finish() if time_is_up else None
+                    wanted = time_is_up or (self._limit.needs_model and self._stop_reason == ASKED_TO_STOP)
+                    number = self._store.paused_to_finish() if wanted else None
                     if number is None:
                         break
                     if engine.idle:

@@ -30,9 +30,11 @@ class TimeLimit(Protocol):
 
     Attributes:
         clock: Counts the time that a run has used, where the limit knows better than its driver.
+        needs_model: Whether a trial has to be complete at the end, also where somebody asks the search to stop.
     """
 
     clock: Clock | None = None
+    needs_model: bool = False
 
     def used_up(self) -> str | None:
         """Return why no more trials are started, or None while they may be."""

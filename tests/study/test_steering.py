@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.engines.starting import clock_of
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
+from sweeper.study.deadline import Deadline
 from sweeper.study.requests import (
     REQUEST,
     Enqueue,
@@ -97,6 +99,23 @@ def test_stop_finishes_what_runs_and_starts_nothing_more(workspace: Workspace) -
     assert watching.stopped_because == "`sweeper stop` asked for it"
     again, _ = run(workspace, lambda *_: None)
     assert len(again) == 5, "run the same command again to continue"
+
+
+@pytest.mark.parametrize(("time", "whole"), [({"for": "10h"}, 1), ({}, 0)])
+def test_a_stop_under_a_deadline_lets_the_best_paused_trial_go_on_so_that_there_is_a_model(
+    workspace: Workspace, time: dict[str, str], whole: int
+) -> None:
+    budget = {"trials": 40, "epochs": 9, **time}
+    pruner = {"name": "promote", "rungs": [1, 3], "keep": 0.1}
+    sweep = SweepConfig.model_validate({**CONTENT, "budget": budget, "pruner": pruner})
+    inbox, clock = Inbox.of(workspace.study("s")), clock_of(sweep)
+    stopping = once(3, 1, Stop())
+    observer = Acting(lambda number, metrics: stopping(inbox, number, metrics.epoch))
+    deadline = Deadline(clock, sweep.budget.time) if sweep.budget.time else None
+    rows = simulated(workspace, sweep, observer, workers="1", clock=clock, deadline=deadline).rows
+    complete = [row.epochs for row in rows if row.state is TrialState.COMPLETE]
+    assert complete == [9] * whole
+    assert [row.state for row in rows].count(TrialState.PAUSED) == 4 - whole
 
 
 def test_a_skipped_trial_ends_with_its_epoch_and_says_so(workspace: Workspace) -> None:
