@@ -127,8 +127,19 @@ class Lease:
                 logger.debug("the lease of %s could not be renewed: %s", self._name, error)
 
     def _change(self, to: LeaseRecord) -> None:
-        if swap(self._engine, self._study, ATTRIBUTE, self._record.model_dump_json(), to.model_dump_json()):
-            self._record = to
+        """Write another record of this lease. Raises StudyTakenOver.
+
+        Where a connection broke after its record was written, the storage holds one that is not known here, and is
+        this lease's all the same.
+        """
+        for _ in range(2):
+            if swap(self._engine, self._study, ATTRIBUTE, self._record.model_dump_json(), to.model_dump_json()):
+                self._record = to
+                return
+            _, found = self._read()
+            if (found.number, found.holder) != (self.number, self._record.holder):
+                raise taken_over(self._name, found.holder)
+            self._record = found
 
     def _fence(self) -> None:
         """Hold every transaction that changes something to the number of this lease."""
@@ -147,11 +158,15 @@ def require_number(connection: Connection, study: int, name: str, number: int | 
     with read_as_written(connection.engine):
         record = LeaseRecord() if stored is None else LeaseRecord.model_validate_json(stored)
     if record.number != (number or 0):
-        by = f" by {record.holder}" if record.holder else ""
-        raise StudyTakenOver(
-            f"the study {name} has been taken over{by} while this process did not answer, and goes on there; this "
-            "process writes nothing more"
-        )
+        raise taken_over(name, record.holder)
+
+
+def taken_over(name: str, holder: Holder | None) -> StudyTakenOver:
+    by = f" by {holder}" if holder else ""
+    return StudyTakenOver(
+        f"the study {name} has been taken over{by} while this process did not answer, and goes on there; this "
+        "process writes nothing more"
+    )
 
 
 def _note_a_change(connection: Connection, _c: Any, _s: Any, _p: Any, context: Any, _m: bool) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from sweeper.errors import ForeignStudy, StudyError, StudyLocked, StudyTakenOver
 from sweeper.identity import Identity, Place
 from sweeper.results import TrialState
 from sweeper.search import lease as lease_module
-from sweeper.search.attributes import swap
-from sweeper.search.lease import Holder
+from sweeper.search.attributes import read, swap
+from sweeper.search.lease import Holder, LeaseRecord
 from sweeper.search.ownership import stored_study
 from sweeper.search.study_store import StudyStore
 from tests.search.asking import next_trial
@@ -119,6 +121,45 @@ def test_each_taking_of_a_lease_has_a_number_of_its_own(url: str) -> None:
             assert store._lease is not None
             numbers.append(store._lease.number)
     assert numbers == [1, 2, 3]
+
+
+def test_a_lease_is_renewed_again_after_a_connection_broke_when_its_renewal_was_written(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+
+    def breaks_once(*what: Any) -> bool:
+        done = swap(*what)
+        written.append(what[-1])
+        if len(written) == 2:  # the first one takes the lease
+            raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+        return done
+
+    monkeypatch.setattr(lease_module, "swap", breaks_once)
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.01)
+    store, until = StudyStore.create_or_load(url, sweep_of()), time.monotonic() + 30
+    with store.held(A, alive):
+        while (kept := lease_of(store)).beat < 4 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (kept.beat >= 4, kept.holder) == (True, A)
+    assert lease_of(store) == LeaseRecord(number=1)
+
+
+def lease_of(store: StudyStore) -> LeaseRecord:
+    with store._engine.connect() as connection:
+        return LeaseRecord.model_validate_json(read(connection, store._study._study_id, lease_module.ATTRIBUTE) or "")
+
+
+def test_a_lease_that_is_anothers_by_now_is_not_renewed(url: str) -> None:
+    store = StudyStore.create_or_load(url, sweep_of())
+    with store.held(A, alive):
+        lease, others = store._lease, LeaseRecord(number=2, holder=B)
+        assert lease is not None
+        taker = StudyStore.create_or_load(url, sweep_of())._engine
+        assert swap(taker, 1, lease_module.ATTRIBUTE, lease._record.model_dump_json(), others.model_dump_json())
+        with pytest.raises(StudyTakenOver, match="process 2 of u on h"):
+            lease._change(LeaseRecord(number=1, beat=1, holder=A))
+    assert lease_of(store) == others
 
 
 def test_only_one_of_two_that_take_a_free_lease_at_once_gets_it(url: str) -> None:
