@@ -257,7 +257,11 @@ def _put_in_queue(
 def _require_searched(sweep: SweepConfig) -> None:
     """Raise ConfigError where `enqueue` names what the study does not search: backbones that a ranking has left out."""
     problems = [
-        Problem(IN_SEARCH_SPACE, dotted(("enqueue", name, *misfit.key)), f"{misfit.why} of the study; remove it here")
+        Problem(
+            IN_SEARCH_SPACE,
+            dotted(("enqueue", name, *misfit.key)),
+            f"{misfit.why}; the study does not search it, so remove it here",
+        )
         for name, given in sweep.enqueue.items()
         for misfit in fit(sweep.search, given).misfits
     ]

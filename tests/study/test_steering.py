@@ -234,7 +234,11 @@ def test_a_paused_study_waits_and_then_trains_as_if_nothing_had_been(workspace: 
 
 
 def test_who_lets_a_study_go_on_that_was_not_paused_is_told(workspace: Workspace) -> None:
-    _, watching = run(workspace, lambda inbox, number, epoch: (number, epoch) == (0, 1) and inbox.put(Resume()))
+    def act(inbox: Inbox, number: int, epoch: int) -> None:
+        if (number, epoch) == (0, 1):
+            inbox.put(Resume())
+
+    _, watching = run(workspace, act)
     assert watching.heard == ["resume: it was not paused, and goes on as before"]
 
 
