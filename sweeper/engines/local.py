@@ -271,7 +271,7 @@ class LocalEngine:
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         fewer = self._fewer_at_once(slot) if for_memory else 0
         if fewer:  # the trial may be small: the others took the memory
-            reason, for_memory = f"{reason}; from now on at most {quantity(fewer, 'trial')} at once", False
+            reason, for_memory = f"{reason}; from now on at most {quantity(fewer, 'trial')} at once there", False
         blameless = (exitcode == RANK_LOST_EXIT and not slot.given_up) or fewer > 0
         numbers = () if slot.ahead is not None else slot.numbers or (None,)
         died: list[Event] = [WorkerDied(number, reason, for_memory, blameless) for number in numbers]
@@ -288,15 +288,15 @@ class LocalEngine:
         return died
 
     def _fewer_at_once(self, slot: Slot) -> int:
-        """Let no more workers than the others run on a device where memory ran out, and return how many that are.
+        """Let no more trials than the others run on a device where memory ran out, and return how many that are.
 
-        0 where the worker was alone, or their number was not chosen by the room that there seemed to be.
+        0 where the worker's was the only trial there, or their number was not chosen by the room there seemed to be.
         """
         if self._packing is None or self._packing.each is not None:
             return 0
-        others = sum(other.device == slot.device for other in self._slots) - 1
+        others = sum(other.busy for other in self._slots if other is not slot and other.device == slot.device)
         if others:
-            self._packing.at_most(slot.device, others)
+            self._packing.at_most(slot.device, min(others, self._packing.on(slot.device)))
         return others
 
     def _retire(self, slot: Slot, reason: str, *, ranks_lost: bool) -> SlotRetired:

@@ -156,26 +156,31 @@ def test_where_memory_runs_out_fewer_workers_go_on_and_the_trial_is_not_at_fault
 ) -> None:
     monkeypatch.setattr("sweeper.engines.local.usable_cores", lambda: 2)
     engine = LocalEngine(sweep, Workspace(tmp_path), workers="auto", oom_kills=lambda: oom_kills[-1])
+
+    def killed_by_the_kernel(number: int) -> WorkerDied:
+        oom_kills.append(oom_kills[-1] + 1)
+        (slot,) = [slot for slot in engine._slots if slot.numbers == [number]]
+        os.kill(slot.process.pid or 0, signal.SIGKILL)
+        died = wait_for(engine, WorkerDied)
+        assert isinstance(died, WorkerDied)
+        assert died.number == number
+        return died
+
     try:
         wait_for(engine, WorkerReady)
-        engine.submit([spec_of(epochs=50)])
+        engine.submit([spec_of(number=0, epochs=50)])
         wait_for(engine, EpochFinished)
+        assert killed_by_the_kernel(0).for_memory, "beside a worker that was on no trial"
+        for number in (1, 2):
+            while not engine.idle:
+                wait_for(engine, (WorkerReady, EpochFinished))
+            engine.submit([spec_of(number=number, epochs=500)])
         assert len(engine._slots) == 2
-        oom_kills.append(4)
-        os.kill(engine._slots[0].process.pid or 0, signal.SIGKILL)
-        died = wait_for(engine, WorkerDied)
-        assert isinstance(died, WorkerDied)
-        assert (died.number, died.for_memory, died.blameless) == (0, False, True)
-        assert died.reason.endswith("because memory ran out; from now on at most 1 trial at once")
-        wait_for(engine, WorkerReady)
-        engine.submit([spec_of(epochs=50)])
-        wait_for(engine, EpochFinished)
+        died = killed_by_the_kernel(1)
+        assert (died.for_memory, died.blameless) == (False, True)
+        assert died.reason.endswith("because memory ran out; from now on at most 1 trial at once there")
         assert len(engine._slots) == 1
-        oom_kills.append(5)
-        os.kill(engine._slots[0].process.pid or 0, signal.SIGKILL)
-        died = wait_for(engine, WorkerDied)
-        assert isinstance(died, WorkerDied)
-        assert died.for_memory
+        assert killed_by_the_kernel(2).for_memory, "alone"
     finally:
         engine.close()
 

@@ -38,7 +38,7 @@ def start_actors(place: Place, share: Share, lease_s: float) -> Actors:
         return _start_spread(place, share, lease_s)
     (part,) = place.parts
     there = NodeAffinitySchedulingStrategy(part.node.id, soft=False)
-    return Actors(_start(RemoteSlot, _held(part, share), there, lease_s))
+    return Actors(_start(RemoteSlot, _held(part, share), there, lease_s, share))
 
 
 def _start_spread(place: Place, share: Share, lease_s: float) -> Actors:
@@ -53,8 +53,8 @@ def _start_spread(place: Place, share: Share, lease_s: float) -> Actors:
     where = [{NODE_LABEL: part.node.id} for part in place.parts]
     group = placement_group([_bundle(*each) for each in held], strategy="PACK", bundle_label_selector=where)
     there = [PlacementGroupSchedulingStrategy(group, index) for index in range(len(held))]
-    lead = _start(RemoteSlot, held[0], there[0], lease_s)
-    others = [_start(RemoteRanks, *each, lease_s) for each in zip(held[1:], there[1:], strict=True)]
+    lead = _start(RemoteSlot, held[0], there[0], lease_s, share)
+    others = [_start(RemoteRanks, *each, lease_s, share) for each in zip(held[1:], there[1:], strict=True)]
 
     def free() -> None:
         with suppress(Exception):  # the cluster is gone, and the group with it
@@ -63,12 +63,12 @@ def _start_spread(place: Place, share: Share, lease_s: float) -> Actors:
     return Actors(lead, tuple(others), free)
 
 
-def _start(end: type, held: tuple[float, float], there: Any, lease_s: float) -> Any:
+def _start(end: type, held: tuple[float, float], there: Any, lease_s: float, share: Share) -> Any:
     import ray
 
     cpus, gpus = held
     options = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": there, **ONCE}
-    seen = {} if gpus else {"runtime_env": NO_GPU}
+    seen = {"runtime_env": NO_GPU} if share.hides_gpus else {}
     return ray.remote(end).options(**options, **seen).remote(lease_s)
 
 

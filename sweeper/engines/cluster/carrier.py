@@ -153,6 +153,8 @@ class SharedCarrier:
             for name in names:
                 if name == driver or name.startswith(f"{driver}-"):
                     self._files.rm(posixpath.join(self._root, name), recursive=True)
+        except FileNotFoundError:  # an object store has no folder where nothing is
+            return
         except Exception as error:
             logger.warning("files of %s stay in %s: %s", driver, self._address, hide_credentials(first_line(error)))
 

@@ -19,7 +19,7 @@ from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.fetch import is_address
 from sweeper.engines.cluster.actors import start_actors
-from sweeper.engines.cluster.carrier import SharedCarrier, Shipment, carrier, send
+from sweeper.engines.cluster.carrier import NotArrived, SharedCarrier, Shipment, carrier, send
 from sweeper.engines.cluster.demand import lacking, left_behind, surplus, without_room
 from sweeper.engines.cluster.folders import files_of
 from sweeper.engines.cluster.head import Head, connect, head_address
@@ -102,7 +102,7 @@ class RayEngine:
         self._remove_what_a_killed_driver_left()
         nodes = nodes_alive()
         gpus = gpus_of_a_trial(config, nodes, sweep.device, sweep.devices_per_trial)
-        self._share = Share(config.cpus_per_trial, gpus, sweep.devices_per_trial)
+        self._share = Share(config.cpus_per_trial, gpus, sweep.devices_per_trial, sweep.device)
         self._spread = config.spread and sweep.devices_per_trial > 1
         self._waiting = Waiting(self._share, spread=self._spread)
         require_room(nodes, self._share, spread=self._spread)
@@ -127,7 +127,7 @@ class RayEngine:
         for slot, node in left_behind(self._slots, alive):
             self._ended(slot, Ended(node, f"{node.host}: it has left the cluster", again=True))
         nodes = self._usable(alive)
-        waited_for = without_room(self._slots)
+        waited_for = without_room(self._slots) if self._most is not None else set()
         others = [node for node in nodes if node.id not in waited_for]
         places = self._free_places(others, [slot.place for slot in self._slots])
         self._slots += [self._start(place) for place in islice(places, lacking(self._slots, self._most))]
@@ -207,7 +207,8 @@ class RayEngine:
             spec.number: {name: send(self._carrier, path) for name, path in files_of(self._folder.trial(spec.number))}
             for spec in group
         }
-        self._lent[slot] = [shipment for sent in folders.values() for shipment in sent.values()]
+        lent = self._lent.setdefault(slot, [])
+        lent += [shipment for sent in folders.values() for shipment in sent.values()]
         files = {path: self._file(path) for spec in group for path in _files_named_by(spec)}
         slot.send(Submit(tuple(group), folders, files))
 
@@ -254,8 +255,7 @@ class RayEngine:
             case WorkerDied(number, reason):
                 slot.ready = False
                 if number is not None:
-                    slot.numbers.remove(number)
-                    self._take_back(slot)
+                    slot.numbers.remove(number)  # what it was sent stays: its other nodes may still be fetching it
                     self._stop_ahead(number)
                 return [replace(event, reason=f"{reason} (on {slot.place.hosts})")]
             case SlotRetired(reason, ranks_lost=True):
@@ -331,7 +331,7 @@ class RayEngine:
         number = part.trial.number
         try:
             files = self._files_of_fold(number, part.fold)
-        except OSError as error:
+        except (OSError, NotArrived) as error:
             logger.warning("fold %d of trial %d is trained again: %s", part.fold, number, error)
             files = {}
         if self._tell(number, Settle(number, part.fold, files)):

@@ -16,11 +16,17 @@ from sweeper.engines.cluster.nodes import Node
 
 @dataclass(frozen=True)
 class Share:
-    """What a trial gets of the cluster: CPUs, GPUs, and as how many devices it is trained."""
+    """What a trial gets of the cluster: CPUs, GPUs, as how many devices it is trained, and which the study names."""
 
     cpus: float
     gpus: float
     devices: int = 1
+    device: str = "auto"
+
+    @property
+    def hides_gpus(self) -> bool:
+        """Whether a trial that gets no GPU is to see none; where the study names one it is asked for in its own way."""
+        return not self.gpus and self.device in ("auto", "cpu")
 
     @property
     def alone(self) -> bool:
