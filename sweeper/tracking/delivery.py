@@ -289,11 +289,10 @@ class Delivery:
         """Raise TrackingError unless MLflow has the weights that are removed here next; others are sent again later."""
         lost = lost_weights(self._store, record, folder)
         if lost:
-            self._write_record(folder.run, record.without(lost))
-            name = min(lost)
+            self._write_record(folder.run, record.model_copy(update={"artifacts": ()}))  # others may be lost with it
             raise TrackingError(
-                f"MLflow at {self._store.shown_uri} took {name}, and has it not or not whole; perhaps a page to log in "
-                "answered in its place. The file stays here and is sent again"
+                f"MLflow at {self._store.shown_uri} accepted {min(lost)} but does not have it, or only a part of it; "
+                "perhaps a log-in page answered instead. The trial's files stay here and are sent again"
             )
 
     def _add_pictures(

@@ -367,7 +367,8 @@ class MlflowStore:
         """Raise TrackingRefused where the place of a run's files is gone, or closed to who asks there."""
         for _ in range(2):  # a server that answered 500 may have closed the connection that is used first
             try:
-                self._client.list_artifacts(run)
+                with our_requests():
+                    self._client.list_artifacts(run)
                 return
             except Exception as error:
                 # Whatever it is: it is only asked whether it says more than the error that led here.

@@ -205,7 +205,7 @@ def _said(error: Exception) -> str:
         return first_line(error)
     said = first_line(chain[-1])
     if isinstance(chain[-1], TimeoutError):
-        return f"{said}; {TIMEOUT} sets for how many seconds it is waited"
+        return f"{said}; {TIMEOUT} sets how many seconds to wait"
     return f"it answers with {said}; its log says why" if isinstance(chain[-1], ResponseError) else said
 
 

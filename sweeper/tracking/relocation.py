@@ -129,10 +129,10 @@ def _path(address: str) -> Path:
 
 def _is_here_now(location: Location, here: Path) -> bool:
     """Return whether files are in this folder, or in none any more, so that the next ones should come here."""
-    there = (location.base / location.rest).exists()
-    return ((here / location.rest).exists() and (location.ours or not there)) or (
-        location.ours and not location.base.exists()
-    )
+    there, now = (location.base / location.rest).exists(), (here / location.rest).exists()
+    if not location.ours:
+        return now and not there
+    return now or not there
 
 
 def _renamings(old: list[Path], here: Path) -> Iterator[tuple[str, str]]:

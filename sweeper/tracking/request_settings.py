@@ -27,6 +27,8 @@ SLOWEST = 1e6
 _changing = threading.Lock()
 _underway = 0
 _before: dict[str, str | None] = {}
+_files: list[int] = []
+"""The seconds for each file that is under way; another thread may have one, too."""
 
 
 @contextmanager
@@ -59,11 +61,16 @@ def _put_back() -> None:
 @contextmanager
 def time_for_file(size: int = 300_000_000) -> Iterator[None]:
     """Wait for answers as long as a file of so many bytes may take; by default as many as large weights have."""
-    if os.environ.get(TIMEOUT) != REQUEST_S:
-        yield
-        return
-    os.environ[TIMEOUT] = str(round(FILE_S + size / SLOWEST))
+    with _changing:
+        ours = bool(_files) or os.environ.get(TIMEOUT) == REQUEST_S
+        if ours:
+            _files.append(round(FILE_S + size / SLOWEST))
+            wanted = _files[-1]
+            os.environ[TIMEOUT] = str(max(_files))
     try:
         yield
     finally:
-        os.environ[TIMEOUT] = REQUEST_S
+        if ours:
+            with _changing:
+                _files.remove(wanted)
+                os.environ[TIMEOUT] = str(max(_files)) if _files else REQUEST_S

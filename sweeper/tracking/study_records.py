@@ -243,8 +243,8 @@ class StudyRecords:
             files = elsewhere / MLFLOW_ARTIFACTS
             raise TrackingRefused(
                 f"the files of the runs of {self.recorded.study} lie in {files}: this folder is a copy of {elsewhere} "
-                f"without them, and would write into the original. Copy them, too: cp -r {shlex.quote(str(files))} "
-                f"{shlex.quote(str(database.parent))}"
+                "without them, and new files would go into the original. Copy them too: "
+                f"cp -r {shlex.quote(str(files))} {shlex.quote(str(database.parent))}"
             )
 
     def _made(self, client: MlflowClient) -> str | None:

@@ -110,7 +110,7 @@ def test_a_copy_without_the_files_of_runs_does_not_write_into_the_original(here:
     copy = here.copied(tmp_path / "a copy")
     shutil.rmtree(copy.root / "mlruns")
     before = content(here.root)
-    with pytest.raises(TrackingRefused, match=r"a copy of .* and would write into the original") as error:
+    with pytest.raises(TrackingRefused, match=r"a copy of .* and new files would go into the original") as error:
         copy.run(2)
     assert content(here.root) == before
     advised = "cp" + str(error.value).partition(": cp")[2]

@@ -173,7 +173,7 @@ def test_weights_that_a_page_to_log_in_took_are_sent_again(
     proxy.fault = "login"
     run_trials(study, outbox, range(1))
     wait_until(lambda: outbox.trouble)
-    assert "perhaps a page to log in answered in its place" in str(outbox.trouble)
+    assert "perhaps a log-in page answered instead" in str(outbox.trouble)
     assert len(list(study.trial(0).weights.iterdir())) == 1
     proxy.fault = None
     wait_until(lambda: not study.trials())
@@ -207,7 +207,7 @@ def test_who_has_set_how_long_is_waited_is_told_what_to_set_where_it_is_too_shor
     outbox = outbox_of(study, proxy.uri)
     run_trials(study, outbox, range(1))
     wait_until(lambda: outbox.trouble)
-    assert "MLFLOW_HTTP_REQUEST_TIMEOUT sets for how many seconds" in str(outbox.trouble)
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT sets how many seconds to wait" in str(outbox.trouble)
     proxy.fault = None
     assert outbox.close(PATIENCE_S) == 0
 
