@@ -122,7 +122,7 @@ class ImageCache:
             raise ValueError(f"not a digest and a number: {digest!r}, {bits!r}")
         depth = str(bits)  # found in the data: a tag in a file counts before
         if self.depth:
-            depth += "known" if self.depth.tags_first else "given"  # of the images of a study, or by who names them
+            depth += "known" if self.depth.tags_first else "named"  # of the images of a study, or by who names them
         return self.folder / f"{digest}-{self.size}-{self.resize}-{depth}-{DECODER_VERSION}.npy"
 
     def _build(self, key: str, index: ImageIndex, progress: Progress | None, *, skip_bad: bool) -> _Entry:

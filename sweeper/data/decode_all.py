@@ -6,10 +6,8 @@ nothing but a digest and the reasons for failures travels between them.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -25,17 +23,12 @@ from sweeper.data.decoding_pool import decoding_pool
 from sweeper.data.fingerprint import FileStates
 from sweeper.data.prefetch import PARALLEL_FROM_BYTES
 from sweeper.data.progress import Progress
+from sweeper.data.steady import steadily
 from sweeper.errors import DatasetError
 
 CHUNK_IMAGES = 64
 CLAIMED_AT_ONCE = 1 << 20  # bytes
 DIGEST_BYTES = 16
-LASTING = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""Why a file cannot be read that will not pass by itself: the image is bad. Others are a disk's or a network's."""
-
-WAITS_S = (0.5, 2.0)
-"""Before a file is read again that a disk or a network has not given."""
-
 ALL_BITS = 16
 
 
@@ -220,21 +213,16 @@ def _read(chunk: Chunk, row: int, path: str) -> bytes:
     reason = chunk.unreadable.get(row)
     if reason:
         raise BadImage(reason)
-    for wait_s in (*WAITS_S, None):
-        try:
-            # unbuffered and without pathlib: a third of the time of Path.read_bytes for small files
-            with open(f"{chunk.root}/{path}", "rb", buffering=0) as file:  # noqa: PTH123
-                return file.read()
-        except OSError as error:
-            if error.errno in LASTING:
-                raise BadImage(str(error.strerror)) from error
-            if wait_s is None:
-                raise DatasetError(
-                    f"{chunk.root}/{path}: the file cannot be read now ({error.strerror}), whatever the image is like; "
-                    "see to the disk or the network share that it is on, and run again"
-                ) from error
-        time.sleep(wait_s)
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        return steadily(_content, f"{chunk.root}/{path}")
+    except OSError as error:
+        raise BadImage(str(error.strerror)) from error
+
+
+def _content(path: str) -> bytes:
+    # unbuffered and without pathlib: a third of the time of Path.read_bytes for small files
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()
 
 
 def _write(chunk: Chunk, pixels: npt.NDArray[np.uint8]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeper.data.decode import DECODER_VERSION, Depth, Resize
+from sweeper.data.steady import steadily
 
 MAX_FILE_BYTES = 1 << 28  # 256 MiB: no photograph, and too much to read in several processes at once
 
@@ -48,7 +49,7 @@ def file_states(root: Path, paths: Sequence[str]) -> FileStates:
     prefix = os.path.join(root, "")  # noqa: PTH118 - pathlib would take as long as the look-up itself
     for row, path in enumerate(paths):
         try:
-            status = os.stat(prefix + path)  # noqa: PTH116
+            status = steadily(os.stat, prefix + path)
         except OSError as error:
             unreadable[row] = str(error.strerror)
             continue

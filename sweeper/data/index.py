@@ -32,7 +32,7 @@ from sweeper.data.tiny_imagenet_layout import is_tiny_imagenet, read_tiny_imagen
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 
-CORRECT_PATH = "correct the path (in a search space dataset.path)"
+CORRECT_PATH = "correct the path (`dataset.path` in a search space)"
 
 
 @dataclass(frozen=True)

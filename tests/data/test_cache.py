@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sweeper.config.dataset import DatasetConfig, LimitConfig
-from sweeper.data import cache, decode_all
+from sweeper.data import cache, decode_all, steady
 from sweeper.data.card import describe
 from sweeper.data.image_set import ImageSet
 from sweeper.data.prepare import prepare_images
@@ -310,7 +310,7 @@ def test_an_image_that_a_disk_does_not_give_is_no_bad_image(
     caplog: pytest.LogCaptureFixture,
     on_bad_image: str,
 ) -> None:
-    monkeypatch.setattr(decode_all, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(steady, "WAITS_S", (0.0, 0.0))
     monkeypatch.setattr(decode_all, "open", Unsteady("0001.png", 9), raising=False)
     with pytest.raises(DatasetError, match=r"0001.png: the file cannot be read now \(Input/output error\)"):
         prepared(folder, workspace, on_bad_image=on_bad_image)

@@ -50,7 +50,7 @@ def test_the_folder_of_a_class_is_answered_with_the_one_above(tmp_path: Path, ph
 
 
 def test_a_path_that_is_not_there_says_where_relative_ones_begin(tmp_path: Path) -> None:
-    assert f"relative paths begin in {tmp_path}; correct the path (in a search space dataset.path)" in refusal(
+    assert f"relative paths begin in {tmp_path}; correct the path (`dataset.path` in a search space)" in refusal(
         tmp_path, "fotos"
     )
     assert "relative paths" not in refusal(tmp_path, "/no/fotos")

@@ -141,13 +141,13 @@ def test_an_unusable_folder_is_named_with_the_remedy(ask: Ask, tmp_path: Path, c
 
 
 PATHS = {
-    "missing": ("nowhere", "correct the path (in a search space dataset.path)"),
-    "endless": ("x" * 300, "correct the path (in a search space dataset.path)"),
-    "of a user who does not exist": ("~nobody-here/x", "correct the path (in a search space dataset.path)"),
-    "with a zero byte": ("a\\0b", "correct the path (in a search space dataset.path)"),
+    "missing": ("nowhere", "correct the path (`dataset.path` in a search space)"),
+    "endless": ("x" * 300, "correct the path (`dataset.path` in a search space)"),
+    "of a user who does not exist": ("~nobody-here/x", "correct the path (`dataset.path` in a search space)"),
+    "with a zero byte": ("a\\0b", "correct the path (`dataset.path` in a search space)"),
     "a device": ("/dev/null", "check dataset.path"),
     "a text": ("space.yaml", "a folder or a .csv file"),
-    "a link to itself": ("loop", "correct the path (in a search space dataset.path)"),
+    "a link to itself": ("loop", "correct the path (`dataset.path` in a search space)"),
     "below a file": ("space.yaml/x", "dataset.path"),
 }
 
