@@ -31,11 +31,10 @@ def finish_and_tell(
     from sweeper.commands.exporting import register_if_possible
     from sweeper.commands.studies import open_study
     from sweeper.config.engine import SimulateConfig
-    from sweeper.confirm.finishing import finish_by, is_exported
+    from sweeper.confirm.finishing import finish_by
     from sweeper.display.tables import duration
     from sweeper.errors import SweeperError
     from sweeper.finished.tasks import finished_task
-    from sweeper.standings.winner import study_winner
 
     if isinstance(sweep.engine, SimulateConfig):
         return False
@@ -45,9 +44,7 @@ def finish_and_tell(
     confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
     if asked_to_stop:
         confirm = partial(_say_not_confirmed, sweep.study)
-    winner = study_winner(store)
-    held = winner is not None and is_exported(workspace, store, winner.number)
-    if held and deadline.left_s < 0:
+    if deadline.left_s < 0 and _is_held(workspace, store):
         say(f"the time is used up, and {workspace.export(sweep.study)} holds the best trial")
         say("a longer time goes on with the search, such as --for 2h")
         return True
@@ -56,13 +53,24 @@ def finish_and_tell(
             return False
     except SweeperError as error:
         warn(f"{error}\nThe search is complete and nothing of it is lost; later: {_later(sweep.study)}")
-    if exported and finished_task(sweep).registered:
+    held, registered = _is_held(workspace, store), finished_task(sweep).registered
+    if exported and registered:
         register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
     if held and not exported:
-        say(f"{workspace.export(sweep.study)} holds the best trial already")
+        how = f"; to register it, if it is not: sweeper register {sweep.study}" if registered else ""
+        say(f"{workspace.export(sweep.study)} holds the best trial already{how}")
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
-    return held or bool(exported)
+    return held
+
+
+def _is_held(workspace: Workspace, store: StudyStore) -> bool:
+    """Return whether the export of a study holds its best trial."""
+    from sweeper.confirm.finishing import is_exported
+    from sweeper.standings.winner import study_winner
+
+    winner = study_winner(store)
+    return winner is not None and is_exported(workspace, store, winner.number)
 
 
 def _say_not_confirmed(study: str, _plan: Confirming | None) -> None:

@@ -117,12 +117,16 @@ def _asked(hours: float | None, out: Path | None) -> tuple[str, float, Path]:
 
 
 def _written_to(answer: str) -> Path:
-    return Path(answer.strip()).expanduser()
+    """Return a path as it was typed. Raises ValueError for the home of nobody."""
+    try:
+        return Path(answer.strip()).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{answer.strip()}: {error}") from error
 
 
 def _existing(answer: str) -> str:
     """Return a path as it was typed. Raises ValueError where nothing is there."""
-    path = Path(answer.strip()).expanduser()
+    path = _written_to(answer)
     if not path.exists():
         raise ValueError(f"nothing is at {path}; relative paths begin in {Path.cwd()}")
     return str(path)

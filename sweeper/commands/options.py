@@ -195,7 +195,7 @@ def with_deadline(overrides: list[str] | None, duration: str | None, until: str 
     from sweeper.errors import ConfigError, Problem
 
     if duration is not None and not duration.strip():
-        raise ConfigError([Problem("--for", "", "is empty; give a duration such as 45m or 2h")])
+        raise ConfigError([Problem("--for", "", "should be a duration such as 45m or 2h, and is empty")])
     if duration and until:
         raise ConfigError([Problem("--for", "", "and --until say the same in two ways; keep one of them")])
     seconds = None if until is None else f"{seconds_until(until, datetime.now().astimezone()):.3f}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,8 @@ class Export:
 
     def __init__(self, loaded: LoadedExport, folder: Path):
         self._loaded = loaded
+        self._on: dict[torch.device, LoadedExport] = {}
+        """Copies on other devices than the CPU, once images were labelled there."""
         self.folder = folder
 
     @property
@@ -161,13 +165,13 @@ class Export:
 
     @contextmanager
     def _labelling(self, device: str) -> Iterator[Labelling]:
-        """Give what labels images on a device; `model` and the program's current GPU are as before afterwards."""
-        home = next(self.model.parameters()).device
+        """Give what labels images on a device; `model` stays on the CPU, and the program's current GPU as it was."""
         with borrowed_device(str(device)) as borrowed:
-            try:
-                yield Labelling(self._loaded, borrowed)
-            finally:
-                self._loaded.classifier.to(home)
+            loaded = self._loaded
+            if borrowed.type != "cpu":
+                loaded = self._on.get(borrowed) or replace(loaded, classifier=copy.deepcopy(loaded.classifier))
+                self._on[borrowed] = loaded
+            yield Labelling(loaded, borrowed)
 
     def __repr__(self) -> str:
         return f"<Export of {self.config.architecture} for {len(self.classes)} classes in {self.folder}>"

@@ -128,7 +128,7 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
     try:
         finish_by(deadline, store, workspace, export, confirm)
     except SweeperError as error:
-        logger.warning("the search of %s is complete, and its best model is not exported: %s", study.name, error)
+        logger.warning("the search of %s is complete, and what follows it failed: %s", study.name, error)
 
 
 def _deadline(sweep: SweepConfig, clock: VirtualClock | None, started: float) -> Deadline | None:

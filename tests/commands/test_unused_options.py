@@ -22,7 +22,7 @@ __all__ = ["ask"]  # a fixture
         (("best", "s", "--fp16", "--soup"), "--soup: changes an export"),
         (("data", "check", ".", "--label-column", "x"), "--extension: describe a CSV file, and . is none"),
         (("data", "check", "s.yaml", "--csv-images", "x"), "--extension: describe a CSV file, and s.yaml is none"),
-        (("run", "s.yaml", "--for", ""), "--for: is empty; give a duration such as 45m or 2h"),
+        (("run", "s.yaml", "--for", ""), "--for: should be a duration such as 45m or 2h, and is empty"),
         (("init", "photos", "--example", "quickstart"), "--example: copies a search space as it is; leave out IMAGES"),
         (("init", "--hours", "1", "--example"), "leave out --hours, and change the copy"),
         (("best", "s", "--export", "--leaders", "3"), "--leaders: is for --soup or --ensemble"),
