@@ -206,7 +206,7 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None, folder:
     stored, again = card.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", "")
     if hide_credentials(again) == stored:
         return again
-    if again and hide_credentials(portable(again, workspace.root)) != stored:
+    if again and hide_credentials(portable(again, workspace.root)).rstrip("/") != stored.rstrip("/"):
         _tell_of_another(study, stored, hide_credentials(again))
     if "***" in stored:
         raise TrackingError(

@@ -17,7 +17,7 @@ from sweeper.data.prepare import prepare_images
 from sweeper.errors import ExportError, TrackingError, TrialError
 from sweeper.export.load import load_export
 from sweeper.paths import Workspace
-from sweeper.study.card import read_card, tracking_uri_of, write_card
+from sweeper.study.card import _tell_of_another, read_card, tracking_uri_of, write_card
 from sweeper.tracking.delivery import StudyCard
 from sweeper.training.checkpoint import load_checkpoint
 from tests.functional.answer import Ask, ask
@@ -182,6 +182,7 @@ def test_who_names_another_server_in_the_environment_is_told_once_which_is_used(
     card = StudyCard(study="told", tracking_uri=uri, start_ms=0, params={}, tags={}, dataset={})
     write_card(workspace.study("told"), card)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{SECRET}@other")
+    _tell_of_another.cache_clear()
     for _ in range(2):
         assert tracking_uri_of(workspace, "told", None) == uri
     assert caplog.text.count("is recorded at http://host:5000: that is used, not MLFLOW_TRACKING_URI") == 1
