@@ -15,7 +15,9 @@ class TpeConfig(Frozen):
 
     name: Literal["tpe"]
     startup_trials: TrialsOrNone = Field(10, description="Random trials before the model is used.")
-    multivariate: bool | None = Field(None, description="Model parameters jointly; by default Optuna decides.")
+    multivariate: bool | None = Field(
+        None, description="Model all parameters together, not each for itself; by default with one objective."
+    )
 
 
 class RandomConfig(Frozen):
