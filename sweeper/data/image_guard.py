@@ -5,6 +5,7 @@ Only where those differ are files read: one that was touched, copied back or lin
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from sweeper.errors import DatasetError, OtherImages
 from sweeper.files import whole_file
 from sweeper.paths import Workspace
 from sweeper.safeguards.arrays import unpacked
+
+logger = logging.getLogger(__name__)
 
 KEPT = ("digest", "root", "paths", "table", "digests", "left_out", "lists", "list_digests", "complete")
 SHARE_OF_TIME = 0.1
@@ -158,7 +161,11 @@ class ImageGuard:
 
     def _states(self, then: ImagesAtStart, table: npt.NDArray[np.int64]) -> list[str]:
         """Return images whose content has changed; of those that are only dated otherwise the date is noted."""
-        now = file_states(then.root, then.paths)
+        try:
+            now = file_states(then.root, then.paths)
+        except DatasetError as error:  # the disk is away: trials use what was decoded, and files are looked at later
+            logger.warning("whether images have changed cannot be seen now: %s", error)
+            return []
         other = np.flatnonzero((now.table != table).any(axis=1)).tolist()
         digests = file_digests([f"{then.root}/{then.paths[row]}" for row in other])
         kept = (then.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] for row in other)

@@ -16,7 +16,7 @@ import pytest
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.image_guard import ImageGuard, ImagesAtStart
 from sweeper.data.prepare import prepare, prepare_images
-from sweeper.errors import OtherImages
+from sweeper.errors import DatasetError, OtherImages
 from sweeper.paths import Workspace
 from tests.functional.program import environment, sweeper
 from tests.pictures import write_picture, write_split_folders
@@ -120,6 +120,25 @@ def test_what_was_loaded_is_held_against_what_the_study_began_with(tmp_path: Pat
     digest = prepare_images(DatasetConfig(path=str(tmp_path / "d")), 8, Workspace(tmp_path)).digest
     with pytest.raises(OtherImages, match="train/cat/0000"):
         guard.require(digest)
+
+
+def test_files_that_a_disk_does_not_give_now_have_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_split_folders(tmp_path / "d")
+    guard = guarded(tmp_path)
+
+    def away(*_: object) -> None:
+        raise DatasetError("the file cannot be read now (Input/output error)")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("sweeper.data.image_guard.file_states", away)
+        guard.check()
+    assert "whether images have changed cannot be seen now: the file cannot be read now" in caplog.text
+    write_picture(tmp_path / "d/train/cat/0000.png", 99)
+    guard._next = 0.0
+    with pytest.raises(OtherImages):
+        guard.check()
 
 
 def test_looking_takes_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
