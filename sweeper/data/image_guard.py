@@ -5,7 +5,6 @@ Only where those differ are files read: one that was touched, copied back or lin
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from sweeper.errors import DatasetError, OtherImages
 from sweeper.files import whole_file
 from sweeper.paths import Workspace
 from sweeper.safeguards.arrays import unpacked
-
-logger = logging.getLogger(__name__)
 
 KEPT = ("digest", "root", "paths", "table", "digests", "left_out", "lists", "list_digests", "complete")
 SHARE_OF_TIME = 0.1
@@ -163,11 +160,10 @@ class ImageGuard:
         """Return images whose content has changed; of those that are only dated otherwise the date is noted."""
         try:
             now = file_states(then.root, then.paths)
-        except DatasetError as error:  # the disk is away: trials use what was decoded, and files are looked at later
-            logger.warning("whether images have changed cannot be seen now: %s", error)
-            return []
-        other = np.flatnonzero((now.table != table).any(axis=1)).tolist()
-        digests = file_digests([f"{then.root}/{then.paths[row]}" for row in other])
+            other = np.flatnonzero((now.table != table).any(axis=1)).tolist()
+            digests = file_digests([f"{then.root}/{then.paths[row]}" for row in other])
+        except DatasetError as error:  # a disk does not give them: the same command goes on when it does
+            return [str(error)]
         kept = (then.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] for row in other)
         changed = [row for row, digest, known in zip(other, digests, kept, strict=True) if digest != known]
         table[other] = now.table[other]

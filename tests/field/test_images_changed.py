@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -10,13 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweeper.config.dataset import DatasetConfig
+from sweeper.data import steady
 from sweeper.data.image_guard import ImageGuard, ImagesAtStart
 from sweeper.data.prepare import prepare, prepare_images
-from sweeper.errors import DatasetError, OtherImages
+from sweeper.errors import OtherImages
 from sweeper.paths import Workspace
 from tests.functional.program import environment, sweeper
 from tests.pictures import write_picture, write_split_folders
@@ -122,23 +125,23 @@ def test_what_was_loaded_is_held_against_what_the_study_began_with(tmp_path: Pat
         guard.require(digest)
 
 
-def test_files_that_a_disk_does_not_give_now_have_not_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_files_that_a_disk_does_not_give_now_are_no_change_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_split_folders(tmp_path / "d")
-    guard = guarded(tmp_path)
+    guard, works = guarded(tmp_path), os.stat
 
-    def away(*_: object) -> None:
-        raise DatasetError("the file cannot be read now (Input/output error)")
+    def away(path: Any, *args: Any, **options: Any) -> Any:
+        if str(path).endswith("0001.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return works(path, *args, **options)
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("sweeper.data.image_guard.file_states", away)
-        guard.check()
-    assert "whether images have changed cannot be seen now: the file cannot be read now" in caplog.text
-    write_picture(tmp_path / "d/train/cat/0000.png", 99)
-    guard._next = 0.0
-    with pytest.raises(OtherImages):
-        guard.check()
+        meanwhile.setattr(steady, "WAITS_S", ())
+        meanwhile.setattr(os, "stat", away)
+        with pytest.raises(OtherImages, match=r"the file cannot be read now \(Input/output error\)"):
+            guard.check()
+    guard.check()
 
 
 def test_looking_takes_a_tenth_of_the_time_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
