@@ -289,7 +289,9 @@ class Delivery:
         """Raise TrackingError unless MLflow has the weights that are removed here next; others are sent again later."""
         lost = lost_weights(self._store, record, folder)
         if lost:
-            self._write_record(folder.run, record.model_copy(update={"artifacts": ()}))  # others may be lost with it
+            for path in (folder.run, *(fold.run for _, fold in folder.folds())):
+                if (known := read_record(path)) is not None:  # others may be lost with it
+                    self._write_record(path, known.model_copy(update={"artifacts": (), "status": "RUNNING"}))
             raise TrackingError(
                 f"MLflow at {self._store.shown_uri} accepted {min(lost)} but does not have it, or only a part of it; "
                 "perhaps a log-in page answered instead. The trial's files stay here and are sent again"

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from sweeper.config.frozen import Frozen
-from sweeper.errors import TrackingRefused
 from sweeper.files import read_parsed, sync_folder
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, read_history
 from sweeper.tracking.mlflow_store import MlflowStore
-
-logger = logging.getLogger(__name__)
 
 
 class RunRecord(Frozen):
@@ -48,11 +44,5 @@ def lost_weights(store: MlflowStore, record: RunRecord, folder: TrialFolder) -> 
     """
     sizes = {file.relative_to(folder.artifacts).as_posix(): file.stat().st_size for file in folder.weights.glob("*")}
     sent = {name: size for name, size in sizes.items() if name in record.artifacts}
-    if not sent:
-        return set()
-    try:
-        there = store.sizes_of(record.run_id, folder.weights.name)
-    except TrackingRefused as error:  # a store may take files and not list them
-        logger.debug("what %s holds is not listed", record.run_id, exc_info=error)
-        return set()
+    there = store.sizes_of(record.run_id, folder.weights.name) if sent else {}
     return {name for name, size in sent.items() if there.get(name, 0) not in (size, None)}
