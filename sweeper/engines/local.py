@@ -271,7 +271,8 @@ class LocalEngine:
         reason = slot.given_up or how_it_ended(exitcode, slot.log, for_memory=for_memory)
         fewer = self._fewer_at_once(slot) if for_memory else 0
         if fewer:  # the trial may be small: the others took the memory
-            reason, for_memory = f"{reason}; from now on at most {quantity(fewer, 'trial')} at once there", False
+            reason = f"{reason}; from now on at most {quantity(fewer, 'trial')} at once on its device"
+            for_memory = False
         blameless = (exitcode == RANK_LOST_EXIT and not slot.given_up) or fewer > 0
         numbers = () if slot.ahead is not None else slot.numbers or (None,)
         died: list[Event] = [WorkerDied(number, reason, for_memory, blameless) for number in numbers]
@@ -295,9 +296,10 @@ class LocalEngine:
         if self._packing is None or self._packing.each is not None:
             return 0
         others = sum(other.busy for other in self._slots if other is not slot and other.device == slot.device)
-        if others:
-            self._packing.at_most(slot.device, min(others, self._packing.on(slot.device)))
-        return others
+        fewer = min(others, self._packing.on(slot.device))
+        if fewer:
+            self._packing.at_most(slot.device, fewer)
+        return fewer
 
     def _retire(self, slot: Slot, reason: str, *, ranks_lost: bool) -> SlotRetired:
         """Go on without a slot, and with no more workers on its device than are left there."""

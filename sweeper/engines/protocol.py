@@ -41,7 +41,7 @@ class WorkerSetup:
     device: int = 0
     """Which of the devices, where the search space names none by its number."""
     workers: int | None = None
-    """How many there are; None where as many as fit in memory are, or where others use the devices too."""
+    """How many there are; None where there are as many as fit in memory, or where others use the devices too."""
     spread: Spread | None = None
     """Where the devices of a trial are, if not all on this machine."""
 

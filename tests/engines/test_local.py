@@ -178,7 +178,7 @@ def test_where_memory_runs_out_fewer_workers_go_on_and_the_trial_is_not_at_fault
         assert len(engine._slots) == 2
         died = killed_by_the_kernel(1)
         assert (died.for_memory, died.blameless) == (False, True)
-        assert died.reason.endswith("because memory ran out; from now on at most 1 trial at once there")
+        assert died.reason.endswith("because memory ran out; from now on at most 1 trial at once on its device")
         assert len(engine._slots) == 1
         assert killed_by_the_kernel(2).for_memory, "alone"
     finally:

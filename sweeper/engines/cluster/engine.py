@@ -255,7 +255,9 @@ class RayEngine:
             case WorkerDied(number, reason):
                 slot.ready = False
                 if number is not None:
-                    slot.numbers.remove(number)  # what it was sent stays: its other nodes may still be fetching it
+                    slot.numbers.remove(number)
+                    if len(slot.place.parts) == 1:  # else other nodes may still be fetching what was sent
+                        self._take_back(slot)
                     self._stop_ahead(number)
                 return [replace(event, reason=f"{reason} (on {slot.place.hosts})")]
             case SlotRetired(reason, ranks_lost=True):
@@ -361,6 +363,8 @@ class RayEngine:
         """End slots on no trial that are more than were asked for, and those that wait while there are as many."""
         ending = surplus(self._slots, self._most)
         self._slots = [slot for slot in self._slots if slot not in ending]
+        for slot in ending:
+            self._take_back(slot)
         close_all(ending)
 
     def close(self) -> None:

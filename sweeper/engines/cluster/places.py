@@ -25,8 +25,8 @@ class Share:
 
     @property
     def hides_gpus(self) -> bool:
-        """Whether a trial that gets no GPU is to see none; where the study names one it is asked for in its own way."""
-        return not self.gpus and self.device in ("auto", "cpu")
+        """Whether a trial that gets no GPU is to see none; a study that names a single one itself may use it."""
+        return not self.gpus and ":" not in self.device
 
     @property
     def alone(self) -> bool:

@@ -96,3 +96,13 @@ def test_no_device_is_given_twice_and_each_place_has_all_ranks(
         devices for place in places if len(place.parts) > 1
     )
     assert left < devices or apart
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "hidden"),
+    [(0, "auto", True), (0, "cpu", True), (0, "cuda", True), (0, "cuda:1", False), (0.5, "auto", False)],
+)
+def test_gpus_are_hidden_from_trials_that_get_none_unless_the_study_names_one(
+    gpus: float, device: str, hidden: bool
+) -> None:
+    assert Share(1, gpus, 1, device).hides_gpus is hidden
