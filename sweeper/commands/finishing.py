@@ -57,7 +57,7 @@ def finish_and_tell(
     if exported and registered:
         register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
     if held and not exported:
-        how = f"; to register it, if it is not: sweeper register {sweep.study}" if registered else ""
+        how = f"; if it is not registered yet: sweeper register {sweep.study}" if registered else ""
         say(f"{workspace.export(sweep.study)} holds the best trial already{how}")
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
@@ -65,12 +65,16 @@ def finish_and_tell(
 
 
 def _is_held(workspace: Workspace, store: StudyStore) -> bool:
-    """Return whether the export of a study holds its best trial."""
+    """Return whether the export of a study holds its best trial, as far as can be seen."""
     from sweeper.confirm.finishing import is_exported
+    from sweeper.errors import SweeperError
     from sweeper.standings.winner import study_winner
 
-    winner = study_winner(store)
-    return winner is not None and is_exported(workspace, store, winner.number)
+    try:
+        winner = study_winner(store)
+        return winner is not None and is_exported(workspace, store, winner.number)
+    except SweeperError:  # the storage is away, which has been told
+        return False
 
 
 def _say_not_confirmed(study: str, _plan: Confirming | None) -> None:

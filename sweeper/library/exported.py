@@ -57,8 +57,6 @@ class Export:
 
     def __init__(self, loaded: LoadedExport, folder: Path):
         self._loaded = loaded
-        self._on: dict[torch.device, LoadedExport] = {}
-        """Copies on other devices than the CPU, once images were labelled there."""
         self.folder = folder
 
     @property
@@ -165,12 +163,11 @@ class Export:
 
     @contextmanager
     def _labelling(self, device: str) -> Iterator[Labelling]:
-        """Give what labels images on a device; `model` stays on the CPU, and the program's current GPU as it was."""
+        """Give what labels images on a device; `model` stays where it is, and the program's current GPU as it was."""
         with borrowed_device(str(device)) as borrowed:
             loaded = self._loaded
-            if borrowed.type != "cpu":
-                loaded = self._on.get(borrowed) or replace(loaded, classifier=copy.deepcopy(loaded.classifier))
-                self._on[borrowed] = loaded
+            if next(self.model.parameters()).device != borrowed:
+                loaded = replace(loaded, classifier=copy.deepcopy(loaded.classifier))
             yield Labelling(loaded, borrowed)
 
     def __repr__(self) -> str:

@@ -204,9 +204,9 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None, folder:
     if named or card is None:
         return named or default_tracking_uri(workspace)
     stored, again = card.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", "")
-    if hide_credentials(again) == stored:
+    if hide_credentials(again).rstrip("/") == stored.rstrip("/"):
         return again
-    if again and hide_credentials(portable(again, workspace.root)).rstrip("/") != stored.rstrip("/"):
+    if again and hide_credentials(portable(again, workspace.root)) != stored:
         _tell_of_another(study, stored, hide_credentials(again))
     if "***" in stored:
         raise TrackingError(
