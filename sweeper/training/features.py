@@ -23,7 +23,7 @@ from cachetools import LRUCache
 from timm.models import model_entrypoint
 from torch import nn
 
-from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
+from sweeper.config.hyperparameters import AugmentConfig, TrialConfig, TrivialAugmentConfig
 from sweeper.config.sweep import FeaturesConfig
 from sweeper.data.augment import AUGMENT_VERSION
 from sweeper.data.batches import Batch, DeviceImages
@@ -223,7 +223,7 @@ class FeatureMaker:
         """Return the name of a view's features; `engine` is what computes them, unless torch does."""
         augment = self.augment.model_dump(mode="json")
         described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
-        changed = AUGMENT_VERSION > 1 and self.augment != NOTHING  # the first one is in no name
+        changed = isinstance(self.augment.policy, TrivialAugmentConfig)  # all else is as in the first one, in no name
         described |= {"augment_version": AUGMENT_VERSION} if changed else {}
         described |= {"engine": engine} if engine else {}
         described |= {"mirrored": True} if self.mirrored else {}
