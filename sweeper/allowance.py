@@ -1,4 +1,4 @@
-"""What this process may use of its machine, of which a job or a container often has a part only: cores and memory.
+"""How many cores and how much memory this process may use: a job or a container often has only a part of its machine.
 
 A scheduler binds a job to some cores (affinity), or a control group bounds its share of their time and its memory. The
 machine's own numbers are much larger then, and who goes by them is slow, or is killed.

@@ -343,7 +343,7 @@ class LocalEngine:
 def share_of_cores(workers: int) -> int:
     """Return how many threads each worker has: an even share, or 0, the framework's own choice, for one alone.
 
-    The framework counts the cores that it sees, of which a control group may give it less than that time.
+    The framework counts the cores that it sees; a control group may give this process less than all of their time.
     """
     return max(1, usable_cores() // workers) if workers > 1 or is_throttled() else 0
 

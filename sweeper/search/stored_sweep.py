@@ -60,7 +60,7 @@ def with_pruner_of(sweep: SweepConfig, stored: SweepConfig) -> SweepConfig:
 
 
 def as_written(store: StudyStore) -> SweepConfig:
-    """Return the search space of a study with all of its epochs, of which a deadline may have taken some."""
+    """Return the search space of a study with all of its epochs; a deadline may have taken some of them."""
     return stored_sweep(store.noted(SWEEP), store.sweep.study)
 
 

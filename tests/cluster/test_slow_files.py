@@ -1,4 +1,4 @@
-"""A slot on two nodes, of which that of the worker is busy with files: real actors, the worker's with nothing in it."""
+"""A slot on two nodes while its worker's node is busy with files: real actors, and a worker that does nothing."""
 
 from __future__ import annotations
 

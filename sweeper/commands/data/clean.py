@@ -54,7 +54,6 @@ def clean(
     """
     from sweeper.commands.options import device_named
     from sweeper.config.dataset import CsvConfig
-    from sweeper.config.document import written
     from sweeper.curation.clean import find_suspects
     from sweeper.curation.features import image_features
     from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
@@ -83,6 +82,12 @@ def clean(
     write_suspects(outputs, images, suspects)
     _say_left_out(images.notes, len(found.bad))
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
+    _say_what_next(csv)
+
+
+def _say_what_next(csv: Path) -> None:
+    from sweeper.config.document import written
+
     say("next: look at the pictures, and remove from the list the images whose label is right")
     say(f"then, in a search space: dataset: {{exclude: {written(str(csv))}}}")
 

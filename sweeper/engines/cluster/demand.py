@@ -32,7 +32,7 @@ def without_room(slots: Sequence[Slot]) -> set[str]:
 
 
 def surplus(slots: Sequence[Slot], most: int | None) -> list[Slot]:
-    """Return the slots to end, none of which is on a trial: those beyond `most`, and then all that do not run yet."""
+    """Return the slots to end, where none is on a trial: those beyond `most`, and then all that do not run yet."""
     running = [slot for slot in slots if slot.reached]
     if most is None or len(running) < most:
         return []
