@@ -55,7 +55,7 @@ class HostMemory:
 
 
 def with_own_memory(state: Any) -> Any:
-    """Return nested state whose tensors have memory of their own: a file of a part would hold all of the larger memory."""
+    """Return nested state whose tensors have memory of their own: a file of a part would hold all it is a part of."""
 
     def own(tensor: Tensor) -> Tensor:
         return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
