@@ -13,12 +13,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Generator, Tensor
 
-from sweeper.config.hyperparameters import AugmentConfig
+from sweeper.config.hyperparameters import AugmentConfig, TrivialAugmentConfig
 from sweeper.data import policy
 from sweeper.data.transfer import to_device
 
-AUGMENT_VERSION = 2
-"""Raised where the same settings and seed give other images: features that are kept are those of one version."""
 RESIZED_CROP_RATIO = 4 / 3  # most that width and height may differ, as in Inception's training
 ERASED_AREA = (0.02, 1 / 3)  # of the image; aspect ratios up to 3.3 (arXiv 1708.04896)
 ERASED_RATIO = 3.3
@@ -54,6 +52,14 @@ class Normalize:
 def evaluation_images(pixels: Tensor, image_size: int, normalize: Normalize) -> Tensor:
     """Resize uint8 [B, S, S, 3] where needed and normalise; returns float32 [B, 3, T, T]."""
     return normalize(resized(pixels, image_size))
+
+
+def augment_version(augment: AugmentConfig) -> int:
+    """Return a number that is raised where the same settings and seed give other images than before.
+
+    Features that are kept are those of one version. TrivialAugment is in its second, since shifts are in pixels.
+    """
+    return 2 if isinstance(augment.policy, TrivialAugmentConfig) else 1
 
 
 def augment_images(

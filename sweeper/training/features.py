@@ -23,9 +23,9 @@ from cachetools import LRUCache
 from timm.models import model_entrypoint
 from torch import nn
 
-from sweeper.config.hyperparameters import AugmentConfig, TrialConfig, TrivialAugmentConfig
+from sweeper.config.hyperparameters import AugmentConfig, TrialConfig
 from sweeper.config.sweep import FeaturesConfig
-from sweeper.data.augment import AUGMENT_VERSION
+from sweeper.data.augment import augment_version
 from sweeper.data.batches import Batch, DeviceImages
 from sweeper.data.feature_cache import FeatureCache, FeatureKey, Features
 from sweeper.data.features import DeviceFeatures
@@ -223,8 +223,8 @@ class FeatureMaker:
         """Return the name of a view's features; `engine` is what computes them, unless torch does."""
         augment = self.augment.model_dump(mode="json")
         described = {**self.frozen.described, "pixels": self.images.pixels, "augment": augment, "view": view}
-        changed = isinstance(self.augment.policy, TrivialAugmentConfig)  # all else is as in the first one, in no name
-        described |= {"augment_version": AUGMENT_VERSION} if changed else {}
+        version = augment_version(self.augment)
+        described |= {"augment_version": version} if version > 1 else {}  # the first one is in no name
         described |= {"engine": engine} if engine else {}
         described |= {"mirrored": True} if self.mirrored else {}
         return FeatureKey.of(described, len(self.images), self.frozen.backbone.features)

@@ -1,4 +1,4 @@
-"""MLflow's system metrics: on machines that do not tell all of their load, and of which runs they are."""
+"""MLflow's system metrics: where a machine does not tell all of its load, and in which runs they are recorded."""
 
 from __future__ import annotations
 

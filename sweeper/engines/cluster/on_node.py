@@ -135,10 +135,10 @@ def _digest_of(file: Path) -> str:
 def _node_folder(plan: Plan) -> Path:
     if plan.node_folder:
         return Path(plan.node_folder).expanduser()
-    return own_folder(Path(tempfile.gettempdir()) / f"sweeper-{getattr(os, 'getuid', getpass.getuser)()}")
+    return private_folder(Path(tempfile.gettempdir()) / f"sweeper-{getattr(os, 'getuid', getpass.getuser)()}")
 
 
-def own_folder(folder: Path) -> Path:
+def private_folder(folder: Path) -> Path:
     """Make a folder where everybody may make some. Raises DiskError where others may write into what is there.
 
     They could put code there that runs with the rights of this user, or other weights than were sent.

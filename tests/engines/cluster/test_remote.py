@@ -26,7 +26,7 @@ from sweeper.engines.cluster.messages import (
     Report,
     Submit,
 )
-from sweeper.engines.cluster.on_node import StudyOnNode, own_folder
+from sweeper.engines.cluster.on_node import StudyOnNode, private_folder
 from sweeper.engines.cluster.remote import RemoteSlot
 from sweeper.engines.cluster.versions import Versions
 from sweeper.engines.protocol import (
@@ -120,15 +120,15 @@ def test_a_file_that_was_changed_on_a_node_is_sent_again(plan: Plan, tmp_path: P
 
 def test_a_nodes_folder_is_its_users_own(tmp_path: Path) -> None:
     folder = tmp_path / "sweeper-1"
-    assert stat.S_IMODE(own_folder(folder).stat().st_mode) == 0o700
+    assert stat.S_IMODE(private_folder(folder).stat().st_mode) == 0o700
     folder.chmod(0o775)
-    assert stat.S_IMODE(own_folder(folder).stat().st_mode) == 0o700
+    assert stat.S_IMODE(private_folder(folder).stat().st_mode) == 0o700
     folder.chmod(0o777)
     with pytest.raises(DiskError, match=r"everybody may write into it: remove it there, or name .*node_folder"):
-        own_folder(folder)
+        private_folder(folder)
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(DiskError, match="is no folder"):
-        own_folder(tmp_path / "link")
+        private_folder(tmp_path / "link")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders to others")
@@ -136,7 +136,7 @@ def test_the_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 12345, -1)
     with pytest.raises(DiskError, match="belongs to another user"):
-        own_folder(tmp_path / "theirs")
+        private_folder(tmp_path / "theirs")
 
 
 def test_slots_of_one_node_that_want_the_same_file_at_once_both_get_it_whole(
