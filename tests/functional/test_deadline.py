@@ -53,7 +53,7 @@ def test_a_run_with_a_deadline_ends_with_the_confirmed_best_exported(folder: Pat
     longer = sweeper("run", "space.yaml", "--for", "20m", "--trials", "3", "--no-report", folder=folder)
     assert longer.returncode == 0, longer.stderr
     assert "exports/s holds the best trial already" in longer.stdout.replace(f"{folder}/", "")
-    assert "registered" not in longer.stdout
+    assert "registered as" not in longer.stdout
     assert (folder / "exports" / "s" / "config.json").stat().st_mtime_ns == written, "it may hold more than a plain one"
 
     again = sweeper("run", "space.yaml", "--for", "1s", "--trials", "3", "--no-report", folder=folder)
