@@ -16,7 +16,6 @@ from sweeper.commands.options import (
     WorkersOption,
     with_tracking_name,
 )
-from sweeper.commands.ranking import say_known_backbones
 from sweeper.commands.running import check_names, run_and_tell
 from sweeper.commands.studies import storage_url, this_workspace
 from sweeper.commands.terminal import say, warn
@@ -55,12 +54,12 @@ def extend(
         if sweep.study != study:
             rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
             raise ConfigError([Problem(IN_SEARCH_SPACE, "study", rule)])
-        if sweep.backbone_ranking is not None and (begun := begun_with(storage_url(workspace, storage), sweep)):
-            sweep = begun
-            say_known_backbones(begun)
-        refuse_weights_out_of_reach(sweep, storage_url(workspace, storage))  # before anything is changed
-        refuse_single_images(sweep)
-        found = extend_study(workspace, storage_url(workspace, storage), sweep)
+        extended = sweep
+        if sweep.backbone_ranking is not None:
+            extended = begun_with(storage_url(workspace, storage), sweep) or sweep
+        refuse_weights_out_of_reach(extended, storage_url(workspace, storage))  # before anything is changed
+        refuse_single_images(extended)
+        found = extend_study(workspace, storage_url(workspace, storage), extended)
         _say_what_became_of_the_trials(found, study)
         run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
 
