@@ -194,6 +194,9 @@ def test_a_program_s_own_settings_of_mlflow_come_back(
             assert os.environ[request_settings.RETRIES] == "0"
             with store.client(), request_settings.time_for_file(10_000_000):
                 assert os.environ[request_settings.TIMEOUT] == "130"
+                with request_settings.time_for_file(30_000_000):
+                    assert os.environ[request_settings.TIMEOUT] == "150"
+                assert os.environ[request_settings.TIMEOUT] == "130"
             assert os.environ[request_settings.TIMEOUT] == "20"
         assert os.environ.get(request_settings.RETRIES) == retries
         assert request_settings.TIMEOUT not in os.environ
