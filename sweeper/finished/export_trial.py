@@ -51,7 +51,7 @@ def export_trial(
     """
     from sweeper.data.prepare import prepare_images
     from sweeper.modeling.registry import load_model_files
-    from sweeper.training.device import device_of_study
+    from sweeper.training.device import current_gpu_kept, device_of_study
 
     sweep = store.sweep
     task = finished_task(sweep)
@@ -74,9 +74,10 @@ def export_trial(
         artifacts = fetch_artifacts(workspace, store, row, folder, tracking_uri, kinds)
         source = _source(workspace, store, row, images, artifacts, tracking_uri)
         leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
-        return task.export(
-            ExportJob(source, images, device_of_study(sweep.device), destination, extras, leaders, folder)
-        )
+        with current_gpu_kept():
+            return task.export(
+                ExportJob(source, images, device_of_study(sweep.device), destination, extras, leaders, folder)
+            )
 
 
 def _source(

@@ -47,9 +47,16 @@ def open_device(wanted: str, slot: int) -> torch.device:
 @contextmanager
 def borrowed_device(wanted: str) -> Iterator[torch.device]:
     """Work on a device within the program of somebody else, whose current GPU comes back. Raises DeviceError."""
+    with current_gpu_kept():
+        yield open_device(wanted, 0)
+
+
+@contextmanager
+def current_gpu_kept() -> Iterator[None]:
+    """Let this thread's current GPU be the one that it was, when the block ends."""
     before = torch.cuda.current_device() if _has_begun() else 0
     try:
-        yield open_device(wanted, 0)
+        yield
     finally:
         if _has_begun():
             torch.cuda.set_device(before)
