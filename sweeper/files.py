@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -15,6 +16,9 @@ from sweeper.locks import lock
 from sweeper.seal import with_seal, without_seal
 
 T = TypeVar("T")
+
+WAIT_S = 1.0
+"""Between two looks at a lock that another process holds."""
 
 LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")
 
@@ -33,8 +37,10 @@ class AlreadyLocked(Exception):
 
 
 @contextmanager
-def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
-    """Hold an exclusive lock on a file.
+def file_lock(
+    path: Path, *, blocking: bool, owner: str = "", waiting: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Hold an exclusive lock on a file; `waiting` is called now and then while it is waited for.
 
     Raises AlreadyLocked when not blocking and it is held, DiskError when it cannot be written.
     """
@@ -43,7 +49,10 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
         opened = path.open("a+", encoding="utf-8")
     with opened as file:
         try:
-            lock(file.fileno(), blocking=blocking)
+            if blocking and waiting is not None:
+                _wait_for(file.fileno(), waiting)
+            else:
+                lock(file.fileno(), blocking=blocking)
         except BlockingIOError:
             file.seek(0)
             raise AlreadyLocked(path, file.read().strip()) from None
@@ -57,6 +66,14 @@ def file_lock(path: Path, *, blocking: bool, owner: str = "") -> Iterator[None]:
             file.write(owner)
             file.flush()
         yield
+
+
+def _wait_for(descriptor: int, waiting: Callable[[], None]) -> None:
+    while True:
+        with suppress(BlockingIOError):
+            return lock(descriptor, blocking=False)
+        waiting()
+        time.sleep(WAIT_S)
 
 
 def is_held(path: Path) -> bool:

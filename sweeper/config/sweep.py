@@ -134,8 +134,8 @@ class BudgetConfig(Frozen):
     stuck_after: Annotated[Wait | None, BeforeValidator(duration)] = Field(
         None,
         description="Seconds, or a duration like 30m, after which a worker without an epoch is ended and its trial "
-        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch, or with "
-        "`dataset.folds` than any fold.",
+        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch, and with "
+        "`dataset.folds` and several workers than any fold, for which one may wait.",
     )
     repeats: bool = Field(
         False,

@@ -16,7 +16,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,20 +58,26 @@ class FeatureCache:
 
     folder: Path
 
-    def open(self, key: FeatureKey, compute: Callable[[FeatureKey], Iterable[Features]]) -> Features:
+    def open(
+        self,
+        key: FeatureKey,
+        compute: Callable[[FeatureKey], Iterable[Features]],
+        at_work: Callable[[], None] = lambda: None,
+    ) -> Features:
         """Return the features of a key, mapped into memory, writing them first where they are not there.
 
         `compute` gives them in consecutive parts [n, D], so that no more than one is held at a time.
-        Of several processes that want the same one computes and the others wait. Raises DiskError.
+        Of several processes that want the same one computes and the others wait. Each calls `at_work` meanwhile, now
+        and then. Raises DiskError.
         """
         found = self._load(key)
         if found is not None:
             return found
-        with file_lock(self.folder / f"{key.name}.lock", blocking=True):
+        with file_lock(self.folder / f"{key.name}.lock", blocking=True, waiting=at_work):
             found = self._load(key)  # another process may just have computed them
             if found is None:
                 logger.info("computing %d features of %d values: %s", key.rows, key.width, self._path(key))
-                self._write(key, compute(key))
+                self._write(key, _telling(compute(key), at_work))
                 found = self._map(key)
         return found
 
@@ -119,6 +125,13 @@ class FeatureCache:
         if needed > free:
             room = f"{key.rows:,} rows of features take {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free"
             raise OSError(errno.ENOSPC, room)
+
+
+def _telling(parts: Iterable[Features], at_work: Callable[[], None]) -> Iterator[Features]:
+    """Yield parts, and tell of each."""
+    for part in parts:
+        at_work()
+        yield part
 
 
 def _append(file: BinaryIO, part: Features) -> int:

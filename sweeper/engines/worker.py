@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from sweeper.child_process import behave_as_child
@@ -23,6 +24,7 @@ from sweeper.engines.protocol import (
     DevicesSeen,
     DiskTrouble,
     EpochFinished,
+    Event,
     FoldAhead,
     FoldLeft,
     ImagesChanged,
@@ -84,6 +86,7 @@ class Worker:
 
     def __init__(self, connection: Connection, setup: WorkerSetup):
         self._connection = connection
+        self._sending = Lock()
         self._study_folder = StudyFolder(Path(setup.folder))
         sweep = SweepConfig.model_validate_json(setup.sweep)
         connection.send(DevicesSeen(places(sweep)))  # before this one proves to be of no use
@@ -144,28 +147,30 @@ class Worker:
             write_sealed(folder.outcome, outcome.model_dump_json())
             remove_checkpoints(folder)
         give_back_freed_memory()
-        self._connection.send(TrialEnded(spec.number, outcome))
+        self._send(TrialEnded(spec.number, outcome))
 
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
         from sweeper.training.stack.fused import Together, train_together
 
         conditions = self._resources.conditions(stack[0], self._others.ranks)
         together = Together(**vars(conditions), report=self._report)
-        return train_together([(spec, self._folder(spec)) for spec in stack], together)
+        with self._resources.features.telling(partial(self._send, AtWork(stack[0].number))):
+            yield from train_together([(spec, self._folder(spec)) for spec in stack], together)
 
     def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
         from sweeper.training.cross_validation import cross_validate
         from sweeper.training.trainer import outcome_of, train
 
-        report = partial(self._report, spec.number)
+        report, at_work = partial(self._report, spec.number), partial(self._send, AtWork(spec.number))
 
         def here(ranks: Ranks) -> TrialOutcome:
             if self._resources.sweep.dataset.folds:
-                return cross_validate(spec, folder, self._resources.folds(spec, ranks), report)
-            at_work = partial(self._connection.send, AtWork(spec.number))
+                folds = replace(self._resources.folds(spec, ranks), at_work=at_work)
+                return cross_validate(spec, folder, folds, report)
             return train(spec, folder, replace(self._resources.conditions(spec, ranks), at_work=at_work), report)
 
-        return outcome_of(spec, lambda: self._others.train(spec, here))
+        with self._resources.features.telling(at_work):
+            return outcome_of(spec, lambda: self._others.train(spec, here))
 
     def train_ahead(self, part: FoldAhead) -> None:
         """Train a fold of another worker's trial. If that fails, that worker trains it and reports what is wrong."""
@@ -182,15 +187,20 @@ class Worker:
             )
         if outcome is not None and outcome.best_epoch is None:
             self._resources.require_working(outcome)
-        self._connection.send(FoldLeft(part.trial.number, part.fold))
+        self._send(FoldLeft(part.trial.number, part.fold))
 
     def close(self) -> None:
         """End the processes that trials have beside this one."""
         self._others.close()
 
     def _report(self, number: int, metrics: EpochMetrics) -> bool:
-        self._connection.send(EpochFinished(number, metrics))
+        self._send(EpochFinished(number, metrics))
         return bool(self._connection.recv())
+
+    def _send(self, event: Event | FoldLeft) -> None:
+        """Send one event whole: an epoch is reported by a thread of its own."""
+        with self._sending:
+            self._connection.send(event)
 
     def _replay(self, spec: TrialSpec, ended: Ended) -> TrialOutcome:
         """Report an outcome again that the driver did not live to record."""

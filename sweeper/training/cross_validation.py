@@ -51,6 +51,7 @@ class Folds:
         metric: Of the objective.
         without: Gives the conditions of training without a fold, counted from 1, which validates.
         whole: Gives those of training on all folds; the first one validates, and tells nothing.
+        at_work: Called after each epoch of a fold.
     """
 
     number: int
@@ -58,6 +59,7 @@ class Folds:
     metric: str
     without: Callable[[int], Conditions]
     whole: Callable[[], Conditions]
+    at_work: Callable[[], None] = lambda: None
 
 
 class LastEpoch(ObjectiveConfig):
@@ -93,7 +95,9 @@ def cross_validate(spec: TrialSpec, folder: TrialFolder, folds: Folds, on_fold: 
             return _outcome(TrialState.PRUNED, ended)
     last = max(1, round(fsum(outcome.best_epoch or 0 for outcome in ended) / len(ended)))
     conditions = folds.whole()
-    on_all = replace(conditions, patience=None, objective=LastEpoch(metric=conditions.objective.metric))
+    on_all = replace(
+        conditions, patience=None, objective=LastEpoch(metric=conditions.objective.metric), at_work=folds.at_work
+    )
     refit = _train_apart(spec.model_copy(update={"pause_after": last}), folder.refit, lambda: on_all)
     if refit.best_epoch is None:
         return _failed(refit, "on all images", ended)
@@ -106,14 +110,14 @@ def train_fold(spec: TrialSpec, folder: TrialFolder, folds: Folds, number: int) 
     """Train a trial without one of its folds, or return how that ended before; wait for a worker that is at it."""
     own = spec.model_copy(update={"seed": fold_seed(spec.seed, number), "keep_optimizer": False})
     part = folder.fold(number)
-    with file_lock(part.lock, blocking=True):
-        outcome = _train_apart(own, part, lambda: replace(folds.without(number), latency=False))
+    with file_lock(part.lock, blocking=True):  # silently: that one may hang
+        outcome = _train_apart(own, part, lambda: replace(folds.without(number), latency=False, at_work=folds.at_work))
         shutil.rmtree(part.weights, ignore_errors=True)  # nobody uses the network of one fold
     return outcome
 
 
-def _train_apart(spec: TrialSpec, part: TrialFolder, conditions: Callable[[], Conditions]) -> TrialOutcome:
-    """Train in a folder of its own, or return how that ended before."""
+def _train_apart(spec: TrialSpec, part: TrialFolder, given: Callable[[], Conditions]) -> TrialOutcome:
+    """Train in a folder of its own, or return how that ended before; each epoch is a sign of life, and no more."""
     if part.outcome.exists():
         try:
             return read_outcome(part.outcome)
@@ -122,15 +126,17 @@ def _train_apart(spec: TrialSpec, part: TrialFolder, conditions: Callable[[], Co
     part.path.mkdir(parents=True, exist_ok=True)
     if not part.spec.exists():
         write_sealed(part.spec, spec.model_dump_json())
-    outcome = train(spec, part, conditions(), _never_prune)
+    conditions = given()
+
+    def never_prune(_: EpochMetrics) -> bool:
+        conditions.at_work()
+        return False
+
+    outcome = train(spec, part, conditions, never_prune)
     if outcome.best_epoch is not None:  # else it may be for the device, and is tried again where the trial is
         write_sealed(part.outcome, outcome.model_dump_json())
         remove_checkpoints(part)
     return outcome
-
-
-def _never_prune(_: EpochMetrics) -> bool:
-    return False
 
 
 def _means(ended: Sequence[TrialOutcome], part: TrialFolder, objective: str) -> EpochMetrics:

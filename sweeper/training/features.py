@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -117,6 +118,16 @@ class FrozenFeatures:
         self._backbones: LRUCache[str, FrozenBackbone] = LRUCache(KEPT_BACKBONES)
         self._splits: LRUCache[str, tuple[DeviceImages, DeviceFeatures]] = LRUCache(KEPT_SPLITS)
         self.computed_s = 0.0
+        self._at_work: Callable[[], None] = _told_to_nobody
+
+    @contextmanager
+    def telling(self, at_work: Callable[[], None]) -> Iterator[None]:
+        """Call `at_work` now and then while features are computed or waited for, until the block ends."""
+        self._at_work = at_work
+        try:
+            yield
+        finally:
+            self._at_work = _told_to_nobody
 
     def drop(self) -> bool:
         """Keep nothing for later trials, and return whether anything was kept; what a trial uses it still holds."""
@@ -199,12 +210,16 @@ class FrozenFeatures:
         key = maker.key(view)
         onnx = maker.frozen.onnx
         if onnx is None or len(maker.images) < FEWEST_FOR_ONNX or self._cache.holds(key):
-            return self._cache.open(key, maker.compute)
+            return self._cache.open(key, maker.compute, self._at_work)
         try:
-            return self._cache.open(maker.key(view, ENGINE), partial(maker.compute_by, onnx))
+            return self._cache.open(maker.key(view, ENGINE), partial(maker.compute_by, onnx), self._at_work)
         except ExportError as error:
             logger.warning("features of %s: %s", maker.frozen.described["backbone"], error)
-            return self._cache.open(key, maker.compute)
+            return self._cache.open(key, maker.compute, self._at_work)
+
+
+def _told_to_nobody() -> None:
+    """Take a sign of life that nobody waits for."""
 
 
 @dataclass(frozen=True)

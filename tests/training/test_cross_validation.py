@@ -64,7 +64,7 @@ def images_in_folds(noise: float = 120) -> ImageSet:
     return replace(images, folds=folds)
 
 
-def folds_of(images: ImageSet, **options: Any) -> Folds:
+def folds_of(images: ImageSet, at_work: Callable[[], None] = lambda: None, **options: Any) -> Folds:
     def conditions(part: ImageSet) -> Conditions:
         data = TrialData(Mortal(part, "train", CPU), DeviceImages(part, "val", CPU), part.classes)
         return Conditions(**{"data": data, "objective": ObjectiveConfig(), "patience": None, "device": CPU, **options})
@@ -75,6 +75,7 @@ def folds_of(images: ImageSet, **options: Any) -> Folds:
         metric="val/accuracy",
         without=lambda fold: conditions(images.validating(fold)),
         whole=lambda: conditions(replace(images, splits=whole_splits(images))),
+        at_work=at_work,
     )
 
 
@@ -109,6 +110,13 @@ def test_a_trial_is_worth_the_mean_of_its_folds_and_says_how_far_they_are_apart(
     assert [point.values["val/accuracy"] for point in seen] == pytest.approx(means)
     assert [point.values["fold/val/accuracy"] for point in seen] == values
     assert [point.epoch for point in seen] == [1, 2, 3]
+
+
+def test_each_epoch_of_a_fold_and_of_the_last_training_is_a_sign_of_life(tmp_path: Path) -> None:
+    signs: list[int] = []
+    outcome, _ = run(tmp_path, at_work=lambda: signs.append(1))
+    assert outcome.refit is not None
+    assert len(signs) == FOLDS * 3 + outcome.refit.epochs
 
 
 def test_every_image_is_predicted_once_by_a_network_that_has_not_seen_it(tmp_path: Path) -> None:
