@@ -99,9 +99,7 @@ def _notice(
     from sweeper.study.notice import Notice
 
     rows, best = _standing(result, sweep, workspace, storage)
-    why = result.stopped_because
-    state = "interrupted" if result.interrupted else "failed" if best is None else "stopped" if why else "finished"
-    why = reason(result) if result.interrupted else why or (None if best else "no trial has finished")
+    state, why = _ended(result, best)
     counts = dict(Counter(row.state.value for row in rows))
     told = ", ".join(f"{count} {name}" for name, count in counts.items()) or "no trials"
     metric = sweep.objective.metric
@@ -120,6 +118,20 @@ def _notice(
             "folder": str(workspace.root),
         }
     )
+
+
+def _ended(result: SweepResult, best: TrialRow | None) -> tuple[str, str | None]:
+    """Return the state of a notice, and the reason where there is one."""
+    from sweeper.study.result import ASKED_TO_STOP
+
+    why = result.stopped_because
+    if result.interrupted:
+        return "interrupted", reason(result)
+    if result.undelivered and result.refused:
+        return "failed", f"runs are not in MLflow: {result.refused}"
+    if best is None and why != ASKED_TO_STOP:
+        return "failed", why or "no trial has finished"
+    return ("stopped" if why else "finished"), why
 
 
 def _send(notice: Notice, sweep: SweepConfig, *, leaving: bool = False) -> None:

@@ -83,7 +83,14 @@ def run_and_tell(
         if deadline is not None and not result.interrupted:
             asked = result.stopped_because == ASKED_TO_STOP
             underway.exported = finish_and_tell(
-                deadline, workspace, sweep, storage=storage, tracking_uri=uri, workers=workers, asked_to_stop=asked
+                deadline,
+                workspace,
+                sweep,
+                storage=storage,
+                tracking_uri=uri,
+                workers=workers,
+                underway=underway,
+                asked_to_stop=asked,
             )
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):
@@ -188,7 +195,8 @@ def _say_what_next(
     from sweeper.config.engine import SimulateConfig
     from sweeper.config.task import CLASSIFICATION
     from sweeper.errors import TrackingRefused
-    from sweeper.standings.no_winner import require_finished
+    from sweeper.standings.no_winner import has_finished, require_finished
+    from sweeper.study.result import ASKED_TO_STOP
     from sweeper.tracking.shared_view import address_query
 
     study = sweep.study
@@ -204,6 +212,9 @@ def _say_what_next(
         command = shlex.join(["sweeper", *given])
         say(f"{reason(result)}; run the same command again to continue: {command}")
         leave(result)
+    if result.stopped_because == ASKED_TO_STOP and not has_finished(result.rows) and not result.refused:
+        say("no trial is complete yet; run the same command again to continue")
+        return
     require_finished(study, result.rows)
     if failed := states.count("failed"):
         say(f"{failed} failed: `sweeper run` with the same search space and --retry-failed trains their settings again")

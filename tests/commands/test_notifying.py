@@ -18,11 +18,12 @@ from sweeper.config.notify import NotifyConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
+from sweeper.results import TrialState
 from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import Confirmation, Leader
 from sweeper.standings.winner import study_winner
-from sweeper.study.result import SweepResult
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from tests.report.studies import sweep_of, write_images, write_study
 
 CLASSES = ["a", "b"]
@@ -98,6 +99,25 @@ def test_a_storage_that_fails_at_the_end_changes_neither_the_notice_nor_the_exit
     (notice,) = told(tmp_path)
     assert (notice["state"], notice["trials"]) == ("finished", {"complete": 4, "pruned": 2})
     assert notice["best"] is not None
+
+
+@pytest.mark.parametrize(
+    ("more", "whole", "state"),
+    [
+        ({"stopped_because": ASKED_TO_STOP}, False, "stopped"),
+        ({"stopped_because": "the time is used up"}, False, "failed"),
+        ({"undelivered": 2, "refused": "another study has the name"}, True, "failed"),
+        ({"undelivered": 2, "trouble": "the server is away"}, True, "finished"),
+    ],
+)
+def test_the_state_that_is_told_is_that_of_the_exit(
+    store: StudyStore, sweep: SweepConfig, tmp_path: Path, more: dict[str, Any], whole: bool, state: str
+) -> None:
+    study = sweep if whole else sweep.model_copy(update={"study": "new"})
+    rows = store.rows() if whole else [row for row in store.rows() if row.state is not TrialState.COMPLETE]
+    tell_of_end(replace(ended(store), rows=rows, **more), study, Workspace(tmp_path), None, exported=False)
+    (notice,) = told(tmp_path)
+    assert notice["state"] == state
 
 
 @pytest.mark.parametrize("code", [0, 1, INTERRUPTED])

@@ -95,6 +95,22 @@ def test_a_running_study_is_paused_steered_and_stopped(tmp_path: Path, running: 
     assert 0.00321 in [row.params["optimizer.lr"] for row in rows]
 
 
+def test_a_study_whose_trials_are_all_paused_is_stopped_and_goes_on_later(tmp_path: Path) -> None:
+    pausing = {**SPACE, "pruner": {"name": "promote", "rungs": [1], "keep": 0.01}}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(pausing))
+    command = [sys.executable, "-m", "sweeper", "run", "space.yaml", "--no-report"]
+    log = (tmp_path / "log.txt").open("w")
+    with log, subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=log, stderr=log, text=True) as process:
+        wait_for(tmp_path, "paused after epoch 1", 2)
+        assert sweeper("stop", "s", folder=tmp_path).returncode == 0
+        assert process.wait(PATIENCE_S) == 0, (tmp_path / "log.txt").read_text()
+    said = (tmp_path / "log.txt").read_text()
+    assert "no trial is complete yet; run the same command again to continue" in said
+    again = sweeper("run", "space.yaml", "--no-report", "--trials", "3", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "1 complete" in again.stdout
+
+
 def test_a_confirmation_is_paused_and_stopped_and_goes_on_later(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(yaml.safe_dump({**SPACE, "budget": {"trials": 1, "epochs": 60}}))
     assert sweeper("run", "space.yaml", "--no-report", folder=tmp_path).returncode == 0
