@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sweeper.commands.terminal import say, warn
 
 if TYPE_CHECKING:
+    from sweeper.commands.notifying import Underway
     from sweeper.config.sweep import SweepConfig
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
@@ -22,11 +24,13 @@ def finish_and_tell(
     storage: str | None,
     tracking_uri: str,
     workers: str | None,
+    underway: Underway,
     asked_to_stop: bool = False,
 ) -> bool:
     """Export and confirm in what is left of the time, and return whether the best model is exported.
 
-    Who has asked the search to stop gets no confirmation. What goes wrong is told: the search is not lost by it.
+    Who has asked the search to stop gets no confirmation. `underway` is told what is exported before it. What goes
+    wrong is told: the search is not lost by it.
     """
     from sweeper.commands.exporting import register_if_possible
     from sweeper.commands.studies import open_study
@@ -41,11 +45,12 @@ def finish_and_tell(
     store = open_study(workspace, storage, sweep.study)
     exported: list[int] = []
     export = partial(_export, workspace, store, tracking_uri, exported)
-    confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri)
+    confirm = partial(_confirm, deadline, workspace, store, workers, tracking_uri, underway)
     if asked_to_stop:
         confirm = partial(_say_not_confirmed, sweep.study)
     if deadline.left_s < 0 and _is_held(workspace, store):
-        say(f"the time is used up, and {workspace.export(sweep.study)} holds the best trial")
+        say(f"the time is used up, and {workspace.export(sweep.study)} holds the best trial{_how_to_register(sweep)}")
+        _say_of_later_trials(store)
         say("a longer time goes on with the search, such as --for 2h")
         return True
     try:
@@ -53,15 +58,35 @@ def finish_and_tell(
             return False
     except SweeperError as error:
         warn(f"{error}\nThe search is complete and nothing of it is lost; later: {_later(sweep.study)}")
-    held, registered = _is_held(workspace, store), finished_task(sweep).registered
-    if exported and registered:
+    held = _is_held(workspace, store)
+    if exported and finished_task(sweep).registered:
         register_if_possible(workspace, workspace.export(sweep.study), tracking_uri)
     if held and not exported:
-        how = f"; if it is not registered yet: sweeper register {sweep.study}" if registered else ""
-        say(f"{workspace.export(sweep.study)} holds the best trial already{how}")
+        say(f"{workspace.export(sweep.study)} holds the best trial already{_how_to_register(sweep)}")
+    _say_of_later_trials(store)
     left_s = deadline.left_s
     say(f"{duration(abs(left_s))} {'before' if left_s > 0 else 'after'} the deadline")
     return held
+
+
+def _how_to_register(sweep: SweepConfig) -> str:
+    """Say how an export of an earlier run is registered, which may have been interrupted before that."""
+    from sweeper.finished.tasks import finished_task
+
+    registered = finished_task(sweep).registered
+    return f"; if it is not registered yet: sweeper register {sweep.study}" if registered else ""
+
+
+def _say_of_later_trials(store: StudyStore) -> None:
+    """Say where trials have ended that the confirmation knew nothing of, so that the best may be among them."""
+    from sweeper.display.confirmation import since_then
+    from sweeper.errors import SweeperError
+    from sweeper.standings.winner import confirmed
+
+    with suppress(SweeperError):  # the storage is away, which has been told
+        found = confirmed(store)
+        if found is not None and (later := since_then(found, sum(row.ended_ms is not None for row in store.rows()))):
+            say(f"trial {found.winner.trial} was confirmed before: {later}")
 
 
 def _is_held(workspace: Workspace, store: StudyStore) -> bool:
@@ -101,6 +126,7 @@ def _confirm(
     store: StudyStore,
     workers: str | None,
     tracking_uri: str,
+    underway: Underway,
     plan: Confirming | None,
 ) -> None:
     """Train the best trials again, as many as there is time for."""
@@ -112,6 +138,7 @@ def _confirm(
     if plan is None:
         say("not confirmed: no time is left to train the best trials again; the best trial may be the best by luck")
         return
+    underway.exported = _is_held(workspace, store)  # it may be interrupted
     left = duration(deadline.left_s - deadline.finish_s)
     say(f"training the {plan.leaders} best trials again with up to {plan.seeds} fresh seeds each, for {left}")
     try:

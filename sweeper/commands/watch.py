@@ -24,6 +24,9 @@ AROUND = 8
 
 LINES_OF_A_PIPE = 20
 
+BETWEEN_PARTS_S = 5.0
+"""Nobody holds a study for a moment between its search, the export and the confirmation that a deadline asks for."""
+
 
 def watch(
     study: StudyArgument = None,
@@ -44,10 +47,15 @@ def watch(
         return
     try:
         with redrawn() as draw:
+            seen_running = float("-inf")
             while True:
                 running = is_running(folder)
+                seen_running = time.monotonic() if running else seen_running
                 draw(_view(store, folder, max(3, out.size.height - AROUND), running=running))
-                if not running:
+                between_parts = (
+                    time.monotonic() - seen_running < BETWEEN_PARTS_S and store.sweep.budget.time is not None
+                )
+                if not running and not between_parts:
                     return
                 time.sleep(every)
                 store = open_study(workspace, storage, store.sweep.study)  # its epochs and trials may have changed

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 
-from sweeper.confirm.repetitions import latest, leaders_of, stored_repetitions
-from sweeper.errors import ExportError, StudyError
+from sweeper.confirm.repetitions import latest, leaders_to_confirm, stored_repetitions
+from sweeper.errors import ExportError, StudyError, StudyLocked
 from sweeper.paths import ExportFolder, Workspace
 from sweeper.results import TrialState
 from sweeper.search.stored_trial import AT_ONCE
 from sweeper.search.study_store import StudyStore
-from sweeper.standings.pareto import in_order
 from sweeper.standings.winner import study_winner
 from sweeper.study.deadline import LEADERS, Confirming, Deadline
+from sweeper.study.lock import EXPORTS, study_lock
 from sweeper.study.time_beside import add_seconds_beside
 
 
@@ -37,31 +37,43 @@ def finish_by(
         export: Exports the trial of a number.
         confirm: Trains the best trials again as planned; None stands for too little time.
     """
-    winner = study_winner(store)
-    if winner is None:
-        return False
-    deadline.count_into(partial(_add_seconds, store))
-    if not is_exported(workspace, store, winner.number):  # perhaps with more than a plain export has
-        began = time.monotonic()
-        export(winner.number)
-        deadline.exported(time.monotonic() - began)
-    deadline.count_used()
-    confirm(_plan(deadline, store, workspace))
-    deadline.count_used()
-    confirmed = study_winner(store)
-    if confirmed is not None and not is_exported(workspace, store, confirmed.number):
-        export(confirmed.number)
+    with _held_for_export(workspace, store):
+        winner = study_winner(store)
+        if winner is None:
+            return False
+        deadline.count_into(partial(_add_seconds, store))
+        if not is_exported(workspace, store, winner.number):  # perhaps with more than a plain export has
+            began = time.monotonic()
+            export(winner.number)
+            deadline.exported(time.monotonic() - began)
         deadline.count_used()
+    confirm(_plan(deadline, store, workspace))
+    with _held_for_export(workspace, store):
+        deadline.count_used()
+        confirmed = study_winner(store)
+        if confirmed is not None and not is_exported(workspace, store, confirmed.number):
+            export(confirmed.number)
+            deadline.count_used()
     return True
+
+
+@contextmanager
+def _held_for_export(workspace: Workspace, store: StudyStore) -> Iterator[None]:
+    """Hold a study, so that others see that its run goes on. Where another command holds it, export all the same."""
+    study = store.sweep.study
+    with ExitStack() as held:
+        with suppress(StudyLocked):
+            held.enter_context(study_lock(workspace.study(study), study, which=EXPORTS))
+        yield
 
 
 def is_exported(workspace: Workspace, store: StudyStore, trial: int) -> bool:
     """Return whether the export of a study holds this trial."""
-    from sweeper.export.export_config import read_config  # with torch, which takes seconds
+    from sweeper.export.export_config import read_lineage  # with torch, which takes seconds
     from sweeper.finished.evaluated_images import is_of
 
     try:
-        lineage = read_config(ExportFolder(workspace.export(store.sweep.study)).config).lineage
+        lineage = read_lineage(ExportFolder(workspace.export(store.sweep.study)).config)
     except ExportError:  # there is none, or a damaged one
         return False
     return is_of(store, lineage) and lineage.trial == trial
@@ -80,6 +92,6 @@ def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confir
         store.note(AT_ONCE, {"trials": pace.at_once})
     complete = sum(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
     repetitions = latest(stored_repetitions(workspace.study(store.sweep.study).confirmation))
-    leaders = {row.number for row in leaders_of(in_order(rows, store.sweep), LEADERS[0][0])}
+    leaders = {row.number for row in leaders_to_confirm(store, LEADERS[0][0])}
     done = sum(one.outcome is not None and not one.failed and one.repeats.trial in leaders for one in repetitions)
     return deadline.confirming(store.sweep.budget.epochs, complete, done)

@@ -17,6 +17,9 @@ from sweeper.errors import StudyError
 from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
 from sweeper.results import Cut, Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.search.study_store import StudyStore
+from sweeper.standings.pareto import in_order
+from sweeper.standings.winner import confirmed
 
 COMPLETE = TrialState.COMPLETE
 
@@ -271,3 +274,15 @@ def leaders_of(rows: Iterable[TrialRow], top: int) -> list[TrialRow]:
         if row.state is TrialState.COMPLETE and new:
             leaders.append(row)
     return leaders
+
+
+def leaders_to_confirm(store: StudyStore, top: int) -> list[TrialRow]:
+    """Return the best `top` trials of the search, and the one that an earlier confirmation chose, if it is another.
+
+    Without that one a new confirmation could replace it by a trial that was never compared with it.
+    """
+    ranked = in_order(store.rows(), store.sweep)
+    leaders, earlier = leaders_of(ranked, top), confirmed(store)
+    known = [row.config for row in leaders]
+    chosen = [row for row in ranked if earlier and row.number == earlier.winner.trial and row.config not in known]
+    return [*leaders, *leaders_of(chosen, 1)]

@@ -9,7 +9,7 @@ from functools import partial
 
 from sweeper.config.engine import RayConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.confirm.repetitions import Repetitions, leaders_of
+from sweeper.confirm.repetitions import Repetitions, leaders_to_confirm
 from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, write_history
@@ -18,7 +18,6 @@ from sweeper.search.stored_trial import CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
 from sweeper.standings.no_winner import reasons_of, require_finished
-from sweeper.standings.pareto import in_order
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import study_card, write_card
 from sweeper.study.driver import Driver, EngineFactory
@@ -80,7 +79,7 @@ def confirm_leaders(
         Inbox.of(study.confirmation).forget_old(asked_before)
         rows = store.rows()
         require_finished(sweep.study, rows)
-        leaders = leaders_of(in_order(rows, sweep), top)
+        leaders = leaders_to_confirm(store, top)
         require_trained(store)
         require_same_model_files(store)
         prepared = prepare_dataset(sweep, workspace, observer.preparing)

@@ -52,9 +52,16 @@ def confirmed_lines(found: Confirmation, ended: int) -> Iterator[str]:
         f"fresh seeds; the search had {score(winner.searched)}{_of_many(found)}"
     )
     yield found.verdict()
-    if ended > found.known_trials:
-        since = quantity(ended - found.known_trials, "trial has", "trials have")
-        yield f"{since} ended since; run `sweeper confirm` again to include them"
+    if later := since_then(found, ended):
+        yield later
+
+
+def since_then(found: Confirmation, ended: int) -> str:
+    """Say how many trials a confirmation did not know of, where there are any; `ended` have ended by now."""
+    if ended <= found.known_trials:
+        return ""
+    since = quantity(ended - found.known_trials, "trial has", "trials have")
+    return f"{since} ended since; run `sweeper confirm` again to include them"
 
 
 def _of_many(found: Confirmation) -> str:

@@ -49,6 +49,7 @@ LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime"
 
 CHANNELS = 3
 MOST_TOLD = 3
+AUTOENCODER = b'"task": "reconstruction"'
 """Mistakes that a message names."""
 
 
@@ -223,6 +224,12 @@ def _network(made: ExportConfig | MergedTrial, image_size: int) -> TrialConfig:
     )
 
 
+class Described(pydantic.BaseModel):
+    """What a config.json of any task says of where the export is from."""
+
+    lineage: Lineage
+
+
 def describe_export(
     source: ExportInput, model: AnyClassifier, model_files: tuple[str, ...], files: tuple[str, ...]
 ) -> ExportConfig:
@@ -286,7 +293,7 @@ def write_config(path: Path, config: ExportConfig) -> ExportConfig:
 def read_config(path: Path) -> ExportConfig:
     """Read a config.json. Raises ExportError when it is not that of an export, or not as it was written."""
     content = _content(path)
-    if b'"task": "reconstruction"' in content:
+    if AUTOENCODER in content:
         raise ExportError(f"{path.parent} is the export of an autoencoder, which names no classes; name a classifier's")
     try:
         config = ExportConfig.model_validate_json(content)
@@ -297,6 +304,17 @@ def read_config(path: Path) -> ExportConfig:
             f"{_told(error)}; export the trial again"
         ) from error
     return config
+
+
+def read_lineage(path: Path) -> Lineage:
+    """Read where an export is from, a classifier's or an autoencoder's. Raises ExportError as `read_config` does."""
+    content = _content(path)
+    if AUTOENCODER not in content:
+        return read_config(path).lineage
+    try:
+        return Described.model_validate_json(content).lineage
+    except pydantic.ValidationError as error:
+        raise ExportError(f"{path} is not the configuration of an export: {_told(error)}") from error
 
 
 def _content(path: Path) -> bytes:

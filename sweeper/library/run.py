@@ -109,7 +109,7 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
         if plan is None or not confirmed:
             return
         try:
-            confirm_leaders(
+            found = confirm_leaders(
                 store,
                 top=plan.leaders,
                 seeds=plan.seeds,
@@ -121,6 +121,11 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
             )
         except SweeperError as error:
             logger.warning("the best trial of %s is exported and not confirmed: %s", study.name, error)
+            return
+        if found.run.interrupted:
+            raise KeyboardInterrupt
+        if found.nothing is not None:
+            logger.warning("the best trial of %s is exported and not confirmed: %s", study.name, found.nothing)
 
     def export(number: int) -> None:
         export_trial(workspace, store, trial_of(store, number), workspace.export(study.name), study.tracking_uri)

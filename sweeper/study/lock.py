@@ -20,6 +20,7 @@ WHICH = ", which "
 """In what the lock says of its owner: what follows is done in place of running trials."""
 
 CONFIRMS = "trains its best trials again"
+EXPORTS = "exports its best trial"
 
 
 def is_running(folder: StudyFolder) -> bool:

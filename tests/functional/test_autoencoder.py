@@ -15,8 +15,12 @@ import torch
 import yaml
 
 from sweeper import open_study
+from sweeper.confirm.finishing import is_exported
 from sweeper.errors import StudyError
 from sweeper.modeling.formats import read_onnx
+from sweeper.paths import Workspace
+from sweeper.search.study_store import StudyStore
+from sweeper.standings.winner import winner_of
 from tests.export.test_self_description import of_onnx, of_weights
 from tests.functional.answer import Ask, ask
 from tests.functional.program import REPOSITORY, sweeper
@@ -101,6 +105,8 @@ def test_both_are_evaluated_and_an_autoencoder_is_exported_and_says_what_it_is_n
     assert done.code == 0, done.err
     export = folder / "exports" / "cifar10_autoencoder"
     assert {"encoder.onnx", "autoencoder.onnx", "model.safetensors"} <= {path.name for path in export.iterdir()}
+    store = StudyStore.load(f"sqlite:///{folder / 'optuna.db'}", "cifar10_autoencoder")
+    assert is_exported(Workspace(folder), store, winner_of(store).number)
     for name, read in {"encoder.onnx": of_onnx, "autoencoder.onnx": of_onnx, "model.safetensors": of_weights}.items():
         said = read(export / name)
         assert (said["study"], said["interpolation"]) == ("cifar10_autoencoder", "bicubic")

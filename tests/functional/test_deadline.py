@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sweeper.confirm.run import Confirmed
 from sweeper.errors import StudyLocked
+from sweeper.library.run import run
+from sweeper.study.result import SweepResult
 from tests.functional.answer import Ask, ask
 from tests.functional.program import sweeper
 
@@ -112,6 +115,17 @@ def test_a_confirmation_that_fails_takes_nothing_from_the_export(
     assert "To confirm: sweeper confirm s, then sweeper best s --export" in answer.err
     assert "registered as version 1" in answer.out
     assert "next: sweeper predict s PHOTOS" in answer.out
+    assert (folder / "exports" / "s" / "model.onnx").exists()
+
+
+def test_a_program_learns_that_the_confirmation_was_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> Confirmed:
+        return Confirmed(SweepResult([], interrupted=True, stopped_because=None, undelivered=0, experiment=None), None)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sweeper.library.run.confirm_leaders", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run({**SPACE, "budget": {"epochs": 2, "trials": 2, "for": "10m"}})
     assert (folder / "exports" / "s" / "model.onnx").exists()
 
 
