@@ -171,6 +171,7 @@ class RayEngine:
         absolute = {name: _absolute(root, getattr(dataset, name)) for name in ("path", "exclude")}
         sweep = self._sweep.model_copy(update={"dataset": dataset.model_copy(update=absolute)})
         images = self._folder.images
+        named = [*self._sweep.model_files, *filter(None, [sweep.dataset.exclude])]
         return Plan(
             sweep=sweep.model_dump_json(by_alias=True),
             study=self._sweep.study,
@@ -178,7 +179,7 @@ class RayEngine:
             node_folder=self._config.node_folder or "",
             threads=max(1, int(self._config.cpus_per_trial)),
             images=self._file(str(images)) if images.exists() else None,
-            files={path: self._file(path) for path in self._sweep.model_files},
+            files={path: self._file(path) for path in named},
             versions=Versions.here(),
             shared=self._shared,
             alone=self._share.alone,

@@ -13,14 +13,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from sweeper.config.searched import options
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster.carrier import Shipment, carrier, receive
 from sweeper.engines.cluster.messages import Plan
 from sweeper.engines.cluster.versions import Versions
-from sweeper.errors import DiskError, OtherImages, SweeperError
+from sweeper.errors import DiskError, ModelError, OtherImages, SweeperError
 from sweeper.files import AlreadyLocked, file_lock
+from sweeper.modeling.hub import offline_problem
+from sweeper.modeling.name_check import backbones_out_of_reach_apart
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialSpec
 
@@ -47,7 +50,7 @@ class StudyOnNode:
         plan: What the driver says of it.
 
     Raises:
-        OtherVersions, OtherImages, DatasetError, DiskError: it cannot be trained here.
+        OtherVersions, OtherImages, DatasetError, DiskError, ModelError: it cannot be trained here.
     """
 
     def __init__(self, plan: Plan):
@@ -59,10 +62,17 @@ class StudyOnNode:
         self._held = _held_alone(self.folder)
         sweep = SweepConfig.model_validate_json(plan.sweep)
         here = {path: str(self._kept(path, shipment)) for path, shipment in plan.files.items()}
-        self.sweep = sweep.model_copy(update={"model_files": tuple(here.get(path, path) for path in sweep.model_files)})
+        exclude = sweep.dataset.exclude and here.get(sweep.dataset.exclude, sweep.dataset.exclude)
+        self.sweep = sweep.model_copy(
+            update={
+                "model_files": tuple(here.get(path, path) for path in sweep.model_files),
+                "dataset": sweep.dataset.model_copy(update={"exclude": exclude}),
+            }
+        )
+        _require_weights(self.sweep)
         if plan.images is not None:
             receive(self.carrier, plan.images, self.folder.images)
-            _require_images(self.sweep, self.folder, self.workspace)
+            _require_images(self.sweep, self.folder, self.workspace, here)
 
     def _kept(self, path: str, shipment: Shipment) -> Path:
         """Return where a file of the driver's machine lies here, by its content."""
@@ -157,8 +167,21 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
-def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace) -> None:
-    """Raise OtherImages or DatasetError unless this node sees the images that the study began with."""
+def _require_weights(sweep: SweepConfig) -> None:
+    """Raise ModelError where none of the backbones can get its weights from the model hub here."""
+    search: Any = sweep.search
+    if True not in options(search.pretrained):
+        return
+    absent = backbones_out_of_reach_apart(sweep.model_dump_json(by_alias=True))
+    if len(absent) == len(options(search.backbone)):
+        raise ModelError(offline_problem(", ".join(absent)))
+
+
+def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace, here: Mapping[str, str]) -> None:
+    """Raise OtherImages or DatasetError unless this node sees the images that the study began with.
+
+    `here` says where files that were sent lie on this node.
+    """
     from sweeper.data.fetch import is_address, refresh
     from sweeper.data.image_guard import ImageGuard, ImagesAtStart
     from sweeper.data.index import read_listing
@@ -173,5 +196,8 @@ def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace
         listing = read_listing(sweep.dataset, workspace)
         lists = [*listing.files, *([sweep.dataset.exclude] if sweep.dataset.exclude else [])]
         begun = replace(begun, root=listing.root, lists=[str(file) for file in lists])
+        begun.write(study.images)
+    elif sweep.dataset.exclude:
+        begun = replace(begun, lists=[here.get(file, file) for file in begun.lists])
         begun.write(study.images)
     ImageGuard(study.images, sweep.dataset, workspace).check()

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from sweeper.config.sweep import SweepConfig
+from sweeper.data.image_guard import ImagesAtStart
+from sweeper.data.prepare import prepare
 from sweeper.engines.cluster import lease
 from sweeper.engines.cluster.carrier import SharedCarrier, send
 from sweeper.engines.cluster.folders import ReceivedFolder, files_of
@@ -39,7 +41,7 @@ from sweeper.engines.protocol import (
     WorkerReady,
 )
 from sweeper.errors import DiskError
-from sweeper.paths import TrialFolder
+from sweeper.paths import TrialFolder, Workspace
 from sweeper.results import TrialOutcome, TrialSpec, TrialState
 from tests.pictures import write_split_folders
 from tests.training.learnable import spec_of
@@ -251,6 +253,36 @@ def test_a_node_with_other_versions_is_refused_by_what_differs(plan: Plan) -> No
         opened = slot.open(replace(plan, versions=there))
     assert "it has torch" in str(opened.refusal)
     assert "here 0.1: install the same versions there" in str(opened.refusal)
+
+
+def test_a_node_that_gets_none_of_the_pretrained_weights_is_refused(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    sweep = SweepConfig.model_validate_json(plan.sweep)
+    search = sweep.search.model_copy(update={"pretrained": True})
+    text = sweep.model_copy(update={"search": search}).model_dump_json(by_alias=True)
+    with closing(RemoteSlot(lease_s=600)) as slot:
+        opened = slot.open(replace(plan, sweep=text))
+    assert "the pretrained weights of test_resnet are not on this machine" in str(opened.refusal)
+
+
+def test_the_list_of_images_that_are_left_out_comes_to_the_node(plan: Plan, tmp_path: Path) -> None:
+    listed = tmp_path / "driver" / "outliers.csv"
+    listed.parent.mkdir()
+    listed.write_text("path\ntrain/cat/0000.png\n")
+    sweep = SweepConfig.model_validate_json(plan.sweep)
+    sweep = sweep.model_copy(update={"dataset": sweep.dataset.model_copy(update={"exclude": str(listed)})})
+    images = tmp_path / "images.npz"
+    ImagesAtStart.of(prepare(sweep.dataset, 16, Workspace(tmp_path / "driver"))).write(images)
+    sent = {path: send(SharedCarrier(str(plan.shared), plan.slot_id), path) for path in (images, listed)}
+    text, files = sweep.model_dump_json(by_alias=True), {str(listed): sent[listed]}
+    listed.unlink()  # this node does not see the driver's folder
+    study = StudyOnNode(replace(plan, sweep=text, images=sent[images], files=files))
+    study.check_images()
+    assert Path(str(study.sweep.dataset.exclude)).read_text() == "path\ntrain/cat/0000.png\n"
+    study.drop()
 
 
 def test_a_node_that_hears_nothing_ends_its_worker_and_itself(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
