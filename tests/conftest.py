@@ -28,6 +28,7 @@ def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A working directory with an empty MLflow database of its own."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
     shutil.copy(created, tmp_path / created.name)
     return Workspace(tmp_path)
 

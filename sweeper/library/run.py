@@ -61,7 +61,7 @@ def run(
             most one for each CPU core.
         device: Where trials run, in place of what the search space says: auto, cpu, cuda, cuda:1, mps.
         progress: Show the trials while they run, in a notebook; None: yes in a notebook. Elsewhere nothing is shown.
-        storage: Optuna's storage, by default `optuna.db` in the current folder.
+        storage: Optuna's storage, by default $OPTUNA_STORAGE or `optuna.db` in the current folder.
         tracking_uri: MLflow's address, by default $MLFLOW_TRACKING_URI or `mlflow.db` in the current folder.
 
     Raises:

@@ -52,7 +52,7 @@ def open_study(name: str | None = None, *, storage: str | None = None, tracking_
 
     Args:
         name: What the search space calls it under `study`.
-        storage: Optuna's storage, by default `optuna.db` in the current folder.
+        storage: Optuna's storage, by default $OPTUNA_STORAGE or `optuna.db` in the current folder.
         tracking_uri: MLflow's address, by default that of its last run.
 
     Raises:

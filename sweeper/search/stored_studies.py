@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from sweeper.addresses import sqlite_address
 from sweeper.errors import StudyNotFound
 from sweeper.paths import Workspace
@@ -9,9 +11,12 @@ from sweeper.search.storage import open_storage, require_database, storage_error
 from sweeper.search.stored_trial import ASIDE, SWEEP
 from sweeper.search.study_store import StudyStore
 
+STORAGE_VARIABLE = "OPTUNA_STORAGE"
+
 
 def storage_url(workspace: Workspace, storage: str | None) -> str:
-    return storage or sqlite_address(workspace.optuna_database)
+    """Return the address of the storage that is named, in the call or in the environment, else of the folder's own."""
+    return storage or os.environ.get(STORAGE_VARIABLE) or sqlite_address(workspace.optuna_database)
 
 
 def study_names(url: str) -> list[str]:
@@ -34,7 +39,8 @@ def open_study(workspace: Workspace, storage: str | None, study: str | None) -> 
 
 def require_storage(workspace: Workspace, storage: str | None) -> None:
     """Raise StudyNotFound where no storage is named and this folder has none, saying what was in it."""
-    if not storage and not workspace.optuna_database.exists():
+    own = not (storage or os.environ.get(STORAGE_VARIABLE))
+    if own and not workspace.optuna_database.exists():
         missing = f"{workspace.root} has no {workspace.optuna_database.name}"
         raise StudyNotFound(f"{missing}{_what_is_lost_with_it(workspace)}")
 

@@ -136,6 +136,16 @@ def test_the_same_call_finds_a_study_that_is_done(in_folder: Path) -> None:
     assert first.trials.equals(again.trials)
 
 
+def test_the_storage_that_the_environment_names_counts_as_for_the_commands(
+    in_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{in_folder}/shared.db")
+    assert len(run(SPACE).trials) == 4
+    assert len(sweeper.open_study("s").trials) == 4
+    assert (in_folder / "shared.db").exists()
+    assert not (in_folder / "optuna.db").exists()
+
+
 def test_a_study_runs_in_a_thread_and_leaves_the_signals_alone(in_folder: Path) -> None:
     before = [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)]
     found: list[sweeper.Study] = []
