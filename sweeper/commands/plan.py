@@ -44,7 +44,7 @@ def plan(
     engine: EngineOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Try every branch of a search space for a moment, and say what the study would take; nothing is run.
+    """Try every branch of a search space for a moment, and say what the study would take; no trial is run.
 
     Each optimizer, scheduler and head makes a training step, each network several at the bounds of its batch size.
     Exit code 1 where a branch cannot work.
