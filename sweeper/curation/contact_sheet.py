@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
+from sweeper.errors import DatasetError
 
 TILE = 112  # pixels of a picture's side
 CAPTION = 30
@@ -38,7 +39,7 @@ def contact_sheet(entries: Sequence[tuple[str, str, str]]) -> Image.Image:
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, path: str, left: int, top: int) -> None:
     try:
         sheet.paste(Image.fromarray(decode(read_image_file(path), TILE, "pad")), (left, top))
-    except BadImage:
+    except (BadImage, DatasetError):
         draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), outline="red")
 
 

@@ -15,6 +15,7 @@ from sweeper.curation.duplicates import Group
 from sweeper.curation.image_list import ImageList
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
+from sweeper.errors import DatasetError
 from sweeper.safeguards.printable import one_line
 
 PICTURE_SIDE = 128
@@ -70,7 +71,7 @@ def _picture(images: ImageList, row: int) -> dict[str, str]:
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=80)
         data = base64.b64encode(stream.getvalue()).decode()
-    except BadImage:
+    except (BadImage, DatasetError):
         pass  # gone since it was looked at; the names are still worth showing
     return {"path": images.paths[row], "split": images.splits[row], "label": images.labels[row], "data": data}
 

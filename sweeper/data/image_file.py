@@ -13,9 +13,13 @@ from sweeper.data.steady import steadily
 
 
 def read_image_file(path: str) -> bytes:
-    """Return the bytes of a file. Raises `BadImage` for pipes, devices, huge and unreadable files."""
+    """Return the bytes of a file.
+
+    Raises `BadImage` for pipes, devices, huge and unreadable files, DatasetError for one that a disk or a network does
+    not give now.
+    """
     try:
-        return _content(path)
+        return steadily(_content, path)
     except OSError as error:
         raise BadImage(str(error.strerror)) from error
     except ValueError as error:

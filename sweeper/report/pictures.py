@@ -88,7 +88,7 @@ def pictures(files: ImageFiles, images: Iterable[int]) -> dict[int, str]:
 def _picture(files: ImageFiles, image: int) -> str:
     try:
         pixels = decode(read_image_file(f"{files.root}/{files.paths[image]}"), PICTURE_SIDE, "pad")
-    except BadImage:
+    except (BadImage, DatasetError):
         return ""  # gone since the study ran
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=82)

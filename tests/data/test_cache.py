@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +16,11 @@ import pytest
 from sweeper.config.dataset import DatasetConfig, LimitConfig
 from sweeper.data import cache, decode_all, steady
 from sweeper.data.card import describe
-from sweeper.data.fingerprint import file_states
 from sweeper.data.image_set import ImageSet
 from sweeper.data.prepare import prepare_images
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
+from tests.data.test_steady import Unsteady
 from tests.pictures import encoded, picture, write_picture, write_split_folders
 
 BUILDER = """
@@ -290,19 +289,6 @@ def test_unreadable_file_is_listed(folder: Path, workspace: Workspace) -> None:
         prepared(folder, workspace)
 
 
-class Unsteady:
-    """Opens files, but a named one not the first `times`: the disk or the network has an error."""
-
-    def __init__(self, name: str, times: int, works: Any = open):
-        self._name, self._left, self._works = name, times, works
-
-    def __call__(self, path: str, *args: Any, **options: Any) -> Any:
-        if path.endswith(self._name) and self._left:
-            self._left -= 1
-            raise OSError(errno.EIO, "Input/output error")
-        return self._works(path, *args, **options)
-
-
 @pytest.mark.parametrize("on_bad_image", ["error", "skip"])
 def test_an_image_that_a_disk_does_not_give_is_no_bad_image(
     folder: Path,
@@ -319,22 +305,6 @@ def test_an_image_that_a_disk_does_not_give_is_no_bad_image(
     with caplog.at_level(logging.WARNING, "sweeper"):
         prepared(folder, workspace, on_bad_image=on_bad_image)
     assert "left out" not in caplog.text
-
-
-def test_a_file_whose_state_a_disk_does_not_give_is_no_bad_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "a.png").write_bytes(b"123")
-    monkeypatch.setattr(steady, "WAITS_S", (0.0, 0.0))
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(os, "stat", Unsteady("a.png", 2, os.stat))
-        states = file_states(tmp_path, ["a.png", "gone.png"])
-    assert states.table[0, 0] == 3
-    assert states.unreadable == {1: "No such file or directory"}
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(os, "stat", Unsteady("a.png", 9, os.stat))
-        with pytest.raises(DatasetError, match=r"a.png: the file cannot be read now \(Input/output error\)"):
-            file_states(tmp_path, ["a.png"])
 
 
 def test_full_disk_is_reported_and_leaves_nothing(
