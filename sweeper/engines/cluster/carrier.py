@@ -20,6 +20,10 @@ from sweeper.safeguards.extras import how_to_install
 
 PIECE_BYTES = 16 * 2**20
 
+SMALL_BYTES = 64 * 2**10
+"""A piece of up to this size goes with the message that names it. Ray's store lets nodes fetch from each other what one
+of them has, and waits for minutes where they cannot reach each other."""
+
 RETRIES_S = (0.5, 2.0, 8.0)
 """Between the tries to reach a store that may be away for a moment."""
 
@@ -31,7 +35,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 Piece = Any
-"""A reference to an object in Ray's store, or the name of a file in the shared folder."""
+"""Content, a reference to an object in Ray's store, or the name of a file in the shared folder."""
 
 
 class ArrivedDamaged(SweeperError):
@@ -64,14 +68,18 @@ class Carrier(Protocol):
 
 
 class RayCarrier:
-    """Pieces are objects of Ray's store, which go when nobody refers to them."""
+    """Pieces are objects of Ray's store, which go when nobody refers to them; small ones are in the message itself."""
 
     def put(self, content: bytes) -> Piece:
+        if len(content) <= SMALL_BYTES:
+            return content
         import ray
 
         return ray.put(content)
 
     def get(self, piece: Piece) -> bytes:
+        if isinstance(piece, bytes):
+            return piece
         import ray
 
         return bytes(ray.get(piece))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.cluster import carrier as carriers
-from sweeper.engines.cluster.carrier import ArrivedDamaged, NotArrived, SharedCarrier, carrier, receive, send
+from sweeper.engines.cluster.carrier import (
+    SMALL_BYTES,
+    ArrivedDamaged,
+    NotArrived,
+    RayCarrier,
+    SharedCarrier,
+    carrier,
+    receive,
+    send,
+)
 from sweeper.engines.cluster.engine import _absolute
 from sweeper.engines.cluster.folders import ReceivedFolder, SentFolder, files_of, move_into
 from sweeper.errors import ConfigError, DiskError, StudyError
@@ -35,6 +45,21 @@ def test_a_file_arrives_as_it_was_sent_whatever_its_size(
     assert len(sent.pieces) == -(-size // 10)
     receive(shared, sent, tmp_path / "arrived")
     assert (tmp_path / "arrived").read_bytes() == bytes(range(size))
+
+
+def test_a_small_file_goes_with_its_message_and_is_fetched_from_no_other_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # nothing is asked of its store
+    content = bytes(SMALL_BYTES)
+    (tmp_path / "file").write_bytes(content)
+    sent = send(RayCarrier(), tmp_path / "file")
+    assert sent.pieces == [content]
+    receive(RayCarrier(), sent, tmp_path / "arrived")
+    assert (tmp_path / "arrived").read_bytes() == content
+    (tmp_path / "file").write_bytes(content + b"1")
+    with pytest.raises(ImportError):
+        send(RayCarrier(), tmp_path / "file")
 
 
 def test_a_file_that_arrives_damaged_does_not_replace_the_one_before(shared: SharedCarrier, tmp_path: Path) -> None:
