@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from sweeper.commands.leaving import leave, reason
 from sweeper.commands.notifying import tell_of_end
 from sweeper.commands.ranked import show_ranked
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
 def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
     """Return a search space with the best of its backbones, and show how they were ranked.
 
-    Exits where the ranking is interrupted. Raises StudyError where no backbone could be judged.
+    Exits where the ranking is interrupted, or somebody has asked it to stop. Raises StudyError where no backbone could
+    be judged.
     """
     from sweeper.config.searched import options
+    from sweeper.errors import NoWinner
     from sweeper.study.backbone_ranking import left_out, rank_backbones
 
     def told(first: SweepConfig, **more: Any) -> SweepResult:
@@ -37,9 +41,13 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
     if found.result is None or found.ranking is None:
         say_known_backbones(found.sweep)
         return found
-    if found.result.interrupted:
+    if found.undecided:
         tell_of_end(found.result, found.ranking, this_workspace(), storage_url, exported=False)
-        say(f"{reason(found.result)}; run the same command again to continue the ranking of backbones")
+        interrupted = found.result.interrupted
+        why = reason(found.result) if interrupted else f"stopped: {found.result.stopped_because}; none is chosen yet"
+        say(f"{why}; run the same command again to continue the ranking of backbones")
+        if not interrupted:
+            raise typer.Exit(NoWinner.exit_code)  # as of a search that is stopped before a trial has finished
         leave(found.result)
     show_ranked(found.result.rows, found.ranking, limit=20)
     for name, why in left_out(found):

@@ -14,7 +14,7 @@ from sweeper.confirm.finishing import finish_by
 from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.engines.starting import clock_of, start_engine
-from sweeper.errors import ConfigError, Problem, SweeperError, TrackingRefused
+from sweeper.errors import ConfigError, NoWinner, Problem, SweeperError, TrackingRefused
 from sweeper.finished.export_trial import export_trial
 from sweeper.library.events import Callback
 from sweeper.library.notebook import NotebookView, in_notebook
@@ -68,6 +68,7 @@ def run(
         ConfigError: the search space is wrong.
         DatasetError: the images cannot be used.
         StudyError: the study cannot be opened, or no worker can start.
+        NoWinner: `sweeper stop` has ended a ranking of backbones; the same call continues it.
         TrackingError: MLflow cannot be used.
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
@@ -88,6 +89,8 @@ def run(
         logger.warning("%s could not be ranked and is left out: %s", name, why)
     if ranked.result is not None and ranked.result.interrupted:
         raise KeyboardInterrupt
+    if ranked.undecided:
+        raise NoWinner(f"the ranking of the backbones of {sweep.study} was stopped; the same call continues it")
     sweep = ranked.sweep
     refuse_single_images(sweep)
     refuse_weights_out_of_reach(sweep, runner.storage_url)

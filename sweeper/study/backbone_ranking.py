@@ -18,7 +18,7 @@ from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
-from sweeper.study.result import SweepResult
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
 
 BATCH = 64
 RATE = 1e-3
@@ -50,12 +50,17 @@ class Ranked:
     seconds: float = 0.0
     earlier_s: float = 0.0
 
+    @property
+    def undecided(self) -> bool:
+        """Whether the ranking has ended before it could choose: it was interrupted, or somebody asked it to stop."""
+        return self.result is not None and not self.order
+
 
 def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
     """Return a search space with the best of its backbones; `run` runs the study that ranks them, as `run_sweep` does.
 
-    A study that has begun keeps its backbones. Where the ranking was interrupted nothing is chosen yet. Raises
-    StudyError where no backbone could be judged.
+    A study that has begun keeps its backbones. Where the ranking was interrupted, or somebody has asked it to stop,
+    nothing is chosen yet: the study would keep what it began with. Raises StudyError where no backbone could be judged.
     """
     if sweep.backbone_ranking is None:
         return Ranked(sweep)
@@ -67,7 +72,7 @@ def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., Swee
     except StudyChanged as error:
         again = f"to rank the backbones again: sweeper delete {first.study}, then the same command"
         raise StudyChanged(f"{str(error).partition('. ')[0]}; {again}") from error
-    if result.interrupted:
+    if result.interrupted or result.stopped_because == ASKED_TO_STOP:
         return Ranked(sweep, result=result, ranking=first)
     order = tuple(in_rank_order(result.rows, sweep.objective.direction))
     if not order:

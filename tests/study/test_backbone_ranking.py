@@ -16,7 +16,7 @@ from sweeper.errors import ConfigError, StudyChanged, StudyError
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import begun_with, in_rank_order, left_out, narrowed, rank_backbones, ranking_sweep
-from sweeper.study.result import SweepResult
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.run import _put_in_queue
 from tests.standings.test_ranking import row
 from tests.study.test_driver import Silent
@@ -109,6 +109,21 @@ def test_where_no_backbone_could_be_judged_it_says_why(tmp_path: Path, state: Tr
     result = SweepResult(rows, interrupted=False, stopped_because="time is up", undelivered=0, experiment=None)
     with pytest.raises(StudyError, match=why):
         rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result)
+
+
+@pytest.mark.parametrize(("interrupted", "why"), [(True, None), (False, ASKED_TO_STOP)])
+def test_a_ranking_that_is_cut_chooses_nothing_and_can_go_on(
+    tmp_path: Path, interrupted: bool, why: str | None
+) -> None:
+    rows = [judged(number, name, 0.5) for number, name in enumerate(NAMES)]
+    cut = SweepResult(rows[:3], interrupted=interrupted, stopped_because=why, undelivered=0, experiment=None)
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    ranked = rank_backbones(sweep_of(), url, lambda *_, **__: cut)
+    assert ranked.undecided
+    assert (ranked.order, ranked.sweep, left_out(ranked)) == ((), sweep_of(), [])
+    whole = SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
+    ranked = rank_backbones(sweep_of(), url, lambda *_, **__: whole)
+    assert (ranked.undecided, len(ranked.order)) == (False, 4)
 
 
 def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""The ranking of backbones before a search, as commands and programs show it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from sweeper.commands.ranking import with_best_backbones
+from sweeper.config.notify import NotifyConfig
+from sweeper.errors import NoWinner
+from sweeper.library.run import run
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
+from sweeper.study.runner import Runner
+from tests.study.test_backbone_ranking import judged, sweep_of
+
+STOPPED = SweepResult([judged(0, "resnet18", 0.5)], False, ASKED_TO_STOP, undelivered=0, experiment=None)
+
+
+def test_a_ranking_that_is_asked_to_stop_begins_no_search_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = f"import sys; open({str(tmp_path / 'told')!r}, 'a').write(sys.stdin.read())"
+    notify = NotifyConfig(command=shlex.join([sys.executable, "-c", program]))
+    sweep = sweep_of().model_copy(update={"notify": notify})
+    with pytest.raises(typer.Exit) as left:
+        with_best_backbones(sweep, f"sqlite:///{tmp_path / 'optuna.db'}", lambda *_, **__: STOPPED)
+    assert left.value.exit_code == NoWinner.exit_code == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert "searching the best" not in said
+    assert f"stopped: {ASKED_TO_STOP}; none is chosen yet; run the same command again to continue the ranking" in said
+    notice = json.loads((tmp_path / "told").read_text())
+    assert (notice["study"], notice["state"], notice["reason"]) == ("birds-backbones", "stopped", ASKED_TO_STOP)
+
+
+def test_a_program_is_told_that_its_ranking_was_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Runner, "run", lambda *_, **__: STOPPED)
+    space = sweep_of().model_dump(mode="json", by_alias=True)
+    with pytest.raises(NoWinner, match="ranking of the backbones of birds was stopped; the same call continues it"):
+        run(space)
