@@ -7,26 +7,20 @@ from typing import Any
 
 from sweeper.config.searched import options
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import StudyNotFound
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
-from sweeper.study.backbone_ranking import in_rank_order, ranking_study
+from sweeper.study.backbone_ranking import noted_order
 
 
-def backbone_ranking(storage_url: str, sweep: SweepConfig, rows: Sequence[TrialRow]) -> dict[str, Any] | None:
+def backbone_ranking(store: StudyStore, rows: Sequence[TrialRow]) -> dict[str, Any] | None:
     """Return how the backbones of a study were ranked, as the page's script takes it; None where they were not.
 
     Each backbone has its place, from 1, what a head on its frozen features reached, how many trials of the search have
     ended with it, and the best value of those that finished.
     """
-    name = ranking_study(sweep.study)
-    try:
-        first = StudyStore.load(storage_url, name)
-    except StudyNotFound:
-        return None
-    order = in_rank_order(first.rows(), sweep.objective.direction)
-    if not order or first.sweep.sampler.name != "grid":  # a study of the user's own
+    sweep, order = store.sweep, noted_order(store)
+    if not order:
         return None
     best = _best_trials(rows, sweep)
     counts = [

@@ -56,7 +56,7 @@ def study_page(
     payload = _payload(workspace, store, rows, records, class_names(records, logged.store))
     sweep = store.sweep
     payload |= {"importances": importances, "price": hourly_price}
-    payload |= {"ranking": backbone_ranking(store.url, sweep, rows)}
+    payload |= {"ranking": backbone_ranking(store, rows)}
     content = sweep.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return render(
         "report.html",

@@ -47,6 +47,7 @@ from sweeper.search.stored_trial import (
     OUTCOME,
     OUTSIDE,
     PAUSED,
+    RANKED,
     RETRY_OF,
     SECONDS_BESIDE,
     SECONDS_USED,
@@ -59,7 +60,7 @@ from sweeper.search.study_store import StudyStore
 
 MAY_CHANGE = {"search", "sampler", "pruner", "model_files"}
 BUILDING = f"{ASIDE}extending"
-KEPT = {SECONDS_USED, SECONDS_BESIDE, AT_ONCE, EPOCHS, BEFORE, IDENTITY, CARD, MODEL_FILES}
+KEPT = {SECONDS_USED, SECONDS_BESIDE, AT_ONCE, EPOCHS, BEFORE, IDENTITY, CARD, MODEL_FILES, RANKED}
 """What the new study has from the old one, beside the trials; and its confirmation, where all leaders move over."""
 
 CMAES = "cma:"

@@ -42,6 +42,7 @@ EPOCHS = "epochs"  # of a study: the most that a trial has, where a deadline lea
 SECONDS_BESIDE = "seconds_beside_trials"  # of a study: spent by runs with a deadline on preparing and finishing
 AT_ONCE = "at_once"  # of a study: how many trials have run at the same time
 OWN_EPOCHS = "own_epochs"  # of a trial that began before its study had fewer: how many it began with
+RANKED = "ranked_backbones"  # of a study: what a ranking of backbones has found before the study began
 BEFORE = "epochs_before"  # of a study whose trials go on from another one: how many epochs that one had
 UNTIL, PAUSED = "until", "paused"  # the epoch after which a trial pauses; what it has reached while it does
 WENT_ON = "went_on"  # of a trial that has paused: when it went on, and the seconds that it had been trained before

@@ -186,7 +186,7 @@ class StudyStore:
 
     @guarded
     def noted(self, name: str) -> dict[str, Any] | None:
-        """Return what was noted of the study: CONFIRMATION, what the last one has found, CARD or MODEL_FILES."""
+        """Return what was noted of the study: CONFIRMATION, what the last one found, CARD, RANKED or MODEL_FILES."""
         with read_as_written(self._engine):
             return self._study.user_attrs.get(name)
 

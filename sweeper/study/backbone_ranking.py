@@ -16,6 +16,7 @@ from sweeper.config.searched import largest, options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialRow, TrialState
+from sweeper.search.stored_trial import RANKED
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
 from sweeper.study.result import ASKED_TO_STOP, SweepResult
@@ -117,6 +118,17 @@ def left_out(ranked: Ranked) -> list[tuple[str, str]]:
     names = [name for name in options(ranked.ranking.search.backbone) if name not in judged and name not in searched]
     stopped = ranked.result.stopped_because or "the ranking ended before"
     return [(name, reasons.get(name) or stopped) for name in names]
+
+
+def note_ranking(store: StudyStore, ranked: Ranked | None) -> None:
+    """Note in a study that begins how its backbones were ranked: the study that did so may go, or serve another."""
+    if ranked is not None and ranked.order:
+        store.note(RANKED, {"order": [list(found) for found in ranked.order]})
+
+
+def noted_order(store: StudyStore) -> list[tuple[str, float]]:
+    """Return the backbones as they were ranked before a study began, best first; none where they were not."""
+    return [(name, value) for name, value in (store.noted(RANKED) or {}).get("order", ())]
 
 
 def ranking_study(study: str) -> str:

@@ -22,7 +22,7 @@ from sweeper.results import TrialState
 from sweeper.search.stored_sweep import with_pruner_of
 from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
-from sweeper.study.backbone_ranking import Ranked
+from sweeper.study.backbone_ranking import Ranked, note_ranking
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_images_of_card, require_same_kind, stored_form, study_card
 from sweeper.study.claim import claim_study, settle, take_storage
@@ -97,7 +97,7 @@ def run_sweep(
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         earlier = tuple(earlier_studies(_begun_with(pinned, stored, folder), workspace, storage_url))
         material = _material(sweep, pinned.teachers, earlier, workspace, workers, observer)
-        store, sweep, material = _opened(sweep, stored, material, workspace, storage_url)
+        store, sweep, material = _opened(sweep, stored, material, workspace, storage_url, ranked)
         with leased(store, claim.identity):
             take_storage(claim, store)
             _put_in_queue(store, leaders or {}, observer, retry_failed=retry_failed)
@@ -187,7 +187,12 @@ def _material(
 
 
 def _opened(
-    sweep: SweepConfig, stored: StudyCard | None, material: Material, workspace: Workspace, storage_url: str
+    sweep: SweepConfig,
+    stored: StudyCard | None,
+    material: Material,
+    workspace: Workspace,
+    storage_url: str,
+    ranked: Ranked | None,
 ) -> tuple[StudyStore, SweepConfig, Material]:
     """Open the study, or create it; return it, the search space with its pruner, and the material, which names it.
 
@@ -197,6 +202,7 @@ def _opened(
     with file_lock(workspace.database_lock, blocking=True):
         source = read_lineage(workspace.study(sweep.study))
         store = StudyStore.create_or_load(storage_url, sweep, same_images, source.epochs if source else 0)
+        note_ranking(store, ranked)
     begun = with_pruner_as_begun(material.opening, sweep, store.sweep)
     return store, with_pruner_of(sweep, store.sweep), replace(material, opening=begun)
 
