@@ -42,7 +42,7 @@ def extend(
     """
     from sweeper.config.loading import load_sweep, naming_lines
     from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
-    from sweeper.study.backbone_ranking import begun_with
+    from sweeper.study.chosen_backbones import extended_to
     from sweeper.study.extending import extend_study
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
     from sweeper.study.single_images import refuse_single_images
@@ -54,12 +54,13 @@ def extend(
         if sweep.study != study:
             rule = f"should be {study}, the study that goes on, got {sweep.study}; correct it, or --set study={study}"
             raise ConfigError([Problem(IN_SEARCH_SPACE, "study", rule)])
-        extended = sweep
-        if sweep.backbone_ranking is not None:
-            extended = begun_with(storage_url(workspace, storage), sweep) or sweep
+        ranked = sweep.backbone_ranking is not None
+        extended, new = extended_to(storage_url(workspace, storage), sweep) if ranked else (sweep, ())
         refuse_weights_out_of_reach(extended, storage_url(workspace, storage))  # before anything is changed
         refuse_single_images(extended)
         found = extend_study(workspace, storage_url(workspace, storage), extended)
+        if new:
+            say(f"new in the file: {', '.join(new)}; searched as written, without being ranked")
         _say_what_became_of_the_trials(found, study)
         run_and_tell(sweep, workers=workers, storage=storage, tracking_uri=tracking_uri, with_report=with_report)
 

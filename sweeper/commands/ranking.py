@@ -57,10 +57,10 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
 
 
 def say_known_backbones(sweep: SweepConfig) -> None:
-    """Say which backbones a study was begun with."""
+    """Say which backbones a study that has begun goes on with."""
     from sweeper.config.searched import options
 
-    say(f"backbones: {', '.join(map(str, options(sweep.search.backbone)))}, as chosen when the study began")
+    say(f"backbones: {', '.join(map(str, options(sweep.search.backbone)))}, which the study searches")
 
 
 def say_whether_it_held(found: Ranked, best: TrialRow | None) -> None:

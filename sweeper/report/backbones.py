@@ -10,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
-from sweeper.study.backbone_ranking import noted_order
+from sweeper.study.chosen_backbones import noted_order
 
 
 def backbone_ranking(store: StudyStore, rows: Sequence[TrialRow]) -> dict[str, Any] | None:

@@ -16,9 +16,9 @@ from sweeper.config.searched import largest, options
 from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.results import TrialRow, TrialState
-from sweeper.search.stored_trial import RANKED
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.ranking import ranked
+from sweeper.study.chosen_backbones import begun_with, ranking_study, with_backbones
 from sweeper.study.result import ASKED_TO_STOP, SweepResult
 
 BATCH = 64
@@ -56,12 +56,19 @@ class Ranked:
         """Whether the ranking has ended before it could choose: it was interrupted, or somebody asked it to stop."""
         return self.result is not None and not self.order
 
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The backbones that the ranking has left out."""
+        ranked, searched = self.ranking, options(self.sweep.search.backbone)
+        return tuple(name for name in (options(ranked.search.backbone) if ranked else ()) if name not in searched)
+
 
 def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
     """Return a search space with the best of its backbones; `run` runs the study that ranks them, as `run_sweep` does.
 
     A study that has begun keeps its backbones. Where the ranking was interrupted, or somebody has asked it to stop,
-    nothing is chosen yet: the study would keep what it began with. Raises StudyError where no backbone could be judged.
+    nothing is chosen yet: the study would keep what it began with. Raises StudyError where no backbone could be judged,
+    StudyChanged where the study was begun with others than those that are named by now.
     """
     if sweep.backbone_ranking is None:
         return Ranked(sweep)
@@ -113,26 +120,11 @@ def left_out(ranked: Ranked) -> list[tuple[str, str]]:
     """Return the backbones that could not be judged, each with the reason; they are not searched."""
     if ranked.result is None or ranked.ranking is None:
         return []
-    judged, searched = {name for name, _ in ranked.order}, options(ranked.sweep.search.backbone)
+    judged = {name for name, _ in ranked.order}
     reasons = {row.config.backbone: row.reason for row in ranked.result.rows if row.config and row.reason}
-    names = [name for name in options(ranked.ranking.search.backbone) if name not in judged and name not in searched]
+    names = [name for name in ranked.dropped if name not in judged]
     stopped = ranked.result.stopped_because or "the ranking ended before"
     return [(name, reasons.get(name) or stopped) for name in names]
-
-
-def note_ranking(store: StudyStore, ranked: Ranked | None) -> None:
-    """Note in a study that begins how its backbones were ranked: the study that did so may go, or serve another."""
-    if ranked is not None and ranked.order:
-        store.note(RANKED, {"order": [list(found) for found in ranked.order]})
-
-
-def noted_order(store: StudyStore) -> list[tuple[str, float]]:
-    """Return the backbones as they were ranked before a study began, best first; none where they were not."""
-    return [(name, value) for name, value in (store.noted(RANKED) or {}).get("order", ())]
-
-
-def ranking_study(study: str) -> str:
-    return f"{study}-backbones"
 
 
 def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepConfig:
@@ -179,15 +171,6 @@ def _limit(sweep: SweepConfig, ranking: BackboneRankingConfig) -> dict[str, Any]
     return {**limit, "train_images": min(wanted, default=None)}
 
 
-def begun_with(storage_url: str, sweep: SweepConfig) -> SweepConfig | None:
-    """Return a search space with the backbones that its study was begun with, None where there is none yet."""
-    try:
-        backbone = StudyStore.load(storage_url, sweep.study).sweep.search.backbone
-    except StudyNotFound:
-        return None
-    return _with_backbone(sweep, backbone) if set(options(backbone)) <= set(options(sweep.search.backbone)) else None
-
-
 def in_rank_order(rows: Iterable[TrialRow], direction: str) -> list[tuple[str, float]]:
     """Return the backbones that could be judged, best first, each with the objective of its head."""
     return [(row.config.backbone, row.value) for row in ranked(rows, direction) if row.config and row.value is not None]
@@ -197,10 +180,4 @@ def narrowed(sweep: SweepConfig, order: Sequence[str], keep: int) -> SweepConfig
     """Return a search space with the best `keep` of its backbones, and those that `enqueue` names."""
     kept = {*order[:keep], *(given["backbone"] for given in sweep.enqueue.values() if "backbone" in given)}
     names = tuple(name for name in options(sweep.search.backbone) if name in kept)
-    backbone: Any = sweep.search.backbone.model_copy(update={"choice": names}) if len(names) > 1 else names[0]
-    return _with_backbone(sweep, backbone)
-
-
-def _with_backbone(sweep: SweepConfig, backbone: Any) -> SweepConfig:
-    search = sweep.search.model_copy(update={"backbone": backbone})
-    return sweep.model_copy(update={"search": search, "backbone_ranking": None})
+    return with_backbones(sweep, names)

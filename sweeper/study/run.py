@@ -22,9 +22,10 @@ from sweeper.results import TrialState
 from sweeper.search.stored_sweep import with_pruner_of
 from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
-from sweeper.study.backbone_ranking import Ranked, note_ranking
+from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
 from sweeper.study.card import read_card, require_images_of_card, require_same_kind, stored_form, study_card
+from sweeper.study.chosen_backbones import note_ranking
 from sweeper.study.claim import claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit, least_epochs
 from sweeper.study.driver import Driver, EngineFactory
@@ -202,7 +203,8 @@ def _opened(
     with file_lock(workspace.database_lock, blocking=True):
         source = read_lineage(workspace.study(sweep.study))
         store = StudyStore.create_or_load(storage_url, sweep, same_images, source.epochs if source else 0)
-        note_ranking(store, ranked)
+        if ranked and ranked.order:
+            note_ranking(store, ranked.order, ranked.dropped)
     begun = with_pruner_as_begun(material.opening, sweep, store.sweep)
     return store, with_pruner_of(sweep, store.sweep), replace(material, opening=begun)
 

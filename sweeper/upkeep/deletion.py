@@ -21,8 +21,8 @@ from sweeper.results import TrialState
 from sweeper.search.deletion import remove_study
 from sweeper.search.stored_studies import study_names
 from sweeper.search.study_store import StudyStore
-from sweeper.study.backbone_ranking import ranking_study
 from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.chosen_backbones import ranking_study
 from sweeper.study.claim import identity_here
 from sweeper.study.holding import held_study
 from sweeper.study.recorded import own_folder

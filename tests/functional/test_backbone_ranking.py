@@ -101,16 +101,39 @@ def test_the_best_backbone_is_searched_and_the_study_goes_on_with_it(tmp_path: P
     assert f"ranking: the best trial uses {best}, which was ranked 1 of 2" in first.stdout
     again = sweeper("run", "space.yaml", "--no-report", "--trials", "3", folder=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert f"backbones: {best}, as chosen when the study began" in again.stdout
+    assert f"backbones: {best}, which the study searches" in again.stdout
     assert "are ranked" not in again.stdout
     space = {**SPACE, "search": {**SPACE["search"], "label_smoothing": 0.1}}  # type: ignore[dict-item]
     (tmp_path / "wider.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     extended = sweeper("extend", "shapes", "wider.yaml", "--set", "budget.trials=4", folder=tmp_path)
     assert extended.returncode == 0, extended.stdout + extended.stderr
-    assert f"backbones: {best}, as chosen when the study began" in extended.stdout
+    assert f"backbones: {best}, which the study searches" in extended.stdout
     assert sweeper("report", "shapes", folder=tmp_path).returncode == 0
     page = (tmp_path / "reports" / "shapes.html").read_text()
     assert f"The best trial uses {best}, which was ranked 1 of 2." in page
     deleted = sweeper("delete", "shapes", folder=tmp_path)  # nobody can be asked
     assert deleted.returncode == 2
     assert "the study shapes-backbones, which ranked its backbones: sweeper delete shapes-backbones" in deleted.stdout
+
+
+def test_an_extended_study_searches_a_new_backbone_and_none_that_its_ranking_has_left_out(tmp_path: Path) -> None:
+    names = ["resnet18", "resnet34", "resnet50", "resnet26"]
+    space = {**SPACE, "engine": "simulate", "backbone_ranking": {"keep": 2, "epochs": 2}}
+
+    def write(backbones: list[str]) -> None:
+        content = {**space, "search": {**SPACE["search"], "backbone": {"choice": backbones}}}  # type: ignore[dict-item]
+        (tmp_path / "space.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    write(names)
+    first = sweeper("run", "space.yaml", "--no-report", folder=tmp_path)
+    assert first.returncode == 0, first.stdout + first.stderr
+    line = next(line for line in first.stdout.splitlines() if line.startswith("searching the best of the ranking: "))
+    gone, stays = line.partition(": ")[2].split(", ")
+    write([*(name for name in names if name != gone), "resnet101"])
+    refused = sweeper("run", "space.yaml", "--no-report", folder=tmp_path)
+    assert refused.returncode == 4, refused.stdout + refused.stderr
+    assert "sweeper extend shapes FILE" in refused.stderr
+    extended = sweeper("extend", "shapes", "space.yaml", "--set", "budget.trials=4", "--no-report", folder=tmp_path)
+    assert extended.returncode == 0, extended.stdout + extended.stderr
+    assert "new in the file: resnet101; searched as written, without being ranked" in extended.stdout
+    assert f"backbones: {stays}, resnet101, which the study searches" in extended.stdout

@@ -15,7 +15,8 @@ from sweeper.config.sweep import BackboneRankingConfig, SweepConfig
 from sweeper.errors import ConfigError, StudyChanged, StudyError
 from sweeper.results import TrialRow, TrialState
 from sweeper.search.study_store import StudyStore
-from sweeper.study.backbone_ranking import begun_with, in_rank_order, left_out, narrowed, rank_backbones, ranking_sweep
+from sweeper.study.backbone_ranking import in_rank_order, left_out, narrowed, rank_backbones, ranking_sweep
+from sweeper.study.chosen_backbones import begun_with, note_ranking
 from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.run import _put_in_queue
 from tests.standings.test_ranking import row
@@ -131,6 +132,7 @@ def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Pat
     other = StudyStore.create_or_load(url, sweep_of(study="other"))
     assert begun_with(url, sweep) is None
     store = StudyStore.create_or_load(url, narrowed(sweep, ["resnet50", "resnet18"], 2))
+    note_ranking(store, [("resnet50", 0.9), ("resnet18", 0.8)], ["resnet34", "vit_tiny_patch16_224"])
     begun = begun_with(url, sweep)
     assert begun is not None
     assert list(options(begun.search.backbone)) == ["resnet18", "resnet50"]
@@ -141,6 +143,7 @@ def test_a_study_goes_on_with_the_backbones_that_it_was_begun_with(tmp_path: Pat
 
 def test_a_study_that_goes_on_refuses_to_queue_a_backbone_that_its_ranking_has_left_out(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
+    StudyStore.create_or_load(url, ranking_sweep(sweep_of(), BackboneRankingConfig())).close()
     StudyStore.create_or_load(url, narrowed(sweep_of(), ["resnet50", "resnet18"], 2)).close()
     for backbone, refused in (("resnet34", True), ("resnet50", False)):
         begun = begun_with(url, sweep_of(enqueue={"again": {"backbone": backbone}}))
