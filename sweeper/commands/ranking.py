@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from sweeper.study.result import SweepResult
 
 
-def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
+def with_best_backbones(
+    sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult], require: Callable[[SweepConfig], None]
+) -> Ranked:
     """Return a search space with the best of its backbones, and show how they were ranked.
 
-    Exits where the ranking is interrupted, or somebody has asked it to stop. Raises StudyError where no backbone could
-    be judged.
+    Before that `require` raises what refuses the search itself. Exits where the ranking is interrupted, or somebody
+    has asked it to stop. Raises StudyError where no backbone could be judged.
     """
     from sweeper.config.searched import options
     from sweeper.errors import NoWinner
@@ -35,7 +37,7 @@ def with_best_backbones(sweep: SweepConfig, storage_url: str, run: Callable[...,
         say(f"backbones: {len(options(sweep.search.backbone))} are ranked by a head on the frozen features of each")
         return run(first, **more)
 
-    found = rank_backbones(sweep, storage_url, told)
+    found = rank_backbones(sweep, storage_url, told, require)
     if sweep.backbone_ranking is None:
         return found
     if found.result is None or found.ranking is None:

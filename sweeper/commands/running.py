@@ -70,7 +70,7 @@ def run_and_tell(
         if warm_start_from:  # a wrong name is told before backbones are ranked
             _leaders_of(workspace, storage, warm_start_from, sweep)
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
-        chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner))
+        chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner), runner.require_possible)
         sweep = chosen.sweep
         refuse_single_images(sweep)
         leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}

@@ -84,7 +84,7 @@ def run(
     if sweep.notify.command or sweep.notify.webhook:
         logger.warning("`notify` works with the commands `sweeper run`, `extend` and `train`: here nobody is notified")
     quiet = Watching((), None)  # whose trials have numbers of their own
-    ranked = rank_backbones(sweep, runner.storage_url, partial(runner.run, observer=quiet))
+    ranked = rank_backbones(sweep, runner.storage_url, partial(runner.run, observer=quiet), runner.require_possible)
     for name, why in left_out(ranked):
         logger.warning("%s could not be ranked and is left out: %s", name, why)
     if ranked.result is not None and ranked.result.interrupted:

@@ -63,18 +63,22 @@ class Ranked:
         return tuple(name for name in (options(ranked.search.backbone) if ranked else ()) if name not in searched)
 
 
-def rank_backbones(sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult]) -> Ranked:
+def rank_backbones(
+    sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult], require: Callable[[SweepConfig], None]
+) -> Ranked:
     """Return a search space with the best of its backbones; `run` runs the study that ranks them, as `run_sweep` does.
 
-    A study that has begun keeps its backbones. Where the ranking was interrupted, or somebody has asked it to stop,
-    nothing is chosen yet: the study would keep what it began with. Raises StudyError where no backbone could be judged,
-    StudyChanged where the study was begun with others than those that are named by now.
+    Before it `require` raises what refuses the search itself. A study that has begun keeps its backbones. Where the
+    ranking was interrupted, or somebody has asked it to stop, nothing is chosen yet: the study would keep what it began
+    with. Raises StudyError where no backbone could be judged, StudyChanged where the study was begun with others than
+    those that are named by now.
     """
     if sweep.backbone_ranking is None:
         return Ranked(sweep)
     first, earlier_s = ranking_sweep(sweep, sweep.backbone_ranking), _seconds_used(storage_url, sweep)
     if (begun := begun_with(storage_url, sweep)) is not None:
         return Ranked(begun, seconds=earlier_s, earlier_s=earlier_s)
+    require(sweep)
     try:
         result = run(first, retry_failed=_has_failed(storage_url, first.study))
     except StudyChanged as error:

@@ -66,6 +66,19 @@ def pin_weights(
     return pinned
 
 
+def require_sources(sweep: SweepConfig, storage_url: str) -> None:
+    """Raise StudyError where a study or trial whose weights a search space begins from is missing, or has none.
+
+    Whether a backbone is that of the trial is not asked.
+    """
+    for value in _values(sweep):
+        if (reference := study_reference(value)) is not None:
+            with naming(KEY, value):
+                store = StudyStore.load(storage_url, reference.study)
+                require_trained(store)
+                require_weights(store, trial_of(store, reference.number))
+
+
 @contextmanager
 def naming(key: str, value: str) -> Iterator[None]:
     """Name the key and its value in every error that the block raises."""

@@ -10,6 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.engines.starting import start_engine
 from sweeper.paths import Workspace
+from sweeper.study.before_ranking import require_possible
 from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.run import run_sweep
@@ -26,6 +27,10 @@ class Runner:
     tracking_uri: str
     workers: str | None
     clock: VirtualClock | None
+
+    def require_possible(self, sweep: SweepConfig) -> None:
+        """Raise what refuses a study that has not begun, before its backbones are ranked."""
+        require_possible(sweep, self.workspace, self.storage_url, self.tracking_uri)
 
     def run(self, sweep: SweepConfig, observer: Observer, **more: Any) -> SweepResult:
         """Run a study up to its budget; `more` are further arguments of `run_sweep`, and errors are its."""

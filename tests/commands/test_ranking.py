@@ -16,7 +16,7 @@ from sweeper.errors import NoWinner
 from sweeper.library.run import run
 from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.runner import Runner
-from tests.study.test_backbone_ranking import judged, sweep_of
+from tests.study.test_backbone_ranking import judged, possible, sweep_of
 
 STOPPED = SweepResult([judged(0, "resnet18", 0.5)], False, ASKED_TO_STOP, undelivered=0, experiment=None)
 
@@ -29,7 +29,7 @@ def test_a_ranking_that_is_asked_to_stop_begins_no_search_and_says_how_to_go_on(
     notify = NotifyConfig(command=shlex.join([sys.executable, "-c", program]))
     sweep = sweep_of().model_copy(update={"notify": notify})
     with pytest.raises(typer.Exit) as left:
-        with_best_backbones(sweep, f"sqlite:///{tmp_path / 'optuna.db'}", lambda *_, **__: STOPPED)
+        with_best_backbones(sweep, f"sqlite:///{tmp_path / 'optuna.db'}", lambda *_, **__: STOPPED, possible)
     assert left.value.exit_code == NoWinner.exit_code == 4
     said = " ".join(capsys.readouterr().out.split())
     assert "searching the best" not in said

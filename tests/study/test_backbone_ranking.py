@@ -49,6 +49,10 @@ def judged(number: int, backbone: str, value: float | None) -> TrialRow:
     return row(number, value, state).model_copy(update={"config_json": config})
 
 
+def possible(_: SweepConfig) -> None:
+    """Refuse nothing."""
+
+
 def test_every_backbone_gets_one_head_on_its_frozen_features() -> None:
     sweep = sweep_of()
     first = ranking_sweep(sweep, BackboneRankingConfig(epochs=7, train_images=500))
@@ -109,7 +113,7 @@ def test_where_no_backbone_could_be_judged_it_says_why(tmp_path: Path, state: Tr
     rows = [row(0, None, state)]
     result = SweepResult(rows, interrupted=False, stopped_because="time is up", undelivered=0, experiment=None)
     with pytest.raises(StudyError, match=why):
-        rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result)
+        rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result, possible)
 
 
 @pytest.mark.parametrize(("interrupted", "why"), [(True, None), (False, ASKED_TO_STOP)])
@@ -119,11 +123,11 @@ def test_a_ranking_that_is_cut_chooses_nothing_and_can_go_on(
     rows = [judged(number, name, 0.5) for number, name in enumerate(NAMES)]
     cut = SweepResult(rows[:3], interrupted=interrupted, stopped_because=why, undelivered=0, experiment=None)
     url = f"sqlite:///{tmp_path / 'studies.db'}"
-    ranked = rank_backbones(sweep_of(), url, lambda *_, **__: cut)
+    ranked = rank_backbones(sweep_of(), url, lambda *_, **__: cut, possible)
     assert ranked.undecided
     assert (ranked.order, ranked.sweep, left_out(ranked)) == ((), sweep_of(), [])
     whole = SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
-    ranked = rank_backbones(sweep_of(), url, lambda *_, **__: whole)
+    ranked = rank_backbones(sweep_of(), url, lambda *_, **__: whole, possible)
     assert (ranked.undecided, len(ranked.order)) == (False, 4)
 
 
@@ -160,7 +164,7 @@ def test_what_could_not_be_judged_is_named_with_its_reason(tmp_path: Path) -> No
     failed = judged(1, "resnet34", None).model_copy(update={"reason": "no weights"})
     rows = [judged(0, "resnet18", 0.5), failed, judged(2, "resnet50", 0.6)]
     result = SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
-    ranked = rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result)
+    ranked = rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", lambda *_, **__: result, possible)
     assert list(options(ranked.sweep.search.backbone)) == ["resnet18", "resnet50"]
     assert left_out(ranked) == [
         ("resnet34", "no weights"),
@@ -178,12 +182,12 @@ def test_the_time_of_the_ranking_is_told_to_the_search(tmp_path: Path) -> None:
         rows = [judged(0, "resnet18", 0.5)]
         return SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
 
-    first = rank_backbones(sweep_of(), url, run)
+    first = rank_backbones(sweep_of(), url, run, possible)
     assert (first.seconds, first.earlier_s) == (100.0, 0.0)
-    again = rank_backbones(sweep_of(), url, run)
+    again = rank_backbones(sweep_of(), url, run, possible)
     assert (again.seconds, again.earlier_s) == (200.0, 100.0)
     StudyStore.create_or_load(url, again.sweep).close()
-    later = rank_backbones(sweep_of(), url, run)
+    later = rank_backbones(sweep_of(), url, run, possible)
     assert (later.seconds, later.earlier_s) == (200.0, 200.0)
 
 
@@ -193,4 +197,4 @@ def test_a_ranking_made_otherwise_says_how_to_make_it_again(tmp_path: Path) -> N
 
     rule = "other settings of: epochs; to rank the backbones again: sweeper delete birds-backbones, then"
     with pytest.raises(StudyChanged, match=rule):
-        rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", changed)
+        rank_backbones(sweep_of(), f"sqlite:///{tmp_path / 'studies.db'}", changed, possible)

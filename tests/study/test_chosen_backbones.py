@@ -18,7 +18,7 @@ from sweeper.study.chosen_backbones import begun_with, extended_to, note_ranking
 from sweeper.study.extending import extend_study
 from sweeper.study.result import SweepResult
 from tests.report.test_backbones import SPACE
-from tests.study.test_backbone_ranking import judged, sweep_of
+from tests.study.test_backbone_ranking import judged, possible, sweep_of
 
 LETTERS = ["resnet18", "resnet26", "resnet34", "resnet50", "resnet101"]
 KEPT = ["resnet18", "resnet34"]
@@ -36,7 +36,7 @@ def url(tmp_path: Path) -> str:
     rows = [judged(number, name, value) for number, (name, value) in enumerate(zip(KEPT, (0.9, 0.8), strict=True))]
     result = SweepResult(rows, interrupted=False, stopped_because=None, undelivered=0, experiment=None)
     sweep = naming(LETTERS).model_copy(update={"backbone_ranking": sweep_of().backbone_ranking})
-    ranked = rank_backbones(sweep, url, lambda *_, **__: result)
+    ranked = rank_backbones(sweep, url, lambda *_, **__: result, possible)
     store = StudyStore.create_or_load(url, ranked.sweep)
     note_ranking(store, ranked.order, ranked.dropped)
     store.close()
@@ -68,10 +68,10 @@ def test_an_extended_study_has_its_backbones_that_are_still_written_and_new_ones
     assert (list(options(extended.search.backbone)), len(found)) == (searched, len(new))
     if searched != KEPT:
         with pytest.raises(StudyChanged, match=r"with other backbones.* sweeper extend birds FILE"):
-            rank_backbones(sweep, url, lambda *_, **__: pytest.fail("ranks again"))
+            rank_backbones(sweep, url, lambda *_, **__: pytest.fail("ranks again"), possible)
     outcome = extend_study(Workspace(tmp_path), url, extended)
     assert (outcome.aside is None) == (searched == KEPT)
-    ranked = rank_backbones(sweep, url, lambda *_, **__: pytest.fail("ranks again"))
+    ranked = rank_backbones(sweep, url, lambda *_, **__: pytest.fail("ranks again"), possible)
     assert list(options(ranked.sweep.search.backbone)) == searched
     StudyStore.create_or_load(url, ranked.sweep).close()
 

@@ -1,0 +1,33 @@
+"""What refuses a search, asked before its backbones are ranked: nobody learns only after the ranking that it cannot be.
+
+What depends on the images, such as the classes of a teacher, is asked when the search begins.
+"""
+
+from __future__ import annotations
+
+from sweeper.config.sweep import SweepConfig
+from sweeper.paths import Workspace
+from sweeper.study.claim import claim_study
+from sweeper.study.lock import study_lock
+from sweeper.study.preparation import refuse_impossible
+from sweeper.study.pretrained import require_sources
+from sweeper.study.recorded import recorded_by
+from sweeper.study.single_images import refuse_single_images
+from sweeper.study.teachers import pin_teachers
+from sweeper.tracking.acceptance import require_acceptance
+
+
+def require_possible(sweep: SweepConfig, workspace: Workspace, storage_url: str, tracking_uri: str) -> None:
+    """Raise what `run_sweep` would for a study that has not begun, with all its backbones as they are written.
+
+    Raises ConfigError for what cannot be, StudyLocked while another driver runs it, ForeignStudy, TrackingRefused where
+    MLflow will not take its records, and StudyError for weights or teachers of studies that are missing.
+    """
+    refuse_impossible(sweep)
+    refuse_single_images(sweep)
+    folder = workspace.study(sweep.study)
+    with study_lock(folder, sweep.study):
+        claim = claim_study(workspace, storage_url, sweep.study)
+        require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
+    require_sources(sweep, storage_url)
+    pin_teachers(sweep, {}, workspace, storage_url, tracking_uri)
