@@ -74,6 +74,8 @@ def run_and_tell(
         sweep = chosen.sweep
         refuse_single_images(sweep)
         leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
+        if warm_start_from:
+            _say_leaders(leaders, warm_start_from, sweep)
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed, ranked=chosen)
         underway.result = result
         if any(row.value is not None for row in result.rows):
@@ -124,11 +126,10 @@ def _deadline(
 
 
 def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
-    """Return the configurations of another study's leaders by their names, and say what of them does not fit.
+    """Return the configurations of another study's leaders by their names.
 
     Raises StudyNotFound, NoWinner, and ConfigError for a grid, which tries every combination anyway.
     """
-    from sweeper.config.space_membership import fit
     from sweeper.confirm.repetitions import leaders_of
     from sweeper.errors import ConfigError, Problem
     from sweeper.standings.no_winner import require_finished
@@ -142,13 +143,18 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     require_trained(store)
     require_finished(study, store.rows())
     rows = leaders_of(in_order(store.rows(), store.sweep), WARM_START)
-    leaders = {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
+    return {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
+
+
+def _say_leaders(leaders: dict[str, dict[str, Any]], study: str, sweep: SweepConfig) -> None:
+    """Say with which trials of another study a new one begins, and what of them does not fit."""
+    from sweeper.config.space_membership import fit
+
     say(f"warm start: if {sweep.study} is new, it first tries the {len(leaders)} best trials of {study}")
     for name, given in leaders.items():
         misfits = fit(sweep.search, given).misfits
         if misfits:
             say(f"  {name}: not in this search space, so that the sampler chooses: {'; '.join(map(str, misfits))}")
-    return leaders
 
 
 def check_names(used: NamesUsed) -> list[tuple[str, str]]:
