@@ -24,7 +24,7 @@ from sweeper.study.result import ASKED_TO_STOP, SweepResult
 BATCH = 64
 RATE = 1e-3
 TIME_PART = 4
-"""The ranking has at most one part in this many of a limited time."""
+"""When one part in this many of a limited time is used, no further backbone is ranked; one under way is finished."""
 
 SHARED = ("task", "objective", "seed", "engine", "device", "model_files")
 """Sections of the search space that the ranking has too."""
@@ -98,7 +98,7 @@ def _why_none(ranking: SweepConfig, result: SweepResult) -> str:
         why = f"every trial of {ranking.study} that has ended failed; `sweeper status {ranking.study}` says why"
         return f"{why}; run the same command again to try them again"
     why = result.stopped_because or "it ended early"
-    part = "; it has a quarter of the time in `budget`: raise that where it is too short"
+    part = "; none begins after a quarter of the time in `budget`: raise that where it is too short"
     more = "" if ranking.budget.timeout is None else part
     return f"the ranking ended before one was judged: {why}{more}; run the same command again to continue"
 
