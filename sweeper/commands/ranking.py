@@ -30,7 +30,6 @@ def with_best_backbones(
     has asked it to stop. Raises StudyError where no backbone could be judged.
     """
     from sweeper.config.searched import options
-    from sweeper.errors import NoWinner
     from sweeper.study.backbone_ranking import left_out, rank_backbones
 
     def told(first: SweepConfig, **more: Any) -> SweepResult:
@@ -49,7 +48,7 @@ def with_best_backbones(
         why = reason(found.result) if interrupted else f"stopped: {found.result.stopped_because}; none is chosen yet"
         say(f"{why}; run the same command again to continue the ranking of backbones")
         if not interrupted:
-            raise typer.Exit(NoWinner.exit_code)  # as of a search that is stopped before a trial has finished
+            raise typer.Exit  # as of a search that is stopped
         leave(found.result)
     show_ranked(found.result.rows, found.ranking, limit=20)
     for name, why in left_out(found):
