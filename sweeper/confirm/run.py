@@ -14,12 +14,12 @@ from sweeper.files import write_whole
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import EpochMetrics, TrialRow, write_history
 from sweeper.safeguards.spreadsheet import Cell, table
-from sweeper.search.stored_trial import CONFIRMATION
+from sweeper.search.stored_trial import CARD, CONFIRMATION
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
 from sweeper.standings.no_winner import reasons_of, require_finished
 from sweeper.study.beginning import beginning_of
-from sweeper.study.card import study_card, write_card
+from sweeper.study.card import bring_card, study_card, write_card
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import held_study
 from sweeper.study.lock import CONFIRMS
@@ -83,6 +83,7 @@ def confirm_leaders(
         require_trained(store)
         require_same_model_files(store)
         prepared = prepare_dataset(sweep, workspace, observer.preparing)
+        bring_card(study, store.noted(CARD))
         card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri, identity=identity)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from sweeper.addresses import sqlite_address
 from sweeper.errors import StudyNotFound
 from sweeper.paths import Workspace
+from sweeper.search.ownership import stored_study
 from sweeper.search.storage import open_storage, require_database, storage_errors
-from sweeper.search.stored_trial import ASIDE, SWEEP
+from sweeper.search.stored_trial import ASIDE, CARD, SWEEP
 from sweeper.search.study_store import StudyStore
 
 STORAGE_VARIABLE = "OPTUNA_STORAGE"
@@ -35,6 +37,12 @@ def open_study(workspace: Workspace, storage: str | None, study: str | None) -> 
     if not names:
         raise StudyNotFound("no study yet; `sweeper run` creates one")
     return StudyStore.load(url, names[0])
+
+
+def stored_card(url: str, study: str) -> dict[str, Any] | None:
+    """Return the copy of a study's card that a storage holds; None where it has neither a copy nor the study."""
+    found = stored_study(url, study)
+    return None if found is None or found.begins else StudyStore.load(url, study).noted(CARD)
 
 
 def require_storage(workspace: Workspace, storage: str | None) -> None:

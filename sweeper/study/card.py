@@ -182,6 +182,12 @@ def read_card(folder: StudyFolder) -> StudyCard | None:
     return card.model_copy(update={"identity": read_identity(of_study)})
 
 
+def bring_card(folder: StudyFolder, copy: Mapping[str, Any] | None) -> None:
+    """Write the card of which the storage holds a copy, where the study goes on in a folder that has none."""
+    if copy is not None and not folder.card.exists():
+        write_card(folder, StudyCard.model_validate(copy))
+
+
 def write_card(folder: StudyFolder, card: StudyCard) -> None:
     """Store the card; of the MLflow address all but the user name and the password, and nothing of where it lies."""
     write_sealed(folder.card, json.dumps(stored_form(card, folder.root)))

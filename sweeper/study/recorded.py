@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, tracking_uri_of
 from sweeper.study.claim import Claim
 from sweeper.study.place import read_identity
+from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.run_record import read_record
 from sweeper.tracking.study_records import Recorded, StudyRecords
@@ -22,11 +26,20 @@ def own_folder(workspace: Workspace, store: StudyStore) -> StudyFolder:
     return folder
 
 
-def recorded_by(claim: Claim, folder: StudyFolder, name: str | None) -> Recorded:
-    """Return which records in MLflow a study is to write, before it is opened."""
-    if claim.earlier:
-        return Recorded.to_write(claim.study, claim.identity, name)
-    card, run = read_card(folder), read_record(folder.parent_run)
+def claimed_card(claim: Claim, folder: StudyFolder, copy: Mapping[str, Any] | None) -> StudyCard | None:
+    """Return what the runs of a claimed study record, None of a new one; where its folder has no card, by the `copy`.
+
+    Raises DamagedFile.
+    """
+    card = None if claim.earlier else read_card(folder)
+    if card is None and copy is not None:
+        card = StudyCard.model_validate(copy).model_copy(update={"identity": claim.identity})
+    return card
+
+
+def recorded_by(claim: Claim, folder: StudyFolder, card: StudyCard | None, name: str | None) -> Recorded:
+    """Return which records in MLflow a study is to write, before it is opened; `card` is that of a begun one."""
+    run = None if claim.earlier else read_record(folder.parent_run)
     called = name or (card.experiment if card else None)
     return Recorded.to_write(claim.study, claim.identity, called, run.run_id if run else None)
 

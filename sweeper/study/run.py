@@ -19,14 +19,15 @@ from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem
 from sweeper.files import file_lock
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import TrialState
+from sweeper.search.stored_studies import stored_card
 from sweeper.search.stored_sweep import with_pruner_of
 from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
-from sweeper.study.card import read_card, require_images_of_card, require_same_kind, stored_form, study_card
+from sweeper.study.card import bring_card, require_images_of_card, require_same_kind, stored_form, study_card
 from sweeper.study.chosen_backbones import note_ranking
-from sweeper.study.claim import claim_study, settle, take_storage
+from sweeper.study.claim import Claim, claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit, least_epochs
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.earlier_study import KEY
@@ -42,7 +43,7 @@ from sweeper.study.opening import Opening, with_pruner_as_begun
 from sweeper.study.preparation import images_guarded, refuse_impossible
 from sweeper.study.pretrained import KEY as WEIGHTS_KEY
 from sweeper.study.pretrained import Pinned, pin_weights
-from sweeper.study.recorded import recorded_by
+from sweeper.study.recorded import claimed_card, recorded_by
 from sweeper.study.requests import Inbox
 from sweeper.study.result import SweepResult
 from sweeper.study.saturation import saturated
@@ -90,10 +91,7 @@ def run_sweep(
     refuse_impossible(sweep)
     events, folder = event_files(sweep, workspace), workspace.study(sweep.study)
     with _held(folder, sweep.study):
-        claim = claim_study(workspace, storage_url, sweep.study)
-        require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
-        settle(claim, workspace)
-        stored = read_card(folder)
+        claim, stored = _claimed(sweep, folder, workspace, storage_url, tracking_uri)
         require_same_kind(sweep, stored)
         pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
         earlier = tuple(earlier_studies(_begun_with(pinned, stored, folder), workspace, storage_url))
@@ -131,6 +129,18 @@ def _held(folder: StudyFolder, study: str) -> Iterator[None]:
     with study_lock(folder, study):
         Inbox.of(folder).forget_old(asked_before)
         yield
+
+
+def _claimed(
+    sweep: SweepConfig, folder: StudyFolder, workspace: Workspace, storage_url: str, tracking_uri: str
+) -> tuple[Claim, StudyCard | None]:
+    """Settle that the study may go on in this folder; return that, and what its runs record if it has begun."""
+    claim, copy = claim_study(workspace, storage_url, sweep.study), stored_card(storage_url, sweep.study)
+    card = claimed_card(claim, folder, copy)
+    require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, card, sweep.tracking.name))
+    settle(claim, workspace)
+    bring_card(folder, copy)
+    return claim, card
 
 
 class Pins(NamedTuple):
