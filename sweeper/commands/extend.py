@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeper.commands.options import (
+    GoesToOption,
     OverridesOption,
     ReportOption,
     StorageOption,
     TrackingNameOption,
-    TrackingOption,
     WorkersOption,
     with_tracking_name,
 )
@@ -32,7 +32,7 @@ def extend(
     workers: WorkersOption = None,
     with_report: ReportOption = True,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: GoesToOption = None,
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Continue a study with an edited search space: a wider range, another backbone, optimizer, sampler or pruner.

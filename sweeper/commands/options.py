@@ -20,6 +20,13 @@ StorageOption = Annotated[
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")
 ]
+GoesToOption = Annotated[
+    str | None,
+    typer.Option(
+        help="MLflow server or database, by default that of the study's latest run, for a new one "
+        "$MLFLOW_TRACKING_URI or mlflow.db here."
+    ),
+]
 RecordedOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default that of the study's latest run.")
 ]

@@ -56,15 +56,14 @@ def run_and_tell(
     from sweeper.commands.finishing import finish_and_tell
     from sweeper.engines.starting import clock_of
     from sweeper.standings.pareto import in_order
+    from sweeper.study.card import tracking_uri_of
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
     from sweeper.study.result import ASKED_TO_STOP
     from sweeper.study.runner import Runner
     from sweeper.study.single_images import refuse_single_images
-    from sweeper.tracking.mlflow_store import default_tracking_uri
 
     workspace = this_workspace()
-    uri = tracking_uri or default_tracking_uri(workspace)
-    runner = Runner(workspace, storage_url(workspace, storage), uri, workers, clock_of(sweep))
+    runner = Runner(workspace, storage_url(workspace, storage), tracking_uri, workers, clock_of(sweep))
     with telling_of_errors(sweep, workspace, storage) as underway:
         refuse_weights_out_of_reach(sweep, runner.storage_url, retry_failed=retry_failed)
         if warm_start_from:  # a wrong name is told before backbones are ranked
@@ -78,6 +77,7 @@ def run_and_tell(
             _say_leaders(leaders, warm_start_from, sweep)
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed, ranked=chosen)
         underway.result = result
+        uri = tracking_uri_of(workspace, sweep.study, tracking_uri)
         if any(row.value is not None for row in result.rows):
             stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
             show_ranked(result.rows, stored, limit=20, with_best=True)

@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from sweeper.commands.options import (
+    GoesToOption,
     OverridesOption,
     ReportOption,
     StorageOption,
     TrackingNameOption,
-    TrackingOption,
     with_tracking_name,
 )
 from sweeper.commands.running import check_names, run_and_tell
@@ -33,7 +33,7 @@ def train(
     ] = False,
     with_report: ReportOption = True,
     storage: StorageOption = None,
-    tracking_uri: TrackingOption = None,
+    tracking_uri: GoesToOption = None,
     tracking_name: TrackingNameOption = None,
 ) -> None:
     """Go on from a trial's best weights with other settings, as a study of its own.

@@ -19,7 +19,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
 from sweeper.standings.no_winner import reasons_of, require_finished
 from sweeper.study.beginning import beginning_of
-from sweeper.study.card import bring_card, study_card, write_card
+from sweeper.study.card import bring_card, read_card, study_card, tell_of_new_address, write_card
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import held_study
 from sweeper.study.lock import CONFIRMS
@@ -84,6 +84,8 @@ def confirm_leaders(
         require_same_model_files(store)
         prepared = prepare_dataset(sweep, workspace, observer.preparing)
         bring_card(study, store.noted(CARD))
+        if (known := read_card(study)) is not None:
+            tell_of_new_address(known, tracking_uri, workspace, study)
         card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri, identity=identity)
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})

@@ -33,7 +33,6 @@ from sweeper.study.observer import Observer
 from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.runner import Runner
 from sweeper.study.single_images import refuse_single_images
-from sweeper.tracking.mlflow_store import default_tracking_uri
 
 logger = logging.getLogger("sweeper")
 
@@ -62,7 +61,8 @@ def run(
         device: Where trials run, in place of what the search space says: auto, cpu, cuda, cuda:1, mps.
         progress: Show the trials while they run, in a notebook; None: yes in a notebook. Elsewhere nothing is shown.
         storage: Optuna's storage, by default $OPTUNA_STORAGE or `optuna.db` in the current folder.
-        tracking_uri: MLflow's address, by default $MLFLOW_TRACKING_URI or `mlflow.db` in the current folder.
+        tracking_uri: MLflow's address, by default that of the study's last run, of a new study $MLFLOW_TRACKING_URI or
+            `mlflow.db` in the current folder.
 
     Raises:
         ConfigError: the search space is wrong.
@@ -76,8 +76,7 @@ def run(
     started = time.monotonic()
     sweep = load_space(space, [] if device is None else [f"device={device}"])
     workspace, clock = Workspace(Path.cwd()), clock_of(sweep)
-    uri = tracking_uri or default_tracking_uri(workspace)
-    runner = Runner(workspace, storage_url(workspace, storage), uri, _named(workers), clock)
+    runner = Runner(workspace, storage_url(workspace, storage), tracking_uri, _named(workers), clock)
     shown = in_notebook() if progress is None else progress and in_notebook()
     watching = Watching(callbacks, NotebookView() if shown else None)
     deadline = _deadline(sweep, clock, started)

@@ -206,9 +206,14 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None, folder:
     not stored, and the environment does not name it again.
     """
     folder = folder or workspace.study(study)
-    card = read_card(folder)
+    return address_of(read_card(folder), workspace, named, folder)
+
+
+def address_of(card: StudyCard | None, workspace: Workspace, named: str | None, folder: StudyFolder) -> str:
+    """Return the MLflow address of a study by its card, None of a new one; as `tracking_uri_of`."""
     if named or card is None:
         return named or default_tracking_uri(workspace)
+    study = card.study
     stored, again = card.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", "")
     if hide_credentials(again).rstrip("/") == stored.rstrip("/"):
         return again
@@ -220,6 +225,15 @@ def tracking_uri_of(workspace: Workspace, study: str, named: str | None, folder:
             "name the whole address again with --tracking-uri or MLFLOW_TRACKING_URI"
         )
     return _looked_up(stored, workspace, folder)
+
+
+def tell_of_new_address(card: StudyCard, uri: str, workspace: Workspace, folder: StudyFolder) -> None:
+    """Say where the runs of a study go from now on, if that is another address than before."""
+    addresses = (_looked_up(card.tracking_uri, workspace, folder), uri)
+    before, now = (hide_credentials(portable(address, workspace.root)).rstrip("/") for address in addresses)
+    if before != now:
+        told = "the study %s was recorded at %s until now: its further runs go to %s, and the earlier ones stay there"
+        logger.warning(told, card.study, before, now)
 
 
 @cache  # a command may ask several times

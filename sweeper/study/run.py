@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,16 @@ from sweeper.search.stored_trial import BEFORE, CARD, DEADLINE, EPOCHS
 from sweeper.search.study_store import StudyStore
 from sweeper.study.backbone_ranking import Ranked
 from sweeper.study.beginning import beginning_of
-from sweeper.study.card import bring_card, require_images_of_card, require_same_kind, stored_form, study_card
+from sweeper.study.card import (
+    address_of,
+    bring_card,
+    read_card,
+    require_images_of_card,
+    require_same_kind,
+    stored_form,
+    study_card,
+    tell_of_new_address,
+)
 from sweeper.study.chosen_backbones import note_ranking
 from sweeper.study.claim import Claim, claim_study, settle, take_storage
 from sweeper.study.deadline import Deadline, SearchLimit, least_epochs
@@ -62,13 +72,15 @@ from sweeper.tracking.delivery import StudyCard
 from sweeper.tracking.outbox import Outbox
 from sweeper.tracking.tensorboard import event_files
 
+logger = logging.getLogger(__name__)
+
 
 def run_sweep(
     sweep: SweepConfig,
     *,
     workspace: Workspace,
     storage_url: str,
-    tracking_uri: str,
+    tracking_uri: str | None,
     engine: EngineFactory,
     observer: Observer,
     leaders: Mapping[str, Mapping[str, Any]] | None = None,
@@ -81,9 +93,10 @@ def run_sweep(
     """Run a study up to its budget, continuing where an earlier run ended.
 
     Where its folder holds what a trial of another study has left (`study/continue_from.py`), its trials go on from
-    that. `leaders` are named configurations that a new study begins with, after its own `enqueue`. With `retry_failed`
-    failed ones are trained again. `workers`: how many the engine has, a number, `auto`, or None for one on each device.
-    `clock` as of `Driver`. A `deadline` leaves the search a part of the time, as the ranking `ranked` does.
+    that. Records go to `tracking_uri`, else where those of a begun study are. `leaders` are named configurations that a
+    new study begins with, after its own `enqueue`. With `retry_failed` failed ones are trained again. `workers`: how
+    many the engine has, a number, `auto`, or None for one on each device. `clock` as of `Driver`. A `deadline` leaves
+    the search a part of the time, as the ranking `ranked` does.
 
     Raises ConfigError for what cannot be, StudyLocked while another driver runs it, ForeignStudy when it belongs to
     another folder, TrackingRefused, StudyChanged when its search space or its images differ, and DatasetError.
@@ -91,9 +104,9 @@ def run_sweep(
     refuse_impossible(sweep)
     events, folder = event_files(sweep, workspace), workspace.study(sweep.study)
     with _held(folder, sweep.study):
-        claim, stored = _claimed(sweep, folder, workspace, storage_url, tracking_uri)
+        claim, stored, uri = _claimed(sweep, folder, workspace, storage_url, tracking_uri, ranked)
         require_same_kind(sweep, stored)
-        pinned = _pinned(sweep, stored, workspace, storage_url, tracking_uri)
+        pinned = _pinned(sweep, stored, workspace, storage_url, uri)
         earlier = tuple(earlier_studies(_begun_with(pinned, stored, folder), workspace, storage_url))
         material = _material(sweep, pinned.teachers, earlier, workspace, workers, observer)
         store, sweep, material = _opened(sweep, stored, material, workspace, storage_url, ranked)
@@ -101,7 +114,7 @@ def run_sweep(
             take_storage(claim, store)
             _put_in_queue(store, leaders or {}, observer, retry_failed=retry_failed)
             tags = _tags(store, folder, material)
-            card = study_card(sweep, material.card, folder, tracking_uri, *pinned, tags, claim.identity)
+            card = study_card(sweep, material.card, folder, uri, *pinned, tags, claim.identity)
             store.note(CARD, stored_form(card, workspace.root))
             follow_extension(store, sweep, folder)
             limit, opening = _limited(deadline, ranked, store, material, workspace, clock or time.monotonic)
@@ -132,15 +145,29 @@ def _held(folder: StudyFolder, study: str) -> Iterator[None]:
 
 
 def _claimed(
-    sweep: SweepConfig, folder: StudyFolder, workspace: Workspace, storage_url: str, tracking_uri: str
-) -> tuple[Claim, StudyCard | None]:
-    """Settle that the study may go on in this folder; return that, and what its runs record if it has begun."""
+    sweep: SweepConfig,
+    folder: StudyFolder,
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str | None,
+    ranked: Ranked | None,
+) -> tuple[Claim, StudyCard | None, str]:
+    """Settle that the study may go on in this folder.
+
+    Returns that, what its runs record if it has begun, and the address that they go to: of a new study that of the one
+    that has ranked its backbones.
+    """
     claim, copy = claim_study(workspace, storage_url, sweep.study), stored_card(storage_url, sweep.study)
     card = claimed_card(claim, folder, copy)
-    require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, card, sweep.tracking.name))
+    of = workspace.study(ranked.ranking.study) if card is None and ranked and ranked.ranking else folder
+    uri = address_of(card if of == folder else read_card(of), workspace, tracking_uri, of)
+    logger.info("study %s in %s, its records go to %s", sweep.study, storage_url, uri)
+    if card is not None:
+        tell_of_new_address(card, uri, workspace, folder)
+    require_acceptance(workspace, uri, recorded_by(claim, folder, card, sweep.tracking.name))
     settle(claim, workspace)
     bring_card(folder, copy)
-    return claim, card
+    return claim, card, uri
 
 
 class Pins(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,16 +14,14 @@ from sweeper.study.observer import Observer
 from sweeper.study.result import SweepResult
 from sweeper.study.run import run_sweep
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs one study or several, one after the other. `workers` and `clock` as of `run_sweep`."""
+    """Runs one study or several, one after the other. `tracking_uri`, `workers` and `clock` as of `run_sweep`."""
 
     workspace: Workspace
     storage_url: str
-    tracking_uri: str
+    tracking_uri: str | None
     workers: str | None
     clock: VirtualClock | None
 
@@ -34,7 +31,6 @@ class Runner:
 
     def run(self, sweep: SweepConfig, observer: Observer, **more: Any) -> SweepResult:
         """Run a study up to its budget; `more` are further arguments of `run_sweep`, and errors are its."""
-        logger.info("study %s in %s, its records go to %s", sweep.study, self.storage_url, self.tracking_uri)
         return run_sweep(
             sweep,
             workspace=self.workspace,

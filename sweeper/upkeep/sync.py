@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from sweeper.confirm.repetitions import stored_repetitions
 from sweeper.errors import DamagedFile, StudyNotFound, TrackingRefused
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
+from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, tracking_uri_of, write_card
+from sweeper.study.card import read_card, stored_form, tell_of_new_address, tracking_uri_of, write_card
 from sweeper.study.ending import status_at_rest
 from sweeper.study.holding import held_study
 from sweeper.tracking.delivery import Delivery
@@ -31,6 +32,7 @@ def sync_study(
         if card is None:
             raise StudyNotFound(f"the study {study} was not run in this folder; there is nothing to deliver")
         mlflow = MlflowStore(tracking_uri_of(workspace, study, tracking_uri), workspace)
+        tell_of_new_address(card, mlflow.uri, workspace, folder)
         if tracking_name is not None:
             card = card.model_copy(update={"experiment": tracking_name})
         delivery = Delivery(mlflow, folder, card)
@@ -40,8 +42,19 @@ def sync_study(
         sent = _deliver(delivery, folder, ended)
         delivery.deliver_sweep(status_at_rest(folder, whole=not store.remaining()))
         sent += _of_confirmation(mlflow, folder.confirmation, tracking_name)
+        if tracking_uri is not None:
+            _keep_address(tracking_uri, folder, store)
         sent.require_whole()
         return sent.trials
+
+
+def _keep_address(uri: str, folder: StudyFolder, store: StudyStore) -> None:
+    """Write down where the runs of a study and its confirmation are from now on: what was delivered is gone here."""
+    for one in (folder.confirmation, folder):
+        if (card := read_card(one)) is not None:
+            write_card(one, card := card.model_copy(update={"tracking_uri": uri}))
+            if one == folder:
+                store.note(CARD, stored_form(card, folder.root))
 
 
 def sync_confirmation(store: MlflowStore, folder: StudyFolder) -> None:
