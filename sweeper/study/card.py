@@ -35,7 +35,7 @@ from sweeper.tracking.mlflow_store import default_tracking_uri, own_address
 from sweeper.tracking.relocation import holds_run
 from sweeper.tracking.run_record import read_record
 from sweeper.tracking.shared_view import experiment_tags
-from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, PRETRAINED_TAG, TEACHER_TAG
+from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, MODEL_FILES_TAG, PRETRAINED_TAG, TEACHER_TAG
 
 logger = logging.getLogger(__name__)
 
@@ -56,19 +56,21 @@ def study_card(
     lineage: Mapping[str, str] = MappingProxyType({}),
     identity: Identity | None = None,
 ) -> StudyCard:
-    """Return what all runs of the study record, as it was when the study began; `lineage` are tags of its source.
+    """Return what all runs of the study record, as it was when the study began, but for the tags of what may change.
 
-    Raises StudyChanged when the images are others than then.
+    `lineage` are tags of its source and its model files. Raises StudyChanged when the images are others than then.
     """
     stored = read_card(folder)
     require_images_of_card(stored, dataset, sweep.study)
     if stored is not None:
+        weights, known = {**stored.pretrained, **pretrained}, {**stored.teachers, **teachers}
         now = {
             "identity": identity,
+            **_tags_anew(stored, {**_of_this_start(weights, known), **_of_model_files(lineage)}),
             "experiment": sweep.tracking.name or stored.experiment,
             "tracking_uri": tracking_uri,
-            "pretrained": {**stored.pretrained, **(pretrained or {})},
-            "teachers": {**stored.teachers, **teachers},
+            "pretrained": weights,
+            "teachers": known,
             "experiment_tags": experiment_tags(sweep.objective, varied_fields(sweep.search)),
         }
         write_card(folder, card := stored.model_copy(update=now))
@@ -82,9 +84,7 @@ def study_card(
         params=_sweep_params(sweep),
         tags={
             DIGEST_TAG: dataset.digest,
-            ENVIRONMENT_TAG: environment(),
-            **_origin(PRETRAINED_TAG, pretrained),
-            **_origin(TEACHER_TAG, teachers),
+            **_of_this_start(pretrained, teachers),
             **_source(identity),
             **lineage,
         },
@@ -96,6 +96,27 @@ def study_card(
     write_search_space(sweep, folder)
     write_card(folder, card)
     return card
+
+
+def _of_this_start(weights: Mapping[str, PinnedWeights], teachers: Mapping[str, PinnedTeacher]) -> dict[str, str]:
+    """Return the tags of what the trials are trained on and begin with, which each start may change."""
+    return {
+        ENVIRONMENT_TAG: environment(),
+        **_origin(PRETRAINED_TAG, weights),
+        **_origin(TEACHER_TAG, teachers),
+    }
+
+
+def _of_model_files(tags: Mapping[str, str]) -> dict[str, str]:
+    return {MODEL_FILES_TAG: tags[MODEL_FILES_TAG]} if MODEL_FILES_TAG in tags else {}
+
+
+def _tags_anew(stored: StudyCard, changed: Mapping[str, str]) -> dict[str, Any]:
+    """Return the tags of runs that begin from now on; those that began before keep theirs, also if delivered later."""
+    tags = {**stored.tags, **changed}
+    if tags == stored.tags:
+        return {}
+    return {"tags": tags, "earlier_tags": {**stored.earlier_tags, int(time.time() * 1000): stored.tags}}
 
 
 def write_search_space(sweep: SweepConfig, folder: StudyFolder) -> None:

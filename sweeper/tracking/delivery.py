@@ -75,11 +75,17 @@ class StudyCard(Frozen):
     stage: Literal["search", "confirmation"] = "search"
     params: dict[str, Any]
     tags: dict[str, str]
+    earlier_tags: dict[int, dict[str, str]] = Field({})
+    """Those of runs that began before, by the time in ms up to which they counted, in order."""
     dataset: dict[str, Any]
     pretrained: dict[str, PinnedWeights] = Field({})
     teachers: dict[str, PinnedTeacher] = Field({})
     experiment_tags: dict[str, str] = Field({})
     """What the experiment itself bears: the view that MLflow's page shows of it."""
+
+    def tags_at(self, start_ms: int) -> dict[str, str]:
+        """Return the tags of a run that began at a time."""
+        return next((tags for until_ms, tags in self.earlier_tags.items() if start_ms < until_ms), self.tags)
 
     def recorded(self, folder: StudyFolder) -> Recorded:
         """Return which records in MLflow are those of the study that lies in `folder`."""
@@ -189,8 +195,9 @@ class Delivery:
         if known is not None and (status := self._store.status(known.run_id)):
             self._seen.add(known.run_id)
             return known.model_copy(update={"status": status})
+        of_study = {STUDY_TAG: self._card.study, **identity, **self._card.tags_at(start_ms)}
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
-            self.experiment, name, {STUDY_TAG: self._card.study, **identity, **self._card.tags, **tags}, start_ms
+            self.experiment, name, {**of_study, **tags}, start_ms
         )
         record = RunRecord(run_id=run)
         self._write_record(path, record)
