@@ -16,15 +16,18 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged, StudyError
 from sweeper.files import write_sealed, write_whole
 from sweeper.paths import StudyFolder, Workspace
-from sweeper.results import EpochMetrics, TrialStart, read_history, write_history
+from sweeper.results import EpochMetrics, PinnedTeacher, TrialStart, read_history, write_history
 from sweeper.search.stored_studies import study_names
+from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import TrialArtifacts, fetch_artifacts, find_run
+from sweeper.study.card import read_card
 from sweeper.study.continuation import RESIZING, UNFREEZING
 from sweeper.study.lineage import Lineage, read_lineage
 from sweeper.study.lock import study_lock
 from sweeper.study.recorded import own_folder
 from sweeper.study.source import SourceTrial
+from sweeper.tracking.delivery import StudyCard
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +126,17 @@ def _fetch(
         write_whole(folder.start.optimizer, _optimizer(source, artifacts).read_bytes())
     write_history(folder.start.history, _history(own_folder(workspace, store), source, mlflow.epochs(run)))
     shutil.rmtree(folder.start.path / "fetched", ignore_errors=True)
-    start = Lineage(run_id=run, experiment=mlflow.run(run).experiment, **asdict(wanted))
+    teachers = _teachers(workspace, store, source)
+    start = Lineage(run_id=run, experiment=mlflow.run(run).experiment, **asdict(wanted), teachers=teachers)
     write_sealed(folder.start.source, start.model_dump_json())  # last: from here on all is there
+
+
+def _teachers(workspace: Workspace, store: StudyStore, source: SourceTrial) -> dict[str, PinnedTeacher]:
+    """Return what taught a trial, by its name: a reference may mean another one by now."""
+    card, copy, name = read_card(own_folder(workspace, store)), store.noted(CARD), source.config.teacher.name
+    if card is None and copy is not None:
+        card = StudyCard.model_validate(copy)
+    return {name: card.teachers[name]} if card is not None and name in card.teachers else {}
 
 
 def _history(own: StudyFolder, source: SourceTrial, logged: list[EpochMetrics]) -> list[EpochMetrics]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from sweeper.config.frozen import Frozen
 from sweeper.files import read_parsed
 from sweeper.paths import StudyFolder
+from sweeper.results import PinnedTeacher
 from sweeper.tracking.tags import NOTE_TAG, SOURCE_TAGS
 
 
@@ -22,6 +25,8 @@ class Lineage(Frozen):
     """The epoch after which `unfreezing` counts its own; `epochs` where it is not noted."""
     resizing: bool = True
     """Whether `progressive_resizing` begins again with it."""
+    teachers: dict[str, PinnedTeacher] = Field({})
+    """What the name of its teacher stands for, if it has one."""
 
     @property
     def unfreezes_after(self) -> int:

@@ -62,7 +62,7 @@ def pin_weights(
             else:
                 pinned[value] = _fetched(sweep, reference, before, workspace, storage_url, tracking_uri)
         if before is not None and before.digest != pinned[value].digest:
-            raise weights_changed(sweep, value, before, pinned[value])
+            raise weights_changed(sweep.study, value, before, pinned[value])
     return pinned
 
 
@@ -98,11 +98,13 @@ def _values(sweep: SweepConfig) -> Iterator[str]:
     yield from dict.fromkeys(option for option in options if isinstance(option, str))
 
 
-def weights_changed(sweep: SweepConfig, value: str, then: PinnedWeights, now: PinnedWeights) -> StudyChanged:
+def weights_changed(
+    study: str, value: str, then: PinnedWeights, now: PinnedWeights, remedy: str | None = None
+) -> StudyChanged:
     return StudyChanged(
-        f"the weights of {value} have changed since the study {sweep.study} began (digest {now.digest}, then "
-        f"{then.digest}), and trials from other weights cannot be compared; bring the old ones back, or give the "
-        "study another name"
+        f"the weights of {value} have changed since the study {study} began (digest {now.digest}, then "
+        f"{then.digest}), and trials from other weights cannot be compared; bring the old ones back, or "
+        f"{remedy or 'give the study another name'}"
     )
 
 

@@ -106,7 +106,7 @@ def run_sweep(
     with _held(folder, sweep.study):
         claim, stored, uri = _claimed(sweep, folder, workspace, storage_url, tracking_uri, ranked)
         require_same_kind(sweep, stored)
-        pinned = _pinned(sweep, stored, workspace, storage_url, uri)
+        pinned = _pinned(sweep, stored, folder, workspace, storage_url, uri)
         earlier = tuple(earlier_studies(_begun_with(pinned, stored, folder), workspace, storage_url))
         material = _material(sweep, pinned.teachers, earlier, workspace, workers, observer)
         store, sweep, material = _opened(sweep, stored, material, workspace, storage_url, ranked)
@@ -178,13 +178,23 @@ class Pins(NamedTuple):
 
 
 def _pinned(
-    sweep: SweepConfig, stored: StudyCard | None, workspace: Workspace, storage_url: str, tracking_uri: str
+    sweep: SweepConfig,
+    stored: StudyCard | None,
+    folder: StudyFolder,
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str,
 ) -> Pins:
-    """Look up what a search space refers to; for a study that has begun, require what it began with."""
+    """Look up what a search space refers to; for a study that has begun, require what it began with.
+
+    For one that goes on from a trial, require the teacher of that.
+    """
     weights, teachers = (stored.pretrained, stored.teachers) if stored else ({}, {})
+    source = read_lineage(folder) if stored is None else None
+    taught, study = (source.teachers, source.study) if source else (teachers, None)
     return Pins(
         pin_weights(sweep, weights, workspace, storage_url, tracking_uri),
-        pin_teachers(sweep, teachers, workspace, storage_url, tracking_uri),
+        pin_teachers(sweep, taught, workspace, storage_url, tracking_uri, source=study),
     )
 
 

@@ -33,16 +33,23 @@ Teachers = dict[str, PinnedTeacher]
 
 
 def pin_teachers(
-    sweep: SweepConfig, known: Mapping[str, PinnedTeacher], workspace: Workspace, storage_url: str, tracking_uri: str
+    sweep: SweepConfig,
+    known: Mapping[str, PinnedTeacher],
+    workspace: Workspace,
+    storage_url: str,
+    tracking_uri: str,
+    *,
+    source: str | None = None,
 ) -> Teachers:
     """Return what every teacher of a search space stands for, and see to it that its weights lie here.
 
     Args:
         sweep: The search space.
-        known: What its study began with; empty for a new one.
+        known: What its study began with; empty for a new one, but for one that goes on from a trial what taught that.
         workspace: Where weights are kept.
         storage_url: Where the studies are that are referred to.
         tracking_uri: Where their weights are, if this machine has not run them.
+        source: The study whose trial a new one goes on from.
 
     Raises:
         StudyError: the study, trial or export is missing, has no weights, no ensemble, or a network that is not known
@@ -60,7 +67,8 @@ def pin_teachers(
             else:
                 found = _brought(value, before, sweep, workspace, storage_url, tracking_uri)
         if before is not None and _differ(before, found):
-            raise weights_changed(sweep, value, before, found)
+            remedy = "name another teacher, --set search.teacher.name=…" if source else None
+            raise weights_changed(source or sweep.study, value, before, found, remedy)
         pinned[value] = found
     return pinned
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyChanged, StudyError, StudyNotFound
 from sweeper.files import write_sealed
 from sweeper.paths import Workspace
 from sweeper.results import EpochMetrics, write_history
+from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
+from sweeper.study import continue_from
+from sweeper.study.artifacts import TrialArtifacts
+from sweeper.study.card import stored_form, study_card
 from sweeper.study.continue_from import _history, fetch_start
 from sweeper.study.lineage import Lineage
+from sweeper.study.run import _pinned
 from sweeper.study.source import SourceTrial
 from tests.study.test_continuation import source
+from tests.study.test_teachers import CARD as DIGITS
+from tests.study.test_teachers import Source, sweep_of
 
 
 @pytest.fixture
@@ -82,3 +91,34 @@ def test_a_history_comes_from_the_folder_while_not_all_of_it_is_in_mlflow(worksp
     assert _history(own, source(), epochs[:2]) == epochs
     own.trial(3).history.write_text("[")
     assert _history(own, source(), epochs) == epochs
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Source:
+    return Source(tmp_path)
+
+
+@pytest.mark.parametrize("ran_here", [True, False])
+def test_a_continuation_of_a_taught_trial_keeps_its_teacher_whatever_has_won_since(
+    big: Source, monkeypatch: pytest.MonkeyPatch, ran_here: bool
+) -> None:
+    workspace, space = big.workspace, sweep_of(teacher="study:big/best")
+    pinned = big.pin("study:big/best")
+    store = StudyStore.create_or_load(big.url, space)
+    card = study_card(space, DIGITS, workspace.study("small"), "sqlite:///a.db", teachers=pinned)
+    store.note(CARD, stored_form(card, workspace.root))
+    if not ran_here:
+        workspace.study("small").card.unlink()
+    config = TrialConfig.model_validate({"backbone": "resnet10t", "teacher": "study:big/best"})
+    epochs = [EpochMetrics(epoch=epoch, values={"val/loss": 1.0}, timestamp_ms=epoch) for epoch in range(1, 6)]
+    mlflow = SimpleNamespace(epochs=lambda _: epochs, run=lambda _: SimpleNamespace(experiment="1"))
+    monkeypatch.setattr(continue_from, "find_run", lambda *_: (mlflow, "r"))
+    left = TrialArtifacts(workspace.study("big").trial(0).artifacts, "r")
+    monkeypatch.setattr(continue_from, "fetch_artifacts", lambda *_: left)
+    fetch(workspace, big.url, replace(source(), sweep=space, config=config), "more")
+    big.end(0.95)
+    assert big.pin("study:big/best")["study:big/best"].trial == 2
+    more = sweep_of("more", teacher="study:big/best")
+    assert _pinned(more, None, workspace.study("more"), workspace, big.url, "sqlite:///a.db").teachers == pinned
+    other = sweep_of("more", teacher="study:big/2")
+    assert _pinned(other, None, workspace.study("more"), workspace, big.url, "x").teachers["study:big/2"].trial == 2
