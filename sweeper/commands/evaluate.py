@@ -24,6 +24,7 @@ from sweeper.commands.options import (
 )
 from sweeper.commands.studies import open_trial, this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
+from sweeper.safeguards.printable import one_line
 
 if TYPE_CHECKING:
     from sweeper.finished.evaluate_autoencoder import QualityReport
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sweeper.finished.evaluated_images import EvaluatedImages
     from sweeper.finished.named_data import NamedData
     from sweeper.paths import EvaluationFolder, Workspace
+    from sweeper.search.study_store import StudyStore
 
 NOT_LOGGED = "not logged to MLflow: these are not the study's own test images"
 
@@ -98,7 +100,8 @@ def _evaluate_trial(
     as_json: bool,
     force: bool,
 ) -> None:
-    from sweeper.finished.evaluate import evaluate_on, evaluation_folder, images_for_trial, record_look
+    from sweeper.finished.evaluate import evaluate_on, evaluation_folder, images_for_trial
+    from sweeper.finished.looks import keep_look
     from sweeper.finished.tasks import finished_task
 
     store, row = open_trial(workspace, storage, model, tracking_uri)
@@ -113,13 +116,30 @@ def _evaluate_trial(
     folder = to or evaluation_folder(workspace, store, row, split, None if judged.own or data is None else data.path)
     _tell_of(judged, store.sweep.study, folder, force=force)
     report = evaluate_on(workspace, store, row, judged, task, device=on, tracking_uri=tracking_uri)
-    files = report.write(folder, force=force)
+    files, counts = report.write(folder, force=force), split == "test" and judged.own
+    if counts:
+        keep_look(workspace, store, report, files, int(time.time() * 1000))
     _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json)
-    if split == "test" and judged.own:
-        looks = record_look(workspace, store, report, files, int(time.time() * 1000), tracking_uri)
-        warn(f"logged as test/... to the run of trial {row.number}; looks at a test split so far: {looks}")
+    if counts:
+        _count_look(workspace, store, row.number, tracking_uri)
     elif split == "test":
         warn(NOT_LOGGED)
+
+
+def _count_look(workspace: Workspace, store: StudyStore, trial: int, tracking_uri: str | None) -> None:
+    """Count a look at the test split in MLflow, or say what does so later. Raises TrackingRefused."""
+    from sweeper.errors import StudyError, TrackingError, TrackingRefused
+    from sweeper.finished.looks import count_looks
+
+    try:
+        looks = count_looks(workspace, store, trial, tracking_uri)
+    except TrackingRefused:
+        raise
+    except (StudyError, TrackingError) as error:
+        later = f"this look at the test split is kept here; `sweeper sync {store.sweep.study}` counts it in MLflow"
+        warn(f"{later}: {one_line(str(error))}")
+    else:
+        warn(f"logged as test/... to the run of trial {trial}; looks at a test split so far: {looks}")
 
 
 def _of_export(

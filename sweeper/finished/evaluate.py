@@ -1,9 +1,8 @@
-"""Evaluating a finished trial on a split, whatever its task, and recording that its test split was looked at."""
+"""Evaluating a finished trial on a split, whatever its task."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +14,7 @@ from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import study_winner
-from sweeper.study.artifacts import fetch_artifacts, find_run
+from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.model_files import require_same_model_files
 from sweeper.study.trained import require_trained
 
@@ -127,23 +126,3 @@ def evaluation_folder(
     winner = study_winner(store)
     number = None if winner and winner.number == row.number else row.number
     return workspace.evaluation(store.sweep.study, split, number, data)
-
-
-def record_look(
-    workspace: Workspace,
-    store: StudyStore,
-    report: Report,
-    files: Sequence[Path],
-    now_ms: int,
-    tracking_uri: str | None,
-) -> int:
-    """Log a look at the test split to the trial's run; return how often it has been looked at.
-
-    Raises StudyError when the trial has no run, TrackingError when MLflow cannot be reached.
-    """
-    from sweeper.tracking.test_split_looks import record_test_look
-
-    if report.trial is None:
-        raise StudyError(f"{report.model} is an export and has no run of its own; evaluate its study")
-    mlflow, run = find_run(workspace, store, report.trial, tracking_uri)
-    return record_test_look(mlflow, run, report.values, report.trial.best_epoch or 0, files, report.digest, now_ms)

@@ -103,6 +103,11 @@ class StudyFolder:
         """Which images there were when the study last began or went on, and their state."""
         return self.path / "images.npz"
 
+    @property
+    def looks(self) -> Path:
+        """Looks at the test split by `sweeper evaluate` that MLflow has not counted yet."""
+        return self.path / "looks.json"
+
     def folds(self, key: str) -> FoldsFolder:
         """What `sweeper data label-errors` has done so far, by what it depends on."""
         return FoldsFolder(self.path / f"folds-{key}")

@@ -12,6 +12,7 @@ from sweeper.confirm.repetitions import Repetition, spec_of_repetition, stored_r
 from sweeper.confirm.test_split import looks
 from sweeper.errors import DamagedFile, StudyError
 from sweeper.files import read_parsed, write_sealed
+from sweeper.finished.looks import kept_looks
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import HISTORY, TrialOutcome, TrialSpec, read_history
 from sweeper.search.stored_trial import CARD
@@ -50,6 +51,11 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
         partial(read_lineage, folder),
         "--fix removes it: `sweeper train --from` fetches it again",
         folder.start.source.unlink,
+    )
+    yield from _if_damaged(
+        partial(kept_looks, folder),
+        "--fix removes it: looks at the test split that MLflow has not counted are lost",
+        folder.looks.unlink,
     )
     ended = {row.number for row in store.rows() if row.ended_ms is not None}
     for trial in folder.trials():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from sweeper.confirm.repetitions import stored_repetitions
-from sweeper.errors import DamagedFile, StudyNotFound, TrackingRefused
+from sweeper.errors import DamagedFile, StudyError, StudyNotFound, TrackingRefused
+from sweeper.finished.looks import count_looks, kept_looks
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
@@ -15,6 +17,8 @@ from sweeper.study.ending import status_at_rest
 from sweeper.study.holding import held_study
 from sweeper.tracking.delivery import Delivery
 from sweeper.tracking.mlflow_store import MlflowStore
+
+logger = logging.getLogger(__name__)
 
 
 def sync_study(
@@ -45,7 +49,17 @@ def sync_study(
         if tracking_uri is not None:
             _keep_address(tracking_uri, folder, store)
         sent.require_whole()
+        _count_looks(workspace, store, folder, tracking_uri)
         return sent.trials
+
+
+def _count_looks(workspace: Workspace, store: StudyStore, folder: StudyFolder, tracking_uri: str | None) -> None:
+    """Count the looks at the test split that are kept here. Raises TrackingError."""
+    for trial in dict.fromkeys(look.trial for look in kept_looks(folder)):
+        try:
+            count_looks(workspace, store, trial, tracking_uri)
+        except StudyError as error:
+            logger.warning("a look at the test split is not counted in MLflow: %s", error)
 
 
 def _keep_address(uri: str, folder: StudyFolder, store: StudyStore) -> None:
