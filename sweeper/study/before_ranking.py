@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.paths import Workspace
+from sweeper.study.card import address_of, read_card
+from sweeper.study.chosen_backbones import ranking_study
 from sweeper.study.claim import claim_study
 from sweeper.study.lock import study_lock
 from sweeper.study.preparation import refuse_impossible
@@ -17,7 +19,7 @@ from sweeper.study.teachers import pin_teachers
 from sweeper.tracking.acceptance import require_acceptance
 
 
-def require_possible(sweep: SweepConfig, workspace: Workspace, storage_url: str, tracking_uri: str) -> None:
+def require_possible(sweep: SweepConfig, workspace: Workspace, storage_url: str, tracking_uri: str | None) -> None:
     """Raise what `run_sweep` would for a study that has not begun, with all its backbones as they are written.
 
     Raises ConfigError for what cannot be, StudyLocked while another driver runs it, ForeignStudy, TrackingRefused where
@@ -25,9 +27,10 @@ def require_possible(sweep: SweepConfig, workspace: Workspace, storage_url: str,
     """
     refuse_impossible(sweep)
     refuse_single_images(sweep)
-    folder = workspace.study(sweep.study)
+    folder, ranking = workspace.study(sweep.study), workspace.study(ranking_study(sweep.study))
+    uri = address_of(read_card(ranking), workspace, tracking_uri, ranking)
     with study_lock(folder, sweep.study):
         claim = claim_study(workspace, storage_url, sweep.study)
-        require_acceptance(workspace, tracking_uri, recorded_by(claim, folder, sweep.tracking.name))
+        require_acceptance(workspace, uri, recorded_by(claim, folder, None, sweep.tracking.name))
     require_sources(sweep, storage_url)
-    pin_teachers(sweep, {}, workspace, storage_url, tracking_uri)
+    pin_teachers(sweep, {}, workspace, storage_url, uri)

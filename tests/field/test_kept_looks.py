@@ -28,6 +28,7 @@ class Report(SimpleNamespace):
     """What a trial is worth, with the next accuracy each time."""
 
     seen: list[int]
+    values: dict[str, Any]
 
     def write(self, files: EvaluationFolder, *, force: bool | None = False) -> list[Path]:
         about = {"model": "s", "trial": 0, "split": "test", "data": "images", "digest": "d", **self.values}
