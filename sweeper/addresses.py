@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 
 SQLITE = "sqlite"
 
+STORAGE_VARIABLE = "OPTUNA_STORAGE"
+"""Names the storage where neither a command nor a call does."""
+
 
 def sqlite_address(file: Path) -> str:
     """Return the address of an SQLite file."""

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def confirm(
     study: StudyArgument = None,
-    top: Annotated[int, typer.Option(min=1, help="How many of the best trials are trained again.")] = 5,
+    top: Annotated[
+        int, typer.Option(min=1, help="How many of the best are trained again, beside the one confirmed before.")
+    ] = 5,
     seeds: Annotated[int, typer.Option(min=2, help="How often each is trained, each time with a fresh seed.")] = 5,
     workers: WorkersOption = None,
     look_again: Annotated[bool, typer.Option("--look-again", help="Measure on the test split again.")] = False,

@@ -131,16 +131,21 @@ def _confirm(
 ) -> None:
     """Train the best trials again, as many as there is time for."""
     from sweeper.commands.confirm import confirm_and_tell
+    from sweeper.confirm.repetitions import leaders_to_confirm
     from sweeper.display.tables import duration
     from sweeper.errors import NoWinner, SweeperError
+    from sweeper.standings.winner import confirmed
     from sweeper.study.deadline import ConfirmingLimit
 
+    by_luck = "" if confirmed(store) else "; the best trial may be the best by luck"
     if plan is None:
-        say("not confirmed: no time is left to train the best trials again; the best trial may be the best by luck")
+        say(f"not confirmed: no time is left to train the best trials again{by_luck}")
         return
     underway.exported = _is_held(workspace, store)  # it may be interrupted
     left = duration(deadline.left_s - deadline.finish_s)
-    say(f"training the {plan.leaders} best trials again with up to {plan.seeds} fresh seeds each, for {left}")
+    earlier = leaders_to_confirm(store, plan.leaders)[plan.leaders :]
+    too = f", and trial {earlier[0].number}, which was confirmed before," if earlier else ""
+    say(f"training the {plan.leaders} best trials{too} again with up to {plan.seeds} fresh seeds each, for {left}")
     try:
         judged = confirm_and_tell(
             workspace,
@@ -158,4 +163,4 @@ def _confirm(
         warn(f"not confirmed: {error}\nThe best trial is exported anyway. To confirm: {_later(store.sweep.study)}")
         return
     if judged is None:
-        say("not confirmed: fewer than two fresh seeds of each were trained; the best trial may be the best by luck")
+        say(f"not confirmed: fewer than two fresh seeds of each were trained{by_luck}")

@@ -122,6 +122,7 @@ def _notice(
 
 def _ended(result: SweepResult, best: TrialRow | None) -> tuple[str, str | None]:
     """Return the state of a notice, and the reason where there is one."""
+    from sweeper.standings.no_winner import only_waits
     from sweeper.study.result import ASKED_TO_STOP
 
     why = result.stopped_because
@@ -129,7 +130,7 @@ def _ended(result: SweepResult, best: TrialRow | None) -> tuple[str, str | None]
         return "interrupted", reason(result)
     if result.undelivered and result.refused:
         return "failed", f"runs are not in MLflow: {result.refused}"
-    if best is None and why != ASKED_TO_STOP:
+    if best is None and not (why == ASKED_TO_STOP and only_waits(result.rows)):
         return "failed", why or "no trial has finished"
     return ("stopped" if why else "finished"), why
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sweeper.addresses import STORAGE_VARIABLE
+
 if TYPE_CHECKING:
     import torch
 
     from sweeper.finished.named_data import Labels, NamedData
 
 StorageOption = Annotated[
-    str | None, typer.Option(envvar="OPTUNA_STORAGE", help="Optuna storage, by default optuna.db in this folder.")
+    str | None, typer.Option(envvar=STORAGE_VARIABLE, help="Optuna storage, by default optuna.db in this folder.")
 ]
 TrackingOption = Annotated[
     str | None, typer.Option(help="MLflow server or database, by default $MLFLOW_TRACKING_URI or mlflow.db here.")

@@ -48,6 +48,7 @@ def with_best_backbones(
         why = reason(found.result) if interrupted else f"stopped: {found.result.stopped_because}; none is chosen yet"
         say(f"{why}; run the same command again to continue the ranking of backbones")
         if not interrupted:
+            found.result.require_taken(found.ranking.study)
             raise typer.Exit  # as of a search that is stopped
         leave(found.result)
     show_ranked(found.result.rows, found.ranking, limit=20)

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from sweeper.addresses import STORAGE_VARIABLE
 from sweeper.commands.leaving import leave, reason
 from sweeper.commands.notifying import tell_of_end, telling_of_errors
 from sweeper.commands.ranked import show_ranked
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sweeper.config.sweep import SweepConfig
     from sweeper.engines.simulated.clock import VirtualClock
     from sweeper.paths import Workspace
+    from sweeper.study.backbone_ranking import Ranked
     from sweeper.study.deadline import Deadline
     from sweeper.study.result import SweepResult
     from sweeper.study.runner import Runner
@@ -55,7 +57,6 @@ def run_and_tell(
     # Only now: a mistake in the file is reported sooner, and names are checked by another process meanwhile.
     from sweeper.commands.finishing import finish_and_tell
     from sweeper.engines.starting import clock_of
-    from sweeper.standings.pareto import in_order
     from sweeper.study.card import tracking_uri_of
     from sweeper.study.hub_weights import refuse_weights_out_of_reach
     from sweeper.study.result import ASKED_TO_STOP
@@ -66,24 +67,20 @@ def run_and_tell(
     runner = Runner(workspace, storage_url(workspace, storage), tracking_uri, workers, clock_of(sweep))
     with telling_of_errors(sweep, workspace, storage) as underway:
         refuse_weights_out_of_reach(sweep, runner.storage_url, retry_failed=retry_failed)
-        if warm_start_from:  # a wrong name is told before backbones are ranked
-            _leaders_of(workspace, storage, warm_start_from, sweep)
+        _warm_start(workspace, storage, warm_start_from, sweep)  # a wrong name is told before backbones are ranked
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
         chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner), runner.require_possible)
         sweep = chosen.sweep
         refuse_single_images(sweep)
-        leaders = _leaders_of(workspace, storage, warm_start_from, sweep) if warm_start_from else {}
+        leaders = _warm_start(workspace, storage, warm_start_from, sweep)
         if warm_start_from:
             _say_leaders(leaders, warm_start_from, sweep)
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed, ranked=chosen)
         underway.result = result
         uri = tracking_uri_of(workspace, sweep.study, tracking_uri)
         if any(row.value is not None for row in result.rows):
-            stored = open_study(workspace, storage, sweep.study).sweep  # with the epochs that a deadline has left
-            show_ranked(result.rows, stored, limit=20, with_best=True)
-            say_whether_it_held(chosen, next(iter(in_order(result.rows, sweep)), None))
+            _show_result(result, chosen, open_study(workspace, storage, sweep.study).sweep)
         if deadline is not None and not result.interrupted:
-            asked = result.stopped_because == ASKED_TO_STOP
             underway.exported = finish_and_tell(
                 deadline,
                 workspace,
@@ -92,7 +89,7 @@ def run_and_tell(
                 tracking_uri=uri,
                 workers=workers,
                 underway=underway,
-                asked_to_stop=asked,
+                asked_to_stop=result.stopped_because == ASKED_TO_STOP,
             )
         say_disk_use(workspace)
         if with_report and result.experiment and not (result.interrupted or result.undelivered):
@@ -100,6 +97,14 @@ def run_and_tell(
     tell_of_end(result, sweep, workspace, storage, exported=underway.exported)
     _say_what_next(result, sweep, uri, storage, exported=underway.exported)
     return result
+
+
+def _show_result(result: SweepResult, chosen: Ranked, stored: SweepConfig) -> None:
+    """Show the best trials; `stored` has the number of epochs that a deadline has left."""
+    from sweeper.standings.pareto import in_order
+
+    show_ranked(result.rows, stored, limit=20, with_best=True)
+    say_whether_it_held(chosen, next(iter(in_order(result.rows, stored)), None))
 
 
 def _run_shown(runner: Runner, sweep: SweepConfig, **more: Any) -> SweepResult:
@@ -125,8 +130,10 @@ def _deadline(
     return Deadline(clock, sweep.budget.time, of_study=of_study, passed=passed)
 
 
-def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: SweepConfig) -> dict[str, dict[str, Any]]:
-    """Return the configurations of another study's leaders by their names.
+def _warm_start(
+    workspace: Workspace, storage: str | None, study: str | None, sweep: SweepConfig
+) -> dict[str, dict[str, Any]]:
+    """Return the configurations of another study's leaders by their names; none where no study is named.
 
     Raises StudyNotFound, NoWinner, and ConfigError for a grid, which tries every combination anyway.
     """
@@ -136,6 +143,8 @@ def _leaders_of(workspace: Workspace, storage: str | None, study: str, sweep: Sw
     from sweeper.standings.pareto import in_order
     from sweeper.study.trained import require_trained
 
+    if study is None:
+        return {}
     if sweep.sampler.name == "grid":
         rule = "the sampler grid tries every combination anyway; leave this out, or take another sampler"
         raise ConfigError([Problem("--warm-start-from", "", rule)])
@@ -200,8 +209,7 @@ def _say_what_next(
     from sweeper.config.document import shown_assignment
     from sweeper.config.engine import SimulateConfig
     from sweeper.config.task import CLASSIFICATION
-    from sweeper.errors import TrackingRefused
-    from sweeper.standings.no_winner import has_finished, require_finished
+    from sweeper.standings.no_winner import only_waits, require_finished
     from sweeper.study.result import ASKED_TO_STOP
     from sweeper.tracking.shared_view import address_query
 
@@ -218,13 +226,14 @@ def _say_what_next(
         command = shlex.join(["sweeper", *given])
         say(f"{reason(result)}; run the same command again to continue: {command}")
         leave(result)
-    if result.stopped_because == ASKED_TO_STOP and not has_finished(result.rows) and not result.refused:
+    if result.stopped_because == ASKED_TO_STOP and only_waits(result.rows):
         say("no trial is complete yet; run the same command again to continue")
+        result.require_taken(study)
         return
     require_finished(study, result.rows)
     if failed := states.count("failed"):
         say(f"{failed} failed: `sweeper run` with the same search space and --retry-failed trains their settings again")
-    named = storage and storage != os.environ.get("OPTUNA_STORAGE")  # which the next command reads too
+    named = storage and storage != os.environ.get(STORAGE_VARIABLE)  # which the next command reads too
     where = f" --storage {shlex.quote(hide_credentials(storage))}" if storage and named else ""
     if isinstance(sweep.engine, SimulateConfig):
         say(f"simulated: nothing was trained.   next: sweeper status {study}{where}")
@@ -238,9 +247,7 @@ def _say_what_next(
         start = "" if page == tracking_uri else f"mlflow ui{_not_its_own(tracking_uri)}   then "
         trials = f"{page}/#/experiments/{result.experiment}/runs?{urlencode(address_query(), quote_via=quote)}"
         say(f"      {start}{trials}")
-    if result.undelivered and result.refused:
-        of_runs = quantity(result.undelivered, "run is not in MLflow and stays", "runs are not in MLflow and stay")
-        raise TrackingRefused(f"{of_runs} on disk until this is changed: {result.refused}\nthen: sweeper sync {study}")
+    result.require_taken(study)
 
 
 def _not_its_own(tracking_uri: str) -> str:

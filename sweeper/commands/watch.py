@@ -53,7 +53,7 @@ def watch(
                 seen_running = time.monotonic() if running else seen_running
                 draw(_view(store, folder, max(3, out.size.height - AROUND), running=running))
                 between_parts = (
-                    time.monotonic() - seen_running < BETWEEN_PARTS_S and store.sweep.budget.time is not None
+                    time.monotonic() - seen_running < every + BETWEEN_PARTS_S and store.sweep.budget.time is not None
                 )
                 if not running and not between_parts:
                     return

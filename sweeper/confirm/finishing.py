@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -14,7 +15,7 @@ from sweeper.results import TrialState
 from sweeper.search.stored_trial import AT_ONCE
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.winner import study_winner
-from sweeper.study.deadline import LEADERS, Confirming, Deadline
+from sweeper.study.deadline import Confirming, Deadline
 from sweeper.study.lock import EXPORTS, study_lock
 from sweeper.study.time_beside import add_seconds_beside
 
@@ -69,11 +70,11 @@ def _held_for_export(workspace: Workspace, store: StudyStore) -> Iterator[None]:
 
 def is_exported(workspace: Workspace, store: StudyStore, trial: int) -> bool:
     """Return whether the export of a study holds this trial."""
-    from sweeper.export.export_config import read_lineage  # with torch, which takes seconds
+    from sweeper.export.export_config import export_lineage  # with torch, which takes seconds
     from sweeper.finished.evaluated_images import is_of
 
     try:
-        lineage = read_lineage(ExportFolder(workspace.export(store.sweep.study)).config)
+        lineage = export_lineage(ExportFolder(workspace.export(store.sweep.study)).config)
     except ExportError:  # there is none, or a damaged one
         return False
     return is_of(store, lineage) and lineage.trial == trial
@@ -92,6 +93,7 @@ def _plan(deadline: Deadline, store: StudyStore, workspace: Workspace) -> Confir
         store.note(AT_ONCE, {"trials": pace.at_once})
     complete = sum(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
     repetitions = latest(stored_repetitions(workspace.study(store.sweep.study).confirmation))
-    leaders = {row.number for row in leaders_to_confirm(store, LEADERS[0][0])}
-    done = sum(one.outcome is not None and not one.failed and one.repeats.trial in leaders for one in repetitions)
-    return deadline.confirming(store.sweep.budget.epochs, complete, done)
+    done = Counter(one.repeats.trial for one in repetitions if one.outcome is not None and not one.failed)
+    return deadline.confirming(
+        store.sweep.budget.epochs, complete, lambda top: [done[row.number] for row in leaders_to_confirm(store, top)]
+    )

@@ -66,7 +66,7 @@ def confirm_leaders(
     observer: Observer,
     limit: TimeLimit | None = None,
 ) -> Confirmed:
-    """Train the `top` leaders with `seeds` fresh seeds each, continuing where an earlier run ended.
+    """Train the `top` leaders, and who was confirmed before, with `seeds` fresh seeds each, continuing an earlier run.
 
     They go through the driver, the engine and the trainer of the search, with the epochs and the patience of
     the budget: nothing is pruned. Where `limit` ends it early, the seeds count that all leaders have been trained with.

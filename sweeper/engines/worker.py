@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PROCESS_NAME = b"sweeper-worker"  # in ps and top, which show 15 letters
+SIGN_S = 1.0
+"""At least between two signs of life."""
+
 LONGEST_LOG = 10_000_000  # bytes; one more file is kept
 
 
@@ -87,6 +91,8 @@ class Worker:
     def __init__(self, connection: Connection, setup: WorkerSetup):
         self._connection = connection
         self._sending = Lock()
+        self._open: set[int] = set()
+        self._signed_at = 0.0
         self._study_folder = StudyFolder(Path(setup.folder))
         sweep = SweepConfig.model_validate_json(setup.sweep)
         connection.send(DevicesSeen(places(sweep)))  # before this one proves to be of no use
@@ -101,6 +107,7 @@ class Worker:
         """
         group = [spec.with_weights() for spec in group]
         self._resources.guard.check()
+        self._open = {spec.number for spec in group}
         with ExitStack() as locks:  # a worker of a dead driver may still be ending
             for spec in group:
                 locks.enter_context(file_lock(self._folder(spec).lock, blocking=True))
@@ -147,6 +154,7 @@ class Worker:
             write_sealed(folder.outcome, outcome.model_dump_json())
             remove_checkpoints(folder)
         give_back_freed_memory()
+        self._open.discard(spec.number)
         self._send(TrialEnded(spec.number, outcome))
 
     def _train_together(self, stack: Sequence[TrialSpec]) -> Iterator[tuple[TrialSpec, TrialOutcome]]:
@@ -154,22 +162,23 @@ class Worker:
 
         conditions = self._resources.conditions(stack[0], self._others.ranks)
         together = Together(**vars(conditions), report=self._report)
-        with self._resources.features.telling(partial(self._send, AtWork(stack[0].number))):
+        with self._resources.features.telling(self._at_work):
             yield from train_together([(spec, self._folder(spec)) for spec in stack], together)
 
     def _train(self, spec: TrialSpec, folder: TrialFolder) -> TrialOutcome:
         from sweeper.training.cross_validation import cross_validate
         from sweeper.training.trainer import outcome_of, train
 
-        report, at_work = partial(self._report, spec.number), partial(self._send, AtWork(spec.number))
+        report = partial(self._report, spec.number)
 
         def here(ranks: Ranks) -> TrialOutcome:
             if self._resources.sweep.dataset.folds:
-                folds = replace(self._resources.folds(spec, ranks), at_work=at_work)
+                folds = replace(self._resources.folds(spec, ranks), at_work=self._at_work)
                 return cross_validate(spec, folder, folds, report)
-            return train(spec, folder, replace(self._resources.conditions(spec, ranks), at_work=at_work), report)
+            conditions = replace(self._resources.conditions(spec, ranks), at_work=self._at_work)
+            return train(spec, folder, conditions, report)
 
-        with self._resources.features.telling(at_work):
+        with self._resources.features.telling(self._at_work):
             return outcome_of(spec, lambda: self._others.train(spec, here))
 
     def train_ahead(self, part: FoldAhead) -> None:
@@ -196,6 +205,14 @@ class Worker:
     def _report(self, number: int, metrics: EpochMetrics) -> bool:
         self._send(EpochFinished(number, metrics))
         return bool(self._connection.recv())
+
+    def _at_work(self) -> None:
+        """Give a sign of life, now and then, by a trial that has not ended. A driver that is gone needs none."""
+        now = time.monotonic()
+        if now - self._signed_at >= SIGN_S and self._open:
+            self._signed_at = now
+            with suppress(ConnectionError):
+                self._send(AtWork(min(self._open)))
 
     def _send(self, event: Event | FoldLeft) -> None:
         """Send one event whole: an epoch is reported by a thread of its own."""

@@ -48,8 +48,8 @@ from sweeper.seal import seal_of
 LIBRARIES = ("torch", "timm", "safetensors", "onnx", "onnxscript", "onnxruntime", "numpy", "pillow")
 
 CHANNELS = 3
-MOST_TOLD = 3
 AUTOENCODER = b'"task": "reconstruction"'
+MOST_TOLD = 3
 """Mistakes that a message names."""
 
 
@@ -306,7 +306,7 @@ def read_config(path: Path) -> ExportConfig:
     return config
 
 
-def read_lineage(path: Path) -> Lineage:
+def export_lineage(path: Path) -> Lineage:
     """Read where an export is from, a classifier's or an autoencoder's. Raises ExportError as `read_config` does."""
     content = _content(path)
     if AUTOENCODER not in content:

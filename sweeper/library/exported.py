@@ -148,7 +148,8 @@ class Export:
             reasons = {row: image.reason for row, image in enumerate(found) if image.reason}
             depth = Depth(**self.config.depth.model_dump())
             paths = [found[row].path for row in readable]
-            batches = decoded_batches(paths, self.config.stored_size, self.config.resize, size, depth)
+            stored, resize = self.config.stored_size, self.config.resize
+            batches = decoded_batches(paths, stored, resize, size, depth, past_faults=True)
         else:
             names, readable = [str(row) for row in range(len(given))], list(range(len(given)))
             batches = _in_memory(given, self.config, size)

@@ -14,7 +14,7 @@ from sweeper.confirm.finishing import finish_by
 from sweeper.confirm.run import confirm_leaders
 from sweeper.engines.simulated.clock import VirtualClock
 from sweeper.engines.starting import clock_of, start_engine
-from sweeper.errors import ConfigError, NoWinner, Problem, SweeperError, TrackingRefused
+from sweeper.errors import ConfigError, NoWinner, Problem, SweeperError
 from sweeper.finished.export_trial import export_trial
 from sweeper.library.events import Callback
 from sweeper.library.notebook import NotebookView, in_notebook
@@ -22,7 +22,6 @@ from sweeper.library.space import Space, load_space
 from sweeper.library.study import Study, open_study
 from sweeper.library.watching import Watching
 from sweeper.paths import Workspace
-from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_studies import storage_url
 from sweeper.standings.trial_names import trial_of
 from sweeper.study.backbone_ranking import left_out, rank_backbones
@@ -86,9 +85,8 @@ def run(
     ranked = rank_backbones(sweep, runner.storage_url, partial(runner.run, observer=quiet), runner.require_possible)
     for name, why in left_out(ranked):
         logger.warning("%s could not be ranked and is left out: %s", name, why)
-    if ranked.result is not None and ranked.result.interrupted:
-        raise KeyboardInterrupt
-    if ranked.undecided:
+    if ranked.undecided and ranked.result and ranked.ranking:
+        _require_undisturbed(ranked.result, ranked.ranking)
         raise NoWinner(f"the ranking of the backbones of {sweep.study} was stopped; the same call continues it")
     sweep = ranked.sweep
     refuse_single_images(sweep)
@@ -108,7 +106,10 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
     folder = workspace.study(study.name).confirmation
 
     def confirm(plan: Confirming | None) -> None:
-        if plan is None or not confirmed:
+        if not confirmed:
+            return
+        if plan is None:
+            logger.warning("the best trial of %s is exported and not confirmed: no time is left for it", study.name)
             return
         try:
             found = confirm_leaders(
@@ -126,8 +127,9 @@ def _finish(deadline: Deadline, study: Study, workers: str | None, observer: Obs
             return
         if found.run.interrupted:
             raise KeyboardInterrupt
-        if found.nothing is not None:
-            logger.warning("the best trial of %s is exported and not confirmed: %s", study.name, found.nothing)
+        if found.judged is None:
+            why = found.nothing or "fewer than two fresh seeds of each were trained"
+            logger.warning("the best trial of %s is exported and not confirmed: %s", study.name, why)
 
     def export(number: int) -> None:
         export_trial(workspace, store, trial_of(store, number), workspace.export(study.name), study.tracking_uri)
@@ -162,8 +164,4 @@ def _require_callbacks(callbacks: Sequence[Callback]) -> None:
 def _require_undisturbed(result: SweepResult, sweep: SweepConfig) -> None:
     if result.interrupted:
         raise KeyboardInterrupt
-    if result.undelivered and result.refused:
-        of_runs = quantity(result.undelivered, "run is not in MLflow and stays", "runs are not in MLflow and stay")
-        raise TrackingRefused(
-            f"{of_runs} on disk until this is changed: {result.refused}\nthen: sweeper sync {sweep.study}"
-        )
+    result.require_taken(sweep.study)

@@ -49,7 +49,7 @@ def predict_images(
     network = Labelling(export, device, len(readable))
     config = export.config
     paths, depth = [image.path for image in readable], Depth(**config.depth.model_dump())
-    batches = decoded_batches(paths, config.stored_size, config.resize, batch_size, depth)
+    batches = decoded_batches(paths, config.stored_size, config.resize, batch_size, depth, past_faults=True)
     predicted = (prediction for batch in batches for prediction in network.label(batch, readable, top))
     for image in images:
         yield Prediction(image, reason=image.reason) if image.reason else next(predicted)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from sweeper.addresses import sqlite_address
+from sweeper.addresses import STORAGE_VARIABLE, sqlite_address
 from sweeper.errors import StudyNotFound
 from sweeper.paths import Workspace
 from sweeper.search.ownership import stored_study
 from sweeper.search.storage import open_storage, require_database, storage_errors
 from sweeper.search.stored_trial import ASIDE, CARD, SWEEP
 from sweeper.search.study_store import StudyStore
-
-STORAGE_VARIABLE = "OPTUNA_STORAGE"
 
 
 def storage_url(workspace: Workspace, storage: str | None) -> str:

@@ -24,6 +24,11 @@ def has_finished(rows: Sequence[TrialRow]) -> bool:
     return any(row.state is TrialState.COMPLETE and row.outside is None for row in rows)
 
 
+def only_waits(rows: Sequence[TrialRow]) -> bool:
+    """Return whether no trial has finished and none has failed: those that are paused or wait may finish yet."""
+    return not has_finished(rows) and not any(row.state is TrialState.FAILED for row in rows)
+
+
 def without_winner(study: str, rows: Sequence[TrialRow], *, listed: bool = False) -> str:
     """Say why no trial has finished, the reasons first, and what comes next; `listed`: the trials are shown already."""
     ended = [row for row in rows if row.state.ended]

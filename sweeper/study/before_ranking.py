@@ -1,12 +1,15 @@
 """What refuses a search, asked before its backbones are ranked: nobody learns only after the ranking that it cannot be.
 
-What depends on the images, such as the classes of a teacher, is asked when the search begins.
+What depends on the images, such as the classes of a teacher, or on which backbones are left is asked when the search
+begins.
 """
 
 from __future__ import annotations
 
+from sweeper.config.searched import options
 from sweeper.config.sweep import SweepConfig
 from sweeper.paths import Workspace
+from sweeper.study.backbone_ranking import narrowed
 from sweeper.study.card import address_of, read_card
 from sweeper.study.chosen_backbones import ranking_study
 from sweeper.study.claim import claim_study
@@ -14,19 +17,19 @@ from sweeper.study.lock import study_lock
 from sweeper.study.preparation import refuse_impossible
 from sweeper.study.pretrained import require_sources
 from sweeper.study.recorded import recorded_by
-from sweeper.study.single_images import refuse_single_images
 from sweeper.study.teachers import pin_teachers
 from sweeper.tracking.acceptance import require_acceptance
 
 
 def require_possible(sweep: SweepConfig, workspace: Workspace, storage_url: str, tracking_uri: str | None) -> None:
-    """Raise what `run_sweep` would for a study that has not begun, with all its backbones as they are written.
+    """Raise what `run_sweep` would for a study that has not begun, whichever of its backbones it will have.
 
     Raises ConfigError for what cannot be, StudyLocked while another driver runs it, ForeignStudy, TrackingRefused where
     MLflow will not take its records, and StudyError for weights or teachers of studies that are missing.
     """
-    refuse_impossible(sweep)
-    refuse_single_images(sweep)
+    if sweep.backbone_ranking is not None:  # whichever they will be, a grid has as many combinations
+        names = [str(name) for name in options(sweep.search.backbone)]
+        refuse_impossible(narrowed(sweep, names, sweep.backbone_ranking.keep))
     folder, ranking = workspace.study(sweep.study), workspace.study(ranking_study(sweep.study))
     uri = address_of(read_card(ranking), workspace, tracking_uri, ranking)
     with study_lock(folder, sweep.study):

@@ -163,21 +163,30 @@ class Deadline:
         )
         return min(share, wanted) if least <= share else 0.0
 
-    def confirming(self, epochs: int, complete: int, done: int = 0) -> Confirming | None:
+    def confirming(
+        self, epochs: int, complete: int, done_of: Callable[[int], Sequence[int]] | None = None
+    ) -> Confirming | None:
         """Return which trainings with fresh seeds fit into the time that is left; None where too few do.
 
-        `complete`: how many trials are complete; the best of them are trained again. `done`: how many such trainings
-        an earlier run has left.
+        `complete`: how many trials are complete; the best of them are trained again. `done_of`: gives for a number of
+        leaders how often each of the trials that are then trained again was so by earlier runs; by default none.
         """
         trial_s = self.pace.trial_s(epochs) or self.pace.earlier_trial_s(epochs)
         if trial_s is None:
             return None
         left_s = self.left_s - self.finish_s - WORKER_START_S
-        fitting = done + max(0, math.floor(left_s / (RESERVE * trial_s))) * self.pace.at_once
+        fitting = max(0, math.floor(left_s / (RESERVE * trial_s))) * self.pace.at_once
         for leaders, least in LEADERS:
-            if fitting >= least and leaders <= complete:
-                return Confirming(leaders, min(MOST_SEEDS, TIMES_THE_SEEDS * fitting // leaders))
+            done = done_of(leaders) if done_of is not None else [0] * leaders
+            if leaders <= complete and _lacking(done, least // leaders) <= fitting:
+                most = (seeds for seeds in range(MOST_SEEDS + 1) if _lacking(done, seeds) <= TIMES_THE_SEEDS * fitting)
+                return Confirming(leaders, max(most))
         return None
+
+
+def _lacking(done: Sequence[int], seeds: int) -> int:
+    """Return how many trainings are missing until each trial was trained with this number of seeds."""
+    return sum(max(0, seeds - already) for already in done)
 
 
 def growth(first: float) -> float:

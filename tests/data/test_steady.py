@@ -11,6 +11,7 @@ import pytest
 
 from sweeper.curation.file_facts import look_at_files
 from sweeper.data import image_file, steady
+from sweeper.data.decoded_batches import decoded_batches
 from sweeper.data.fingerprint import file_states
 from sweeper.errors import DatasetError
 from tests.pictures import write_picture
@@ -59,3 +60,16 @@ def test_a_file_that_a_disk_does_not_give_is_not_listed_as_bad_where_images_are_
     monkeypatch.setattr(image_file, "open", Unsteady("0001.png", 9), raising=False)
     with pytest.raises(DatasetError, match=r"0001.png: the file cannot be read now"):
         look_at_files([file])
+
+
+def test_labelling_tells_of_a_file_that_a_disk_does_not_give_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [str(write_picture(tmp_path / f"{number}.png", number)) for number in range(3)]
+    monkeypatch.setattr(steady, "WAITS_S", ())
+    monkeypatch.setattr(image_file, "open", Unsteady("1.png", 2), raising=False)
+    (batch,) = decoded_batches(files, 8, "crop", 3, past_faults=True)
+    assert batch.rows == (0, 2)
+    assert "the file cannot be read now" in batch.bad[1]
+    with pytest.raises(DatasetError, match="the file cannot be read now"):
+        list(decoded_batches(files, 8, "crop", 3))

@@ -13,7 +13,7 @@ import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.engines.local import LocalEngine
-from sweeper.engines.protocol import EpochFinished, Event, FoldAhead, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import AtWork, EpochFinished, Event, FoldAhead, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialOutcome, TrialState, read_history
 from sweeper.study.folds_ahead import FoldsAhead
@@ -91,6 +91,11 @@ def begin(engine: LocalEngine, epochs: int, *folds: int) -> None:
     for fold in folds:
         await_until(engine, lambda _: engine.idle > 0)
         assert engine.train_ahead(FoldAhead(spec, fold))
+
+
+def test_an_epoch_of_a_fold_is_a_sign_of_life_of_its_trial(engine: LocalEngine) -> None:
+    begin(engine, 1)
+    assert AtWork(0) in await_until(engine, has_ended)
 
 
 def test_the_folds_of_a_trial_give_the_same_whoever_trains_them(sweep: SweepConfig, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from sweeper.allowance import usable_cores
 from sweeper.config.sweep import FeaturesConfig, SweepConfig
 from sweeper.engines.local import MAX_FAILED_STARTS, MOST_WORKERS, LocalEngine
-from sweeper.engines.protocol import EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
+from sweeper.engines.protocol import AtWork, EpochFinished, Event, SlotRetired, TrialEnded, WorkerDied, WorkerReady
 from sweeper.paths import Workspace
 from sweeper.results import TrialState, read_outcome
 from tests.pictures import write_split_folders
@@ -132,6 +132,20 @@ def test_a_group_is_trained_at_once_and_of_a_dead_worker_each_unfinished_member_
         while not dead:
             dead += [event.number for event in engine.events(1) if isinstance(event, WorkerDied)]
         assert dead == [1, 2]
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("together", [1, 2])
+def test_a_worker_that_computes_features_gives_signs_of_life(sweep: SweepConfig, tmp_path: Path, together: int) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=0).state_dict(), weights)
+    fused = sweep.model_copy(update={"features": FeaturesConfig(fuse=together)})
+    engine = LocalEngine(fused, Workspace(tmp_path), workers=1)
+    try:
+        wait_for(engine, WorkerReady)
+        engine.submit([spec_of(number=n, epochs=1, trainable="head", pretrained=str(weights)) for n in range(together)])
+        assert wait_for(engine, (AtWork, EpochFinished)) == AtWork(0)
     finally:
         engine.close()
 

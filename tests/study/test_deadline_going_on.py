@@ -201,10 +201,19 @@ def test_what_is_trained_of_a_confirmation_is_judged_when_no_time_is_left() -> N
     deadline.pace.count_earlier([row_of(number, 0.5) for number in range(5)])
     clock.advance_to(200)
     assert deadline.confirming(10, complete=5) is None
-    plan = deadline.confirming(10, complete=5, done=12)
+    plan = deadline.confirming(10, complete=5, done_of=lambda leaders: [3, 3, 3, 3, 0][:leaders])
     assert plan is not None
     assert plan.leaders == 4
     assert ConfirmingLimit(deadline, 10).over()
+
+
+def test_a_trial_that_was_confirmed_before_leaves_the_time_to_those_that_it_is_compared_with() -> None:
+    deadline = Deadline(VirtualClock(0), 80)
+    deadline.pace.count_earlier([row_of(number, 0.5) for number in range(9)])  # a second an epoch
+    plan = deadline.confirming(10, complete=9, done_of=lambda leaders: [*[0] * leaders, 10])
+    assert plan is not None
+    assert plan.leaders == 2
+    assert plan.seeds >= 2
 
 
 def test_no_repetition_begins_that_does_not_fit_by_the_speed_of_earlier_trials() -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -26,6 +27,9 @@ from sweeper.modeling.hub import offline_problem
 from sweeper.modeling.name_check import backbones_out_of_reach_apart
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialSpec
+
+WAITS_S = (2.0, 8.0)
+"""Before the model hub is asked again; a node that is refused gets no trials for as long as the run goes on."""
 
 HELD = "held.lock"
 OF_A_SLOT = re.compile(r".+~[0-9a-f]{12}-\d+(-\d+)?")
@@ -172,9 +176,13 @@ def _require_weights(sweep: SweepConfig) -> None:
     search: Any = sweep.search
     if True not in options(search.pretrained):
         return
-    absent = backbones_out_of_reach_apart(sweep.model_dump_json(by_alias=True))
-    if len(absent) == len(options(search.backbone)):
-        raise ModelError(offline_problem(", ".join(absent)))
+    for wait_s in (*WAITS_S, None):
+        absent = backbones_out_of_reach_apart(sweep.model_dump_json(by_alias=True))
+        if len(absent) < len(options(search.backbone)):
+            return
+        if wait_s is None:
+            raise ModelError(offline_problem(", ".join(absent)))
+        time.sleep(wait_s)
 
 
 def _require_images(sweep: SweepConfig, study: StudyFolder, workspace: Workspace, here: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from sweeper.config.sweep import SweepConfig
 from sweeper.data.image_guard import ImagesAtStart
 from sweeper.data.prepare import prepare
-from sweeper.engines.cluster import lease
+from sweeper.engines.cluster import lease, on_node
 from sweeper.engines.cluster.carrier import SharedCarrier, send
 from sweeper.engines.cluster.folders import ReceivedFolder, files_of
 from sweeper.engines.cluster.messages import (
@@ -260,6 +260,7 @@ def test_a_node_that_gets_none_of_the_pretrained_weights_is_refused(
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(on_node, "WAITS_S", (0.0,))
     sweep = SweepConfig.model_validate_json(plan.sweep)
     search = sweep.search.model_copy(update={"pretrained": True})
     text = sweep.model_copy(update={"search": search}).model_dump_json(by_alias=True)
