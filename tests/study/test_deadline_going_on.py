@@ -208,7 +208,7 @@ def test_what_is_trained_of_a_confirmation_is_judged_when_no_time_is_left() -> N
 
 
 def test_a_trial_that_was_confirmed_before_leaves_the_time_to_those_that_it_is_compared_with() -> None:
-    deadline = Deadline(VirtualClock(0), 80)
+    deadline = Deadline(VirtualClock(0), 100)
     deadline.pace.count_earlier([row_of(number, 0.5) for number in range(9)])  # a second an epoch
     plan = deadline.confirming(10, complete=9, done_of=lambda leaders: [*[0] * leaders, 10])
     assert plan is not None
