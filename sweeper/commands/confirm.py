@@ -63,7 +63,7 @@ def confirm_and_tell(
     from sweeper.display.plain import PlainLines
     from sweeper.engines.starting import start_engine
     from sweeper.errors import NoWinner
-    from sweeper.study.card import tracking_uri_of
+    from sweeper.study.recorded import tracking_uri_for
 
     sweep, folder = store.sweep, workspace.study(store.sweep.study).confirmation
     view = LiveTable if out.is_terminal else PlainLines
@@ -73,7 +73,7 @@ def confirm_and_tell(
             top=top,
             seeds=seeds,
             workspace=workspace,
-            tracking_uri=tracking_uri_of(workspace, sweep.study, tracking_uri),
+            tracking_uri=tracking_uri_for(workspace, store, tracking_uri),
             engine=lambda: start_engine(sweep, workspace, workers, folder),
             observer=observer,
             limit=limit,

@@ -136,7 +136,9 @@ def _count_look(workspace: Workspace, store: StudyStore, trial: int, tracking_ur
     except TrackingRefused:
         raise
     except (StudyError, TrackingError) as error:
-        later = f"this look at the test split is kept here; `sweeper sync {store.sweep.study}` counts it in MLflow"
+        own = workspace.study(store.sweep.study).card.exists()
+        later = f"`sweeper sync {store.sweep.study}`" if own else "the same command again"
+        later = f"this look at the test split is kept here; {later} counts it in MLflow"
         warn(f"{later}: {one_line(str(error))}")
     else:
         warn(f"logged as test/... to the run of trial {trial}; looks at a test split so far: {looks}")

@@ -131,9 +131,10 @@ def _confirm(
 ) -> None:
     """Train the best trials again, as many as there is time for."""
     from sweeper.commands.confirm import confirm_and_tell
-    from sweeper.confirm.repetitions import leaders_to_confirm
+    from sweeper.confirm.repetitions import leaders_of, leaders_to_confirm
     from sweeper.display.tables import duration
     from sweeper.errors import NoWinner, SweeperError
+    from sweeper.standings.pareto import in_order
     from sweeper.standings.winner import confirmed
     from sweeper.study.deadline import ConfirmingLimit
 
@@ -143,8 +144,9 @@ def _confirm(
         return
     underway.exported = _is_held(workspace, store)  # it may be interrupted
     left = duration(deadline.left_s - deadline.finish_s)
-    earlier = leaders_to_confirm(store, plan.leaders)[plan.leaders :]
-    too = f", and trial {earlier[0].number}, which was confirmed before," if earlier else ""
+    leading = {row.number for row in leaders_of(in_order(store.rows(), store.sweep), plan.leaders)}
+    earlier = [row.number for row in leaders_to_confirm(store, plan.leaders) if row.number not in leading]
+    too = f", and trial {earlier[0]}, which was confirmed before," if earlier else ""
     say(f"training the {plan.leaders} best trials{too} again with up to {plan.seeds} fresh seeds each, for {left}")
     try:
         judged = confirm_and_tell(

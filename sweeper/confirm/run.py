@@ -19,7 +19,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.standings.confirmation import FEWEST, Confirmation, confirmation
 from sweeper.standings.no_winner import reasons_of, require_finished
 from sweeper.study.beginning import beginning_of
-from sweeper.study.card import bring_card, read_card, study_card, tell_of_new_address, write_card
+from sweeper.study.card import bring_card, read_card, stored_form, study_card, tell_of_new_address, write_card
 from sweeper.study.driver import Driver, EngineFactory
 from sweeper.study.holding import held_study
 from sweeper.study.lock import CONFIRMS
@@ -87,6 +87,7 @@ def confirm_leaders(
         if (known := read_card(study)) is not None:
             tell_of_new_address(known, tracking_uri, workspace, study)
         card = study_card(sweep, dataset_card(sweep, prepared), study, tracking_uri, identity=identity)
+        store.note(CARD, stored_form(card, workspace.root))
         ledger = Repetitions.begin(sweep, study.confirmation, leaders, seeds)
         card = card.model_copy(update={"stage": "confirmation", "params": {}})
         write_card(study.confirmation, card)

@@ -6,14 +6,14 @@ A trial whose run is not in MLflow yet has been looked at all the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
 
 from sweeper.config.frozen import Frozen
 from sweeper.errors import StudyError
-from sweeper.files import read_parsed, write_sealed
+from sweeper.files import file_lock, read_parsed, write_sealed
 from sweeper.finished.task import Report
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.search.study_store import StudyStore
@@ -59,7 +59,8 @@ def keep_look(workspace: Workspace, store: StudyStore, report: Report, files: Se
         when_ms=now_ms,
         files={_written(workspace, file.absolute()): file_digest(file) for file in files},
     )
-    write_sealed(folder.looks, KEPT.dump_json([*kept_looks(folder), look]))
+    with _locked(folder):
+        write_sealed(folder.looks, KEPT.dump_json([*kept_looks(folder), look]))
 
 
 def count_looks(workspace: Workspace, store: StudyStore, trial: int, tracking_uri: str | None) -> int:
@@ -69,12 +70,18 @@ def count_looks(workspace: Workspace, store: StudyStore, trial: int, tracking_ur
     """
     folder, count = own_folder(workspace, store), 0
     mlflow, run = find_run(workspace, store, store.rows()[trial], tracking_uri)
-    for look in kept_looks(folder):
-        if look.trial == trial:
-            files = list(_unchanged(look, workspace))
-            count = record_test_look(mlflow, run, look.metrics, look.epoch, files, look.digest, look.when_ms)
-            _forget(folder, look)
+    with _locked(folder):
+        for look in kept_looks(folder):
+            if look.trial == trial:
+                files = list(_unchanged(look, workspace))
+                count = record_test_look(mlflow, run, look.metrics, look.epoch, files, look.digest, look.when_ms)
+                _forget(folder, look)
     return count
+
+
+def _locked(folder: StudyFolder) -> AbstractContextManager[None]:
+    """Be the only one who keeps and counts looks: two evaluations may end at the same time."""
+    return file_lock(folder.looks.with_suffix(".lock"), blocking=True)
 
 
 def _unchanged(look: KeptLook, workspace: Workspace) -> Iterator[Path]:
@@ -86,13 +93,11 @@ def _unchanged(look: KeptLook, workspace: Workspace) -> Iterator[Path]:
 
 
 def _forget(folder: StudyFolder, counted: KeptLook) -> None:
-    left = [look for look in kept_looks(folder) if look != counted]
+    left = [look for look in kept_looks(folder) if (look.trial, look.when_ms) != (counted.trial, counted.when_ms)]
     if left:
         write_sealed(folder.looks, KEPT.dump_json(left))
         return
     folder.looks.unlink(missing_ok=True)
-    with suppress(OSError):  # which holds more, unless the study was run elsewhere
-        folder.path.rmdir()
 
 
 def _written(workspace: Workspace, file: Path) -> str:

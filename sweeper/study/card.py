@@ -39,6 +39,8 @@ from sweeper.tracking.tags import DIGEST_TAG, ENVIRONMENT_TAG, MODEL_FILES_TAG, 
 
 logger = logging.getLogger(__name__)
 
+COMMIT_TAG = "mlflow.source.git.commit"
+
 
 def require_images_of_card(stored: StudyCard | None, dataset: DatasetCard, study: str) -> None:
     """Raise StudyChanged where a study has begun on other images: trials on them could not be compared."""
@@ -66,7 +68,7 @@ def study_card(
         weights, known = {**stored.pretrained, **pretrained}, {**stored.teachers, **teachers}
         now = {
             "identity": identity,
-            **_tags_anew(stored, {**_of_this_start(weights, known), **_of_model_files(lineage)}),
+            **_tags_anew(stored, {**_of_this_start(weights, known, identity), **_of_model_files(lineage)}),
             "experiment": sweep.tracking.name or stored.experiment,
             "tracking_uri": tracking_uri,
             "pretrained": weights,
@@ -84,8 +86,7 @@ def study_card(
         params=_sweep_params(sweep),
         tags={
             DIGEST_TAG: dataset.digest,
-            **_of_this_start(pretrained, teachers),
-            **_source(identity),
+            **_of_this_start(pretrained, teachers, identity),
             **lineage,
         },
         dataset=_dataset_input(sweep, dataset),
@@ -98,10 +99,13 @@ def study_card(
     return card
 
 
-def _of_this_start(weights: Mapping[str, PinnedWeights], teachers: Mapping[str, PinnedTeacher]) -> dict[str, str]:
-    """Return the tags of what the trials are trained on and begin with, which each start may change."""
+def _of_this_start(
+    weights: Mapping[str, PinnedWeights], teachers: Mapping[str, PinnedTeacher], identity: Identity | None
+) -> dict[str, str]:
+    """Return the tags of who runs it, what trials are trained on and begin with, which each start may change."""
     return {
         ENVIRONMENT_TAG: environment(),
+        **_source(identity),
         **_origin(PRETRAINED_TAG, weights),
         **_origin(TEACHER_TAG, teachers),
     }
@@ -113,7 +117,7 @@ def _of_model_files(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _tags_anew(stored: StudyCard, changed: Mapping[str, str]) -> dict[str, Any]:
     """Return the tags of runs that begin from now on; those that began before keep theirs, also if delivered later."""
-    tags = {**stored.tags, **changed}
+    tags = {**{name: value for name, value in stored.tags.items() if name != COMMIT_TAG}, **changed}
     if tags == stored.tags:
         return {}
     return {"tags": tags, "earlier_tags": {**stored.earlier_tags, int(time.time() * 1000): stored.tags}}
@@ -176,7 +180,7 @@ def _git_commit() -> dict[str, str]:
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return {}
-    return {"mlflow.source.git.commit": done.stdout.strip()}
+    return {COMMIT_TAG: done.stdout.strip()}
 
 
 def environment() -> str:
@@ -234,6 +238,9 @@ def address_of(card: StudyCard | None, workspace: Workspace, named: str | None, 
     """Return the MLflow address of a study by its card, None of a new one; as `tracking_uri_of`."""
     if named or card is None:
         return named or default_tracking_uri(workspace)
+    file = sqlite_file(card.tracking_uri, workspace.root)
+    if file is not None and not file.exists() and not folder.card.exists():  # that of the folder it was taken from
+        return default_tracking_uri(workspace)
     study = card.study
     stored, again = card.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI", "")
     if hide_credentials(again).rstrip("/") == stored.rstrip("/"):

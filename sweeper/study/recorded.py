@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeper.paths import StudyFolder, Workspace
+from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
-from sweeper.study.card import read_card, tracking_uri_of
+from sweeper.study.card import address_of, read_card, tracking_uri_of
 from sweeper.study.claim import Claim
 from sweeper.study.place import read_identity
 from sweeper.tracking.delivery import StudyCard
@@ -42,6 +43,15 @@ def recorded_by(claim: Claim, folder: StudyFolder, card: StudyCard | None, name:
     run = None if claim.earlier else read_record(folder.parent_run)
     called = name or (card.experiment if card else None)
     return Recorded.to_write(claim.study, claim.identity, called, run.run_id if run else None)
+
+
+def tracking_uri_for(workspace: Workspace, store: StudyStore, named: str | None) -> str:
+    """Return the MLflow address to use, as `tracking_uri_of`; in a folder without a card by the copy in the storage."""
+    folder = workspace.study(store.sweep.study)
+    card, copy = read_card(folder), store.noted(CARD)
+    if card is None and copy is not None:
+        card = StudyCard.model_validate(copy)
+    return address_of(card, workspace, named, folder)
 
 
 def recorded_as(workspace: Workspace, store: StudyStore) -> Recorded:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from sweeper.confirm.looking import record_looks
 from sweeper.confirm.repetitions import stored_repetitions
 from sweeper.errors import DamagedFile, StudyError, StudyNotFound, TrackingRefused
 from sweeper.finished.looks import count_looks, kept_looks
@@ -54,12 +55,13 @@ def sync_study(
 
 
 def _count_looks(workspace: Workspace, store: StudyStore, folder: StudyFolder, tracking_uri: str | None) -> None:
-    """Count the looks at the test split that are kept here. Raises TrackingError."""
+    """Count the looks at the test split that are kept here. Raises TrackingError, StudyError for one without a run."""
+    record_looks(workspace, store, tracking_uri)
     for trial in dict.fromkeys(look.trial for look in kept_looks(folder)):
         try:
             count_looks(workspace, store, trial, tracking_uri)
         except StudyError as error:
-            logger.warning("a look at the test split is not counted in MLflow: %s", error)
+            raise StudyError(f"a look at the test split is not counted in MLflow: {error}") from error
 
 
 def _keep_address(uri: str, folder: StudyFolder, store: StudyStore) -> None:

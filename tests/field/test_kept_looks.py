@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,8 +83,8 @@ def test_a_look_at_a_trial_that_is_in_mlflow_is_counted_at_once(
     here: Here, looks_at: Callable[..., tuple[str, list[int]]]
 ) -> None:
     here.run(1)
-    for number in (1, 2):
-        said, kept = looks_at(0.5)
+    for number, accuracy in ((1, 0.5), (2, math.nan)):
+        said, kept = looks_at(accuracy)
         assert kept == [1]
         assert f"looks at a test split so far: {number}" in said
     assert not here.folder.looks.exists()

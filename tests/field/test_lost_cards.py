@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import StudyChanged
+from sweeper.paths import Workspace
 from sweeper.study.card import read_card
+from sweeper.study.recorded import tracking_uri_for
 from tests.field.folders import Here, confirm
 from tests.pictures import write_picture
 
+AWAY = "http://127.0.0.1:9"
 OTHER_IMAGES = r"images of images have changed since the study s began"
 
 
@@ -67,3 +70,20 @@ def test_a_study_whose_folder_is_lost_is_not_confirmed_on_other_images(here: Her
     write_picture(without_its_files(here).root / "images/train/cat/new.png", 98)
     with pytest.raises(StudyChanged, match=OTHER_IMAGES):
         confirm(here, top=1)
+
+
+def test_a_study_whose_folder_is_lost_is_looked_for_where_it_was_recorded(here: Here) -> None:
+    here.run(1, tracking=AWAY)
+    without_its_files(here)
+    assert tracking_uri_for(Workspace(here.root), here.store, None) == AWAY
+    assert tracking_uri_for(Workspace(here.root), here.store, "http://other") == "http://other"
+
+
+def test_the_database_of_another_folder_is_not_taken_for_that_of_this_one(
+    tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna, ben = (Here.made(tmp_path / name, created) for name in ("anna", "ben"))
+    anna.run(1)
+    (ben.root / "mlflow.db").unlink()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
+    assert tracking_uri_for(Workspace(ben.root), anna.store, None) == AWAY
