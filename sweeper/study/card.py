@@ -208,7 +208,7 @@ def read_card(folder: StudyFolder) -> StudyCard | None:
 
 
 def bring_card(folder: StudyFolder, copy: Mapping[str, Any] | None) -> None:
-    """Write the card of which the storage holds a copy, where the study goes on in a folder that has none."""
+    """Write a study's card from its copy in the storage, into a folder that has none."""
     if copy is not None and not folder.card.exists():
         write_card(folder, StudyCard.model_validate(copy))
 

@@ -1,4 +1,4 @@
-"""A study that goes on in a folder without its card keeps to what it began with, of which its storage has a copy."""
+"""A study whose card is lost keeps to what it began with: its storage has a copy of the card."""
 
 from __future__ import annotations
 
