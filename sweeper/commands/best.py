@@ -105,7 +105,9 @@ def _named(trial: str | None, number: int | None) -> str | None:
     if number is None:
         return trial
     if trial is None or "/" in trial:
-        rule = f"is a number in a study, and goes with its name alone: sweeper best STUDY --trial {number}"
+        rule = (
+            f"is a number in a study, so give only the name of the study with it: sweeper best STUDY --trial {number}"
+        )
         raise ConfigError([Problem("--trial", "", f"{rule}; got {trial or 'no study'}")])
     return f"{trial}/{number}"
 

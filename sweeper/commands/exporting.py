@@ -151,9 +151,9 @@ def _say_what_a_classifier_scores(report: ExportReport) -> None:
         accuracy = f"{report.config.metrics['val/accuracy']:.4f}"
         length = quantity(found.epochs, "epoch")
         say(
-            f"accuracy {accuracy} over {found.folds} folds, each by a network that had not seen it; the network "
-            f"exported was trained on all {found.images:,} images for {length}. Its files are compared by "
-            "images that it has seen, those of the first fold:"
+            f"accuracy {accuracy} over {found.folds} folds; a network that had not seen the fold labelled each one. "
+            f"The exported network is another one: it was trained on all {found.images:,} images for {length}. Its "
+            "files are compared below on the images of the first fold, which it has seen:"
         )
     show(verification_table(report))
     calibration = report.config.calibration

@@ -25,7 +25,7 @@ TrackingOption = Annotated[
 GoesToOption = Annotated[
     str | None,
     typer.Option(
-        help="MLflow server or database, by default that of the study's latest run, for a new one "
+        help="MLflow server or database, by default that of the study's latest run; for a new study "
         "$MLFLOW_TRACKING_URI or mlflow.db here."
     ),
 ]
@@ -255,7 +255,7 @@ DEVICES = "(NVIDIA GPUs, else Apple's, else the CPU), cpu, cuda, cuda:1, mps."
 DeviceOption = Annotated[str, typer.Option(help=f"auto {DEVICES}")]
 DeviceOfTrial = Annotated[
     str,
-    typer.Option("--device", help="auto (for a trial that of its study, else as in predict), cpu, cuda, cuda:1, mps."),
+    typer.Option("--device", help="auto (for a trial its study's device, else as in predict), cpu, cuda, cuda:1, mps."),
 ]
 PathColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the image's path or name.")]
 ForceOption = Annotated[

@@ -172,7 +172,7 @@ def _of_folds(sweep: SweepConfig, folds: int) -> Iterator[tuple[Key, str]]:
     if isinstance(sweep.engine, SimulateConfig):
         yield ("engine",), f"simulates epochs and no folds; remove {given}"
     if any(teacher.name != "none" for teacher in options(search.teacher)):
-        rule = f"may have learned from the images that judge a fold, whose accuracy would then be too high with {given}"
+        rule = f"may have learned from the images that judge a fold, so its accuracy would be too high with {given}"
         yield ("search", "teacher"), f"a teacher {rule}; remove one of the two"
 
 

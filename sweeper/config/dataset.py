@@ -77,8 +77,9 @@ class DatasetConfig(Frozen):
     )
     group_from: Annotated[str, Field(min_length=1), AfterValidator(is_an_expression)] | None = Field(
         None,
-        description="The same from the path of each image, relative to the data set, by a regular expression: what its "
-        "brackets match, or all of it. `/(p\\d+)_` groups a/p7_1.png and a/p7_2.png.",
+        description="Like `group_column`, but the group comes from each image's path, relative to the data set. A "
+        "regular expression: the group is what its brackets match; without brackets, the whole match. "
+        "`/(p\\d+)_` groups a/p7_1.png and a/p7_2.png.",
     )
     on_leak: Literal["warn", "error", "drop"] = Field(
         "warn",
@@ -110,8 +111,9 @@ class DatasetConfig(Frozen):
     )
     bits: Annotated[Whole, Field(ge=8, le=16)] | None = Field(
         None,
-        description="Bits that images with more than 8 use, such as 12: the largest value of that many bits is "
-        "white. Without it a file's own tag says so, else the largest value in the data set.",
+        description="How many bits are really used in images with more than 8 bits, such as 12: the largest value of "
+        "that many bits is white. If this is not set, a file's own tag gives the number; without a tag, the largest "
+        "value in the data set does.",
     )
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="What is done about an image that cannot be read: refuse to start, or leave it out."

@@ -250,9 +250,9 @@ class DistillationConfig(Frozen):
     """A trained classifier whose probabilities count beside the labels (Hinton et al., arXiv 1503.02531)."""
 
     name: Annotated[str, AfterValidator(is_a_teacher)] = Field(
-        description="study:NAME/best or study:NAME/NUMBER: a trial of another study; study:NAME/ensemble: the mean of "
-        "the probabilities of those of its five best trials that answer best together; a path: the folder of an "
-        "export. It must know the same classes in the same order."
+        description="study:NAME/best or study:NAME/NUMBER: a trial of another study; study:NAME/ensemble: several of "
+        "that study's five best trials, chosen because they answer best together; their probabilities are averaged; a "
+        "path: the folder of an export. The teacher must know the same classes in the same order."
     )
     temperature: Temperature = Field(
         2.0, description="What the scores of both are divided by: higher ones show more of the less likely classes."
@@ -339,9 +339,10 @@ class TrialConfig(Frozen):
     )
     epoch_soup: Annotated[Whole, Field(ge=1, le=MOST_AVERAGED)] = Field(
         1,
-        description="Best epochs of a trial whose weights are averaged when it is complete: the best one first, each "
-        "other one in the order of its score unless the objective gets worse by it (greedy soup, arXiv 2203.05482). "
-        "The average is what the trial is judged by then, what is kept and exported. 1 for none; 3 is usual, as in "
+        description="How many of a trial's best epochs are tried for an average of their weights when the trial is "
+        "complete. The average begins with the best epoch; the others follow, best first, and each is added unless it "
+        "makes the objective worse (greedy soup, arXiv 2203.05482). The trial is then judged by this average, which is "
+        "kept and exported. 1 for none; 3 is usual, as in "
         "AutoGluon. A trial that is pruned, or that a deadline ends early, keeps its best epoch instead. "
         "While the trial runs, the weights of these epochs take disk space. Such trials do not train "
         "together (`features.fuse`).",

@@ -134,8 +134,9 @@ class BudgetConfig(Frozen):
     stuck_after: Annotated[Wait | None, BeforeValidator(duration)] = Field(
         None,
         description="Seconds, or a duration like 30m, after which a worker without an epoch is ended and its trial "
-        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch, and with "
-        "`dataset.folds` and several workers than any fold, for which one may wait.",
+        "goes on in a new one; without it such a worker is only reported. It must be longer than any epoch. With "
+        "`dataset.folds` and several workers it must also be longer than any fold, because one worker may wait while "
+        "another one trains a fold.",
     )
     repeats: bool = Field(
         False,
@@ -183,9 +184,9 @@ class FeaturesConfig(Frozen):
     )
     fuse: Annotated[Whole, Field(ge=1, le=1024)] = Field(
         1,
-        description="Trials that are suggested together, and trained at once as far as they have features, batch size, "
-        "test_time_augmentation and shape of the head in common; a last stage is always trained alone. 1 suggests each "
-        "with the knowledge of all before it.",
+        description="How many trials are suggested together. Those with the same features, batch size, "
+        "test_time_augmentation and shape of the head are trained at once; a last stage is always trained alone. With "
+        "1, each suggestion uses the results of all earlier trials.",
     )
 
 
@@ -243,7 +244,8 @@ class SweepConfig(Frozen):
     compile: Compile = Field(
         False,
         description="Train networks by code that torch.compile makes for them, on a GPU with CUDA graphs. auto: the "
-        "first long trial of a kind tries it, then those do whose steps repay the time; the decision depends on "
+        "first long trial of a kind tries compiling; after that a trial compiles only if faster steps save more time "
+        "than compiling takes; the decision depends on "
         "measured times, so repeating such a trial may give slightly different digits. What learns on stored features "
         "is not compiled. Compiling needs a C++ compiler.",
     )
@@ -259,9 +261,9 @@ class SweepConfig(Frozen):
     search: searchable(TrialConfig) = Field(description="The hyperparameters, each a value or a distribution.")  # type: ignore[valid-type]
     pruner: PrunerConfig = Field(
         default_factory=default_pruner,
-        description="Which trials end early, or pause. Unless named, `promote` from "
-        f"{FEWEST_TRIALS} different trials of {FEWEST_EPOCHS} epochs on (docs/pruning.md says when not), else "
-        "`median`; with several `objectives`, `none`. A study keeps the one that it began with.",
+        description="Which trials end early, or pause. If you name no pruner: `promote` for "
+        f"{FEWEST_TRIALS} or more different trials of {FEWEST_EPOCHS} or more epochs (exceptions: docs/pruning.md), "
+        "otherwise `median`; with several `objectives`, `none`. A study keeps the pruner that it began with.",
     )
 
     @model_validator(mode="before")

@@ -159,7 +159,12 @@ def _copy_lines(groups: Sequence[Group]) -> list[Line]:
     contradicting = [group for group in groups if group.across_classes]
     within = [group for group in groups if not group.across_splits and not group.across_classes]
     return [
-        Line("copies across splits", len(across), f"groups: {kinds(across)}; judged by what was trained on", True),
+        Line(
+            "copies across splits",
+            len(across),
+            f"groups: {kinds(across)}; a model is judged on images of its training",
+            True,
+        ),
         Line("one image, two labels", len(contradicting), f"groups: {kinds(contradicting)}", True),
         Line("copies within a class and split", len(within), f"groups: {kinds(within)}"),
     ]

@@ -128,8 +128,8 @@ def _require_replaceable(targets: dict[Split, Path], folder: Path, written: Writ
     foreign = parts + [path for path in there if not written.holds(Path(path))]
     if foreign:
         raise DatasetError(
-            f"{', '.join(foreign)}: no list that sweeper data split wrote, or changed since, and left alone; "
-            "move it, or name another folder: --to"
+            f"{', '.join(foreign)}: sweeper data split did not write this, or it was changed since, so it is not "
+            "replaced; move it, or name another folder: --to"
         )
     others = [str(path) for name in (*FILES.values(), "val.csv") if (path := folder / name) not in targets.values()]
     left = [path for path in others if Path(path).exists()]
@@ -140,7 +140,9 @@ def _require_replaceable(targets: dict[Split, Path], folder: Path, written: Writ
 def _require_not_read(targets: Iterable[Path], read: Sequence[Path]) -> None:
     own = [str(path) for path in targets if path.exists() and any(path.samefile(other) for other in read)]
     if own:
-        raise DatasetError(f"{', '.join(own)}: is what is split here, and never replaced; name another folder: --to")
+        raise DatasetError(
+            f"{', '.join(own)}: is what is split here, so it is never replaced; name another folder: --to"
+        )
 
 
 def told(drawn: DrawnSplits) -> list[str]:

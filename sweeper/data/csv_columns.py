@@ -99,8 +99,8 @@ def _split(header: Sequence[str], named: str | None, known: bool, problems: list
     near = _near(header, SPLIT_COLUMNS)
     if near and not known:
         problems.append(
-            f"the column {near!r} is nearly called 'split'; use it by dataset.csv.split_column: {near}, or "
-            "leave it by dataset.csv.split_column: false"
+            f"the column {near!r} is nearly called 'split'; to use it, set dataset.csv.split_column: {near}; "
+            "to ignore it, set dataset.csv.split_column: false"
         )
     return None
 

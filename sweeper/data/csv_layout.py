@@ -178,8 +178,8 @@ def _refuse_unused_split(file: Path, rows: _Rows) -> None:
         splits = {SPLIT_NAMES.get(value.lower()) for value in found}
         if len(splits) > 1 and None not in splits:
             raise DatasetError(
-                f"{file}: the column {name!r} holds {', '.join(found)} and is not called split; use it by "
-                f"dataset.csv.split_column: {name}, or leave it by dataset.csv.split_column: false"
+                f"{file}: the column {name!r} holds {', '.join(found)} and is not called split; to use it, set "
+                f"dataset.csv.split_column: {name}; to ignore it, set dataset.csv.split_column: false"
             )
 
 

@@ -101,7 +101,7 @@ def _read_tree(root: Path) -> Listing:
     if not classes:
         found = "images lie in it directly" if holds_images(root) else "it holds neither folders nor images"
         beside = class_folders(root.parent) if holds_images(root) else []
-        advice = f"is it a class, and dataset.path: {root.parent} is meant? Or " if len(beside) > 1 else ""
+        advice = f"if it is one class, set dataset.path: {root.parent}; otherwise " if len(beside) > 1 else ""
         raise DatasetError(
             f"{root}: no class folders: {found}; {advice}put the images of each class into a folder of its own, "
             "or list them with their classes in a CSV file"

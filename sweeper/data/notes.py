@@ -112,16 +112,16 @@ class Notes:
         if self.pooled:
             lines.append(
                 f"the {self.pooled:,} images of the given validation split are in the folds with the training images "
-                "(dataset.folds); if that split kept together what belongs together, say so by dataset.group_column or "
-                "dataset.group_from"
+                "(dataset.folds); if that split was made to keep related images together, name the groups with "
+                "dataset.group_column or dataset.group_from"
             )
         return lines + [_question(suspicion, self.parts) for suspicion in self.suspicions]
 
 
 def _much_left_out(split: Split, many: int, of: int) -> str:
     return (
-        f"dataset.on_leak: drop leaves out {many:,} of {of:,} {split} images; to keep them, let what belongs together "
-        "be in one split: leave the split column unused (dataset.csv.split_column: false), or write new splits with "
+        f"dataset.on_leak: drop leaves out {many:,} of {of:,} {split} images; to keep them, put images that belong "
+        "together into one split: ignore the split column (dataset.csv.split_column: false), or write new splits with "
         "sweeper data split"
     )
 

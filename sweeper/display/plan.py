@@ -60,7 +60,7 @@ def cost_lines(plan: Plan, costs: Costs, sweep: SweepConfig) -> Iterator[str]:
         if costs.limit_s and costs.limit_s < (costs.pruned_s or costs.whole_s):
             yield f"      the budget ends the search after {duration(costs.limit_s)}"
     if any(teacher.name != "none" for teacher in options(sweep.search.teacher)):
-        yield "      without the teacher, which answers for every image of a step: a forward pass of its networks more"
+        yield "      counted without the teacher: it adds one forward pass of its networks for every image of a step"
     parts = {
         "decoded images": costs.images_bytes,
         "features": costs.features_bytes,

@@ -202,8 +202,9 @@ def merges(config: ExportConfig) -> list[str]:
     return [
         "## Soups and ensembles\n\nA soup has the mean of its trials' weights, an ensemble answers with the mean of "
         "their probabilities. Trials were chosen on every second validation image, and the result is judged on the "
-        f"other {config.merges[0].judged_on:,}: images that it, or that the winner, alone labels rightly, and the "
-        f"chance of that were it no better (McNemar's exact test).\n\n{table(header, rows)}"
+        f"other {config.merges[0].judged_on:,}: images that only the soup or ensemble labels correctly, images that "
+        "only the winner does, and the chance of such a result if it were no better than the winner (McNemar's exact "
+        f"test).\n\n{table(header, rows)}"
     ]
 
 

@@ -171,9 +171,9 @@ def _require_plain_depth(other: Prepared, data: Path, study: str) -> None:
     """Raise DatasetError for images that could only be read as those of the training were, which are not there."""
     if other.files.deep:
         raise DatasetError(
-            f"{data}: {quantity(other.files.deep, 'image has', 'images have')} more than 8 bits, and how many of these "
-            f"the training of {study} took for used cannot be looked up, since its own images are not there; bring "
-            "them back, or evaluate an export, which knows"
+            f"{data}: {quantity(other.files.deep, 'image has', 'images have')} more than 8 bits. How many of these "
+            f"bits the training of {study} used is not known here, because the study's own images are missing; bring "
+            "those images back, or evaluate an export: it stores this number"
         )
 
 

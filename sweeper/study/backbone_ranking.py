@@ -98,7 +98,7 @@ def _why_none(ranking: SweepConfig, result: SweepResult) -> str:
         why = f"every trial of {ranking.study} that has ended failed; `sweeper status {ranking.study}` says why"
         return f"{why}; run the same command again to try them again"
     why = result.stopped_because or "it ended early"
-    part = "; none begins after a quarter of the time in `budget`: raise that where it is too short"
+    part = "; no backbone begins after a quarter of the time in `budget`: raise this time if it is too short"
     more = "" if ranking.budget.timeout is None else part
     return f"the ranking ended before one was judged: {why}{more}; run the same command again to continue"
 

@@ -78,11 +78,11 @@ def begun_with(storage_url: str, sweep: SweepConfig) -> SweepConfig | None:
     begun = _Begun.of(storage_url, sweep)
     if begun is None:
         return None
-    told = [f"without {', '.join(begun.missing)}"] if begun.missing else []
-    told += [f"with {', '.join(begun.new)}, which it does not search"] if begun.new else []
+    told = [f"no longer names {', '.join(begun.missing)}"] if begun.missing else []
+    told += [f"now names {', '.join(begun.new)}, which the study does not search"] if begun.new else []
     if told:
         raise StudyChanged(
-            f"the study {sweep.study} was started with other backbones, and the file is now {' and '.join(told)}; undo "
+            f"the study {sweep.study} was started with other backbones: the file {' and '.join(told)}; undo "
             f"the change, or go on with the backbones of the file: sweeper extend {sweep.study} FILE"
         )
     return with_backbone(sweep, begun.backbone)

@@ -190,8 +190,8 @@ def _news(study: str, local: Identity, here: Place, found: Whereabouts) -> str |
         return None
     if found is Whereabouts.COPIED:
         return (
-            f"this folder is a copy of {local.place.folder} on {local.place.host}: its own databases go on here by "
-            f"themselves, and records of {study} on a server stay the original's"
+            f"this folder is a copy of {local.place.folder} on {local.place.host}: the databases here go on without "
+            f"those of the original, and records of {study} on a server stay the original's"
         )
     return (
         f"this folder was {local.place.folder} when the study {study} was last run; its records are looked up here now"

@@ -170,11 +170,14 @@ def _end_without_parameters(sweep: SweepConfig) -> Iterator[str]:
     known = [name for name, _ in parameters(sweep.search, of_all=True)]
     unknown = [name for name, _ in parameters(sweep.search) if name not in known]
     if not known:
-        yield "budget.stop_when never ends the search: all trials have no parameter in common to judge by; remove it"
+        yield (
+            "budget.stop_when never ends the search: it looks only at parameters that all trials have, and there is "
+            "none; remove budget.stop_when"
+        )
     elif unknown:
         yield (
-            f"budget.stop_when judges by {', '.join(known)} alone, the parameters of all trials, and not by "
-            f"{', '.join(unknown)}; put these outside of the choice, or remove it"
+            f"budget.stop_when looks only at parameters that all trials have: {', '.join(known)}. It does not look at "
+            f"{', '.join(unknown)}; move these out of the choice, or remove budget.stop_when"
         )
 
 
@@ -275,8 +278,8 @@ def _stopped_before_they_learn(sweep: SweepConfig) -> Iterator[str]:
     }
     for key in (key for key, soon in impatient.items() if soon):
         yield (
-            f"search.unfreezing.head_epochs is up to {waits:g}, and by {key} {ends[key]} before the backbone begins to "
-            f"learn; raise {key} above that"
+            f"search.unfreezing.head_epochs is up to {waits:g}: because of {key}, {ends[key]} before the backbone "
+            f"begins to learn; raise {key} above {waits:g}"
         )
 
 

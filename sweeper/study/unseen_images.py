@@ -45,9 +45,10 @@ def require_unseen_images(key: str, sweep: SweepConfig, earlier: SweepConfig) ->
     if theirs.folds:
         rule = f"{earlier.study} is cross-validated, and its weights have seen all of these images"
     else:
-        rule = f"{earlier.study} was trained on these images, which dataset.folds: {ours.folds} lets judge in turn"
+        given = f"dataset.folds: {ours.folds}"
+        rule = f"{earlier.study} was trained on these images, and with {given} each of them judges trials"
     advice = "name a study of other images, or weights from elsewhere"
-    raise ConfigError([Problem(IN_SEARCH_SPACE, key, f"{rule}, so that the accuracy would be too high; {advice}")])
+    raise ConfigError([Problem(IN_SEARCH_SPACE, key, f"{rule}, so the accuracy would be too high; {advice}")])
 
 
 class Earlier(NamedTuple):
@@ -95,9 +96,9 @@ def require_drawn_alike(sweep: SweepConfig, index: ImageIndex, earlier: Earlier,
         seen = sum(index.paths[row] in learned for row in rows)
         if seen:
             rule = (
-                f"{earlier.sweep.study} was trained on {seen:,} of the {len(rows):,} {split} images, since its splits "
-                "are others: the accuracy would be too high; draw them alike (the keys of `dataset`), give both the "
-                "lists of `sweeper data split`, or name other weights"
+                f"{earlier.sweep.study} was trained on {seen:,} of the {len(rows):,} {split} images, because its "
+                "splits differ from the ones here, so the accuracy would be too high; draw both in the same way (same "
+                "keys of `dataset`), give both studies the lists of `sweeper data split`, or name other weights"
             )
             raise ConfigError([Problem(IN_SEARCH_SPACE, earlier.key, rule)])
 
@@ -121,7 +122,8 @@ def changed_since(
         return None
     return (
         f"the images have changed since {earlier.sweep.study} was trained on them, and the splits are drawn anew: it "
-        "may have learned from some that judge here, so that the accuracy is too high; `sweeper data split` fixes them"
+        "may have learned from images that judge trials here, so the accuracy may be too high; to fix the splits in "
+        "files, use `sweeper data split`"
     )
 
 

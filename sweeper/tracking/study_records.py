@@ -230,9 +230,9 @@ class StudyRecords:
         if identity is None or place is None or identity.stands_for(place) or self.store.is_ours:
             return
         raise TrackingRefused(
-            f"the study {self.recorded.study} on this server is recorded from another folder ({_owner(found)}), of "
-            "which this one is a copy, or which has taken the study over, and records of both would mix: go on with it "
-            "there, or give yours another `study:` name. If that folder is no longer used, let the study belong to "
+            f"the study {self.recorded.study} on this server is recorded from another folder ({_owner(found)}): this "
+            "folder is a copy of that one, or that one has taken the study over. Records of both would mix: go on with "
+            "it there, or give yours another `study:` name. If that folder is no longer used, let the study belong to "
             f"this one: sweeper doctor {self.recorded.study} --adopt"
         )
 

@@ -46,7 +46,7 @@ def test_a_folder_around_split_folders_is_answered_with_theirs(tmp_path: Path, p
 
 
 def test_the_folder_of_a_class_is_answered_with_the_one_above(tmp_path: Path, photos: Path) -> None:
-    assert f"is it a class, and dataset.path: {photos} is meant?" in refusal(tmp_path, "download/photos/cat")
+    assert f"if it is one class, set dataset.path: {photos}; otherwise put" in refusal(tmp_path, "download/photos/cat")
 
 
 def test_a_path_that_is_not_there_says_where_relative_ones_begin(tmp_path: Path) -> None:

@@ -176,15 +176,15 @@ def test_a_copy_does_not_write_to_the_server_of_the_original_until_it_is_asked_t
 ) -> None:
     here.run(1, tracking=server)
     copy = here.copied(tmp_path / "copy")
-    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* of which this one is a copy"):
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* this folder is a copy of that one"):
         copy.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000"]
     (known, refused) = copy.wrong()
     assert "records of s on a server stay the original's" in known
-    assert "of which this one is a copy" in refused
+    assert "this folder is a copy of that one" in refused
     assert f"now belongs to this folder, no longer to {here.root} of" in copy.adopt()[0]
     copy.run(2, tracking=server)
-    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* or that one has taken the study over"):
         here.run(2, tracking=server)
     assert sorted(runs(server)) == ["s", "trial-0000", "trial-0001"]
 

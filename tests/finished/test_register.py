@@ -102,12 +102,12 @@ def test_a_copy_of_a_study_s_folder_does_not_move_the_alias(tmp_path: Path, crea
     write_config(export / "config.json", config.model_copy(update={"lineage": lineage}))
     copy = here.copied(tmp_path / "copy")
     assert register_export(here.workspace, export, server).version == "1"
-    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* of which this one is a copy"):
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* this folder is a copy of that one"):
         register_export(copy.workspace, export, server)
     copy.adopt()
     copy.run(2, tracking=server)
     assert not register_export(copy.workspace, export, server).new
-    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* which has taken the study over"):
+    with pytest.raises(TrackingRefused, match=r"recorded from another folder .* or that one has taken the study over"):
         register_export(here.workspace, export, server)
 
 

@@ -256,7 +256,7 @@ def test_lists_of_a_split_take_the_place_of_lists_of_a_split_alone(ask: Ask, wor
     (work / "mine/train.csv").write_text("path,label\na.png,cat\n")
     refused = ask(*command, "--to", "mine")
     assert refused.code == 3
-    assert "no list that sweeper data split wrote" in refused.err
+    assert "sweeper data split did not write this" in refused.err
     assert everything_in(work / "mine") == {str(work / "mine/train.csv")}
     assert ask(*command, "--to", "lists").code == 0
     assert ask(*command, "--to", "lists", "--seed", "1").code == 0

@@ -105,7 +105,7 @@ def test_what_is_enqueued_stays_in_the_search_space() -> None:
         (TrialState.FAILED, "`sweeper status birds-backbones` says why"),
         (
             TrialState.WAITING,
-            "the ranking ended before one was judged: time is up; none begins after a quarter of the time in `budget`",
+            "the ranking ended before one was judged: time is up; no backbone begins after a quarter of the time",
         ),
     ],
 )

@@ -78,7 +78,7 @@ def test_an_extended_study_has_its_backbones_that_are_still_written_and_new_ones
 
 def test_what_has_changed_is_named(url: str) -> None:
     with pytest.raises(
-        StudyChanged, match="is now without resnet18 and with resnet14t, which it does not search; undo"
+        StudyChanged, match="no longer names resnet18 and now names resnet14t, which the study does not search; undo"
     ):
         begun_with(url, naming([*LETTERS[1:], "resnet14t"]))
 

@@ -123,7 +123,7 @@ def test_a_reference_that_cannot_be_used_says_why(source: Source, sweep: Any, ki
 @pytest.mark.parametrize(
     ("ours", "theirs", "told"),
     [
-        (5, None, "source was trained on these images, which dataset.folds: 5 lets judge in turn"),
+        (5, None, "source was trained on these images, and with dataset.folds: 5 each of them judges trials"),
         (None, 5, "source is cross-validated, and its weights have seen all of these images"),
         (5, 3, "source is cross-validated"),
     ],

@@ -56,7 +56,7 @@ class Waiting:
             parts = sum(share.parts(node) for node in nodes)
             devices = f"{share.devices} devices, and the Ray cluster has room for {parts} of them"
             whole = f"{amount(share.cpus, 'CPU')} and {amount(share.gpus, 'GPU')}, and no node has room for it"
-            remedy = "; to go on without, end this and set devices_per_trial to fewer" if self._spread else ""
+            remedy = "; to go on without them, stop this run and set devices_per_trial to fewer" if self._spread else ""
             wants = devices if self._spread else whole
             logger.warning("a trial wants %s (%s): waiting for nodes to join%s", wants, described(nodes), remedy)
         if waits or full or any(slot.reached for slot in slots):
