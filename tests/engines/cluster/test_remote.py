@@ -91,13 +91,15 @@ class Driver:
         self.slot.tell(self.sent)  # all of them, every time
 
     def next(self, *, acknowledge: bool = True) -> Report:
+        """Return the next report that is more than a sign of life."""
         deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline:
             _, reports = self.slot.exchange(self.acknowledged, self.sent, 1)
-            if reports:
+            told = [report for report in reports if not isinstance(report.event, AtWork)]
+            if told:
                 if acknowledge:
-                    self.acknowledged = reports[0].sequence
-                return reports[0]
+                    self.acknowledged = told[0].sequence
+                return told[0]
         raise AssertionError(f"nothing was reported within {WITHIN_S} s")
 
 
@@ -190,8 +192,6 @@ def trained(driver: Driver, folder: TrialFolder, root: Path, spec: TrialSpec, un
     received = ReceivedFolder(folder, there)
     while True:
         report = driver.next()
-        if isinstance(report.event, AtWork):
-            continue
         assert report.present is not None
         received.bring(carrier, report.changed, report.present)
         if isinstance(report.event, TrialEnded):
