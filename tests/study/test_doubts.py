@@ -206,8 +206,8 @@ def test_trials_that_are_chosen_from_before_they_learn_are_told(search: dict[str
 @pytest.mark.parametrize(
     ("search", "budget", "said"),
     [
-        ({"unfreezing": {"head_epochs": 5}}, {"epochs": 20, "patience": 5}, "because of budget.patience, the trial may end"),
-        ({"unfreezing": {"head_epochs": {"int": [0, 6]}}}, {"epochs": 20}, "because of search.scheduler.patience, the learning"),
+        ({"unfreezing": {"head_epochs": 5}}, {"epochs": 20, "patience": 5}, "budget.patience, the trial may end"),
+        ({"unfreezing": {"head_epochs": {"int": [0, 6]}}}, {"epochs": 20}, "search.scheduler.patience, the learning"),
         ({"unfreezing": {"head_epochs": 5}, "scheduler": "cosine"}, {"epochs": 20, "patience": 6}, ""),
         ({"unfreezing": {"head_epochs": 5}}, {"epochs": 20, "patience": 6}, ""),
         ({}, {"epochs": 20, "patience": 1}, ""),
