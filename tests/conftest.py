@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from sweeper.addresses import STORAGE_VARIABLE
 from sweeper.paths import Workspace
 
 # Several processes of a test share two cores; threads that spin for each other would slow all of them.
@@ -24,11 +25,16 @@ def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace.mlflow_database
 
 
+@pytest.fixture(autouse=True)
+def no_addresses_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test read no address that the environment names, or that a test before it has left there."""
+    for name in ("MLFLOW_TRACKING_URI", STORAGE_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
-def workspace(tmp_path: Path, created: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(tmp_path: Path, created: Path) -> Workspace:
     """A working directory with an empty MLflow database of its own."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
     shutil.copy(created, tmp_path / created.name)
     return Workspace(tmp_path)
 

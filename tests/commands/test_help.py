@@ -37,10 +37,10 @@ def test_more_is_said_on_request_and_on_standard_error_alone(tmp_path: Path, wor
     (tmp_path / "space.yaml").write_text(space)
     run = sweeper(*words, "--no-report", folder=tmp_path)
     assert run.returncode == 0, run.stderr
-    assert re.search(r"sweeper\.study\.runner: study s in sqlite:///.*optuna\.db, its records go to", run.stderr)
+    assert re.search(r"sweeper\.study\.run: study s in sqlite:///.*optuna\.db, its records go to", run.stderr)
     assert re.search(r"sweeper\.data\.cache: decoded images: .*\.npy", run.stderr)
     assert "worker 0 started on device 0, process" in run.stderr
-    assert "sweeper.study.runner" not in run.stdout
+    assert "sweeper.study.run:" not in run.stdout
 
 
 def test_debug_shows_where_an_error_comes_from_and_keeps_passwords_out(tmp_path: Path) -> None:

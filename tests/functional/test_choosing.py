@@ -214,10 +214,10 @@ def test_every_command_about_a_trial_takes_every_form_of_its_name(folder: Path) 
     store = open_study(workspace, None, "blots")
     best = winner_of(store).number
     other = 1 - best
-    mlflow.set_tracking_uri(f"sqlite:///{workspace.mlflow_database}")
-    (run,) = mlflow.search_runs(
-        experiment_names=["blots"], filter_string=f"tags.`sweeper.trial` = '{best}'", output_format="list"
-    )
+    client = mlflow.MlflowClient(f"sqlite:///{workspace.mlflow_database}")  # the default stays that of other tests
+    experiment = client.get_experiment_by_name("blots")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`sweeper.trial` = '{best}'")
     for name in ("blots", "blots/best", f"blots/{best}", run.info.run_id):
         assert f"trial {best} is best" in command("best", name)
         assert f"blots/{best}: 16 val images" in command("evaluate", name, "--split", "val")

@@ -110,8 +110,8 @@ def test_a_run_notes_what_its_ranking_has_dropped(tmp_path: Path, monkeypatch: p
     (kept,) = options(study.store.sweep.search.backbone)
     names = [name for name in SPACE["search"]["backbone"]["choice"] if name != kept]
     changed = {**space, "search": {**SPACE["search"], "backbone": {"choice": names}}}
-    with pytest.raises(StudyChanged, match="without " + kept):
+    with pytest.raises(StudyChanged, match="no longer names " + kept):
         run(changed)
     added = {**space, "search": {**SPACE["search"], "backbone": {"choice": [kept, *names, "resnet26"]}}}
-    with pytest.raises(StudyChanged, match="is now with resnet26, which"):
+    with pytest.raises(StudyChanged, match="now names resnet26, which"):
         run(added)
