@@ -6,7 +6,7 @@ A trial whose run is not in MLflow yet has been looked at all the same.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter
@@ -59,7 +59,7 @@ def keep_look(workspace: Workspace, store: StudyStore, report: Report, files: Se
         when_ms=now_ms,
         files={_written(workspace, file.absolute()): file_digest(file) for file in files},
     )
-    with _locked(folder):
+    with file_lock(workspace.looks_lock, blocking=True):
         write_sealed(folder.looks, KEPT.dump_json([*kept_looks(folder), look]))
 
 
@@ -70,18 +70,13 @@ def count_looks(workspace: Workspace, store: StudyStore, trial: int, tracking_ur
     """
     folder, count = own_folder(workspace, store), 0
     mlflow, run = find_run(workspace, store, store.rows()[trial], tracking_uri)
-    with _locked(folder):
+    with file_lock(workspace.looks_lock, blocking=True):
         for look in kept_looks(folder):
             if look.trial == trial:
                 files = list(_unchanged(look, workspace))
                 count = record_test_look(mlflow, run, look.metrics, look.epoch, files, look.digest, look.when_ms)
                 _forget(folder, look)
     return count
-
-
-def _locked(folder: StudyFolder) -> AbstractContextManager[None]:
-    """Be the only one who keeps and counts looks: two evaluations may end at the same time."""
-    return file_lock(folder.looks.with_suffix(".lock"), blocking=True)
 
 
 def _unchanged(look: KeptLook, workspace: Workspace) -> Iterator[Path]:
@@ -98,6 +93,8 @@ def _forget(folder: StudyFolder, counted: KeptLook) -> None:
         write_sealed(folder.looks, KEPT.dump_json(left))
         return
     folder.looks.unlink(missing_ok=True)
+    with suppress(OSError):  # which holds more, unless the study was run in another folder
+        folder.path.rmdir()
 
 
 def _written(workspace: Workspace, file: Path) -> str:

@@ -88,6 +88,11 @@ class Workspace:
         return self.state / "databases.lock"
 
     @property
+    def looks_lock(self) -> Path:
+        """Held while looks at test splits are kept or counted: two evaluations may end at the same time."""
+        return self.state / "looks.lock"
+
+    @property
     def registry_lock(self) -> Path:
         """Held while a model is registered: of two commands in this folder the second finds the first one's version."""
         return self.state / "registry.lock"

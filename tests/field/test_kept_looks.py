@@ -87,7 +87,7 @@ def test_a_look_at_a_trial_that_is_in_mlflow_is_counted_at_once(
         said, kept = looks_at(accuracy)
         assert kept == [1]
         assert f"looks at a test split so far: {number}" in said
-    assert not here.folder.looks.exists()
+    assert not list(here.folder.path.glob("looks*"))
 
 
 def test_looks_that_cannot_be_read_are_told_and_removed(here: Here) -> None:
