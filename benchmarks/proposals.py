@@ -28,7 +28,8 @@ def proposal(images: Path, learns: Learns, weights: Sequence[str] | None = None)
         learns: Whole networks are proposed as on a machine with a GPU, heads as where last stages have no time.
         weights: Architectures whose weights are there; None for those in the model hub's cache.
     """
-    data, machine, timer = look_at_data(str(images), Workspace(images.parent)), look_at_machine("cpu"), stopwatch("cpu")
+    data, machine = look_at_data(str(images), Workspace(images.parent)), look_at_machine("cpu")
+    timer = stopwatch("cpu", machine.precision)
     machine = replace(machine, weights=machine.weights if weights is None else tuple(weights))
     machine = replace(machine, gpu=learns == "all" and bool(machine.weights))
     timer = timer if learns == "last_stage" else replace(timer, last_stage=lambda *_: None)

@@ -36,6 +36,7 @@ from benchmarks.peers import Task
 from benchmarks.program import environment, run_sweep, watch
 from benchmarks.proposals import proposal
 from benchmarks.sweep import space_of
+from sweeper.processor import computes_bfloat16
 from sweeper.proposal.recipes import FROM_SCRATCH, SCHEDULE
 
 PEERS = {
@@ -45,6 +46,8 @@ PEERS = {
 }
 DEMANDS = {"same-trainer": 5.0, "lightning": 8.0, "autogluon": None}
 """How many times faster the accuracy should be reached."""
+PRECISION = "bfloat16" if computes_bfloat16() else "auto"
+"""Of both peers on sweeper's trainer, as `sweeper init` proposes it for this processor."""
 MEDIAN_STARTUP = 5
 """Trials that Optuna's median pruner lets train to their ends first, by its default."""
 
@@ -149,7 +152,7 @@ def search_by(peer: str, task: Task, home: Path, autogluon_python: Path) -> Sear
 
 def plain(task: Task) -> dict[str, Any]:
     """Return the search space with Optuna's defaults: TPE, and the median pruner after five trials."""
-    return {**space_of(task), "pruner": "median"}
+    return {**space_of(task), "pruner": "median", "precision": PRECISION}
 
 
 def proposed(task: Task) -> dict[str, Any]:
@@ -176,6 +179,7 @@ def from_scratch(task: Task) -> dict[str, Any]:
     return {
         **space,
         "pruner": "promote",
+        "precision": PRECISION,
         "search": {**space["search"], **wider},
         "enqueue": {FROM_SCRATCH.name: recipe},
     }

@@ -114,7 +114,7 @@ def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: st
 
     folder = workspace.study(store.sweep.study)
     if again or not looks(folder):
-        on, now_ms = device_of_study(store.sweep.device), int(time.time() * 1000)
+        on, now_ms = device_of_study(store.sweep.device, store.sweep.precision), int(time.time() * 1000)
         try:
             with progress_bar("decoding") as progress:
                 look_at_test_split(

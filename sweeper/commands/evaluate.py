@@ -105,7 +105,7 @@ def _evaluate_trial(
     from sweeper.finished.tasks import finished_task
 
     store, row = open_trial(workspace, storage, model, tracking_uri)
-    on = device_for(device, store.sweep.device)
+    on = device_for(device, store.sweep)
     if to or data is None:
         _require_free(to or evaluation_folder(workspace, store, row, split), force=force)
     task = finished_task(store.sweep)

@@ -14,6 +14,7 @@ from sweeper.addresses import STORAGE_VARIABLE
 if TYPE_CHECKING:
     import torch
 
+    from sweeper.config.sweep import Precision, SweepConfig
     from sweeper.finished.named_data import Labels, NamedData
 
 StorageOption = Annotated[
@@ -279,20 +280,25 @@ OtherExtension = Annotated[
 ]
 
 
-def device_for(name: str, study: str) -> torch.device:
-    """Return a device; auto stands for that of the study. Raises ConfigError when this machine has no such device."""
+def device_for(name: str, study: SweepConfig) -> torch.device:
+    """Return a device in the precision of a study; auto stands for the study's own.
+
+    Raises ConfigError when this machine has no such device.
+    """
     from sweeper.training.device import device_of_study
 
-    return device_of_study(study) if name == "auto" else device_named(name)
+    if name == "auto":
+        return device_of_study(study.device, study.precision)
+    return device_named(name, study.precision)
 
 
-def device_named(name: str) -> torch.device:
+def device_named(name: str, precision: Precision = "auto") -> torch.device:
     """Return a device. Raises ConfigError when this machine has none of that name."""
     from sweeper.errors import ConfigError, DeviceError, Problem
     from sweeper.training.device import open_device
 
     try:
-        return open_device(name, 0)
+        return open_device(name, 0, precision)
     except DeviceError as error:
         raise ConfigError([Problem("--device", "", str(error))]) from error
 

@@ -42,6 +42,8 @@ def is_a_device(value: str) -> str:
 
 Compile = Literal[False, True, "auto"]
 CudaGraphs = Literal[False, True, "auto"]
+Arithmetic = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class ObjectiveConfig(Frozen):
@@ -235,6 +237,13 @@ class SweepConfig(Frozen):
     engine: EngineConfig = Field(LocalConfig(name="local"), description="Where trials run.")
     device: Annotated[str, AfterValidator(is_a_device)] = Field(
         "auto", description="auto, cpu, cuda, cuda:1, mps.", json_schema_extra={"pattern": DEVICE}
+    )
+    precision: Precision = Field(
+        "auto",
+        description="Numbers in which networks compute; weights stay float32. auto: bfloat16 on GPUs with instructions "
+        "for it (compute capability 8 and up), float32 elsewhere. bfloat16 on a CPU: training steps take as long or "
+        "down to half as long on processors with instructions for it, which `sweeper doctor` names; on others they "
+        "take several times as long.",
     )
     devices_per_trial: Annotated[Whole, Field(ge=1, le=64)] = Field(
         1,

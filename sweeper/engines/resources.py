@@ -67,7 +67,7 @@ class Resources:
         if setup.threads or many > 1:
             torch.set_num_threads(max(1, (setup.threads or torch.get_num_threads()) // many))
         self._shares_device = setup.workers is None or setup.workers > places(sweep) or sweep.devices_per_trial > 1
-        self.device = open_device(sweep.device, setup.device * many + rank - first)
+        self.device = open_device(sweep.device, setup.device * many + rank - first, sweep.precision)
         if self.device.type != "cpu" and devices_like(sweep.device) < many:
             there = f"{devices_like(sweep.device)} of {self.device.type}"
             asked = f"devices_per_trial: {sweep.devices_per_trial}"
@@ -135,16 +135,16 @@ class Resources:
         """Return where it is remembered what fits in memory; nowhere while that depends on other trials."""
         if self._shares_device:
             return None
-        from sweeper.training.device import device_name
+        from sweeper.training.device import kind_of
 
-        config, device = spec.config, device_name(self.device)
+        config, device = spec.config, kind_of(self.device)
         return self._workspace.micro_batches(_learning(spec), config.image_size, config.trainable, device)
 
     def _compilation(self, spec: TrialSpec) -> Compilation:
         from sweeper.training.compiling import Compilation
-        from sweeper.training.device import device_name
+        from sweeper.training.device import kind_of
 
-        config, device = spec.config, device_name(self.device)
+        config, device = spec.config, kind_of(self.device)
         kind = (_learning(spec), config.image_size, config.batch_size, config.trainable, device)
         return Compilation(self.sweep.compile, self._workspace.step_times(*kind))
 

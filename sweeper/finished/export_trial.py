@@ -75,9 +75,8 @@ def export_trial(
         source = _source(workspace, store, row, images, artifacts, tracking_uri)
         leaders = partial(_leaders, workspace, store, source, extras.others, folder, tracking_uri)
         with current_gpu_kept():
-            return task.export(
-                ExportJob(source, images, device_of_study(sweep.device), destination, extras, leaders, folder)
-            )
+            on = device_of_study(sweep.device, sweep.precision)
+            return task.export(ExportJob(source, images, on, destination, extras, leaders, folder))
 
 
 def _source(

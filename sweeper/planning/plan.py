@@ -81,7 +81,7 @@ def make_plan(sweep: SweepConfig, workspace: Workspace, workers: str | None, pro
     index = build_index(sweep.dataset, workspace)
     refuse_constant_metrics(sweep, len(index.classes))
     load_model_files(sweep.model_files)
-    device = open_device(sweep.device, 0)
+    device = open_device(sweep.device, 0, sweep.precision)
     trial = _Trial(sweep, index, device)
     ways, networks = branches(sweep.search), list(_networks(sweep, len(index.splits["train"])))
     failures, measured = list[Failure](), list[Measured]()

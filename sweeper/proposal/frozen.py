@@ -88,7 +88,7 @@ def search(data: DataFacts, machine: MachineFacts, hours: float, timer: Timer) -
 
 def _stored(data: DataFacts, machine: MachineFacts, names: tuple[str, ...], hours: float, timer: Timer) -> Stored:
     faster = FORWARD_BY_ONNX if machine.cpu else FORWARD
-    costs = {name: 1 / (faster * timer.whole(name, LARGEST, TIMED) * LARGEST**2) for name in names}
+    costs = {name: 1 / (faster * timer.in_auto(name, LARGEST, TIMED) * LARGEST**2) for name in names}
     reasons = []
     for size in STAGE_SIDES:
         found = _with_last_stages(data, machine, costs, size, hours, timer)

@@ -15,12 +15,15 @@ from timm.models import is_model
 from torch import Tensor, nn
 
 from sweeper.allowance import available_bytes, usable_cores
+from sweeper.config.sweep import Precision
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import ModelError
 from sweeper.modeling.backbones import Backbone, build_backbone
 from sweeper.modeling.halves import cut
 from sweeper.modeling.hub import cached_sizes
-from sweeper.training.device import autocast, described, open_device, place, synchronize
+from sweeper.processor import computes_bfloat16
+from sweeper.training.convolution import small_maps
+from sweeper.training.device import autocast, computing_in, described, open_device, place, synchronize
 from sweeper.training.memory import free_memory
 
 FOR_TESTS = "test_"
@@ -43,6 +46,7 @@ class MachineFacts:
         weights: Architectures whose pretrained weights are in the hub's cache here, with their tags, small ones first.
         free_memory: Of the machine, in bytes.
         free_disk: Where studies are kept, in bytes.
+        precision: In which networks are best trained.
     """
 
     device: str
@@ -52,6 +56,7 @@ class MachineFacts:
     weights: tuple[str, ...]
     free_memory: int
     free_disk: int
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,13 @@ class Timer:
     Attributes:
         whole: How many images a second the whole network is trained with. Raises ModelError.
         last_stage: How its last stage learns; None where it cannot be trained on stored values.
+        in_auto: The same as `whole`, in the precision `auto`: from it the time of forward passes of frozen networks is
+            estimated, which ONNX Runtime computes in float32 on a CPU. Raises ModelError.
     """
 
     whole: Callable[[str, int, int], float]
     last_stage: Callable[[str, int, int], StageSpeed | None]
+    in_auto: Callable[[str, int, int], float]
 
 
 def look_at_machine(wanted: str = "auto") -> MachineFacts:
@@ -91,6 +99,7 @@ def look_at_machine(wanted: str = "auto") -> MachineFacts:
         weights=_weights_here(),
         free_memory=available_bytes(),
         free_disk=shutil.disk_usage(Path.cwd()).free,
+        precision="bfloat16" if device.type == "cpu" and computes_bfloat16() else "auto",
     )
 
 
@@ -100,26 +109,32 @@ def _weights_here() -> tuple[str, ...]:
     return tuple(sorted(known, key=lambda name: (sizes[name], name)))
 
 
-def stopwatch(wanted: str = "auto") -> Timer:
-    """Return what times networks on a device of this machine, each once."""
+def stopwatch(wanted: str = "auto", precision: Precision = "auto") -> Timer:
+    """Return what times networks on a device of this machine, each once; as they are trained in that precision."""
     device = open_device(wanted, 0)
-    return Timer(cache(partial(_whole, device)), cache(partial(_last_stage, device)))
+    whole = cache(partial(_whole, device, precision))
+    in_auto = whole if precision == "auto" else cache(partial(_whole, device, "auto"))
+    return Timer(whole, cache(partial(_last_stage, device, precision)), in_auto)
 
 
-def _whole(device: torch.device, backbone: str, image_size: int, batch_size: int) -> float:
+def _whole(device: torch.device, precision: Precision, backbone: str, image_size: int, batch_size: int) -> float:
     built = _built(backbone, image_size)
     network = nn.Sequential(built.module, nn.Linear(built.features, CLASSES))
     images = torch.randn(batch_size, 3, image_size, image_size).to(memory_format=torch.channels_last)
-    return _images_per_s(backbone, network, images, device)
+    with computing_in(precision):
+        return _images_per_s(backbone, network, images, device)
 
 
-def _last_stage(device: torch.device, backbone: str, image_size: int, batch_size: int) -> StageSpeed | None:
+def _last_stage(
+    device: torch.device, precision: Precision, backbone: str, image_size: int, batch_size: int
+) -> StageSpeed | None:
     try:
         built = _built(backbone, image_size)
         halves = cut(built.module, image_size)
         network = nn.Sequential(halves.learning, nn.Linear(built.features, CLASSES))
         values = torch.randn(batch_size, halves.width)
-        return StageSpeed(_images_per_s(backbone, network, values, device), values[0].nbytes)
+        with computing_in(precision):
+            return StageSpeed(_images_per_s(backbone, network, values, device), values[0].nbytes)
     except ModelError:
         return None
 
@@ -151,7 +166,7 @@ def _timed(network: nn.Module, batch: Tensor, device: torch.device) -> float:
         if step == 1:
             synchronize(device)
             started = time.perf_counter()
-        with autocast(device):
+        with autocast(device), small_maps(device):
             loss = nn.functional.cross_entropy(network(batch), labels)
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -33,4 +33,5 @@ def proposed(
         DeviceError: the device is not there.
     """
     data, machine = look_at_data(images, workspace), look_at_machine(device)
-    return space_text(data, machine, hours, stopwatch(device), device, most_recipes=most_recipes, taken=taken)
+    timer = stopwatch(device, machine.precision)
+    return space_text(data, machine, hours, timer, device, most_recipes=most_recipes, taken=taken)

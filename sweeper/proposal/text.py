@@ -22,6 +22,8 @@ from sweeper.safeguards.printable import one_line
 SMALLEST_SIDE = 8
 """That the configuration takes."""
 
+PRECISION_WHY = "this processor has instructions for it: a step takes down to half as long"
+
 COMMENT_AT = 58
 """Column of the reasons, where a line leaves room for one."""
 
@@ -57,6 +59,7 @@ def space_text(
         *_splits(data),
         *_stored_size(data, found.image_size),
         *([(f"device: {device}", "")] if device != "auto" else []),
+        *([(f"precision: {machine.precision}", PRECISION_WHY)] if machine.precision != "auto" else []),
         (f"objective: {{metric: {goal.value}}}", goal.why),
         ("budget:", found.budget_why),
         (f"  for: {choices.short_time(hours)}", "then the best model is exported; as many trials as fit"),

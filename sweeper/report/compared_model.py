@@ -7,8 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from sweeper.config.dataset import DatasetConfig
 from sweeper.config.flatten import flatten
+from sweeper.config.sweep import SweepConfig
 from sweeper.errors import StudyError, StudyNotFound
 from sweeper.export.export_config import read_config
 from sweeper.export.load import load_export
@@ -107,7 +110,7 @@ class SideFinder:
 
     def _evaluated(self, side: Side, row: TrialRow, data: NamedData) -> Side:
         store = self._store(side.name.rpartition("/")[0])
-        on = device_of_study(store.sweep.device) if self.device == "auto" else open_device(self.device, 0)
+        on = self._device_of(store.sweep)
         images = images_for_trial(
             self.workspace,
             store,
@@ -120,6 +123,11 @@ class SideFinder:
         images = replace(images, images=images.as_named or images.images)
         report = evaluate_on(self.workspace, store, row, images, CLASSIFIERS, device=on, tracking_uri=self.tracking_uri)
         return self._on_data(side, report, images.remarks, data.dataset(store.sweep.dataset.csv))
+
+    def _device_of(self, study: SweepConfig) -> torch.device:
+        if self.device == "auto":
+            return device_of_study(study.device, study.precision)
+        return open_device(self.device, 0, study.precision)
 
     def _on_data(self, side: Side, report: SplitReport, remarks: tuple[str, ...], dataset: DatasetConfig) -> Side:
         """Replace what is known of the validation images by what was just evaluated."""

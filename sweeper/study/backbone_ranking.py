@@ -26,7 +26,7 @@ RATE = 1e-3
 TIME_PART = 4
 """When one part in this many of a limited time is used, no further backbone is ranked; one under way is finished."""
 
-SHARED = ("task", "objective", "seed", "engine", "device", "model_files")
+SHARED = ("task", "objective", "seed", "engine", "device", "precision", "model_files")
 """Sections of the search space that the ranking has too."""
 
 

@@ -24,6 +24,7 @@ KEPT = (
     "objective",
     "seed",
     "device",
+    "precision",
     "devices_per_trial",
     "compile",
     "cuda_graphs",

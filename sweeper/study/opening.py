@@ -197,7 +197,8 @@ def _device(sweep: SweepConfig, workers: str | None) -> str:
             number = "one worker on each GPU"
         case _:
             number = f"{workers or 1} worker{'s' * (workers not in (None, '1'))}"
-    return f"{sweep.device}; {number}"
+    precision = "" if sweep.precision == "auto" else f" in {sweep.precision}"
+    return f"{sweep.device}{precision}; {number}"
 
 
 def _cluster(sweep: SweepConfig, engine: RayConfig, workers: str | None) -> str:

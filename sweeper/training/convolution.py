@@ -5,6 +5,11 @@ padded kernel lies mostly on padding, and on processors with AVX2 but not AVX-51
 of the weights takes up to ten times as long as one matrix product. The results are the same, apart from
 the order in which numbers are added.
 
+In bfloat16, depthwise convolutions with a stride or a kernel of 5 x 5 and more are computed in float32, since their
+gradients are slow in the library (`benchmarks/precision.py`). So are maps of one row or column, and kernels of which a
+part never lies on the image: for that part the library (oneDNN of torch 2.14) leaves the gradient of the weights as it
+found the memory, NaN or a crash. Transposed convolutions are computed in float32 too.
+
 And one kind is avoided: on processors with AVX2 but not AVX-512 torch 2.14's library (oneDNN) writes beyond its memory
 in the backward pass of a 1 x 1 convolution with a stride over 2 to 7 channels in channels_last (`repvgg_a0`,
 `mobileone_s0`). The places that the stride skips are cut out first; then it has none.
@@ -21,10 +26,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
+
+from sweeper.training.device import arithmetic
 
 FEW_CHANNELS = 8  # that the library takes at once with AVX2
 LARGEST_MAP = 4  # pixels up to which the product is faster; see benchmarks/convolution.py
+IN_FLOAT32 = {torch.conv1d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
+"""Convolutions of which nothing is known in bfloat16."""
 Pair = tuple[int, int]
 
 
@@ -35,6 +45,8 @@ def small_maps(device: torch.device) -> contextlib.AbstractContextManager[object
 
 def needs_small_maps(network: nn.Module, device: torch.device) -> bool:
     """Return whether a network has convolutions of the kind that is avoided, which compiled code would not avoid."""
+    if device.type == "cpu" and arithmetic(device) == "bfloat16":
+        return any(isinstance(module, _ConvNd) for module in network.modules())
     return (
         device.type == "cpu"
         and _has_slow_weight_gradients()
@@ -57,6 +69,9 @@ class _SmallMaps(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if function in IN_FLOAT32 and torch.is_autocast_enabled("cpu"):
+            with torch.autocast("cpu", enabled=False):
+                return function(*(one.float() if isinstance(one, Tensor) else one for one in args), **(kwargs or {}))
         run = _convolve if function is torch.conv2d else function
         return run(*args, **(kwargs or {}))
 
@@ -71,6 +86,12 @@ def _convolve(
     groups: int = 1,
 ) -> Tensor:
     """Do what `torch.conv2d` does."""
+    if torch.is_autocast_enabled("cpu"):
+        if not weight.requires_grad or not _stays_in_float32(input, weight, stride, padding, dilation, groups):
+            return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+        with torch.autocast("cpu", enabled=False):
+            bias = None if bias is None else bias.float()
+            return _convolve(input.float(), weight.float(), bias, stride, padding, dilation, groups)
     if weight.shape[2:] == (1, 1) and input.dim() == 4 and weight.shape[1] < FEW_CHANNELS and groups == 1:
         steps = _pair(stride)
         if steps != (1, 1) and padding in (0, (0, 0), [0, 0]):
@@ -95,6 +116,17 @@ def _convolve(
     return torch.conv2d(input, weight, bias, steps, margins)
 
 
+def _stays_in_float32(images: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
+    """Return whether the library's gradient of the weights is wrong in bfloat16, or up to 15 times as slow."""
+    if isinstance(padding, str) or _pair(dilation) != (1, 1) or images.dim() != 4:
+        return True
+    steps, margins = _pair(stride), _pair(padding)
+    if groups > 1 and weight.shape[1] < FEW_CHANNELS and (steps != (1, 1) or max(weight.shape[2:]) > 3):
+        return True
+    sizes = [(images.shape[axis], weight.shape[axis], margins[axis - 2], steps[axis - 2]) for axis in (2, 3)]
+    return any(size_of(*size) < 2 or len(used_taps(*size)) < size[1] for size in sizes)
+
+
 def _pixels(images: Tensor, weight: Tensor, padding: Pair, stride: Pair) -> int:
     """Return how many places the map of the result has."""
     sizes = (size_of(images.shape[2 + axis], weight.shape[2 + axis], padding[axis], stride[axis]) for axis in (0, 1))
@@ -110,13 +142,19 @@ def _pair(value: Any) -> Pair:
 @cache
 def taps(size: int, kernel: int, padding: int, stride: int) -> slice | None:
     """Return the part of a kernel, along one axis, that ever lies on the image; None where it cannot be cut out."""
-    starts = [place * stride - padding for place in range(size_of(size, kernel, padding, stride))]
-    used = [tap for tap in range(kernel) if any(0 <= start + tap < size for start in starts)]
+    used = used_taps(size, kernel, padding, stride)
     if not used:
         return None
     part = slice(used[0], used[-1] + 1)
     shorter = size_of(size, part.stop - part.start, padding - part.start, stride) if part.start <= padding else None
-    return part if shorter == len(starts) else None
+    return part if shorter == size_of(size, kernel, padding, stride) else None
+
+
+@cache
+def used_taps(size: int, kernel: int, padding: int, stride: int) -> list[int]:
+    """Return the places of a kernel, along one axis, that ever lie on the image."""
+    starts = [place * stride - padding for place in range(size_of(size, kernel, padding, stride))]
+    return [tap for tap in range(kernel) if any(0 <= start + tap < size for start in starts)]
 
 
 def size_of(size: int, kernel: int, padding: int, stride: int) -> int:

@@ -10,15 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import psutil
 import torch
 from torch import nn
 
 from sweeper.allowance import available_bytes
-from sweeper.config.sweep import DEVICE
+from sweeper.config.sweep import DEVICE, Arithmetic, Precision
 from sweeper.errors import DeviceError
+from sweeper.processor import computes_bfloat16
 from sweeper.training.host_allocator import keep_freed_memory
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,25 @@ TAKING_TURNS = 3
 """Trials at once that keep a GPU busy when their kernels take turns; more were slower (docs/performance.md)."""
 
 
-def open_device(wanted: str, slot: int) -> torch.device:
+class _Wanted:
+    """The precision that this process was asked for when it opened its device."""
+
+    precision: Precision = "auto"
+
+
+def open_device(wanted: str, slot: int, precision: Precision = "auto") -> torch.device:
     """Return the device of a worker, by now this thread's current one; `auto` and `cuda` spread slots over all GPUs.
 
     Whatever torch does on the current device (pinned memory, random numbers, checks of optimizers) would otherwise
-    open a context of about 500 MB on the first GPU. Raises DeviceError when the device is not there.
+    open a context of about 500 MB on the first GPU. From now on this process computes in that precision. Raises
+    DeviceError when the device is not there.
     """
     device = _device_of(wanted, slot)
     make_current(device)
+    _Wanted.precision = precision
+    if precision == "bfloat16" and not _computes_bfloat16(device):
+        slow = "%s has no instructions for bfloat16 and imitates it slowly; use precision: auto in a new study"
+        logger.warning(slow, device_name(device))
     if device.type == "cpu":
         keep_freed_memory()
     return device
@@ -53,13 +65,24 @@ def borrowed_device(wanted: str) -> Iterator[torch.device]:
 
 @contextmanager
 def current_gpu_kept() -> Iterator[None]:
-    """Let this thread's current GPU be the one that it was, when the block ends."""
+    """Let this thread's current GPU, and the precision, be those that they were, when the block ends."""
     before = torch.cuda.current_device() if _has_begun() else 0
     try:
-        yield
+        with computing_in(_Wanted.precision):
+            yield
     finally:
         if _has_begun():
             torch.cuda.set_device(before)
+
+
+@contextmanager
+def computing_in(precision: Precision) -> Iterator[None]:
+    """Let networks compute in another precision for a while."""
+    before, _Wanted.precision = _Wanted.precision, precision
+    try:
+        yield
+    finally:
+        _Wanted.precision = before
 
 
 def _has_begun() -> bool:
@@ -67,12 +90,15 @@ def _has_begun() -> bool:
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
-def device_of_study(named: str) -> torch.device:
-    """Return the device that a study names, where this machine has it; else, which is said, what `auto` stands for."""
+def device_of_study(named: str, precision: Precision) -> torch.device:
+    """Return the device that a study names, where this machine has it; else, which is said, what `auto` stands for.
+
+    From now on this process computes in the precision of the study.
+    """
     try:
-        return open_device(named, 0)
+        return open_device(named, 0, precision)
     except DeviceError:
-        found = open_device("auto", 0)
+        found = open_device("auto", 0, precision)
         logger.warning("this machine does not have the device of the study, %s: %s is used here", named, found)
         return found
 
@@ -101,6 +127,12 @@ def _device_of(wanted: str, slot: int) -> torch.device:
 def device_name(device: torch.device) -> str:
     """Return the kind of device, of a GPU its model: what arithmetic and memory depend on."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def kind_of(device: torch.device) -> str:
+    """Return the kind of device, with the precision if one was asked for: memory and times depend on both."""
+    asked = _Wanted.precision
+    return device_name(device) if asked == "auto" else f"{device_name(device)} {asked}"
 
 
 def described(device: torch.device) -> str:
@@ -141,19 +173,30 @@ def process_memory_mb(device: torch.device) -> float:
     return CUDA_PROCESS_MB if device.type == "cuda" else 0.0
 
 
-@lru_cache
-def precision(device: torch.device) -> Literal["float32", "bfloat16"]:
-    """bfloat16 on CUDA devices with arithmetic for it (compute capability 8 and up), float32 everywhere else.
+def arithmetic(device: torch.device) -> Arithmetic:
+    """Return the precision that this process was asked for; else bfloat16 on GPUs that compute it, float32 elsewhere.
 
-    Older ones (V100, T4) only emulate it.
+    On a CPU bfloat16 is never chosen unasked: results would depend on the processor.
     """
-    native = device.type == "cuda" and (torch.version.hip or torch.cuda.get_device_properties(device).major >= 8)
-    return "bfloat16" if native else "float32"
+    if _Wanted.precision != "auto":
+        return _Wanted.precision
+    return "bfloat16" if device.type == "cuda" and _computes_bfloat16(device) else "float32"
+
+
+@lru_cache
+def _computes_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16: GPUs from compute capability 8 on, some processors.
+
+    Older GPUs (V100, T4) only imitate it.
+    """
+    if device.type == "cuda":
+        return bool(torch.version.hip) or torch.cuda.get_device_properties(device).major >= 8
+    return device.type == "cpu" and computes_bfloat16()
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
     """Let the operations of a model run in the precision of the device."""
-    if precision(device) == "bfloat16":
+    if arithmetic(device) == "bfloat16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext()
 

@@ -36,7 +36,7 @@ from sweeper.modeling.classifier import Trainable
 from sweeper.modeling.formats import Predict
 from sweeper.modeling.halves import cut
 from sweeper.results import TrialSpec
-from sweeper.training.device import device_name, place, precision
+from sweeper.training.device import arithmetic, device_name, place
 from sweeper.training.evaluate import predictor
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits, MicroBatches, recall_limits, remember_limits
@@ -168,7 +168,7 @@ class FrozenFeatures:
             "std": built.std,
             "image_size": config.image_size,
             "device": device_name(self._device),
-            "precision": precision(self._device),
+            "precision": arithmetic(self._device),
             "versions": [torch.__version__, timm.__version__],
             "chunk": CHUNK,
         }

@@ -21,7 +21,7 @@ from sweeper.scores.right import write_right
 from sweeper.training.checkpoint import Record, load_checkpoint, settle
 from sweeper.training.conditions import Conditions
 from sweeper.training.cost import count_parameters, latency_ms
-from sweeper.training.device import peak_memory_mb, precision, reset_peak_memory
+from sweeper.training.device import arithmetic, peak_memory_mb, reset_peak_memory
 from sweeper.training.epoch_soup import with_average
 from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.inputs import TrialData
@@ -116,7 +116,7 @@ def leave(
     for name, exhibit in progress.exhibits.items():
         task.keep(exhibit, name, folder)
     threads = torch.get_num_threads() if device.type == "cpu" else None
-    trained: dict[str, Any] = {"device": device.type, "precision": precision(device), "threads": threads}
+    trained: dict[str, Any] = {"device": device.type, "precision": arithmetic(device), "threads": threads}
     if learner is not None:
         compiled = learner.compiling.forward.compiled
         learner.close()

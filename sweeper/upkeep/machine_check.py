@@ -16,6 +16,7 @@ from sweeper.allowance import available_bytes, usable_cores
 from sweeper.credentials import hide_credentials
 from sweeper.errors import DeviceError, SweeperError, TrackingRefused
 from sweeper.paths import Workspace
+from sweeper.processor import computes_bfloat16
 from sweeper.safeguards.quantity import quantity
 from sweeper.search.stored_studies import study_names
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -78,7 +79,8 @@ def _device() -> Finding:
             return Finding("device", *unused_cards(cards, found.cuda))
     usable, there = usable_cores(), os.cpu_count() or 1
     of_all = f" of {there}, as this job or container allows" if usable < there else ""
-    return Finding("device", f"the CPU, {quantity(usable, 'core')}{of_all}")
+    bfloat16 = "; it computes bfloat16: train faster with `precision: bfloat16`" if computes_bfloat16() else ""
+    return Finding("device", f"the CPU, {quantity(usable, 'core')}{of_all}{bfloat16}")
 
 
 def unused_cards(cards: NvidiaCards, cuda_of_torch: str | None) -> tuple[str, str]:

@@ -32,7 +32,7 @@ from sweeper.export.verify import (
     weights_problems,
 )
 from sweeper.modeling.formats import Predict, read_onnx, read_program
-from sweeper.training.device import precision
+from sweeper.training.device import arithmetic
 
 CPU = torch.device("cpu")
 
@@ -140,12 +140,13 @@ def test_tolerance_is_zero_only_for_the_same_arithmetic() -> None:
         f"validated in float32 on cpu by {threads + 1} threads then, by {threads} now",
     )
     assert tolerance(Training(devices=2), CPU, 10_000)[0] == 10
+    assert tolerance(Training(precision="bfloat16"), CPU, 10_000)[0] == 50
     assert tolerance(Training(device="cuda", precision="float32"), CPU, 10_000)[0] == 50
     assert tolerance(Training(device="cuda", precision="bfloat16"), torch.device("cuda"), 10_000)[0] == 50
 
 
 def test_training_on_the_cpu_is_in_float32() -> None:
-    assert precision(CPU) == "float32"
+    assert arithmetic(CPU) == "float32"
 
 
 def test_images_between_is_exact_for_large_splits() -> None:

@@ -21,11 +21,13 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.data.notes import Notes
 from sweeper.errors import ModelError
 from sweeper.paths import Workspace
+from sweeper.processor import computes_bfloat16
 from sweeper.proposal import choices
 from sweeper.proposal.data import DataFacts, look_at_data
 from sweeper.proposal.machine import MachineFacts, StageSpeed, Timer, _images_per_s, look_at_machine, stopwatch
 from sweeper.proposal.recipes import Recipe, recipes
 from sweeper.proposal.text import space_text, study_name
+from sweeper.training.device import arithmetic
 from tests.functional.program import REPOSITORY, sweeper
 
 ROOM = 10**11
@@ -39,7 +41,7 @@ VALUES = 37_632
 def timed(whole: float = 100.0, last_stage: float | None = 300.0) -> Timer:
     """Return a timer that gives each network, and each last stage, the same images a second."""
     stage = None if last_stage is None else StageSpeed(last_stage, VALUES)
-    return Timer(lambda *_: whole, lambda *_: stage)
+    return Timer(lambda *_: whole, lambda *_: stage, lambda *_: whole)
 
 
 def facts(**changes: object) -> DataFacts:
@@ -166,7 +168,7 @@ def test_only_networks_that_take_the_images_and_can_be_cut_are_proposed(tmp_path
 
     def backbones(*weights: str, hours: float = 2.0) -> tuple[str, list[str]]:
         machine = replace(CPU, weights=weights)
-        space = proposed(tmp_path, facts(), machine, hours, Timer(whole, stage))
+        space = proposed(tmp_path, facts(), machine, hours, Timer(whole, stage, whole))
         searched = space.search.backbone
         return space.search.trainable, [searched] if isinstance(searched, str) else list(searched.choice)
 
@@ -216,6 +218,11 @@ def test_what_is_written_can_be_read_and_says_why(tmp_path: Path, data: DataFact
     assert sweep.dataset.path == data.path
     assert sweep.study == study_name(data.path)
     assert file.read_text().count("  # ") >= 10
+
+
+def test_bfloat16_is_proposed_on_a_processor_that_computes_it(tmp_path: Path) -> None:
+    assert proposed(tmp_path, facts(), CPU, 2.0, timed()).precision == "auto"
+    assert proposed(tmp_path, facts(), replace(CPU, precision="bfloat16"), 2.0, timed()).precision == "bfloat16"
 
 
 @pytest.mark.parametrize(("command", "learns"), [(0, "all"), (0, "last_stage"), (1, "head")])
@@ -297,8 +304,10 @@ def test_recipes_follow_from_images_and_weights() -> None:
 
 
 def test_networks_are_timed_on_this_machine() -> None:
-    timer = stopwatch("cpu")
+    timer = stopwatch("cpu", "bfloat16")
     assert timer.whole("test_resnet", 32, 8) > 1
+    assert timer.in_auto("test_resnet", 32, 8) != timer.whole("test_resnet", 32, 8)
+    assert arithmetic(torch.device("cpu")) == "float32"
     stage = timer.last_stage("test_resnet", 32, 8)
     assert stage is not None
     assert stage.images_per_s > 1
@@ -307,6 +316,7 @@ def test_networks_are_timed_on_this_machine() -> None:
     machine = look_at_machine("cpu")
     assert machine.device.startswith("cpu")
     assert (machine.cpu, machine.gpu) == (True, False)
+    assert machine.precision == ("bfloat16" if computes_bfloat16() else "auto")
     assert min(machine.free_memory, machine.free_disk) > 0
 
 

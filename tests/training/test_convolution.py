@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from sweeper.training import convolution
-from sweeper.training.convolution import size_of, small_maps, taps
+from sweeper.training.convolution import needs_small_maps, size_of, small_maps, taps
+from sweeper.training.device import autocast, computing_in
 from tests.training.learnable import CPU
 
 
@@ -25,7 +26,8 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def gradients(images: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, **options: Any) -> list[Any]:
     leaves = [item.clone().requires_grad_() for item in (images, weight, bias) if item is not None]
     result = functional.conv2d(leaves[0], leaves[1], leaves[2] if bias is not None else None, **options)
-    (result * torch.arange(result.numel(), dtype=result.dtype).view(result.shape).cos()).sum().backward()
+    with torch.autocast("cpu", enabled=False):
+        (result * torch.arange(result.numel(), dtype=torch.double).view(result.shape).cos()).sum().backward()
     return [result.detach(), *(leaf.grad for leaf in leaves)]
 
 
@@ -100,3 +102,61 @@ def test_a_network_has_the_gradients_it_has_without() -> None:
         found.append([weight.grad for weight in network.parameters()])
     for left, right in zip(*found, strict=True):
         torch.testing.assert_close(left, right, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "kernel", "stride", "kept"),
+    [(8, 8, 3, 2, True), (8, 8, 5, 1, True), (8, 8, 3, 1, False), (32, 2, 3, 2, False), (8, 1, 3, 2, False)],
+)
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_in_bfloat16_what_the_library_is_slow_at_stays_in_float32(
+    channels: int, groups: int, kernel: int, stride: int, kept: bool, with_bias: bool
+) -> None:
+    torch.manual_seed(0)
+    images, weight = torch.randn(3, channels, 4, 4), torch.randn(channels, channels // groups, kernel, kernel)
+    bias = torch.randn(channels) if with_bias else None
+    options: dict[str, Any] = {"stride": stride, "padding": kernel // 2, "groups": groups}
+    exact = gradients(images, weight, bias, **options)
+    with small_maps(CPU), computing_in("bfloat16"), autocast(CPU):
+        found = gradients(images, weight, bias, **options)
+        of_rounded = functional.conv2d(images.bfloat16(), weight.clone().requires_grad_(), bias, **options)
+    assert [one.dtype for one in found[1:]] == [torch.float32] * len(found[1:])
+    expected = torch.float32 if kept else torch.bfloat16
+    assert (found[0].dtype, of_rounded.dtype) == (expected, expected)
+    for left, right in zip(found, exact, strict=True):
+        rtol, atol = (1e-5, 1e-5) if kept else (0.05, 0.05 * float(right.abs().max()))
+        torch.testing.assert_close(left.float(), right, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [((1, 1), (3, 3), 1, 1), ((2, 2), (3, 3), 2, 1), ((4, 1), (3, 3), 1, 1), ((31, 1), (1, 3), 2, (0, 2))],
+)
+def test_in_bfloat16_a_part_of_a_kernel_that_never_lies_on_the_image_learns_nothing(
+    size: tuple[int, int], kernel: tuple[int, int], stride: int, padding: Any
+) -> None:
+    torch.manual_seed(0)
+    images, weight = torch.randn(32, 12, *size), torch.randn(4, 12, *kernel)
+    options: dict[str, Any] = {"stride": stride, "padding": padding}
+    exact = gradients(images, weight, None, **options)
+    with small_maps(CPU), computing_in("bfloat16"), autocast(CPU):
+        found = gradients(images, weight, None, **options)
+    assert found[0].dtype is torch.float32
+    assert ((exact[2] == 0) == (found[2] == 0)).all()
+    for left, right in zip(found, exact, strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("convolve", [functional.conv1d, functional.conv_transpose1d])
+def test_in_bfloat16_other_convolutions_stay_in_float32(convolve: Any) -> None:
+    images, weight = torch.randn(2, 4, 9), torch.randn(4, 4, 3).requires_grad_()
+    with small_maps(CPU), computing_in("bfloat16"), autocast(CPU):
+        assert convolve(images.bfloat16(), weight, torch.zeros(4), padding=1).dtype is torch.float32
+
+
+def test_a_network_with_convolutions_is_not_compiled_in_bfloat16() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3))
+    assert not needs_small_maps(network, CPU)
+    with computing_in("bfloat16"):
+        assert needs_small_maps(network, CPU)
+        assert not needs_small_maps(torch.nn.Linear(2, 2), CPU)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from sweeper.errors import DeviceError
-from sweeper.training.device import TAKING_TURNS, device_of_study, open_device, useful_at_once
+from sweeper.training import device as device_module
+from sweeper.training.device import (
+    TAKING_TURNS,
+    arithmetic,
+    autocast,
+    borrowed_device,
+    computing_in,
+    device_of_study,
+    kind_of,
+    open_device,
+    useful_at_once,
+)
+
+CPU = torch.device("cpu")
 
 
 def test_trials_that_take_turns_on_a_gpu_are_few_unless_mps_runs(
@@ -27,11 +41,49 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name: str) -> None:
 
 
 def test_the_device_of_a_study_that_is_not_here_is_replaced_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert device_of_study("cpu") == torch.device("cpu")
+    assert device_of_study("cpu", "auto") == torch.device("cpu")
     assert not caplog.records
-    assert device_of_study("cuda:99") == open_device("auto", 0)
+    assert device_of_study("cuda:99", "auto") == open_device("auto", 0)
     assert "this machine does not have the device of the study, cuda:99" in caplog.text
 
 
 def test_memory_alone_limits_the_trials_on_a_cpu() -> None:
     assert useful_at_once(torch.device("cpu")) is None
+
+
+@pytest.fixture
+def precision_kept() -> Iterator[None]:
+    with computing_in("auto"):
+        yield
+
+
+@pytest.mark.usefixtures("precision_kept")
+@pytest.mark.parametrize("native", [True, False])
+def test_a_cpu_computes_in_bfloat16_when_asked_and_only_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, native: bool
+) -> None:
+    monkeypatch.setattr(device_module, "computes_bfloat16", lambda: native)
+    device_module._computes_bfloat16.cache_clear()
+    assert open_device("cpu", 0) == CPU
+    assert arithmetic(CPU) == "float32"
+    assert kind_of(CPU) == "cpu"
+    assert not caplog.records
+    assert device_of_study("cpu", "bfloat16") == CPU
+    assert arithmetic(CPU) == "bfloat16"
+    assert kind_of(CPU) == "cpu bfloat16"
+    with autocast(CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype is torch.bfloat16
+    assert ("imitates it slowly" in caplog.text) is not native
+    open_device("cpu", 0)
+    assert arithmetic(CPU) == "float32"
+    device_module._computes_bfloat16.cache_clear()
+
+
+@pytest.mark.usefixtures("precision_kept")
+def test_the_precision_of_somebody_elses_program_comes_back() -> None:
+    open_device("cpu", 0, "bfloat16")
+    with borrowed_device("cpu") as borrowed:
+        assert arithmetic(borrowed) == "float32"
+        with computing_in("bfloat16"):
+            assert arithmetic(borrowed) == "bfloat16"
+    assert arithmetic(CPU) == "bfloat16"

@@ -9,8 +9,9 @@ import torch
 
 from sweeper.data.out_of_memory import is_memory
 from sweeper.errors import DeviceError
+from sweeper.training import device as device_module
 from sweeper.training import memory
-from sweeper.training.device import precision
+from sweeper.training.device import arithmetic, computing_in
 from sweeper.training.memory import drop_when_short, make_room, may_be_memory, require_working
 from sweeper.training.micro_batch import MicroBatches, Parts
 from tests.training.learnable import CPU
@@ -85,6 +86,9 @@ def test_bfloat16_is_used_where_a_gpu_has_arithmetic_for_it(
     monkeypatch: pytest.MonkeyPatch, major: int, expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
-    precision.cache_clear()
-    assert precision(torch.device("cuda", 0)) == expected
-    precision.cache_clear()
+    device_module._computes_bfloat16.cache_clear()
+    gpu = torch.device("cuda", 0)
+    assert arithmetic(gpu) == expected
+    with computing_in("float32"):
+        assert arithmetic(gpu) == "float32"
+    device_module._computes_bfloat16.cache_clear()

@@ -22,8 +22,10 @@ from sweeper.results import EpochMetrics, TrialState
 from sweeper.scores.confusion import read_confusion
 from sweeper.scores.predictions import image_ids, read_predictions
 from sweeper.scores.right import read_right
+from sweeper.training.device import computing_in
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
+from sweeper.training.micro_batch import Limits, remember_limits
 from sweeper.training.progress import Progress
 from tests.training.learnable import CPU, TIMED, colored, comparable, run, spec_of
 
@@ -73,6 +75,32 @@ def test_blocks_are_left_out_in_training_alone(tmp_path: Path) -> None:
     network.to(memory_format=torch.channels_last)
     batches = data.val.eval_batches(spec.config.batch_size, spec.config.image_size, network.mean, network.std)
     assert evaluate(network, batches, classes=3, device=CPU).values["accuracy"] == outcome.best_value
+
+
+@pytest.mark.parametrize("micro_batches", [False, True])
+def test_a_trial_in_bfloat16_learns_as_well_and_resumes_exactly(tmp_path: Path, micro_batches: bool) -> None:
+    spec = spec_of(epochs=6)
+    limits = tmp_path / "limits.json" if micro_batches else None
+    if limits:
+        remember_limits(limits, Limits(training=8))
+    plain, _ = run(spec, tmp_path / "plain")
+
+    def die(metrics: EpochMetrics) -> bool:
+        if metrics.epoch == 3:
+            raise Killed
+        return False
+
+    with computing_in("bfloat16"):
+        outcome, history = run(spec, tmp_path / "whole", limits_file=limits)
+        with pytest.raises(Killed):
+            run(spec, tmp_path / "killed", on_epoch=die, limits_file=limits)
+        resumed, again = run(spec, tmp_path / "killed", limits_file=limits)
+    assert (plain.precision, outcome.precision, resumed.precision) == ("float32", "bfloat16", "bfloat16")
+    assert comparable(history) == comparable(again)
+    assert plain.best_value is not None
+    assert outcome.best_value == pytest.approx(plain.best_value, abs=0.1)
+    weights = load_file(TrialFolder(tmp_path / "whole").weights_of(outcome.best_epoch or 0))
+    assert {one.dtype for one in weights.values() if one.is_floating_point()} == {torch.float32}
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

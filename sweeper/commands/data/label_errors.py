@@ -44,7 +44,7 @@ def label_errors(
     require_trained(store)
     require_same_model_files(store)
     outputs = suspect_outputs(csv, sheet, store.sweep.dataset, force=force)
-    on = device_for(device, store.sweep.device)
+    on = device_for(device, store.sweep)
     if store.sweep.dataset.folds:
         found = kept_label_errors(workspace, store, winner_of(store))
     else:
