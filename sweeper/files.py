@@ -20,12 +20,17 @@ T = TypeVar("T")
 WAIT_S = 1.0
 """Between two looks at a lock that another process holds."""
 
-LEFT_BY_SYSTEMS = ("thumbs.db", "desktop.ini", "__macosx")
+LEFT_BY_SYSTEMS = (".ds_store", "thumbs.db", "desktop.ini", "__macosx")
 
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder is none of the user's own making, by its name."""
-    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
+    return name.startswith(".") or left_by_system(name)
+
+
+def left_by_system(name: str) -> bool:
+    """Return whether macOS or Windows leaves files of this name in folders that people have opened."""
+    return name.lower() in LEFT_BY_SYSTEMS
 
 
 class AlreadyLocked(Exception):
@@ -215,6 +220,17 @@ class _NotingFile(io.BufferedWriter):
 def part_of(path: Path) -> Path:
     """Return where a file stands while it is not whole."""
     return path.with_name(path.name + ".part")
+
+
+def sync_files(folder: Path) -> None:
+    """Make all files below a folder last, and their names. Raises DiskError."""
+    with _disk_errors(folder):
+        for path in (folder, *folder.rglob("*")):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

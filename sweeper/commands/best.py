@@ -72,7 +72,7 @@ def best(
     if export or to:
         require_trained(store)
     with beside_json(as_json):
-        _say_which(store, row, winner if another else None, preferred=bool(prefer))
+        _say_which(store, row, winner, best=not another, preferred=bool(prefer))
         expected = _say_what_to_expect(workspace, store, tracking_uri) if _is_same(row, winner) else None
         show(params_table(row, store.rows()))
         show_ranked(store.rows(), store.sweep, limit=5)
@@ -80,7 +80,7 @@ def best(
         if folder is not None:
             exporting.export(workspace, store, row, asked, folder, tracking_uri, register=register and not another)
             if register and another:
-                _say_not_registered(store, folder)
+                _say_not_registered(store, winner, folder)
     if as_json:
         write_json(_answer(store, row, folder, expected, winner=not another))
 
@@ -131,12 +131,13 @@ def _say_what_to_expect(workspace: Workspace, store: StudyStore, tracking_uri: s
     return found
 
 
-def _say_not_registered(store: StudyStore, folder: Path) -> None:
+def _say_not_registered(store: StudyStore, winner: TrialRow | None, folder: Path) -> None:
     from sweeper.finished.tasks import finished_task
 
     if finished_task(store.sweep).registered:
         command = f"sweeper register {shlex.quote(str(folder))}"
-        say(f"not registered, since it is not the best trial; to register it anyway: {command}")
+        why = "it is not the best trial" if winner else "no trial has finished"
+        say(f"not registered, since {why}; to register it anyway: {command}")
 
 
 def _answer(
@@ -167,18 +168,18 @@ def _require_a_choice(prefer: str | None, within: float | None, named: str | Non
         raise ConfigError([Problem("--within", "", "limits what --prefer may choose; give --prefer METRIC too")])
 
 
-def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, preferred: bool) -> None:
+def _say_which(store: StudyStore, row: TrialRow, winner: TrialRow | None, *, best: bool, preferred: bool) -> None:
     """Say which trial it is, and where it is not the winner, which one that is."""
     from sweeper.display.confirmation import confirmed_lines
     from sweeper.display.tables import score
     from sweeper.standings.winner import confirmed
     from sweeper.study.trained import is_simulated
 
-    metric, found = store.sweep.objective.metric, None if preferred or winner else confirmed(store)
-    which = f"study {store.sweep.study}: trial {row.number}{'' if winner else ' is best'}"
+    metric, found = store.sweep.objective.metric, None if preferred or not best else confirmed(store)
+    which = f"study {store.sweep.study}: trial {row.number}{' is best' if best else ''}"
     simulated = " (simulated: nothing was trained)" if is_simulated(store) else ""
     say(f"{which}, {metric} {score(row.value)} {row.reached_in}{simulated}")
-    if winner:
+    if winner and not best:
         say(f"the best is trial {winner.number}, {metric} {score(winner.value)}")
     for line in confirmed_lines(found, sum(row.ended_ms is not None for row in store.rows())) if found else ():
         say(line)

@@ -13,9 +13,9 @@ from sweeper.commands.studies import open_study, this_workspace
 from sweeper.commands.terminal import out, progress_bar, say, show, warn
 
 if TYPE_CHECKING:
+    from sweeper.confirm.run import Confirmed
     from sweeper.paths import Workspace
     from sweeper.search.study_store import StudyStore
-    from sweeper.standings.confirmation import Confirmation
     from sweeper.study.time_limit import TimeLimit
 
 
@@ -37,9 +37,10 @@ def confirm(
     workspace = this_workspace()
     store = open_study(workspace, storage, study)
     _require_free_look(workspace, store.sweep.study, again=look_again)
-    judged = confirm_and_tell(workspace, store, top=top, seeds=seeds, workers=workers, tracking_uri=tracking_uri)
-    if judged is not None:
-        _look(workspace, store, judged.winner.trial, tracking_uri, again=look_again)
+    result = confirm_and_tell(workspace, store, top=top, seeds=seeds, workers=workers, tracking_uri=tracking_uri)
+    if result.judged is not None:
+        _look(workspace, store, result.judged.winner.trial, tracking_uri, again=look_again)
+    result.run.require_taken(store.sweep.study)
 
 
 def confirm_and_tell(
@@ -51,10 +52,10 @@ def confirm_and_tell(
     workers: str | None,
     tracking_uri: str | None,
     limit: TimeLimit | None = None,
-) -> Confirmation | None:
+) -> Confirmed:
     """Train the best trials again, show how that goes and what it says.
 
-    Ends the program where it was interrupted. None where `limit` or `sweeper stop` has left too little to judge by.
+    Ends the program where it was interrupted. Nothing is judged where `limit` or `sweeper stop` has left too little.
     """
     from sweeper.commands.running import say_undelivered
     from sweeper.confirm.run import confirm_leaders
@@ -82,16 +83,16 @@ def confirm_and_tell(
     if result.nothing is not None:
         raise NoWinner(result.nothing)
     if result.judged is None and limit is not None and not result.run.interrupted:
-        return None
+        return result
     if result.judged is None:
         say(f"unfinished ({result.run.stopped_because or reason(result.run)}); run the same command again to continue")
         if not result.run.interrupted:
-            return None
+            return result
         leave(result.run)
     show(confirmation_table(result.judged))
     for line in confirmed_lines(result.judged, result.judged.known_trials):
         say(line)
-    return result.judged
+    return result
 
 
 def _require_free_look(workspace: Workspace, study: str, *, again: bool) -> None:
@@ -105,11 +106,15 @@ def _require_free_look(workspace: Workspace, study: str, *, again: bool) -> None
 
 
 def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: str | None, *, again: bool) -> None:
-    """Measure the winner on the test split if that is new or asked for; show all looks."""
+    """Measure the winner on the test split if that is new or asked for; show and record all looks.
+
+    Raises TrackingRefused.
+    """
     from sweeper.confirm.looking import look_at_test_split, record_looks
     from sweeper.confirm.test_split import looks
     from sweeper.display.confirmation import look_lines
-    from sweeper.errors import DatasetError
+    from sweeper.errors import DatasetError, StudyError, TrackingError, TrackingRefused
+    from sweeper.safeguards.printable import one_line
     from sweeper.training.device import device_of_study
 
     folder = workspace.study(store.sweep.study)
@@ -122,6 +127,12 @@ def _look(workspace: Workspace, store: StudyStore, winner: int, tracking_uri: st
                 )
         except DatasetError as error:
             warn(f"not measured on a test split: {error}")
-    record_looks(workspace, store, tracking_uri)
     for line in look_lines(looks(folder), winner):
         say(line)
+    try:
+        record_looks(workspace, store, tracking_uri)
+    except TrackingRefused:
+        raise
+    except (StudyError, TrackingError) as error:
+        later = f"the look at the test split is kept here; `sweeper sync {store.sweep.study}` records it in MLflow"
+        warn(f"{later}: {one_line(str(error))}")

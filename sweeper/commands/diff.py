@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sweeper.commands.evaluate import count_look
 from sweeper.commands.options import (
     DeviceOfTrial,
     ForceOption,
@@ -17,6 +18,7 @@ from sweeper.commands.options import (
     OtherPathColumn,
     RecordedOption,
     StorageOption,
+    device_named,
     named_data,
 )
 from sweeper.commands.studies import open_study, this_workspace
@@ -63,7 +65,7 @@ def diff(
     from sweeper.report.difference_page import difference_page
     from sweeper.safeguards.outputs import PAGE, Output
 
-    _require_images_of(split, data)
+    _require_images_of(split, device, data)
     workspace, named = this_workspace(), named_data(data, labels, path_column, label_column, csv_images, extension)
     output = Output(page, PAGE, "--page", force=force) if page else None
     if output:
@@ -80,6 +82,8 @@ def diff(
     for letter, side in (("A", found.a), ("B", found.b)):
         for remark in side.remarks:
             warn(f"{letter}: {remark}")
+    for store, trial in finder.looked:
+        count_look(workspace, store, trial, tracking_uri)
     for table in difference_tables(found):
         show(table)
     if found.paired is None:
@@ -92,13 +96,18 @@ def diff(
         say(f"page: {page}")
 
 
-def _require_images_of(split: str | None, data: Path | None) -> None:
-    """Raise ConfigError for a split of no images."""
+def _require_images_of(split: str | None, device: str, data: Path | None) -> None:
+    """Raise ConfigError for a split of no images, and for a device where nothing is computed, or that is not here."""
     from sweeper.errors import ConfigError, Problem
 
     if split is not None and data is None:
         rule = f"chooses a split of --data, which is missing; add it, or remove --split {split} to compare on the"
         raise ConfigError([Problem("--split", "", f"{rule} study's validation images")])
+    if device != "auto" and data is None:
+        rule = f"evaluates on --data, which is missing; add it, or remove --device {device} to compare what was kept"
+        raise ConfigError([Problem("--device", "", rule)])
+    if device != "auto":
+        device_named(device)
 
 
 def _name_images(workspace: Workspace, found: Difference) -> None:

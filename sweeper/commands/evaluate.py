@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sweeper.search.study_store import StudyStore
 
 NOT_LOGGED = "not logged to MLflow: these are not the study's own test images"
+OF_EXPORT = "not logged to MLflow, and not counted as a look at a study's test split: an export has no run of its own"
 
 
 def evaluate(
@@ -83,6 +84,8 @@ def evaluate(
         report = _of_export(workspace, Path(model), split, named, folder, device, storage, force=force)
         report.write(folder, force=force)
         _show(report, model, folder.path, as_json=as_json)
+        if split == "test":
+            warn(OF_EXPORT)
         return
     _evaluate_trial(workspace, model, split, named, folder, device, storage, tracking_uri, as_json=as_json, force=force)
 
@@ -121,12 +124,12 @@ def _evaluate_trial(
         keep_look(workspace, store, report, files, int(time.time() * 1000))
     _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json)
     if counts:
-        _count_look(workspace, store, row.number, tracking_uri)
+        count_look(workspace, store, row.number, tracking_uri)
     elif split == "test":
         warn(NOT_LOGGED)
 
 
-def _count_look(workspace: Workspace, store: StudyStore, trial: int, tracking_uri: str | None) -> None:
+def count_look(workspace: Workspace, store: StudyStore, trial: int, tracking_uri: str | None) -> None:
     """Count a look at the test split in MLflow, or say what does so later. Raises TrackingRefused."""
     from sweeper.errors import StudyError, TrackingError, TrackingRefused
     from sweeper.finished.looks import count_looks

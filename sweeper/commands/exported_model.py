@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper.commands.studies import has_studies, open_study, winner_of
+from sweeper.commands.terminal import warn
 from sweeper.paths import ExportFolder
 
 if TYPE_CHECKING:
@@ -108,11 +109,15 @@ def _require_current(workspace: Workspace, storage: str | None, model: str, name
     if not winner:
         return
     best = winner_of(store)
-    if best.number != exported and exported not in _taken_as_well(store):
+    if best.number == exported:
+        return
+    if exported not in _taken_as_well(store):
         raise StudyError(
             f"{folder} holds trial {exported}, and trial {best.number} of {study} is best now: "
             f"sweeper best {study} --export. To use the old one, name its folder"
         )
+    preferred = f"{folder} holds trial {exported}, which --prefer may have chosen, and it is used"
+    warn(f"{preferred}; the best of {study} is trial {best.number} now: sweeper best {study} --export")
 
 
 def _taken_as_well(store: StudyStore) -> frozenset[int]:

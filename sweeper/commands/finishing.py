@@ -149,7 +149,7 @@ def _confirm(
     too = f", and trial {earlier[0]}, which was confirmed before," if earlier else ""
     say(f"training the {plan.leaders} best trials{too} again with up to {plan.seeds} fresh seeds each, for {left}")
     try:
-        judged = confirm_and_tell(
+        confirmation = confirm_and_tell(
             workspace,
             store,
             top=plan.leaders,
@@ -164,5 +164,5 @@ def _confirm(
     except SweeperError as error:
         warn(f"not confirmed: {error}\nThe best trial is exported anyway. To confirm: {_later(store.sweep.study)}")
         return
-    if judged is None:
+    if confirmation.judged is None:
         say(f"not confirmed: fewer than two fresh seeds of each were trained{by_luck}")

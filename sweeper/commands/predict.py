@@ -48,7 +48,7 @@ def predict(
     Exit code 3 where none could be labelled.
     """
     from sweeper.config.dataset import CsvConfig
-    from sweeper.errors import DatasetError
+    from sweeper.errors import DatasetError, DiskError
     from sweeper.export.load import load_export
     from sweeper.predict.inputs import find_inputs
     from sweeper.predict.predict import predict_images
@@ -65,9 +65,15 @@ def predict(
     stream = predict_images(export, inputs.images, top=top, batch_size=size, device=device_named(device))
     with progress_bar("labelling") as progress:
         predictions = []
-        for prediction in _copied(stream, sort_into):
-            predictions.append(prediction)
-            progress(len(predictions), len(inputs.images))
+        try:
+            for prediction in _copied(stream, sort_into):
+                predictions.append(prediction)
+                progress(len(predictions), len(inputs.images))
+        except DiskError:
+            if output and predictions:
+                output.write(predictions_csv(predictions, top))
+                warn(f"the table of the {quantity(len(predictions), 'image')} before is in {csv}")
+            raise
     table = predictions_csv(predictions, top)
     if output:
         output.write(table)

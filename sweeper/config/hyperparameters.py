@@ -98,7 +98,7 @@ class CosineConfig(SchedulerBase):
     """Half a cosine from the learning rate down to `min_lr` over the whole trial, by step."""
 
     name: Literal["cosine"]
-    min_lr: LeastRate = Field(0.0, description="The last learning rate.")
+    min_lr: LeastRate = Field(0.0, description="The learning rate that would be reached after the last step.")
 
 
 class OneCycleConfig(SchedulerBase):

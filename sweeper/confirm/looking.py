@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.confirm.test_split import Look, keep_look, looks
 from sweeper.finished.evaluate import evaluate_trial
-from sweeper.finished.evaluation_files import outputs_of
+from sweeper.finished.looks import digests, unchanged
 from sweeper.finished.tasks import finished_task
 from sweeper.paths import Workspace
 from sweeper.search.study_store import StudyStore
@@ -45,7 +45,7 @@ def look_at_test_split(
         tracking_uri=tracking_uri,
         progress=progress,
     )
-    report.write(workspace.evaluation(sweep.study, "test"), force=None)
+    written = report.write(workspace.evaluation(sweep.study, "test"), force=None)
     look = Look(
         trial=winner,
         metrics=report.values,
@@ -53,6 +53,7 @@ def look_at_test_split(
         digest=report.digest,
         when_ms=now_ms,
         forced=bool(looks(folder)),
+        files=digests(workspace, written),
     )
     keep_look(folder, look)
 
@@ -60,12 +61,9 @@ def look_at_test_split(
 def record_looks(workspace: Workspace, store: StudyStore, tracking_uri: str | None) -> None:
     """Record in MLflow the looks that it does not know of yet. Raises StudyError and TrackingError."""
     folder, rows = workspace.study(store.sweep.study), store.rows()
-    outputs = outputs_of(workspace.evaluation(store.sweep.study, "test"), force=None)
-    of_latest = sorted(output.path for output in outputs if output.path.is_file())
-    seen = looks(folder)
-    for look in seen:
+    for look in looks(folder):
         if not look.recorded:
-            files = of_latest if look == seen[-1] else []  # each look replaces the files of the one before
+            files = list(unchanged(workspace, look.files))  # a later evaluation replaces them
             mlflow, run = find_run(workspace, store, rows[look.trial], tracking_uri)
             epoch = rows[look.trial].best_epoch or 0
             record_test_look(mlflow, run, look.metrics, epoch, files, look.digest, look.when_ms)

@@ -176,6 +176,11 @@ class Repetitions:
         """Return whether all that is wanted has ended, and nothing of it well."""
         return all(self._all[number].failed for number in self._wanted)
 
+    def none_ended_well(self) -> bool:
+        """Return whether something that is wanted has ended, and nothing of it well."""
+        ended = [self._all[number] for number in self._wanted if self._all[number].outcome is not None]
+        return bool(ended) and all(repetition.failed for repetition in ended)
+
     def wanted_rows(self) -> list[TrialRow]:
         return [self._row(self._all[number]) for number in self._wanted]
 

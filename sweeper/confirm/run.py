@@ -27,7 +27,7 @@ from sweeper.study.model_files import require_same_model_files
 from sweeper.study.observer import Observer
 from sweeper.study.preparation import dataset_card, images_guarded, prepare_dataset
 from sweeper.study.requests import Inbox
-from sweeper.study.result import SweepResult
+from sweeper.study.result import ASKED_TO_STOP, SweepResult
 from sweeper.study.summary import after, known_order
 from sweeper.study.time_limit import TimeLimit
 from sweeper.study.trained import require_trained
@@ -47,7 +47,7 @@ class Confirmed:
     Attributes:
         run: How it ended.
         judged: What the repetitions say of the leaders.
-        nothing: Where all repetitions ended and none well: that, and why.
+        nothing: Where none ended well of all repetitions, or of those before the run stopped: that, and why.
     """
 
     run: SweepResult
@@ -110,7 +110,9 @@ def confirm_leaders(
         if judged is not None:
             store.note(CONFIRMATION, judged.model_dump(mode="json"))
             ledger.give_up_unwanted()
-    return Confirmed(result, judged, _nothing_confirmed(sweep.study, ledger) if ledger.all_failed() else None)
+    asked = result.interrupted or result.stopped_because in (None, ASKED_TO_STOP)
+    nothing = ledger.all_failed() or (judged is None and not asked and ledger.none_ended_well())
+    return Confirmed(result, judged, _nothing_confirmed(sweep.study, ledger) if nothing else None)
 
 
 def _nothing_confirmed(study: str, ledger: Repetitions) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from sweeper.config.frozen import Frozen
 from sweeper.files import read_parsed, write_sealed
@@ -17,6 +17,8 @@ from sweeper.paths import StudyFolder
 
 class Look(Frozen):
     """One look at the test split."""
+
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="constants")
 
     trial: int
     metrics: dict[str, float]
@@ -28,6 +30,8 @@ class Look(Frozen):
     """Asked for although the split had been looked at before."""
     recorded: bool = False
     """MLflow knows of it."""
+    files: dict[str, str] = Field({})
+    """What was written, each file with its digest: a later evaluation may have replaced it."""
 
     @property
     def when(self) -> str:

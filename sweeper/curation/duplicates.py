@@ -22,6 +22,9 @@ NEAR_BITS = 9
 SAME_LOOK = 0.95
 """Least correlation of two thumbnails for a pair of near looks to count."""
 
+AT_ONCE = 8_192
+"""Pairs whose thumbnails are compared at once."""
+
 BLANK = 3.0
 """Standard deviation of a thumbnail's grey values below which there is nothing to recognise."""
 
@@ -74,8 +77,7 @@ def duplicate_groups(images: ImageList, facts: Facts, most_bits: int = NEAR_BITS
     """
     unions = Unions(len(images))
     _join_equal(unions, facts.pixel_digests)
-    for left, right in _near(facts, most_bits).tolist():
-        unions.join(left, right)
+    _join_near(unions, facts, most_bits)
     groups = [_group(images, facts, rows) for rows in unions.groups()]
     return sorted(groups, key=lambda group: (not group.across_splits, not group.across_classes, -len(group.rows)))
 
@@ -87,19 +89,27 @@ def _join_equal(unions: Unions, keys: Sequence[bytes]) -> None:
             unions.join(first.setdefault(key, row), row)
 
 
-def _near(facts: Facts, most_bits: int) -> Pairs:
-    """Return pairs of rows that look nearly the same, as they are or with one of them mirrored."""
+def _join_near(unions: Unions, facts: Facts, most_bits: int) -> None:
+    """Join rows that look nearly the same, as they are or with one of them mirrored."""
     rows = _different_pictures(facts)
     looks = facts.looks[rows]
-    as_they_are = near_pairs(looks, looks, most_bits)
-    as_they_are = as_they_are[as_they_are[:, 0] < as_they_are[:, 1]]
-    mirrored = near_pairs(looks, looks ^ np.uint64(MIRRORED), most_bits)
-    mirrored = mirrored[mirrored[:, 0] < mirrored[:, 1]]
-    confirmed = [
-        pairs[_same_look(facts.thumbnails, rows[pairs], mirror=mirror)]
-        for pairs, mirror in ((as_they_are, False), (mirrored, True))
-    ]
-    return rows[np.concatenate(confirmed)]
+    for mirror in (False, True):
+        for pairs in near_pairs(looks, looks ^ np.uint64(MIRRORED) if mirror else looks, most_bits):
+            _join_alike(unions, facts, rows[pairs[pairs[:, 0] < pairs[:, 1]]], mirror=mirror)
+
+
+def _join_alike(unions: Unions, facts: Facts, pairs: Pairs, *, mirror: bool) -> None:
+    """Join the pairs of rows, [P, 2], whose thumbnails are correlated.
+
+    Thousands of pictures of one scene make millions of pairs; of those that are joined already none is looked at.
+    """
+    for start in range(0, len(pairs), AT_ONCE):
+        part = pairs[start : start + AT_ONCE]
+        rows, places = np.unique(part, return_inverse=True)
+        roots = np.array([unions.root(row) for row in rows.tolist()])[places.reshape(part.shape)]
+        part = part[roots[:, 0] != roots[:, 1]]
+        for left, right in part[_same_look(facts.thumbnails, part, mirror=mirror)].tolist():
+            unions.join(left, right)
 
 
 def _different_pictures(facts: Facts) -> Pairs:
@@ -110,15 +120,13 @@ def _different_pictures(facts: Facts) -> Pairs:
     return rows[contrast >= BLANK]
 
 
-def _same_look(thumbnails: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], pairs: Pairs, *, mirror: bool) -> Pairs:
-    """Return which pairs of rows have correlated thumbnails, as places in `pairs`."""
-    kept = [np.empty(0, np.int64)]
-    for start in range(0, len(pairs), 65_536):  # in parts, so that many candidates need little memory
-        part = pairs[start : start + 65_536]
-        left, right = (thumbnails[part[:, side]].astype(np.float32) for side in (0, 1))
-        correlation = (_standardised(left) * _standardised(right[:, :, ::-1] if mirror else right)).mean(axis=(1, 2))
-        kept.append(start + np.flatnonzero(correlation >= SAME_LOOK))
-    return np.concatenate(kept)
+def _same_look(
+    thumbnails: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], pairs: Pairs, *, mirror: bool
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    """Return which pairs of rows have correlated thumbnails."""
+    left, right = (thumbnails[pairs[:, side]].astype(np.float32) for side in (0, 1))
+    correlation = (_standardised(left) * _standardised(right[:, :, ::-1] if mirror else right)).mean(axis=(1, 2))
+    return np.asarray(correlation >= SAME_LOOK)
 
 
 def _standardised(

@@ -20,20 +20,20 @@ QUARTER_BITS = 16
 CANDIDATES_AT_ONCE = 4_000_000  # 100 MB or so
 
 
-def near_pairs(hashes: Hashes, queries: Hashes, most_bits: int) -> Pairs:
-    """Return the pairs (query, hash), int64 [P, 2], that differ in at most `most_bits`; each pair once.
+def near_pairs(hashes: Hashes, queries: Hashes, most_bits: int) -> Iterator[Pairs]:
+    """Yield the pairs (query, hash), int64 [P, 2], that differ in at most `most_bits`, a bounded number at once.
+
+    A pair may come up to four times.
 
     Args:
         hashes: [N], best without repetitions: equal hashes make all their pairs.
         queries: [Q].
         most_bits: Below 16.
     """
-    found = [np.empty((0, 2), np.int64)]
     for quarter in range(QUARTERS):
         for left, right in _candidates(hashes, queries, quarter, most_bits // QUARTERS):
             near = np.bitwise_count(queries[left] ^ hashes[right]) <= most_bits
-            found.append(np.stack([left[near], right[near]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
+            yield np.stack([left[near], right[near]], axis=1)
 
 
 def _candidates(hashes: Hashes, queries: Hashes, quarter: int, radius: int) -> Iterator[tuple[Pairs, Pairs]]:

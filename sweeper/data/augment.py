@@ -168,9 +168,8 @@ def resized_crop_sides(count: int, smallest: float, generator: Generator) -> tup
     """Draw width and height, [B] each, of crops that keep `smallest` to all of the area."""
     area = _uniform(count, smallest, 1, generator)
     ratio = _log_uniform(count, RESIZED_CROP_RATIO if smallest < 1 else 1.0, generator)
-    width = (area * ratio).sqrt().clamp(max=1)
-    height = (area / ratio).sqrt().clamp(max=1)
-    return width, height
+    ratio = ratio.clamp(area, 1 / area)  # no side is longer than the image
+    return (area * ratio).sqrt(), (area / ratio).sqrt()
 
 
 def jitter_colors(pixels: Tensor, strength: float, generator: Generator) -> Tensor:

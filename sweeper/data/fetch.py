@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import lzma
 import re
 import shutil
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sweeper.credentials import hide_credentials
 from sweeper.data.progress import Tell
-from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DatasetError, Problem
-from sweeper.files import file_lock, write_whole
+from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DatasetError, DiskError, Problem, SweeperError
+from sweeper.files import file_lock, put_in_place, sync_files, write_whole
 from sweeper.paths import FetchedFolder, Workspace
 from sweeper.safeguards.extras import how_to_install
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 WEB = ("http://", "https://")
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".zip")
-SIGNS = ("size", "ETag", "etag", "md5Hash", "checksum", "mtime", "LastModified", "last_modified", "updated", "created")
+ARCHIVES = {
+    ".tar": "tar",
+    ".tar.gz": "gztar",
+    ".tgz": "gztar",
+    ".tar.xz": "xztar",
+    ".tar.bz2": "bztar",
+    ".zip": "zip",
+}
+"""The ends of archives' names, each with what `shutil` calls its format."""
+OF_STORES = (
+    "size",
+    "ETag",
+    "etag",
+    "md5Hash",
+    "checksum",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "created",
+)
+SIGNS = (*OF_STORES, "Last-Modified", "Content-MD5", "Digest")
 """What file systems say of a file that changes with its content."""
+DAMAGED = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError)
+"""What unpacking an archive raises that is not whole."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 MEGABYTE = 1_000_000
 
@@ -66,6 +93,7 @@ def refresh(address: str, workspace: Workspace, tell: Tell | None = None) -> Non
     `tell` takes what is fetched, files or megabytes, how much has come and how much there is.
     """
     folder = workspace.fetched(_key(address))
+    _refuse_a_page(address)
     with file_lock(folder.lock, blocking=True), _told(address):
         files, path = _opened(address)
         signs = _signs(files, path)
@@ -73,6 +101,17 @@ def refresh(address: str, workspace: Workspace, tell: Tell | None = None) -> Non
             return
         _replace(folder, files, path, tell)
         write_whole(folder.signs, json.dumps(signs))
+
+
+def _refuse_a_page(address: str) -> None:
+    """Raise DatasetError for an address of the web that names no file of a data set: a folder there is a page."""
+    name = name_at(address).lower()
+    if address.lower().startswith(WEB) and not name.endswith((*ARCHIVES, ".csv")):
+        raise DatasetError(
+            f"{hide_credentials(address)}: on the web a data set is one file, an archive ({', '.join(ARCHIVES)}) or a "
+            ".csv file; a folder of images can be at s3:// or gs://. Name such a file, or fetch the images and name "
+            "their folder"
+        )
 
 
 def _key(address: str) -> str:
@@ -92,8 +131,11 @@ def _signs(files: Any, path: str) -> list[list[str]]:
     found = files.find(path, detail=True)
     if not found:
         raise FileNotFoundError("there is no file")
-    signs = {name: [str(info[sign]) for sign in SIGNS if info.get(sign) is not None] for name, info in found.items()}
-    return [[name, *signs[name]] for name in sorted(signs)]
+    return [[name, *(_said(found[name]) or _said(files.info(name)))] for name in sorted(found)]
+
+
+def _said(info: Mapping[str, Any]) -> list[str]:
+    return [str(info[sign]) for sign in SIGNS if info.get(sign) is not None]
 
 
 def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) -> None:
@@ -104,16 +146,17 @@ def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) ->
             into.mkdir()
             file = into / name_at(path)
             files.get_file(path, str(file), callback=_telling(tell, "fetching the images, megabytes", MEGABYTE))
-            if file.name.lower().endswith(ARCHIVES):
-                _unpack(file, into)
+            if kind := next((ARCHIVES[end] for end in ARCHIVES if file.name.lower().endswith(end)), None):
+                _unpack(file, kind, into)
         else:
             files.get(
                 path, str(into), recursive=True, callback=_telling(tell, "fetching the images, files and folders", 1)
             )
+        sync_files(into)
         folder.signs.unlink(missing_ok=True)
         shutil.rmtree(folder.content, ignore_errors=True)
         folder.content.parent.mkdir(parents=True, exist_ok=True)
-        into.replace(folder.content)
+        put_in_place(into, folder.content)
 
 
 def _telling(tell: Tell | None, what: str, unit: int) -> Any:
@@ -127,13 +170,19 @@ def _telling(tell: Tell | None, what: str, unit: int) -> Any:
     return Callback(hooks={"tell": told})
 
 
-def _unpack(archive: Path, into: Path) -> None:
-    """Unpack an archive, which may be a stranger's: nothing leads out of the folder."""
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(into)
-    else:
-        shutil.unpack_archive(archive, into, filter="data")
+def _unpack(archive: Path, kind: str, into: Path) -> None:
+    """Unpack an archive, which may be a stranger's: nothing leads out of the folder. Raises DatasetError."""
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(archive) as opened:
+                opened.extractall(into)  # noqa: S202  # zipfile leaves out what leads out of the folder
+        else:
+            shutil.unpack_archive(archive, into, kind, filter="data")
+    except DAMAGED as error:
+        raise DatasetError(
+            f"{archive.name} has been fetched and cannot be unpacked ({type(error).__name__}: {error}); it is damaged, "
+            "or not what its name says: put a whole archive there"
+        ) from error
     archive.unlink()
 
 
@@ -141,12 +190,19 @@ def _unpack(archive: Path, into: Path) -> None:
 def _told(address: str) -> Iterator[None]:
     try:
         yield
+    except SweeperError:
+        raise
     except ImportError as error:
         raise DatasetError(
             f"{hide_credentials(address)}: {error}. For s3://: {how_to_install('s3')}; dataset.path may "
             "also be a folder"
         ) from error
     except Exception as error:  # of any of the file systems that there are
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise DiskError(
+                f"{hide_credentials(address)}: there is no room for it here ({error.strerror}); free some space, then "
+                "run the same command again"
+            ) from error
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise DatasetError(
             f"{hide_credentials(address)}: cannot be fetched ({type(error).__name__}: {hide_credentials(said)}); "

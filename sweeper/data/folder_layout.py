@@ -67,7 +67,7 @@ def split_folders(root: Path) -> dict[Split, str]:
     if named and "train" not in named:
         raise DatasetError(
             f"{root}: there is {', '.join(names[0] for names in named.values())} but no folder train with class "
-            "folders in it; add it, or point dataset.path at one tree of class folders"
+            f"folders in it; add it, or name one tree of class folders, such as {root / next(iter(named.values()))[0]}"
         )
     return {split: names[0] for split, names in named.items()}
 

@@ -74,7 +74,7 @@ def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress
     states = file_states(listing.root, listing.paths)
     same = copies(listing.root, listing.paths, states, workspace.cache, progress)
     labels = label_numbers(listing)
-    excluded = [workspace.root / Path(dataset.exclude).expanduser()] if dataset.exclude else []
+    excluded = [_named(dataset.exclude, workspace)] if dataset.exclude else []
     left_out = excluded_rows(listing, excluded[0]) if excluded else np.empty(0, np.int64)
     exclude = partial(without, left_out=left_out, from_splits=("train",) if dataset.folds else dataset.exclude_from)
     drawn, notes, folds = drawn_splits(listing, labels, same, dataset, exclude)
@@ -104,11 +104,7 @@ def read_listing(dataset: DatasetConfig, workspace: Workspace) -> Listing:
 
 def lists_of(dataset: DatasetConfig, workspace: Workspace) -> tuple[Path, ...]:
     """Return the lists that a data set is read from, as far as they are there, without reading them."""
-    named = [
-        fetched(name, workspace) if is_address(name) else workspace.root / Path(name).expanduser()
-        for name in (dataset.path, dataset.exclude)
-        if name
-    ]
+    named = [_named(name, workspace) for name in (dataset.path, dataset.exclude) if name]
     within = [path / name for path in named for name in SPLIT_FILES]
     return tuple(path for path in (*named, *within) if path.is_file())
 
@@ -136,14 +132,22 @@ def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
         ) from error
 
 
-def _located(name: str, workspace: Workspace) -> Path:
+def _named(name: str, workspace: Workspace) -> Path:
+    """Return the path that a name in the search space stands for, fetching what is at an address."""
     if is_address(name):
         return fetched(name, workspace)
     try:
-        path = (workspace.root / Path(name).expanduser()).absolute()
+        return (workspace.root / Path(name).expanduser()).absolute()
+    except RuntimeError as error:  # ~ of a user that does not exist
+        raise DatasetError(f"{name}: cannot be looked up ({error}); correct it in the search space") from error
+
+
+def _located(name: str, workspace: Workspace) -> Path:
+    path = _named(name, workspace)
+    try:
         if path.exists():
             return path
-    except (OSError, RuntimeError) as error:  # a name that is too long, or ~ of a user that does not exist
+    except OSError as error:  # a name that is too long
         raise DatasetError(f"{name}: cannot be looked up ({error}); {CORRECT_PATH}") from error
     begins = "" if Path(name).expanduser().is_absolute() else f"; relative paths begin in {workspace.root}"
     raise DatasetError(f"{path}: no such file or folder{begins}; {CORRECT_PATH}")
@@ -184,7 +188,20 @@ def _recognised(path: Path) -> Layout:
         return "csv"
     if splits:
         _refuse_stray_classes(path)
+    else:
+        _refuse_splits_without_classes(path)
     return "folder"
+
+
+def _refuse_splits_without_classes(path: Path) -> None:
+    """Raise DatasetError where folders are named as splits and hold images directly: they would become classes."""
+    found = {name: SPLIT_NAMES[name.lower()] for name in class_folders(path) if name.lower() in SPLIT_NAMES}
+    if "train" in found.values() and len(set(found.values())) > 1:
+        raise DatasetError(
+            f"{path}: {', '.join(found)} are named as splits and hold images directly, in no class folders. Put the "
+            "images of each class into a folder of its own there, or list them with their classes in a CSV file; if "
+            "these are classes, say so: dataset.layout: folder"
+        )
 
 
 def _refuse_stray_classes(path: Path) -> None:

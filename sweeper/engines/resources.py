@@ -155,12 +155,15 @@ class Resources:
         """
         from sweeper.data.batches import DeviceImages
         from sweeper.training.inputs import TrialData
+        from sweeper.training.memory import free_memory
 
         key = self.sweep.dataset.stored_size or image_size, part
         if key not in self._data:
             if len(self._data) >= KEPT_IMAGE_SETS:
                 _, oldest = self._data.popitem()  # before the new images need its memory
                 self.features.forget(oldest)
+                del oldest  # which holds its images on the device
+                free_memory(self.device)
             images = _part_of(self._image_set(image_size), part)
             # One worker at a time, since each takes a share of the memory that it finds free.
             with file_lock(self._workspace.device_lock(str(self.device)), blocking=True):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,17 +27,14 @@ from sweeper.paths import ExportFolder
 
 logger = logging.getLogger(__name__)
 
-Seconds = dict[str, float]
-
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written where, what verification found, and the seconds that each step took."""
+    """What was written where, and what verification found."""
 
     folder: Path
     config: ExportConfig
     verification: Verification
-    seconds: Seconds
 
 
 def export_model(
@@ -59,20 +54,19 @@ def export_model(
             `destination` must not be replaced. What stood there is left as it was.
     """
     _require_complete(source, destination)
-    seconds: Seconds = {}
     with staged(destination) as files:
-        config = _write_model(source, files, seconds)
-        with _timed("verification", seconds):
-            verification = verify_export(files.path, val)
+        config = _write_model(source, files)
+        logger.info("export: verification")
+        verification = verify_export(files.path, val)
         config = _calibrated(config, verification, source, val)
         if variants:
-            with _timed("variants", seconds):
-                config = _with_variants(files, config, verification, val, variants)
+            logger.info("export: variants")
+            config = _with_variants(files, config, verification, val, variants)
         write_verification(files.verification, verification)
         judged = source.out_of_fold.confusion(len(source.classes)) if source.out_of_fold else None
         write_whole(files.card, model_card(config, verification, judged))
         config = write_config(files.config, config)
-    return ExportReport(destination, config, verification, seconds)
+    return ExportReport(destination, config, verification)
 
 
 def _require_complete(source: ExportInput, destination: Path) -> None:
@@ -82,14 +76,14 @@ def _require_complete(source: ExportInput, destination: Path) -> None:
     require_replaceable(destination)
 
 
-def _write_model(source: ExportInput, files: ExportFolder, seconds: Seconds) -> ExportConfig:
+def _write_model(source: ExportInput, files: ExportFolder) -> ExportConfig:
     """Write the network in all formats, and the configuration that describes them."""
     model_files = copy_model_files(source.model_files, files)
     model = load_network(networks_of(source), len(source.classes), source.weights)
     config = describe_export(source, model, model_files, ())
     facts = self_description(config, config.classes)
     write_weights(source.weights, files.weights, facts)
-    _write_formats(model, source.config.image_size, files, seconds)
+    _write_formats(model, source.config.image_size, files)
     describe_onnx(files.onnx, facts)
     write_label_program(files.label_program, files.picture)
     written = {*files.files(), files.config.name, files.card.name, files.verification.name}
@@ -131,20 +125,12 @@ def copy_model_files(paths: Sequence[Path], files: ExportFolder) -> tuple[str, .
     return tuple(names)
 
 
-def _write_formats(model: AnyClassifier, image_size: int, files: ExportFolder, seconds: Seconds) -> None:
+def _write_formats(model: AnyClassifier, image_size: int, files: ExportFolder) -> None:
     """Trace the network once and write the trace in both formats."""
     way_out = "if the disk is not full, its architecture cannot be recorded for any batch size: export another trial"
     with recording("the network cannot be written as torch.export program and ONNX", way_out):
-        with _timed(files.program.name, seconds):
-            program = trace(model, image_size)
-            write_program(program, files.program)
-        with _timed(files.onnx.name, seconds):
-            write_onnx(program, files.onnx)
-
-
-@contextmanager
-def _timed(step: str, seconds: Seconds) -> Iterator[None]:
-    logger.info("export: %s", step)
-    started = time.perf_counter()
-    yield
-    seconds[step] = time.perf_counter() - started
+        logger.info("export: %s", files.program.name)
+        program = trace(model, image_size)
+        write_program(program, files.program)
+        logger.info("export: %s", files.onnx.name)
+        write_onnx(program, files.onnx)

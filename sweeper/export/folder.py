@@ -15,6 +15,7 @@ import psutil
 
 from sweeper.errors import ExportError
 from sweeper.export.seal import edited_files
+from sweeper.files import left_by_system
 from sweeper.paths import ExportFolder
 
 FORMAT = "sweeper-export"
@@ -49,7 +50,11 @@ def require_replaceable(destination: Path) -> None:
 
 def _foreign_files(folder: ExportFolder, config: Mapping[str, Any]) -> list[str]:
     own = frozenset(map(str, config.get("files", [])))
-    return [name for name in folder.files() if name not in own and "__pycache__" not in name]
+    return [
+        name
+        for name in folder.files()
+        if name not in own and "__pycache__" not in name and not left_by_system(name.rpartition("/")[2])
+    ]
 
 
 def _own_config(folder: ExportFolder) -> dict[str, Any]:

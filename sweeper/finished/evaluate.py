@@ -13,6 +13,7 @@ from sweeper.finished.task import EvaluationJob, FinishedTask, Report
 from sweeper.paths import EvaluationFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
+from sweeper.standings.trial_names import require_weights
 from sweeper.standings.winner import study_winner
 from sweeper.study.artifacts import fetch_artifacts
 from sweeper.study.model_files import require_same_model_files
@@ -111,6 +112,7 @@ def _require_evaluable(
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
     if data is not None and not task.takes_other_images:
         raise DatasetError(f"--data names labelled images for a classifier, and {name} is of {task.name}; leave it out")
+    require_weights(store, row)
     require_trained(store)
     require_same_model_files(store)
     return row.config

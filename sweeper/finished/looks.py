@@ -5,7 +5,7 @@ A trial whose run is not in MLflow yet has been looked at all the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from sweeper.search.study_store import StudyStore
 from sweeper.study.artifacts import find_run
 from sweeper.study.pretrained import file_digest
 from sweeper.study.recorded import own_folder
-from sweeper.tracking.test_split_looks import record_test_look
+from sweeper.tracking.test_split_looks import record_test_look, times_looked_at
 
 
 class KeptLook(Frozen):
@@ -57,7 +57,7 @@ def keep_look(workspace: Workspace, store: StudyStore, report: Report, files: Se
         metrics=report.values,
         digest=report.digest,
         when_ms=now_ms,
-        files={_written(workspace, file.absolute()): file_digest(file) for file in files},
+        files=digests(workspace, files),
     )
     with file_lock(workspace.looks_lock, blocking=True):
         write_sealed(folder.looks, KEPT.dump_json([*kept_looks(folder), look]))
@@ -68,20 +68,25 @@ def count_looks(workspace: Workspace, store: StudyStore, trial: int, tracking_ur
 
     Raises StudyError when the trial has no run, TrackingError when MLflow cannot be reached.
     """
-    folder, count = own_folder(workspace, store), 0
+    folder = own_folder(workspace, store)
     mlflow, run = find_run(workspace, store, store.rows()[trial], tracking_uri)
     with file_lock(workspace.looks_lock, blocking=True):
         for look in kept_looks(folder):
             if look.trial == trial:
-                files = list(_unchanged(look, workspace))
-                count = record_test_look(mlflow, run, look.metrics, look.epoch, files, look.digest, look.when_ms)
+                files = list(unchanged(workspace, look.files))
+                record_test_look(mlflow, run, look.metrics, look.epoch, files, look.digest, look.when_ms)
                 _forget(folder, look)
-    return count
+    return times_looked_at(mlflow, run)  # another process may have counted it
 
 
-def _unchanged(look: KeptLook, workspace: Workspace) -> Iterator[Path]:
-    """Yield the files of a look that are as they were written."""
-    for written, digest in look.files.items():
+def digests(workspace: Workspace, files: Sequence[Path]) -> dict[str, str]:
+    """Return files by their names as they are kept, each with its digest."""
+    return {_written(workspace, file.absolute()): file_digest(file) for file in files}
+
+
+def unchanged(workspace: Workspace, files: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the files that are as they were when `digests` took them."""
+    for written, digest in files.items():
         file = workspace.root / written
         if file.is_file() and file_digest(file) == digest:
             yield file

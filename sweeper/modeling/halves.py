@@ -110,7 +110,12 @@ def _cut(backbone: nn.Module, learning: frozenset[str], image_size: int) -> Halv
         difference = float((second(first(images)) - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
     if not difference <= TOLERANCE:
         raise ModelError(f"its features would differ by {difference:.1e} of the largest")
-    return Halves(first, second, prod(shape), f"{end.target} {shape}")
+    return Halves(first, second, prod(shape), f"{_name_of(end.target)} {shape}")
+
+
+def _name_of(target: Any) -> str:
+    """Return the name of a step of the recorded code; that of a function without its place in memory."""
+    return target if isinstance(target, str) else f"{target.__module__}.{target.__name__}"
 
 
 def _recorded(backbone: nn.Module, learning: frozenset[str]) -> fx.Graph:

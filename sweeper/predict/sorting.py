@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from pathlib import Path
@@ -17,13 +18,13 @@ class SortedCopies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._next: dict[Path, int] = {}
-        self.count = 0
+        self._made: set[Path] = set()
 
     def add(self, prediction: Prediction) -> Path | None:
         """Copy an image into the folder of its first class and return the copy; None where it has no class.
 
-        Of several images with one name the later ones get a number. Raises DatasetError when the folder
-        of the class leads elsewhere, DiskError when the copy cannot be written.
+        Of several images with one name the later ones get a number; a copy that an earlier run made stands. Raises
+        DatasetError when the folder of the class leads elsewhere, DiskError when the copy cannot be written.
         """
         if not prediction.classes:
             return None
@@ -36,7 +37,6 @@ class SortedCopies:
                 f"{source} cannot be copied into {self._folder}: {error.strerror or error}; repair that or name "
                 "another folder with --sort-into"
             ) from error
-        self.count += 1
         return copy
 
     def _class_folder(self, name: str) -> Path:
@@ -55,7 +55,10 @@ class SortedCopies:
             try:
                 descriptor = os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             except FileExistsError:
+                if free not in self._made and free.is_file() and filecmp.cmp(source, free, shallow=False):
+                    return free
                 continue
+            self._made.add(free)
             self._fill(source, free, descriptor)
             return free
 
@@ -63,6 +66,6 @@ class SortedCopies:
         try:
             with source.open("rb") as read, os.fdopen(descriptor, "wb") as write:
                 shutil.copyfileobj(read, write)
-        except OSError:
+        except BaseException:
             target.unlink(missing_ok=True)  # half a copy, made just now
             raise

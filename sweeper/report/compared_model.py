@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sweeper.export.load import load_export
 from sweeper.finished.evaluate import evaluate_on, images_for_trial
 from sweeper.finished.evaluate_classifier import SplitReport, evaluate_export
 from sweeper.finished.evaluated_images import images_for_export, is_of
+from sweeper.finished.looks import keep_look
 from sweeper.finished.named_data import NamedData
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import ExportFolder, Workspace
@@ -73,6 +75,8 @@ class SideFinder:
     data: NamedData | None = None
     split: Literal["val", "test"] = "val"
     device: str = "auto"
+    looked: list[tuple[StudyStore, int]] = field(default_factory=list)
+    """The trials that were evaluated on their studies' own test images, which is to be counted in MLflow."""
     _stores: dict[str, StudyStore] = field(default_factory=dict)
 
     def find(self, name: str) -> Side:
@@ -122,6 +126,9 @@ class SideFinder:
         )
         images = replace(images, images=images.as_named or images.images)
         report = evaluate_on(self.workspace, store, row, images, CLASSIFIERS, device=on, tracking_uri=self.tracking_uri)
+        if images.own and self.split == "test":
+            keep_look(self.workspace, store, report, (), int(time.time() * 1000))
+            self.looked.append((store, row.number))
         return self._on_data(side, report, images.remarks, data.dataset(store.sweep.dataset.csv))
 
     def _device_of(self, study: SweepConfig) -> torch.device:

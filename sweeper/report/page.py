@@ -108,6 +108,7 @@ def _payload(
     sweep = store.sweep
     return {
         "study": sweep.study,
+        "winner": judged.winner.trial if (judged := confirmed(store)) is not None else None,
         "metric": sweep.objective.metric,
         "maximize": sweep.objective.direction == "maximize",
         "budget": None if sweep.budget.open_ended else store.budget,

@@ -14,7 +14,7 @@ from PIL import Image
 from sweeper.config.dataset import DatasetConfig
 from sweeper.data.decode import BadImage, decode
 from sweeper.data.image_file import read_image_file
-from sweeper.data.index import build_index
+from sweeper.data.index import read_listing
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 from sweeper.scores.predictions import Ids, Numbers, Predictions, image_ids
@@ -41,12 +41,12 @@ class ImageFiles:
 def find_files(dataset: DatasetConfig, workspace: Workspace, ids: Ids) -> ImageFiles:
     """Look the files up that predictions were made of; without the data set none is known."""
     try:
-        index = build_index(dataset, workspace)
+        listing = read_listing(dataset, workspace)
     except DatasetError as error:
         logger.warning("no pictures: %s", error)
         return ImageFiles("", ("",) * len(ids))
-    names = dict(zip(image_ids(index.paths).tolist(), index.paths, strict=True))
-    return ImageFiles(str(index.root), tuple(names.get(number, "") for number in ids.tolist()))
+    names = dict(zip(image_ids(listing.paths).tolist(), listing.paths, strict=True))
+    return ImageFiles(str(listing.root), tuple(names.get(number, "") for number in ids.tolist()))
 
 
 def worst_mistakes(predictions: Predictions, most: int = WORST) -> list[int]:

@@ -10,19 +10,20 @@ const MOST_PICTURED = 12; // of the images in a cell of the matrix
   const trials = data.trials;
   const byNumber = new Map(trials.map((trial) => [trial.number, trial]));
   const ranked = trials.filter((trial) => trial.rank != null).sort((a, b) => a.rank - b.rank);
-  let shown = trials, selected = ranked[0]?.number ?? null;
+  const winner = byNumber.get(data.winner) ?? ranked[0];
+  let shown = trials, selected = winner?.number ?? null;
   const redraws = [];
 
   const redrawAll = settled(() => redraws.forEach((redraw) => redraw()));
   const better = (a, b) => sign * (a - b) > 0;
 
   function overview() {
-    const best = ranked.find((trial) => trial.state === "complete");
+    const leader = ranked.find((trial) => trial.state === "complete"), best = byNumber.get(data.winner) ?? leader;
     const { states, seconds } = data.all;
     byId("headline").textContent = best
       ? `Trial ${best.number} is best: ${data.metric} ${score(best.value)} ${reachedIn(best)}, with ${describe(best)}.`
       : data.budget == null || data.all.ended < data.budget ? "No trial has finished yet." : "No trial has finished.";
-    byId("tiles").append(tile(best ? score(best.value) : "–", `best ${data.metric}`), tile(data.budget == null ? data.all.ended : `${data.all.ended} of ${data.budget}`, "trials ended"),
+    byId("tiles").append(tile(leader ? score(leader.value) : "–", `best ${data.metric}`), tile(data.budget == null ? data.all.ended : `${data.all.ended} of ${data.budget}`, "trials ended"),
       ...["complete", "pruned", "failed"].map((state) => tile(states[state], state)), tile(duration(seconds), "of training in all"));
   }
   function reachedIn(trial) {

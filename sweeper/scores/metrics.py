@@ -95,25 +95,22 @@ class ClassificationMetrics:
         for part in (self._loss, self._top, self._confusion):
             part.zero_()
 
-    def update(
-        self, logits: torch.Tensor, labels: torch.Tensor, losses: torch.Tensor, weights: torch.Tensor | None = None
-    ) -> None:
+    def update(self, logits: torch.Tensor, labels: torch.Tensor, losses: torch.Tensor) -> None:
         """Count one batch.
 
         Args:
             logits: [B, C] class scores.
             labels: [B] int64, the true classes.
-            losses: [B], the loss of every sample; or a scalar, their (weighted) sum.
-            weights: [B] whole numbers, how often each sample counts; 0 leaves out padding. All 1 by default.
+            losses: [B], the loss of every sample.
         """
         import torch
 
         with torch.no_grad():
-            counts = torch.ones_like(labels) if weights is None else weights.to(torch.int64)
             ranked = logits.masked_fill(logits.isnan(), float("-inf"))
-            self._loss += (losses * counts if losses.ndim else losses).sum(dtype=self._loss.dtype)
-            self._top += (in_top(ranked, labels, self._classes) * counts).sum()
-            self._confusion.index_add_(0, labels * len(self._classes) + ranked.argmax(1), counts)
+            self._loss += losses.sum(dtype=self._loss.dtype)
+            self._top += in_top(ranked, labels, self._classes).sum()
+            places = labels * len(self._classes) + ranked.argmax(1)
+            self._confusion.index_add_(0, places, torch.ones_like(labels))
 
     def compute(self) -> dict[str, float]:
         """Return loss, accuracy, top5_accuracy and macro precision, recall and f1 of all that was counted.
@@ -123,12 +120,8 @@ class ClassificationMetrics:
         """
         return self.compute_all()[0]
 
-    def confusion(self) -> Counts:
-        """Return the confusion matrix [C, C]: rows true, columns predicted."""
-        return self._on_host()[2]
-
     def compute_all(self) -> tuple[dict[str, float], Counts]:
-        """Return what `compute` and `confusion` do, waiting for the device once."""
+        """Return what `compute` does and the confusion matrix [C, C], rows true, columns predicted, waiting once."""
         found = self._on_host()
         return summary(*found), found[2]
 

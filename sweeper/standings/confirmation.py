@@ -17,6 +17,7 @@ from sweeper.results import TrialOutcome, TrialRow, TrialState
 
 CONFIDENCE = 0.95
 FEWEST = 2  # values that have a deviation
+CHOOSE = "Choose by cost, or ask for more --seeds"
 
 
 class Leader(Frozen):
@@ -85,10 +86,15 @@ class Confirmation(Frozen):
         if second.p is None:
             return gap + "cannot be judged: too few repetitions ended well"
         if second.p >= 1 - CONFIDENCE:
-            also = " or ".join(str(leader.trial) for leader in self.ties)
-            noise = f"may be noise at {self.seeds} seeds (p = {second.p:.2g}): it may be no better than trial {also}. "
-            return gap + noise + "Choose by cost, or ask for more --seeds"
-        return gap + f"is more than noise (p = {second.p:.2g})"
+            noise = (
+                f"may be noise at {self.seeds} seeds (p = {second.p:.2g}): it may be no better than {self._ties()}. "
+            )
+            return gap + noise + CHOOSE
+        certain = gap + f"is more than noise (p = {second.p:.2g})"
+        return f"{certain}, but it may be no better than {self._ties()}. {CHOOSE}" if self.ties else certain
+
+    def _ties(self) -> str:
+        return "trial " + " or ".join(str(leader.trial) for leader in self.ties)
 
 
 def confirmation(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +64,10 @@ def fetch_artifacts(
     Raises StudyError when there are none, TrackingError when MLflow cannot be reached.
     """
     folder = own_folder(workspace, store).trial(row.number)
-    if folder.weights.is_dir() and folder.outcome.exists():
-        return TrialArtifacts(folder.artifacts, None)
-    mlflow, run = find_run(workspace, store, row, tracking_uri)
     into.mkdir(parents=True, exist_ok=True)
+    if folder.weights.is_dir() and folder.outcome.exists() and _taken(folder.artifacts, into, kinds):
+        return TrialArtifacts(into, None)
+    mlflow, run = find_run(workspace, store, row, tracking_uri)
     for kind in kinds:
         if not mlflow.has_files(run, kind):
             raise StudyError(
@@ -74,6 +76,30 @@ def fetch_artifacts(
             )
         mlflow.download(run, kind, into)
     return TrialArtifacts(into, run)
+
+
+def _taken(artifacts: Path, into: Path, kinds: Sequence[Kind]) -> bool:
+    """Copy what a trial has left on this disk, and return whether all was there.
+
+    It is removed at any time: as soon as MLflow has it.
+    """
+    try:
+        for kind in kinds:
+            shutil.copytree(artifacts / kind, into / kind, copy_function=_link_or_copy, dirs_exist_ok=True)
+    except (FileNotFoundError, shutil.Error):
+        for kind in kinds:
+            shutil.rmtree(into / kind, ignore_errors=True)
+        return False
+    return True
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # on another disk, or one without links
+        shutil.copyfile(source, target)
 
 
 def find_run(

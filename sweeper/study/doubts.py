@@ -77,6 +77,8 @@ def doubts_of_settings(sweep: SweepConfig) -> Iterator[str]:
     yield from _stages_that_never_learn(sweep)
     yield from _settings_of_what_is_frozen(sweep)
     yield from _stored_stages(sweep)
+    yield from _nothing_to_fuse(sweep)
+    yield from _frozen_without_weights(sweep)
     yield from _compared_before_they_learn(sweep)
     yield from _stopped_before_they_learn(sweep)
     yield from _too_few_complete_to_stop(sweep)
@@ -216,6 +218,29 @@ def _settings_of_what_is_frozen(sweep: SweepConfig) -> Iterator[str]:
         yield (
             f"search.{setting} has no effect with trainable: {trainable}, where only {learning}; remove it, or "
             "use trainable: all"
+        )
+
+
+def _nothing_to_fuse(sweep: SweepConfig) -> Iterator[str]:
+    """Tell where trials are to be trained together and none can be."""
+    search: Any = sweep.search
+    heads = "head" in options(search.trainable) and set(options(search.pretrained)) != {False}
+    if sweep.features.fuse > 1 and not (heads and sweep.features.cache and lowest(search.ema) == 0):
+        yield (
+            f"features.fuse: {sweep.features.fuse} trains heads on the stored values of pretrained backbones together, "
+            "and no trial here can be trained so: a worker gets that many trials and trains them one after another; "
+            "remove it"
+        )
+
+
+def _frozen_without_weights(sweep: SweepConfig) -> Iterator[str]:
+    """Tell where only a part of a network learns, and the rest stays as it was drawn at random."""
+    search: Any = sweep.search
+    parts = [part for part in options(search.trainable) if part != "all"]
+    if parts and set(options(search.pretrained)) == {False}:
+        yield (
+            f"search.trainable: {parts[0]} leaves the rest of the backbone as it is, and with pretrained: false that "
+            "is random; set search.pretrained: true or a file of weights, or use trainable: all"
         )
 
 

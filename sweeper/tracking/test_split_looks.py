@@ -25,8 +25,8 @@ def record_test_look(
     files: Sequence[Path],
     digest: str,
     now_ms: int,
-) -> int:
-    """Log `test/...` metrics at the epoch that was evaluated, upload files, and count the look; return the count.
+) -> None:
+    """Log `test/...` metrics at the epoch that was evaluated, upload files, and count the look.
 
     A look that is counted is not counted again, where what follows did not arrive the first time.
     """
@@ -39,4 +39,8 @@ def record_test_look(
     store.log_metrics(run, {f"test/{name}": value for name, value in values.items()}, epoch, now_ms)
     for file in files:
         store.log_artifact(run, file, FOLDER)
-    return count
+
+
+def times_looked_at(store: MlflowStore, run: str) -> int:
+    """Return how many looks are counted in a run."""
+    return int(store.tags(run).get(LOOKS_TAG, "0"))

@@ -40,6 +40,7 @@ def drop_when_short(release: Callable[[], bool]) -> None:
 
     It is a method, and its object is not kept alive by it.
     """
+    _spare[:] = [one for one in _spare if one() is not None]
     _spare.append(weakref.WeakMethod(release))
 
 

@@ -80,7 +80,7 @@ class MicroBatches:
 
     def size(self, batch_size: int) -> int:
         """Return how many images of a training batch go through the network at once."""
-        return min(batch_size, self.limits.training or batch_size)
+        return min(batch_size, max(self.smallest, self.limits.training or batch_size))
 
     def fit(self, phase: Phase, count: int, attempt: Callable[[Parts], T], rewind: Callable[[], None]) -> T:
         """Return what `attempt` makes of `count` images, cut into parts that fit.

@@ -27,6 +27,7 @@ __all__ = ["ask"]  # a fixture
         (("init", "--hours", "1", "--example"), "leave out --hours, and change the copy"),
         (("best", "s", "--export", "--leaders", "3"), "--leaders: is for --soup or --ensemble"),
         (("best", "s", "--to", "there", "--tolerance", "0.1"), "--tolerance: is for --fp16 or --int8"),
+        (("diff", "s/0", "s/1", "--device", "cpu"), "--device: evaluates on --data, which is missing"),
         (("diff", "s/0", "s/1", "--split", "test"), "--split: chooses a split of --data, which is missing"),
     ],
 )

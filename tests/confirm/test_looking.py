@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from sweeper.confirm import looking
 from sweeper.confirm.test_split import Look, keep_look, looks
+from sweeper.finished.looks import digests
 from sweeper.paths import Workspace
 from tests.standings.test_ranking import row
 
@@ -33,8 +35,10 @@ def test_files_of_a_later_look_are_not_recorded_with_an_earlier_one(
     evaluation = workspace.evaluation("s", "test")
     evaluation.path.mkdir(parents=True)
     (evaluation.path / "confusion.csv").write_text("of the latest look")
-    for number, trial in enumerate((0, 1), 1):
-        keep_look(workspace.study("s"), look(trial, number))
+    written = digests(workspace, [evaluation.path / "confusion.csv"])
+    for number, files in enumerate(({"gone.csv": "x"}, {**written, "edited.csv": "x"}), 1):
+        (tmp_path / "edited.csv").write_text("since then")
+        keep_look(workspace.study("s"), look(number - 1, number).model_copy(update={"files": files}))
 
     def note(_store: Any, _run: str, _values: Any, _epoch: int, files: list[Path], _digest: str, when_ms: int) -> None:
         recorded[when_ms] = [file.name for file in files]
@@ -46,3 +50,10 @@ def test_files_of_a_later_look_are_not_recorded_with_an_earlier_one(
     looking.record_looks(workspace, store, None)
     assert recorded == {1: [], 2: ["confusion.csv"]}
     assert all(kept.recorded for kept in looks(workspace.study("s")))
+
+
+def test_a_look_whose_metric_is_no_number_is_kept(tmp_path: Path) -> None:
+    folder = Workspace(tmp_path).study("s")
+    keep_look(folder, look(0, 1).model_copy(update={"metrics": {"loss": float("nan")}}))
+    assert math.isnan(looks(folder)[0].metrics["loss"])
+    assert Look(**{**dict(look(0, 2)), "metrics": {"loss": float("inf")}}).metrics == {"loss": float("inf")}

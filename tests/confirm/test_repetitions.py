@@ -95,3 +95,13 @@ def test_repetitions_are_trained_again_only_where_none_ended_well(tmp_path: Path
     assert (third.all_failed(), third.outcomes(3), third.outcomes(8)) == (False, [failed], [DONE])
     assert run().remaining() == 0
     assert [one.number for one in latest(stored_repetitions(StudyFolder(tmp_path)))] == [3, 4]
+
+
+def test_what_has_ended_says_early_that_nothing_ends_well(tmp_path: Path) -> None:
+    failed = TrialOutcome(state=TrialState.FAILED, reason="no room", feasible=False)
+    ledger = Repetitions.begin(SWEEP, StudyFolder(tmp_path), LEADERS, 2)
+    assert not ledger.none_ended_well()
+    for outcome, none in ((failed, True), (failed, True), (DONE, False), (failed, False)):
+        (spec,) = ledger.next_group(1)
+        ledger.finish(spec.number, outcome)
+        assert ledger.none_ended_well() is none

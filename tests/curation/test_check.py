@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from sweeper.config.dataset import CsvConfig
+from sweeper.curation import duplicates
 from sweeper.curation.check import CheckReport, check
 from sweeper.curation.image_list import ImageList, read_image_list
 from sweeper.curation.page import html_page
@@ -167,3 +169,26 @@ def test_a_search_space_is_checked_in_the_splits_of_its_study(root: Path, tmp_pa
     (tmp_path / "s.yaml").write_text(space % (root / "train"))
     source = read_image_list(tmp_path / "s.yaml", CsvConfig(), Workspace(tmp_path))
     assert {split: source.splits.count(split) for split in set(source.splits)} == {"train": 9, "val": 9}
+
+
+def test_thousands_of_pictures_of_one_scene_are_one_group_without_comparing_each_with_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random, count, compared = np.random.default_rng(0), 2000, list[int]()
+    same_look = duplicates._same_look
+    picture = random.integers(0, 200, (16, 16))
+    facts: Any = SimpleNamespace(
+        pixel_digests=[number.to_bytes(2, "big") for number in range(count)],
+        looks=np.uint64(random.integers(0, 2**62)) ^ (np.uint64(1) << random.integers(0, 62, count).astype(np.uint64)),
+        thumbnails=(picture + random.integers(0, 9, (count, 16, 16))).astype(np.uint8),
+    )
+
+    def counted(thumbnails: Any, pairs: Any, *, mirror: bool) -> Any:
+        compared.append(len(pairs))
+        return same_look(thumbnails, pairs, mirror=mirror)
+
+    monkeypatch.setattr(duplicates, "_same_look", counted)
+    unions = duplicates.Unions(count)
+    duplicates._join_near(unions, facts, duplicates.NEAR_BITS)
+    assert [len(group) for group in unions.groups()] == [count]
+    assert sum(compared) < count * (count - 1) / 2 / 4

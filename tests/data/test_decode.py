@@ -240,3 +240,10 @@ def test_damaged_bytes_give_pixels_or_a_reason_and_nothing_else(data: bytes, cha
         damaged[place % len(damaged)] = value
     with suppress(BadImage):
         assert decode(bytes(damaged), 16, "crop").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_an_image_whose_exif_is_damaged_is_read_as_it_lies(kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 2), (200, 0, 0)).save(buffer, kind, exif=b"Exif\0\0garbage that is no TIFF", lossless=True)
+    assert decode(buffer.getvalue(), 2, "pad").shape == (2, 2, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import tarfile
 import threading
@@ -15,9 +16,10 @@ import fsspec
 import pytest
 
 from sweeper.config.dataset import DatasetConfig
+from sweeper.data import fetch
 from sweeper.data.fetch import fetched, is_address, refresh, refuse_secrets
 from sweeper.data.index import read_listing
-from sweeper.errors import ConfigError, DatasetError
+from sweeper.errors import ConfigError, DatasetError, DiskError
 from sweeper.paths import Workspace
 from tests.pictures import write_class_folders
 
@@ -42,7 +44,7 @@ def packed(photos: Path, name: str) -> Path:
             for file in photos.rglob("*.png"):
                 archive.write(file, file.relative_to(photos.parent))
     else:
-        with tarfile.open(path, "w:gz" if name.endswith("gz") else "w") as tar:
+        with tarfile.open(path, "w:gz" if name.lower().endswith("gz") else "w") as tar:
             tar.add(photos, "photos")
     return path
 
@@ -51,7 +53,7 @@ def paths_of(address: str, workspace: Workspace) -> list[str]:
     return list(read_listing(DatasetConfig(path=address), workspace).paths)
 
 
-@pytest.mark.parametrize("name", ["photos.tar", "photos.tar.gz", "photos.zip"])
+@pytest.mark.parametrize("name", ["photos.tar", "photos.tar.gz", "photos.zip", "PHOTOS.TAR", "photos.TGZ"])
 def test_an_archive_is_read_as_the_folder_in_it(photos: Path, workspace: Workspace, name: str) -> None:
     assert paths_of(f"file://{packed(photos, name)}", workspace) == paths_of(str(photos), workspace)
 
@@ -74,7 +76,7 @@ def test_a_fetch_that_fails_leaves_what_was_fetched_before(photos: Path, workspa
     address = f"file://{path}"
     before = paths_of(address, workspace)
     path.write_bytes(b"PK, and no archive")
-    with pytest.raises(DatasetError, match="cannot be fetched"):
+    with pytest.raises(DatasetError, match="cannot be unpacked"):
         refresh(address, workspace)
     assert paths_of(address, workspace) == before
 
@@ -104,7 +106,7 @@ def test_an_archive_that_leads_out_of_its_folder_is_refused_and_leaves_nothing(
         member = tarfile.TarInfo("../../outside.png")
         member.size = 4
         archive.addfile(member, io.BytesIO(b"evil"))
-    with pytest.raises(DatasetError, match="cannot be fetched"):
+    with pytest.raises(DatasetError, match=r"evil\.tar has been fetched and cannot be unpacked"):
         fetched(f"file://{path}", workspace)
     assert not list(workspace.root.rglob("*.png"))
     assert not list(workspace.root.rglob("fetching-*"))
@@ -178,3 +180,50 @@ def test_a_password_for_a_web_server_comes_from_netrc(
         server.shutdown()
     assert found == paths_of(str(photos), workspace)
     assert set(asked) == {"Basic " + base64.b64encode(b"ann:word").decode()}
+
+
+def test_what_changes_at_an_address_of_the_web_is_fetched_again(photos: Path, workspace: Workspace) -> None:
+    class Server(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(photos.parent))
+
+        def log_message(self, *_: object) -> None: ...
+
+    packed(photos, "photos.zip")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/photos.zip"
+        before = paths_of(address, workspace)
+        made = fetched(address, workspace).stat().st_ino
+        refresh(address, workspace)
+        assert fetched(address, workspace).stat().st_ino == made
+        next((photos / "train/a").iterdir()).unlink()
+        packed(photos, "photos.zip")
+        refresh(address, workspace)
+        server.shutdown()
+    assert len(paths_of(address, workspace)) == len(before) - 1
+
+
+@pytest.mark.parametrize("name", ["photos/", "download?file=photos.zip", ""])
+def test_a_page_of_the_web_is_no_data_set(workspace: Workspace, name: str) -> None:
+    with pytest.raises(DatasetError, match=r"on the web a data set is one file, an archive \(.tar, "):
+        refresh(f"https://127.0.0.1:1/{name}", workspace)
+
+
+@pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz", "photos.tar"])
+def test_a_damaged_archive_is_called_so(photos: Path, workspace: Workspace, name: str) -> None:
+    path = packed(photos, name)
+    path.write_bytes(b"<html>" * 200)
+    with pytest.raises(DatasetError, match=f"{name} has been fetched and cannot be unpacked.*put a whole archive"):
+        fetched(f"file://{path}", workspace)
+
+
+def test_a_full_disk_is_not_called_a_wrong_address(
+    photos: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch, "_replace", full)
+    with pytest.raises(DiskError, match="there is no room for it here"):
+        fetched(f"file://{photos}", workspace)

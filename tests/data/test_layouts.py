@@ -364,3 +364,27 @@ def test_digits_are_written_once_and_indexed(workspace: Workspace) -> None:
     assert first.stat().st_mtime_ns == written
     assert list(again.paths) == list(index.paths)
     assert all((again.splits[split] == index.splits[split]).all() for split in index.splits)
+
+
+@pytest.mark.parametrize("other", ["test", "Val"])
+def test_splits_that_hold_images_in_no_class_folders_are_not_taken_for_classes(
+    tmp_path: Path, workspace: Workspace, other: str
+) -> None:
+    root = write_class_folders(tmp_path / "d", {"train": 4, other: 4})
+    with pytest.raises(DatasetError, match=rf"{other}.*train.*hold images directly.*dataset\.layout: folder"):
+        index_of(root, workspace)
+    assert set(index_of(root, workspace, layout="folder").classes) == {"train", other}
+
+
+def test_a_tree_with_a_test_split_alone_says_what_to_name(tmp_path: Path, workspace: Workspace) -> None:
+    root = write_class_folders(tmp_path / "d", {"test/a": 4, "test/b": 4})
+    with pytest.raises(DatasetError, match=f"name one tree of class folders, such as {root / 'test'}"):
+        index_of(root, workspace)
+
+
+def test_a_list_of_what_is_excluded_in_the_folder_of_nobody_is_one_clear_line(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    root = write_class_folders(tmp_path / "d", {"a": 4, "b": 4})
+    with pytest.raises(DatasetError, match=r"~nosuchuser/list\.csv: cannot be looked up"):
+        index_of(root, workspace, exclude="~nosuchuser/list.csv")

@@ -142,7 +142,7 @@ def test_the_test_split_is_measured_once_and_again_only_when_asked_for(folder: P
     assert [
         one["forced"]
         for one in json.loads(without_seal((folder / ".sweeper/studies/blots/confirmation/test.json").read_bytes()))
-    ]
+    ] == [False, True]
 
 
 def test_best_prefers_the_confirmed_winner_and_says_how_sure_it_is(confirmation: Confirmation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.errors import ModelError
 from sweeper.modeling.classifier import Classifier, build_classifier
-from sweeper.modeling.halves import cut, learning_half
+from sweeper.modeling.halves import _name_of, cut, learning_half
 from sweeper.modeling.stages import last_stage
 
 SIDE = 64
@@ -120,3 +121,10 @@ class Wild(Deciding):
 def test_a_backbone_that_cannot_be_cut_is_told_with_what_to_do(kind: type[nn.Module], told: str) -> None:
     with pytest.raises(ModelError, match=f"{told}.*; set features.last_stage to false"):
         cut(kind(), SIDE)
+
+
+def test_a_function_is_named_without_its_place_in_memory() -> None:
+    """Otherwise stored values would not be found again by the next process."""
+    assert _name_of(nn.functional.relu) == "torch.nn.functional.relu"
+    assert "0x" not in _name_of(torch.flatten) + _name_of(operator.add)
+    assert _name_of("layer3") == "layer3"

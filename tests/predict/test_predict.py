@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +117,27 @@ def test_copies_of_one_name_are_all_kept_and_nothing_is_overwritten(tmp_path: Pa
     assert [path.read_bytes() for path in names if path] == [source.read_bytes() for source in sources]
     assert (tmp_path / "out/cat/x.png").read_bytes() == b"mine"
     assert copies.add(replace(labelled(sources[0], "cat"), classes=())) is None
+
+
+def test_copies_that_an_earlier_run_made_are_not_made_again(tmp_path: Path) -> None:
+    sources = [write_picture(tmp_path / folder / "x.png", seed) for seed, folder in enumerate("ab")]
+    runs = []
+    for _ in range(2):
+        copies = SortedCopies(tmp_path / "out")
+        runs.append([copies.add(labelled(source, "cat")) for source in sources])
+    assert runs[0] == runs[1]
+    assert sorted(path.name for path in (tmp_path / "out/cat").iterdir()) == ["x-2.png", "x.png"]
+
+
+def test_an_interrupted_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Any, write: Any) -> None:
+        write.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfileobj", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        SortedCopies(tmp_path / "out").add(labelled(write_picture(tmp_path / "x.png", 0), "cat"))
+    assert list((tmp_path / "out/cat").iterdir()) == []
 
 
 def test_a_class_folder_that_is_a_link_elsewhere_is_refused(tmp_path: Path) -> None:

@@ -76,6 +76,13 @@ def test_a_gap_smaller_than_the_spread_is_called_noise_with_those_it_cannot_be_d
     assert Confirmation.model_validate_json(found.model_dump_json()) == found
 
 
+def test_a_third_that_may_be_as_good_is_named_where_the_second_is_not() -> None:
+    found = judged({4: [0.60, 0.61, 0.62], 7: [0.57, 0.57, 0.571], 9: [0.3, 0.7, 0.6]})
+    assert [leader.trial for leader in found.ties] == [9]
+    assert "trial 4 and trial 7 is more than noise" in found.verdict()
+    assert "may be no better than trial 9. Choose by cost" in found.verdict()
+
+
 def test_a_loss_is_better_the_smaller() -> None:
     assert judged({0: [0.5, 0.5, 0.4], 1: [0.2, 0.3, 0.2]}, "val/loss").winner.trial == 1
 

@@ -182,7 +182,8 @@ def test_a_setting_of_parts_that_do_not_learn_is_told(settings: dict[str, Any], 
     ],
 )
 def test_a_setting_of_parts_that_learn_raises_no_doubt(settings: dict[str, Any]) -> None:
-    assert told(search={"backbone": "b", **settings}, budget={"epochs": 10}) == ""
+    search = {"backbone": "b", "pretrained": True, **settings}
+    assert told(search=search, budget={"epochs": 10}) == ""
 
 
 @pytest.mark.parametrize(
@@ -289,3 +290,31 @@ def test_an_end_that_waits_for_more_complete_trials_than_there_will_be_is_told()
 def test_stages_that_all_begin_in_time_raise_no_doubt() -> None:
     unfreezing = {"head_epochs": 1, "stage_epochs": 2}
     assert told(search={"backbone": "b", "unfreezing": unfreezing}, budget={"epochs": 10}) == ""
+
+
+HEAD = {"backbone": "b", "trainable": "head", "pretrained": True}
+
+
+@pytest.mark.parametrize(
+    ("search", "cache", "told_of"),
+    [
+        (HEAD, True, False),
+        ({**HEAD, "ema": {"choice": [0.0, 0.9]}}, True, False),
+        ({**HEAD, "ema": 0.9}, True, True),
+        (HEAD, False, True),
+        ({**HEAD, "trainable": "all"}, True, True),
+        ({**HEAD, "pretrained": False}, True, True),
+    ],
+)
+def test_trials_that_cannot_be_trained_together_are_told(search: dict[str, Any], *, cache: bool, told_of: bool) -> None:
+    features = {"fuse": 4, "cache": cache}
+    assert ("features.fuse: 4 trains heads" in told(search=search, pruner="median", features=features)) is told_of
+    assert "features.fuse" not in told(search=search, pruner="median", features={"cache": cache})
+
+
+def test_a_frozen_backbone_without_weights_is_told() -> None:
+    rule = "leaves the rest of the backbone as it is, and with pretrained: false that is random"
+    assert rule in told(search={"backbone": "b", "trainable": {"choice": ["all", "last_stage"]}})
+    assert rule not in told(search=HEAD)
+    assert rule not in told(search={**HEAD, "pretrained": {"choice": [False, True]}})
+    assert rule not in told(search={"backbone": "b"})

@@ -26,6 +26,7 @@ from sweeper.modeling.backbones import build_backbone
 from sweeper.modeling.classifier import build_classifier
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
+from sweeper.training import features
 from sweeper.training.evaluate import evaluate
 from sweeper.training.features import CHUNK, FeatureMaker, FrozenFeatures, pixel_changes
 from sweeper.training.inputs import TrialData
@@ -210,16 +211,18 @@ def test_what_features_cannot_serve_goes_through_the_backbone(
     assert not (tmp_path / "features").exists()
 
 
-@pytest.mark.parametrize("what", ["weights", "image_size", "augment", "pixels", "mean"])
-def test_a_key_changes_with_whatever_the_features_depend_on(tmp_path: Path, weights: str, what: str) -> None:
+@pytest.mark.parametrize("what", ["weights", "image_size", "augment", "pixels", "mean", "std"])
+def test_a_key_changes_with_whatever_the_features_depend_on(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     def key(path: str = weights, size: int = 8, noise: float = 60, augment: AugmentConfig | None = None) -> str:
         data = colored(noise=noise)
         frozen = frozen_features(tmp_path).backbone(head_trial(path, image_size=size).config)
-        if what == "mean":
-            frozen.described["mean"] = means.pop()
         return FeatureMaker(frozen, data.train, augment or AugmentConfig(), CPU, Limits(), None).key(0).name
 
-    means: list[Any] = [(0.4,) * 3, (0.5,) * 3]
+    if what in ("mean", "std"):
+        built, given = build_backbone, iter([(0.4,) * 3, (0.5,) * 3])
+        monkeypatch.setattr(features, "build_backbone", lambda *of: replaced(built(*of), {what: next(given)}))
     changed = load_file(weights)
     changed["layer4.0.conv1.weight"][0, 0, 0, 0] += 1e-6
     save_file(changed, tmp_path / "other.safetensors")
@@ -229,8 +232,13 @@ def test_a_key_changes_with_whatever_the_features_depend_on(tmp_path: Path, weig
         "augment": {"augment": AugmentConfig(flip=True)},
         "pixels": {"noise": 61},
         "mean": {},
+        "std": {},
     }
     assert key() != key(**others[what])
+
+
+def replaced(built: Any, values: dict[str, Any]) -> Any:
+    return built._replace(**values)
 
 
 def test_mixing_is_not_part_of_the_augmentation_that_features_depend_on() -> None:

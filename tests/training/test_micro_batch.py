@@ -290,3 +290,8 @@ def test_torchs_cpu_allocator_refusing_memory_halves_the_batch_or_says_that_noth
 
 def test_a_device_that_works_is_known_to() -> None:
     assert still_works(CPU)
+
+
+def test_no_part_is_smaller_than_batch_normalisation_allows() -> None:
+    sizes = MicroBatches(torch.device("cpu"), smallest=2, limits=Limits(training=1))
+    assert (sizes.size(16), sizes.size(1)) == (2, 1)

@@ -70,8 +70,16 @@ def decoded(data: bytes, size: int | None = None, depth: Depth = ALL_BITS, room:
             deep = deep_image(image, data)
             rows, largest = deep.read(depth) if deep else (_rows_of(image), 0)
             rgb = _put_together(rows, image.size, size)
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        turn = TURNS.get(_orientation(image))
         return Decoded(rgb if turn is None else rgb.transpose(turn), of_file, mode, str(image.format), largest)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how an image is turned by what its file says; upright where that cannot be read."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF, of which Pillow's readers raise anything; the pixels are whole
+        return 1
 
 
 def square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
