@@ -241,9 +241,9 @@ class SweepConfig(Frozen):
     precision: Precision = Field(
         "auto",
         description="Numbers in which networks compute; weights stay float32. auto: bfloat16 on GPUs with instructions "
-        "for it (compute capability 8 and up), float32 elsewhere. bfloat16 on a CPU: training steps take as long or "
-        "down to half as long on processors with instructions for it, which `sweeper doctor` names; on others they "
-        "take several times as long.",
+        "for it (compute capability 8 and up), float32 elsewhere. bfloat16 on a CPU: training steps are 1.1 to 1.5 "
+        "times as fast on processors with instructions for it, which `sweeper doctor` names, and several times as slow "
+        "on others.",
     )
     devices_per_trial: Annotated[Whole, Field(ge=1, le=64)] = Field(
         1,

@@ -22,7 +22,7 @@ from sweeper.safeguards.printable import one_line
 SMALLEST_SIDE = 8
 """That the configuration takes."""
 
-PRECISION_WHY = "this processor has instructions for it: a step takes down to half as long"
+PRECISION_WHY = "this processor has instructions for it: steps are 1.1 to 1.5 times as fast"
 
 COMMENT_AT = 58
 """Column of the reasons, where a line leaves room for one."""
