@@ -1,6 +1,6 @@
 """A training step in bfloat16 beside the same step in float32 on a CPU, and what networks are worth that it trained.
 
-    python -m benchmarks.precision [--networks resnet10t resnet18] [--images 24]
+    python -m benchmarks.precision [--networks resnet10t resnet18]
     python -m benchmarks.precision --data cifar10 [--seeds 5] [--epochs 10]
 
 `precision: bfloat16` is meant for processors with instructions for it. First whole networks, on random images that lie

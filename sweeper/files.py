@@ -30,7 +30,7 @@ def is_hidden(name: str) -> bool:
 
 def left_by_system(name: str) -> bool:
     """Return whether macOS or Windows leaves files of this name in folders that people have opened."""
-    return name.lower() in LEFT_BY_SYSTEMS
+    return name.startswith("._") or name.lower() in LEFT_BY_SYSTEMS
 
 
 class AlreadyLocked(Exception):
@@ -222,15 +222,10 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def sync_files(folder: Path) -> None:
-    """Make all files below a folder last, and their names. Raises DiskError."""
-    with _disk_errors(folder):
-        for path in (folder, *folder.rglob("*")):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+def sync_all() -> None:
+    """Make all that was written so far last, however many files it is; where the system cannot, nothing is done."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def sync_folder(folder: Path) -> None:

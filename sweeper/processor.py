@@ -13,9 +13,10 @@ BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 @cache
-def computes_bfloat16() -> bool:
-    """Return whether the processor has instructions for bfloat16; False where that cannot be found out."""
-    return bool(BFLOAT16 & _features())
+def computes_bfloat16() -> bool | None:
+    """Return whether the processor has instructions for bfloat16; None where that is not known."""
+    features = _features()
+    return bool(BFLOAT16 & features) if features else None
 
 
 def _features() -> set[str]:

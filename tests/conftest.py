@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,14 @@ def no_addresses_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test read no address that the environment names, or that a test before it has left there."""
     for name in ("MLFLOW_TRACKING_URI", STORAGE_VARIABLE):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_precision_of_others() -> Iterator[None]:
+    """Let a test compute in no precision that a test before it has asked for in this process."""
+    device = sys.modules.get("sweeper.training.device")  # where none has, torch need not be loaded
+    with device.computing_in("auto") if device else nullcontext():
+        yield
 
 
 @pytest.fixture

@@ -26,17 +26,17 @@ def asked_anew() -> Iterator[None]:
         ("Features\t: fp asimd bf16 i8mm\n", True),
         ("Features\t: fp asimd ebf16\n", False),
         ("model name\t: bf16\nflags\t\t: fpu\n", False),
-        ("", False),
+        ("isa\t: rv64\n", None),
     ],
 )
 def test_instructions_for_bfloat16_are_found_by_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, computes: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, computes: bool | None
 ) -> None:
     (tmp_path / "cpuinfo").write_text(told)
     monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "cpuinfo")
     assert computes_bfloat16() is computes
 
 
-def test_where_nothing_is_told_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_told_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "none")
-    assert computes_bfloat16() is False
+    assert computes_bfloat16() is None

@@ -79,7 +79,8 @@ def confirm_and_tell(
             observer=observer,
             limit=limit,
         )
-    say_undelivered(result.run, sweep.study)
+    if limit is not None or result.run.interrupted or not result.run.refused:  # else the end says why
+        say_undelivered(result.run, sweep.study)
     if result.nothing is not None:
         raise NoWinner(result.nothing)
     if result.judged is None and limit is not None and not result.run.interrupted:

@@ -77,13 +77,12 @@ def diff(
         sides = finder.find(a), finder.find(b)
         for side in sides:
             side.require_results()
+        finder.keep_looks()
         found = difference(*sides)
     say(f"A: {found.a.name}\nB: {found.b.name}")
     for letter, side in (("A", found.a), ("B", found.b)):
         for remark in side.remarks:
             warn(f"{letter}: {remark}")
-    for store, trial in finder.looked:
-        count_look(workspace, store, trial, tracking_uri)
     for table in difference_tables(found):
         show(table)
     if found.paired is None:
@@ -94,6 +93,9 @@ def diff(
     if output:
         output.write(difference_page(workspace, found))
         say(f"page: {page}")
+    for store, report in finder.looks:
+        if report.trial is not None:
+            count_look(workspace, store, report.trial.number, tracking_uri)
 
 
 def _require_images_of(split: str | None, device: str, data: Path | None) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from sweeper.search.study_store import StudyStore
 
 NOT_LOGGED = "not logged to MLflow: these are not the study's own test images"
-OF_EXPORT = "not logged to MLflow, and not counted as a look at a study's test split: an export has no run of its own"
+OF_EXPORT = "not logged to MLflow: an export has no run of its own"
 
 
 def evaluate(

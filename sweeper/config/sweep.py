@@ -374,6 +374,8 @@ class SweepConfig(Frozen):
         fixed["task"] = self.task.name
         fixed["epochs"] = self.budget.epochs
         fixed["patience"] = self.budget.patience
+        if self.precision != "auto":  # studies from before this setting have no such key
+            fixed["precision"] = self.precision
         return fixed
 
 

@@ -57,9 +57,11 @@ def evaluation_images(pixels: Tensor, image_size: int, normalize: Normalize) -> 
 def augment_version(augment: AugmentConfig) -> int:
     """Return a number that is raised where the same settings and seed give other images than before.
 
-    Features that are kept are those of one version. TrivialAugment is in its second, since shifts are in pixels.
+    Features that are kept are those of one version. TrivialAugment is in its second, since shifts are in pixels; and so
+    are crops, since their sides keep the area that was drawn.
     """
-    return 2 if isinstance(augment.policy, TrivialAugmentConfig) else 1
+    crops = augment.random_resized_crop is not None and augment.random_resized_crop < 1
+    return 1 + isinstance(augment.policy, TrivialAugmentConfig) + crops
 
 
 def augment_images(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sweeper.files import file_lock, put_in_place, sync_files
+from sweeper.files import file_lock, put_in_place
 
 FULL_INK = 16  # the scans count ink from 0 to 16
 
@@ -39,5 +39,4 @@ def _write(folder: Path) -> None:
         path = partial / str(label) / f"{number:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.round(pixels * (255 / FULL_INK)).astype(np.uint8)).save(path)
-    sync_files(partial)
     put_in_place(partial, folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
+import gzip
 import hashlib
 import json
 import lzma
@@ -20,7 +22,7 @@ from typing import Any
 from sweeper.credentials import hide_credentials
 from sweeper.data.progress import Tell
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, DatasetError, DiskError, Problem, SweeperError
-from sweeper.files import file_lock, put_in_place, sync_files, write_whole
+from sweeper.files import file_lock, put_in_place, sync_all, write_whole
 from sweeper.paths import FetchedFolder, Workspace
 from sweeper.safeguards.extras import how_to_install
 
@@ -49,9 +51,18 @@ OF_STORES = (
 )
 SIGNS = (*OF_STORES, "Last-Modified", "Content-MD5", "Digest")
 """What file systems say of a file that changes with its content."""
-DAMAGED = (shutil.ReadError, tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError)
-"""What unpacking an archive raises that is not whole."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+OF_ARCHIVES = (
+    shutil.ReadError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+)
+"""What unpacking an archive raises that is not whole, has a password, or is packed in a way that is not read."""
+STREAMS: Mapping[str, Any] = {"gztar": gzip.open, "xztar": lzma.open, "bztar": bz2.open}
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 MEGABYTE = 1_000_000
 
@@ -152,7 +163,7 @@ def _replace(folder: FetchedFolder, files: Any, path: str, tell: Tell | None) ->
             files.get(
                 path, str(into), recursive=True, callback=_telling(tell, "fetching the images, files and folders", 1)
             )
-        sync_files(into)
+        sync_all()
         folder.signs.unlink(missing_ok=True)
         shutil.rmtree(folder.content, ignore_errors=True)
         folder.content.parent.mkdir(parents=True, exist_ok=True)
@@ -173,17 +184,28 @@ def _telling(tell: Tell | None, what: str, unit: int) -> Any:
 def _unpack(archive: Path, kind: str, into: Path) -> None:
     """Unpack an archive, which may be a stranger's: nothing leads out of the folder. Raises DatasetError."""
     try:
+        _require_whole(archive, kind)
         if kind == "zip":
             with zipfile.ZipFile(archive) as opened:
                 opened.extractall(into)  # noqa: S202  # zipfile leaves out what leads out of the folder
         else:
             shutil.unpack_archive(archive, into, kind, filter="data")
-    except DAMAGED as error:
+    except (*OF_ARCHIVES, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # of this disk
+            raise
         raise DatasetError(
-            f"{archive.name} has been fetched and cannot be unpacked ({type(error).__name__}: {error}); it is damaged, "
-            "or not what its name says: put a whole archive there"
+            f"{archive.name} has been fetched and cannot be unpacked ({type(error).__name__}: {error}); put a whole "
+            "archive there, without a password"
         ) from error
     archive.unlink()
+
+
+def _require_whole(archive: Path, kind: str) -> None:
+    """Read a packed stream to its end, with its check sums: tarfile stops in silence where it finds nothing to read."""
+    if kind in STREAMS:
+        with STREAMS[kind](archive) as stream:
+            while stream.read(MEGABYTE):
+                pass
 
 
 @contextmanager

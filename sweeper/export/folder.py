@@ -53,7 +53,7 @@ def _foreign_files(folder: ExportFolder, config: Mapping[str, Any]) -> list[str]
     return [
         name
         for name in folder.files()
-        if name not in own and "__pycache__" not in name and not left_by_system(name.rpartition("/")[2])
+        if name not in own and "__pycache__" not in name and not any(map(left_by_system, name.split("/")))
     ]
 
 

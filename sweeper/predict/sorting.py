@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import os
 import shutil
+from itertools import count
 from pathlib import Path
 
 from sweeper.errors import DatasetError, DiskError
@@ -48,19 +49,30 @@ class SortedCopies:
 
     def _copy(self, source: Path, folder: Path) -> Path:
         target = folder / source.name
+        if (earlier := self._earlier(source, target)) is not None:
+            return earlier
         while True:
             number = self._next.get(target, 1)
             self._next[target] = number + 1
-            free = target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")
+            free = _numbered(target, number)
             try:
                 descriptor = os.open(free, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             except FileExistsError:
-                if free not in self._made and free.is_file() and filecmp.cmp(source, free, shallow=False):
-                    return free
                 continue
             self._made.add(free)
             self._fill(source, free, descriptor)
             return free
+
+    def _earlier(self, source: Path, target: Path) -> Path | None:
+        """Return the copy of a file that an earlier run has made, unless it is taken for one of another."""
+        for number in count(1):
+            found = _numbered(target, number)
+            if not found.is_file():
+                return None
+            if found not in self._made and filecmp.cmp(source, found, shallow=False):
+                self._made.add(found)
+                return found
+        return None
 
     def _fill(self, source: Path, target: Path, descriptor: int) -> None:
         try:
@@ -69,3 +81,7 @@ class SortedCopies:
         except BaseException:
             target.unlink(missing_ok=True)  # half a copy, made just now
             raise
+
+
+def _numbered(target: Path, number: int) -> Path:
+    return target if number == 1 else target.with_name(f"{target.stem}-{number}{target.suffix}")

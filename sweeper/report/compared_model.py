@@ -75,8 +75,8 @@ class SideFinder:
     data: NamedData | None = None
     split: Literal["val", "test"] = "val"
     device: str = "auto"
-    looked: list[tuple[StudyStore, int]] = field(default_factory=list)
-    """The trials that were evaluated on their studies' own test images, which is to be counted in MLflow."""
+    looks: list[tuple[StudyStore, SplitReport]] = field(default_factory=list)
+    """What was evaluated on a study's own test images: to be kept before it is shown, and counted in MLflow."""
     _stores: dict[str, StudyStore] = field(default_factory=dict)
 
     def find(self, name: str) -> Side:
@@ -88,6 +88,11 @@ class SideFinder:
             return self._export(Path(name))
         finder = TrialFinder(self.workspace, self._store, self.tracking_uri)
         return self._trial(*finder.find(name))
+
+    def keep_looks(self) -> None:
+        """Keep the looks at test splits, until MLflow counts them."""
+        for store, report in self.looks:
+            keep_look(self.workspace, store, report, (), int(time.time() * 1000))
 
     def _store(self, study: str) -> StudyStore:
         if study not in self._stores:
@@ -127,8 +132,7 @@ class SideFinder:
         images = replace(images, images=images.as_named or images.images)
         report = evaluate_on(self.workspace, store, row, images, CLASSIFIERS, device=on, tracking_uri=self.tracking_uri)
         if images.own and self.split == "test":
-            keep_look(self.workspace, store, report, (), int(time.time() * 1000))
-            self.looked.append((store, row.number))
+            self.looks.append((store, report))
         return self._on_data(side, report, images.remarks, data.dataset(store.sweep.dataset.csv))
 
     def _device_of(self, study: SweepConfig) -> torch.device:

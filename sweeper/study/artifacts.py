@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweeper.errors import StudyError
-from sweeper.paths import BEST_CONFUSION, StudyFolder, Workspace
+from sweeper.errors import DiskError, StudyError
+from sweeper.paths import BEST_CONFUSION, StudyFolder, TrialFolder, Workspace
 from sweeper.results import TrialRow
 from sweeper.search.study_store import StudyStore
 from sweeper.study.recorded import own_folder, records_of
@@ -65,7 +65,7 @@ def fetch_artifacts(
     """
     folder = own_folder(workspace, store).trial(row.number)
     into.mkdir(parents=True, exist_ok=True)
-    if folder.weights.is_dir() and folder.outcome.exists() and _taken(folder.artifacts, into, kinds):
+    if folder.weights.is_dir() and folder.outcome.exists() and _taken(folder, into, kinds):
         return TrialArtifacts(into, None)
     mlflow, run = find_run(workspace, store, row, tracking_uri)
     for kind in kinds:
@@ -78,28 +78,40 @@ def fetch_artifacts(
     return TrialArtifacts(into, run)
 
 
-def _taken(artifacts: Path, into: Path, kinds: Sequence[Kind]) -> bool:
-    """Copy what a trial has left on this disk, and return whether all was there.
+def _taken(trial: TrialFolder, into: Path, kinds: Sequence[Kind]) -> bool:
+    """Copy what a trial has left on this disk, and return whether it is all there still. Raises DiskError.
 
-    It is removed at any time: as soon as MLflow has it.
+    The driver removes it at any time: as soon as MLflow has it.
     """
     try:
         for kind in kinds:
-            shutil.copytree(artifacts / kind, into / kind, copy_function=_link_or_copy, dirs_exist_ok=True)
-    except (FileNotFoundError, shutil.Error):
-        for kind in kinds:
-            shutil.rmtree(into / kind, ignore_errors=True)
-        return False
-    return True
+            for source in (trial.artifacts / kind).rglob("*"):
+                if source.is_file():
+                    _link_or_copy(source, into / source.relative_to(trial.artifacts))
+    except FileNotFoundError:
+        pass
+    else:
+        if trial.weights.is_dir() and trial.outcome.exists():
+            return True
+    for kind in kinds:
+        shutil.rmtree(into / kind, ignore_errors=True)
+    return False
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
-        os.link(source, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            raise
+        except OSError:  # on another disk, or one without links
+            shutil.copyfile(source, target)
     except FileNotFoundError:
         raise
-    except OSError:  # on another disk, or one without links
-        shutil.copyfile(source, target)
+    except OSError as error:
+        raise DiskError(f"{target} cannot be written: {error.strerror or error}; free some space there") from error
 
 
 def find_run(

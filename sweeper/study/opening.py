@@ -197,8 +197,11 @@ def _device(sweep: SweepConfig, workers: str | None) -> str:
             number = "one worker on each GPU"
         case _:
             number = f"{workers or 1} worker{'s' * (workers not in (None, '1'))}"
-    precision = "" if sweep.precision == "auto" else f" in {sweep.precision}"
-    return f"{sweep.device}{precision}; {number}"
+    return f"{sweep.device}{_precision(sweep)}; {number}"
+
+
+def _precision(sweep: SweepConfig) -> str:
+    return "" if sweep.precision == "auto" else f" in {sweep.precision}"
 
 
 def _cluster(sweep: SweepConfig, engine: RayConfig, workers: str | None) -> str:
@@ -210,7 +213,7 @@ def _cluster(sweep: SweepConfig, engine: RayConfig, workers: str | None) -> str:
     share = f"{amount(engine.cpus_per_trial, 'CPU')} and {gpus}"
     several = ", or of several where no node has room for all (engine.spread)" if engine.spread else ""
     devices = f"; each trial on {many} devices of one node{several}" if many > 1 else ""
-    where = f"{sweep.device}, on the Ray cluster at {engine.address}"
+    where = f"{sweep.device}{_precision(sweep)}, on the Ray cluster at {engine.address}"
     return f"{where}; workers: {most}, each with {share}{devices}; files travel {way}"
 
 

@@ -17,6 +17,7 @@ from sweeper.config.frozen import Frozen
 from sweeper.config.sweep import Compile
 from sweeper.files import write_whole
 from sweeper.training.convolution import needs_small_maps
+from sweeper.training.device import arithmetic
 from sweeper.training.forward import Forward
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Compiling:
         if needs_small_maps(self.forward.network, self.forward.device):
             self.forward.cannot_compile = True
             if self.compilation.wish is True:
-                logger.warning("the network is not compiled: on this processor some convolutions would be wrong")
+                kind = arithmetic(self.forward.device)
+                logger.warning("the network is not compiled: here, in %s, some convolutions would be wrong", kind)
 
     def before_epoch(self, steps_left: int) -> None:
         """Compile the network, or go back to the plain one, given how many steps the trial has left at most."""

@@ -48,8 +48,8 @@ def open_device(wanted: str, slot: int, precision: Precision = "auto") -> torch.
     device = _device_of(wanted, slot)
     make_current(device)
     _Wanted.precision = precision
-    if precision == "bfloat16" and not _computes_bfloat16(device):
-        slow = "%s has no instructions for bfloat16 and imitates it slowly; use precision: auto in a new study"
+    if precision == "bfloat16" and _computes_bfloat16(device) is False:
+        slow = "%s has no instructions for bfloat16 and emulates it slowly; use precision: auto in a new study"
         logger.warning(slow, device_name(device))
     if device.type == "cpu":
         keep_freed_memory()
@@ -184,14 +184,14 @@ def arithmetic(device: torch.device) -> Arithmetic:
 
 
 @lru_cache
-def _computes_bfloat16(device: torch.device) -> bool:
+def _computes_bfloat16(device: torch.device) -> bool | None:
     """Return whether a device has instructions for bfloat16: GPUs from compute capability 8 on, some processors.
 
-    Older GPUs (V100, T4) only imitate it.
+    Older GPUs (V100, T4) only emulate it. None where that is not known.
     """
     if device.type == "cuda":
         return bool(torch.version.hip) or torch.cuda.get_device_properties(device).major >= 8
-    return device.type == "cpu" and computes_bfloat16()
+    return computes_bfloat16() if device.type == "cpu" else None
 
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:

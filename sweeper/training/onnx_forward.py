@@ -46,7 +46,8 @@ class OnnxForward:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the outputs for images [B, 3, S, S], float32 [B, ...]. Raises ExportError where it cannot."""
-        predict = self._predict or self._converted(images[:COMPARED])
+        with torch.autocast("cpu", enabled=False):  # its arithmetic is float32, and is compared with that
+            predict = self._predict or self._converted(images[:COMPARED])
         with recording("ONNX Runtime", "torch is used"):
             return torch.cat([predict(images[at : at + AT_ONCE]) for at in range(0, len(images), AT_ONCE)])
 

@@ -210,11 +210,14 @@ def test_a_page_of_the_web_is_no_data_set(workspace: Workspace, name: str) -> No
         refresh(f"https://127.0.0.1:1/{name}", workspace)
 
 
-@pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz", "photos.tar"])
-def test_a_damaged_archive_is_called_so(photos: Path, workspace: Workspace, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "begin"), [("photos.zip", True), ("photos.tar", True), ("photos.tar.gz", True), ("photos.tar.gz", False)]
+)
+def test_a_damaged_archive_is_called_so(photos: Path, workspace: Workspace, name: str, *, begin: bool) -> None:
     path = packed(photos, name)
-    path.write_bytes(b"<html>" * 200)
-    with pytest.raises(DatasetError, match=f"{name} has been fetched and cannot be unpacked.*put a whole archive"):
+    whole = path.read_bytes()
+    path.write_bytes(b"<html>" * 200 if begin else whole[:600] + bytes(64) + whole[664:])
+    with pytest.raises(DatasetError, match=f"{name} has been fetched and cannot be unpacked.*put a whole"):
         fetched(f"file://{path}", workspace)
 
 

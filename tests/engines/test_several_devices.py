@@ -169,7 +169,8 @@ def test_no_rank_outlives_its_worker(engine: LocalEngine) -> None:
 def test_each_rank_has_a_device_of_its_own(sweep: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
 
-    def open_device(_: str, number: int) -> None:
+    def open_device(_: str, number: int, precision: str) -> None:
+        assert precision == sweep.precision
         opened.append(number)
         raise DeviceError("seen")
 

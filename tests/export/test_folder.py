@@ -140,7 +140,7 @@ def test_what_is_left_of_an_export_of_a_longer_name_is_not_taken(tmp_path: Path)
     assert (tmp_path / "a/README.md").read_text() == "new"
 
 
-@pytest.mark.parametrize("left", [".DS_Store", "sub/Thumbs.db", "desktop.ini"])
+@pytest.mark.parametrize("left", [".DS_Store", "sub/Thumbs.db", "desktop.ini", "._model.onnx", "__MACOSX/x"])
 def test_what_the_system_leaves_in_a_folder_keeps_no_export_out(tmp_path: Path, left: str) -> None:
     folder = make_export(tmp_path / "mine")
     (folder / left).parent.mkdir(exist_ok=True)

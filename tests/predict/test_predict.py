@@ -121,12 +121,16 @@ def test_copies_of_one_name_are_all_kept_and_nothing_is_overwritten(tmp_path: Pa
 
 def test_copies_that_an_earlier_run_made_are_not_made_again(tmp_path: Path) -> None:
     sources = [write_picture(tmp_path / folder / "x.png", seed) for seed, folder in enumerate("ab")]
-    runs = []
-    for _ in range(2):
-        copies = SortedCopies(tmp_path / "out")
-        runs.append([copies.add(labelled(source, "cat")) for source in sources])
-    assert runs[0] == runs[1]
-    assert sorted(path.name for path in (tmp_path / "out/cat").iterdir()) == ["x-2.png", "x.png"]
+    first, *again = [
+        {source: copies.add(labelled(source, "cat")) for source in order}
+        for order in (sources, sources[::-1], sources)
+        for copies in [SortedCopies(tmp_path / "out")]
+    ]
+    assert again == [first, first]
+    new = write_picture(tmp_path / "0" / "x.png", 7)
+    copies = SortedCopies(tmp_path / "out")
+    found = [copies.add(labelled(source, "cat")) for source in (new, *sources, sources[0])]
+    assert [path.name for path in found if path] == ["x-3.png", "x.png", "x-2.png", "x-4.png"]
 
 
 def test_an_interrupted_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

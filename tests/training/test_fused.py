@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig
+from sweeper.config.sweep import FeaturesConfig, ObjectiveConfig, Precision
 from sweeper.data.feature_cache import FeatureCache
 from sweeper.paths import TrialFolder
 from sweeper.results import EpochMetrics, TrialOutcome, TrialSpec, TrialState
 from sweeper.training.conditions import Conditions
+from sweeper.training.device import computing_in
 from sweeper.training.features import FrozenFeatures
 from sweeper.training.inputs import TrialData
 from sweeper.training.stack.fused import Report, Together, stack_key, train_together
@@ -217,15 +218,17 @@ def various(weights: str, count: int, **shared: Any) -> list[TrialSpec]:
     return members(weights, *own, head=head, augment={"flip": True, "crop_padding": 1}, **shared)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_members_numbers_do_not_depend_on_its_company(
-    tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures
+    tmp_path: Path, weights: str, data: TrialData, features: FrozenFeatures, precision: Precision
 ) -> None:
     specs = various(weights, 5)
-    _, all_five = fuse(specs, tmp_path / "five", data, features)
-    for company in (specs[:1], specs[1:3], specs[2:]):
-        _, fewer = fuse(company, tmp_path / f"of-{len(company)}", data, features)
-        for spec in company:
-            assert same(fewer[spec.number], all_five[spec.number])
+    with computing_in(precision):
+        _, all_five = fuse(specs, tmp_path / "five", data, features)
+        for company in (specs[:1], specs[1:3], specs[2:]):
+            _, fewer = fuse(company, tmp_path / f"of-{len(company)}", data, features)
+            for spec in company:
+                assert same(fewer[spec.number], all_five[spec.number])
 
 
 def test_members_that_are_pruned_or_stop_early_leave_and_the_others_go_on_unchanged(
