@@ -26,6 +26,7 @@ from sweeper.commands.terminal import say, show, waiting, warn
 
 if TYPE_CHECKING:
     from sweeper.paths import Workspace
+    from sweeper.report.compared_model import SideFinder
     from sweeper.report.difference import Difference
 
 
@@ -59,7 +60,7 @@ def diff(
     tracking_uri: RecordedOption = None,
 ) -> None:
     """Compare two models: parameters, scores, curves, classes, confusions, and image by image with McNemar's test."""
-    from sweeper.display.difference import difference_tables, verdict
+    from sweeper.display.difference import verdict
     from sweeper.report.compared_model import SideFinder
     from sweeper.report.difference import difference
     from sweeper.report.difference_page import difference_page
@@ -80,11 +81,7 @@ def diff(
         finder.keep_looks()
         found = difference(*sides)
     say(f"A: {found.a.name}\nB: {found.b.name}")
-    for letter, side in (("A", found.a), ("B", found.b)):
-        for remark in side.remarks:
-            warn(f"{letter}: {remark}")
-    for table in difference_tables(found):
-        show(table)
+    _show(found)
     if found.paired is None:
         warn(f"not compared image by image: {found.why_not}")
     else:
@@ -93,9 +90,7 @@ def diff(
     if output:
         output.write(difference_page(workspace, found))
         say(f"page: {page}")
-    for store, report in finder.looks:
-        if report.trial is not None:
-            count_look(workspace, store, report.trial.number, tracking_uri)
+    _count_looks(workspace, finder, tracking_uri)
 
 
 def _require_images_of(split: str | None, device: str, data: Path | None) -> None:
@@ -110,6 +105,24 @@ def _require_images_of(split: str | None, device: str, data: Path | None) -> Non
         raise ConfigError([Problem("--device", "", rule)])
     if device != "auto":
         device_named(device)
+
+
+def _show(found: Difference) -> None:
+    """Show what is to be known of both, and the tables."""
+    from sweeper.display.difference import difference_tables
+
+    for letter, side in (("A", found.a), ("B", found.b)):
+        for remark in side.remarks:
+            warn(f"{letter}: {remark}")
+    for table in difference_tables(found):
+        show(table)
+
+
+def _count_looks(workspace: Workspace, finder: SideFinder, tracking_uri: str | None) -> None:
+    """Count in MLflow what was evaluated on a study's own test images. Raises TrackingRefused."""
+    for store, report in finder.looks:
+        if report.trial is not None:
+            count_look(workspace, store, report.trial.number, tracking_uri)
 
 
 def _name_images(workspace: Workspace, found: Difference) -> None:

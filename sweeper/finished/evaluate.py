@@ -112,8 +112,8 @@ def _require_evaluable(
         raise StudyError(f"trial {row.number} of {sweep.study} has no configuration; evaluate another study")
     if data is not None and not task.takes_other_images:
         raise DatasetError(f"--data names labelled images for a classifier, and {name} is of {task.name}; leave it out")
-    require_weights(store, row)
     require_trained(store)
+    require_weights(store, row)
     require_same_model_files(store)
     return row.config
 

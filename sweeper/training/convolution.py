@@ -6,8 +6,8 @@ of the weights takes up to ten times as long as one matrix product. The results 
 the order in which numbers are added.
 
 In bfloat16, depthwise convolutions with a stride or a kernel of 5 x 5 and more are computed in float32, since their
-gradients are slow in the library (`benchmarks/precision.py`). So are maps of one row or column, and kernels of which a
-part never lies on the image: for that part the library (oneDNN of torch 2.14) leaves the gradient of the weights as it
+gradients are slow in the library (`benchmarks/precision.py`). So are maps of one row or column, and kernels with a
+part that never lies on the image: for that part the library (oneDNN of torch 2.14) leaves the gradient of the weights as it
 found the memory, NaN or a crash. Transposed convolutions are computed in float32 too.
 
 And one kind is avoided: on processors with AVX2 but not AVX-512 torch 2.14's library (oneDNN) writes beyond its memory
@@ -34,7 +34,7 @@ from sweeper.training.device import arithmetic
 FEW_CHANNELS = 8  # that the library takes at once with AVX2
 LARGEST_MAP = 4  # pixels up to which the product is faster; see benchmarks/convolution.py
 IN_FLOAT32 = {torch.conv1d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
-"""Convolutions of which nothing is known in bfloat16."""
+"""Convolutions that were not examined in bfloat16."""
 Pair = tuple[int, int]
 
 

@@ -78,7 +78,7 @@ def _orientation(image: Image.Image) -> int:
     """Return how an image is turned by what its file says; upright where that cannot be read."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged EXIF, of which Pillow's readers raise anything; the pixels are whole
+    except Exception:  # Pillow raises many kinds for damaged EXIF; the pixels are whole
         return 1
 
 
