@@ -7,8 +7,8 @@ the order in which numbers are added.
 
 In bfloat16, depthwise convolutions with a stride or a kernel of 5 x 5 and more are computed in float32, since their
 gradients are slow in the library (`benchmarks/precision.py`). So are maps of one row or column, and kernels with a
-part that never lies on the image: for that part the library (oneDNN of torch 2.14) leaves the gradient of the weights as it
-found the memory, NaN or a crash. Transposed convolutions are computed in float32 too.
+part that never lies on the image: for that part the library (oneDNN of torch 2.14) never writes the gradient of the
+weights, which is then whatever the memory held, or it crashes. Transposed convolutions are computed in float32 too.
 
 And one kind is avoided: on processors with AVX2 but not AVX-512 torch 2.14's library (oneDNN) writes beyond its memory
 in the backward pass of a 1 x 1 convolution with a stride over 2 to 7 channels in channels_last (`repvgg_a0`,
