@@ -33,6 +33,7 @@ from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 
 CORRECT_PATH = "correct the path (`dataset.path` in a search space)"
+CORRECT_EXCLUDE = "correct dataset.exclude"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def build_index(dataset: DatasetConfig, workspace: Workspace, progress: Progress
     states = file_states(listing.root, listing.paths)
     same = copies(listing.root, listing.paths, states, workspace.cache, progress)
     labels = label_numbers(listing)
-    excluded = [_named(dataset.exclude, workspace)] if dataset.exclude else []
+    excluded = [_named(dataset.exclude, workspace, CORRECT_EXCLUDE)] if dataset.exclude else []
     left_out = excluded_rows(listing, excluded[0]) if excluded else np.empty(0, np.int64)
     exclude = partial(without, left_out=left_out, from_splits=("train",) if dataset.folds else dataset.exclude_from)
     drawn, notes, folds = drawn_splits(listing, labels, same, dataset, exclude)
@@ -132,14 +133,14 @@ def _read(dataset: DatasetConfig, workspace: Workspace) -> Listing:
         ) from error
 
 
-def _named(name: str, workspace: Workspace) -> Path:
+def _named(name: str, workspace: Workspace, remedy: str = CORRECT_PATH) -> Path:
     """Return the path that a name in the search space stands for, fetching what is at an address."""
     if is_address(name):
         return fetched(name, workspace)
     try:
         return (workspace.root / Path(name).expanduser()).absolute()
     except RuntimeError as error:  # ~ of a user that does not exist
-        raise DatasetError(f"{name}: cannot be looked up ({error}); correct it in the search space") from error
+        raise DatasetError(f"{name}: cannot be looked up ({error}); {remedy}") from error
 
 
 def _located(name: str, workspace: Workspace) -> Path:

@@ -386,5 +386,5 @@ def test_a_list_of_what_is_excluded_in_the_folder_of_nobody_is_one_clear_line(
     tmp_path: Path, workspace: Workspace
 ) -> None:
     root = write_class_folders(tmp_path / "d", {"a": 4, "b": 4})
-    with pytest.raises(DatasetError, match=r"~nosuchuser/list\.csv: cannot be looked up"):
+    with pytest.raises(DatasetError, match=r"~nosuchuser/list\.csv: cannot be looked up .*correct dataset\.exclude"):
         index_of(root, workspace, exclude="~nosuchuser/list.csv")

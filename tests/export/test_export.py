@@ -27,7 +27,7 @@ def quick(report: ExportReport, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let exports take their program and ONNX from the shared export instead of tracing again."""
     made = ExportFolder(report.folder)
 
-    def copy(model: Classifier, image_size: int, files: ExportFolder, seconds: dict[str, float]) -> None:
+    def copy(model: Classifier, image_size: int, files: ExportFolder) -> None:
         files.program.write_bytes(made.program.read_bytes())
         files.onnx.write_bytes(made.onnx.read_bytes())
 

@@ -9,12 +9,12 @@ import torch
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import SweepConfig
-from sweeper.errors import DatasetError
+from sweeper.errors import DatasetError, StudyError
 from sweeper.finished.evaluate import evaluate_trial, images_for_trial
 from sweeper.finished.evaluate_classifier import SplitReport
 from sweeper.finished.tasks import CLASSIFIERS
 from sweeper.paths import EvaluationFolder, Workspace
-from sweeper.results import TrialRow, TrialState
+from sweeper.results import TrialOutcome, TrialRow, TrialState
 from sweeper.scores.metrics import scores
 from sweeper.search.study_store import StudyStore
 from sweeper.training.evaluate import Evaluation
@@ -32,6 +32,7 @@ ROW = TrialRow(
     params={},
     config_json=CONFIG.model_dump_json(),
     reason=None,
+    outcome=TrialOutcome(state=TrialState.COMPLETE, best_epoch=1, best_value=0.5),
 )
 
 
@@ -46,6 +47,14 @@ def test_a_study_without_a_test_split_is_answered_with_what_to_do(tmp_path: Path
         evaluate_trial(
             Workspace(tmp_path), store, ROW, "test", CLASSIFIERS, device=torch.device("cpu"), tracking_uri=None
         )
+
+
+def test_a_trial_without_weights_is_refused_before_an_image_is_looked_for(tmp_path: Path) -> None:
+    space = {"study": "s", "dataset": {"path": "none"}, "search": {"backbone": "test_resnet"}}
+    store = StudyStore.create_or_load(f"sqlite:///{tmp_path / 'optuna.db'}", SweepConfig.model_validate(space))
+    running = ROW.model_copy(update={"state": TrialState.RUNNING, "outcome": None})
+    with pytest.raises(StudyError, match="trial 0 of s is running and has no weights; name another"):
+        images_for_trial(Workspace(tmp_path), store, running, "test", CLASSIFIERS, data=None, tracking_uri=None)
 
 
 def test_the_files_of_an_evaluation_hold_each_class(tmp_path: Path) -> None:
