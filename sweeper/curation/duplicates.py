@@ -101,7 +101,7 @@ def _join_near(unions: Unions, facts: Facts, most_bits: int) -> None:
 def _join_alike(unions: Unions, facts: Facts, pairs: Pairs, *, mirror: bool) -> None:
     """Join the pairs of rows, [P, 2], whose thumbnails are correlated.
 
-    Thousands of pictures of one scene make millions of pairs; of those that are joined already none is looked at.
+    Thousands of pictures of one scene make millions of pairs; pairs that are joined already are not compared.
     """
     for start in range(0, len(pairs), AT_ONCE):
         part = pairs[start : start + AT_ONCE]

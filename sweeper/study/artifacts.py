@@ -90,6 +90,8 @@ def _taken(trial: TrialFolder, into: Path, kinds: Sequence[Kind]) -> bool:
                     _link_or_copy(source, into / source.relative_to(trial.artifacts))
     except FileNotFoundError:
         pass
+    except OSError as error:
+        raise DiskError(f"{into} cannot be written: {error.strerror or error}; free some space there") from error
     else:
         if trial.weights.is_dir() and trial.outcome.exists():
             return True
@@ -99,19 +101,14 @@ def _taken(trial: TrialFolder, into: Path, kinds: Sequence[Kind]) -> bool:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except FileNotFoundError:
-            raise
-        except OSError:  # on another disk, or one without links
-            shutil.copyfile(source, target)
+        os.link(source, target)
     except FileNotFoundError:
         raise
-    except OSError as error:
-        raise DiskError(f"{target} cannot be written: {error.strerror or error}; free some space there") from error
+    except OSError:  # on another disk, or one without links
+        shutil.copyfile(source, target)
 
 
 def find_run(

@@ -228,7 +228,7 @@ def _nothing_to_fuse(sweep: SweepConfig) -> Iterator[str]:
     if sweep.features.fuse > 1 and not (heads and sweep.features.cache and lowest(search.ema) == 0):
         yield (
             f"features.fuse: {sweep.features.fuse} trains heads on the stored values of pretrained backbones together, "
-            "and no trial here can be trained so: a worker gets that many trials and trains them one after another; "
+            "and no trial here trains such a head: a worker gets that many trials and trains them one after another; "
             "remove it"
         )
 

@@ -261,3 +261,13 @@ def test_a_warm_up_of_all_epochs_is_allowed(tmp_path: Path) -> None:
     file = tmp_path / "space.yaml"
     file.write_text(CLASSIFIED)
     assert load_sweep(file, ["search.scheduler={name: cosine, warmup_epochs: 10}"])
+
+
+def test_another_precision_is_another_study_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(CLASSIFIED)
+    plain, changed = load_sweep(file), load_sweep(file, ["precision=bfloat16"])
+    assert "precision" not in plain.fingerprint()  # of studies from before there was this key
+    assert changed.fingerprint()["precision"] == "bfloat16"
+    with pytest.raises(ConfigError, match="precision: should be one of auto, float32, bfloat16, got 'float16'"):
+        load_sweep(file, ["precision=float16"])
