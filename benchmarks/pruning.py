@@ -1,6 +1,6 @@
 """What pruners lose at equal cost, on recorded learning curves.
 
-    python -m benchmarks.pruning benchmarks/curves/digits.json [--orders 100] [--workers 1] [--json FILE]
+    python -m benchmarks.pruning benchmarks/curves/digits.json [--orders 100] [--workers 1] [--epochs 15] [--json FILE]
 
 Every replay takes a random four fifths of the curves in random order and runs them through the product's
 own pruners, with every setting below, as if they were trained one after another (or several at a time). It
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def main() -> None:
     options = arguments()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     curves = load_curves(options.curves)
+    if options.epochs:
+        curves = [
+            replace(curve, values=curve.values[: options.epochs], rates=curve.rates[: options.epochs])
+            for curve in curves
+        ]
     tried = list(settings())
     measured = measure(curves, tried, options.orders, options.workers, options.seed)
     result = compare(tried, measured) | {
@@ -93,6 +99,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("curves", type=Path)
     parser.add_argument("--orders", type=int, default=100, help="replays of every setting")
     parser.add_argument("--workers", type=int, default=1, help="trials that run at a time")
+    parser.add_argument("--epochs", type=int, help="cut the curves after these, where their rates do not depend on it")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     return parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import ceil
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field
@@ -62,7 +63,7 @@ class PromoteConfig(Frozen):
         0.3, description="The share of the trials at a rung that goes on to the next, or to the end."
     )
     rungs: Annotated[tuple[Epochs, ...], Field(min_length=1)] | None = Field(
-        None, description="Epochs after which trials pause; once, after a tenth of budget.epochs, if null."
+        None, description="Epochs after which trials pause; once, after a tenth of budget.epochs rounded up, if null."
     )
 
 
@@ -138,7 +139,7 @@ def default_pruner(rest: dict[str, Any]) -> MedianConfig | PromoteConfig | NoPru
 
 
 FIRST_RUNG = 10
-"""The only rung, unless others are named, is after this part of the epochs."""
+"""The only rung, unless others are named, is after this part of the epochs, rounded up (docs/pruning.md)."""
 
 
 def rungs(config: PromoteConfig, epochs: int, before: int = 0) -> tuple[int, ...]:
@@ -146,7 +147,7 @@ def rungs(config: PromoteConfig, epochs: int, before: int = 0) -> tuple[int, ...
 
     `before`: epochs of the trial that they go on from, which number theirs; rungs count their own.
     """
-    found = config.rungs if config.rungs is not None else (max(1, (epochs - before) // FIRST_RUNG),)
+    found = config.rungs if config.rungs is not None else (ceil((epochs - before) / FIRST_RUNG),)
     return tuple(sorted({before + rung for rung in found if before + rung < epochs}))
 
 

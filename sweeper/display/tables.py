@@ -95,13 +95,19 @@ def status_table(rows: Sequence[TrialRow], sweep: SweepConfig) -> Table:
 
 
 def params_table(row: TrialRow, rows: Sequence[TrialRow]) -> Table:
-    """Return all hyperparameters of a trial; those in which the trials differ stand out."""
+    """Return all hyperparameters of a trial: first those in which the trials differ, if any do, then the others."""
     table = new_table(header=False)
     add_column(table, "")
     add_column(table, "", fold=True)
-    searched = told_apart_by(rows)
-    for name, value in settings_of(row.config).items():
-        add_row(table, name, short(value), style="bold" if name in searched else "dim")
+    settings, apart = settings_of(row.config), set(told_apart_by(rows))
+    if differing := [name for name in settings if name in apart]:
+        add_row(table, "the trials differ in", "", style="bold")
+    for name in differing:
+        add_row(table, f"  {name}", short(settings[name]), style="bold")
+    if differing:
+        add_row(table, "and are equal in", "", style="dim")
+    for name in [name for name in settings if name not in apart]:
+        add_row(table, f"  {name}" if differing else name, short(settings[name]), style="dim")
     return table
 
 

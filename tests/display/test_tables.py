@@ -8,11 +8,19 @@ import pytest
 from rich.console import Console
 
 from sweeper.display.answers import StudyAnswer, TrialAnswer
-from sweeper.display.tables import studies_table
+from sweeper.display.tables import params_table, studies_table
 from sweeper.results import TrialState
 from tests.display.test_watch import SWEEP, row_of
 
 LONG = "a-study-with-a-very-long-name-of-its-own_2026.11-and_more"
+
+
+def settings_shown(*numbers: int) -> list[str]:
+    """Return what is shown of the settings of the first of these trials, a line each, in pairs of words."""
+    rows = [row_of(number, TrialState.COMPLETE) for number in numbers]
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    console.print(params_table(rows[0], rows))
+    return [" ".join(line.split()) for line in console.file.getvalue().splitlines() if line.strip()]  # type: ignore[attr-defined]
 
 
 def lines_of(study: str, width: int, ended: int = 17) -> list[str]:
@@ -40,3 +48,17 @@ def test_more_trials_than_planned_are_no_portion() -> None:
     text = "\n".join(lines_of("mushrooms", 80, ended=41))
     assert "41" in text
     assert "41/40" not in text
+
+
+def test_settings_in_which_trials_differ_come_first() -> None:
+    lines = settings_shown(1, 2)
+    assert lines[:4] == ["the trials differ in", "optimizer.lr 0.005", "weight_decay 0.01", "and are equal in"]
+    assert lines[4] == "backbone resnet18"
+    assert "optimizer.name adamw" in lines[5:]
+
+
+def test_settings_of_an_only_trial_are_shown_in_the_order_of_the_file() -> None:
+    lines = settings_shown(1)
+    assert lines[0] == "backbone resnet18"
+    assert "weight_decay 0.01" in lines
+    assert not any("differ" in line or "equal" in line for line in lines)

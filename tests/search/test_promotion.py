@@ -27,15 +27,23 @@ def paused(number: int, *values: float) -> Standing:
     return Standing(number, dict(enumerate(values, 1)), paused=len(values))
 
 
-def test_trials_pause_once_after_a_tenth_of_the_epochs_unless_told_otherwise() -> None:
+def test_trials_pause_once_after_a_tenth_of_the_epochs_rounded_up_unless_told_otherwise() -> None:
     default = PromoteConfig(name="promote")
-    assert [rungs(default, epochs) for epochs in (1, 2, 9, 30, 100)] == [(), (1,), (1,), (3,), (10,)]
+    assert [rungs(default, epochs) for epochs in (1, 2, 10, 11, 15, 30, 100)] == [
+        (),
+        (1,),
+        (1,),
+        (2,),
+        (2,),
+        (3,),
+        (10,),
+    ]
     assert rungs(config(4, 2, 50), 10) == (2, 4)
 
 
 def test_trials_that_go_on_from_another_one_pause_after_epochs_of_their_own() -> None:
     default = PromoteConfig(name="promote")
-    assert [rungs(default, 20 + epochs, 20) for epochs in (1, 2, 9, 30, 100)] == [(), (21,), (21,), (23,), (30,)]
+    assert [rungs(default, 20 + epochs, 20) for epochs in (1, 2, 15, 30, 100)] == [(), (21,), (22,), (23,), (30,)]
     assert rungs(config(4, 2, 50), 17, 7) == (9, 11)
     assert Promotion(config(1), 25, 20).after(0) == 21
 
