@@ -122,7 +122,8 @@ def _evaluate_trial(
     files, counts = report.write(folder, force=force), split == "test" and judged.own
     if counts:
         keep_look(workspace, store, report, files, int(time.time() * 1000))
-    _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json)
+    chose = judged.own and split == "val"
+    _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json, chose=chose)
     if counts:
         count_look(workspace, store, row.number, tracking_uri)
     elif split == "test":
@@ -195,7 +196,7 @@ def _tell_of(judged: EvaluatedImages, model: str, folder: EvaluationFolder, *, f
         warn(remark)
 
 
-def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_json: bool) -> None:
+def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_json: bool, chose: bool = False) -> None:
     from sweeper.display.evaluation import interval_lines, tables_of
 
     if as_json:
@@ -203,6 +204,6 @@ def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_js
         return
     for table in tables_of(report):
         show(table)
-    for line in interval_lines(report):
+    for line in interval_lines(report, chose=chose):
         say(line)
     say(f"{name}: {report.images:,} {report.split} images of {report.data}; files in {folder}")

@@ -26,12 +26,18 @@ def tables_of(report: SplitReport | QualityReport) -> list[Table]:
             assert_never(report)
 
 
-def interval_lines(report: SplitReport | QualityReport) -> list[str]:
-    """Say how far scores may lie from those on more images of the kind; nothing where that is not known."""
+def interval_lines(report: SplitReport | QualityReport, *, chose: bool = False) -> list[str]:
+    """Say how far scores may lie from those on more images of the kind; nothing where that is not known.
+
+    `chose`: the model was chosen among others by its score on these images.
+    """
     if not isinstance(report, SplitReport):
         return []
     found = [f"{name} {' to '.join(map(score, ends))}" for name, ends in report.intervals.items()]
-    return [f"95% interval by the {quantity(report.images, 'image')}: {', '.join(found)}"]
+    lines = [f"95% interval by the {quantity(report.images, 'image')}: {', '.join(found)}"]
+    if chose:
+        lines.append("these images chose the model, which flatters it; what to expect on new ones: sweeper best")
+    return lines
 
 
 def scores_table(report: SplitReport) -> Table:
