@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
+from typing import Self
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -13,10 +12,11 @@ from pydantic import TypeAdapter
 from sweeper.config.frozen import Frozen
 from sweeper.config.pruner import NoPrunerConfig
 from sweeper.config.sweep import SweepConfig
+from sweeper.confirm.unsteered import Unsteered
 from sweeper.errors import StudyError
 from sweeper.files import read_parsed, write_sealed
 from sweeper.paths import StudyFolder
-from sweeper.results import Cut, Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
+from sweeper.results import Repeats, TrialOutcome, TrialRow, TrialSpec, TrialState
 from sweeper.search.study_store import StudyStore
 from sweeper.standings.pareto import in_order
 from sweeper.standings.winner import confirmed
@@ -51,7 +51,7 @@ def repetition_seed(study_seed: int, repeats: Repeats) -> int:
     return int(np.random.SeedSequence([study_seed, repeats.trial, repeats.seed_number, 1]).generate_state(1)[0])
 
 
-class Repetitions:
+class Repetitions(Unsteered):
     """A ledger of repetitions in one file, for the driver that holds the study's lock.
 
     More leaders or seeds add to what is there; what has been trained is not trained again, unless nothing of it ended
@@ -90,15 +90,6 @@ class Repetitions:
         wanted = set(self._wanted)
         return sum(one.number in wanted or one.outcome is not None for one in self._all)
 
-    @property
-    def seconds_used(self) -> float:
-        return 0.0  # nothing limits the time of a confirmation
-
-    def add_seconds_used(self, seconds: float) -> None: ...
-
-    def requeue_interrupted(self) -> list[int]:
-        return []  # what has no outcome is queued
-
     def requeue(self, number: int) -> None:
         self._live.discard(number)
 
@@ -115,52 +106,6 @@ class Repetitions:
         count = int(getattr(self._all[number], kind)) + 1
         self._change(number, {kind: count})
         return count
-
-    def last_epoch(self, number: int) -> int:  # noqa: ARG002
-        return 0  # only its folder knows
-
-    def report(self, number: int, epoch: int, value: float, learning_rate: float | None = None) -> bool:  # noqa: ARG002
-        """A repetition is never pruned: its epochs stand in its own folder."""
-        return False
-
-    def together(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def pause(self, number: int, outcome: TrialOutcome) -> None:  # noqa: ARG002
-        raise ValueError("repetitions never pause")
-
-    def paused_to_finish(self) -> int | None:
-        return None
-
-    def go_on(self, number: int) -> TrialSpec:  # noqa: ARG002
-        raise ValueError("repetitions never pause")
-
-    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:  # noqa: ARG002
-        return []
-
-    def cut(self, number: int, epoch: int, cut: Cut) -> None:  # noqa: ARG002
-        raise ValueError("repetitions are never cut short")
-
-    def skip(self, number: int) -> None:  # noqa: ARG002
-        raise StudyError("repetitions are trained to their end")
-
-    def to_skip(self, number: int) -> bool:  # noqa: ARG002
-        return False
-
-    def cut_of(self, number: int) -> Cut | None:  # noqa: ARG002
-        return None
-
-    def plan_epochs(self, epochs: int) -> None:  # noqa: ARG002
-        raise ValueError("repetitions have the epochs of the search")
-
-    def enqueue(self, configurations: Mapping[str, Mapping[str, Any]]) -> list[str]:  # noqa: ARG002
-        return []
-
-    def is_queued(self, name: str, configuration: Mapping[str, Any]) -> bool:  # noqa: ARG002
-        return False
-
-    def set_trials(self, trials: int) -> None:  # noqa: ARG002
-        raise ValueError("the leaders and the seeds say how many repetitions there are")
 
     def finish(self, number: int, outcome: TrialOutcome, run: str | None = None) -> None:  # noqa: ARG002
         self._live.discard(number)
@@ -204,8 +149,6 @@ class Repetitions:
                 trial = self._folder.trial(repetition.number)
                 for folder in (trial, trial.refit, *(fold for _, fold in trial.folds())):
                     folder.remove_to_go_on()
-
-    def close(self) -> None: ...
 
     def _unfinished(self) -> list[int]:
         return [number for number in self._wanted if self._all[number].outcome is None]
