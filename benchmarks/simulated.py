@@ -202,9 +202,9 @@ def simulate(folder: Path, workers: int, sweep: SweepConfig, epoch_s: float, **d
     engine = Watched(sweep, workspace.study(STUDY), settings, workers, clock)
     next_group = store.next_group
 
-    def ask(size: int) -> list[TrialSpec]:
+    def ask(size: int, *, interrupted: bool = False) -> list[TrialSpec]:
         started = time.process_time()
-        group = next_group(size)
+        group = next_group(size, interrupted=interrupted)
         run.asks += [time.process_time() - started] if group else []
         return group
 

@@ -93,7 +93,9 @@ class Repetitions(Unsteered):
     def requeue(self, number: int) -> None:
         self._live.discard(number)
 
-    def next_group(self, size: int) -> list[TrialSpec]:
+    def next_group(self, size: int, *, interrupted: bool = False) -> list[TrialSpec]:
+        if interrupted:
+            return []
         group = [number for number in self._unfinished() if number not in self._live][:size]
         self._live.update(group)
         return [self._spec(self._all[number]) for number in group]

@@ -22,6 +22,9 @@ class Unsteered:
     def requeue_interrupted(self) -> list[int]:
         return []  # what has no outcome is queued
 
+    def has_interrupted(self) -> bool:
+        return False  # nor is it known what of that had begun
+
     def last_epoch(self, number: int) -> int:  # noqa: ARG002
         return 0  # only its folder knows
 
@@ -41,7 +44,11 @@ class Unsteered:
     def go_on(self, number: int) -> TrialSpec:  # noqa: ARG002
         raise ValueError("repetitions never pause")
 
-    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:  # noqa: ARG002
+    def end_paused(
+        self,
+        which: Callable[[int], bool],  # noqa: ARG002
+        why: str | None = None,  # noqa: ARG002
+    ) -> list[tuple[int, TrialOutcome]]:
         return []
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:  # noqa: ARG002

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import takewhile
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from sweeper.config.hyperparameters import TrialConfig
@@ -36,6 +38,30 @@ class Asking:
     def _grid(self) -> list[dict[str, Any]] | None:
         wanted = isinstance(self._sweep.sampler, GridConfig)
         return grid(self._sweep.search, self._sweep.seed) if wanted else None
+
+    def group(self, size: int, budget: int, *, interrupted: bool = False) -> list[int]:
+        """Return the numbers of the trials that are next; `interrupted`: only of those that have begun.
+
+        Group g has the numbers from g * size up to the next one's first. Of one that was interrupted come those that
+        have not ended and no others, so that the numbers say which trials are suggested without knowing of each other.
+        """
+        waiting = self.interrupted() if interrupted else self.waiting()
+        known = budget if interrupted else self._study._storage.get_n_trials(self._study._study_id)
+        first = waiting[0] if waiting else known
+        group = range(first, (first // size + 1) * size)
+        return [number for number in group if number in waiting or known <= number < budget]
+
+    def waiting(self) -> list[int]:
+        """Return which trials wait for a worker, in the order in which Optuna gives them out."""
+        return [trial.number for trial in self._waiting()]
+
+    def interrupted(self) -> list[int]:
+        """Return which trials wait that have begun; they come before those that have not."""
+        return [trial.number for trial in takewhile(lambda trial: CONFIG in trial.user_attrs, self._waiting())]
+
+    def _waiting(self) -> list[FrozenTrial]:
+        found = self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))
+        return sorted(found, key=lambda trial: trial.number)
 
     def ask(self, number: int) -> tuple[optuna.Trial, TrialConfig]:
         """Return trial `number`, drawn or taken from the line, with its settings stored. Raises StudyError."""

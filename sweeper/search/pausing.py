@@ -41,18 +41,18 @@ class Pausing:
         pruner, ends = sweep.pruner, (sweep.budget.epochs, study.user_attrs.get(BEFORE, 0))
         self._promotion = Promotion(pruner, *ends) if isinstance(pruner, PromoteConfig) else None
 
-    def next(self, *, last: bool) -> int | None:
-        """Return the number of the paused trial that is to go on; `last` as of `Promotion.next`."""
+    def next(self, *, last: bool, one: bool = False) -> int | None:
+        """Return the number of the paused trial that is to go on; arguments as of `Promotion.next`."""
         if self._promotion is None:
             return None
         trials = self._study.get_trials(deepcopy=False)
-        return self._promotion.next(standings(trials, maximize=self._maximize), last=last)
+        return self._promotion.next(standings(trials, maximize=self._maximize), last=last, one=one)
 
     def paused_to_finish(self) -> int | None:
         """Return which paused trial goes on where no more start and none is complete, so that there is a winner."""
         if self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,)):
             return None
-        return self.next(last=True)
+        return self.next(last=True, one=True)
 
     def begin(self, trial: optuna.Trial) -> None:
         """Note where a trial is to pause; one that was interrupted keeps to what was noted.
@@ -104,15 +104,16 @@ class Pausing:
             trial.set_user_attr(GOALS, {**trial.user_attrs.get(GOALS, {}), str(outcome.epochs): losses})
         trial.set_user_attr(PAUSED, sealed_text(outcome.model_dump_json()))
 
-    def ends(self) -> dict[int, TrialOutcome]:
-        """Return how each paused trial ends where none of them goes on."""
+    def ends(self, why: str | None = None) -> dict[int, TrialOutcome]:
+        """Return how each paused trial ends where none of them goes on; `why` as of `Ledger.end_paused`."""
         found = {}
         for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
             stored = stored_json(trial, PAUSED)
             if stored is not None:
                 outcome = TrialOutcome.model_validate_json(stored)
-                why = f"paused after epoch {outcome.epochs}, and others were better"
-                found[trial.number] = outcome.model_copy(update={"state": TrialState.PRUNED, "reason": why})
+                then = f"the search ended: {why}" if why else "others were better"
+                reason = f"paused after epoch {outcome.epochs}, and {then}"
+                found[trial.number] = outcome.model_copy(update={"state": TrialState.PRUNED, "reason": reason})
         return found
 
 

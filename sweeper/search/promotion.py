@@ -67,19 +67,29 @@ class Promotion:
         """Return where a trial pauses that goes on after this epoch; the last epoch of all is its end."""
         return next((rung for rung in self._rungs if rung > epoch), self._epochs)
 
-    def next(self, trials: Sequence[Standing], *, last: bool) -> int | None:
+    def next(self, trials: Sequence[Standing], *, last: bool, one: bool = False) -> int | None:
         """Return the number of the trial that goes on, None where none does yet.
 
         `last`: no other trial runs or will be started. Then at least one goes on, even where `keep` of few trials is
-        less than one.
+        less than one. `one`: it is wanted for that alone, and nobody else is to go on.
         """
+        on_the_way = self._on_the_way(trials)
+        if on_the_way is not None and not one:
+            return on_the_way
         for rung in reversed(self._rungs):
             if (number := self._promoted(trials, rung)) is not None:
                 return number
         for rung in self._rungs if last else ():
             if (number := self._promoted(trials, rung, at_least=1)) is not None:
                 return number
-        return None
+        return on_the_way
+
+    def _on_the_way(self, trials: Sequence[Standing]) -> int | None:
+        """Return the best trial that has paused before the last rung, but at none: the rungs were others then."""
+        at_none = (trial for trial in trials if trial.paused is not None and trial.paused not in self._rungs)
+        before = [trial for trial in at_none if self.after(trial.paused or 0) in self._rungs]
+        best = max(before, key=lambda trial: (trial.best_until(trial.paused or 0), -trial.number), default=None)
+        return None if best is None else best.number
 
     def _promoted(self, trials: Sequence[Standing], rung: int, at_least: int = 0) -> int | None:
         """Return the best paused trial of a rung that is among those that go on from there, at least this many."""

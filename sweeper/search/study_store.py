@@ -111,8 +111,8 @@ class StudyStore:
                 except KeyError:
                     raise study_not_found(storage, name) from None
                 stored = study.user_attrs.get(SWEEP)
-        if stored is None:
-            raise not_made_here(storage_url, name)
+                if stored is None:  # whoever began it may have died at once
+                    raise not_made_here(storage_url, name) if study.trials else study_not_found(storage, name)
         return cls(study, stored_sweep(stored, name), storage_url, storage.engine)
 
     @property
@@ -186,7 +186,7 @@ class StudyStore:
 
     @guarded
     def noted(self, name: str) -> dict[str, Any] | None:
-        """Return what was noted of the study: CONFIRMATION, what the last one found, CARD, RANKED or MODEL_FILES."""
+        """Return what was noted of the study by a name of `stored_trial` or `card`, None where nothing was."""
         with read_as_written(self._engine):
             return self._study.user_attrs.get(name)
 
@@ -210,19 +210,19 @@ class StudyStore:
         del self._live[number]
 
     @guarded
-    def next_group(self, size: int) -> list[TrialSpec]:
-        """Ask for the next trials: interrupted ones first, then one that has paused; empty when none starts now.
+    def next_group(self, size: int, *, interrupted: bool = False) -> list[TrialSpec]:
+        """Ask for the next trials: interrupted ones first, then one that has paused; empty when none starts now."""
+        if not (interrupted or self._asking.waiting()):
+            known = self._study._storage.get_n_trials(self._study._study_id)
+            if (number := self._pausing.next(last=known >= self.budget and not self._live)) is not None:
+                return [self.go_on(number)]
+        numbers = self._asking.group(size, self.budget, interrupted=interrupted)
+        return [self._ask(number) for number in numbers]
 
-        Group g has the numbers from g * size up to the next one's first. Of one that was interrupted come those that
-        have not ended and no others, so that the numbers say which trials are suggested without knowing of each other.
-        """
-        waiting = {trial.number for trial in self._study.get_trials(deepcopy=False, states=(OptunaState.WAITING,))}
-        known = self._study._storage.get_n_trials(self._study._study_id)
-        if not waiting and (number := self._pausing.next(last=known >= self.budget and not self._live)) is not None:
-            return [self.go_on(number)]
-        first = min(waiting, default=known)
-        numbers = range(first, (first // size + 1) * size)
-        return [self._ask(number) for number in numbers if number in waiting or known <= number < self.budget]
+    @guarded
+    def has_interrupted(self) -> bool:
+        """Return whether trials that had begun wait for a worker."""
+        return bool(self._asking.interrupted())
 
     def _ask(self, number: int) -> TrialSpec:
         trial, config = self._asking.ask(number)
@@ -250,9 +250,9 @@ class StudyStore:
         del self._live[number]
 
     @guarded
-    def end_paused(self, which: Callable[[int], bool] = lambda _: True) -> list[tuple[int, TrialOutcome]]:
+    def end_paused(self, which: Callable[[int], bool], why: str | None = None) -> list[tuple[int, TrialOutcome]]:
         """Take up paused trials and return how they end, since none of these goes on; `finish` is to follow."""
-        ends = {number: outcome for number, outcome in self._pausing.ends().items() if which(number)}
+        ends = {number: outcome for number, outcome in self._pausing.ends(why).items() if which(number)}
         self._live |= {number: self._pausing.take_up(number) for number in ends}
         return list(ends.items())
 

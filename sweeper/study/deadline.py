@@ -221,6 +221,7 @@ class SearchLimit(TimeLimit):
     """
 
     needs_model = True
+    finishes_begun = False
 
     def __init__(
         self,
@@ -318,6 +319,8 @@ class SearchLimit(TimeLimit):
 
 class ConfirmingLimit(TimeLimit):
     """The part of the time before a deadline in which the best trials are trained again."""
+
+    finishes_begun = False
 
     def __init__(self, deadline: Deadline, epochs: int):
         self._deadline = deadline

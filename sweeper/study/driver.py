@@ -34,7 +34,7 @@ from sweeper.study.beginning import WITHOUT_FILES, Beginning
 from sweeper.study.cuts import Cuts
 from sweeper.study.ending import FAILED, FINISHED, KILLED, RUNNING, note_ending
 from sweeper.study.folds_ahead import FoldsAhead
-from sweeper.study.ledger import Ledger, as_counted, given_up
+from sweeper.study.ledger import Ledger, as_counted, given_up, kept_outcome
 from sweeper.study.losses import Losses
 from sweeper.study.observer import Observer
 from sweeper.study.replays import Replays
@@ -97,6 +97,7 @@ class Driver:
         self._live: dict[int, TrialSpec] = {}
         self._stop_request = StopRequest()
         self._stop_reason: str | None = None
+        self._finishes_begun = False
         self._clock = clock or time.monotonic
         self._limit = limit or Timeout(store.sweep.budget.timeout, store.seconds_used, self._clock)
         self._enough = enough
@@ -151,7 +152,7 @@ class Driver:
             while True:
                 self._heed_requests(engine)
                 if why := self._limit.used_up() or self._enough():
-                    self._stop(why)
+                    self._stop(why, finishes_begun=self._limit.finishes_begun)
                     time_is_up = True
                 self._fill(engine)
                 if self._stop_request or self._limit.over():
@@ -205,15 +206,20 @@ class Driver:
             engine.give_up(number, f"no epoch came from its worker for {self._store.sweep.budget.stuck_after:g} s")
 
     def _more_to_start(self) -> bool:
-        return self._stop_reason is None and self._store.remaining() > 0
+        if self._stop_reason is not None:
+            return self._finishes_begun and self._store.has_interrupted()
+        return self._store.remaining() > 0
 
     def _fill(self, engine: Engine) -> None:
         """Give every idle slot a group of trials, as long as there are any to start; mostly a group is one trial."""
-        while engine.idle and not (self._stop_reason or self._stop_request or self._steering.paused):
+        while engine.idle and not (self._stop_request or self._steering.paused):
+            begun = self._stop_reason is not None
+            if begun and not self._more_to_start():
+                break
             self._before_trials()
-            asked = self._store.next_group(self._store.sweep.features.fuse)
+            asked = self._store.next_group(self._store.sweep.features.fuse, interrupted=begun)
             if not asked:
-                if not self._live:
+                if not (self._live or begun):
                     self._end_paused()
                 break
             self._begin(engine, asked)
@@ -271,10 +277,8 @@ class Driver:
                 self._silence.at_work(number)
             case WorkerReady(room):
                 self._observer.worker_ready(room.device)
-            case WorkerDied(number, reason, blameless=True):
-                self._lose_machine(number, reason)
-            case WorkerDied(number, reason, for_memory):
-                self._lose_worker(number, reason, for_memory)
+            case WorkerDied():
+                self._lose_worker(event)
             case SlotRetired(reason, left):
                 self._lose_slot(reason, left)
             case DiskTrouble(_, message):
@@ -308,9 +312,9 @@ class Driver:
 
     def _end_paused(self, which: Callable[[int], bool] = lambda _: True) -> None:
         """End the trials that are paused, since none of them goes on: their workers have left all that is kept."""
-        for number, outcome in self._store.end_paused(which):
+        for number, outcome in self._store.end_paused(which, self._stop_reason):
             folder = self._folder.trial(number)
-            write_sealed(folder.outcome, outcome.model_dump_json())
+            outcome = kept_outcome(folder, outcome)
             folder.remove_to_go_on()
             self._end_trial(number, outcome)
 
@@ -320,20 +324,13 @@ class Driver:
             self._summary_clock.write(lambda: self._summary(self._folder, self._store.sweep, self._store.rows()))
             self._outbox.notify_sweep("RUNNING")
 
-    def _lose_worker(self, number: int | None, reason: str, for_memory: bool) -> None:
-        """Put the trial of a dead worker back in the queue, or give it up."""
-        self._observer.worker_died(number, reason)
-        if number is not None:
-            self._after_loss(number, self._losses.of_worker(number, reason, for_memory=for_memory))
-
-    def _lose_machine(self, number: int | None, reason: str) -> None:
-        """Put the trial of a lost machine back in the queue, or give it up."""
-        self._observer.worker_died(number, reason)
-        if number is not None:
-            self._after_loss(number, self._losses.of_machine(number, reason))
-
-    def _after_loss(self, number: int, outcome: TrialOutcome | None) -> None:
-        """Put a trial back in the queue, or end it, which no worker lived to do."""
+    def _lose_worker(self, died: WorkerDied) -> None:
+        """Put the trial of a dead worker or a lost machine back in the queue, or end it, which nobody lived to do."""
+        number = died.number
+        self._observer.worker_died(number, died.reason)
+        if number is None:
+            return
+        outcome = self._losses.of(number, died)
         if outcome is None:
             self._put_back(number)
             return
@@ -357,9 +354,11 @@ class Driver:
             )
         self._observer.slot_retired(reason, left)
 
-    def _stop(self, reason: str) -> None:
-        """Start no more trials; those that run are finished."""
-        if self._stop_reason is None:
+    def _stop(self, reason: str, *, finishes_begun: bool = False) -> None:
+        """Start no more trials; those that run are finished, `finishes_begun`: and those that were interrupted."""
+        first = self._stop_reason is None
+        self._finishes_begun = finishes_begun and (first or self._finishes_begun)
+        if first:
             self._stop_reason = reason
             self._observer.stopping(reason)
 

@@ -10,7 +10,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.errors import DamagedFile
 from sweeper.files import write_sealed
 from sweeper.paths import TrialFolder
-from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState, read_history
+from sweeper.results import Cut, TrialOutcome, TrialRow, TrialSpec, TrialState, read_history, read_outcome
 
 
 class Ledger(Protocol):
@@ -35,8 +35,11 @@ class Ledger(Protocol):
     def requeue(self, number: int) -> None:
         """Put back in the queue what runs."""
 
-    def next_group(self, size: int) -> list[TrialSpec]:
-        """Return what a worker gets next; empty when there is nothing to start now."""
+    def next_group(self, size: int, *, interrupted: bool = False) -> list[TrialSpec]:
+        """Return what a worker gets next, `interrupted`: only of what had begun; empty when nothing starts now."""
+
+    def has_interrupted(self) -> bool:
+        """Return whether some that had begun wait for a worker."""
 
     def remaining(self) -> int:
         """Return how many are still to finish."""
@@ -62,8 +65,11 @@ class Ledger(Protocol):
     def go_on(self, number: int) -> TrialSpec:
         """Let a paused one go on."""
 
-    def end_paused(self, which: Callable[[int], bool]) -> list[tuple[int, TrialOutcome]]:
-        """Return how those of the paused ones end that do not go on; `finish` is to follow for each."""
+    def end_paused(self, which: Callable[[int], bool], why: str | None = None) -> list[tuple[int, TrialOutcome]]:
+        """Return how those of the paused ones end that do not go on; `finish` is to follow for each.
+
+        `why`: what ended the search, None where all that was to be trained has been.
+        """
 
     def cut(self, number: int, epoch: int, cut: Cut) -> None:
         """Note that one ends with this epoch, and why; `report` says so from now on."""
@@ -121,5 +127,14 @@ def as_counted(ledger: Ledger, number: int, outcome: TrialOutcome, folder: Trial
     known = all(outcome.value_of(goal.metric) is not None for goal in ledger.sweep.objectives)
     state = TrialState.COMPLETE if cut.complete and known else TrialState.PRUNED
     outcome = outcome.model_copy(update={"state": state, "reason": cut.why, "cut": True})
+    write_sealed(folder.outcome, outcome.model_dump_json())
+    return outcome
+
+
+def kept_outcome(folder: TrialFolder, outcome: TrialOutcome) -> TrialOutcome:
+    """Write how a paused trial ends, and return it; where a driver died after that, it is as that one wrote it."""
+    if folder.outcome.exists():
+        with suppress(DamagedFile):
+            return read_outcome(folder.outcome)
     write_sealed(folder.outcome, outcome.model_dump_json())
     return outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from sweeper.engines.protocol import WorkerDied
 from sweeper.results import TrialOutcome, TrialState, does_not_fit
 from sweeper.study.ledger import Ledger
 
@@ -20,7 +21,13 @@ class Losses:
         self._store = store
         self._machines: Counter[int] = Counter()  # since a trial's latest epoch
 
-    def of_worker(self, number: int, reason: str, *, for_memory: bool) -> TrialOutcome | None:
+    def of(self, number: int, died: WorkerDied) -> TrialOutcome | None:
+        """Count what a trial has lost: its worker, or with that its machine."""
+        if died.blameless:
+            return self._of_machine(number, died.reason)
+        return self._of_worker(number, died.reason, for_memory=died.for_memory)
+
+    def _of_worker(self, number: int, reason: str, *, for_memory: bool) -> TrialOutcome | None:
         """Count a worker that has died; after too many its trial has failed, or does not fit in memory."""
         most = MAX_MEMORY_KILLS if for_memory else MAX_ATTEMPTS
         if self._store.count_attempt(number, for_memory=for_memory) < most:
@@ -28,7 +35,7 @@ class Losses:
         why = f"{reason}, {most} times"
         return _given_up(TrialState.PRUNED, does_not_fit(why)) if for_memory else _given_up(TrialState.FAILED, why)
 
-    def of_machine(self, number: int, reason: str) -> TrialOutcome | None:
+    def _of_machine(self, number: int, reason: str) -> TrialOutcome | None:
         """Count a machine that was lost, for which its trial is not at fault."""
         self._machines[number] += 1
         if self._machines[number] < MAX_MACHINES:

@@ -31,10 +31,12 @@ class TimeLimit(Protocol):
     Attributes:
         clock: Counts the time that a run has used, where the limit knows better than its driver.
         needs_model: Whether a trial has to be complete at the end, also where somebody asks the search to stop.
+        finishes_begun: Whether trials that were interrupted still go on when no more are started.
     """
 
     clock: Clock | None = None
     needs_model: bool = False
+    finishes_begun: bool = True
 
     def used_up(self) -> str | None:
         """Return why no more trials are started, or None while they may be."""
@@ -69,7 +71,10 @@ class TimeLimit(Protocol):
 
 
 class Timeout(TimeLimit):
-    """After this number of seconds no more trials start, and those that run are finished; None for no limit."""
+    """After this number of seconds no more trials start; those that run or were interrupted are finished.
+
+    None for no limit.
+    """
 
     def __init__(self, seconds: float | None, used_s: float, clock: Clock):
         self._seconds = seconds

@@ -48,7 +48,7 @@ def test_a_trial_that_keeps_more_epochs_than_a_deadline_leaves_goes_on_to_its_ow
     train(store, longer.model_copy(update={"pause_after": pauses_after}))
     store = store_of(url)
     other = started(store)
-    assert (other.until, other.epochs) == (1, LEFT)
+    assert (other.until, other.epochs) == (2, LEFT)
     train(store, other)
     on = started(store)
     assert (on.number, on.until, on.epochs) == (longer.number, EPOCHS, EPOCHS)
@@ -72,5 +72,5 @@ def test_the_first_queued_configuration_does_not_pause_though_it_is_trained_agai
         store.retry_failed()
     again = started(store)
     assert again.config.drop_rate == 0.2
-    assert again.until == (LEFT if cut else 1)
-    assert started(store).until == 1
+    assert again.until == (LEFT if cut else 2)
+    assert started(store).until == 2

@@ -183,3 +183,19 @@ def test_the_crowding_distance_is_that_of_nsga() -> None:
     points = np.array([[0.0, 4.0], [1.0, 2.0], [3.0, 1.0], [4.0, 0.0], [1.0, 2.0]])
     found = spread(points)
     assert list(found) == [np.inf, 3 / 4 + 3 / 4, 3 / 4 + 2 / 4, np.inf, 0.0]
+
+
+def test_a_trial_that_paused_where_there_is_no_rung_now_goes_on_to_the_next_one() -> None:
+    promotion = Promotion(config(3), EPOCHS)
+    trials = [paused(0, 0.1, 0.1), paused(1, 0.9, 0.9, 0.9)]
+    assert promotion.next(trials, last=False) == 0
+    assert promotion.after(2) == 3
+    assert promotion.next([replace(trials[0], paused=None), trials[1]], last=False) is None
+
+
+def test_of_trials_that_paused_at_no_rung_the_best_alone_goes_on_to_be_the_only_complete_one() -> None:
+    promotion = Promotion(config(3), EPOCHS)
+    trials = [paused(0, 0.1, 0.1), paused(1, 0.3, 0.3), paused(2, 0.2, 0.2)]
+    assert promotion.next(trials, last=True, one=True) == 1
+    there = [trials[0], paused(1, 0.3, 0.3, 0.3), trials[2]]
+    assert promotion.next(there, last=True, one=True) == 1, "and on to its end before the others come to the rung"

@@ -167,6 +167,15 @@ def test_an_unknown_study_is_reported_with_those_there_are(url: str) -> None:
         StudyStore.load(url, "t")
 
 
+def test_a_study_whose_driver_died_as_it_was_created_is_begun_again(url: str) -> None:
+    sweep = sweep_of()
+    optuna.create_study(storage=url, study_name=sweep.study, direction=sweep.objective.direction)
+    with pytest.raises(StudyNotFound):
+        StudyStore.load(url, sweep.study)
+    StudyStore.create_or_load(url, sweep)
+    assert StudyStore.load(url, sweep.study).rows() == []
+
+
 def test_a_storage_that_cannot_be_opened_is_reported_without_its_password() -> None:
     with pytest.raises(StudyError) as caught:
         StudyStore.create_or_load("postgresql://user:secret@127.0.0.1:1/none", sweep_of())

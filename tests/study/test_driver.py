@@ -273,6 +273,19 @@ def test_a_timeout_starts_no_more_trials_and_counts_over_restarts(tmp_path: Path
     assert len(more.rows) == 4
 
 
+def test_trials_that_have_begun_are_finished_though_the_time_is_used_up(tmp_path: Path) -> None:
+    def breaks(spec: TrialSpec) -> Iterator[Event]:
+        yield epoch(spec, 1, 0.5)
+        raise StudyError("the machine is lost")
+
+    lives = iter((dies, completes))
+    with pytest.raises(StudyError):
+        drive(tmp_path, ScriptedEngine(breaks), sweep_of())
+    result, _ = drive(tmp_path, ScriptedEngine(lambda spec: next(lives)(spec)), sweep_of(timeout=1e-9))
+    assert [row.state for row in result.rows] == [TrialState.COMPLETE], "and no other trial begins"
+    assert "used up" in (result.stopped_because or "")
+
+
 def test_the_time_used_is_stored_while_a_study_runs_and_where_it_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

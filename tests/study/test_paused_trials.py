@@ -85,7 +85,7 @@ def test_a_paused_trial_whose_end_is_on_disk_is_ended_and_never_goes_on(
     engine = Submitting(tmp_path)
     result, _ = drive(tmp_path, engine, promoting(8))
     assert number not in engine.gone_on
-    assert result.rows[number].reason == "paused after epoch 1, and others were better"
+    assert result.rows[number].reason == "paused after epoch 1, and the search ended: the time is used up"
     assert all(row.state.ended for row in result.rows)
 
 
@@ -102,3 +102,9 @@ def test_the_run_of_a_paused_trial_that_a_dead_driver_has_left_open_is_closed(tm
         1: DeliveryPhase.INTERRUPTED,
         3: DeliveryPhase.ENDED,
     }
+
+
+def test_trials_that_are_paused_when_the_time_is_used_up_say_so_and_not_that_others_were_better(tmp_path: Path) -> None:
+    result, _ = drive(tmp_path, Submitting(tmp_path), promoting(8), limit=TimeForSome(4))
+    (why,) = {row.reason for row in result.rows if row.state is TrialState.PRUNED}
+    assert why == f"paused after epoch 1, and the search ended: {result.stopped_because}"
