@@ -22,12 +22,17 @@ if TYPE_CHECKING:
 
 
 def with_best_backbones(
-    sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult], require: Callable[[SweepConfig], None]
+    sweep: SweepConfig,
+    storage_url: str,
+    run: Callable[..., SweepResult],
+    require: Callable[[SweepConfig], None],
+    *,
+    counts_earlier: bool = True,
 ) -> Ranked:
     """Return a search space with the best of its backbones, and show how they were ranked.
 
     Before that `require` raises what refuses the search itself. Exits where the ranking is interrupted, or somebody
-    has asked it to stop. Raises StudyError where no backbone could be judged.
+    has asked it to stop. `counts_earlier` as of `rank_backbones`. Raises StudyError where no backbone could be judged.
     """
     from sweeper.config.searched import options
     from sweeper.study.backbone_ranking import left_out, rank_backbones
@@ -36,7 +41,7 @@ def with_best_backbones(
         say(f"backbones: {len(options(sweep.search.backbone))} are ranked by a head on the frozen features of each")
         return run(first, **more)
 
-    found = rank_backbones(sweep, storage_url, told, require)
+    found = rank_backbones(sweep, storage_url, told, require, counts_earlier=counts_earlier)
     if sweep.backbone_ranking is None:
         return found
     if found.result is None or found.ranking is None:

@@ -69,12 +69,12 @@ def run_and_tell(
         refuse_weights_out_of_reach(sweep, runner.storage_url, retry_failed=retry_failed)
         _warm_start(workspace, storage, warm_start_from, sweep)  # a wrong name is told before backbones are ranked
         deadline = _deadline(sweep, runner.clock, started, of_study=counts_earlier)
-        chosen = with_best_backbones(sweep, runner.storage_url, partial(_run_shown, runner), runner.require_possible)
+        ranks, require = partial(_run_shown, runner), runner.require_possible
+        chosen = with_best_backbones(sweep, runner.storage_url, ranks, require, counts_earlier=counts_earlier)
         sweep = chosen.sweep
         refuse_single_images(sweep)
         leaders = _warm_start(workspace, storage, warm_start_from, sweep)
-        if warm_start_from:
-            _say_leaders(leaders, warm_start_from, sweep)
+        _say_leaders(leaders, warm_start_from, sweep)
         result = _run_shown(runner, sweep, deadline=deadline, leaders=leaders, retry_failed=retry_failed, ranked=chosen)
         underway.result = result
         uri = tracking_uri_of(workspace, sweep.study, tracking_uri)
@@ -155,10 +155,12 @@ def _warm_start(
     return {f"{study}/{row.number}": row.config.model_dump(mode="json") for row in rows if row.config}
 
 
-def _say_leaders(leaders: dict[str, dict[str, Any]], study: str, sweep: SweepConfig) -> None:
-    """Say with which trials of another study a new one begins, and what of them does not fit."""
+def _say_leaders(leaders: dict[str, dict[str, Any]], study: str | None, sweep: SweepConfig) -> None:
+    """Say with which trials of another study a new one begins, if it does, and what of them does not fit."""
     from sweeper.config.space_membership import fit
 
+    if study is None:
+        return
     say(f"warm start: if {sweep.study} is new, it first tries the {len(leaders)} best trials of {study}")
     for name, given in leaders.items():
         misfits = fit(sweep.search, given).misfits

@@ -35,6 +35,8 @@ class _Odometer:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
+        if low == high:
+            return float(self._pick(name, [low]))
         if step is None:
             rule = "the grid sampler needs finitely many values; give this range a `step` or list a `choice`"
             raise ConfigError(

@@ -47,7 +47,8 @@ def build_pruner(
     match config:
         case PercentileConfig() | MedianConfig():
             percentile = config.percentile if isinstance(config, PercentileConfig) else MEDIAN
-            waiting = (config.startup_trials, config.warmup_epochs, config.interval_epochs)
+            # Optuna counts steps from 0 and may prune in the one of this number; epochs are counted from 1.
+            waiting = (config.startup_trials, config.warmup_epochs + 1, config.interval_epochs)
             if settled:
                 return ColumnPercentilePruner(percentile, *waiting, means=means)
             return optuna.pruners.PercentilePruner(percentile, *waiting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -93,6 +94,7 @@ def refuse_changes(sweep: SweepConfig, stored: SweepConfig) -> None:
 
 
 def changed_keys(sweep: SweepConfig, stored: SweepConfig) -> list[str]:
-    """Return the settings that must stay while a study is continued and have not."""
+    """Return the settings that must stay while a study is continued and have not; a fingerprint may lack some."""
     new, old = sweep.fingerprint(), stored.fingerprint()
-    return [key for key in new if json.dumps(new[key], sort_keys=True) != json.dumps(old[key], sort_keys=True)]
+    plain = partial(json.dumps, sort_keys=True)
+    return [key for key in {**new, **old} if plain(new.get(key)) != plain(old.get(key))]

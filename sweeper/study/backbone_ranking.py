@@ -64,18 +64,24 @@ class Ranked:
 
 
 def rank_backbones(
-    sweep: SweepConfig, storage_url: str, run: Callable[..., SweepResult], require: Callable[[SweepConfig], None]
+    sweep: SweepConfig,
+    storage_url: str,
+    run: Callable[..., SweepResult],
+    require: Callable[[SweepConfig], None],
+    *,
+    counts_earlier: bool = True,
 ) -> Ranked:
     """Return a search space with the best of its backbones; `run` runs the study that ranks them, as `run_sweep` does.
 
     Before it `require` raises what refuses the search itself. A study that has begun keeps its backbones. Where the
     ranking was interrupted, or somebody has asked it to stop, nothing is chosen yet: the study would keep what it began
-    with. Raises StudyError where no backbone could be judged, StudyChanged where the study was begun with others than
-    those that are named by now.
+    with. `counts_earlier`: the time in `sweep` counts that of earlier runs. Raises StudyError where no backbone could
+    be judged, StudyChanged where the study was begun with others than those that are named by now.
     """
     if sweep.backbone_ranking is None:
         return Ranked(sweep)
-    first, earlier_s = ranking_sweep(sweep, sweep.backbone_ranking), _seconds_used(storage_url, sweep)
+    earlier_s = _seconds_used(storage_url, sweep)
+    first = ranking_sweep(sweep, sweep.backbone_ranking, beside_s=0.0 if counts_earlier else earlier_s)
     if (begun := begun_with(storage_url, sweep)) is not None:
         return Ranked(begun, seconds=earlier_s, earlier_s=earlier_s)
     require(sweep)
@@ -131,8 +137,11 @@ def left_out(ranked: Ranked) -> list[tuple[str, str]]:
     return [(name, reasons.get(name) or stopped) for name in names]
 
 
-def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepConfig:
-    """Return the search space of the study that ranks the backbones of another one."""
+def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig, beside_s: float = 0.0) -> SweepConfig:
+    """Return the search space of the study that ranks the backbones of another one.
+
+    `beside_s`: what earlier runs of it have used that the time in `sweep` does not count.
+    """
     content = sweep.model_dump(mode="json", by_alias=True)
     names = options(sweep.search.backbone)
     ranks = SweepConfig.model_validate(
@@ -141,7 +150,7 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
             "study": ranking_study(sweep.study),
             "tracking": {**content["tracking"], "name": sweep.tracking.name and ranking_study(sweep.tracking.name)},
             "dataset": {**content["dataset"], "folds": None, "limit": _limit(sweep, ranking)},
-            "budget": {"trials": len(names), "epochs": ranking.epochs, "timeout": _time(sweep)},
+            "budget": {"trials": len(names), "epochs": ranking.epochs, "timeout": _time(sweep, beside_s)},
             "sampler": "grid",
             "pruner": "none",
             "features": {"views": 1},
@@ -159,13 +168,13 @@ def ranking_sweep(sweep: SweepConfig, ranking: BackboneRankingConfig) -> SweepCo
     return ranks.model_copy(update={"notify": sweep.notify})  # which is never written out
 
 
-def _time(sweep: SweepConfig) -> float | None:
+def _time(sweep: SweepConfig, beside_s: float) -> float | None:
     """Return the seconds after which no further backbone is judged: a part of those that there are in all.
 
     What the ranking has used is no longer there for the search (`study/run.py`).
     """
     whole = sweep.budget.time or sweep.budget.timeout
-    return None if whole is None else whole / TIME_PART
+    return None if whole is None else (whole + beside_s) / TIME_PART
 
 
 def _limit(sweep: SweepConfig, ranking: BackboneRankingConfig) -> dict[str, Any]:

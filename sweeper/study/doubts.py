@@ -106,13 +106,12 @@ def _wide_ranges(node: Any, name: str) -> Iterator[str]:
 
 
 def _pruner_without_trials(sweep: SweepConfig) -> Iterator[str]:
-    pruner: Any = sweep.pruner
-    pruner = pruner.pruner if isinstance(pruner, PatientConfig | PlateauConfig) else pruner
-    needed = trials_needed(pruner, sweep.budget.epochs)
+    pruner: Any = sweep.pruner.pruner if isinstance(sweep.pruner, PatientConfig) else sweep.pruner
+    needed = trials_needed(pruner, sweep.reports)  # none of a plateau, whose phases nobody knows
     if needed > sweep.budget.trials:
         yield (
-            f"the pruner {pruner.name} compares {needed:,} trials to fill its rungs up to {sweep.budget.epochs:,} "
-            f"epochs, and there are {sweep.budget.trials:,}: it decides by chance; raise budget.trials or "
+            f"the pruner {pruner.name} compares {needed:,} trials to fill its rungs up to {sweep.reports:,} "
+            f"{sweep.reported}s, and there are {sweep.budget.trials:,}: it decides by chance; raise budget.trials or "
             "pruner.min_epochs, or take `pruner: median`"
         )
 
@@ -125,8 +124,10 @@ def _pruner_without_epochs(sweep: SweepConfig) -> Iterator[str]:
     if isinstance(pruner, PatientConfig):
         place, pruner = "pruner.pruner", pruner.pruner
     for name in {"min_epochs", "warmup_epochs"} & type(pruner).model_fields.keys():
-        if 1 < sweep.reports <= (first := getattr(pruner, name)):
-            yield f"{place}.{name} is {first:,} of {sweep.reports:,} {sweep.reported}s: nothing is pruned; lower it"
+        waits = getattr(pruner, name)
+        first = waits + 1 if name == "warmup_epochs" else waits
+        if 1 < sweep.reports <= first:
+            yield f"{place}.{name} is {waits:,} of {sweep.reports:,} {sweep.reported}s: nothing is pruned; lower it"
 
 
 def trials_needed(pruner: object, epochs: int) -> int:

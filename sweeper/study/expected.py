@@ -69,8 +69,12 @@ def expected_of_study(
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="right") as threads:
         found = [one for one in threads.map(read, rows) if one is not None]
     expected = expected_accuracy(list(_of_the_same_images(found)))
+    if expected is None:
+        return None
     chosen_by = store.sweep.objective.metric
-    return expected.model_copy(update={"trials": len(complete), "chosen_by": chosen_by}) if expected else None
+    # Of those that were not read none is more accurate only where they were ranked by that.
+    trials = len(complete) if chosen_by == expected.chosen_by else len(found)
+    return expected.model_copy(update={"trials": trials, "chosen_by": chosen_by})
 
 
 def _of_run(tracking: MlflowStore, run: RunSummary, name: str) -> tuple[Ids, Right] | None:

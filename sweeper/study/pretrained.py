@@ -15,7 +15,7 @@ from sweeper.config.sweep import SweepConfig
 from sweeper.config.trial_name import TrialName
 from sweeper.config.weights import study_reference
 from sweeper.errors import IN_SEARCH_SPACE, ConfigError, Problem, StudyChanged, StudyError, SweeperError
-from sweeper.files import whole_file
+from sweeper.files import file_lock, whole_file
 from sweeper.paths import StudyFolder, Workspace
 from sweeper.results import PinnedWeights, TrialRow
 from sweeper.search.study_store import StudyStore
@@ -157,8 +157,12 @@ def is_kept(workspace: Workspace, pinned: PinnedWeights) -> bool:
 def keep(workspace: Workspace, weights: Path) -> str:
     """Keep a copy of a file of weights and return its digest. Raises OSError."""
     digest = file_digest(weights)
-    with weights.open("rb") as source, whole_file(workspace.weights(digest)) as kept:
-        shutil.copyfileobj(source, kept)
+    target = workspace.weights(digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(target.with_suffix(".lock"), blocking=True):  # another study may keep the same at this moment
+        if not (target.exists() and file_digest(target) == digest):
+            with weights.open("rb") as source, whole_file(target) as kept:
+                shutil.copyfileobj(source, kept)
     return digest
 
 

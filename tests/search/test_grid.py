@@ -51,3 +51,8 @@ def test_a_grid_beyond_reason_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_space_without_distributions_has_one_combination() -> None:
     assert grid(SearchSpace.model_validate({"backbone": "r"}), 0) == [{}]
+
+
+def test_a_range_of_one_value_is_finite() -> None:
+    space = SearchSpace.model_validate({"backbone": {"choice": ["a", "b"]}, "weight_decay": {"float": [0.01, 0.01]}})
+    assert [found["weight_decay"] for found in grid(space, 0)] == [0.01, 0.01]

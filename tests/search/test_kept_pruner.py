@@ -34,3 +34,10 @@ def test_a_study_that_an_earlier_version_began_without_a_named_pruner_keeps_the_
     store = StudyStore.create_or_load(url, sweep_of(budget=budget))
     assert store.sweep.pruner.name == "median"
     assert StudyStore.load(url, "s").sweep.pruner.name == "median"
+
+
+@pytest.mark.parametrize(("first", "later"), [("auto", "bfloat16"), ("bfloat16", "auto")])
+def test_another_precision_is_another_study(url: str, first: str, later: str) -> None:
+    StudyStore.create_or_load(url, sweep_of(precision=first))
+    with pytest.raises(StudyChanged, match="precision"):
+        StudyStore.create_or_load(url, sweep_of(precision=later))

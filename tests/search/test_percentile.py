@@ -66,3 +66,18 @@ def test_a_percentile_of_the_search_space_is_the_pruner_s(percentile: float) -> 
     for pruner in (alone, patient._wrapped_pruner, plateau._wrapped):
         assert pruner._percentile == percentile
     assert median._percentile == 50
+
+
+@pytest.mark.parametrize(("warmup", "first"), [(0, 1), (1, 2), (4, 5)])
+def test_nothing_is_pruned_in_the_epochs_of_the_warm_up(warmup: int, first: int) -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize")
+    study.add_trial(
+        create_trial(state=TrialState.COMPLETE, value=0.9, intermediate_values=dict.fromkeys(range(1, 7), 0.9))
+    )
+    config = MedianConfig(name="median", startup_trials=1, warmup_epochs=warmup)
+    pruned = []
+    for epochs in range(1, EPOCHS + 1):
+        running = create_trial(state=TrialState.RUNNING, intermediate_values=dict.fromkeys(range(1, epochs + 1), 0.1))
+        pruned.append(build_study_pruner(config, EPOCHS, 0).prune(study, running))
+    assert pruned == [epoch >= first for epoch in range(1, EPOCHS + 1)]

@@ -53,6 +53,13 @@ def possible(_: SweepConfig) -> None:
     """Refuse nothing."""
 
 
+def test_a_moment_by_which_all_is_to_be_done_leaves_the_ranking_its_part_of_all_the_time() -> None:
+    """Of four hours 50 minutes are used, so that the file says 190 minutes when it goes on; five are lost."""
+    sweep = sweep_of(budget={"trials": 9, "epochs": 30, "for": 185 * 60})
+    ranked = ranking_sweep(sweep, BackboneRankingConfig(), beside_s=50 * 60)
+    assert ranked.budget.timeout == (185 + 50) / 4 * 60
+
+
 def test_every_backbone_gets_one_head_on_its_frozen_features() -> None:
     sweep = sweep_of()
     first = ranking_sweep(sweep, BackboneRankingConfig(epochs=7, train_images=500))

@@ -69,8 +69,11 @@ def test_configurations_beyond_the_trials_are_named() -> None:
 def test_a_pruner_with_more_rungs_than_trials_decides_by_chance(pruner: str) -> None:
     assert f"the pruner {pruner} compares" in told(pruner=pruner, budget={"trials": 5, "epochs": 81})
     assert told(pruner=pruner, budget={"trials": 500, "epochs": 81}) == ""
-    within = {"name": "plateau", "pruner": pruner}
+    within = {"name": "patient", "pruner": pruner}
     assert f"the pruner {pruner} compares" in told(pruner=within, budget={"trials": 5, "epochs": 81})
+    few = {"name": "plateau", "pruner": pruner}  # phases, not epochs
+    assert told(pruner=few, budget={"trials": 5, "epochs": 81}) == ""
+    assert "compares" not in told(pruner=pruner, budget={"trials": 30, "epochs": 81}, dataset={"path": "d", "folds": 5})
 
 
 def test_the_trials_that_a_pruner_needs_are_those_of_its_brackets() -> None:
@@ -240,7 +243,8 @@ def test_averages_that_are_the_same_in_a_short_training_are_told() -> None:
         ({"name": "successive_halving", "min_epochs": 10}, "pruner.min_epochs is 10 of 10 epochs: nothing is pruned"),
         ({"name": "median", "warmup_epochs": 12}, "pruner.warmup_epochs is 12 of 10 epochs"),
         ({"name": "patient", "pruner": {"name": "median", "warmup_epochs": 10}}, "pruner.pruner.warmup_epochs is 10"),
-        ({"name": "median", "warmup_epochs": 9}, ""),
+        ({"name": "median", "warmup_epochs": 9}, "pruner.warmup_epochs is 9 of 10 epochs"),
+        ({"name": "median", "warmup_epochs": 8}, ""),
     ],
 )
 def test_a_pruner_that_decides_after_the_last_epoch_is_told(pruner: dict[str, Any], said: str) -> None:
