@@ -62,7 +62,7 @@ class TrialSpec(Frozen):
     teacher: Teacher | None = None
     """What `config.teacher` names."""
     memory_kills: int = 0
-    """How often its worker was killed for memory: each time it goes on with half the micro-batch size."""
+    """How often its worker was killed for memory: each time it goes on with a quarter of the micro-batch size."""
     start: TrialStart | None = None
     keep_optimizer: bool = False
     repeats: Repeats | None = None

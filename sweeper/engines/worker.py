@@ -131,6 +131,8 @@ class Worker:
     def _stack_key(self, spec: TrialSpec) -> Hashable | None:
         from sweeper.training.stack.fused import stack_key
 
+        if spec.memory_kills:  # it may have been for the others beside it
+            return None
         with suppress(DatasetError):  # the trial itself will report it
             images = self._resources.images(spec.config.image_size)
             if spec.start is None and self._resources.features.serve(spec.config, images):

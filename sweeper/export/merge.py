@@ -30,7 +30,9 @@ SIGNIFICANT = 0.05
 """Largest chance that a merger of no use is taken for a better one, over all that are tried."""
 
 STATISTICS_BATCH = 128
-"""Images in a batch by which statistics are measured anew, whatever the trials' own batch size."""
+"""Images in a batch by which statistics are measured anew, where they are no larger than these pixels."""
+STATISTICS_PIXELS = STATISTICS_BATCH * 224**2
+"""In a batch; of larger images it has fewer, but no fewer than the trials had in theirs."""
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,10 @@ class Merger:
     def _fill(self, classifier: Classifier, state: dict[str, torch.Tensor]) -> None:
         classifier.load_state_dict(state)
         classifier_on(classifier, self._val.device)
-        size = self._source.config.image_size
-        batches = self._train.eval_batches(STATISTICS_BATCH, size, classifier.mean, classifier.std)
+        config = self._source.config
+        size, fitting = config.image_size, STATISTICS_PIXELS // config.image_size**2
+        count = min(STATISTICS_BATCH, max(config.batch_size, fitting))
+        batches = self._train.eval_batches(count, size, classifier.mean, classifier.std)
         with full_precision():
             recompute_statistics(classifier, batches)
 

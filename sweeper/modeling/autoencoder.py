@@ -67,10 +67,14 @@ def build_autoencoder(
 @torch.no_grad()
 def _require_same_shape(network: Autoencoder, backbone: Backbone, config: TrialConfig) -> None:
     wanted = (1, len(backbone.mean), config.image_size, config.image_size)
+    learns = network.training
+    network.eval()  # where one image is enough for batch normalisation, and leaves no trace in its statistics
     try:
         shape = tuple(network.decode(torch.zeros(1, backbone.features)).shape)
     except Exception as error:  # any architecture's code may raise anything; it must fail this trial only
         raise ModelError(f"the decoder of {config.backbone} fails: {error}; correct its model file") from error
+    finally:
+        network.train(learns)
     if shape != wanted:
         raise ModelError(
             f"{config.backbone} gives back {list(shape)} for an image {list(wanted)}; choose an image_size that its "

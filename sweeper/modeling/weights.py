@@ -40,13 +40,20 @@ def load_weights(module: nn.Module, path: Path, classifier: Sequence[str]) -> No
     """
     own = module.state_dict()
     state = backbone_part(read_weights(path))
-    if differences(own, state, classifier):
+    if differences(own, with_counts(state, own), classifier):
         state = converted(state, module)
+    state = with_counts(state, own)
     found = differences(own, state, classifier)
     if found:
         advice = "name the architecture that these weights were saved from, or another file"
         raise ModelError(f"{path} does not fit the backbone: {'; '.join(found)}; {advice}")
     module.load_state_dict({key: state[key] for key in own})
+
+
+def with_counts(state: State, own: State) -> State:
+    """Add the counts of batches that files from before torch 0.4.1 lack; only a mean over all batches needs them."""
+    counts = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")}
+    return state | {key: value for key, value in counts.items() if key not in state}
 
 
 def read_weights(path: Path) -> State:

@@ -167,4 +167,11 @@ def read_leading(file: Path) -> dict[str, Tensor]:
 
 
 def _as_bytes(state: Mapping[str, Tensor]) -> bytes:
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    apart: dict[str, Tensor] = {}
+    stored: set[tuple[int, int]] = set()
+    for name, tensor in state.items():
+        kept = tensor.detach().cpu().contiguous()
+        place = kept.data_ptr(), kept.numel()
+        apart[name] = kept.clone() if place in stored else kept  # weights that two layers share are stored twice
+        stored.add(place)
+    return save(apart)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sweeper.config.frozen import Frozen
 from sweeper.config.sweep import Compile
-from sweeper.files import write_whole
+from sweeper.files import file_lock, write_whole
 from sweeper.training.convolution import needs_small_maps
 from sweeper.training.device import arithmetic
 from sweeper.training.forward import Forward
@@ -56,7 +56,8 @@ class Compilation:
         """Keep times for later trials; those of several workers replace each other."""
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.file, times.model_dump_json())
+            with file_lock(self.file.with_suffix(".lock"), blocking=True):
+                write_whole(self.file, times.model_dump_json())
 
 
 PLAIN = Compilation()

@@ -88,9 +88,10 @@ def cross_validate(spec: TrialSpec, folder: TrialFolder, folds: Folds, on_fold: 
         if outcome.best_epoch is None:
             return _failed(outcome, f"fold {number}", ended)
         ended.append(outcome)
-        history.append(_means(ended, folder.fold(number), folds.metric))
+        after_ms = history[-1].timestamp_ms if history else 0
+        history.append(_means(ended, folder.fold(number), folds.metric, after_ms))
         write_history(folder.history, history)
-        if on_fold(history[-1]) and number < folds.number:
+        if on_fold(history[-1]):
             _leave_predictions(folder, ended, folds.images)
             return _outcome(TrialState.PRUNED, ended)
     last = max(1, round(fsum(outcome.best_epoch or 0 for outcome in ended) / len(ended)))
@@ -139,8 +140,11 @@ def _train_apart(spec: TrialSpec, part: TrialFolder, given: Callable[[], Conditi
     return outcome
 
 
-def _means(ended: Sequence[TrialOutcome], part: TrialFolder, objective: str) -> EpochMetrics:
-    """Return the means over the folds so far, as metrics of the last of them, which `part` has left."""
+def _means(ended: Sequence[TrialOutcome], part: TrialFolder, objective: str, after_ms: int) -> EpochMetrics:
+    """Return the means over the folds so far, as metrics of the last of them, which `part` has left.
+
+    They come after those of `after_ms`, though this fold may have been trained ahead, by another worker.
+    """
     last = ended[-1]
     epochs = read_history(part.history)
     own = {f"fold/{objective}": last.best_metrics[objective], "fold/best_epoch": float(last.best_epoch or 0)}
@@ -149,9 +153,8 @@ def _means(ended: Sequence[TrialOutcome], part: TrialFolder, objective: str) -> 
         "images_per_s": epochs[-1].values["images_per_s"],
         "memory/peak_mb": max(metrics.values["memory/peak_mb"] for metrics in epochs),
     }
-    return EpochMetrics(
-        epoch=len(ended), values={**_mean_metrics(ended), **own, **costs}, timestamp_ms=last.timestamp_ms
-    )
+    values = {**_mean_metrics(ended), **own, **costs}
+    return EpochMetrics(epoch=len(ended), values=values, timestamp_ms=max(last.timestamp_ms, after_ms + 1))
 
 
 def _mean_metrics(ended: Sequence[TrialOutcome]) -> dict[str, float]:

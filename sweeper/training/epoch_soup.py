@@ -95,23 +95,28 @@ def with_average(
     folder: TrialFolder,
     conditions: Conditions,
     seed: int,
+    *,
+    fits: bool = True,
 ) -> TrialOutcome:
     """Average the leading epochs of a complete trial, and return its outcome with what came of it.
 
     Where the average is kept, the learner has its weights, `progress` what it shows and has right, and the first rank
-    has written its predictions in place of the best epoch's. Where there is no memory for that, the best epoch is kept.
-    Raises RankLost, TrialError where the weights of an epoch are damaged.
+    has written its predictions in place of the best epoch's. Where there is no memory for that, the best epoch is kept;
+    without `fits` that is taken for known, since a worker was killed for memory after the last epoch. Raises RankLost,
+    TrialError where the weights of an epoch are damaged.
     """
     if progress.best_epoch is None or progress.best_value is None:
         return outcome
     started = time.perf_counter()
     try:
+        if not fits:
+            raise DoesNotFit("a worker was killed for memory after the last epoch")
         states = _read_states(folder, progress.leading, conditions.ranks)
         chosen, found = EpochMerger(learner, conditions, progress.epochs, progress.best_value, states, seed).merge()
     except (DoesNotFit, RuntimeError, MemoryError) as error:
         if not (isinstance(error, DoesNotFit) or is_memory(error)):
             raise
-        if conditions.ranks.several:  # the others wait for what this one would send
+        if conditions.ranks.several and fits:  # the others wait for what this one would send
             raise RankLost(first_line(error), for_memory=True) from error
         logger.warning(
             "the best epochs are not averaged because memory ran out (%s); the trial keeps its best one, epoch %d",

@@ -90,6 +90,7 @@ class MicroBatches:
         attempt's own error when that is not for memory.
         """
         smallest = self.smallest if phase == "training" else 1
+        self.memory_was_refused = False  # to an earlier batch: that says nothing of what fails with this one
         while True:
             limit = getattr(self.limits, phase) or count
             cut = parts(count, limit, smallest)

@@ -149,7 +149,9 @@ def rate_at(config: SchedulerConfig, base: float, step: int, steps_per_epoch: in
 
 
 def one_cycle(config: OneCycleConfig, base: float, step: int, steps: int) -> float:
-    """Return the rate of the one-cycle policy, as torch's OneCycleLR with two phases has it."""
+    """Return the rate of the one-cycle policy, as torch's OneCycleLR with two phases has it; `base` in an only step."""
+    if steps == 1:
+        return base
     first = base / config.initial_divisor
     peak = config.rise * steps - 1  # the step at which `base` is reached
     if step < peak:

@@ -5,7 +5,9 @@ the operations of one step on the same memory: forward, backward, update and met
 copied in, so that images, order and augmentation are those of any other step.
 
 What the host decides during a step is recorded too and never decided again. So a network's own code must not decide
-anything from step to step. That of torch and timm does not; code of others is recorded only where that is asked for.
+anything from step to step. That of torch and timm does not, but for some attention of timm's, which in evaluation mode
+keeps a tensor until the mode changes: a graph would read its memory when it belongs to others. Code of others is
+recorded only where that is asked for.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ FREQUENT = 1 / 3
 KNOWN = ("torch", "timm", "torchvision", "sweeper")
 """Packages whose modules do the same in every step."""
 
+CACHE = "attention_bias_cache"
+"""Of timm's LeViT, TinyViT, EfficientFormer and EfficientViT (MSRA)."""
+
 REGISTERS_GENERATORS = Version(torch.__version__) < Version("2.14")
 """Later ones find out for themselves which random numbers are drawn while they record."""
 
@@ -55,7 +60,12 @@ class Steps:
 
     def __init__(self, step: TrainingStep) -> None:
         self._step = step
-        self._recorder = Recorder(step.recorded, step.forward.device, WARM_UP) if step.forward.recorded else None
+        self._recorder: Recorder | None = None
+        if step.forward.recorded:
+            self._recorder = Recorder(step.recorded, step.forward.device, WARM_UP, may_record=self._may_record)
+
+    def _may_record(self) -> bool:
+        return not keeps_tensors_aside(self._step.forward.network)
 
     @property
     def recorded(self) -> bool:
@@ -101,15 +111,22 @@ class Recorder:
         device: A GPU.
         warm_up: Batches of a shape that come before.
         generators: Of the random numbers that the work draws, beside the device's own.
+        may_record: Whether the work can be recorded as it is now.
     """
 
     def __init__(
-        self, work: Work, device: torch.device, warm_up: int, generators: Sequence[torch.Generator] = ()
+        self,
+        work: Work,
+        device: torch.device,
+        warm_up: int,
+        generators: Sequence[torch.Generator] = (),
+        may_record: Callable[[], bool] = lambda: True,
     ) -> None:
         self._work = work
         self._device = device
         self._warm_up = warm_up
         self._generators = generators
+        self._may_record = may_record
         self._cannot = False
         self._seen: Counter[Shape] = Counter()
         self._graphs: dict[Shape, StepGraph] = {}
@@ -126,7 +143,7 @@ class Recorder:
         if graph is not None:
             return graph(batch)
         result = otherwise(batch)
-        if self._is_worth_it(shape) and not self._cannot:
+        if self._is_worth_it(shape) and not self._cannot and self._may_record():
             self._record(shape, batch)
         return result
 
@@ -211,6 +228,11 @@ def can_record(networks: Iterable[nn.Module], optimizer: torch.optim.Optimizer, 
     """Return whether steps through these networks are recorded: `auto` says so where all of their code is known."""
     wanted = graphs is True or (graphs == "auto" and all(map(is_known, networks)))
     return wanted and reads_rates_on_device(optimizer)
+
+
+def keeps_tensors_aside(network: nn.Module) -> bool:
+    """Return whether frozen parts keep tensors beside parameters and buffers, which the next change of mode frees."""
+    return any(hasattr(module, CACHE) and not module.training for module in network.modules())
 
 
 def is_known(network: nn.Module) -> bool:

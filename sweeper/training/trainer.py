@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -26,6 +27,7 @@ from sweeper.training.epoch_soup import with_average
 from sweeper.training.epoch_writer import EpochWriter
 from sweeper.training.inputs import TrialData
 from sweeper.training.learner import Learner, build_learner
+from sweeper.training.memory import free_memory, make_room
 from sweeper.training.progress import Progress
 from sweeper.training.ranks import Ranks
 from sweeper.training.task import Task, Validation
@@ -46,10 +48,45 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
     to prune. An epoch is on disk before it is reported. A TrialError ends the trial as failed,
     want of memory as pruned and not feasible. Of several ranks the first one alone writes and reports. Raises RankLost.
     """
+    told: set[int] = set()
+
+    def tell(metrics: EpochMetrics) -> bool:
+        told.add(metrics.epoch)
+        return on_epoch(metrics)
+
+    try:
+        return _attempt(spec, folder, conditions, tell, makes_room=not conditions.ranks.several)
+    except _RoomMade as made:
+        logger.warning("trial %d goes on from its last epoch after memory ran out: %s", spec.number, made)
+        spent_s = made.seconds
+    free_memory(conditions.device)
+    return _attempt(spec, folder, conditions, lambda metrics: metrics.epoch not in told and on_epoch(metrics), spent_s)
+
+
+class _RoomMade(Exception):
+    """Memory has run out where no batch can be cut, and now there is more: what was kept for later trials is gone."""
+
+    def __init__(self, why: str, seconds: float):
+        super().__init__(why)
+        self.seconds = seconds
+        """Spent on the trial so far, those of a lost epoch included."""
+
+
+def _attempt(
+    spec: TrialSpec,
+    folder: TrialFolder,
+    conditions: Conditions,
+    on_epoch: OnEpoch,
+    spent_s: float = 0.0,
+    *,
+    makes_room: bool = False,
+) -> TrialOutcome:
+    """Train a trial as `train` says; an attempt before this one has spent time on it. Raises _RoomMade, RankLost."""
     ranks = conditions.ranks
     state = ranks.first_before_others(partial(load_checkpoint, folder))
     begun = Progress(before=spec.epochs_before, averaged=spec.config.epoch_soup)
     progress: Progress = state["progress"] if state else begun
+    progress.seconds = max(progress.seconds, spent_s)
     if ranks.first:
         settle(folder, progress)
     learner: Learner | None = None
@@ -59,13 +96,16 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
             learner = _build(spec, replace(conditions, features=None))  # as it began, before an update of sweeper
         if state:
             learner.load_state_dict(state, spec.config.batch_size)
+        killed = state is not None and spec.memory_kills > state["micro_batches"]["kills"]
         state = None  # as large as network and optimizer together
         ranks.require_same(progress.epochs, "the number of epochs in the checkpoint")
+        before = progress.epochs
         pruned = _train_epochs(spec, learner, progress, folder, conditions, on_epoch)
         outcome = progress.outcome(TrialState.PRUNED if pruned else _state(spec, progress, conditions.patience))
         if outcome.state is TrialState.COMPLETE and progress.leading:
             seed = epoch_seed(spec.seed, progress.epochs, ranks.rank)
-            outcome = with_average(outcome, learner, progress, folder, conditions, seed)
+            killed_here = killed and progress.epochs == before
+            outcome = with_average(outcome, learner, progress, folder, conditions, seed, fits=not killed_here)
     except DoesNotFit as error:
         config = spec.config
         why = f"{error} ({config.backbone} at {config.image_size} pixels, batch size {config.batch_size})"
@@ -74,6 +114,11 @@ def train(spec: TrialSpec, folder: TrialFolder, conditions: Conditions, on_epoch
         if not is_memory(error):
             raise
         why = str(error).partition("\n")[0] or "Python was refused memory"  # outside the part of a step that can be cut
+        traceback.clear_frames(error.__traceback__)  # they hold activations
+        if makes_room and make_room(conditions.device):
+            if learner is not None:
+                learner.close()
+            raise _RoomMade(why, progress.seconds) from None
         outcome = progress.outcome(TrialState.PRUNED, does_not_fit(why), feasible=False)
     except TrialError as error:
         outcome = progress.outcome(TrialState.FAILED, str(error))
@@ -165,7 +210,7 @@ def _train_epochs(
                 learner.remember_limits()
                 writer.submit(partial(_leave_epoch, record, metrics, validated, learner.task, folder, on_epoch))
             if ranks.several and ranks.agree(writer.wait()):
-                break
+                return True  # on every rank; the others' writers know of no answer
         return writer.wait()
 
 

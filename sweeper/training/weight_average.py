@@ -28,7 +28,7 @@ class WeightAverage:
         self.network = copy.deepcopy(live).requires_grad_(False).eval()
         self._decay = decay
         self._steps = 0
-        self._live, self._averages = (list(each.state_dict().values()) for each in (live, self.network))
+        self._live, self._averages = _weights(live), _weights(self.network)
         self._float = [tensor.is_floating_point() for tensor in self._live]
 
     def update(self) -> None:
@@ -48,3 +48,9 @@ class WeightAverage:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.network.load_state_dict(state["model"])
         self._steps = state["steps"]
+
+
+def _weights(network: nn.Module) -> list[Tensor]:
+    """Return a network's weights and buffers, those that two layers share only once."""
+    found = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
+    return [tensor.detach() for tensor in found.values()]

@@ -95,6 +95,15 @@ def test_a_safetensors_file_without_its_classifier_is_loaded_whole(tmp_path, sta
     assert all(torch.equal(value, state[key]) for key, value in loaded.items())
 
 
+def test_a_file_from_before_batches_were_counted_is_loaded(tmp_path, state):
+    uncounted = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    assert len(uncounted) < len(state)
+    save_file(uncounted, tmp_path / "weights.safetensors")
+    loaded = build(tmp_path / "weights.safetensors").module.state_dict()
+    assert torch.equal(loaded["bn1.running_mean"], state["bn1.running_mean"])
+    assert int(loaded["bn1.num_batches_tracked"]) == 0
+
+
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 def test_a_torch_checkpoint_is_loaded_wrapped_or_not(tmp_path, state, wrapper):
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "weights.pth")

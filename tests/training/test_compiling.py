@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -16,7 +17,7 @@ from sweeper.training.compiling import PLAIN_EPOCHS, WORTH_A_TRY_S, Compilation,
 from sweeper.training.forward import Forward
 from sweeper.training.learner import build_learner
 from sweeper.training.memory import make_room
-from sweeper.training.step_graph import Recorder
+from sweeper.training.step_graph import Recorder, keeps_tensors_aside
 from tests.training.learnable import CPU, colored, comparable, run, spec_of
 
 STEPS = 100
@@ -203,3 +204,15 @@ def test_what_was_recorded_is_forgotten_when_images_grow_and_dropped_when_memory
     del steps
     gc.collect()
     assert alive() is None, "a trial that has ended keeps nothing"
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "test_resnet"])
+def test_a_network_with_a_frozen_part_that_keeps_tensors_aside_is_not_recorded(name: str) -> None:
+    """Its graph would read memory that belongs to others by then; such attention fills its cache in evaluation mode."""
+    network = timm.create_model(name, num_classes=0)
+    assert not keeps_tensors_aside(network.train())
+    network.eval()(torch.zeros(2, 3, 224, 224))
+    known = {id(tensor) for tensor in (*network.parameters(), *network.buffers())}
+    inner = [value for module in network.modules() for value in vars(module).values() if isinstance(value, dict)]
+    aside = [tensor for each in inner for tensor in each.values() if isinstance(tensor, torch.Tensor)]
+    assert keeps_tensors_aside(network) == any(id(tensor) not in known for tensor in aside) == (name == "levit_128s")

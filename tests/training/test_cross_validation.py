@@ -24,7 +24,7 @@ from sweeper.scores.confusion import read_confusion
 from sweeper.scores.predictions import image_ids, read_predictions
 from sweeper.scores.right import read_right
 from sweeper.training.conditions import Conditions
-from sweeper.training.cross_validation import Folds, cross_validate
+from sweeper.training.cross_validation import Folds, cross_validate, train_fold
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
 from tests.training.learnable import CPU, spec_of, square_images
@@ -164,6 +164,19 @@ def test_a_pruned_trial_keeps_what_its_folds_say_and_has_no_weights(tmp_path: Pa
     kept = read_predictions(folder.predictions_of(2))
     assert len(kept) == len(images.folds[0]) + len(images.folds[1])
     assert not folder.right.exists()
+
+
+def test_a_trial_that_is_skipped_in_its_last_fold_is_not_trained_on_all_images(tmp_path: Path) -> None:
+    outcome, seen = run(tmp_path, lambda metrics: metrics.epoch == FOLDS)
+    assert (outcome.state, len(seen), outcome.refit) == (TrialState.PRUNED, FOLDS, None)
+
+
+def test_folds_trained_ahead_keep_the_points_of_a_trial_in_their_order_in_time(tmp_path: Path) -> None:
+    spec = spec_of(epochs=3, optimizer={"name": "sgd", "lr": 0.1}, scheduler={"name": "cosine"})
+    train_fold(spec, TrialFolder(tmp_path), folds_of(images_in_folds()), FOLDS)
+    _, seen = run(tmp_path)
+    times = [point.timestamp_ms for point in seen]
+    assert times == sorted(set(times))
 
 
 def test_a_fold_that_fails_ends_the_trial_without_a_score_and_names_itself(tmp_path: Path) -> None:

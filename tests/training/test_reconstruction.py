@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from sweeper.config.hyperparameters import TrialConfig
 from sweeper.config.sweep import ObjectiveConfig
 from sweeper.config.task import ReconstructionConfig
 from sweeper.errors import ModelError
 from sweeper.modeling.autoencoder import build_autoencoder
+from sweeper.modeling.backbones import Backbone
 from sweeper.modeling.classifier import build_classifier
 from sweeper.modeling.registry import check_names, load_model_files
 from sweeper.paths import TrialFolder
@@ -147,6 +149,28 @@ def test_the_latent_is_narrower_than_the_image_and_the_encoder_is_a_backbone_of_
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(encoder.backbone(images), whole.backbone(images))
     assert load_file(tmp_path / "whole.safetensors").keys() > {"backbone.decoder.0.weight"}
+
+
+class Normalising(nn.Module):
+    """An encoder, and a decoder whose batch normalisation wants two images in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 4))
+        self.decoder = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3 * SIDE**2))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.encoder(images)  # type: ignore[no-any-return]
+
+    def decode(self, features: torch.Tensor) -> torch.Tensor:
+        return self.decoder(features).unflatten(1, (3, SIDE, SIDE))  # type: ignore[no-any-return]
+
+
+def test_a_look_at_what_a_decoder_gives_back_is_possible_for_one_image_and_leaves_no_trace() -> None:
+    backbone = Backbone(Normalising(), 4, (0.5,) * 3, (0.5,) * 3)
+    whole = build_autoencoder(TrialConfig(backbone="normalising", image_size=SIDE), backbone=backbone)
+    assert int(whole.state_dict()["backbone.decoder.1.num_batches_tracked"]) == 0
+    assert whole.training
 
 
 def test_what_cannot_reconstruct_is_refused_with_what_can() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
-from sweeper.config.hyperparameters import SchedulerConfig
-from sweeper.training.schedule import LearningRate, warmup
+from sweeper.config.hyperparameters import OneCycleConfig, SchedulerConfig
+from sweeper.training.schedule import LearningRate, rate_at, warmup
 
 ADAPTER = TypeAdapter(SchedulerConfig)
 STEPS = 4
@@ -130,6 +130,11 @@ def test_one_cycle_is_torchs_own(rise, epochs):
             reference.step()
     found = run(schedule({"name": "one_cycle", "rise": rise}, epochs), [0.0] * epochs)
     assert [lr for (lr,) in found] == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_cycle_of_a_single_step_has_the_rate():
+    """Torch's own makes that step with one part in 250,000 of it."""
+    assert rate_at(OneCycleConfig(name="one_cycle"), 0.1, 0, 1, 1) == 0.1
 
 
 def test_one_cycle_that_peaks_at_its_first_step_begins_at_the_rate():

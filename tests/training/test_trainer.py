@@ -22,11 +22,15 @@ from sweeper.results import EpochMetrics, TrialState
 from sweeper.scores.confusion import read_confusion
 from sweeper.scores.predictions import image_ids, read_predictions
 from sweeper.scores.right import read_right
+from sweeper.training import trainer
+from sweeper.training.conditions import Conditions
 from sweeper.training.device import computing_in
 from sweeper.training.evaluate import evaluate
 from sweeper.training.inputs import TrialData
 from sweeper.training.micro_batch import Limits, remember_limits
 from sweeper.training.progress import Progress
+from sweeper.training.ranks import Ranks
+from sweeper.training.task import Validation
 from tests.training.learnable import CPU, TIMED, colored, comparable, run, spec_of
 
 
@@ -367,3 +371,16 @@ def test_epochs_keep_their_order_in_time_when_the_clock_is_set_back(monkeypatch:
     assert progress.now_ms() == 5_001
     monkeypatch.setattr("sweeper.training.progress.time.time", lambda: 7.0)
     assert progress.now_ms() == 7_000
+
+
+def test_every_device_of_a_trial_knows_that_it_was_pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one asks the driver; the others hear of it, and are not to go on with what ends a complete trial."""
+    told = iter([False, True])  # of the epochs of a checkpoint, and of this one
+    monkeypatch.setattr(Ranks, "agree", lambda *_: next(told))
+    epoch = EpochMetrics(epoch=1, values={"val/accuracy": 0.5}, timestamp_ms=1)
+    found = Validation({"accuracy": 0.5}, np.zeros(()))
+    monkeypatch.setattr(trainer, "_run_epoch", lambda *_: (epoch, found))
+    conditions = Conditions(colored(), ObjectiveConfig(), None, CPU, ranks=Ranks(rank=1, count=2))
+    learner: Any = None
+    arguments = (learner, Progress(before=0), TrialFolder(tmp_path), conditions)
+    assert trainer._train_epochs(spec_of(epochs=1), *arguments, lambda _: False)

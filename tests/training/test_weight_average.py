@@ -13,6 +13,7 @@ from timm.utils.model_ema import ModelEmaV3
 
 from sweeper.modeling.classifier import build_classifier
 from sweeper.paths import TrialFolder
+from sweeper.training.checkpoint import save_weights
 from sweeper.training.evaluate import evaluate
 from sweeper.training.stack.fused import stack_key
 from sweeper.training.weight_average import WeightAverage
@@ -58,3 +59,27 @@ def test_a_trial_trains_alike_and_is_judged_and_kept_by_its_average(tmp_path: Pa
 def test_trials_with_an_average_are_not_trained_as_a_stack() -> None:
     assert stack_key(spec_of(trainable="head").config) is not None
     assert stack_key(spec_of(trainable="head", ema=0.9).config) is None
+
+
+class Tied(torch.nn.Module):
+    """Two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False)
+        self.second.weight = self.first.weight
+
+
+def test_weights_that_two_layers_share_are_averaged_once_and_stored_for_both(tmp_path: Path) -> None:
+    network = Tied()
+    average, plain = WeightAverage(network, 0.5), WeightAverage(network.first, 0.5)
+    with torch.no_grad():
+        network.first.weight += 1
+    average.update()
+    plain.update()
+    found = average.network.state_dict()
+    assert torch.equal(found["first.weight"], plain.network.state_dict()["weight"])
+    save_weights(tmp_path / "tied.safetensors", found)
+    stored = load_file(tmp_path / "tied.safetensors")
+    assert torch.equal(stored["first.weight"], stored["second.weight"])
+    assert torch.equal(stored["first.weight"], found["first.weight"])

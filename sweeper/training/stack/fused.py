@@ -2,8 +2,8 @@
 
 Each member keeps its own weights, optimizer settings, schedule, order of images, history, checkpoint
 and end; a member that ends leaves the others as they are. Whether a trial is trained like this
-depends on its configuration alone, and its numbers on the CPU not on its company, so that an
-interrupted sweep still equals an uninterrupted one.
+depends on its configuration alone, unless its worker was killed for memory. Its numbers on the CPU do
+not depend on its company, so that an interrupted sweep still equals an uninterrupted one.
 """
 
 from __future__ import annotations
