@@ -122,8 +122,8 @@ def _evaluate_trial(
     files, counts = report.write(folder, force=force), split == "test" and judged.own
     if counts:
         keep_look(workspace, store, report, files, int(time.time() * 1000))
-    chose = judged.own and split == "val"
-    _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json, chose=chose)
+    chosen_in = store.sweep.study if judged.own and split == "val" else None
+    _show(report, f"{store.sweep.study}/{row.number}", folder.path, as_json=as_json, chosen_in=chosen_in)
     if counts:
         count_look(workspace, store, row.number, tracking_uri)
     elif split == "test":
@@ -196,7 +196,9 @@ def _tell_of(judged: EvaluatedImages, model: str, folder: EvaluationFolder, *, f
         warn(remark)
 
 
-def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_json: bool, chose: bool = False) -> None:
+def _show(
+    report: SplitReport | QualityReport, name: str, folder: Path, *, as_json: bool, chosen_in: str | None = None
+) -> None:
     from sweeper.display.evaluation import interval_lines, tables_of
 
     if as_json:
@@ -204,6 +206,6 @@ def _show(report: SplitReport | QualityReport, name: str, folder: Path, *, as_js
         return
     for table in tables_of(report):
         show(table)
-    for line in interval_lines(report, chose=chose):
+    for line in interval_lines(report, chosen_in):
         say(line)
     say(f"{name}: {report.images:,} {report.split} images of {report.data}; files in {folder}")

@@ -145,6 +145,21 @@ def _hours(answer: str) -> float:
     return hours
 
 
+def _require_a_name(images: str) -> None:
+    """Raise ConfigError for images whose name a search space cannot hold."""
+    from sweeper.data.fetch import refuse_secrets
+    from sweeper.errors import ConfigError, Problem
+
+    if not images:
+        raise ConfigError([Problem("IMAGES", "", "is empty; the current folder is named by a dot")])
+    try:
+        images.encode()
+    except UnicodeEncodeError:
+        rule = f"should be a name of UTF-8 text, which a search space can hold, got {images!a}; rename it"
+        raise ConfigError([Problem("IMAGES", "", rule)]) from None
+    refuse_secrets(images, "IMAGES")
+
+
 def write_proposal(
     images: str,
     out: Path,
@@ -162,6 +177,7 @@ def write_proposal(
     from sweeper.proposal.proposing import proposed
     from sweeper.safeguards.outputs import SPACE, Output
 
+    _require_a_name(images)
     output = Output(out, SPACE, "--out", (Path(images),), force)
     output.require_free()
     device_named(device)

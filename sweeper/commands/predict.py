@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,8 +58,11 @@ def predict(
     output = Output(csv, PREDICTIONS, "--csv", tuple(map(Path, images)), force) if csv else None
     if output:
         output.require_free()
+    listed = CsvConfig(path_column=path_column, images=csv_images, extension=extension)
+    if listed != CsvConfig():
+        _require_a_list(images)
     folder = exported_model(this_workspace(), storage, model)
-    inputs = find_inputs(images, CsvConfig(path_column=path_column, images=csv_images, extension=extension))
+    inputs = find_inputs(images, listed)
     export = load_export(folder)
     size = batch_size or export.config.batch_size
     stream = predict_images(export, inputs.images, top=top, batch_size=size, device=device_named(device))
@@ -82,6 +85,15 @@ def predict(
     _say_what_was_labelled(predictions, inputs.others, csv, sort_into)
     if not any(prediction.classes for prediction in predictions):
         raise typer.Exit(DatasetError.exit_code)
+
+
+def _require_a_list(images: Sequence[str]) -> None:
+    """Raise ConfigError for options of a CSV file where none is named."""
+    from sweeper.errors import ConfigError, Problem
+
+    if not any(Path(name).suffix.lower() == ".csv" for name in images):
+        rule = f"describe a CSV file, and {' and '.join(images)} is none; leave them out, or name one"
+        raise ConfigError([Problem("--path-column, --csv-images and --extension", "", rule)])
 
 
 def _copied(predictions: Iterable[Prediction], sort_into: Path | None) -> Iterator[Prediction]:

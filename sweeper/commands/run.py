@@ -85,6 +85,7 @@ def run(
     sweep = load_sweep(space, given, check_names)
     with naming_lines(space, given):
         if dry_run:
+            _require_no_trials(warm_start_from, retry_failed=retry_failed)
             show_plan(sweep, workers)
             return
         run_and_tell(
@@ -98,6 +99,16 @@ def run(
             started=started,
             counts_earlier=until is None,
         )
+
+
+def _require_no_trials(warm_start_from: str | None, *, retry_failed: bool) -> None:
+    """Raise ConfigError for options that say which trials are run, where none is."""
+    from sweeper.errors import ConfigError, Problem
+
+    given = {"--warm-start-from": warm_start_from is not None, "--retry-failed": retry_failed}
+    named = [name for name, there in given.items() if there]
+    if named:
+        raise ConfigError([Problem("--dry-run", "", f"runs no trial; leave out {' and '.join(named)}")])
 
 
 def _is_folder(path: Path) -> bool:
@@ -140,11 +151,18 @@ def _of_other_images(space: Path, images: Path) -> tuple[str, str] | None:
     return one_line(named), str(data.get("study"))
 
 
+def _is_of_another_program(path: Path) -> bool:
+    """Return whether a file has keys and values, and none that a search space cannot be without."""
+    content = _content(path)
+    return bool(content) and not content.keys() & {"study", "dataset", "search"}
+
+
 def _hours(overrides: Sequence[str], duration: str | None) -> float:
     """Return how long the study may take, by the last override that says it; to the minute where that is --until.
 
-    Raises ConfigError for no duration.
+    Raises ConfigError for no duration, and for one that `sweeper init` does not take.
     """
+    from sweeper.commands.init import LEAST_HOURS, MOST_HOURS
     from sweeper.config.bounds import SECONDS
     from sweeper.config.bounds import duration as seconds_of
     from sweeper.errors import ConfigError, Problem
@@ -155,7 +173,10 @@ def _hours(overrides: Sequence[str], duration: str | None) -> float:
         return HOURS
     try:
         seconds = float(seconds_of(named[-1]))
-        return (seconds if duration else max(1, round(seconds / SECONDS["m"])) * SECONDS["m"]) / SECONDS["h"]
+        hours = (seconds if duration else max(1, round(seconds / SECONDS["m"])) * SECONDS["m"]) / SECONDS["h"]
+        if not LEAST_HOURS <= hours <= MOST_HOURS:
+            raise ValueError(f"should be from {LEAST_HOURS:g} to {MOST_HOURS:,} hours, got {named[-1]}")
+        return hours
     except ValueError as error:
         raise ConfigError([Problem("--for" if duration else "--set budget.for", "", str(error))]) from None
 
@@ -173,6 +194,9 @@ def _space_for(images: Path, hours: float, device: str | None) -> Path:
         path = Path(f"{name}.yaml" if number == 1 else f"{name}-{number}.yaml")
         if not path.exists():
             break
+        if _is_of_another_program(path):
+            say(f"{path} is no search space")
+            continue
         found = _of_other_images(path, images)
         if found is None:
             say(f"using {path}, written earlier for {images}; delete it to get a new one")

@@ -8,6 +8,7 @@ from typing import Any
 from sweeper.config.document import Key
 from sweeper.config.engine import RayConfig, SimulateConfig
 from sweeper.config.hyperparameters import ReduceOnPlateauConfig
+from sweeper.config.optimizer import OWN_OPTIMIZERS
 from sweeper.config.pruner import (
     HyperbandConfig,
     PatientConfig,
@@ -100,9 +101,13 @@ def of_epochs(sweep: SweepConfig, before: int = 0, unfreezing_after: int = 0) ->
 
 
 def _of_optimizers(sweep: SweepConfig) -> Iterator[tuple[Key, str]]:
-    """Yield further arguments of an optimizer that have keys of their own, by which they would be replaced."""
+    """Yield what would have no effect, and names whose settings would not fit what is drawn."""
     own = {"lr": "search.optimizer.lr", "weight_decay": "search.weight_decay", "layer_decay": "search.layer_decay"}
     for optimizer in options(sweep.search.optimizer):
+        names = [name for name in options(optimizer.name) if name in OWN_OPTIMIZERS]
+        if names and not isinstance(optimizer.name, str):
+            rule = f"{' and '.join(names)} cannot be in a choice of names, since each has settings of its own"
+            yield ("search", "optimizer", "name"), f"{rule}; write them as {{choice: [{{name: {names[0]}, lr: …}}, …]}}"
         for name in own.keys() & getattr(optimizer, "options", {}).keys():
             yield ("search", "optimizer", "options", name), f"has no effect here; use {own[name]}"
 

@@ -181,8 +181,10 @@ def _parsed(text: str) -> tuple[yaml.Node | None, Any]:
     if node is None:
         return None, None
     if _count(node, {}) > MOST_VALUES:
-        rule = f"its aliases stand for more than {MOST_VALUES:,} values; write out what is needed"
-        raise _refused(rule, node.start_mark)
+        aliases = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
+        whose = "its aliases stand for" if aliases else "it has"
+        remedy = "write out what is needed" if aliases else "leave some out"
+        raise _refused(f"{whose} more than {MOST_VALUES:,} values; {remedy}", node.start_mark)
     return node, _written_out(loader.construct_document(node))
 
 

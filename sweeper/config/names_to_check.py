@@ -52,8 +52,8 @@ def _options(key: Key, value: Any) -> Iterator[tuple[Key, str]]:
     elif isinstance(value, dict) and isinstance(value.get("choice"), list):
         for index, option in enumerate(value["choice"]):
             yield from _options((*key, "choice", index), option)
-    elif isinstance(value, dict) and isinstance(value.get("name"), str):
-        yield (*key, "name"), value["name"]
+    elif isinstance(value, dict) and "name" in value:
+        yield from _options((*key, "name"), value["name"])
 
 
 def dotted(key: Key) -> str:

@@ -13,7 +13,8 @@ from sweeper.config.trial_name import STUDY
 def is_a_plain_name(value: str) -> str:
     if not re.fullmatch(STUDY, value):
         raise ValueError(
-            "should be 1 to 100 letters from a to z, digits, dots, dashes and underscores, since it names folders"
+            "should be 1 to 100 letters from A to Z or a to z, digits, dots, dashes and underscores, and begin with a "
+            "letter or digit, since it names folders"
         )
     return value
 

@@ -98,11 +98,11 @@ def _fit_choice(options: Sequence[Any], name: str, given: Any, key: Key) -> Fit:
         for index, (option, label) in enumerate(zip(options, labels, strict=True))
     ]
     fitting = [str(label) for label, found in zip(labels, tried, strict=True) if not found.misfits]
-    unnamed = isinstance(given, Mapping) and "name" not in given and all(map(_is_named, options))
-    if unnamed and not given:
+    unsaid = isinstance(given, Mapping) and _does_not_say_which(options, given)
+    if unsaid and not given:
         return Fit()
-    if unnamed and len(fitting) > 1:
-        which = dotted((*key, "name"))
+    if unsaid and len(fitting) > 1:
+        which = dotted((*key, "name")) if all(map(_is_named, options)) else "a key in which they differ"
         return _misfit(key, f"{', '.join(map(str, given))} fits {' and '.join(fitting)}; say which one, by {which}")
     best = min(
         range(len(options)), key=lambda index: (not _named_like(options[index], given), len(tried[index].misfits))
@@ -111,6 +111,15 @@ def _fit_choice(options: Sequence[Any], name: str, given: Any, key: Key) -> Fit:
         shown = given.get("name", given) if isinstance(given, Mapping) else given
         return _misfit(key, f"{shown!r} is not among the options {', '.join(map(str, labels))}")
     return Fit({name: labels[best]}, {name: tuple(labels)}).take_in(tried[best])
+
+
+def _does_not_say_which(options: Sequence[Any], given: Mapping[str, Any]) -> bool:
+    """Return whether keys and values are not those of a whole option: without a name, or where none has one, a part."""
+    if not all(isinstance(option, BaseModel) for option in options):
+        return False
+    if all(map(_is_named, options)):
+        return "name" not in given
+    return any(given.keys() < type(option).model_fields.keys() for option in options)
 
 
 def _is_named(option: Any) -> bool:

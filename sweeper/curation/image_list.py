@@ -11,6 +11,7 @@ import numpy as np
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.config.loading import load_sweep
 from sweeper.data.csv_layout import is_csv
+from sweeper.data.folder_layout import refuse_another_level
 from sweeper.data.groups import suspicions
 from sweeper.data.index import ImageIndex, build_index, label_numbers, read_listing
 from sweeper.data.labels import look_alikes
@@ -86,6 +87,7 @@ def read_image_list(path: Path, csv: CsvConfig, workspace: Workspace) -> ImageLi
         if listing.skipped:
             beside = f": all rows are without a label ({counted(listing.skipped)})"
         raise DatasetError(f"{path}: no images found{beside}; name class folders, a CSV file or a search space")
+    refuse_another_level(listing, str(path), "name")
     splits = [split or WHOLE for split in listing.split_names]
     return ImageList(
         listing.root, listing.paths, listing.class_names, splits, listing.classes, _noticed(listing, dataset)

@@ -17,6 +17,7 @@ from sweeper.config.dataset import DatasetConfig
 from sweeper.data.copies import copies
 from sweeper.data.csv_columns import LABEL_COLUMNS, PATH_COLUMNS, SPLIT_COLUMNS, plain_name
 from sweeper.data.fingerprint import file_states
+from sweeper.data.folder_layout import refuse_another_level
 from sweeper.data.groups import Grouping, grouping
 from sweeper.data.index import label_numbers
 from sweeper.data.listing import Listing, Split, enumerated
@@ -58,6 +59,7 @@ def draw(listing: Listing, dataset: DatasetConfig, cache: Path) -> DrawnSplits:
         DatasetError: the listing is split already, or a split would be empty.
     """
     _require_unsplit(listing)
+    refuse_another_level(listing, str(listing.root), "name")
     labels = label_numbers(listing)
     first = copies(listing.root, listing.paths, file_states(listing.root, listing.paths), cache)
     splits, notes, _ = drawn_splits(listing, labels, first, dataset)

@@ -134,7 +134,7 @@ def class_folders(root: Path) -> list[str]:
     return [name for name in subfolders(root) if holds_images(root / name)]
 
 
-def refuse_another_level(listing: Listing, where: str) -> None:
+def refuse_another_level(listing: Listing, where: str, remedy: str = "set dataset.path:") -> None:
     """Raise `DatasetError` where one folder stands around all class folders, and name it."""
     if len(listing.classes) != 1 or listing.root.is_file():
         return
@@ -143,7 +143,7 @@ def refuse_another_level(listing: Listing, where: str) -> None:
         inner = inner / inside[0]
     if inner.is_dir() and (len(class_folders(inner)) > 1 or split_folders(inner)):
         within = inner.relative_to(listing.root)
-        raise DatasetError(f"{where}: the class folders are not in it but in {within}; set dataset.path: {inner}")
+        raise DatasetError(f"{where}: the class folders are not in it but in {within}; {remedy} {inner}")
 
 
 def refuse_unknown_classes(where: Path, unknown: set[str], some_look_alike: bool = False) -> None:

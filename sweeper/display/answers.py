@@ -192,7 +192,9 @@ class BestAnswer(Frozen):
     study: str
     objective: str
     direction: Literal["maximize", "minimize"]
-    winner: bool = Field(description="Whether this is the best trial of its study; false for one that was named.")
+    winner: bool = Field(
+        description="Whether this is the best trial of its study; of several objectives any that --prefer takes is."
+    )
     export: str | None = Field(description="The folder of the export, where one was asked for.")
     expected: ExpectedAccuracy | None = Field(
         None, description="Null where it is not the best trial, or where that cannot be known."

@@ -26,17 +26,18 @@ def tables_of(report: SplitReport | QualityReport) -> list[Table]:
             assert_never(report)
 
 
-def interval_lines(report: SplitReport | QualityReport, *, chose: bool = False) -> list[str]:
+def interval_lines(report: SplitReport | QualityReport, chosen_in: str | None = None) -> list[str]:
     """Say how far scores may lie from those on more images of the kind; nothing where that is not known.
 
-    `chose`: the model was chosen among others by its score on these images.
+    `chosen_in`: the study whose trials, and their epochs, were chosen by their scores on these images.
     """
     if not isinstance(report, SplitReport):
         return []
     found = [f"{name} {' to '.join(map(score, ends))}" for name, ends in report.intervals.items()]
     lines = [f"95% interval by the {quantity(report.images, 'image')}: {', '.join(found)}"]
-    if chose:
-        lines.append("these images chose the model, which flatters it; what to expect on new ones: sweeper best")
+    if chosen_in is not None:
+        expected = f"what to expect of the best trial on new images: sweeper best {chosen_in}"
+        lines.append(f"these images chose trials and their epochs, which flatters them; {expected}")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,8 @@ class DataFacts:
     grey: bool
     drawn: str | None
     notes: Notes
+    unreadable: int = 0
+    """Of the images that were opened."""
 
     @property
     def imbalance(self) -> float:
@@ -57,7 +60,10 @@ class DataFacts:
 def look_at_data(path: str, workspace: Workspace) -> DataFacts:
     """Find the images of a data set and open some of them. Raises DatasetError where it cannot be used."""
     index = build_index(DatasetConfig(path=path), workspace)
-    seen = _opened(index)
+    opened = _opened(index)
+    seen = [image for image in opened if isinstance(image, WholeImage)]
+    if not seen:
+        raise DatasetError(f"{index.root}: none of {len(opened)} images that were opened can be read: {opened[0]}")
     sides = np.array([min(image.width, image.height) for image in seen])
     counts = np.bincount(index.labels[index.splits["train"]], minlength=len(index.classes))
     origin = index.notes.origin.get("val", GIVEN)
@@ -72,17 +78,14 @@ def look_at_data(path: str, workspace: Workspace) -> DataFacts:
         side=int(np.median(sides)),
         smallest_side=int(sides.min()),
         largest_side=int(sides.max()),
-        grey=all(image.mode in ("L", "LA", "1", "I", "I;16", "F") for image in seen),
+        grey=all(image.mode in ("L", "LA", "1", "I", "F") or image.mode.startswith("I;16") for image in seen),
         drawn=None if origin == GIVEN else origin,
         notes=index.notes,
+        unreadable=len(opened) - len(seen),
     )
 
 
-def _opened(index: ImageIndex) -> list[WholeImage]:
-    """Open some images from all over the data set, each time the same ones."""
+def _opened(index: ImageIndex) -> list[Any]:
+    """Open some images from all over the data set, each time the same ones; return each, or why it cannot be read."""
     rows = np.linspace(0, len(index.paths) - 1, min(LOOKED_AT, len(index.paths)), dtype=np.int64)
-    seen = look_at_files([str(index.root / index.paths[row]) for row in rows.tolist()])
-    images = [image for image in seen if isinstance(image, WholeImage)]
-    if not images:
-        raise DatasetError(f"{index.root}: none of {len(seen)} images that were opened can be read: {seen[0]}")
-    return images
+    return list(look_at_files([str(index.root / index.paths[row]) for row in rows.tolist()]))

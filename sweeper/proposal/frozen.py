@@ -30,6 +30,9 @@ FOR_ROOM = 1 / 2
 LARGEST = 224
 """Pixels that most weights were trained at: a frozen network sees enlarged images well, and reduced ones worse."""
 
+LARGE_ENOUGH = 112
+"""For the sake of smaller images no network is left out of those whose heads learn."""
+
 SIDES = tuple(side for side in choices.SIDES if side <= LARGEST)[::-1]
 STAGE_SIDES = (LARGEST, 160)
 """At smaller ones, a head at a larger one is preferred."""
@@ -90,12 +93,24 @@ def _stored(data: DataFacts, machine: MachineFacts, names: tuple[str, ...], hour
     faster = FORWARD_BY_ONNX if machine.cpu else FORWARD
     costs = {name: 1 / (faster * timer.in_auto(name, LARGEST, TIMED) * LARGEST**2) for name in names}
     reasons = []
-    for size in STAGE_SIDES:
-        found = _with_last_stages(data, machine, costs, size, hours, timer)
-        if isinstance(found, Stored):
-            return found
-        reasons.append(found)
-    return _with_heads(data, costs, hours, timer, why=reasons[0])
+    for fastest in _without_the_slowest(costs):
+        for size in STAGE_SIDES:
+            found = _with_last_stages(data, machine, fastest, size, hours, timer)
+            if isinstance(found, Stored):
+                return found
+            reasons.append(found)
+    heads = [_with_heads(data, fastest, hours, timer, why=reasons[0]) for fastest in _without_the_slowest(costs)]
+    in_time = [stored for stored in heads if stored.seconds <= FOR_VALUES * hours * 3600]
+    large = [stored for stored in in_time if stored.size >= LARGE_ENOUGH]
+    return next(iter(large), max(in_time, key=lambda stored: stored.size, default=heads[0]))
+
+
+def _without_the_slowest(costs: SecondsPerPixel) -> Iterator[SecondsPerPixel]:
+    """Yield the costs of all networks, then of ever fewer: a much slower one would leave no time to the others."""
+    ranked = sorted(costs, key=lambda name: costs[name])
+    for count in range(len(ranked), 0, -1):
+        kept = ranked[:count]
+        yield {name: cost for name, cost in costs.items() if name in kept}
 
 
 def _with_heads(data: DataFacts, costs: SecondsPerPixel, hours: float, timer: Timer, why: str) -> Stored:

@@ -18,6 +18,7 @@ from sweeper.proposal.data import DataFacts
 from sweeper.proposal.machine import MachineFacts, Timer
 from sweeper.proposal.recipes import Recipe
 from sweeper.safeguards.printable import one_line
+from sweeper.safeguards.quantity import quantity
 
 SMALLEST_SIDE = 8
 """That the configuration takes."""
@@ -57,6 +58,7 @@ def space_text(
         ("dataset:", ""),
         (f"  path: {json.dumps(data.path, ensure_ascii=False)}", ""),
         *_splits(data),
+        *_unreadable(data),
         *_stored_size(data, found.image_size),
         *([(f"device: {device}", "")] if device != "auto" else []),
         *([(f"precision: {machine.precision}", PRECISION_WHY)] if machine.precision != "auto" else []),
@@ -103,6 +105,12 @@ def _head(data: DataFacts, machine: MachineFacts) -> Iterator[Line]:
 def _splits(data: DataFacts) -> Iterator[Line]:
     if data.drawn:
         yield "  val_fraction: 0.2", "no validation split is given: a random fifth of the images is used for validation"
+
+
+def _unreadable(data: DataFacts) -> Iterator[Line]:
+    if data.unreadable:
+        seen = quantity(data.unreadable, "image")
+        yield "  on_bad_image: skip", f"{seen} of those opened cannot be read: `sweeper data check` names all such"
 
 
 def _stored_size(data: DataFacts, image_size: int) -> Iterator[Line]:

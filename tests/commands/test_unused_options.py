@@ -15,6 +15,9 @@ from tests.pictures import write_class_folders
 __all__ = ["ask"]  # a fixture
 
 
+CLEANED = ("--backbone", "resnet18", "--pretrained", "--csv", "x", "--sheet", "x")
+
+
 @pytest.mark.parametrize(
     ("words", "rule"),
     [
@@ -27,6 +30,7 @@ __all__ = ["ask"]  # a fixture
         (("init", "--hours", "1", "--example"), "leave out --hours, and change the copy"),
         (("best", "s", "--export", "--leaders", "3"), "--leaders: is for --soup or --ensemble"),
         (("best", "s", "--to", "there", "--tolerance", "0.1"), "--tolerance: is for --fp16 or --int8"),
+        (("predict", "m", "photos", "--path-column", "x"), "--extension: describe a CSV file, and photos is none"),
         (("diff", "s/0", "s/1", "--device", "cpu"), "--device: evaluates on --data, which is missing"),
         (("diff", "s/0", "s/1", "--split", "test"), "--split: chooses a split of --data, which is missing"),
     ],
@@ -35,6 +39,26 @@ def test_an_option_without_what_it_is_for_is_refused(words: tuple[str, ...], rul
     answer = ask(*words)
     assert answer.code == 2
     assert rule in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("init", ""), "IMAGES: is empty; the current folder is named by a dot"),
+        (("init", "https://me:secret@host/photos.zip"), "IMAGES: should hold no password and no signature"),
+        (("data", "clean", ".", *CLEANED), "--csv and --sheet: should be two files, got x"),
+        (("data", "split", ".", "--seed", "5000000000"), "--seed: should be"),
+        (("data", "split", ".", "--group-column", "a", "--group-from", "b"), "--group-column and --group-from: "),
+        (("run", ".", "--for", "0s"), "--for: should be from 0.01 to 10,000 hours, got 0s"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work_under_the_name_of_its_option(
+    words: tuple[str, ...], rule: str, ask: Ask
+) -> None:
+    answer = ask(*words)
+    assert answer.code == 2
+    assert rule in answer.err
+    assert "secret" not in answer.err
 
 
 @pytest.mark.parametrize(("named", "folder"), [(".", "photos-splits"), ("../photos", "photos-splits")])

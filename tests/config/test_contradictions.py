@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.config.loading import load_sweep
+from sweeper.config.names_to_check import NamesUsed
 from sweeper.config.task import ReconstructionConfig
 from sweeper.errors import ConfigError
 
@@ -271,3 +272,20 @@ def test_another_precision_is_another_study_and_an_unknown_one_is_refused(tmp_pa
     assert changed.fingerprint()["precision"] == "bfloat16"
     with pytest.raises(ConfigError, match="precision: should be one of auto, float32, bfloat16, got 'float16'"):
         load_sweep(file, ["precision=float16"])
+
+
+def test_names_of_optimizers_with_settings_of_their_own_are_no_choice_of_names(tmp_path: Path) -> None:
+    """What is drawn would not fit them: a trial could not be made of it."""
+    file = tmp_path / "space.yaml"
+    file.write_text(SPACE + "  optimizer: {name: {choice: [adamw, lamb]}, lr: 0.01}\n")
+    with pytest.raises(ConfigError, match="adamw cannot be in a choice of names, since each has settings of its own"):
+        load_sweep(file)
+    file.write_text(SPACE + "  optimizer: {name: {choice: [lamb, lion]}, lr: 0.01}\n")
+    seen: list[tuple[str, str]] = []
+
+    def note(used: NamesUsed) -> list[tuple[str, str]]:
+        seen.extend(used.optimizers)
+        return []
+
+    load_sweep(file, [], note)
+    assert [name for _, name in seen] == ["lamb", "lion"]

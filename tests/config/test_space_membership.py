@@ -84,3 +84,14 @@ def test_what_does_not_fit_is_reported_with_its_place_and_the_rest_still_fits(gi
     with pytest.raises(AssertionError, match=said):
         raise AssertionError("; ".join(map(str, found.misfits)))
     assert found.params["image_size"] == 16
+
+
+def test_a_part_of_a_head_that_fits_several_does_not_say_which() -> None:
+    heads = [{"hidden": [8], "dropout": {"float": [0, 0.5]}}, {"hidden": [], "dropout": {"float": [0, 0.5]}}]
+    space = SearchSpace.model_validate({"backbone": "x", "head": {"choice": heads}})
+    (misfit,) = fit(space, {"head": {"dropout": 0.2}}).misfits
+    assert "dropout fits hidden=[8] and " in str(misfit)
+    assert "say which one, by a key in which they differ" in str(misfit)
+    assert fit(space, {"head": {"hidden": [], "dropout": 0.2}}).misfits == []
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(1)).ask()
+    assert fit(space, suggest(space, trial).model_dump(mode="json")).params == trial.params

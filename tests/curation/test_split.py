@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from sweeper.commands.data.split import _dataset_section
 from sweeper.config.dataset import CsvConfig, DatasetConfig
 from sweeper.curation import split
 from sweeper.curation.class_codes import decoded_labels, read_class_codes
+from sweeper.curation.image_list import read_image_list
 from sweeper.curation.split import DrawnSplits, draw, told, write_splits
 from sweeper.data.index import build_index, read_listing
 from sweeper.data.listing import Listing
@@ -190,3 +194,27 @@ def test_paths_with_commas_quotes_and_line_breaks_survive(tmp_path: Path, worksp
         "path",
         *(f"d/{path}" for path in listing.paths),
     }  # with the second header
+
+
+def test_a_folder_one_level_too_high_is_refused_with_the_right_one(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "download" / "photos", {"cat": 6, "dog": 6})
+    high = tmp_path / "download"
+    with pytest.raises(DatasetError, match="the class folders are not in it but in photos"):
+        drawn_from(listed(high), 0.2, 0.0, 0)
+    with pytest.raises(DatasetError, match="the class folders are not in it but in photos"):
+        read_image_list(high, CsvConfig(), Workspace(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_the_section_of_a_search_space_finds_the_images_behind_a_link(tmp_path: Path) -> None:
+    write_class_folders(tmp_path / "disk" / "deep" / "photos", {"cat": 6, "dog": 6})
+    (tmp_path / "home" / "me").mkdir(parents=True)
+    data = tmp_path / "home" / "me" / "data"
+    data.symlink_to(tmp_path / "disk" / "deep", target_is_directory=True)
+    listing = listed(data / "photos")
+    folder = data / "photos-splits"
+    drawn = drawn_from(listing, 0.2, 0.0, 0)
+    base = write_splits(listing, drawn, folder, force=False)
+    section = yaml.safe_load(_dataset_section(folder, base, None, listing.classes))
+    found = build_index(DatasetConfig.model_validate(section), Workspace(tmp_path))
+    assert len(found.paths) == 12

@@ -163,7 +163,7 @@ def test_only_networks_that_take_the_images_and_can_be_cut_are_proposed(tmp_path
     def whole(name: str, size: int, _: int) -> float:
         if (name == "large_only" and size < 384) or (name == "one_size" and size != 224):
             raise ModelError("takes other sizes")
-        return 25.0
+        return 0.01 if name == "huge" else 25.0
 
     def stage(name: str, *_: int) -> StageSpeed | None:
         return None if name == "uncut" else StageSpeed(300 if name == "slow" else 600, VALUES)
@@ -183,6 +183,7 @@ def test_only_networks_that_take_the_images_and_can_be_cut_are_proposed(tmp_path
     assert backbones("one_size", "resnet18", hours=0.01) == ("head", ["resnet18"])
     assert backbones("large_only") == ("all", ["resnet10t", "resnet18"])
     assert "the networks whose weights are here do not take such images" in (tmp_path / "space.yaml").read_text()
+    assert backbones("resnet18", "huge") == ("last_stage", ["resnet18"]), "one that would take all the time is left out"
     backbones("resnet18", "slow")
     assert "a last stage learns from 300 images a second here" in (tmp_path / "space.yaml").read_text()
 

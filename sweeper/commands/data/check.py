@@ -34,8 +34,8 @@ def check(
 ) -> None:
     """Find copies within and across splits and classes, unreadable files, odd sizes, imbalance, missing classes.
 
-    Exit code 1 when something makes training or scores unreliable: unreadable files, copies across splits, one picture
-    with two labels, a class that a split lacks, classes that look alike, rows without a label.
+    Exit code 1 when something makes training or scores unreliable: unreadable or missing files, copies across splits,
+    one picture with two labels, a class that a split lacks, classes that look alike, rows without a label.
     """
     from sweeper.config.dataset import CsvConfig
     from sweeper.curation.check import check as check_images

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -66,7 +68,7 @@ def clean(
     known = _known_weights(backbone, weights, pretrained)
     images = read_image_list(data, options, this_workspace()).of_splits(["train", WHOLE, *(["val"] if val else [])])
     files = [images.file(row) for row in range(len(images))]
-    with progress_bar("features") as progress:
+    with progress_bar("features") as progress, _told_by_options(weights):
         found = image_features(
             files,
             backbone=backbone,
@@ -83,6 +85,18 @@ def clean(
     _say_left_out(images.notes, len(found.bad))
     say(f"{len(suspects):,} of {len(images):,} images listed in {csv}; the first are shown in {sheet}")
     _say_what_next(csv)
+
+
+@contextmanager
+def _told_by_options(weights: Path | None) -> Iterator[None]:
+    """Raise ConfigError, with the options, where the network that they name cannot be built."""
+    from sweeper.errors import ConfigError, ModelError, Problem
+
+    try:
+        yield
+    except ModelError as error:
+        source = "--weights" if weights else "--pretrained"
+        raise ConfigError([Problem(f"--backbone, {source} and --image-size", "", str(error))]) from error
 
 
 def _say_what_next(csv: Path) -> None:

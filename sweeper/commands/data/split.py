@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sweeper.data.groups import Grouping
     from sweeper.data.listing import Listing
 
+OPTIONS = {"split_seed": "--seed", "": "--group-column and --group-from"}
+"""Options that have other names than what they say of a data set, by the latter; together they have none."""
+
 
 def split(
     data: Annotated[Path, typer.Argument(help="Class folders, or a CSV file of images and labels.")],
@@ -98,8 +101,12 @@ def _dataset(**options: Any) -> DatasetConfig:
     try:
         return DatasetConfig.model_validate(options)
     except ValidationError as error:
-        named = [("--" + "-".join(map(str, part["loc"])).replace("_", "-"), rule_of(part)) for part in error.errors()]
-        raise ConfigError([Problem(key, "", text) for key, text in named]) from None
+        named = [(".".join(map(str, part["loc"])), rule_of(part)) for part in error.errors()]
+        raise ConfigError([Problem(OPTIONS.get(key) or _option(key), "", text) for key, text in named]) from None
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace(".", "-").replace("_", "-")
 
 
 def _val_fraction(train: float | None, val: float | None, test: float) -> float:
@@ -130,13 +137,22 @@ def _listing(dataset: DatasetConfig, class_codes: Path | None) -> Listing:
     return replace(listing, class_names=names, classes=in_class_order(set(names)))
 
 
+def _images_from(folder: Path, base: Path) -> str:
+    """Return the folder of the images as the lists in `folder` are read: links are followed after the dots."""
+    if base.resolve() == folder.resolve():
+        return "."
+    found = os.path.relpath(base, folder)
+    read = Path(os.path.normpath(folder.absolute() / found))
+    return found if read.resolve() == base.resolve() else str(base.resolve())
+
+
 def _dataset_section(folder: Path, base: Path, groups: Grouping | None, classes: Sequence[str]) -> str:
     """Return what stands under `dataset:` in a search space that uses the lists."""
     from sweeper.config.document import written
     from sweeper.curation.split import group_column
     from sweeper.data.labels import is_missing
 
-    images = os.path.relpath(base, folder.resolve())
+    images = _images_from(folder, base)
     where = "" if images == "." else f", csv: {{images: {written(images)}}}"
     column = f", group_column: {written(group_column(groups))}" if groups else ""
     words = ", missing_labels: keep" if any(map(is_missing, classes)) else ""

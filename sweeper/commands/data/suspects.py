@@ -27,8 +27,11 @@ def suspect_outputs(
     """
     from sweeper.curation.clean import SUSPECTS
     from sweeper.data.index import lists_of
+    from sweeper.errors import ConfigError, Problem
     from sweeper.safeguards.outputs import PICTURE, Output, require_free
 
+    if csv.absolute() == sheet.absolute():
+        raise ConfigError([Problem("--csv and --sheet", "", f"should be two files, got {csv} for both")])
     read = (*inputs, *lists_of(dataset, this_workspace()))
     outputs = Output(csv, SUSPECTS, "--csv", read, force), Output(sheet, PICTURE, "--sheet", read, force)
     require_free(outputs)
