@@ -10,13 +10,13 @@ from types import TracebackType
 
 from sweeper.safeguards.printable import printable
 
-USER_INFO = re.compile(r"(?<=://)\S*@")  # SQLAlchemy allows / and quotes in a password
+USER_INFO = re.compile(r"(?<=://)(?!/)\S*@")  # SQLAlchemy allows / and quotes in a password; a path has no user
 
 PORT = r"\d{1,5}(?:[/?#:;,.)\s'\"]|$)"
 WITH_BLANKS = re.compile(rf"(?<=://)[^\s:@/?#'\"]*:(?!\s|{PORT})(?:(?!://)[^\n])*@")
 """A user name and a password with blanks in it; to the last @ of the line, since a password may hold that too."""
 
-ENCODED = re.compile(r"(?i)(?<=%3A%2F%2F)\S*?%40")
+ENCODED = re.compile(r"(?i)(?<=%3A%2F%2F)(?!%2F)\S*?%40")
 """The same in an address that stands within another one."""
 
 SEPARATOR = r"(?:[?&;#]|%3F|%26)"

@@ -21,6 +21,7 @@ from sweeper.results import TrialOutcome, TrialState
         ("sqlite:///mlflow.db, me@host", "sqlite:///mlflow.db, me@host"),
         ("MLflow at http://127.0.0.1:5000: asked by me@host", "MLflow at http://127.0.0.1:5000: asked by me@host"),
         ("http://host: a word to me@host", "http://host: a word to me@host"),
+        ("sqlite:////home/anna@example.org/mlflow.db", "sqlite:////home/anna@example.org/mlflow.db"),
         ("next: models:/mushrooms@best", "next: models:/mushrooms@best"),
         ("http://h/#/x?orderByKey=metrics.x&author=me", "http://h/#/x?orderByKey=metrics.x&author=me"),
     ],

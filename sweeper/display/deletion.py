@@ -9,6 +9,9 @@ from sweeper.safeguards.quantity import quantity
 from sweeper.tracking.deletion import RecordedRuns
 from sweeper.upkeep.deletion import Deletion, Part
 
+MOST_IDS = 3000
+"""In a command: Linux takes no argument of more than 128 KiB."""
+
 
 def deletion_lines(deletion: Deletion, database: str) -> list[str]:
     """Return what goes and what stays; `database` is where the study is stored."""
@@ -31,19 +34,29 @@ def deletion_lines(deletion: Deletion, database: str) -> list[str]:
 
 
 def trash_lines(deletion: Deletion) -> list[str]:
-    """Return how the space of the deleted runs is freed; nothing where there are none."""
+    """Return how the space of the deleted runs is freed, and what goes with them; nothing where there are none.
+
+    `mlflow gc` takes of runs, experiments and models those that are named, and of a kind of which none is named all
+    that are in the trash. A named experiment takes its runs with it.
+    """
     runs = deletion.runs
     if runs is None or not runs.runs:
         return []
-    ids = ",".join(run.id for run in runs.runs)
-    chosen = f"--run-ids {ids}" if runs.others else f"--experiment-ids {runs.experiment}"
+    ids = [run.id for run in runs.runs]
+    if runs.others:
+        also = "all deleted experiments and models, whoever's they are"
+        parts = (ids[start : start + MOST_IDS] for start in range(0, len(ids), MOST_IDS))
+        chosen = [f"--run-ids {','.join(part)}" for part in parts]
+    else:
+        also = "all deleted models, whoever's they are"
+        chosen = [f"--experiment-ids {runs.experiment} --run-ids {ids[0]}"]
     address = shlex.quote(deletion.tracking_uri)
     of_server = deletion.tracking_uri.startswith("http")
     where = "" if of_server else f" --backend-store-uri {address} --tracking-uri {address}"
     beside = ", on the machine of the server and with its --backend-store-uri" if of_server else ""
     return [
-        f"its runs are in MLflow's trash, from which `mlflow gc` removes them for good{beside}:",
-        f"  mlflow gc{where} {chosen}",
+        f"its runs are in MLflow's trash. This removes them for good{beside}, and with them {also}:",
+        *(f"  mlflow gc{where} {some}" for some in chosen),
     ]
 
 

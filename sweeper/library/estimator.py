@@ -114,7 +114,7 @@ class ImageClassifierSweep:
         """
         if not hasattr(self, "export_"):
             raise StudyError("this ImageClassifierSweep has no model yet; call fit(folder) first")
-        return self.export_.predict_proba(images, device=self.device or "auto")
+        return self.export_.predict_proba(images, device=self.device or self.study_.space.device)
 
     def classes_of(self, probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.str_]:
         """Return the most probable class of each row, text [N], of probabilities [N, C]."""

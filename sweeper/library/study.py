@@ -133,7 +133,7 @@ class Study:
         from sweeper.safeguards.outputs import PAGE, Output
 
         path = Path(to) if to is not None else self.workspace.report(self.name)
-        output = Output(path, PAGE, "to")
+        output = Output(path, PAGE, "to", force=None)
         output.require_free()
         output.write(study_page(self.workspace, self.store, self.tracking_uri))
         return path

@@ -21,6 +21,7 @@ class Watching:
         self._callbacks = callbacks
         self._view = view
         self._told: dict[int, EpochMetrics] = {}
+        self._trouble: str | None = None
 
     def preparing(self, what: str, done: int, total: int) -> None:
         if self._view:
@@ -91,8 +92,9 @@ class Watching:
         logger.info("no more trials are started: %s", reason)
 
     def tracking_trouble(self, message: str | None) -> None:
-        if message:
+        if message and message != self._trouble:
             logger.warning("%s; what is recorded waits on disk", message)
+        self._trouble = message
 
     def delivering(self, left: int) -> None:
         logger.debug("%d runs are still to arrive in MLflow", left)

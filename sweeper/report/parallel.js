@@ -29,7 +29,8 @@ function axisOf(param, trials, value) {
 function parallelAxes(trials) {
   const { params, importances, metric } = page.data;
   const weight = (param) => importances[param.name] ?? 0;
-  const chosen = [...params].sort((a, b) => weight(b) - weight(a)).slice(0, MOST_AXES);
+  const drawn = params.filter((param) => trials.some((trial) => trial.params[param.name] != null));
+  const chosen = drawn.sort((a, b) => weight(b) - weight(a)).slice(0, MOST_AXES);
   const axes = chosen.map((param) => ({ name: param.name, value: (trial) => trial.params[param.name], ...axisOf(param, trials, (trial) => trial.params[param.name]) }));
   const value = (trial) => trial.value;
   return [...axes, { name: metric, value, ...axisOf({ kind: "number", log: false }, trials, value) }];

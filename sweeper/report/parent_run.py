@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweeper.config.task import CLASSIFICATION
 from sweeper.errors import StudyError
 from sweeper.paths import Workspace
 from sweeper.results import TrialState
@@ -54,12 +55,13 @@ def note(store: StudyStore, page: str) -> str:
         lines.append(f"Best: trial {best.number} (`{name}`), {best.value:.4f} {best.reached_in}.")
     elif ended:
         lines += ["", *without_winner(sweep.study, rows).splitlines()]
+    of_classes = ", confusion matrices and mistakes" if sweep.task.name == CLASSIFICATION.name else ""
     lines += [
         "",
-        f"- Artifacts, `{FOLDER}/{page}`: the report, with learning curves, confusion matrices and mistakes",
+        f"- Artifacts, `{FOLDER}/{page}`: the report, with learning curves{of_classes}",
         "- Artifacts, `trials.csv`: the ranked table; `search_space.yaml`: what was searched",
         "- Chart view of this experiment: `val/...` and `train/...` by epoch; `best/...` for each trial's best epoch",
-        "- Compare: select trials, then parallel coordinates of parameters against `best/val/accuracy`",
+        f"- Compare: select trials, then parallel coordinates of parameters against `best/{sweep.objective.metric}`",
         f"- Two trials image by image: `sweeper diff {sweep.study}/A {sweep.study}/B`",
     ]
     return "\n".join(lines)

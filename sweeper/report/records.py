@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from sweeper.study.recorded import own_folder
 from sweeper.tracking.mlflow_store import MlflowStore
 from sweeper.tracking.runs import RunSummary
 from sweeper.tracking.study_records import StudyRecords
+
+logger = logging.getLogger(__name__)
 
 CURVES = ("train/loss", "val/loss")
 """Curves that are shown beside the objective."""
@@ -66,13 +69,15 @@ def read_records(
 
     def read(row: TrialRow) -> TrialRecord:
         curves: dict[str, Curve] = {store.sweep.objective.metric: objectives.get(row.number, {})}
-        folder = own.trial(row.number)
-        run = runs.get(row.number)
-        if row.ended_ms is not None and folder.outcome.exists():
-            return slim(_from_folder(row, curves, folder))
-        if run is None:
-            return TrialRecord(row, curves)
-        return slim(_from_run(row, {**losses.get(run.id, {}), **curves}, tracking, run))
+        folder, run = own.trial(row.number), runs.get(row.number)
+        try:
+            if row.ended_ms is not None and folder.outcome.exists():
+                return slim(_from_folder(row, curves, folder))
+            if run is not None:
+                return slim(_from_run(row, {**losses.get(run.id, {}), **curves}, tracking, run))
+        except StudyError as error:
+            logger.warning("trial %d is shown without its images: %s", row.number, error)
+        return TrialRecord(row, curves, run, run.metrics if run else None)
 
     def slim(record: TrialRecord) -> TrialRecord:
         """Keep of hundreds of trials on thousands of images what is shown: the class that each found likeliest."""

@@ -34,7 +34,7 @@ from sweeper.results import (
     read_outcome,
     read_spec,
 )
-from sweeper.scores.confusion import read_confusion
+from sweeper.scores.confusion import Confusion, read_confusion
 from sweeper.tracking.image_grid import IMAGES_TAG, add_to_grid
 from sweeper.tracking.mean_history import mean_history
 from sweeper.tracking.mlflow_store import MlflowStore
@@ -123,8 +123,7 @@ class Delivery:
         """Bring the parent run up to date and return its id. `status` as MLflow names it."""
         path = self._folder.parent_run
         name = self._card.study if self._card.stage == "search" else f"{self._card.study}-confirmation"
-        above = {} if path.exists() else self._study_run()
-        record = self._record(path, self._identity(SWEEP), name, self._card.start_ms, above)
+        record = self._record(path, self._identity(SWEEP), name, self._card.start_ms)
         if self._card.experiment_tags and not self._shown:
             self._store.set_experiment_tags(self.experiment, self._card.experiment_tags)
             self._shown = True
@@ -183,7 +182,7 @@ class Delivery:
         return {PARENT_TAG: above} if above else {}
 
     def _record(
-        self, path: Path, identity: dict[str, str], name: str, start_ms: int, tags: dict[str, str]
+        self, path: Path, identity: dict[str, str], name: str, start_ms: int, tags: dict[str, str] | None = None
     ) -> RunRecord:
         """Return the folder's run: the noted one, if it is in MLflow, else the one with its tags, else a new one.
 
@@ -197,7 +196,7 @@ class Delivery:
             return known.model_copy(update={"status": status})
         of_study = {STUDY_TAG: self._card.study, **identity, **self._card.tags_at(start_ms)}
         run = self._store.find_run(self.experiment, identity) or self._store.create_run(
-            self.experiment, name, {**of_study, **tags}, start_ms
+            self.experiment, name, {**of_study, **(tags or self._study_run())}, start_ms
         )
         record = RunRecord(run_id=run)
         self._write_record(path, record)
@@ -224,7 +223,7 @@ class Delivery:
         """Log the epochs of a folder that are new; return how far its run is now, and all its epochs."""
         history = lasting_history(folder.history, record)
         self._store.log_epochs(record.run_id, history[record.epochs :])
-        record = record.model_copy(update={"epochs": len(history)})
+        record = record.model_copy(update={"epochs": max(record.epochs, len(history))})  # one may be trained again
         self._write_record(folder.run, record)
         return record, history
 
@@ -313,7 +312,7 @@ class Delivery:
         for numbers in sorted(folder.confusion.glob("*.csv")):
             picture = numbers.with_suffix(".png")
             if not picture.exists():
-                confusion, classes = read_confusion(numbers)
+                confusion, classes = self._read_confusion(numbers)
                 title = f"{label}, {numbers.stem} epoch ({shown.get(numbers.stem)}), validation"
                 if outcome.averaged_epochs and numbers.name == BEST_CONFUSION:
                     title = f"{label}, {average_of(outcome.averaged_epochs)}, validation"
@@ -326,6 +325,12 @@ class Delivery:
             curves, marked = mean_history(folder, outcome.epochs), outcome.refit.epochs if outcome.refit else None
         if curves:
             self._curves_of(spec.task.name).draw(curves, marked, folder.curves)
+
+    def _read_confusion(self, numbers: Path) -> tuple[Confusion, list[str]]:
+        try:
+            return read_confusion(numbers)
+        except ValueError as error:
+            raise DamagedFile(f"{error}: sweeper doctor {self._card.study} --fix removes it") from error
 
     def _curves_of(self, task: str) -> CurvesPicture:
         from sweeper.tracking.curves_picture import CurvesPicture

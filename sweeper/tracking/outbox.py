@@ -187,6 +187,8 @@ class Outbox:
                 # Whatever it is, the sweep goes on, what is recorded stays on disk, and it is tried again.
                 if self._given_up.is_set():
                     return
+                if isinstance(error, TrackingRefused):
+                    delivery = None  # what it knows may be gone in MLflow, such as a run that somebody has deleted
                 known, closing = self.trouble is not None, self._closing
                 self._note_trouble(error)
                 if closing and known:

@@ -15,6 +15,7 @@ from sweeper.files import read_parsed, write_sealed
 from sweeper.finished.looks import kept_looks
 from sweeper.paths import StudyFolder, TrialFolder, Workspace
 from sweeper.results import HISTORY, TrialOutcome, TrialSpec, read_history
+from sweeper.scores.confusion import read_confusion
 from sweeper.search.stored_trial import CARD
 from sweeper.search.study_store import StudyStore
 from sweeper.study.card import read_card, write_card
@@ -53,6 +54,11 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
         folder.start.source.unlink,
     )
     yield from _if_damaged(
+        partial(read_history, folder.start.history),
+        "--fix removes it: `sweeper train --from` fetches it again",
+        partial(_remove_start, folder),
+    )
+    yield from _if_damaged(
         partial(kept_looks, folder),
         "--fix removes it: looks at the test split that MLflow has not counted are lost",
         folder.looks.unlink,
@@ -61,6 +67,11 @@ def damaged_files(workspace: Workspace, store: StudyStore, tracking_uri: str | N
     for trial in folder.trials():
         yield from _of_trial(trial, ended=trial.number in ended)
     yield from _of_confirmation(folder, store)
+
+
+def _remove_start(folder: StudyFolder) -> None:
+    folder.start.source.unlink(missing_ok=True)  # which says that all of it is there
+    folder.start.history.unlink()
 
 
 def _if_damaged(read: Callable[[], Any], remedy: str, repair: Callable[[], Any] | None = None) -> Iterator[Finding]:
@@ -96,7 +107,29 @@ def _of_trial(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
     yield from _if_damaged(
         partial(read_record, trial.run), "--fix removes it: the run is found by its tags", trial.run.unlink
     )
+    yield from _of_confusion(trial, ended=ended)
     yield from _of_folds(trial, ended=ended)
+
+
+def _of_confusion(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
+    """Yield the confusion matrices that cannot be read; a fold of an unfinished trial is trained again for it."""
+    gone = "--fix removes it: the confusion matrix is lost" if ended else "--fix removes it: it is made again"
+
+    def remove(numbers: Path) -> None:
+        numbers.unlink()
+        if not ended:
+            trial.outcome.unlink(missing_ok=True)
+
+    for numbers in sorted(trial.confusion.glob("*.csv")):
+        yield from _if_damaged(partial(_confusion, numbers), gone, partial(remove, numbers))
+
+
+def _confusion(numbers: Path) -> None:
+    """Raise DamagedFile for what is no confusion matrix."""
+    try:
+        read_confusion(numbers)
+    except ValueError as error:
+        raise DamagedFile(str(error)) from error
 
 
 def _of_folds(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
@@ -112,6 +145,7 @@ def _of_folds(trial: TrialFolder, *, ended: bool) -> Iterator[Finding]:
         ):
             lost = "--fix removes it; the run of the fold stays incomplete"
             yield from _if_damaged(partial(_read, file, parse), lost, file.unlink)
+        yield from _of_confusion(fold, ended=True)
 
 
 def _read(path: Path, parse: Callable[[bytes], Any]) -> Any:
@@ -131,6 +165,7 @@ def _of_repetition(trial: TrialFolder, store: StudyStore, repetition: Repetition
     lost = "--fix removes it; the metrics of its epochs are lost, but for the objective"
     yield from _if_damaged(partial(read_history, trial.history), lost, trial.history.unlink)
     yield from _if_damaged(partial(read_record, trial.run), FOUND_BY_TAGS, trial.run.unlink)
+    yield from _of_confusion(trial, ended=True)
     yield from _of_folds(trial, ended=True)
 
 

@@ -71,7 +71,7 @@ def _repaired(finding: Finding) -> Finding:
     try:
         if finding.repair:
             finding.repair()
-    except (SweeperError, OSError) as error:
+    except (SweeperError, OSError, ValueError) as error:
         return Finding(finding.subject, f"{finding.what}; not repaired: {error}", finding.remedy)
     return Finding(finding.subject, f"{finding.what}: repaired")
 

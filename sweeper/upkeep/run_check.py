@@ -123,7 +123,9 @@ class _Check:
         """Deliver a trial's folder; what is lacking in it comes from Optuna."""
         trial = self.folder.trial(row.number)
         _complete(trial, row, self.store)
-        lost = not trial.weights.is_dir()
+        outcome = row.outcome
+        had_weights = outcome is not None and outcome.has_weights and outcome.device != SIMULATED
+        lost = had_weights and not trial.weights.is_dir()
         run = self._delivery().deliver_trial(trial, ended=True, running=False)
         if run is not None and lost:
             self.mlflow.set_tags(run, {WEIGHTS_TAG: "lost"})
@@ -189,6 +191,8 @@ class _Check:
             files = local_path(run.artifacts)
             row = self.rows.get(int(trial)) if trial.isdigit() else None
             if row is None or files is None or row.state is not TrialState.COMPLETE or row.best_epoch is None:
+                continue
+            if self.folder.trial(row.number).path.exists():  # they wait here, which is told
                 continue
             outcome = row.outcome
             none = WEIGHTS_TAG in run.tags or outcome is None or not outcome.has_weights or outcome.device == SIMULATED

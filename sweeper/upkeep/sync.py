@@ -110,6 +110,8 @@ def _deliver(delivery: Delivery, folder: StudyFolder, ended: Collection[int]) ->
             delivery.deliver_trial(trial, ended=trial.number in ended, running=False)
         except (DamagedFile, TrackingRefused) as error:
             sent += _Sent(problems=(error,))
+        except OSError as error:
+            sent += _Sent(problems=(DamagedFile(f"trial {trial.number} cannot be delivered: {error}"),))
         else:
             sent += _Sent(trials=int(not trial.path.exists() or _noted(trial) != before))
     return sent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import sweeper
 from sweeper.library.events import EpochFinished
 from sweeper.library.notebook import NotebookView
@@ -56,3 +58,15 @@ def test_the_view_of_a_study_that_a_time_limits_names_no_number_of_trials() -> N
     view.opened(sweeper.load_space({**SPACE, "budget": {"for": "2h"}}), [], 10_000)
     assert "0 trials" in view.html()
     assert "<progress" not in view.html()
+
+
+def test_trouble_with_mlflow_is_told_once_as_long_as_it_stays_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    watching = Watching([], None)
+    for trouble in ("it is away", "it is away", None, "it is away", "it refuses"):
+        watching.tracking_trouble(trouble)
+    told = [record.getMessage().partition(";")[0] for record in caplog.records]
+    assert told == [
+        "it is away",
+        "it is away",
+        "it refuses",
+    ]

@@ -145,7 +145,10 @@ def test_runs_of_others_in_the_experiment_stay_and_so_does_it(
     foreign = client.create_run(experiment.experiment_id, tags={"sweeper.study": "s", ID_TAG: "0123"}).info.run_id
     planned = plan_deletion(workspace, store, None, keep_runs=False)
     assert "1 run in the experiment s that are not" in "\n".join(deletion_lines(planned, "optuna.db"))
-    assert "--run-ids " in trash_lines(planned)[1]
+    told, command = trash_lines(planned)
+    assert "--run-ids " in command
+    assert "--experiment-ids" not in command
+    assert "with them all deleted experiments and models, whoever's they are" in told
     delete_study(workspace, store, None, keep_runs=False)
     assert [run.info.run_id for run in client.search_runs([experiment.experiment_id])] == [foreign]
     left = client.get_experiment(experiment.experiment_id)

@@ -12,7 +12,7 @@ import pytest
 
 from sweeper.config.sweep import SweepConfig
 from sweeper.confirm.repetitions import STORED, Repetition
-from sweeper.errors import StudyLocked
+from sweeper.errors import DamagedFile, StudyLocked
 from sweeper.files import write_sealed, write_whole
 from sweeper.identity import Identity
 from sweeper.paths import StudyFolder, Workspace
@@ -29,6 +29,7 @@ from sweeper.upkeep.doctor import examine_study
 from sweeper.upkeep.finding import Finding
 from sweeper.upkeep.machine_check import examine_machine
 from sweeper.upkeep.run_check import _Check
+from sweeper.upkeep.sync import sync_study
 from tests.field.answers import server_that_answers
 from tests.search.asking import next_trial
 from tests.tracking.test_delivery import CARD, write_trial
@@ -130,6 +131,25 @@ def test_a_run_of_another_tool_that_was_left_open_is_closed(
     client.create_run(experiment.experiment_id, run_name="notebook")
     require_mended(workspace, url, "notebook is marked as running")
     assert runs(client)["notebook"].info.status == "KILLED"
+
+
+def test_a_confusion_matrix_that_a_spreadsheet_has_changed_holds_up_no_delivery(
+    workspace: Workspace,
+    url: str,
+    store: StudyStore,
+    delivery: Delivery,
+    folder: StudyFolder,
+    client: mlflow.MlflowClient,
+) -> None:
+    delivery.deliver_sweep("RUNNING")
+    for _ in range(2):
+        end_trial(store, folder)
+    matrix = folder.trial(0).confusion / "best.csv"
+    matrix.write_text(matrix.read_text().replace(",", ";"))
+    with pytest.raises(DamagedFile, match=r"holds no confusion matrix of sweeper.*--fix removes it"):
+        sync_study(workspace, url, "s", None)
+    assert runs(client)["trial-0001"].info.status == "FINISHED", "the others are delivered"
+    require_mended(workspace, url, "holds no confusion matrix of sweeper")
 
 
 def test_a_trial_without_a_run_gets_one(
