@@ -24,7 +24,7 @@ from sweeper.engines.simulated.engine import SimulatedEngine
 from sweeper.errors import SweeperError
 from sweeper.files import write_whole
 from sweeper.paths import Workspace
-from sweeper.results import TrialSpec
+from sweeper.results import TrialSpec, TrialState
 from sweeper.search import study_store
 from sweeper.search.study_store import StudyStore
 from sweeper.study import driver
@@ -104,7 +104,13 @@ class Simulation:
         store.enqueue(sweep.enqueue)
         folder = self.workspace.study("s")
         box = Outbox(self.workspace, folder, card())
-        return Driver(store, folder, box, Silent(), clock=self.world.clock).run(engine)
+        result = Driver(store, folder, box, Silent(), clock=self.world.clock).run(engine)
+        failures_end_it = sweep.budget.max_consecutive_failures <= sweep.budget.trials
+        timed = (result.stopped_because or "").startswith("the time of") and not failures_end_it
+        if timed and not result.interrupted:
+            left = [row.number for row in result.rows if row.state is TrialState.WAITING and row.config_json]
+            assert not left, f"trials {left} had begun and wait for good, since the time is used up"
+        return result
 
     def _sweep(self) -> Any:
         """Return the search space; after many lives without what ends a study early."""
