@@ -263,6 +263,12 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Replace an earlier file of this kind even if it was edited since.")
 ]
 LabelColumnOption = Annotated[str | None, typer.Option(help="Column of a CSV file with the class.")]
+SplitColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of a CSV file with train, val or test; false: there is none, whatever columns are called."
+    ),
+]
 CsvImagesOption = Annotated[str, typer.Option(help="Folder of the images of a CSV file, relative to the file.")]
 WHERE_CSV = "where --data is a CSV file; by default the study's, if the file has it."
 ExtensionOption = Annotated[str, typer.Option(help="Appended to the names in a CSV file, such as .jpg.")]

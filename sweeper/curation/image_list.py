@@ -63,7 +63,9 @@ def dataset_of(path: Path, csv: CsvConfig) -> DatasetConfig:
     """
     if csv != CsvConfig() and (_is_search_space(path) or (path.is_dir() and not is_csv(path))):
         rule = f"describe a CSV file, and {path} is none; leave them out, or name one"
-        raise ConfigError([Problem("--path-column, --label-column, --csv-images and --extension", "", rule)])
+        raise ConfigError(
+            [Problem("--path-column, --label-column, --split-column, --csv-images and --extension", "", rule)]
+        )
     if _is_search_space(path):
         return load_sweep(path).dataset
     return DatasetConfig(path=str(path), csv=csv, missing_labels="skip", on_bad_image="skip")

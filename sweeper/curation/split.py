@@ -76,7 +76,8 @@ def _require_unsplit(listing: Listing) -> None:
     counts = Counter(split for split in listing.split_names if split)
     if counts:
         told = ", ".join(f"{count:,} {split}" for split, count in sorted(counts.items()))
-        raise DatasetError(f"{listing.root}: is split already ({told}); use it as it is, or name one tree or list")
+        remedy = "use it as it is, name one tree or list, or ignore the column with --split-column false"
+        raise DatasetError(f"{listing.root}: is split already ({told}); {remedy}")
     if not listing.paths:
         raise DatasetError(f"{listing.root}: no images found; name class folders or a CSV file")
 

@@ -100,7 +100,7 @@ def _split(header: Sequence[str], named: str | None, known: bool, problems: list
     if near and not known:
         problems.append(
             f"the column {near!r} is nearly called 'split'; to use it, set dataset.csv.split_column: {near}; "
-            "to ignore it, set dataset.csv.split_column: false"
+            "to ignore it, set dataset.csv.split_column: false (`sweeper data`: --split-column)"
         )
     return None
 

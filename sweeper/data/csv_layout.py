@@ -179,7 +179,8 @@ def _refuse_unused_split(file: Path, rows: _Rows) -> None:
         if len(splits) > 1 and None not in splits:
             raise DatasetError(
                 f"{file}: the column {name!r} holds {', '.join(found)} and is not called split; to use it, set "
-                f"dataset.csv.split_column: {name}; to ignore it, set dataset.csv.split_column: false"
+                f"dataset.csv.split_column: {name}; to ignore it, set dataset.csv.split_column: false (`sweeper data`: "
+                "--split-column)"
             )
 
 

@@ -122,7 +122,7 @@ def _much_left_out(split: Split, many: int, of: int) -> str:
     return (
         f"dataset.on_leak: drop leaves out {many:,} of {of:,} {split} images; to keep them, put images that belong "
         "together into one split: ignore the split column (dataset.csv.split_column: false), or write new splits with "
-        "sweeper data split"
+        "sweeper data split --split-column false"
     )
 
 

@@ -25,7 +25,10 @@ from sweeper.data.listing import Listing
 from sweeper.errors import DatasetError
 from sweeper.paths import Workspace
 from sweeper.safeguards.spreadsheet import read_cell
+from tests.functional.answer import Ask, ask
 from tests.pictures import write_class_folders, write_picture
+
+__all__ = ["ask"]  # a fixture
 
 
 def drawn_from(listing: Listing, val: float, test: float, seed: int) -> DrawnSplits:
@@ -218,3 +221,18 @@ def test_the_section_of_a_search_space_finds_the_images_behind_a_link(tmp_path: 
     section = yaml.safe_load(_dataset_section(folder, base, None, listing.classes))
     found = build_index(DatasetConfig.model_validate(section), Workspace(tmp_path))
     assert len(found.paths) == 12
+
+
+def test_a_list_that_is_split_already_is_split_anew_where_its_column_is_ignored(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_class_folders(tmp_path, {"cat": 6, "dog": 6})
+    rows = [f"{name}/{number:04d}.png,{name},train" for name in ("cat", "dog") for number in range(6)]
+    (tmp_path / "list.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    refused = ask("data", "split", "list.csv")
+    assert refused.code == 3
+    assert "--split-column false" in refused.err
+    anew = ask("data", "split", "list.csv", "--split-column", "false", "--val-fraction", "0.5")
+    assert anew.code == 0, anew.err
+    assert "6 train, 6 val images of 2 classes" in anew.out

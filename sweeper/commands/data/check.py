@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from sweeper.commands.data.layout import csv_config
 from sweeper.commands.options import (
     CsvImagesOption,
     ExtensionOption,
     ForceOption,
     LabelColumnOption,
     PathColumnOption,
+    SplitColumnOption,
 )
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, show, warn, write_json
@@ -29,6 +31,7 @@ def check(
     ] = 9,
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
     csv_images: CsvImagesOption = ".",
     extension: ExtensionOption = "",
 ) -> None:
@@ -37,7 +40,6 @@ def check(
     Exit code 1 when something makes training or scores unreliable: unreadable or missing files, copies across splits,
     one picture with two labels, a class that a split lacks, classes that look alike, rows without a label.
     """
-    from sweeper.config.dataset import CsvConfig
     from sweeper.curation.check import check as check_images
     from sweeper.curation.image_list import read_image_list
     from sweeper.curation.page import html_page
@@ -47,7 +49,7 @@ def check(
     output = Output(html, PAGE, "--html", (data,), force) if html else None
     if output:
         output.require_free()
-    csv = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    csv = csv_config(path_column, label_column, split_column, csv_images, extension)
     images = read_image_list(data, csv, this_workspace())
     with progress_bar("looking at images") as progress:
         report = check_images(images, near_bits, progress)

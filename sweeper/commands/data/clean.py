@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sweeper.commands.data.layout import csv_config
 from sweeper.commands.data.suspects import suspect_outputs, write_suspects
 from sweeper.commands.options import (
     CsvImagesOption,
@@ -17,6 +18,7 @@ from sweeper.commands.options import (
     ForceOption,
     LabelColumnOption,
     PathColumnOption,
+    SplitColumnOption,
 )
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import progress_bar, say, warn
@@ -46,6 +48,7 @@ def clean(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the isolation forest and of the folds.")] = 0,
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
     csv_images: CsvImagesOption = ".",
     extension: ExtensionOption = "",
 ) -> None:
@@ -55,14 +58,13 @@ def clean(
     in a search space.
     """
     from sweeper.commands.options import device_named
-    from sweeper.config.dataset import CsvConfig
     from sweeper.curation.clean import find_suspects
     from sweeper.curation.features import image_features
     from sweeper.curation.image_list import WHOLE, dataset_of, read_image_list
     from sweeper.data.decode import OWN_DEPTH
     from sweeper.data.prepare import given_depth
 
-    options = CsvConfig(path_column=path_column, label_column=label_column, images=csv_images, extension=extension)
+    options = csv_config(path_column, label_column, split_column, csv_images, extension)
     dataset = dataset_of(data, options)
     outputs = suspect_outputs(csv, sheet, dataset, data, force=force)
     known = _known_weights(backbone, weights, pretrained)

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sweeper.commands.options import CsvImagesOption, ExtensionOption, LabelColumnOption, PathColumnOption
+from sweeper.commands.data.layout import csv_config
+from sweeper.commands.options import (
+    CsvImagesOption,
+    ExtensionOption,
+    LabelColumnOption,
+    PathColumnOption,
+    SplitColumnOption,
+)
 from sweeper.commands.studies import this_workspace
 from sweeper.commands.terminal import say, warn
 
@@ -52,6 +59,7 @@ def split(
     ] = "error",
     path_column: PathColumnOption = None,
     label_column: LabelColumnOption = None,
+    split_column: SplitColumnOption = None,
     csv_images: CsvImagesOption = ".",
     extension: ExtensionOption = "",
 ) -> None:
@@ -60,7 +68,7 @@ def split(
 
     dataset = _dataset(
         path=str(data),
-        csv={"path_column": path_column, "label_column": label_column, "images": csv_images, "extension": extension},
+        csv=csv_config(path_column, label_column, split_column, csv_images, extension),
         val_fraction=_val_fraction(train_fraction, val_fraction, test_fraction),
         test_fraction=test_fraction,
         split_seed=seed,
