@@ -19,4 +19,4 @@ def csv_config(
 
     split = False if split_column == NO_COLUMN else split_column
     columns = {"path_column": path_column, "label_column": label_column, "split_column": split}
-    return CsvConfig(**columns, images=images, extension=extension)  # type: ignore[arg-type]
+    return CsvConfig.model_validate({**columns, "images": images, "extension": extension})
