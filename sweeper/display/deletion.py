@@ -36,8 +36,8 @@ def deletion_lines(deletion: Deletion, database: str) -> list[str]:
 def trash_lines(deletion: Deletion) -> list[str]:
     """Return how the space of the deleted runs is freed, and what goes with them; nothing where there are none.
 
-    `mlflow gc` removes the runs, experiments and models that are named. Where none of a kind is named, it removes all of
-    that kind that are in the trash. The runs of a named experiment go with it.
+    `mlflow gc` removes the runs, experiments and models that are named; where it is given no run, no experiment or no
+    model, it removes all of that kind that are in the trash. The runs of a named experiment go with it.
     """
     runs = deletion.runs
     if runs is None or not runs.runs:
