@@ -11,6 +11,7 @@ from optuna.trial import TrialState as OptunaState
 
 from sweeper.results import TrialRow, TrialState
 from sweeper.standings.pareto import choose
+from sweeper.study.losses import MAX_MACHINES
 from sweeper.study.result import SweepResult
 from sweeper.tracking.tags import STATUS, SWEEP, TRIAL_TAG
 from tests.simulation.server import Run
@@ -58,7 +59,8 @@ def _epochs(simulation: Simulation, row: TrialRow, trial: FrozenTrial) -> Iterat
         yield f"trial {row.number} has reported the epochs {steps}"
     if row.state is TrialState.COMPLETE and row.epochs != len(steps):
         yield f"trial {row.number} has {row.epochs} epochs and has reported {len(steps)}"
-    if row.state is TrialState.FAILED and "machine was lost" in str(row.reason):
+    too_often = f"{MAX_MACHINES} times without an epoch"  # one that may itself be what ends its machines
+    if row.state is TrialState.FAILED and "machine was lost" in str(row.reason) and too_often not in str(row.reason):
         yield f"trial {row.number} has failed since a machine was lost"
     values = trial.intermediate_values.values()
     if row.state is TrialState.COMPLETE:
