@@ -45,8 +45,8 @@ def engine(sweep: SweepConfig, tmp_path: Path) -> Iterator[LocalEngine]:
     engine.close()
 
 
-def await_until(engine: LocalEngine, enough: Callable[[list[Event]], bool], prune_after: int = FOLDS) -> list[Event]:
-    """Return all events until there are enough; folds are answered with `go on` up to the one to be pruned after."""
+def await_until(engine: LocalEngine, enough: Callable[[list[Event]], bool], prune_after: int = 0) -> list[Event]:
+    """Return all events until there are enough; folds are answered with `go on`, but for the one to be pruned after."""
     deadline, events = time.monotonic() + PATIENCE_S, list[Event]()
     while not enough(events):
         assert time.monotonic() < deadline, events
