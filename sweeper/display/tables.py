@@ -99,15 +99,14 @@ def params_table(row: TrialRow, rows: Sequence[TrialRow]) -> Table:
     table = new_table(header=False)
     add_column(table, "")
     add_column(table, "", fold=True)
-    settings, apart = settings_of(row.config), set(told_apart_by(rows))
-    if differing := [name for name in settings if name in apart]:
-        add_row(table, "the trials differ in", "", style="bold")
-    for name in differing:
-        add_row(table, f"  {name}", short(settings[name]), style="bold")
-    if differing:
-        add_row(table, "and are equal in", "", style="dim")
-    for name in [name for name in settings if name not in apart]:
-        add_row(table, f"  {name}" if differing else name, short(settings[name]), style="dim")
+    settings, apart = settings_of(row.config), told_apart_by(rows)
+    differing = [name for name in settings if name in apart]
+    parts = {"the trials differ in": (differing, "bold"), "and are equal in": (settings.keys() - apart, "dim")}
+    for title, (names, style) in parts.items():
+        if differing:
+            add_row(table, title, "", style=style)
+        for name in (name for name in settings if name in names):
+            add_row(table, f"  {name}" if differing else name, short(settings[name]), style=style)
     return table
 
 
